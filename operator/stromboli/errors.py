@@ -1,0 +1,72 @@
+"""The project's own errors, and nothing else.
+
+    StromboliError
+    ├── InvalidInput          a person wrote something wrong: the message says which field and what is right
+    │   └── InvalidSettings   … in the operator's own settings: the start stops
+    ├── PodmanError           Podman answered, and the answer is no
+    │   ├── NotFound          … there is no such object
+    │   ├── NoSpace           … the disk is full
+    │   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
+    ├── PodmanUnavailable     Podman did not answer: nothing is known, try again
+    ├── ClusterUnavailable    the API server did not answer: nothing is known, try again
+    └── LocalFailure          a step of `stromboli up` or the demo failed: the message says what to do
+"""
+
+from __future__ import annotations
+
+
+class StromboliError(Exception):
+    """Base of everything raised on purpose; `str()` of it is a sentence for a person."""
+
+
+class InvalidInput(StromboliError):
+    """Something a person wrote is wrong. `field` is its path (`spec.image`), empty where the caller knows it."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.message = message
+        self.field = field
+
+
+class InvalidSettings(InvalidInput):
+    """The operator's settings are wrong; it does not start with them."""
+
+
+class PodmanError(StromboliError):
+    """Podman refused a call. `status` is the HTTP code (200 for a failed pull, whose error is in the body)."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(PodmanError):
+    """Podman has no such container, image, volume, network or path."""
+
+
+class NoSpace(PodmanError):
+    """Podman's disk, or the operator's own, is full."""
+
+
+class PullFailed(PodmanError):
+    """An image could not be pulled; `permanent` means that asking again will not help."""
+
+    def __init__(self, message: str, *, permanent: bool) -> None:
+        super().__init__(message, status=200)
+        self.permanent = permanent
+
+
+class PodmanUnavailable(StromboliError):
+    """The socket is gone, refused, or broke in the middle of an answer."""
+
+
+class ClusterUnavailable(StromboliError):
+    """The API server is away or broke in the middle of an answer."""
+
+
+class LocalFailure(StromboliError):
+    """A step on this machine failed; `hint` is what the person can do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message}\n  → {hint}" if hint else message)
+        self.hint = hint
