@@ -1,15 +1,15 @@
 """The project's own errors, and nothing else.
 
-    StromboliError
-    ├── InvalidInput          a person wrote something wrong: the message says which field and what is right
-    │   └── InvalidSettings   … in the operator's own settings: the start stops
-    ├── PodmanError           Podman answered, and the answer is no
-    │   ├── NotFound          … there is no such object
-    │   ├── NoSpace           … the disk is full
-    │   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
-    ├── PodmanUnavailable     Podman did not answer: nothing is known, try again
-    ├── ClusterUnavailable    the API server did not answer: nothing is known, try again
-    └── LocalFailure          a step of `stromboli up` or the demo failed: the message says what to do
+StromboliError
+├── InvalidInput          a person wrote something wrong: the message says which field and what is right
+│   └── InvalidSettings   … in the operator's own settings: the start stops
+├── PodmanError           Podman answered, and the answer is no
+│   ├── NotFound          … there is no such object
+│   ├── NoSpace           … the disk is full
+│   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
+├── PodmanUnavailable     Podman did not answer: nothing is known, try again
+├── ClusterUnavailable    the API server did not answer: nothing is known, try again
+└── LocalFailure          a step of `stromboli up` or the demo failed: the message says what to do
 """
 
 from __future__ import annotations

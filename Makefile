@@ -1,0 +1,25 @@
+# Each target installs what it needs first (operator/setup.sh), which takes no time where all is there.
+.PHONY: demo test unit lint bench crds setup
+BIN := .venv/bin
+
+demo: setup
+	@$(BIN)/stromboli demo
+
+test: lint unit
+	@$(BIN)/stromboli doctor && $(BIN)/stromboli fetch
+	$(BIN)/pytest tests/contract tests/e2e
+
+unit: setup
+	$(BIN)/pytest tests/unit
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks
+
+crds: setup
+	$(BIN)/python -c 'from pathlib import Path; from stromboli.models.crd import write; write(Path("crds"))'
+
+setup:
+	@operator/setup.sh

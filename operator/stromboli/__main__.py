@@ -1,0 +1,51 @@
+"""`stromboli`, and `python -m stromboli`: runs the command line, and turns what goes wrong into one message.
+
+No traceback reaches a person for anything that is theirs to mend. Exit codes: 0 done, 1 it failed, 2 wrong
+usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from stromboli.errors import StromboliError
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. What failed is told on standard error."""
+    from stromboli.cli.app import app
+
+    try:
+        code = app.main(list(arguments), prog_name="stromboli", standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        return e.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader has gone (`stromboli env | head`). Python would complain of it again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except StromboliError as e:
+        return _fail(str(e), 1)
+    except OSError as e:
+        return _fail(f"{e.filename}: {e.strerror}" if e.filename else str(e), 1)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"stromboli: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""A session's folder in the operator's home, and its secrets on tmpfs: all that the operator writes for a container.
+
+    HOME/sessions/UID/                0700
+        attempts/RUN-N/plan/          what the supervisor reads; complete or not there
+        attempts/RUN-N/out/           what it writes; read by records.py, never written by the operator
+        attempt, secret, cli          links that the container's binds go through, re-pointed by rename
+    RUNTIME/secrets/UID/              on tmpfs: env/NAME, .credentials.json
+
+Other users reach none of it (0700), containers do: a bind mount does not ask about the folders above its source.
+Blocking, though short; `remove` may take longer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from stromboli import naming
+from stromboli.attempt import busybox, records
+from stromboli.attempt.removal import remove_tree
+from stromboli.errors import LocalFailure, NoSpace
+
+Owner = tuple[int, int]  # uid, gid
+Link = Literal["attempt", "secret", "cli"]
+
+SUPERVISOR = Path(__file__).with_name("supervisor.sh")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class SessionFolder:
+    """What one session has on this node. `uid` is its object's, or its only run's."""
+
+    def __init__(self, home: Path, runtime_dir: Path, uid: str) -> None:
+        self._home = home
+        self._runtime_dir = runtime_dir
+        self._path = _sessions(home) / _checked(uid)
+        self._secrets = _secrets(runtime_dir) / uid
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def attempt(self, run_uid: str, number: int) -> Path:
+        """The folder of one attempt, there or not."""
+        return self._path / "attempts" / _checked(naming.attempt(run_uid, number))
+
+    def link(self, name: Link) -> Path:
+        """The path of a link, there or not."""
+        return self._path / name
+
+    def prepare_attempt(self, run_uid: str, number: int, files: Mapping[str, bytes], owner: Owner | None) -> Path:
+        """Have the attempt's `plan/` (`files`, busybox and the supervisor) and an `out/` that `owner` may write.
+
+        May be repeated; an attempt that was started is left as it is. The names are on disk afterwards, so that
+        marks outlive a crash; the plan's contents need not, for nothing is started again after one.
+        Raises NoSpace.
+        """
+        folder = self.attempt(run_uid, number)
+        with _watching_space(self._path):
+            if True in records.marks(folder / "out"):
+                return folder
+            self._make_session()
+            _make_durable(folder.parent)
+            _make_durable(folder)
+            self._write_plan(folder, {**files, "supervisor": SUPERVISOR.read_bytes()})
+            _make_durable(folder / "out")
+            _give(folder / "out", owner)
+        return folder
+
+    def write_secrets(self, env: Mapping[str, bytes], credentials: bytes | None, owner: Owner | None) -> None:
+        """Write this attempt's secrets, in place of any before, and point the link `secret` at them.
+
+        `env` is by variable; the supervisor unlinks those once read. Raises NoSpace, or LocalFailure where
+        somebody else could get at them.
+        """
+        with _watching_space(self._runtime_dir):
+            _make_private(self._runtime_dir)
+            _make_private(self._secrets.parent)
+            remove_tree(self._secrets)
+            folder = self._secrets / "env"
+            for made in (self._secrets, folder):
+                made.mkdir(mode=0o700)
+            for name, value in env.items():
+                _write(folder / name, value, 0o400, owner)
+            if credentials is not None:
+                _write(self._secrets / ".credentials.json", credentials, 0o600, owner)
+            _give(folder, owner)
+            _give(self._secrets, owner)
+        self.point("secret", self._secrets)
+
+    def point(self, name: Link, target: Path) -> None:
+        """Make a link point at `target`, in one step, also if it pointed elsewhere. Raises NoSpace."""
+        with _watching_space(self._path):
+            self._make_session()
+            new = self._path / f".{name}.new"
+            new.unlink(missing_ok=True)
+            new.symlink_to(target)
+            new.replace(self.link(name))
+
+    def remove_secrets(self) -> None:
+        """Remove what lies on tmpfs; what is away already is no error."""
+        remove_tree(self._secrets)
+
+    def remove(self) -> None:
+        """Remove everything; what is away already is no error. Raises OSError for what cannot be removed."""
+        self.remove_secrets()
+        remove_tree(self._path)
+
+    def _make_session(self) -> None:
+        _make_durable(self._path.parent)
+        _make_durable(self._path)
+
+    def _write_plan(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        plan, new, old = folder / "plan", folder / "plan.new", folder / "plan.old"
+        if _holds(plan, files):
+            return
+        remove_tree(new)
+        new.mkdir()
+        new.chmod(0o755)
+        for name, content in files.items():
+            _write(new / name, content, 0o644, None)
+        _link_or_copy(busybox.path(self._home), new / "busybox")
+        if plan.exists():
+            remove_tree(old)
+            plan.rename(old)
+        new.rename(plan)
+        remove_tree(old)
+
+
+def sessions(home: Path) -> set[str]:
+    """UIDs of the sessions that have a folder."""
+    return _names(_sessions(home))
+
+
+def with_secrets(runtime_dir: Path) -> set[str]:
+    """UIDs of the sessions that have secrets on tmpfs."""
+    return _names(_secrets(runtime_dir))
+
+
+def _sessions(home: Path) -> Path:
+    return home / "sessions"
+
+
+def _secrets(runtime_dir: Path) -> Path:
+    return runtime_dir / "secrets"
+
+
+def _names(folder: Path) -> set[str]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {entry.name for entry in found if _NAME.fullmatch(entry.name)}
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be the name of a folder")
+    return name
+
+
+@contextmanager
+def _watching_space(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise NoSpace(f"the file system of {path} is full: {error.strerror}; make room there") from error
+
+
+def _make_durable(folder: Path) -> None:
+    """Make a folder of ours, and see that its name is on disk."""
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        return
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that is ours alone: above it may be one in which anybody can write, such as /dev/shm."""
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise LocalFailure(
+            f"{folder} is not a folder of this user's alone, so no secrets are written there",
+            f"remove it, or chmod 700 {folder}",
+        )
+
+
+def _write(path: Path, content: bytes, mode: int, owner: Owner | None) -> None:
+    """A new file of exactly this mode, whatever the umask."""
+    descriptor = os.open(path, _CREATE, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        os.fchmod(descriptor, mode)
+
+
+def _give(folder: Path, owner: Owner | None) -> None:
+    if owner is not None:
+        os.chown(folder, *owner, follow_symlinks=False)
+
+
+def _holds(plan: Path, files: Mapping[str, bytes]) -> bool:
+    """Whether a plan is there with exactly these files and a busybox."""
+    there = {entry.name for entry in plan.iterdir()} if plan.is_dir() else set()
+    return there == {*files, "busybox"} and all((plan / n).read_bytes() == c for n, c in files.items())
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A hard link where one can be: a copy of two megabytes an attempt would be most of what is written."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+        _write(target, source.read_bytes(), 0o755, None)

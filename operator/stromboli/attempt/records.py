@@ -1,0 +1,242 @@
+"""Reads what a supervisor and its agent left in `out/`. All of it is hostile input: the agent can write there.
+
+Opened by directory descriptor, regular files only, no link followed, nothing waited for, a bound on every size.
+Nonsense counts as absent and never raises. What the supervisor writes is said at the top of supervisor.sh.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast, get_args
+
+from stromboli.plan.attempt import Cause, HookKind, State
+from stromboli.plan.attempt import EndRecord as EndRecord
+from stromboli.plan.attempt import Records as Records
+from stromboli.plan.attempt import StepRecord as StepRecord
+
+AGENT = "agent"
+MAX_STDOUT = 10 * 1024 * 1024
+MAX_TAILS = 16 * 1024  # bytes of UTF-8, all steps together
+MAX_STDERR_TAIL = 8 * 1024
+
+_MAX_RECORD = 256 * 1024
+_MAX_STEPS = 256
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+_CLOCK = r"(?P<clock>[0-9]{1,11}\.[0-9]{1,9})"
+_BEGIN = re.compile(rf"begin (?P<hook>{'|'.join(get_args(HookKind))}|{AGENT}) (?P<index>[0-9]{{1,4}}) {_CLOCK}")
+_FINISH = re.compile(rf"finish (?P<code>[0-9]{{1,3}}) {_CLOCK}")
+_END = re.compile(rf"end (?P<cause>{'|'.join(get_args(Cause))}) (?P<code>[0-9]{{1,3}}) (?P<oom>[0-9]{{1,9}}) {_CLOCK}")
+# Everything that moves a terminal's cursor or turns text around; a line feed and a tab are all that may stay.
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTINUATION = bytes(range(0x80, 0xC0))  # of a UTF-8 character
+
+
+def marks(out: Path) -> tuple[bool, bool]:
+    """Whether the attempt bears the marks `started` and `sent`. Anything by that name counts: doubt fails closed.
+
+    A folder that is not there bears none, one that an agent has closed bears both. Raises OSError for what else
+    keeps it from being opened: then nothing is known.
+    """
+    try:
+        with _opened(out) as folder:
+            return _exists(folder, "started"), _exists(folder, "sent")
+    except FileNotFoundError:
+        return False, False
+    except PermissionError:
+        return True, True
+
+
+def read(out: Path, stdout_limit: int = MAX_STDOUT) -> Records:
+    """All records; `stdout` is the newest `stdout_limit` bytes and may begin in the middle of a line.
+
+    Raises OSError as `marks` does. Blocking, though never for long.
+    """
+    started, sent = marks(out)
+    try:
+        with _opened(out) as folder:
+            steps, end = _parse(_tail(folder, "record", _MAX_RECORD))
+            return Records(
+                started=started,
+                sent=sent,
+                steps=_with_tails(folder, steps),
+                end=end,
+                stdout=_segments(folder, "stdout", stdout_limit),
+                stderr_tail=_text(_segments(folder, "stderr", MAX_STDERR_TAIL), MAX_STDERR_TAIL),
+            )
+    except (FileNotFoundError, PermissionError):
+        return Records(started, sent, (), None, b"", "")
+
+
+@contextmanager
+def _opened(out: Path) -> Iterator[int]:
+    folder = os.open(out, _FOLDER)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _exists(folder: int, name: str) -> bool:
+    """Raises PermissionError where the folder may be read and not searched."""
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+# --- the record ---
+
+
+def _parse(data: bytes) -> tuple[list[StepRecord], EndRecord | None]:
+    """Steps in order, and the end. A line that has no line feed yet is not written yet."""
+    steps: list[StepRecord] = []
+    end: EndRecord | None = None
+    for line in data.decode("ascii", "replace").split("\n")[:-1]:
+        if match := _BEGIN.fullmatch(line):
+            _begin(steps, match)
+        elif (match := _FINISH.fullmatch(line)) and steps:
+            steps[-1] = _finished(steps[-1], match)
+        elif match := _END.fullmatch(line):
+            end = _ended(match) or end
+    return [_closed(step) for step in steps] if end else steps, end
+
+
+def _begin(steps: list[StepRecord], match: re.Match[str]) -> None:
+    hook, index = match["hook"], int(match["index"])
+    known = any((step.hook, step.index) == (hook, index) for step in steps)
+    if not known and len(steps) < _MAX_STEPS:
+        steps.append(StepRecord(hook, index, "Running", None, _time(match), None, ""))
+
+
+def _finished(step: StepRecord, match: re.Match[str]) -> StepRecord:
+    code = int(match["code"])
+    if step.exit_code is not None or code > 255:
+        return step
+    state: State = "Succeeded" if code == 0 else "Failed"
+    return replace(step, state=state, exit_code=code, finished_at=_time(match))
+
+
+def _ended(match: re.Match[str]) -> EndRecord | None:
+    code = int(match["code"])
+    if code > 255:
+        return None
+    return EndRecord(cast(Cause, match["cause"]), code, int(match["oom"]) > 0, _time(match))
+
+
+def _closed(step: StepRecord) -> StepRecord:
+    """After the end nothing runs, whatever was not written any more."""
+    return replace(step, state="Failed") if step.state == "Running" else step
+
+
+def _time(match: re.Match[str]) -> datetime | None:
+    """Seconds since 1970, as the shell gives them; None for what is no date."""
+    seconds, fraction = match["clock"].split(".")
+    try:
+        whole = datetime.fromtimestamp(int(seconds), UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return whole.replace(microsecond=int(fraction.ljust(6, "0")[:6]))
+
+
+# --- output ---
+
+
+def _with_tails(folder: int, steps: Sequence[StepRecord]) -> tuple[StepRecord, ...]:
+    """Each step with its share of MAX_TAILS: the last, where a failure is, gets as much as all others."""
+    others = len(steps) - 1
+    shares = [MAX_TAILS // 2 // max(others, 1)] * others + [MAX_TAILS // 2 if others else MAX_TAILS]
+    return tuple(
+        replace(step, tail=_text(_segments(folder, _output(step), share), share))
+        for step, share in zip(steps, shares, strict=False)
+    )
+
+
+def _output(step: StepRecord) -> str:
+    return "stderr" if step.hook == AGENT else f"{step.hook}.{step.index}"
+
+
+def _segments(folder: int, name: str, limit: int) -> bytes:
+    """The newest `limit` bytes of an output that lies in `name` and, what went before, in `name.old`.
+
+    The newer is opened first: if it becomes the older meanwhile, it is met twice, and nothing is missed.
+    """
+    newer, older = _Regular.open(folder, name), _Regular.open(folder, f"{name}.old")
+    try:
+        last = newer.tail(limit) if newer else b""
+        if older is None or (newer is not None and newer.same(older)):
+            return last
+        return older.tail(limit - len(last)) + last
+    finally:
+        for segment in (newer, older):
+            if segment is not None:
+                os.close(segment.descriptor)
+
+
+def _tail(folder: int, name: str, limit: int) -> bytes:
+    file = _Regular.open(folder, name)
+    if file is None:
+        return b""
+    try:
+        return file.tail(limit)
+    finally:
+        os.close(file.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Regular:
+    """An open regular file, and nothing else."""
+
+    descriptor: int
+    found: os.stat_result
+
+    @classmethod
+    def open(cls, folder: int, name: str) -> _Regular | None:
+        """Looked at before it is opened, since opening a device can do something; and again, since it may change."""
+        try:
+            if not stat.S_ISREG(os.lstat(name, dir_fd=folder).st_mode):
+                return None
+            descriptor = os.open(name, _FILE, dir_fd=folder)
+        except OSError:
+            return None
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            return cls(descriptor, found)
+        os.close(descriptor)
+        return None
+
+    def same(self, other: _Regular) -> bool:
+        return os.path.samestat(self.found, other.found)
+
+    def tail(self, limit: int) -> bytes:
+        """The last `limit` bytes, of the size that it has now."""
+        size = os.fstat(self.descriptor).st_size
+        begin, parts = max(size - limit, 0), []
+        while begin < size and (part := self._at(begin, size - begin)):
+            parts.append(part)
+            begin += len(part)
+        return b"".join(parts)
+
+    def _at(self, offset: int, size: int) -> bytes:
+        try:
+            return os.pread(self.descriptor, size, offset)
+        except OSError:  # a file that cannot be read is as good as none
+            return b""
+
+
+def _text(data: bytes, limit: int) -> str:
+    """The end of some output as harmless text of at most `limit` bytes, not broken inside a character."""
+    if len(data) >= limit:  # it was cut, so that it may begin with the rest of a character
+        data = data[:3].lstrip(_CONTINUATION) + data[3:]
+    lines = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    clean = _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", lines)
+    return clean.encode()[-limit:].decode("utf-8", "ignore")  # a replacement may be longer than what it replaces

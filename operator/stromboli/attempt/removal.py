@@ -1,0 +1,86 @@
+"""Removing a folder in which an agent could write: as deep, as wide and as closed as it may have made it.
+
+`shutil.rmtree` recurses and keeps a descriptor open for each level (Python 3.11), so that a few thousand nested
+folders would make an attempt's folder stay for ever. Here each folder that is met is lifted to the top, which
+needs neither a stack nor more than two descriptors. No link is followed. Blocking: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove_tree(path: Path) -> None:
+    """Remove `path` and all that is below it; what is away already is no error. Raises OSError for the rest."""
+    try:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            path.unlink()
+            return
+        with _opened(path) as top:
+            _empty(top)
+        path.rmdir()
+    except FileNotFoundError:
+        return
+
+
+def _empty(top: int) -> None:
+    """Lift what the folders of `top` contain into it, until there is none left."""
+    numbers = itertools.count()
+    while folders := _unlink_files(top):
+        for name in folders:
+            with _opened(name, top) as folder:
+                for below in _unlink_files(folder):
+                    _own(below, folder)
+                    os.rename(below, _free_name(numbers, top), src_dir_fd=folder, dst_dir_fd=top)
+            os.rmdir(name, dir_fd=top)
+
+
+def _unlink_files(folder: int) -> list[str]:
+    """Remove all but the folders of `folder`, and return their names."""
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    return folders
+
+
+def _free_name(numbers: Iterator[int], top: int) -> str:
+    for number in numbers:
+        try:
+            os.lstat(f".{number}", dir_fd=top)
+        except FileNotFoundError:
+            return f".{number}"
+    raise AssertionError("the numbers do not end")
+
+
+@contextmanager
+def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
+    """A folder's descriptor; the folder is made readable first."""
+    _own(name, parent)
+    folder = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _own(name: str | Path, parent: int | None) -> None:
+    """Give a folder back the rights that emptying and moving it takes (root needs none)."""
+    if os.geteuid() == 0:
+        return
+    # Through a descriptor, since chmod by name would follow a link.
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+    finally:
+        os.close(handle)

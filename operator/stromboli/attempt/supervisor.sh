@@ -1,0 +1,255 @@
+# PID 1 of an agent's container: takes the steps of /run/stromboli/plan/steps in order and records them.
+#
+# For busybox ash, and for nothing of the image's: there may be no shell and no coreutils. Every process costs,
+# so builtins do the most; applets run within ash where it can do that, else through our busybox.
+# Names begin with _ lest they meet a variable of the image's: assigning to such a one would change it for the agent.
+#
+# out/started, out/sent   the marks: directories, since mkdir is atomic; each synced before anything else happens
+# out/record              lines, each one write to a descriptor held from the start (records.py reads them):
+#                           start CLOCK | begin STEP INDEX CLOCK | finish CODE CLOCK | end CAUSE CODE OOM_KILLS CLOCK
+# out/stdout, out/stderr  what the CLI wrote, the newest; what went before is in *.old
+# out/HOOK.INDEX          what a hook wrote to either, likewise
+#
+# Signals: TERM cancels; USR1 and USR2 come from the timers below. Background jobs of a shell ignore INT and QUIT,
+# and so do hooks; the CLI resets them for what it starts.
+
+_root=/run/stromboli
+_plan=$_root/plan _out=$_root/out _secrets=$_root/secret _session=$_root/session
+_bb=$_plan/busybox
+_claude=$_session/claude
+_cause='' _pid='' _count=0 _timer='' _records='' _signalled='' _code=0
+
+WORKDIR_UNUSABLE=119 CLI_MISSING=120 ALREADY_STARTED=121 OUT_UNUSABLE=122 SECRET_MISSING=123
+STDOUT_SEGMENT=5242880 STDERR_SEGMENT=131072 HOOK_SEGMENT=1048576  # bytes; two of each are kept
+DRAIN=1  # seconds for the last output, if a process that was left behind holds the pipe open
+
+# --- marks and records
+
+_mark() {
+    $_bb mkdir "$_out/$1" && $_bb sync "$_out"
+}
+
+_refuse_if_started() {
+    if [ -e "$_out/started" ] || [ -L "$_out/started" ]; then exit "$ALREADY_STARTED"; fi
+}
+
+_note() {
+    printf '%s\n' "$* $EPOCHREALTIME" >&8
+}
+
+_oom_kills() {
+    for _file in /sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events; do
+        [ -r "$_file" ] || continue
+        while read -r _key _value; do
+            [ "$_key" != oom_kill ] || _oom=$_value
+        done <"$_file"
+    done
+}
+
+# End with exit code $1: nothing that comes now can change the cause any more.
+_end() {
+    trap '' TERM USR1 USR2
+    _oom=0
+    _oom_kills
+    _forget_credentials
+    if [ -z "$_cause" ]; then
+        if [ "$1" = 0 ]; then _cause=completed; else _cause=failed; fi
+    fi
+    _note end "$_cause" "$1" "$_oom"
+    $_bb sync /proc/self/fd/8
+    exit "$1"
+}
+
+_fail() {
+    printf 'stromboli: %s\n' "$2" >>"$_out/stderr"
+    _end "$1"
+}
+
+# Copy stdin to out/$1 until its end, keeping the newest: between $2 bytes and twice that. What does not fit on a
+# full disk is dropped, so that whoever writes is never held up.
+_record() {
+    _size=0
+    while :; do
+        if $_bb dd bs=64k iflag=count_bytes count=$(($2 - _size)) conv=fsync >>"$_out/$1"; then
+            _full=
+        else
+            _full=1
+            $_bb dd bs=64k count=16 >/dev/null
+        fi
+        _size=$($_bb stat -c %s "$_out/$1") || _size=0
+        if [ "$_size" -ge "$2" ]; then
+            $_bb mv -f "$_out/$1" "$_out/$1.old"
+            _size=0
+        elif [ -z "$_full" ]; then
+            return
+        fi
+    done 2>/dev/null
+}
+
+# --- time and signals
+
+# After $1 seconds, signal $2 to the processes $3. The pipe at 9 never has data: `read` is a clock that needs no process.
+_after() {
+    (
+        read -r -t "$1" -u 9 _
+        kill "-$2" $3
+    ) 2>/dev/null &
+}
+
+# TERM to the step's process group, KILL after the grace. Before the step has that group, its process is still a
+# copy of this shell, in which a signal can get lost: so it is waited for.
+_stop() {
+    (
+        until kill -TERM "-$_pid"; do
+            kill -0 "$_pid" || exit
+            read -r -t 0.02 -u 9 _
+        done
+        read -r -t "$_grace" -u 9 _
+        kill -KILL "-$_pid"
+    ) 2>/dev/null &
+}
+
+_interrupt() {
+    _signalled=1
+    [ -z "$_cause" ] || return
+    _cause=$1
+    [ -z "$_pid" ] || _stop
+}
+
+# Wait for child $1 whatever signals come; its exit code is in _code. Meanwhile orphans are reaped.
+_await() {
+    _code=
+    while :; do
+        _signalled=
+        wait "$1"
+        _got=$?
+        [ "$_got" != 127 ] || [ -z "$_code" ] || return  # it had ended when the signal came
+        _code=$_got
+        [ -n "$_signalled" ] || return
+    done
+}
+
+# --- steps
+
+# Called by plan/steps for each secret: keep it in a variable for plan/env, which gives it its name.
+_secret() {
+    [ -r "$_secrets/env/$2" ] || exit "$SECRET_MISSING"
+    IFS= read -r -d '' "_secret_$1" <"$_secrets/env/$2" || :
+}
+
+# Pipes and recorders for the next step: out/$1 gets its stdout, and out/$3 its stderr if there is a $3.
+# A step has pipes of its own, since a process that an earlier one left behind may still hold that one's.
+_pipes() {
+    [ -z "$_cause" ] || _end 143
+    _count=$((_count + 1))
+    _stdout=$_out/.$_count.1 _stderr=
+    [ -z "$3" ] || _stderr=$_out/.$_count.2
+    $_bb mkfifo "$_stdout" $_stderr || _end "$OUT_UNUSABLE"
+    _record "$1" "$2" <"$_stdout" 8>&- 9>&- &
+    _records=$!
+    [ -n "$3" ] || return 0
+    _record "$3" "$4" <"$_stderr" 8>&- 9>&- &
+    _records="$_records $!"
+}
+
+# Run a step with stdin from $1, in a session of its own, and take its code. Nothing begins after a signal.
+_run() {
+    _in=$1
+    shift
+    if [ -n "$_cause" ]; then
+        _note finish 143
+        _end 143
+    fi
+    (
+        exec 8>&- 9>&-
+        [ -z "$_workdir" ] || cd "$_workdir" || exit "$WORKDIR_UNUSABLE"
+        set -- $_bb setsid "$@"
+        . "$_plan/env"
+        exec "$@"
+    ) <"$_in" >"$_stdout" 2>"${_stderr:-$_stdout}" &
+    _pid=$!
+    [ -z "$_cause" ] || _stop  # the signal came before there was a process to pass it to
+    _await "$_pid"
+    _note finish "$_code"
+}
+
+# The last step is over: what it left behind goes, its output is complete.
+_finish() {
+    _last=$_code
+    kill -KILL "-$_pid" 2>/dev/null
+    _pid=
+    _after "$DRAIN" KILL "$_records"
+    for _recorder in $_records; do _await "$_recorder"; done
+    _end "$_last"
+}
+
+_hook() {
+    [ -n "$_timer" ] || [ -z "$_hooks_timeout" ] || { _after "$_hooks_timeout" USR2 $$; _timer=$!; }
+    _pipes "$1.$2" "$HOOK_SEGMENT"
+    _note begin "$1" "$2"
+    _run /dev/null /bin/sh -c "$3"
+    [ "$_code" = 0 ] || _finish
+    _pid=
+}
+
+_agent() {
+    trap _signalled=1 USR2  # not ignored: that the CLI would inherit
+    [ -z "$_timer" ] || kill "$_timer"
+    _pipes stdout "$STDOUT_SEGMENT" stderr "$STDERR_SEGMENT"
+    _mark sent || _end "$OUT_UNUSABLE"
+    _note begin agent 0
+    _run "$_plan/prompt" "$@"
+    _finish
+}
+
+# --- what the steps find
+
+_prepare_home() {
+    export CLAUDE_CONFIG_DIR="$_claude"
+    export PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
+    [ -z "$_cli" ] || PATH=${_cli%/*}:$PATH
+    if [ -z "$HOME" ] || [ ! -d "$HOME" ] || [ ! -w "$HOME" ]; then
+        export HOME="$_session/home"
+        [ -d "$HOME" ] || $_bb mkdir -p "$HOME"
+    fi
+}
+
+_prepare_workdir() {
+    [ -n "$_workdir" ] || return
+    if [ ! -d "$_workdir" ]; then
+        _why=$($_bb mkdir -p "$_workdir" 2>&1) || _fail "$WORKDIR_UNUSABLE" "no working directory: $_why"
+    fi
+    cd "$_workdir" || _fail "$WORKDIR_UNUSABLE" "the working directory $_workdir may not be entered"
+}
+
+# The credentials themselves stay on tmpfs; a file by their name is what the CLI made of the link.
+_forget_credentials() {
+    [ -e "$_claude/.credentials.json" ] || [ -L "$_claude/.credentials.json" ] || return 0
+    $_bb rm -f "$_claude/.credentials.json"
+}
+
+_prepare_credentials() {
+    _forget_credentials
+    [ -n "$_credentials" ] || return 0
+    [ -d "$_claude" ] || $_bb mkdir -p "$_claude"
+    $_bb ln -s "$_secrets/.credentials.json" "$_claude/.credentials.json"
+}
+
+. "$_plan/steps"
+trap '_interrupt cancelled' TERM
+trap '_interrupt timeout' USR1
+trap '_interrupt hooks-timeout' USR2
+if PATH=/nowhere command -v mkdir >/dev/null; then _bb=; fi  # this ash runs applets by itself
+
+[ -z "$_cli" ] || [ -x "$_cli" ] || exit "$CLI_MISSING"
+_refuse_if_started
+_read_secrets
+_mark started || { _refuse_if_started; exit "$OUT_UNUSABLE"; }
+$_bb mkfifo "$_out/.clock" && command exec 8>>"$_out/record" 9<>"$_out/.clock" || exit "$OUT_UNUSABLE"
+_note start
+_after "$_timeout" USR1 $$
+_prepare_home
+_prepare_workdir
+_prepare_credentials
+[ ! -d "$_secrets/env" ] || $_bb rm -rf "$_secrets/env"
+_steps

@@ -1,0 +1,34 @@
+"""The group of all commands. Adding one: write it in a module here, and list it below.
+
+This module and those it imports stay light, since every command pays for them: what does the work is
+imported inside the commands.
+"""
+
+from __future__ import annotations
+
+import click
+
+from stromboli.cli import lifecycle, look, operator
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def app() -> None:
+    """Claude Code inside any glibc container image, as a Kubernetes operator on Podman.
+
+    up, down, status and the like are for an installation on this machine; its files are in STROMBOLI_HOME
+    (default: the folder stromboli among your data).
+    """
+
+
+for _command in (
+    lifecycle.up,
+    lifecycle.down,
+    look.status,
+    look.doctor,
+    look.env,
+    look.kubeconfig,
+    lifecycle.demo,
+    lifecycle.fetch,
+    operator.operator,
+):
+    app.add_command(_command)

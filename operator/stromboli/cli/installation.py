@@ -1,0 +1,30 @@
+"""The installation that a command is about, as the environment names it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stromboli.errors import LocalFailure
+
+if TYPE_CHECKING:
+    from stromboli.local.stack import Stack
+
+
+def stack(report: Callable[[str], None] | None = None) -> Stack:
+    """The local installation, which may not exist yet; it tells `report` (or standard error) what it does."""
+    from stromboli.local.home import Home
+    from stromboli.local.progress import Progress
+    from stromboli.local.stack import Stack
+
+    return Stack(Home.of(os.environ), dict(os.environ), report or Progress(sys.stderr).line)
+
+
+def existing() -> Stack:
+    """The same. Raises LocalFailure if nothing was ever brought up there."""
+    found = stack()
+    if not found.exists:
+        raise LocalFailure(f"there is no installation in {found.home.root}", "`stromboli up` makes one")
+    return found

@@ -1,0 +1,92 @@
+"""Commands that only look: status, doctor, env, kubeconfig."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stromboli.cli import installation
+
+if TYPE_CHECKING:
+    from stromboli.local.doctor import Check
+    from stromboli.local.stack import PartStatus
+
+_output = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How it is shown.")
+
+
+@click.command()
+@_output
+def status(output: str) -> None:
+    """Show each part of the installation, with its pid."""
+    parts = installation.stack().status()
+    click.echo(_json({p.name: p.as_dict() for p in parts}) if output == "json" else _parts(parts))
+
+
+@click.command()
+@_output
+def doctor(output: str) -> None:
+    """Say what this machine lacks for a local installation, and how to get it.
+
+    Exit code 1 if something is missing without which it does not work.
+    """
+    from stromboli.local import doctor as examination
+    from stromboli.local.home import Home
+
+    checks = examination.examine(examination.Context(Home.of(os.environ), os.environ, os.getuid() != 0))
+    click.echo(_json([c.as_dict() for c in checks]) if output == "json" else _checks(checks))
+    if not all(c.ok for c in checks if c.required):
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+def env() -> None:
+    """Print KUBECONFIG, PATH (with kubectl) and CONTAINER_HOST for a shell: eval "$(stromboli env)"."""
+    stack = installation.existing()
+    click.echo(exports(stack.kubeconfig, stack.home.programs, stack.podman.socket, os.environ.get("PATH", "")))
+
+
+@click.command()
+def kubeconfig() -> None:
+    """Print the path of the local cluster's kubeconfig."""
+    click.echo(installation.existing().kubeconfig)
+
+
+def exports(kubeconfig: Path, programs: Path, socket: Path, path: str) -> str:
+    """Lines for a POSIX shell; a PATH that has the programs in front already stays as it is."""
+    lines = [f"export KUBECONFIG={shlex.quote(str(kubeconfig))}"]
+    if path.split(os.pathsep)[0] != str(programs):
+        lines.append(f'export PATH={shlex.quote(str(programs))}:"$PATH"')
+    return "\n".join([*lines, f"export CONTAINER_HOST={shlex.quote(f'unix://{socket}')}"])
+
+
+def _parts(parts: Sequence[PartStatus]) -> str:
+    from stromboli.local.account import table
+
+    rows = [("PART", "STATE", "PID", "WHERE")]
+    return "\n".join(table([*rows, *((p.name, _state(p), str(p.pid or "-"), p.where) for p in parts)]))
+
+
+def _state(part: PartStatus) -> str:
+    if part.ready:
+        return "ready"
+    return "starting" if part.pid else "down"
+
+
+def _checks(checks: Sequence[Check]) -> str:
+    lines = []
+    for check in checks:
+        mark = "ok" if check.ok else "MISSING" if check.required else "note"
+        lines.append(f"{mark:<8} {check.name}: {check.found}")
+        if not check.ok:
+            lines.append(f"         → {check.hint}")
+    return "\n".join(lines)
+
+
+def _json(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    return json.dumps(value, indent=2)

@@ -1,0 +1,199 @@
+"""The control plane's own certificate authority, certificates, keys and administrator's token.
+
+All lie in one folder (0700, files 0600), are made once and kept. A certificate that has run out, or soon
+will, whose key does not fit, or whose issuer is another, is made anew; so is whatever hangs on it.
+
+    ca            signs the rest; nobody is authenticated to kube-apiserver by it
+    apiserver     serves kube-apiserver
+    etcd          serves etcd, and is what kube-apiserver shows to it: on a shared machine an open etcd on
+                  loopback would hand every user the whole cluster
+    accounts.key  signs service accounts' tokens
+    tokens.csv    the administrator's token, in the group system:masters
+"""
+
+from __future__ import annotations
+
+import csv
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from stromboli.controlplane import files
+
+_AUTHORITY_LIFE = timedelta(days=3650)
+_LIFE = timedelta(days=365)
+RENEWAL = timedelta(days=30)  # so long before its end a certificate is made anew
+_CLOCK_SKEW = timedelta(minutes=5)
+_HOSTS = (x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost"))
+_SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Where everything lies; reading it is the readers' business."""
+
+    folder: Path
+
+    def certificate(self, name: str) -> Path:
+        """The PEM certificate of `ca`, `apiserver` or `etcd`."""
+        return self.folder / f"{name}.crt"
+
+    def key(self, name: str) -> Path:
+        """The PEM key of `ca`, `apiserver`, `etcd` or `accounts`."""
+        return self.folder / f"{name}.key"
+
+    @property
+    def tokens(self) -> Path:
+        """kube-apiserver's static token file: token, user, uid, groups."""
+        return self.folder / "tokens.csv"
+
+    @property
+    def token(self) -> str:
+        """The administrator's."""
+        with self.tokens.open(newline="") as file:
+            return next(csv.reader(file))[0]
+
+
+def ensure(folder: Path, now: datetime) -> Certificates:
+    """Make what is not there, or no longer good at `now` (with a time zone), and keep the rest."""
+    found = Certificates(files.private_folder(folder))
+    authority = _ensure_authority(found, now)
+    _ensure_leaf(found, "apiserver", authority, [_SERVER], now)
+    _ensure_leaf(found, "etcd", authority, [_SERVER, _CLIENT], now)
+    if _read_key(found.key("accounts")) is None:
+        files.write_private(found.key("accounts"), _pem(ec.generate_private_key(ec.SECP256R1())))
+    if not found.tokens.is_file():
+        line = f'{secrets.token_urlsafe(_TOKEN_BYTES)},admin,admin,"system:masters"\n'
+        files.write_private(found.tokens, line.encode())
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def _ensure_authority(found: Certificates, now: datetime) -> _Pair:
+    pair = _read(found, "ca")
+    if pair and _lasts(pair, now):
+        return pair
+    key = ec.generate_private_key(ec.SECP256R1())
+    # A name of its own each time: two authorities of one name are told apart by no error message.
+    name = _name(f"stromboli local control plane {secrets.token_hex(4)}")
+    certificate = (
+        _builder(name, name, key, now, _AUTHORITY_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return _write(found, "ca", _Pair(certificate, key))
+
+
+def _ensure_leaf(
+    found: Certificates, name: str, authority: _Pair, uses: list[x509.ObjectIdentifier], now: datetime
+) -> None:
+    pair = _read(found, name)
+    if pair and _lasts(pair, now) and _issued_by(pair, authority):
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        _builder(_name(name), authority.certificate.subject, key, now, _LIFE)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_HOSTS), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    _write(found, name, _Pair(certificate, key))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, life: timedelta
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + life)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _lasts(pair: _Pair, now: datetime) -> bool:
+    certificate = pair.certificate
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEWAL
+
+
+def _issued_by(pair: _Pair, authority: _Pair) -> bool:
+    try:
+        pair.certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, InvalidSignature):
+        return False
+    return True
+
+
+def _read(found: Certificates, name: str) -> _Pair | None:
+    """The pair, or None if one of the two is missing, unreadable or does not belong to the other."""
+    key = _read_key(found.key(name))
+    if key is None:
+        return None
+    try:
+        certificate = x509.load_pem_x509_certificate(found.certificate(name).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return _Pair(certificate, key) if certificate.public_key() == key.public_key() else None
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (FileNotFoundError, ValueError):
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
+
+
+def _write(found: Certificates, name: str, pair: _Pair) -> _Pair:
+    files.write_private(found.key(name), _pem(pair.key))
+    files.write_private(found.certificate(name), pair.certificate.public_bytes(serialization.Encoding.PEM))
+    return pair
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    # SEC 1 and not PKCS 8: only of the former does kube-apiserver take the public half of a private key.
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )

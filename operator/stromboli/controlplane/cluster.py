@@ -1,0 +1,215 @@
+"""One control plane on this machine: bring it up, take it down, say how it is.
+
+    STATE/pki/          certificates, keys, tokens        STATE/ports.json    the ports
+    STATE/etcd/         the data                          STATE/kubeconfig    for kubectl
+    STATE/run/*.json    the processes (processes.py)      STATE/*.log         their output
+
+Everything that matters is in that folder, so a restart of ours, or of the machine, changes nothing: `up`
+compares what runs with what should, and starts what is down or differs. The order of things is here; each
+thing itself is in the module named after it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stromboli.controlplane import certificates as pki
+from stromboli.controlplane import files, kubeconfig, lock, ports, processes
+from stromboli.controlplane.binaries import Binaries
+from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, ORDER, Part, Setting, all_parts
+from stromboli.controlplane.probes import Prober
+from stromboli.controlplane.progress import Report, Stage, duration, silent
+from stromboli.errors import LocalFailure
+
+_READY_SECONDS = 90.0  # it takes 3; a slow disk or a busy machine may take many more
+_AGAIN = 0.05
+_ATTEMPTS = 3  # at finding ports that nobody else takes in the same moment
+_TAIL_LINES = 15
+_TAIL_WIDTH = 300
+
+_OWN_PORTS = {
+    ETCD: (ports.ETCD, ports.ETCD_PEER),
+    APISERVER: (ports.APISERVER,),
+    CONTROLLER_MANAGER: (ports.CONTROLLER_MANAGER,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """How one part is: `pid` is None if it does not run."""
+
+    name: str
+    pid: int | None
+    ready: bool
+    log: Path
+
+
+class _PortTaken(LocalFailure):
+    """Between its choice and its use, a port went to someone else."""
+
+
+class Cluster:
+    """The control plane whose state is in the folder `state`. Only `up` needs the programs.
+
+    Calls from several processes at once wait for each other. `fsync=False` is for tests alone.
+    """
+
+    def __init__(self, state: Path, binaries: Binaries | None = None, *, fsync: bool = True) -> None:
+        self._state = state.absolute()
+        self._binaries = binaries
+        self._fsync = fsync
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig (0600). It is there once the cluster was up."""
+        return self._state / "kubeconfig"
+
+    def kubeconfig_for(self, token: str, path: Path, namespace: str = "default") -> Path:
+        """Write to `path` a kubeconfig for this cluster with another `token`, such as a service account's."""
+        server = f"https://{ports.HOST}:{ports.read(self._ports)[ports.APISERVER]}"
+        authority = self._certificates.certificate("ca").read_bytes()
+        kubeconfig.write(path, server, authority, token, namespace)
+        return path
+
+    def up(self, report: Report = silent) -> None:
+        """Start what is down and wait until all of it is ready (3 s where nothing runs).
+
+        Raises LocalFailure with the end of the log of the part that does not come up.
+        """
+        files.private_folder(self._state)
+        with self._alone(report):
+            pki.ensure(self._certificates.folder, datetime.now(UTC))
+            attempt = 1
+            while not self._came_up(report, last=attempt == _ATTEMPTS):
+                attempt += 1
+
+    def down(self, report: Report = silent) -> None:
+        """Stop what runs, the last started first. Nothing to stop is fine."""
+        if not self._state.is_dir():
+            return
+        with self._alone(report):
+            for name in reversed(ORDER):
+                self._stop(name, report)
+
+    def parts(self) -> list[PartStatus]:
+        """How each part is at this moment, in the order of starting."""
+        running = {name: processes.recorded(self._record(name)) for name in ORDER}
+        ready = self._ready([name for name, process in running.items() if process])
+        return [
+            PartStatus(name, process.pid if process else None, name in ready, self._log(name))
+            for name, process in running.items()
+        ]
+
+    def _ready(self, names: list[str]) -> list[str]:
+        """Those of `names` that answer: none of them if someone has removed the cluster's files."""
+        settled = ports.read(self._ports)
+        if not names or not settled:
+            return []
+        try:
+            with Prober(self._certificates, settled) as prober:
+                return [name for name in names if prober.ready(name)]
+        except OSError:
+            return []
+
+    def _came_up(self, report: Report, *, last: bool) -> bool:
+        try:
+            self._bring_up(report)
+        except _PortTaken as e:
+            if last:
+                raise
+            report(f"{e}; choosing others")
+            return False
+        return True
+
+    def _bring_up(self, report: Report) -> None:
+        settled = ports.settle(self._ports, self._ports_in_use())
+        wanted = all_parts(self._setting(settled))
+        for part in reversed(wanted):
+            running = processes.recorded(self._record(part.name))
+            if running and running.stamp != part.stamp:
+                self._stop(part.name, report)
+        with Prober(self._certificates, settled) as prober:
+            for part in wanted:
+                self._ensure(part, prober, report)
+
+    def _ports_in_use(self) -> list[str]:
+        running = [name for name in ORDER if processes.recorded(self._record(name))]
+        return [port for name in running for port in _OWN_PORTS[name]]
+
+    def _setting(self, settled: dict[str, int]) -> Setting:
+        if self._binaries is None:
+            raise LocalFailure("the control plane cannot be started without its programs")
+        self.kubeconfig_for(self._certificates.token, self.kubeconfig)
+        return Setting(self._binaries, self._certificates, settled, self._state / "etcd", self.kubeconfig, self._fsync)
+
+    def _ensure(self, part: Part, prober: Prober, report: Report) -> None:
+        """Start the part if it does not run, and wait until it is ready."""
+        process = processes.recorded(self._record(part.name))
+        if process and prober.ready(part.name):
+            return report(f"{part.name}: runs (pid {process.pid})")
+        process = process or self._spawn(part)
+        stage = Stage(report, part.name)
+        while not prober.ready(part.name):
+            if not processes.alive(process):
+                raise self._ended(part.name)
+            if stage.seconds > _READY_SECONDS:
+                raise self._failure(part.name, f"is not ready after {duration(stage.seconds)}")
+            stage.tick("starting")
+            time.sleep(_AGAIN)
+        return stage.done(f"ready (pid {process.pid})")
+
+    def _spawn(self, part: Part) -> processes.Process:
+        files.private_folder(self._record(part.name).parent)
+        # Nothing of the person's environment: etcd takes every ETCD_… in it for a flag.
+        env = {"PATH": os.defpath, "HOME": str(self._state)}
+        try:
+            return processes.spawn(part.argv, env, self._log(part.name), self._record(part.name), part.stamp)
+        except OSError as e:
+            raise LocalFailure(
+                f"{part.argv[0]} cannot be executed: {e.strerror}",
+                "is it made for this machine's architecture?",
+            ) from e
+
+    def _stop(self, name: str, report: Report) -> None:
+        process = processes.recorded(self._record(name))
+        if process:
+            began = time.monotonic()
+            if not processes.stop(process):
+                raise self._failure(name, f"(pid {process.pid}) does not end, not even by KILL")
+            report(f"{name}: stopped, {duration(time.monotonic() - began)}")
+        self._record(name).unlink(missing_ok=True)
+
+    def _ended(self, name: str) -> LocalFailure:
+        numbers = ports.read(self._ports)
+        taken = [numbers[port] for port in _OWN_PORTS[name] if not ports.free(numbers[port])]
+        if taken:
+            return _PortTaken(f"{name}: someone else has taken port {taken[0]}")
+        return self._failure(name, "ended before it was ready")
+
+    def _failure(self, name: str, what: str) -> LocalFailure:
+        log = self._log(name)
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        tail = "".join(f"\n    {line[:_TAIL_WIDTH]}" for line in lines[-_TAIL_LINES:])
+        return LocalFailure(f"{name} {what}; the end of its log:{tail}", f"the whole log is {log}")
+
+    def _alone(self, report: Report) -> AbstractContextManager[None]:
+        return lock.exclusive(self._state / "lock", "is starting or stopping the control plane", report)
+
+    @property
+    def _certificates(self) -> pki.Certificates:
+        return pki.Certificates(self._state / "pki")
+
+    @property
+    def _ports(self) -> Path:
+        return self._state / "ports.json"
+
+    def _record(self, name: str) -> Path:
+        return self._state / "run" / f"{name}.json"
+
+    def _log(self, name: str) -> Path:
+        return self._state / f"{name}.log"

@@ -1,0 +1,162 @@
+"""The official releases of Kubernetes and etcd, by checksum. Nothing unverified leaves this module.
+
+The checksums come first: they are small, so a machine with no way to the internet knows it in seconds,
+and they come from both hosts, so nobody downloads one half in vain. Layout of the two hosts:
+https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/ and etcd's release notes on GitHub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import shutil
+import tarfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+
+from stromboli.controlplane import versions
+from stromboli.controlplane.progress import Report, Stage
+from stromboli.errors import LocalFailure
+
+_TIMEOUT = httpx.Timeout(30.0, connect=3.0)
+# The resolver keeps to no timeout of ours, so the first contact with a host is bounded from outside.
+_FIRST_CONTACT = 8.0
+_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Base URLs of the two publishers."""
+
+    kubernetes: str
+    etcd: str
+
+
+OFFICIAL = Sources("https://dl.k8s.io", "https://github.com/etcd-io/etcd/releases/download")
+
+
+def release(target: Path, arch: str, sources: Sources, report: Report) -> None:
+    """Put all four programs into the folder `target`.
+
+    Raises LocalFailure if a publisher cannot be reached or has no such release, and for a wrong checksum.
+    """
+    with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
+        report(f"control plane: asking {sources.kubernetes} for Kubernetes {versions.KUBERNETES}")
+        files = [_Remote.of(client, *where) for where in _places(arch, sources)]
+        for file in files:
+            _fetch(client, file, target / file.name, report)
+    _unpack_etcd(target, arch)
+    for program in versions.PROGRAMS:
+        (target / program).chmod(0o755)
+
+
+def _places(arch: str, sources: Sources) -> list[tuple[str, str]]:
+    """(URL of the file, URL of its checksum) for all that is needed."""
+    kubernetes = f"{sources.kubernetes}/v{versions.KUBERNETES}/bin/linux/{arch}"
+    etcd = f"{sources.etcd}/v{versions.ETCD}"
+    programs = [f"{kubernetes}/{name}" for name in versions.PROGRAMS if name != "etcd"]
+    places = [(url, f"{url}.sha256") for url in programs]
+    places.insert(1, (f"{etcd}/{_archive(arch)}", f"{etcd}/SHA256SUMS"))
+    return places
+
+
+def _archive(arch: str) -> str:
+    return f"etcd-v{versions.ETCD}-linux-{arch}.tar.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """A file at a publisher's, with the SHA-256 (hex) that he states for it."""
+
+    url: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    @classmethod
+    def of(cls, client: httpx.Client, url: str, checksum_url: str) -> _Remote:
+        name = url.rpartition("/")[2]
+        text = _bounded(lambda: _text(client, checksum_url), _FIRST_CONTACT, checksum_url)
+        for line in text.splitlines():
+            words = line.split()
+            if words and re.fullmatch(r"[0-9a-f]{64}", words[0]) and words[1:] in ([], [name], [f"*{name}"]):
+                return cls(url, words[0])
+        raise LocalFailure(f"{checksum_url} states no SHA-256 for {name}")
+
+
+def _text(client: httpx.Client, url: str) -> str:
+    try:
+        return client.get(url).raise_for_status().text
+    except httpx.HTTPError as e:
+        raise _unreachable(url, e) from e
+
+
+def _unreachable(url: str, error: httpx.HTTPError) -> LocalFailure:
+    if isinstance(error, httpx.HTTPStatusError):
+        return LocalFailure(f"{url} answers {error.response.status_code}")
+    return LocalFailure(f"{url} cannot be reached ({str(error) or type(error).__name__})")
+
+
+def _bounded(call: Callable[[], str], seconds: float, url: str) -> str:
+    """`call()`, or LocalFailure once `seconds` are over. The thread left behind ends by itself."""
+    answers: queue.SimpleQueue[str | LocalFailure] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(call())
+        except LocalFailure as e:
+            answers.put(e)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise LocalFailure(f"{url} cannot be reached (no answer in {seconds:.0f} s)") from None
+    if isinstance(answer, LocalFailure):
+        raise answer
+    return answer
+
+
+def _fetch(client: httpx.Client, file: _Remote, target: Path, report: Report) -> None:
+    stage = Stage(report, f"downloading {file.name}")
+    digest = hashlib.sha256()
+    try:
+        with client.stream("GET", file.url) as response, target.open("xb") as out:
+            response.raise_for_status()
+            total = int(response.headers.get("Content-Length", 0)) // _MB
+            for chunk in response.iter_bytes():
+                out.write(chunk)
+                digest.update(chunk)
+                stage.tick(f"{out.tell() // _MB} of {total or '?'} MB")
+            size = out.tell()
+    except httpx.HTTPError as e:
+        raise _unreachable(file.url, e) from e
+    if digest.hexdigest() != file.sha256:
+        target.unlink()
+        raise LocalFailure(
+            f"{file.url} is refused: its SHA-256 is {digest.hexdigest()}, its publisher states {file.sha256}"
+        )
+    stage.done(f"{size // _MB} MB, checksum is right")
+
+
+def _unpack_etcd(target: Path, arch: str) -> None:
+    """Take the one program out of the archive, which is left out of the result."""
+    archive = target / _archive(arch)
+    member = f"{archive.name.removesuffix('.tar.gz')}/etcd"
+    try:
+        with tarfile.open(archive) as tar:
+            source = tar.extractfile(member)
+            if source is None:
+                raise LocalFailure(f"{archive.name}: {member} is no regular file")
+            with source, (target / "etcd").open("xb") as out:
+                shutil.copyfileobj(source, out)
+    except (KeyError, tarfile.TarError) as e:
+        raise LocalFailure(f"{archive.name} does not hold {member} ({e})") from e
+    archive.unlink()

@@ -1,0 +1,139 @@
+"""The three programs of the control plane: their names, order and exact command lines. Starts nothing.
+
+Nothing listens but on loopback. Every flag that is not self-explanatory has its reason beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli.controlplane import ports as port_names
+from stromboli.controlplane.binaries import Binaries
+from stromboli.controlplane.certificates import Certificates
+from stromboli.controlplane.ports import HOST
+
+ETCD = "etcd"
+APISERVER = "kube-apiserver"
+CONTROLLER_MANAGER = "kube-controller-manager"
+ORDER = (ETCD, APISERVER, CONTROLLER_MANAGER)  # the order of starting; stopping is the other way round
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One program: its command line and the files that it reads."""
+
+    name: str
+    argv: tuple[str, ...]
+    inputs: tuple[Path, ...]
+
+    @property
+    def stamp(self) -> str:
+        """Changes whenever a process of this part has to be started anew."""
+        digest = hashlib.sha256("\0".join(self.argv).encode())
+        for file in self.inputs:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the command lines depend on."""
+
+    binaries: Binaries
+    certificates: Certificates
+    ports: dict[str, int]
+    data: Path  # etcd's
+    kubeconfig: Path
+    fsync: bool
+
+
+def all_parts(setting: Setting) -> list[Part]:
+    """The parts, in the order of starting."""
+    return [etcd(setting), apiserver(setting), controller_manager(setting)]
+
+
+def etcd(setting: Setting) -> Part:
+    certificates = setting.certificates
+    client = _url(setting.ports[port_names.ETCD])
+    peer = _url(setting.ports[port_names.ETCD_PEER])
+    ca, crt, key = certificates.certificate("ca"), certificates.certificate("etcd"), certificates.key("etcd")
+    flags = {
+        "data-dir": setting.data,
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": f"default={peer}",
+        "client-cert-auth": "true",
+        "trusted-ca-file": ca,
+        "cert-file": crt,
+        "key-file": key,
+        "peer-client-cert-auth": "true",
+        "peer-trusted-ca-file": ca,
+        "peer-cert-file": crt,
+        "peer-key-file": key,
+        "log-level": "warn",
+    }
+    if not setting.fsync:
+        flags["unsafe-no-fsync"] = "true"  # for tests: a power cut would lose or spoil the data
+    return Part(ETCD, _argv(setting.binaries.etcd, flags), (ca, crt, key))
+
+
+def apiserver(setting: Setting) -> Part:
+    certificates = setting.certificates
+    ca, accounts = certificates.certificate("ca"), certificates.key("accounts")
+    flags = {
+        "bind-address": HOST,
+        "secure-port": setting.ports[port_names.APISERVER],
+        # Without it a machine that has no default route (a laptop on a train) gets no further.
+        "advertise-address": HOST,
+        # It would write loopback into the Endpoints of `kubernetes`, which validation refuses.
+        "endpoint-reconciler-type": "none",
+        "tls-cert-file": certificates.certificate("apiserver"),
+        "tls-private-key-file": certificates.key("apiserver"),
+        "etcd-servers": _url(setting.ports[port_names.ETCD]),
+        "etcd-cafile": ca,
+        "etcd-certfile": certificates.certificate("etcd"),
+        "etcd-keyfile": certificates.key("etcd"),
+        "token-auth-file": certificates.tokens,
+        "authorization-mode": "RBAC",
+        "anonymous-auth": "false",
+        "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
+        "service-account-key-file": accounts,
+        "service-account-signing-key-file": accounts,
+        "service-cluster-ip-range": "10.0.0.0/24",
+        "profiling": "false",
+    }
+    pairs = [path(name) for name in ("apiserver", "etcd") for path in (certificates.certificate, certificates.key)]
+    inputs = (ca, *pairs, certificates.tokens, accounts)
+    return Part(APISERVER, _argv(setting.binaries.apiserver, flags), inputs)
+
+
+def controller_manager(setting: Setting) -> Part:
+    certificates = setting.certificates
+    flags = {
+        "kubeconfig": setting.kubeconfig,
+        # Without the first `kubectl delete namespace` hangs, without the second owner references do nothing;
+        # the third makes each namespace's `default` service account.
+        "controllers": "namespace-controller,garbage-collector-controller,serviceaccount-controller",
+        "leader-elect": "false",
+        # For its /healthz alone, which is all that it tells a stranger.
+        "bind-address": HOST,
+        "secure-port": setting.ports[port_names.CONTROLLER_MANAGER],
+        "tls-cert-file": certificates.certificate("apiserver"),
+        "tls-private-key-file": certificates.key("apiserver"),
+        "profiling": "false",
+    }
+    argv = _argv(setting.binaries.controller_manager, flags)
+    inputs = (setting.kubeconfig, certificates.certificate("apiserver"), certificates.key("apiserver"))
+    return Part(CONTROLLER_MANAGER, argv, inputs)
+
+
+def _url(port: int) -> str:
+    return f"https://{HOST}:{port}"
+
+
+def _argv(program: Path, flags: dict[str, object]) -> tuple[str, ...]:
+    return (str(program), *(f"--{name}={value}" for name, value in flags.items()))

@@ -1,0 +1,61 @@
+"""Loopback ports: chosen once, kept in a file, chosen again only if someone else has taken one meanwhile."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+
+from stromboli.controlplane import files
+
+HOST = "127.0.0.1"
+APISERVER = "kube-apiserver"
+ETCD = "etcd"
+ETCD_PEER = "etcd-peer"
+CONTROLLER_MANAGER = "kube-controller-manager"
+NAMES = (APISERVER, ETCD, ETCD_PEER, CONTROLLER_MANAGER)
+
+
+def read(file: Path) -> dict[str, int]:
+    """The ports by name as they were last settled; empty if they never were, or not all of them."""
+    try:
+        stored = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(name), int) for name in NAMES):
+        return {}
+    return {name: stored[name] for name in NAMES}
+
+
+def settle(file: Path, in_use: Collection[str]) -> dict[str, int]:
+    """A port for every name, written to `file`. Those of the names `in_use` are ours and open: they stay."""
+    stored = read(file)
+    kept = {name: port for name, port in stored.items() if name in in_use or free(port)}
+    settled = {**kept, **_choose([name for name in NAMES if name not in kept])}
+    if settled != stored:
+        files.write_private(file, json.dumps(settled).encode())
+    return settled
+
+
+def free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Go does: TIME_WAIT is no hindrance
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _choose(names: list[str]) -> dict[str, int]:
+    """All sockets are open at once, so that no port is chosen twice."""
+    with ExitStack() as stack:
+        chosen = {}
+        for name in names:
+            probe = stack.enter_context(socket.socket())
+            probe.bind((HOST, 0))
+            chosen[name] = probe.getsockname()[1]
+        return chosen

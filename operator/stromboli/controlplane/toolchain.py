@@ -1,0 +1,94 @@
+"""Running `go` and reading along: line by line, with a word in silence, and never outliving us."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from stromboli.errors import LocalFailure
+
+_SILENCE = 1.0  # seconds without a line, after which the reader gets to speak
+_TAIL = 15  # lines of output that a failure shows
+
+
+def output(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
+    """What a short command prints. Raises LocalFailure with what it said if it fails."""
+    done = subprocess.run(
+        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode:
+        raise LocalFailure(f"`{_shown(command)}` failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done.stdout.strip()
+
+
+@contextmanager
+def running(
+    command: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path | None = None
+) -> Iterator[Iterator[str | None]]:
+    """Run a long command and yield the lines of its stderr as they come, None in each second of silence.
+
+    Its standard output goes to the file `stdout`. Raises LocalFailure, with the last lines, if it fails.
+    The block left early (an interrupt), the command and its children are ended.
+    """
+    tail: deque[str] = deque(maxlen=_TAIL)
+    with Path(stdout or os.devnull).open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            process_group=0,
+        )
+    with process:
+        assert process.stderr is not None
+        try:
+            yield _lines(process.stderr, tail)
+            code = process.wait()
+        finally:
+            _end(process, process.stderr)
+    if code:
+        raise LocalFailure(f"`{_shown(command)}` failed with exit code {code}:\n" + "\n".join(tail))
+
+
+def _lines(stream: IO[bytes], tail: deque[str]) -> Iterator[str | None]:
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            if not selector.select(_SILENCE):
+                yield None
+                continue
+            chunk = os.read(stream.fileno(), 65536)
+            if not chunk:
+                break
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                tail.append(line.decode(errors="replace"))
+                yield tail[-1]
+    if rest:
+        tail.append(rest.decode(errors="replace"))
+        yield tail[-1]
+
+
+def _end(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
+    """End what still runs: `go` passes no signal on to its compilers, so the whole group gets it.
+
+    They all have the same stderr: its end is theirs, and then nobody writes to the scratch folder any more.
+    """
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        stderr.read()
+
+
+def _shown(command: Sequence[str]) -> str:
+    return " ".join([Path(command[0]).name, *command[1:3]])

@@ -1,0 +1,251 @@
+"""Image patterns, as allowlists have them: text → `Pattern`, and whether it matches a `Reference`.
+
+A pattern is matched part by part (registry, each path segment, tag, digest) against a parsed reference, never
+as a prefix of a joined string, so no glob can reach over a `/`, `:` or `@`:
+
+    *       any number of characters inside a part, also none
+    ?       one character
+    [a-z]   one character of the class, [!a-z] or [^a-z] one that is not in it
+    **      as a whole path segment: any number of segments (at the end of the path at least one);
+            inside a word it is the same as *
+
+A pattern is well formed if it is a reference (grammar/reference.py) once each glob in it is a letter, and
+the reference's defaults hold for it too. What follows from that:
+- `*/x` and `**/x` are paths on docker.io, since `a/x` is one; `*.example/x` and `*:5000/x` have a registry.
+- `docker.io/*` is `docker.io/library/*`; `docker.io/**` is the whole hub. A name that is `**` and nothing
+  else means every registry and path.
+- Without tag and digest the tag is `latest`, unless a `*` ends the pattern: then tag and digest are free.
+  They are as free after `:*`. Any other tag wants a reference without a digest, which would override it.
+- A digest wants that digest, with any tag or none, unless a tag is written too: then both must hold.
+- Globs may stand for hex digits of a digest, 64 of them for sha256; ports and algorithms are literal.
+
+Hosts compare without case. Nothing here knows of policies; plan/ decides what a list of patterns means.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+from stromboli.errors import InvalidInput
+from stromboli.grammar import reference
+from stromboli.grammar.reference import HUB, Reference
+
+PATTERN_RE2 = reference.re2(glob=r"[*?]|\[[!^]?[A-Za-z0-9._-]+\]")
+"""What `parse` takes, and a little more: besides what REFERENCE_RE2 leaves open, a class that ends before it
+begins (`[z-a]`) is found by `parse` alone."""
+
+# All that a part can consist of; the delimiters are not among it, nor are the brackets of an IPv6 address.
+_ALPHABET = frozenset(string.ascii_letters + string.digits + "._-")
+_IPV6 = re.compile(r"\[[0-9a-fA-F]*:[0-9a-fA-F:]*\]")
+
+Token = frozenset[str] | None  # the characters of which one fits, or None: any number of any
+Glob = tuple[Token, ...]
+T = TypeVar("T")
+
+_ANY: Glob = (None,)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One pattern, ready to match. `text` is what the administrator wrote.
+
+    `registry` is (host, port), None for every registry; a segment of `path` is None for any number of
+    segments; `tag` and `digest` are None where they are free.
+    """
+
+    text: str
+    registry: tuple[Glob, str] | None
+    path: tuple[Glob | None, ...]
+    tag: Glob | None
+    digest: Glob | None
+
+    def matches(self, ref: Reference) -> bool:
+        """Whether the pattern covers the image; the work is at most pattern length times reference length."""
+        return self._covers_registry(ref) and self._covers_path(ref) and self._covers_version(ref)
+
+    def _covers_registry(self, ref: Reference) -> bool:
+        if self.registry is None:
+            return True
+        host, port = self.registry
+        ref_host, _, ref_port = ref.registry.partition(":")  # as _registry cuts it, IPv6 addresses included
+        return port == ref_port and _covers(host, ref_host)
+
+    def _covers_path(self, ref: Reference) -> bool:
+        return _walk(self.path, ref.path.split("/"), _covers)
+
+    def _covers_version(self, ref: Reference) -> bool:
+        if self.tag is not None and self.digest is None and ref.digest is not None:
+            return False  # a digest overrides the tag, and the pattern allows none
+        return _asked(self.tag, ref.tag) and _asked(self.digest, ref.digest)
+
+
+def parse(text: str) -> Pattern:
+    """Read a pattern. Raises InvalidInput with a sentence that says what is wrong with it."""
+    try:
+        lexemes = _lexemes(text)
+    except InvalidInput as e:
+        raise InvalidInput(f"{reference.shown(text)} is not an image pattern: {e.message}") from None
+    letters = _as_letters(lexemes)
+    if why := reference.problem(letters):
+        read = f" (read with letters for its globs: {reference.shown(letters)})" if letters != text else ""
+        raise InvalidInput(f"{reference.shown(text)} is not an image pattern: {why}{read}")
+    return _build(text, lexemes, letters)
+
+
+def _lexemes(text: str) -> list[str]:
+    """Characters and globs in their order; `[…]` is one lexeme, unless it is an IPv6 address at the start."""
+    if len(text) > reference.MAX_LENGTH:
+        raise InvalidInput(f"it has {len(text)} characters, {reference.MAX_LENGTH} is the most")
+    address = _IPV6.match(text)
+    lexemes = list(address[0]) if address else []
+    at = len(lexemes)
+    while at < len(text):
+        lexeme = _class_at(text, at) if text[at] == "[" else text[at]
+        lexemes.append(lexeme)
+        at += len(lexeme)
+    return lexemes
+
+
+def _class_at(text: str, start: int) -> str:
+    end = text.find("]", start)
+    if end < 0:
+        raise InvalidInput("a [ is not closed; write a ] after the characters that are meant, such as [0-9]")
+    lexeme = text[start : end + 1]
+    if not _members(lexeme):
+        raise InvalidInput(
+            f"the class {reference.shown(lexeme)} has nothing in it; write characters into it, such as [0-9]"
+        )
+    return lexeme
+
+
+def _members(lexeme: str) -> frozenset[str]:
+    """The characters that are listed in a class, a negation left aside."""
+    inner = lexeme[1:-1]
+    inner = inner[1:] if inner[:1] in ("!", "^") else inner
+    found: set[str] = set()
+    while inner:
+        last = inner[2] if len(inner) > 2 and inner[1] == "-" else inner[0]
+        if not _ALPHABET.issuperset((inner[0], last)):
+            raise InvalidInput(
+                f"the class {reference.shown(lexeme)} has other characters than letters, digits and . _ -"
+            )
+        if last < inner[0]:
+            raise InvalidInput(
+                f"the class {reference.shown(lexeme)} has a range that ends before it begins: {inner[:3]}"
+            )
+        found.update(c for c in _ALPHABET if inner[0] <= c <= last)
+        inner = inner[3:] if len(inner) > 2 and inner[1] == "-" else inner[1:]
+    return frozenset(found)
+
+
+def _as_letters(lexemes: Sequence[str]) -> str:
+    """The reference that the pattern would be. z is no hex digit, so no glob makes a name look like an id;
+    a digest needs hex digits, so there it is a."""
+    name_end = lexemes.index("@") if "@" in lexemes else len(lexemes)
+    return "".join(
+        lexeme if not _is_glob(lexeme) else "z" if at < name_end else "a" for at, lexeme in enumerate(lexemes)
+    )
+
+
+def _build(text: str, lexemes: Sequence[str], letters: str) -> Pattern:
+    match = reference.SHAPE.fullmatch(letters)
+    assert match  # SHAPE fits any text
+
+    def part(name: str) -> Sequence[str] | None:
+        return None if match[name] is None else lexemes[slice(*match.span(name))]
+
+    tag, digest = _version(part("tag"), part("digest"), text.endswith("*"))
+    any_name = match["registry"] is None and part("path") == ["*", "*"]
+    return Pattern(
+        text=text,
+        registry=None if any_name else _registry(part("registry"), letters),
+        path=_path(part("path") or (), reference.split(letters).registry in (None, HUB)),
+        tag=tag,
+        digest=digest,
+    )
+
+
+def _registry(lexemes: Sequence[str] | None, letters: str) -> tuple[Glob, str]:
+    if lexemes is None or not any(map(_is_glob, lexemes)):
+        lexemes = list(reference.split(letters).registry or HUB)  # in its canonical spelling
+    colon = lexemes.index(":") if ":" in lexemes else len(lexemes)
+    return _glob(lexemes[:colon], fold=True), "".join(lexemes[colon + 1 :])
+
+
+def _path(lexemes: Sequence[str], on_hub: bool) -> tuple[Glob | None, ...]:
+    segments = [list(s) for is_slash, s in groupby(lexemes, "/".__eq__) if not is_slash]
+    path = [None if s == ["*", "*"] else _glob(s) for s in segments]
+    if on_hub and len(path) == 1 and path[0] is not None:
+        path.insert(0, _glob("library"))
+    if path[-1] is None:
+        path.append(_ANY)  # `a/**` is what lies under a, not a itself
+    return tuple(path)
+
+
+def _version(
+    tag: Sequence[str] | None, digest: Sequence[str] | None, ends_in_star: bool
+) -> tuple[Glob | None, Glob | None]:
+    """What is asked of tag and digest; None where anything will do."""
+    if tag is None and digest is None and not ends_in_star:
+        tag = reference.DEFAULT_TAG
+    any_tag = tag is None or set(tag) == {"*"}
+    return None if any_tag or tag is None else _glob(tag), None if digest is None else _glob(digest)
+
+
+def _glob(lexemes: Sequence[str], *, fold: bool = False) -> Glob:
+    return tuple(_token(lexeme, fold) for lexeme in lexemes)
+
+
+def _token(lexeme: str, fold: bool) -> Token:
+    if lexeme == "*":
+        return None
+    if lexeme == "?":
+        return _ALPHABET
+    members = _members(lexeme) if _is_glob(lexeme) else frozenset(lexeme)
+    if fold:
+        members |= {c.lower() for c in members}
+    return _ALPHABET - members if lexeme[1:2] in ("!", "^") else members
+
+
+def _is_glob(lexeme: str) -> bool:
+    return len(lexeme) > 1 or lexeme in "*?"
+
+
+def _asked(glob: Glob | None, value: str | None) -> bool:
+    return glob is None or (value is not None and _covers(glob, value))
+
+
+def _covers(glob: Glob, value: str) -> bool:
+    return _walk(glob, value, _is_member)
+
+
+def _is_member(characters: frozenset[str], char: str) -> bool:
+    return char in characters
+
+
+def _walk(tokens: Sequence[T | None], values: Sequence[str], fits: Callable[[T, str], bool]) -> bool:
+    """Whether the tokens cover all values, where None stands for any number of them.
+
+    Only the last None is ever tried again, one value longer each time: what stood before it was covered in
+    the shortest way, which leaves the most to the rest. So there is no exponential case.
+    """
+    at = used = retry_used = 0
+    retry_at = -1
+    while used < len(values):
+        token = tokens[at] if at < len(tokens) else None
+        if at < len(tokens) and token is None:
+            retry_at, retry_used = at, used
+            at += 1
+        elif token is not None and fits(token, values[used]):
+            at, used = at + 1, used + 1
+        elif retry_at >= 0:
+            retry_used += 1
+            at, used = retry_at + 1, retry_used
+        else:
+            return False
+    return all(token is None for token in tokens[at:])

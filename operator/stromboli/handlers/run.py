@@ -1,0 +1,180 @@
+"""The operator as a process: everything is made here, joined, started and closed. Decides nothing about runs."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import kopf
+
+from stromboli import settings as configuration
+from stromboli.attempt import busybox
+from stromboli.attempt.site import Site
+from stromboli.errors import ClusterUnavailable, InvalidSettings
+from stromboli.handlers.watches import register
+from stromboli.inspection.cache import FactsCache
+from stromboli.kube.client import Cluster
+from stromboli.observe.cli import CLIMounts
+from stromboli.observe.clisources import CLIWarmUp
+from stromboli.observe.ends import Ends
+from stromboli.observe.images import Images
+from stromboli.observe.readiness import Readiness
+from stromboli.perform.cleanup import Cleaner, Inventory
+from stromboli.perform.launch import Launcher
+from stromboli.perform.notify import Notifier
+from stromboli.podman.transport import Podman
+from stromboli.reconcile import Reconciler
+from stromboli.settings import Settings
+from stromboli.store import Store
+from stromboli.sweep import EVERY, Sweep
+from stromboli.work_queue import WorkQueue, backoff
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def run_operator(config: Path | None = None) -> None:
+    """Run the operator until it is told to end (SIGTERM, SIGINT). Raises InvalidSettings."""
+    settings = configuration.load(os.environ, config)
+    _log_to_stderr()
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    with _only_one(settings.home):
+        busybox.install(settings.home)
+        asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        cluster = Cluster()
+        stack.push_async_callback(cluster.close)
+        installation = await _eventually("the API server", cluster.installation)
+        _claim(settings.home, installation)
+        await _eventually("the CustomResourceDefinitions", cluster.policies)
+        podman = Podman(settings.podman_socket)
+        stack.push_async_callback(podman.close)
+        async with _operator(settings, cluster, podman, installation) as (store, queue, sweep, warm_up):
+            await _watch(settings, store, queue, sweep, warm_up)
+
+
+@asynccontextmanager
+async def _operator(
+    settings: Settings, cluster: Cluster, podman: Podman, installation: str
+) -> AsyncIterator[tuple[Store, WorkQueue, Sweep, CLIWarmUp]]:
+    """Make the rooms and join them."""
+    store = Store()
+    queue = WorkQueue(lambda uid: reconciler.turn(uid))
+    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake_all)
+    mounts = CLIMounts(podman, images, installation)
+    site = Site(settings.home, settings.runtime_dir, installation)
+    cleaner = Cleaner(podman, site)
+    ends = Ends(podman, queue.wake)
+    notifier = Notifier(cluster)
+    reconciler = Reconciler(
+        cluster=cluster,
+        podman=podman,
+        settings=settings,
+        store=store,
+        looks=Readiness(cluster, settings, images, mounts),
+        mounts=mounts,
+        launcher=Launcher(podman, site),
+        cleaner=cleaner,
+        notifier=notifier,
+        watch=ends.watch,
+    )
+    inventory = Inventory(podman, site)
+    sweep = Sweep(
+        cluster=cluster,
+        inventory=inventory,
+        cleaner=cleaner,
+        store=store,
+        wake=queue.wake,
+        cli_images=mounts.image_ids,
+    )
+    warm_up = CLIWarmUp(cluster, settings, mounts)
+    try:
+        yield store, queue, sweep, warm_up
+    finally:
+        for part in (queue, ends, images, notifier):
+            await part.close()
+
+
+async def _watch(settings: Settings, store: Store, queue: WorkQueue, sweep: Sweep, warm_up: CLIWarmUp) -> None:
+    """kopf's loop, with the sweep and the CLI's warm-up beside it; ready once the first sweep is through."""
+    ready = settings.home / "operator.ready"
+    ready.unlink(missing_ok=True)
+    tasks = [
+        asyncio.create_task(warm_up.keep_trying(), name="CLI image"),
+        asyncio.create_task(_sweep(sweep, ready), name="sweep"),
+    ]
+    try:
+        registry = register(store, queue.wake, queue.wake_all)
+        await kopf.operator(registry=registry, standalone=True, clusterwide=True)
+    finally:
+        ready.unlink(missing_ok=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _sweep(sweep: Sweep, ready: Path) -> None:
+    """Sweep at once and then every minute; a sweep that could not is tried again sooner."""
+    failures = 0
+    while True:
+        through = await sweep.attempt()
+        failures = 0 if through else failures + 1
+        if not ready.exists():
+            ready.write_text(f"{os.getpid()}\n", encoding="ascii")
+            log.info("ready")
+        await asyncio.sleep(EVERY if through else backoff(failures))
+
+
+async def _eventually(what: str, look: Callable[[], Awaitable[T]]) -> T:
+    """Wait for something that the operator cannot begin without, saying so."""
+    failures = 0
+    while True:
+        try:
+            return await look()
+        except ClusterUnavailable as error:
+            failures += 1
+            log.warning("waiting for %s: %s", what, error)
+            await asyncio.sleep(backoff(failures))
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """A lock on the home: two operators in one would each think that the other's runs are theirs."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / "operator.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise InvalidSettings(
+                f"another operator is at work in {home}; stop it, or set another folder", "STROMBOLI_HOME"
+            ) from e
+        yield
+
+
+def _claim(home: Path, installation: str) -> None:
+    """One home serves one cluster: the sweep of another would take this one's sessions for leftovers."""
+    mark = home / "installation"
+    known = mark.read_text(encoding="ascii").strip() if mark.exists() else ""
+    if known and known != installation:
+        raise InvalidSettings(
+            f"{home} belongs to another cluster (its kube-system has the UID {known}); set another folder",
+            "STROMBOLI_HOME",
+        )
+    mark.write_text(f"{installation}\n", encoding="ascii")
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "kopf.objects"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

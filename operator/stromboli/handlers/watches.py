@@ -1,0 +1,48 @@
+"""kopf's handlers: which object an event is about, and nothing more.
+
+`on.event` handlers write nothing to the objects: no annotation, no finalizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from stromboli.naming import GROUP, VERSION
+from stromboli.status.run import is_finished
+from stromboli.store import Store
+
+
+def register(store: Store, wake: Callable[[str], None], wake_all: Callable[[], None]) -> kopf.OperatorRegistry:
+    """The registry with all watches of the operator."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.watching.reconnect_backoff = 1.0
+        settings.queueing.idle_timeout = 1.0
+        settings.scanning.disabled = True
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)
+    async def on_run(event: kopf.RawEvent, **_: Any) -> None:
+        obj: dict[str, Any] = dict(event["object"])
+        uid = obj["metadata"]["uid"]
+        if event["type"] == "DELETED":
+            store.delete(uid)
+            wake(uid)
+        elif not is_finished(obj.get("status") or {}):
+            store.put(obj)
+            wake(uid)
+
+    @kopf.on.event(GROUP, VERSION, "agentpolicies", registry=registry)
+    async def on_policy(**_: Any) -> None:
+        wake_all()
+
+    return registry

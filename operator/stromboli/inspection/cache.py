@@ -1,0 +1,93 @@
+"""What was seen in an image, remembered by the image's id: in memory, and on disk across restarts.
+
+An image's id is the hash of its content, so facts never age; they depend besides on what the CLI needs, which
+is part of the key. A file that cannot be read, or has another schema, is the same as none: the image is
+looked at again. Nor does a disk that is full stop a run: the facts are kept in memory then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from stromboli.plan.compatibility import CLINeeds, ImageFacts
+
+_log = logging.getLogger(__name__)
+
+# Raise it whenever the facts, or the way in which they are found, change.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    schema: int
+    needs: str
+    facts: ImageFacts
+
+
+_ADAPTER = TypeAdapter(_Entry)
+
+
+class FactsCache:
+    """`directory` is made when the first facts are written; one file an image, with the latest needs only."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._memory: dict[tuple[str, str], ImageFacts] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def get(self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]]) -> ImageFacts:
+        """The facts of an image, looked up by `look` if they are not known; never twice at the same time.
+
+        What `look` raises passes through, and nothing is remembered then. Raises ValueError for an id that
+        is not 64 hexadecimal digits (`sha256:` may stand before them).
+        """
+        key = (_hex(image_id), _hash(needs))
+        async with self._locks.setdefault(key[0], asyncio.Lock()):
+            facts = self._memory.get(key) or self._read(*key)
+            if facts is None:
+                facts = await look()
+                self._write(*key, facts)
+            self._memory[key] = facts
+            return facts
+
+    def _path(self, image: str) -> Path:
+        return self._directory / f"{image}.json"
+
+    def _read(self, image: str, needs: str) -> ImageFacts | None:
+        try:
+            entry = _ADAPTER.validate_json(self._path(image).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return entry.facts if (entry.schema, entry.needs) == (SCHEMA, needs) else None
+
+    def _write(self, image: str, needs: str, facts: ImageFacts) -> None:
+        path = self._path(image)
+        part = path.with_suffix(".part")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(_ADAPTER.dump_json(_Entry(SCHEMA, needs, facts)))
+            os.replace(part, path)
+        except OSError as e:
+            _log.warning("the facts of image %s are kept in memory only: %s", image[:12], e.strerror)
+
+
+def _hex(image_id: str) -> str:
+    digits = image_id.removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError(f"{image_id!r} is not an image id")
+    return digits
+
+
+def _hash(needs: CLINeeds) -> str:
+    text = json.dumps(asdict(needs), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

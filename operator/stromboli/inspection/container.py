@@ -1,0 +1,27 @@
+"""The opener over Podman's archive API, for a container that was created and never started."""
+
+from __future__ import annotations
+
+from stromboli.errors import NotFound
+from stromboli.inspection.opener import Found
+from stromboli.podman.transport import Podman
+
+
+class ContainerOpener:
+    """The files of one container."""
+
+    def __init__(self, podman: Podman, container: str) -> None:
+        self._archive = podman.archive
+        self._container = container
+
+    async def stat(self, path: str) -> Found | None:
+        found = await self._archive.stat(self._container, path)
+        if found is None:
+            return None
+        return Found(path=found.path, size=found.size, regular=found.regular, executable=found.executable)
+
+    async def read(self, path: str, limit: int) -> bytes | None:
+        try:
+            return await self._archive.read_file(self._container, path, limit)
+        except NotFound:
+            return None

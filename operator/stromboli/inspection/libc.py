@@ -1,0 +1,149 @@
+"""Which C library is in an image: glibc where the CLI looks for it, or else whatever is there instead.
+
+What decides is what a file is, never what it is called: a loader is glibc's if it defines glibc's symbol
+versions, so that musl or gcompat under the name `ld-linux-x86-64.so.2` is not taken for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from posixpath import basename, dirname
+
+from stromboli.inspection import elf
+from stromboli.inspection.opener import Found, ImageConfig, Opener, program
+from stromboli.inspection.search import Library, Search, read_elf
+from stromboli.plan.compatibility import CLINeeds, ImageFacts, Libc, text_of, version_of
+
+GLIBC_LOADERS = {"amd64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
+MUSL_LOADERS = (
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+    "/usr/lib/ld-musl-x86_64.so.1",
+    "/usr/lib/ld-musl-aarch64.so.1",
+)
+# Built from one source with libc.so.6: the same glibc has the same versions in all of them.
+_PARTS_OF_GLIBC = frozenset({"libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1"})
+# Headers stand at the front, but a tool that rewrote the interpreter's path may have put that further back.
+_PROGRAM_LIMIT = 8 * 1024 * 1024
+
+
+async def find(opener: Opener, needs: CLINeeds, config: ImageConfig) -> ImageFacts:
+    """The libc part of the facts: the CLI's own loader first, then every other way to name what is there."""
+    asked = [needs.interpreter] if needs.interpreter else list(GLIBC_LOADERS.values())
+    for path in asked:
+        if facts := await _glibc(opener, path, needs):
+            return facts
+    for path in (*MUSL_LOADERS, *asked):
+        if facts := await _musl(opener, path):
+            return facts
+    for path in GLIBC_LOADERS.values():
+        if path not in asked and (facts := await _glibc(opener, path, needs)):
+            return replace(facts, interpreter=None)
+    return await _by_programs(opener, needs, config)
+
+
+async def _glibc(opener: Opener, path: str, needs: CLINeeds) -> ImageFacts | None:
+    """The facts of the glibc whose loader is at this path; None if what is there is not glibc's."""
+    read = await read_elf(opener, path)
+    if read is None or not read[0].executable or _highest(read[2]) is None:
+        return None
+    found, _, loader = read
+    search = Search(opener, loader.architecture, found.path)
+    libc = await search.library("libc.so.6")
+    version = _highest(libc.elf) if libc else None
+    facts = ImageFacts(
+        architecture=loader.architecture,
+        libc=Libc.GLIBC,
+        libc_version=text_of(version) if version else "",
+        libc_path=libc.path if libc and version else found.path,
+        interpreter=found.path,
+    )
+    if libc is None or version is None:
+        return replace(facts, missing_libraries=("libc.so.6",))
+    return await _with_missing(facts, _Libraries(opener, search, libc, path, loader), needs)
+
+
+class _Libraries:
+    """What the CLI loads, looked up beside a glibc that was found."""
+
+    def __init__(self, opener: Opener, search: Search, libc: Library, asked: str, loader: elf.Elf) -> None:
+        self._opener, self._search, self._libc = opener, search, libc
+        self._known = {"libc.so.6": libc.elf, basename(asked): loader}
+
+    async def versions(self, name: str) -> frozenset[str] | None:
+        """The symbol versions that a library offers; None if it is not there. Empty for a part of glibc
+        that lies beside libc.so.6, which need not be read to know them.
+        """
+        if name in self._known:
+            return frozenset(self._known[name].versions_defined)
+        if name in _PARTS_OF_GLIBC:
+            found = await self._opener.stat(f"{dirname(self._libc.path)}/{name}")
+            if found and found.regular:
+                return frozenset()
+        library = await self._search.library(name)
+        return frozenset(library.elf.versions_defined) if library else None
+
+
+async def _with_missing(facts: ImageFacts, libraries: _Libraries, needs: CLINeeds) -> ImageFacts:
+    missing, lacking = [], []
+    for name, wanted in needs.libraries:
+        offered = await libraries.versions(name)
+        if offered is None:
+            missing.append(name)
+        elif offered:  # a library without versions satisfies every want of one, as the loader sees it
+            lacking += [f"{name} {version}" for version in wanted if version not in offered]
+    return replace(facts, missing_libraries=tuple(missing), missing_versions=tuple(lacking))
+
+
+async def _musl(opener: Opener, path: str) -> ImageFacts | None:
+    """The facts of the musl whose loader is at this path; None if what is there is not musl's."""
+    read = await read_elf(opener, path)
+    if read is None or b"musl libc (" not in read[1]:
+        return None
+    return ImageFacts(
+        architecture=read[2].architecture,
+        libc=Libc.MUSL,
+        libc_version=_musl_version(read[1]),
+        libc_path=path,
+    )
+
+
+def _musl_version(data: bytes) -> str:
+    """musl's loader prints `Version %s`; the string that it fills in stands alone among its constants."""
+    match = re.search(rb"\0([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:-git-[-0-9a-g]{1,60})?)\0", data)
+    return match[1].decode() if match else ""
+
+
+async def _by_programs(opener: Opener, needs: CLINeeds, config: ImageConfig) -> ImageFacts:
+    """No loader is at a usual place: ask the image's programs which one they use, if any."""
+    facts = ImageFacts()
+    async for found, head in _programs(opener, config):
+        if head.interpreter is None:
+            if facts.libc is Libc.UNKNOWN:
+                facts = ImageFacts(head.architecture, Libc.STATIC, libc_path=found.path)
+            continue
+        if musl := await _musl(opener, head.interpreter):
+            return musl
+        if glibc := await _glibc(opener, head.interpreter, needs):
+            return replace(glibc, interpreter=None)
+    return facts
+
+
+async def _programs(opener: Opener, config: ImageConfig) -> AsyncIterator[tuple[Found, elf.Head]]:
+    names = ("/bin/sh", *config.entrypoint[:1], *config.command[:1], "/usr/bin/env", "/bin/busybox")
+    for name in dict.fromkeys(names):
+        found = await program(opener, name, config.path)
+        data = await opener.read(found.path, _PROGRAM_LIMIT) if found else None
+        if found is None or data is None:
+            continue
+        try:
+            yield found, elf.head(data)
+        except elf.InvalidElf:
+            continue
+
+
+def _highest(file: elf.Elf) -> tuple[int, ...] | None:
+    """The newest glibc version that a file defines; None for one that defines none and so is not glibc's."""
+    return max((v for name in file.versions_defined if (v := version_of(name))), default=None)

@@ -1,0 +1,107 @@
+"""Where a glibc loader would find a library in an image, and whether what is there fits.
+
+Searched are, in this order: the directory of the loader itself, the directories that distributions compile
+into it (Debian's multiarch ones, `lib64`, `lib`, each also under `/usr`), and what `/etc/ld.so.cache` says.
+Not searched: `LD_LIBRARY_PATH` and run paths, since the CLI has none of either.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from posixpath import basename, dirname
+
+from stromboli.inspection import elf
+from stromboli.inspection.opener import Found, Opener
+
+LIBRARY_LIMIT = 32 * 1024 * 1024
+_CACHE_LIMIT = 8 * 1024 * 1024
+_MULTIARCH = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+
+# glibc, sysdeps/generic/dl-cache.h: cache_file_new, then file_entry_new records.
+_CACHE_MAGIC = b"glibc-ld.so.cache1.1"
+_CACHE_HEADER = struct.Struct("<20sIIB3xI12x")
+_CACHE_ENTRY = struct.Struct("<iIIIQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library that the loader would take."""
+
+    path: str
+    elf: elf.Elf
+
+
+async def read_elf(opener: Opener, path: str) -> tuple[Found, bytes, elf.Elf] | None:
+    """The ELF file that a path leads to, whole; None if there is none."""
+    found = await opener.stat(path)
+    if found is None or not found.regular:
+        return None
+    data = await opener.read(found.path, LIBRARY_LIMIT)
+    if data is None:
+        return None
+    try:
+        return found, data, elf.parse(data)
+    except elf.InvalidElf:
+        return None
+
+
+class Search:
+    """The libraries that one loader of one image would find, for one architecture."""
+
+    def __init__(self, opener: Opener, architecture: str, loader: str) -> None:
+        self._opener = opener
+        self._architecture = architecture
+        self._directories = tuple(_directories(architecture, loader))
+        self._cache: dict[str, list[str]] | None = None
+
+    async def library(self, name: str) -> Library | None:
+        """The first file of that name that is a library for this architecture, as the loader picks it."""
+        for directory in self._directories:
+            if library := await self._at(f"{directory}/{name}"):
+                return library
+        for path in await self._cached(name):
+            if library := await self._at(path):
+                return library
+        return None
+
+    async def _at(self, path: str) -> Library | None:
+        read = await read_elf(self._opener, path)
+        if read and read[2].architecture == self._architecture:
+            return Library(read[0].path, read[2])
+        return None
+
+    async def _cached(self, name: str) -> list[str]:
+        if self._cache is None:
+            found = await self._opener.stat("/etc/ld.so.cache")
+            data = await self._opener.read(found.path, _CACHE_LIMIT) if found and found.regular else None
+            self._cache = {}
+            for key, path in _cache_entries(data or b""):
+                self._cache.setdefault(key, []).append(path)
+        return self._cache.get(name, [])
+
+
+def _directories(architecture: str, loader: str) -> Iterator[str]:
+    multiarch = _MULTIARCH.get(architecture)
+    usual = [f"/lib/{multiarch}", f"/usr/lib/{multiarch}"] if multiarch else []
+    yield from dict.fromkeys([dirname(loader), *usual, "/lib64", "/usr/lib64", "/lib", "/usr/lib"])
+
+
+def _cache_entries(data: bytes) -> Iterator[tuple[str, str]]:
+    """(name, path) of each entry; nothing of a file that is no cache, and no entry that points outside it."""
+    start = data.find(_CACHE_MAGIC)  # an older format may stand before it
+    if start < 0 or len(data) < start + _CACHE_HEADER.size:
+        return
+    data = data[start:]
+    count = _CACHE_HEADER.unpack_from(data)[1]
+    for n in range(min(count, (len(data) - _CACHE_HEADER.size) // _CACHE_ENTRY.size)):
+        _, key, value, _, _ = _CACHE_ENTRY.unpack_from(data, _CACHE_HEADER.size + n * _CACHE_ENTRY.size)
+        path = _text(data, value)
+        if path.startswith("/") and basename(path):
+            yield _text(data, key), path
+
+
+def _text(data: bytes, offset: int) -> str:
+    end = data.find(b"\0", offset, offset + 4096)
+    return data[offset : max(end, offset)].decode("utf-8", "backslashreplace")

@@ -1,0 +1,148 @@
+"""The few calls to the API server that the operator makes, on lightkube, with one error-mapping seam.
+
+A lookup answers the object or None (the server said that it is not there); when nothing is known,
+ClusterUnavailable is raised. A write that lost a race raises Conflict.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Any, TypeVar
+
+import httpx2
+from lightkube import ApiError, AsyncClient
+from lightkube.generic_resource import create_global_resource, create_namespaced_resource
+
+from stromboli.errors import ClusterUnavailable, StromboliError
+from stromboli.naming import API_VERSION, GROUP, MANAGER, VERSION
+
+AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
+AgentPolicy = create_global_resource(GROUP, VERSION, "AgentPolicy", "agentpolicies")
+Namespace = create_global_resource("", "v1", "Namespace", "namespaces")
+ConfigMap = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
+Secret = create_namespaced_resource("", "v1", "Secret", "secrets")
+Event = create_namespaced_resource("", "v1", "Event", "events")
+
+T = TypeVar("T")
+Object = dict[str, Any]
+
+
+class Conflict(StromboliError):
+    """The object has changed since it was read, or is gone: look again."""
+
+
+class Cluster:
+    """The API server, for one operator process. Find it as kubectl does (in-cluster, KUBECONFIG)."""
+
+    def __init__(self) -> None:
+        self._client = AsyncClient(field_manager=MANAGER, timeout=httpx2.Timeout(15.0))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def installation(self) -> str:
+        """The UID of the kube-system namespace: which cluster this is."""
+        found = await self._present(self._client.get(Namespace, "kube-system"))
+        if found is None:
+            raise ClusterUnavailable("the cluster has no kube-system namespace yet")
+        return str(found["metadata"]["uid"])
+
+    async def run(self, namespace: str, name: str) -> Object | None:
+        return await self._present(self._client.get(AgentRun, name, namespace=namespace))
+
+    async def runs(self) -> AsyncIterator[Object]:
+        """Every AgentRun of the cluster, to the last one or not at all: a broken list raises."""
+        pages = self._client.list(AgentRun, namespace="*", chunk_size=500)
+        try:
+            async for item in pages:
+                yield dict(item)
+        except (httpx2.HTTPError, ValueError, KeyError) as e:
+            raise _mapped(e) from e
+
+    async def policies(self) -> list[Object]:
+        """Every AgentPolicy; never part of them."""
+        try:
+            return [dict(item) async for item in self._client.list(AgentPolicy)]
+        except (httpx2.HTTPError, ValueError, KeyError) as e:
+            raise _mapped(e) from e
+
+    async def namespace_labels(self, name: str) -> Mapping[str, str]:
+        found = await self._present(self._client.get(Namespace, name))
+        labels = (found or {}).get("metadata", {}).get("labels") or {}
+        return {str(k): str(v) for k, v in labels.items()}
+
+    async def config_map_value(self, namespace: str, name: str, key: str) -> bytes | None:
+        """A key of a ConfigMap, or None where the object or the key is missing."""
+        found = await self._present(self._client.get(ConfigMap, name, namespace=namespace))
+        if found is None:
+            return None
+        if (text := (found.get("data") or {}).get(key)) is not None:
+            return str(text).encode()
+        return _decoded((found.get("binaryData") or {}).get(key))
+
+    async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """All of a Secret's data, or None where it is missing."""
+        found = await self._present(self._client.get(Secret, name, namespace=namespace))
+        if found is None:
+            return None
+        return {k: _decoded(v) or b"" for k, v in (found.get("data") or {}).items()}
+
+    async def write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        """Replace a run's status as of the object's resourceVersion; the new object. Raises Conflict.
+
+        A PUT and not a merge patch, in which a null inside a structured answer would mean "remove".
+        """
+        meta = obj["metadata"]
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "AgentRun",
+            "metadata": {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion")},
+            # The API server keeps the spec as it is; the schema only asks that there is one.
+            "spec": obj["spec"],
+            "status": dict(status),
+        }
+        call = self._client.replace(AgentRun.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
+        return dict(await self._written(call))
+
+    async def post_event(self, event: Mapping[str, Any]) -> None:
+        """Write a Kubernetes event; one of the same name is the same event and stays as it is."""
+        call = self._client.create(Event.from_dict(dict(event)))
+        try:
+            await self._written(call)
+        except Conflict:
+            return
+
+    async def _present(self, call: Awaitable[Any]) -> Object | None:
+        try:
+            return dict(await call)
+        except (httpx2.HTTPError, ValueError, KeyError) as e:
+            if _code(e) == 404:
+                return None
+            raise _mapped(e) from e
+
+    async def _written(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except (httpx2.HTTPError, ValueError, KeyError) as e:
+            raise _mapped(e) from e
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, ApiError):
+        return error.status.code or 0
+    if isinstance(error, httpx2.HTTPStatusError):
+        return error.response.status_code
+    return 0
+
+
+def _mapped(error: Exception) -> StromboliError:
+    """The one seam: whatever lightkube raises → our tree."""
+    text = str(error)[:500] or type(error).__name__
+    if _code(error) in (404, 409):
+        return Conflict(text)
+    return ClusterUnavailable(f"the API server: {text}")
+
+
+def _decoded(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

@@ -1,0 +1,17 @@
+"""Files of the project that lie beside the package, in the checkout that it was installed from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import stromboli
+from stromboli.errors import LocalFailure
+
+
+def folder(name: str) -> Path:
+    """`crds`, `examples/hello`, … Raises LocalFailure where the package came without its checkout."""
+    assert stromboli.__file__ is not None
+    root = Path(stromboli.__file__).parents[2]
+    if not (path := root / name).is_dir():
+        raise LocalFailure(f"{path} is not there", "run `make demo` (or .venv/bin/stromboli) in a checkout")
+    return path

@@ -1,0 +1,218 @@
+"""What this machine needs for a local installation, whether it has it, and how to get what it lacks.
+
+Each check is a function of its own in the list `CHECKS`; nothing is installed or changed here.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from stromboli.attempt import busybox as supervisor
+from stromboli.controlplane import binaries, build, download, versions
+from stromboli.local import machine
+from stromboli.local.home import Home
+
+_OLDEST_PODMAN = (4, 3)
+_NEEDED_GIB, _BUILD_GIB = 3.0, 8.0  # a running installation; a control plane built from source
+_SUBUIDS = 65536  # what an image may use: uid 0 to 65535
+_GIB = 1024**3
+_GO_THAT_FETCHES_GO = (
+    1,
+    21,
+)  # an older toolchain than the module asks for brings that one: go.dev/doc/toolchain
+_REACH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. `required` ones stop a local installation; `hint` says what to do where `ok` is false."""
+
+    name: str
+    ok: bool
+    found: str
+    hint: str = ""
+    required: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the checks look at beside the machine itself."""
+
+    home: Home
+    environ: Mapping[str, str]
+    rootless: bool
+
+
+def examine(context: Context) -> list[Check]:
+    """Run all checks, in the order in which a person would mend things."""
+    return [check for look in CHECKS for check in look(context)]
+
+
+def podman(context: Context) -> list[Check]:
+    hint = _apt("podman", f"{'.'.join(map(str, _OLDEST_PODMAN))} or newer is needed")
+    if (path := machine.which("podman")) is None:
+        return [Check("podman", False, "not installed", hint)]
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    version = re.search(r"(\d+)\.(\d+)\.\d+", done.stdout)
+    ok = version is not None and (int(version[1]), int(version[2])) >= _OLDEST_PODMAN
+    return [Check("podman", ok, f"{version[0] if version else done.stdout.strip()} ({path})", hint)]
+
+
+def runtime(context: Context) -> list[Check]:
+    mode = machine.cgroups()
+    usable = ("runc",) if mode == "hybrid" else ("crun", "runc")
+    paths = [path for name in usable if (path := machine.which(name))]
+    why = "crun refuses this machine's hybrid cgroups" if mode == "hybrid" else "either will do"
+    found = str(paths[0]) if paths else "not installed"
+    return [Check(" or ".join(usable), bool(paths), found, _apt(usable[-1], why))]
+
+
+def helpers(context: Context) -> list[Check]:
+    wanted = ("netavark", "aardvark-dns", "conmon", "iptables")
+    return [_program(name, machine.helper(name)) for name in wanted]
+
+
+def busybox(context: Context) -> list[Check]:
+    hint = _apt("busybox-static", "the supervisor in every container runs on it")
+    usable = [str(path) for path in supervisor.CANDIDATES if supervisor.is_usable(path)]
+    return [Check("static busybox", bool(usable), usable[0] if usable else "none", hint)]
+
+
+def rootless(context: Context) -> list[Check]:
+    """Only for an ordinary user: ids to map, and a network device."""
+    if not context.rootless:
+        return []
+    tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
+    network = machine.which("pasta") or machine.which("slirp4netns")
+    return [
+        _program("newuidmap", machine.which("newuidmap"), "uidmap"),
+        *(_subordinate_ids(Path(name), context.environ) for name in ("/etc/subuid", "/etc/subgid")),
+        _program("fuse-overlayfs", machine.which("fuse-overlayfs"), required=False),
+        _program("slirp4netns or pasta", network, "slirp4netns", required=False),
+        Check(
+            "/dev/net/tun",
+            tun,
+            "usable" if tun else "not usable by this user",
+            "agents have no bridge network without it; set `network: none` in the AgentPolicy",
+            required=False,
+        ),
+    ]
+
+
+def cgroups(context: Context) -> list[Check]:
+    mode = machine.cgroups()
+    limits = mode == "v2" or (mode != "none" and not context.rootless)
+    hint = "memory, cpu and pids limits are ignored; rootless Podman needs cgroups v2 for them, rootful any"
+    return [Check("cgroups", limits, mode, hint, required=False)]
+
+
+def secrets_in_memory(context: Context) -> list[Check]:
+    ok = os.path.ismount("/dev/shm") and os.access("/dev/shm", os.W_OK)
+    hint = "mount a tmpfs there, or name another one in STROMBOLI_RUNTIME_DIR: secrets lie on it, never on disk"
+    return [Check("/dev/shm", ok, "a file system in memory" if ok else "not a writable tmpfs", hint)]
+
+
+def control_plane(context: Context) -> list[Check]:
+    """The programs (kubectl among them) are here, or there is a way to get them."""
+    name = "control plane"
+    if found := binaries.locate(binaries.cache_folder(context.environ), context.environ):
+        return [Check(name, True, f"{found.folder} ({found.origin})")]
+    if (go := _go_version(context.environ)) >= _GO_THAT_FETCHES_GO:
+        return [Check(name, True, f"none yet; built with Go {'.'.join(map(str, go))} by the first `up`")]
+    if _reaches(urlsplit(download.OFFICIAL.kubernetes).hostname or ""):
+        return [Check(name, True, "none yet; downloaded by the first `up`")]
+    wanted = ".".join(map(str, versions.GO))
+    programs = ", ".join(versions.PROGRAMS)
+    hint = f"install Go {wanted} or newer, or name a folder with {programs} in KUBEBUILDER_ASSETS"
+    return [Check(name, False, f"none, no Go {wanted}, and no way to {download.OFFICIAL.kubernetes}", hint)]
+
+
+def npm(context: Context) -> list[Check]:
+    hint = _apt("npm", "the Claude CLI's image is built with it where no registry answers")
+    path = machine.which("npm")
+    return [Check("npm", path is not None, str(path or "not installed"), hint, required=False)]
+
+
+def disk(context: Context) -> list[Check]:
+    folder = next(p for p in (context.home.root, *context.home.root.parents) if p.exists())
+    free = shutil.disk_usage(folder).free / _GIB
+    hint = f"free {_NEEDED_GIB:.0f} GiB ({_BUILD_GIB:.0f} to build the control plane), or move STROMBOLI_HOME"
+    found = f"{free:.1f} GiB free in {folder}"
+    if free < _NEEDED_GIB:
+        return [Check("disk space", False, found, hint)]
+    return [Check("disk space", free >= _BUILD_GIB, found, hint, required=False)]
+
+
+def architecture(context: Context) -> list[Check]:
+    name = platform.machine()
+    hint = "the Claude CLI is published for x86_64 and aarch64"
+    return [Check("architecture", name in ("x86_64", "aarch64"), name, hint)]
+
+
+CHECKS: tuple[Callable[[Context], list[Check]], ...] = (
+    architecture,
+    podman,
+    runtime,
+    helpers,
+    busybox,
+    rootless,
+    cgroups,
+    secrets_in_memory,
+    control_plane,
+    npm,
+    disk,
+)
+
+
+def _program(name: str, path: Path | None, package: str = "", *, required: bool = True) -> Check:
+    hint = _apt(package or name, "Podman needs it")
+    return Check(name, path is not None, str(path or "not installed"), hint, required)
+
+
+def _apt(package: str, why: str) -> str:
+    return f"apt-get install {package} ({why})"
+
+
+def _subordinate_ids(file: Path, environ: Mapping[str, str]) -> Check:
+    user = environ.get("USER") or str(os.getuid())
+    count = subordinate_ids(file.read_text(encoding="utf-8") if file.exists() else "", user, os.getuid())
+    kind = "subuids" if file.name == "subuid" else "subgids"
+    hint = f"usermod --add-{kind} 100000-165535 {user} (as root)"
+    return Check(str(file), count >= _SUBUIDS, f"{count} ids for {user}", hint)
+
+
+def subordinate_ids(text: str, user: str, uid: int) -> int:
+    """How many ids subuid(5) gives to a user, by name or number."""
+    fields = [line.split(":") for line in text.splitlines() if line.count(":") == 2]
+    return sum(int(count) for owner, _, count in fields if owner in (user, str(uid)) and count.isdigit())
+
+
+def _go_version(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """(major, minor) of the Go toolchain that a build would use; empty where there is none."""
+    go = shutil.which("go", path=os.pathsep.join((environ.get("PATH", os.defpath), build.ELSEWHERE)))
+    if go is None:
+        return ()
+    done = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=False)
+    found = re.match(r"go(\d+)\.(\d+)", done.stdout)
+    return (int(found[1]), int(found[2])) if found else ()
+
+
+def _reaches(host: str) -> bool:
+    try:
+        socket.create_connection((host, 443), timeout=_REACH_SECONDS).close()
+    except OSError:
+        return False
+    return True

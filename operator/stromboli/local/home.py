@@ -1,0 +1,155 @@
+"""The folder in which one local installation keeps everything.
+
+Only places and their creation are here: what lies in them belongs to the modules that use them. A folder is
+ours only if it bears our mark, because `down --purge` removes it whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli.errors import LocalFailure
+
+_MARK = "stromboli-home"
+_MARK_TEXT = "A local Stromboli installation. `stromboli down --purge` removes this folder and all that is in it.\n"
+_LONGEST_SOCKET = 107  # bytes in sockaddr_un.sun_path before its closing NUL
+_LOOK_ELSEWHERE = "set STROMBOLI_HOME to a folder that does not exist yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths under `root`, which is absolute. Nothing exists before `ensure`."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Home:
+        """`STROMBOLI_HOME`, else the folder `stromboli` among the user's data (XDG base directories)."""
+        given = environ.get("STROMBOLI_HOME")
+        if given:
+            return cls(Path(os.path.abspath(given)))
+        data = environ.get("XDG_DATA_HOME") or ""
+        # The XDG specification has a relative path there ignored.
+        base = Path(data) if data.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local/share"
+        return cls(base / "stromboli")
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes the installation, so that `up` and `down` take turns."""
+        return self.root / "lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def processes(self) -> Path:
+        """One record a detached process."""
+        return self.root / "processes"
+
+    @property
+    def controlplane(self) -> Path:
+        return self.root / "controlplane"
+
+    @property
+    def programs(self) -> Path:
+        """A link to the folder with kubectl and the control plane's programs, wherever they were found."""
+        return self.root / "programs"
+
+    @property
+    def podman(self) -> Path:
+        """Configuration, storage and socket of our own Podman service, where we run one."""
+        return self.root / "podman"
+
+    @property
+    def podman_socket(self) -> Path:
+        return self.podman / "podman.sock"
+
+    @property
+    def container_host(self) -> Path:
+        """Remembers which Podman this installation lives on."""
+        return self.root / "container-host"
+
+    @property
+    def installation(self) -> Path:
+        """The installation's label value; the operator keeps it here, so that the home serves one cluster only."""
+        return self.root / "installation"
+
+    @property
+    def operator_ready(self) -> Path:
+        """Written by the operator once it is at work; holds its pid."""
+        return self.root / "operator.ready"
+
+    @property
+    def standin(self) -> Path:
+        """The stand-in's socket folder: bound into agents, so nothing else lies in it."""
+        return self.root / "standin"
+
+    @property
+    def standin_socket(self) -> Path:
+        return self.standin / "api.sock"
+
+    @property
+    def runtime(self) -> Path:
+        """On tmpfs, for secrets in use; named after the home, so that two installations stay apart."""
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()
+        return Path("/dev/shm") / f"stromboli-{os.getuid()}-{digest[:8]}"
+
+    @property
+    def exists(self) -> bool:
+        return (self.root / _MARK).is_file()
+
+    def ensure(self) -> None:
+        """Make the folder, open to its owner only. Raises LocalFailure if it cannot be had or is not ours."""
+        longest = max((self.podman_socket, self.standin_socket), key=lambda path: len(os.fsencode(path)))
+        if (excess := len(os.fsencode(longest)) - _LONGEST_SOCKET) > 0:
+            raise LocalFailure(
+                f"{self.root} is {excess} bytes too long for the sockets in it",
+                "set STROMBOLI_HOME to a shorter path",
+            )
+        try:
+            self._make()
+        except OSError as e:
+            raise LocalFailure(f"{self.root} cannot be made: {e.strerror}", _LOOK_ELSEWHERE) from e
+
+    def _make(self) -> None:
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.exists:
+            if any(self.root.iterdir()):
+                raise LocalFailure(f"{self.root} has something else in it", _LOOK_ELSEWHERE)
+            (self.root / _MARK).write_text(_MARK_TEXT, encoding="utf-8")
+        if self.root.stat().st_uid != os.getuid():
+            raise LocalFailure(f"{self.root} belongs to another user", _LOOK_ELSEWHERE)
+        self.root.chmod(0o700)
+        for folder in (self.logs, self.processes):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder and all below. Raises LocalFailure if it is not ours or has mounts in it."""
+        if not self.exists:
+            raise LocalFailure(f"{self.root} is not a Stromboli home, so it is not removed", "check STROMBOLI_HOME")
+        if mounted := mounts_below(self.root):
+            raise LocalFailure(f"{mounted[0]} is still mounted", f"umount {mounted[0]}; then run it again")
+        shutil.rmtree(self.runtime, ignore_errors=True)
+        try:
+            shutil.rmtree(self.root)
+        except OSError as e:
+            raise LocalFailure(f"{e.filename} cannot be removed: {e.strerror}", f"remove {self.root} by hand") from e
+
+
+def mounts_below(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> list[str]:
+    """Mount points inside the folder, innermost first, from proc(5)'s mountinfo."""
+    lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    points = [_unescaped(line.split(" ")[4]) for line in lines]
+    return sorted((p for p in points if p.startswith(f"{folder}/")), key=len, reverse=True)
+
+
+def _unescaped(field: str) -> str:
+    for code, char in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
+        field = field.replace(code, char)
+    return field

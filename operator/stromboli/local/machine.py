@@ -1,0 +1,71 @@
+"""Facts about this machine that more than one room here depends on; read only, nothing is decided.
+
+What follows from them is `podman_config`'s and `doctor`'s to say.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from pathlib import Path
+
+# runc, netavark and iptables lie in sbin, which the PATH of an ordinary user or of a service may lack.
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+_CGROUPS = Path("/sys/fs/cgroup")
+_CAP_SYS_RESOURCE = 24  # linux/capability.h
+
+
+def path_with_sbin() -> str:
+    """PATH, completed by the sbin folders."""
+    given = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join([*given, *(folder for folder in _SBIN if folder not in given)])
+
+
+def which(program: str) -> Path | None:
+    """Where a program is, sbin included."""
+    found = shutil.which(program, path=path_with_sbin())
+    return Path(found) if found else None
+
+
+def helper(program: str) -> Path | None:
+    """Where one of Podman's helpers is, beside the PATH (containers.conf(5), `helper_binaries_dir`)."""
+    folders = ("/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman")
+    found = shutil.which(program, path=os.pathsep.join(folders))
+    return Path(found) if found else which(program)
+
+
+def cgroups(root: Path = _CGROUPS) -> str:
+    """`v2`, `v1`, `hybrid` (v1 with v2 beside it, which crun refuses) or `none`."""
+    if (root / "cgroup.controllers").exists():
+        return "v2"
+    if (root / "unified/cgroup.controllers").exists() or (root / "unified/cgroup.procs").exists():
+        return "hybrid"
+    return "v1" if (root / "memory").is_dir() else "none"
+
+
+def limits_ceiling() -> dict[str, int] | None:
+    """The most of `nofile` and `nproc` for a container where limits cannot be raised; else None."""
+    if os.getuid() != 0 or _has_capability(_CAP_SYS_RESOURCE):
+        return None  # rootless Podman lowers its wishes by itself
+    # Podman 4.3 lowers its own limit of processes to pid_max at its start, and what it starts is below that.
+    pids = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
+    return {"nofile": _hard(resource.RLIMIT_NOFILE, 1048576), "nproc": _hard(resource.RLIMIT_NPROC, pids)}
+
+
+def epoch() -> str:
+    """Changes when all processes and mounts of before are gone: at a reboot, or a container's restart."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    init = Path("/proc/1/stat").read_text(encoding="utf-8", errors="replace")
+    return f"{boot} {init.rpartition(')')[2].split()[19]}"
+
+
+def _hard(limit: int, most: int) -> int:
+    hard = resource.getrlimit(limit)[1]
+    return most if hard == resource.RLIM_INFINITY else min(hard, most)
+
+
+def _has_capability(number: int) -> bool:
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> number & 1)

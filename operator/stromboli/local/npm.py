@@ -1,0 +1,125 @@
+"""The Claude CLI from its npm package, through the npm client, for where its image cannot be pulled.
+
+The package is kept as npm gives it; the binary in it goes straight into an image's root and is never unpacked
+to disk. Which registry npm speaks to, and how, is npm's own configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from stromboli.errors import LocalFailure
+from stromboli.local.progress import Progress, Step
+from stromboli.local.rootfs import Root
+
+CLI = "bin/claude"  # where the operator looks for it in a CLI image
+_BINARY = "package/claude"
+_MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?")
+_HINT = "install npm (apt-get install npm) and see that it reaches its registry, or name a CLI image that can be pulled"
+
+
+def package_name(machine: str | None = None) -> str:
+    """The package for a machine as `uname -m` names it (default: this one). Raises LocalFailure if there is none."""
+    machine = machine or platform.machine()
+    if machine not in _MACHINES:
+        raise LocalFailure(f"there is no Claude CLI for {machine}", "x86_64 and aarch64 have one")
+    return f"@anthropic-ai/claude-code-linux-{_MACHINES[machine]}"
+
+
+def fetch(cache: Path, progress: Progress, environ: Mapping[str, str], version: str | None = None) -> Path:
+    """The package's archive in the cache: of `version`, else the newest that is there, else the newest there is.
+
+    Raises LocalFailure where npm is missing, gets no answer, or has no such version.
+    """
+    package, folder = package_name(), cache / "npm"
+    if version is not None and not _VERSION.fullmatch(version):
+        raise LocalFailure(f"{version!r} is not a version of the Claude CLI", "write it as 2.1.330")
+    held = [p for p in _held(folder, package) if version in (None, version_of(p))]
+    if held:
+        return held[-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    with progress.step(f"Claude CLI from npm ({package})", _HINT) as step:
+        return _pack(package, version or "latest", folder, environ, step)
+
+
+def version_of(archive: Path) -> str:
+    """`2.1.330`, from the archive's file name."""
+    found = re.search(rf"-({_VERSION.pattern})\.tgz$", archive.name)
+    return found[1] if found else "0.0.0"
+
+
+def newest(version: str) -> tuple[int, ...]:
+    """A sort key: the numbers of a version."""
+    return tuple(int(n) for n in re.findall(r"[0-9]+", version))
+
+
+def write_root(root: Root, archive: Path, step: Step) -> None:
+    """The root of a CLI image: `bin/claude` and its licence. Raises LocalFailure if the archive holds no binary."""
+    with tarfile.open(archive, "r|gz") as contents:
+        for member in contents:
+            content = contents.extractfile(member) if member.isreg() else None
+            if content is None:
+                continue
+            if member.name == _BINARY:
+                step.measured(content.tell, member.size)
+                root.stream(CLI, content, member.size, mode=0o755)
+                return
+            if member.name == "package/LICENSE.md":
+                root.file("LICENSE.md", content.read())
+    raise LocalFailure(f"{archive.name} holds no {_BINARY}", f"remove {archive} and try again")
+
+
+def _held(folder: Path, package: str) -> list[Path]:
+    """Archives of the package in the folder, the newest last."""
+    stem = package.removeprefix("@").replace("/", "-")
+    return sorted(folder.glob(f"{stem}-*.tgz"), key=lambda p: newest(version_of(p)))
+
+
+def _pack(package: str, version: str, folder: Path, environ: Mapping[str, str], step: Step) -> Path:
+    npm = shutil.which("npm", path=environ.get("PATH"))
+    if npm is None:
+        raise LocalFailure("there is no npm on this machine", _HINT)
+    # A cache of its own: the package is kept once, by us, and npm's progress can be seen from its size.
+    with tempfile.TemporaryDirectory(dir=folder, prefix="fetching-") as scratch:
+        step.measured(lambda: _largest(Path(scratch)))
+        packed = subprocess.run(
+            [
+                npm,
+                "pack",
+                "--json",
+                "--cache",
+                f"{scratch}/cache",
+                "--pack-destination",
+                scratch,
+                f"{package}@{version}",
+            ],
+            env=dict(environ),
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        name = Path(json.loads(packed.stdout)[0]["filename"]).name
+        step.note(version_of(Path(name)))
+        step.done((Path(scratch) / name).stat().st_size)
+        return (Path(scratch) / name).replace(folder / name)
+
+
+def _largest(folder: Path) -> int:
+    """Bytes of the largest file below the folder, which is the archive on its way."""
+    sizes = [0]
+    for path in folder.rglob("*"):
+        try:
+            sizes.append(path.stat().st_size)
+        except FileNotFoundError:  # npm moves its files about meanwhile
+            continue
+    return max(sizes)

@@ -1,0 +1,66 @@
+"""The operator as a detached process of this installation: `stromboli operator`, with what it needs.
+
+What the operator does is in `handlers`; the same command runs in the foreground in a cluster's Deployment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli.local.detached import Detached
+from stromboli.local.home import Home
+
+_READY_SECONDS = 60.0
+_GRACE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Start, stop and look at the operator of `home`."""
+
+    home: Home
+
+    @property
+    def process(self) -> Detached:
+        return Detached("operator", self.home)
+
+    def pid(self) -> int | None:
+        return self.process.pid()
+
+    def ready(self) -> bool:
+        """Whether the process that runs has said that it is at work; an earlier one's word does not count."""
+        pid = self.pid()
+        try:
+            return pid is not None and int(self.home.operator_ready.read_text(encoding="ascii")) == pid
+        except (FileNotFoundError, ValueError):  # not written yet, or just being written
+            return False
+
+    def start(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> None:
+        """Start it and return once it is ready. Raises LocalFailure with its last words."""
+        self.home.operator_ready.unlink(missing_ok=True)
+        self.process.start(
+            [sys.executable, "-P", "-m", "stromboli", "operator"], self.env(kubeconfig, podman_socket, environ)
+        )
+        self.process.await_ready(self.ready, _READY_SECONDS)
+
+    def stop(self) -> bool:
+        """End it; the runs that it looks after go on. False if it was not running."""
+        stopped = self.process.stop(_GRACE)
+        self.home.operator_ready.unlink(missing_ok=True)
+        return stopped
+
+    def env(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> dict[str, str]:
+        """The caller's environment (for STROMBOLI_AGENT_* and proxies), less the caller's API key."""
+        kept = {k: v for k, v in environ.items() if not k.startswith(("ANTHROPIC_", "CLAUDE_"))}
+        return kept | {
+            "KUBECONFIG": str(kubeconfig),
+            "STROMBOLI_HOME": str(self.home.root),
+            "STROMBOLI_RUNTIME_DIR": str(self.home.runtime),
+            "CONTAINER_HOST": f"unix://{podman_socket}",
+            "PYTHONUNBUFFERED": "1",
+            "PATH": environ.get("PATH", os.defpath),
+        }

@@ -1,0 +1,147 @@
+"""Which Podman this installation lives on, and its API service where it is one of our own.
+
+The order: what the installation began with; else what `CONTAINER_HOST` names; else this user's standard
+socket, if something answers there; else a service of our own with its storage in the home. The choice is
+remembered, since images and runs lie in that Podman's storage. What is done with containers is `podman`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli import settings
+from stromboli.controlplane import files
+from stromboli.errors import InvalidSettings, LocalFailure
+from stromboli.local import podman_config
+from stromboli.local.detached import Detached
+from stromboli.local.home import Home, mounts_below
+from stromboli.local.images import PodmanCommand
+
+_READY_SECONDS = 30.0  # it takes 0.1; after a restart of the machine Podman first looks through its storage
+_PING_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PodmanService:
+    """The Podman of `home`, as seen from a shell with the environment `environ`."""
+
+    home: Home
+    environ: Mapping[str, str]
+
+    @property
+    def process(self) -> Detached:
+        return Detached("podman", self.home)
+
+    @property
+    def socket(self) -> Path:
+        """The socket that is used, or would be by the next `up`."""
+        return self._remembered() or self._given() or self._standard() or self.home.podman_socket
+
+    @property
+    def own(self) -> bool:
+        """Whether the service, and all that it stores, is this installation's alone."""
+        return self.socket == self.home.podman_socket
+
+    @property
+    def command(self) -> PodmanCommand:
+        """The `podman` command on this Podman: directly on a storage of our own, else over its socket."""
+        if self.own:
+            return PodmanCommand(podman_config.env(self.home, self.environ))
+        return PodmanCommand({**self.environ, "CONTAINER_HOST": f"unix://{self.socket}"})
+
+    def pid(self) -> int | None:
+        """The pid of our own service; of anyone else's, None."""
+        return self.process.pid()
+
+    def answers(self) -> bool:
+        return answers(self.socket)
+
+    def up(self) -> bool:
+        """See that Podman answers, starting our own service if need be; True if it was started."""
+        chosen = self.socket
+        files.write_private(self.home.container_host, f"unix://{chosen}\n".encode())
+        if chosen != self.home.podman_socket:
+            if not answers(chosen):
+                raise LocalFailure(
+                    f"Podman does not answer on {chosen}, on which this installation lives",
+                    "start it (systemctl start podman.socket), or begin anew with `stromboli down --purge`",
+                )
+            return False
+        if self.pid() is not None and answers(chosen):
+            return False
+        self._start()
+        return True
+
+    def down(self) -> bool:
+        """Stop our own service; containers go on without it. False if it was not running."""
+        return self.process.stop()
+
+    def remove_storage(self) -> None:
+        """Unmount and remove what our own Podman stored; its service is down, its containers are gone."""
+        if not self.home.podman.is_dir():
+            return
+        for point in mounts_below(self.home.podman):
+            subprocess.run(["umount", "--lazy", point], capture_output=True, timeout=30, check=False)
+        if os.getuid() != 0:
+            self._remove_as_mapped_root()
+
+    def _remove_as_mapped_root(self) -> None:
+        """Rootless storage has files of subordinate ids, which only Podman's user namespace may remove."""
+        folders = [*self.home.podman.iterdir(), self.home.root / "sessions"]
+        inside = [str(p) for p in folders if p.is_dir() and p.name != "tmp"]
+        env = podman_config.env(self.home, self.environ)
+        done = subprocess.run(
+            ["podman", "unshare", "rm", "-rf", *inside],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if done.returncode:
+            raise LocalFailure(f"Podman's storage cannot be removed: {done.stderr.strip()}", f"see {self.home.podman}")
+        # Ends the process that keeps the user namespace, and the mounts in it, alive.
+        subprocess.run(["podman", "system", "migrate"], env=env, capture_output=True, timeout=60, check=False)
+
+    def _start(self) -> None:
+        self.process.stop()
+        self.home.podman.mkdir(mode=0o700, exist_ok=True)
+        podman_config.forget_last_boot(self.home)
+        podman_config.write(self.home)
+        self.home.podman_socket.unlink(missing_ok=True)
+        command = ["podman", "system", "service", "--time=0", f"unix://{self.home.podman_socket}"]
+        self.process.start(command, podman_config.env(self.home, self.environ))
+        self.process.await_ready(lambda: answers(self.home.podman_socket), _READY_SECONDS)
+
+    def _remembered(self) -> Path | None:
+        try:
+            return Path(self.home.container_host.read_text(encoding="utf-8").strip().removeprefix("unix://"))
+        except FileNotFoundError:
+            return None
+
+    def _given(self) -> Path | None:
+        try:
+            return settings.podman_socket(self.environ) if self.environ.get("CONTAINER_HOST") else None
+        except InvalidSettings as e:
+            raise LocalFailure(str(e), "or unset it: a Podman service is then started where none answers") from e
+
+    def _standard(self) -> Path | None:
+        path = settings.podman_socket({k: v for k, v in self.environ.items() if k != "CONTAINER_HOST"})
+        return path if answers(path) else None
+
+
+def answers(path: Path) -> bool:
+    """Whether a Podman service answers there; what is left of a dead one's socket does not."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_PING_SECONDS)
+        try:
+            client.connect(str(path))
+            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in client.recv(64)
+        except OSError:  # nothing there, nothing listening, or nothing that speaks
+            return False

@@ -1,0 +1,166 @@
+"""`AgentPolicy`: the administrator's rules and defaults, for the namespaces that its selector matches.
+
+How several policies combine is in plan/policy.py.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from stromboli.grammar.pattern import PATTERN_RE2
+from stromboli.models.agentrun import Cpus, Duration, ImageRef, Memory
+from stromboli.models.base import EnvVar, Model, ObjectName, matches, rules
+
+Pattern = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=512,
+        json_schema_extra=matches(
+            PATTERN_RE2,
+            "is not an image pattern: write an image reference in which * ? and [...] stand for letters, and ** for "
+            "any number of path segments, such as python:* or ghcr.io/myorg/**",
+        ),
+    ),
+]
+LabelValue = Annotated[str, Field(max_length=63)]
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+
+
+class PullPolicy(StrEnum):
+    """When an image is pulled, in Kubernetes' words."""
+
+    IfNotPresent = "IfNotPresent"
+    Always = "Always"
+    Never = "Never"
+
+
+class Network(StrEnum):
+    """What agents may reach: the namespace's own bridge network, or nothing."""
+
+    bridge = "bridge"
+    none = "none"
+
+
+class Operator(StrEnum):
+    """Operators of a label selector, as metav1.LabelSelector has them."""
+
+    In = "In"
+    NotIn = "NotIn"
+    Exists = "Exists"
+    DoesNotExist = "DoesNotExist"
+
+
+class Requirement(Model):
+    """One expression of a label selector."""
+
+    key: LabelKey = Field(description="Label key.")
+    operator: Operator = Field(description="In, NotIn, Exists or DoesNotExist.")
+    values: Annotated[list[LabelValue], Field(max_length=64)] | None = Field(None, description="Values for In, NotIn.")
+
+
+class NamespaceSelector(Model):
+    """A label selector over namespaces; empty selects all."""
+
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=64)] | None = Field(
+        None, description="Labels the namespace must have."
+    )
+    match_expressions: Annotated[list[Requirement], Field(max_length=64)] | None = Field(
+        None, description="Expressions that must hold."
+    )
+
+
+class ImageRules(Model):
+    """Which images may run."""
+
+    allowed: Annotated[list[Pattern], Field(max_length=128)] | None = Field(
+        None, description="Patterns of allowed images, such as `python:*`; none allows every image."
+    )
+    require_digest: bool = Field(False, description="Only references that name a digest.")
+    pull_policy: PullPolicy | None = Field(None, description="When images are pulled (default IfNotPresent).")
+
+
+class CLISource(Model):
+    """Where the Claude CLI comes from."""
+
+    image: ImageRef | None = Field(None, description="The CLI image's name; it may have a digest.")
+    tag: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] | None = Field(
+        None, description="Its tag."
+    )
+    pull: PullPolicy | None = Field(None, description="When it is pulled (default IfNotPresent).")
+    mount: bool | None = Field(None, description="Mount it at /opt/claude (default); false: images bring their own.")
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00][^\x00]*$")] | None = Field(
+        None, description="Path of the CLI inside its image (default bin/claude)."
+    )
+
+
+class Defaults(Model):
+    """What holds for runs that do not say."""
+
+    image: ImageRef | None = Field(None, description="Image for runs that name none.")
+    memory: Memory | None = Field(None, description="Memory limit for runs that set none.")
+    cpus: Cpus | None = Field(None, description="CPU limit for runs that set none.")
+    timeout: Duration | None = Field(None, description="Timeout for runs that set none.")
+
+
+class AllowedVolume(Model):
+    """One host folder, with all below it, that runs may mount."""
+
+    path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=4096,
+            json_schema_extra=rules(
+                (r"self.matches(r'^/[^:]*$')", "is not an absolute path without a colon"),
+                (r"!self.matches(r'(^|/)\.\.(/|$)')", "has a .. in it; write the path that is meant"),
+            ),
+        ),
+    ] = Field(description="Absolute path on the node.")
+    read_only: bool = Field(False, description="Only `ro` mounts.")
+
+
+class VolumeRules(Model):
+    """Which host folders may be mounted."""
+
+    allowed: Annotated[list[AllowedVolume], Field(max_length=256)] = Field(
+        default_factory=list, description="Allowed folders; an empty list allows no host path."
+    )
+
+
+class SecretRef(Model):
+    """A Secret that holds Claude's credentials."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    namespace: ObjectName | None = Field(None, description="Its namespace (default: the operator's).")
+
+
+class Credentials(Model):
+    """Claude's credentials: keys ANTHROPIC_API_KEY, CLAUDE_CODE_OAUTH_TOKEN or .credentials.json."""
+
+    secret_ref: SecretRef = Field(description="The Secret.")
+
+
+class AgentPolicySpec(Model):
+    """Rules and defaults. All policies that match a namespace hold at once."""
+
+    namespace_selector: NamespaceSelector | None = Field(
+        None, description="Namespaces that the policy holds for; absent or empty: all."
+    )
+    images: ImageRules | None = Field(None, description="Which images may run.")
+    cli: CLISource | None = Field(None, description="Where the Claude CLI comes from.")
+    defaults: Defaults | None = Field(None, description="What holds for runs that do not say.")
+    volumes: VolumeRules | None = Field(None, description="Which host folders may be mounted.")
+    network: Network | None = Field(None, description="bridge (a network for each namespace) or none.")
+    env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
+        None,
+        description=(
+            "Variables for every agent: a gateway's base URL, a proxy. The folder of a socket named by "
+            "ANTHROPIC_UNIX_SOCKET is mounted at the same path."
+        ),
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    credentials: Credentials | None = Field(None, description="Claude's credentials.")

@@ -1,0 +1,270 @@
+"""`AgentRun`: one prompt, run once, in one image. Spec and status as they stand on the wire.
+
+Only what a schema can say is said here; what needs other objects (policy, image, Secrets) is judged in
+plan/. The whole spec is immutable: each field has its rule, generated in models/crd.py.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from stromboli.grammar.duration import DURATION_RE2
+from stromboli.grammar.quantity import CPU_RE2, MEMORY_RE2
+from stromboli.grammar.reference import REFERENCE_RE2
+from stromboli.models.base import EnvVar, KeyRef, Model, matches, rules
+from stromboli.models.claude import ClaudeOptions
+
+MAX_PROMPT = 1024 * 1024
+MAX_TIMEOUT = 7 * 24 * 3600.0
+
+_int_or_string = {"x-kubernetes-int-or-string": True}
+_MEMORY_RULES = rules(
+    (
+        "type(self) != string || !self.endsWith('m')",
+        "m is a thousandth of a byte in Kubernetes quantities: write 512Mi (or 512M) instead of 512m",
+    ),
+    (
+        f"type(self) != string || self.endsWith('m') || self.matches(r'{MEMORY_RE2}')",
+        "is not a memory size: write a number of bytes, or one with Ki, Mi, Gi, K, M or G, such as 512Mi",
+    ),
+    (
+        "type(self) != int || self >= 6291456",
+        "is a number of bytes and at least 6Mi: write 512Mi for example",
+    ),
+)
+_CPU_RULES = rules(
+    (
+        f"type(self) != string || self.matches(r'{CPU_RE2}')",
+        "is not a number of cpus: write 2, '0.5' or 500m",
+    ),
+    ("type(self) != int || self > 0", "is a number of cpus above 0: write 2, '0.5' or 500m"),
+)
+_DURATION_RULES = rules(
+    (
+        f"self.matches(r'{DURATION_RE2}') && duration(self) > duration('0s')",
+        "is a duration above zero such as 90s, 10m or 1h30m",
+    ),
+    (
+        f"!self.matches(r'{DURATION_RE2}') || duration(self) <= duration('168h')",
+        "is longer than a week; write at most 168h",
+    ),
+)
+
+Memory = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_MEMORY_RULES})]
+Cpus = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_CPU_RULES})]
+Duration = Annotated[str, Field(max_length=64, json_schema_extra=_DURATION_RULES)]
+ImageRef = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=512,
+        json_schema_extra=matches(
+            REFERENCE_RE2,
+            "is not an image reference: write [registry/]name[:tag][@digest] in lower case, without a transport "
+            "such as docker://, for example python:3.12",
+        ),
+    ),
+]
+AbsolutePath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4096,
+        json_schema_extra=rules(
+            ("self.startsWith('/')", "is relative; write an absolute path such as /workspace"),
+            (r"!self.matches(r'(^|/)\.\.(/|$)')", "has a .. in it; write the path that is meant"),
+        ),
+    ),
+]
+Volume = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=8192,
+        json_schema_extra=rules(
+            (
+                r"self.matches('^/[^:]*:/[^:]*(:(ro|rw))?$')",
+                "is host:container or host:container:ro, both absolute paths, such as /srv/code:/workspace",
+            ),
+            (r"!self.matches(r'(^|/|:)\.\.(/|:|$)')", "has a .. in a path; write the path that is meant"),
+            (
+                r"!self.matches(r':/+((proc|sys|dev|run/+stromboli|opt/+claude)(/[^:]*)?|run/*|opt/*)?(:r[ow])?$')",
+                "nothing can be mounted over /, /proc, /sys, /dev, /run/stromboli or /opt/claude; "
+                "choose another place, such as /workspace",
+            ),
+        ),
+    ),
+]
+
+
+class PromptSource(Model):
+    """Where the prompt comes from, if not written into the run: exactly one of the two."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.configMapKeyRef) != has(self.secretKeyRef)",
+                "give exactly one of configMapKeyRef and secretKeyRef",
+            )
+        )
+    )
+
+    config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
+    secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
+
+
+class Resources(Model):
+    """Limits of the run's container."""
+
+    memory: Memory | None = Field(None, description="Memory limit, a Kubernetes quantity such as 512Mi.")
+    cpus: Cpus | None = Field(None, description="CPU limit, a Kubernetes quantity such as 2 or 500m.")
+    cpu_shares: Annotated[int, Field(ge=2, le=262144)] | None = Field(
+        None, description="Relative weight of the run where cpus are short (1024 is the usual)."
+    )
+    pids: Annotated[int, Field(ge=16, le=65536)] | None = Field(
+        None, description="Most processes and threads at a time (default 2048)."
+    )
+
+
+class AgentRunSpec(Model):
+    """What is to be run. Nothing of it can be changed once the run is created."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.prompt) != has(self.promptFrom)",
+                "give exactly one of prompt and promptFrom",
+            )
+        )
+    )
+
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, pattern=r"^[^\x00]*$")] | None = Field(
+        None, description="The prompt, at most 1 MiB."
+    )
+    prompt_from: PromptSource | None = Field(None, description="A ConfigMap or Secret that holds the prompt.")
+    image: ImageRef | None = Field(
+        None, description="Image to run in, such as `python:3.12`; a policy may have a default."
+    )
+    workdir: AbsolutePath | None = Field(
+        None, description="Working directory, absolute; it is made if missing. Default: the image's own."
+    )
+    volumes: Annotated[list[Volume], Field(max_length=64)] | None = Field(
+        None, description="Host folders to mount, `host:container[:ro|rw]`, where a policy allows them."
+    )
+    env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
+        None,
+        description="Literal environment variables.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    claude: ClaudeOptions | None = Field(None, description="Options of the Claude CLI.")
+    resources: Resources | None = Field(None, description="Limits of the run's container.")
+    timeout: Duration | None = Field(
+        None, description="How long the attempt, or waiting for something missing, may take (default 30m)."
+    )
+
+
+class ImageStatus(Model):
+    """What a reference was resolved to."""
+
+    reference: str = Field("", description="The canonical reference.", max_length=1024)
+    digest: str | None = Field(None, description="The manifest's digest, where a registry gave one.", max_length=256)
+    id: str = Field("", description="The image's id: this is what starts.", max_length=256)
+
+
+class Attempt(Model):
+    """One try at the run, written down before its container is made."""
+
+    number: int = Field(description="1 for the first.")
+    container: str = Field(description="Name of the container.", max_length=256)
+    boot_id: str = Field(alias="bootID", description="Boot of the node in which the attempt was made.", max_length=64)
+    timeout: str = Field("", description="How long the attempt may take.", max_length=64)
+    started_at: str | None = Field(None, description="When the attempt began.", max_length=64)
+    finished_at: str | None = Field(None, description="When it ended.", max_length=64)
+    exit_code: int | None = Field(None, description="Exit code of its container.")
+    reason: str | None = Field(None, description="How it ended.", max_length=64)
+
+
+class StepState(StrEnum):
+    """State of one step."""
+
+    running = "Running"
+    succeeded = "Succeeded"
+    failed = "Failed"
+
+
+class Step(Model):
+    """One step that the supervisor took."""
+
+    hook: str = Field(description="agent, or the hook's name.", max_length=64)
+    index: int = Field(description="Index of the command within the hook.")
+    state: StepState = Field(description="Running, Succeeded or Failed.")
+    exit_code: int | None = Field(None, description="Its exit code.")
+    started_at: str | None = Field(None, description="When it began.", max_length=64)
+    finished_at: str | None = Field(None, description="When it ended.", max_length=64)
+    tail: str = Field("", description="The last lines of its output.", max_length=16384)
+
+
+class Result(Model):
+    """What the agent answered."""
+
+    text: str = Field("", description="The agent's last message, at most 32 KiB.", max_length=32768)
+    truncated: bool = Field(False, description="Whether the text was longer.")
+    structured: Annotated[object, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None = (
+        Field(None, description="The answer by `claude.jsonSchema`.")
+    )
+
+
+class Usage(Model):
+    """What the run used, as the CLI counted it."""
+
+    turns: int = Field(0, description="Turns taken.")
+    input_tokens: int = Field(0, description="Input tokens.")
+    output_tokens: int = Field(0, description="Output tokens.")
+    cache_read_tokens: int = Field(0, description="Tokens read from the cache.")
+    cache_creation_tokens: int = Field(0, description="Tokens written to the cache.")
+    cost_usd: float = Field(0, alias="costUSD", description="Cost in US dollars.")
+
+
+class Condition(Model):
+    """A condition, as metav1.Condition has it."""
+
+    type: str = Field(description="Succeeded, Allowed, Reconciling or Stalled.", max_length=316)
+    status: str = Field(description="True, False or Unknown.", max_length=16)
+    observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
+    last_transition_time: str = Field(description="When the status last changed.", max_length=64)
+    reason: str = Field(description="One word, out of a documented list.", max_length=1024)
+    message: str = Field("", description="A sentence that one can act on.", max_length=32768)
+
+
+class AgentRunStatus(Model):
+    """What became of the run."""
+
+    observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="Succeeded, Allowed, Reconciling, Stalled.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    phase: str = Field("", description="Pending, Running, Succeeded or Failed: for the eye.", max_length=32)
+    node: str = Field("", description="The node whose operator has the run.", max_length=253)
+    waiting_since: str | None = Field(
+        None,
+        description="When the present wait for something missing began; `timeout` counts from here.",
+        max_length=64,
+    )
+    attempts: list[Attempt] = Field(
+        default_factory=list,
+        description="The attempts, oldest first.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
+    )
+    image: ImageStatus | None = Field(None, description="The image that runs.")
+    cli_image: ImageStatus | None = Field(None, description="The image that the Claude CLI comes from.")
+    steps: list[Step] = Field(default_factory=list, description="What the supervisor did.")
+    result: Result | None = Field(None, description="The answer.")
+    usage: Usage | None = Field(None, description="What it took.")
+    start_time: str | None = Field(None, description="When the operator first took up the run.", max_length=64)
+    completion_time: str | None = Field(None, description="When it ended.", max_length=64)
+    duration: str = Field("", description="From start to completion, for the eye.", max_length=32)

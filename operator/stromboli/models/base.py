@@ -1,0 +1,83 @@
+"""What every model shares: camelCase on the wire, unknown fields refused, nothing mutable."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+TEXT_PATTERN = r"^[^\x00]*$"
+ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
+# RFC 1123 subdomain, as Kubernetes has it for the names of Secrets and ConfigMaps.
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+Text = Annotated[str, Field(max_length=65536, pattern=TEXT_PATTERN)]
+Word = Annotated[str, Field(min_length=1, max_length=1024, pattern=TEXT_PATTERN)]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT_NAME_PATTERN)]
+DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=KEY_PATTERN)]
+
+
+def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """CEL rules for `json_schema_extra`: (rule, message) each."""
+    return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in pairs]}
+
+
+def matches(regex: str, message: str) -> dict[str, Any]:
+    """A string that has to match an anchored RE2, said in words: a schema's own `pattern` shows the regex instead."""
+    assert "'" not in regex, "the regex stands in a raw CEL string"
+    return rules((f"self.matches(r'{regex}')", message))
+
+
+class Model(BaseModel):
+    """Base of all spec models."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+
+class KeyRef(Model):
+    """One key of a ConfigMap or Secret in the run's namespace."""
+
+    name: ObjectName = Field(description="Name of the object.")
+    key: DataKey = Field(description="Key in its data.")
+
+
+class EnvVar(Model):
+    """A literal environment variable."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!self.name.startsWith('LD_') && !(self.name in ['BASH_ENV','ENV','GCONV_PATH','GLIBC_TUNABLES',"
+                "'NODE_OPTIONS','BUN_OPTIONS'])",
+                "this variable changes which code the agent's process loads and may not be set here",
+            ),
+            (
+                "!(self.name in ['HOME','PATH','CLAUDE_CONFIG_DIR','IS_SANDBOX']) "
+                "&& !self.name.startsWith('STROMBOLI_')",
+                "HOME, PATH, CLAUDE_CONFIG_DIR, IS_SANDBOX and STROMBOLI_* are set by the operator",
+            ),
+        )
+    )
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            json_schema_extra=matches(
+                ENV_NAME_PATTERN,
+                "is not the name of a variable: letters, digits and _ only, not beginning with a digit",
+            ),
+        ),
+    ] = Field(description="Name of the variable: letters, digits and _, not beginning with a digit.")
+    value: Annotated[str, Field(max_length=32768, pattern=TEXT_PATTERN)] = Field(
+        "", description="Its value, as it is: nothing in it is expanded."
+    )

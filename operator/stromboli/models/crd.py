@@ -1,0 +1,242 @@
+"""pydantic models → CustomResourceDefinitions (`make crds` writes them, a test fails on drift).
+
+A structural schema is a dialect of its own (Kubernetes docs: "Extend the Kubernetes API with
+CustomResourceDefinitions", section "Specifying a structural schema"): no $ref, no null, OpenAPI's exclusive bounds,
+and no additionalProperties beside properties. The functions below translate, one trait each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from stromboli.models.agentpolicy import AgentPolicySpec
+from stromboli.models.agentrun import AgentRunSpec, AgentRunStatus
+from stromboli.naming import GROUP, VERSION
+
+Schema = dict[str, Any]
+
+
+class _Plain(yaml.SafeDumper):
+    """No anchors: what stands twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One printer column; `wide` ones only with `-o wide`."""
+
+    name: str
+    path: str
+    type: str = "string"
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """All that a CRD needs beside its models."""
+
+    kind: str
+    plural: str
+    short: str
+    scope: str
+    description: str
+    spec: type[BaseModel]
+    status: type[BaseModel] | None
+    immutable: bool
+    columns: tuple[Column, ...]
+
+
+def _condition(type_: str, key: str) -> str:
+    return f'.status.conditions[?(@.type=="{type_}")].{key}'
+
+
+AGE = Column("Age", ".metadata.creationTimestamp", "date")
+
+KINDS = (
+    Kind(
+        "AgentRun",
+        "agentruns",
+        "arun",
+        "Namespaced",
+        "One prompt, run once by Claude Code in one image.",
+        AgentRunSpec,
+        AgentRunStatus,
+        immutable=True,
+        columns=(
+            Column("Succeeded", _condition("Succeeded", "status")),
+            Column("Reason", _condition("Succeeded", "reason")),
+            Column("Image", ".status.image.reference"),
+            AGE,
+            Column("Duration", ".status.duration"),
+            Column("Turns", ".status.usage.turns", "integer", wide=True),
+            Column("Input", ".status.usage.inputTokens", "integer", wide=True),
+            Column("Output", ".status.usage.outputTokens", "integer", wide=True),
+            Column("Cost", ".status.usage.costUSD", "number", wide=True),
+        ),
+    ),
+    Kind(
+        "AgentPolicy",
+        "agentpolicies",
+        "apol",
+        "Cluster",
+        "The administrator's rules and defaults for agents.",
+        AgentPolicySpec,
+        None,
+        immutable=False,
+        columns=(
+            Column("Images", ".spec.images.allowed"),
+            Column("Network", ".spec.network"),
+            Column("CLI", ".spec.cli.image", wide=True),
+            AGE,
+        ),
+    ),
+)
+
+
+def crd(kind: Kind) -> Schema:
+    """The whole CustomResourceDefinition of one kind."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": kind.scope,
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "shortNames": [kind.short],
+                "categories": ["stromboli"],
+            },
+            "versions": [_version(kind)],
+        },
+    }
+
+
+def write(folder: Path) -> list[Path]:
+    """Write one file a kind; the paths written."""
+    written = []
+    for kind in KINDS:
+        path = folder / f"{kind.plural}.yaml"
+        path.write_text(render(kind), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def render(kind: Kind) -> str:
+    """The file's text."""
+    head = "# Generated from operator/stromboli/models by `make crds`; edit the models.\n"
+    return head + yaml.dump(crd(kind), Dumper=_Plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+def _version(kind: Kind) -> Schema:
+    properties: Schema = {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"type": "object"},
+        "spec": _spec(kind),
+    }
+    version: Schema = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": [_column(c) for c in kind.columns],
+    }
+    if kind.status is not None:
+        # Until the operator has seen it, an object is "in progress" for kstatus: its generation is not observed.
+        properties["status"] = {**_structural(kind.status), "default": {"observedGeneration": -1}}
+        version["subresources"] = {"status": {}}
+    version["schema"] = {
+        "openAPIV3Schema": {
+            "type": "object",
+            "description": kind.description,
+            "required": ["spec"],
+            "properties": properties,
+        }
+    }
+    return version
+
+
+def _column(column: Column) -> Schema:
+    out: Schema = {"name": column.name, "type": column.type, "jsonPath": column.path}
+    return {**out, "priority": 1} if column.wide else out
+
+
+def _spec(kind: Kind) -> Schema:
+    schema = _structural(kind.spec)
+    if kind.immutable:
+        existing = schema.get("x-kubernetes-validations", [])
+        schema["x-kubernetes-validations"] = existing + [_immutable(name) for name in schema["properties"]]
+    return schema
+
+
+def _immutable(name: str) -> Schema:
+    return {
+        "rule": f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+        "message": f"{name} cannot be changed once the object exists; delete it, or create another under a new name",
+    }
+
+
+def _structural(model: type[BaseModel]) -> Schema:
+    document = model.model_json_schema(by_alias=True)
+    return _translate(document, document.get("$defs", {}))
+
+
+def _translate(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
+    schema = _without_null(_resolved(schema, defs), defs)
+    out = {k: v for k, v in schema.items() if k not in _DROPPED}
+    if "properties" in out:
+        out["properties"] = {k: _translate(v, defs) for k, v in out["properties"].items()}
+    if "items" in out:
+        out["items"] = _translate(out["items"], defs)
+        out.setdefault("x-kubernetes-list-type", "atomic")
+    if isinstance(extra := schema.get("additionalProperties"), Mapping):
+        out["additionalProperties"] = _translate(extra, defs)
+    if out.get("x-kubernetes-int-or-string"):
+        out["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+        out["maxLength"] = 64
+    if out.get("type") == "integer":
+        out["format"] = "int64"
+    if "exclusiveMinimum" in out:
+        out["minimum"], out["exclusiveMinimum"] = out["exclusiveMinimum"], True
+    return dict(sorted(out.items(), key=lambda item: _ORDER.get(item[0], 50)))
+
+
+_DROPPED = frozenset({"$defs", "title", "default", "additionalProperties", "anyOf", "$ref", "allOf"})
+_ORDER = {
+    "type": 0,
+    "description": 1,
+    "required": 2,
+    "properties": 90,
+    "items": 91,
+    "x-kubernetes-validations": 99,
+}
+
+
+def _resolved(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
+    """Follow a $ref; what stands beside it (the field's own description) wins."""
+    if "$ref" not in schema:
+        return dict(schema)
+    name = schema["$ref"].removeprefix("#/$defs/")
+    # A free JSON value refers to itself; a structural schema says that with an empty one.
+    target = {} if name == "JsonValue" else _resolved(defs[name], defs)
+    return {**target, **{k: v for k, v in schema.items() if k != "$ref"}}
+
+
+def _without_null(schema: Schema, defs: Mapping[str, Any]) -> Schema:
+    """`X | None` is an optional X here: absence is not null in Kubernetes."""
+    branches = [b for b in schema.get("anyOf", []) if b.get("type") != "null"]
+    if len(branches) != 1:
+        return schema
+    rest = {k: v for k, v in schema.items() if k != "anyOf"}
+    return _without_null({**_resolved(branches[0], defs), **rest}, defs)

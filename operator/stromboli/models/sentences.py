@@ -1,0 +1,19 @@
+"""pydantic's errors → one sentence that names the field. Pure."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+
+def sentence(error: ValidationError, root: str = "spec") -> str:
+    """The first error, as `spec.claude.maxTurns: Input should be …`; says how many more there are."""
+    problems = error.errors(include_url=False, include_input=False)
+    first = problems[0]
+    path = root
+    for part in first["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif "[" not in part and not part.endswith(")"):  # not a branch of a union
+            path += f".{part}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{path}: {first['msg'].removeprefix('Value error, ')}{more}"

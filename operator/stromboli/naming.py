@@ -1,0 +1,75 @@
+"""Names, labels and paths that more than one room must agree on. Nothing here decides or touches anything.
+
+Every Podman object of ours has a name computed from its owner's UID, and labels that say which
+installation and which object own it: whoever finds one can tell whose it is, and ownership is judged
+by the UID, never by the name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+GROUP = "stromboli.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+MANAGER = "stromboli-operator"
+
+# Labels on containers, volumes and networks.
+INSTALLATION = f"{GROUP}/installation"  # UID of the cluster's kube-system namespace
+OWNER = f"{GROUP}/owner"  # UID of the AgentRun (or of its session)
+RUN = f"{GROUP}/run"  # namespace/name, for the eye
+ROLE = f"{GROUP}/role"  # agent | cli-holder | look
+
+ROLE_AGENT = "agent"
+ROLE_HOLDER = "cli-holder"
+ROLE_LOOK = "look"
+
+# Paths inside the agent's container.
+RUNTIME = "/run/stromboli"
+PLAN = f"{RUNTIME}/plan"
+OUT = f"{RUNTIME}/out"
+SECRET = f"{RUNTIME}/secret"
+SESSION = f"{RUNTIME}/session"
+CONFIG_DIR = f"{SESSION}/claude"
+CLI_MOUNT = "/opt/claude"
+
+# Environment variables that the operator sets itself.
+OWN_ENV = frozenset({"HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX"})
+OWN_ENV_PREFIX = "STROMBOLI_"
+
+
+def container(session_uid: str) -> str:
+    """The one container of a session."""
+    return f"stromboli-{session_uid}"
+
+
+def volume(session_uid: str) -> str:
+    """The volume that holds a session's conversation."""
+    return f"stromboli-{session_uid}"
+
+
+def holder(installation: str, image_id: str) -> str:
+    """The container that keeps one CLI image mounted on this node, for one installation."""
+    return f"stromboli-cli-{installation[:8]}-{image_id[:12]}"
+
+
+def look(image_id: str) -> str:
+    """Prefix of the throw-away container through which an image is looked at."""
+    return f"stromboli-look-{image_id[:12]}"
+
+
+def network(installation: str, namespace: str) -> str:
+    """The bridge network of one Kubernetes namespace."""
+    digest = hashlib.sha256(f"{installation}/{namespace}".encode()).hexdigest()
+    return f"stromboli-{digest[:16]}"
+
+
+def attempt(run_uid: str, number: int) -> str:
+    """The folder of one attempt, under its session's."""
+    return f"{run_uid}-{number}"
+
+
+def event(key: str, reason: str) -> str:
+    """A deterministic Event name, so that an event told twice is one object."""
+    digest = hashlib.sha256(f"{key}/{reason}".encode()).hexdigest()
+    return f"stromboli.{digest[:24]}"

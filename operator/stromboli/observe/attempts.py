@@ -1,0 +1,58 @@
+"""What is there of an attempt that is written down: its container, its marks, its records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stromboli import naming
+from stromboli.attempt import records
+from stromboli.plan.attempt import Records
+from stromboli.plan.follow import Phase, Seen
+from stromboli.podman.containers import ContainerState
+from stromboli.podman.transport import Podman
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything seen of one attempt. `state` is None where Podman has no such container of ours."""
+
+    seen: Seen
+    state: ContainerState | None
+    records: Records
+
+
+def boot_id() -> str:
+    """This boot of the node."""
+    return BOOT_ID.read_text(encoding="ascii").strip()
+
+
+async def look(podman: Podman, out: Path, attempt: Mapping[str, Any], owner: str) -> Trace:
+    """Look at an attempt. Raises PodmanUnavailable: then nothing is known, and nothing is concluded."""
+    state = await podman.containers.inspect(attempt["container"])
+    if state is not None and state.labels.get(naming.OWNER) != owner:
+        state = None
+    found = await asyncio.to_thread(records.read, out)
+    seen = Seen(
+        phase=_phase(state),
+        started=found.started,
+        sent=found.sent,
+        ended=found.end is not None,
+        same_boot=attempt["bootID"] == boot_id(),
+        exit_code=None if state is None else state.exit_code,
+        number=attempt["number"],
+    )
+    return Trace(seen, state, found)
+
+
+def _phase(state: ContainerState | None) -> Phase:
+    if state is None:
+        return Phase.absent
+    if state.status in ("running", "paused", "stopping", "removing"):
+        return Phase.running
+    return Phase.created if state.status in ("created", "configured", "initialized") else Phase.exited

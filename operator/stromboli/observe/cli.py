@@ -1,0 +1,148 @@
+"""The Claude CLI on this node: its image, mounted once through a holder container, and what its binary needs.
+
+Podman's own image mounts race with the removal of other containers. So one container of the CLI image is
+created, mounted and never started; every run binds its path. After a reboot the mount is gone and is made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli import naming
+from stromboli.errors import NotFound, PodmanError, PullFailed
+from stromboli.inspection.needs import needs_of
+from stromboli.models.agentpolicy import PullPolicy
+from stromboli.models.reasons import Reason
+from stromboli.observe.images import Images, digest_of
+from stromboli.observe.waiting import Waiting
+from stromboli.plan.compatibility import CLINeeds
+from stromboli.plan.policy import CLI
+from stromboli.plan.refusal import Refused
+from stromboli.podman.images import ImageInfo
+from stromboli.podman.transport import Podman
+
+
+@dataclass(frozen=True, slots=True)
+class MountedCLI:
+    """The CLI, ready to be bound: the holder's path on the node, and the program's path in the container."""
+
+    reference: str
+    digest: str | None
+    image_id: str
+    mount: str
+    program: str
+    needs: CLINeeds
+
+
+class CLIMounts:
+    """The holders of this node, one for each CLI image."""
+
+    def __init__(self, podman: Podman, images: Images, installation: str) -> None:
+        self._podman = podman
+        self._images = images
+        self._installation = installation
+        self._ready: dict[tuple[str, str], MountedCLI] = {}
+        self._lock = asyncio.Lock()
+
+    async def ready(self, cli: CLI, wanted_by: str) -> MountedCLI | None:
+        """The CLI of a policy, mounted; None where images bring their own.
+
+        Raises Waiting(CLIImageUnavailable), PodmanError, PodmanUnavailable.
+        """
+        if cli.reference is None:
+            return None
+        image = await self._image(cli, wanted_by)
+        key = (image.id, cli.path)
+        if (known := self._ready.get(key)) is not None:
+            return known
+        async with self._lock:
+            if (known := self._ready.get(key)) is None:
+                mount, needs = await self._hold(image.id, cli.path)
+                known = MountedCLI(
+                    reference=str(cli.reference),
+                    digest=digest_of(image, cli.reference),
+                    image_id=image.id,
+                    mount=mount,
+                    program=f"{naming.CLI_MOUNT}/{cli.path}",
+                    needs=needs,
+                )
+                self._ready[key] = known
+        return known
+
+    def forget(self) -> None:
+        """A run found no CLI at its place, or Podman was away: look and mount again before the next start."""
+        self._ready.clear()
+
+    def image_ids(self) -> frozenset[str]:
+        """The CLI images that are in use by new runs."""
+        return frozenset(image for image, _ in self._ready)
+
+    async def _image(self, cli: CLI, wanted_by: str) -> ImageInfo:
+        assert cli.reference is not None
+        try:
+            return await self._images.resolve(cli.reference, cli.pull, wanted_by)
+        except Waiting as w:
+            raise Waiting(Reason.CLIImageUnavailable, f"the Claude CLI's image: {w.message}", w.delay) from w
+        except (Refused, PullFailed) as e:
+            hint = "an administrator can pull it on the node, or name another in cli.image of an AgentPolicy"
+            if cli.pull is PullPolicy.Never:
+                hint = f"pulling is off; {hint}"
+            raise Waiting(
+                Reason.CLIImageUnavailable,
+                f"the Claude CLI's image {cli.reference} is not on the node: {e}; {hint}",
+                10.0,
+            ) from e
+
+    async def _hold(self, image_id: str, path: str) -> tuple[str, CLINeeds]:
+        holder = await self._holder(image_id)
+        mount = await self._podman.containers.mount(holder)
+        return mount, await self._needs(holder, mount, path)
+
+    async def _holder(self, image_id: str) -> str:
+        """The holder's id, whoever made it. A name that is taken is no error here: it is ours, by installation."""
+        name = naming.holder(self._installation, image_id)
+        if (found := await self._podman.containers.inspect(name)) is not None:
+            return found.id
+        body = {
+            "name": name,
+            "image": image_id,
+            "entrypoint": ["/never-started"],
+            "labels": {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_HOLDER},
+            "netns": {"nsmode": "none"},
+            "image_volume_mode": "ignore",
+        }
+        try:
+            return await self._podman.containers.create(body)
+        except PodmanError:
+            if (found := await self._podman.containers.inspect(name)) is not None:
+                return found.id
+            raise
+
+    async def _needs(self, holder: str, mount: str, path: str) -> CLINeeds:
+        """What the binary asks for. Raises Waiting where the image has no such file."""
+        program = Path(os.path.realpath(f"{mount}/{path}"))
+        if program.is_relative_to(mount) and program.is_file():
+            return await asyncio.to_thread(_read, program)
+        return await self._needs_by_archive(holder, path)
+
+    async def _needs_by_archive(self, holder: str, path: str) -> CLINeeds:
+        """The way for rootless Podman, whose mounts cannot be seen from here, and for a path through links."""
+        with tempfile.TemporaryFile() as file:
+            try:
+                await self._podman.archive.download_file(holder, f"/{path}", file)
+            except NotFound as e:
+                raise Waiting(
+                    Reason.CLIImageUnavailable,
+                    f"the Claude CLI's image has no {path} in it; an administrator sets cli.path of an AgentPolicy",
+                    10.0,
+                ) from e
+            return await asyncio.to_thread(needs_of, file)
+
+
+def _read(program: Path) -> CLINeeds:
+    with program.open("rb") as file:
+        return needs_of(file)

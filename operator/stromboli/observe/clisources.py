@@ -1,0 +1,70 @@
+"""The CLI's image at the operator's start: looked for, pulled if missing, mounted, before the first run asks.
+
+Without it the operator stays up, and runs wait as CLIImageUnavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pydantic import ValidationError
+
+from stromboli.errors import StromboliError
+from stromboli.kube.client import Cluster
+from stromboli.models.agentpolicy import AgentPolicySpec
+from stromboli.observe.cli import CLIMounts
+from stromboli.observe.policy import base
+from stromboli.observe.waiting import Waiting
+from stromboli.plan import policy as policies
+from stromboli.plan.policy import CLI, Policy
+from stromboli.plan.refusal import Refused
+from stromboli.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EVERY = 10.0  # seconds between two looks while it is missing
+
+
+class CLIWarmUp:
+    """Makes the CLI ready before anybody needs it."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, mounts: CLIMounts) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._mounts = mounts
+
+    async def keep_trying(self) -> None:
+        """Until every CLI that a policy names is mounted. Says how far a pull is."""
+        said = ""
+        while (missing := await self._attempt()) is not None:
+            if missing != said:
+                log.warning("%s", missing)
+            said = missing
+            await asyncio.sleep(EVERY)
+        log.info("the Claude CLI is ready")
+
+    async def _attempt(self) -> str | None:
+        """What is still missing, as a sentence; None when nothing is."""
+        try:
+            for source in await self._sources():
+                await self._mounts.ready(source, "the operator's start")
+        except Waiting as problem:
+            return problem.message
+        except (StromboliError, Refused) as problem:
+            return f"the Claude CLI's image: {problem}"
+        return None
+
+    async def _sources(self) -> set[CLI]:
+        """The CLI of every policy that names one; else that of the operator's settings."""
+        settings = base(self._settings)
+        found = set()
+        for obj in await self._cluster.policies():
+            try:
+                spec = AgentPolicySpec.model_validate(obj.get("spec") or {})
+            except ValidationError:
+                log.warning("AgentPolicy %s cannot be read and forbids every run", obj["metadata"]["name"])
+                continue
+            if spec.cli is not None:
+                found.add(policies.combine([Policy(obj["metadata"]["name"], spec)], settings).cli)
+        return found or {policies.combine([], settings).cli}

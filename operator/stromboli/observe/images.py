@@ -1,0 +1,157 @@
+"""A reference → the image that is on the node, pulled if need be, and what is inside it.
+
+Pulls go on in the background, one a reference, however many runs want it; a run that waits for one is told how
+far it is. Nothing of an image is executed to look into it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stromboli import naming
+from stromboli.grammar.reference import Reference
+from stromboli.inspection.cache import FactsCache
+from stromboli.inspection.look import look
+from stromboli.inspection.container import ContainerOpener
+from stromboli.inspection.opener import ImageConfig
+from stromboli.models.agentpolicy import PullPolicy
+from stromboli.models.reasons import Reason
+from stromboli.observe.waiting import Waiting
+from stromboli.plan.compatibility import CLINeeds, ImageFacts
+from stromboli.plan.refusal import Refused
+from stromboli.podman.images import ImageInfo
+from stromboli.podman.transport import Podman
+
+log = logging.getLogger(__name__)
+
+# A failed pull is everybody's answer for so long; then the next one who wants the image asks again.
+REMEMBER_FAILURE = 5.0
+PROGRESS_EVERY = 2.0
+
+
+@dataclass(slots=True)
+class _Pull:
+    task: asyncio.Task[ImageInfo]
+    began: float
+    progress: str = "asking the registry"
+    ended: float | None = None
+    seen_by: set[str] = field(default_factory=set)
+
+
+class Images:
+    """The node's images. `wake` is called when a pull has ended."""
+
+    def __init__(self, podman: Podman, cache: FactsCache, installation: str, wake: Callable[[], None]) -> None:
+        self._podman = podman
+        self._cache = cache
+        self._installation = installation
+        self._wake = wake
+        self._pulls: dict[str, _Pull] = {}
+
+    async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
+        """The image that a reference means now.
+
+        Raises Waiting(Pulling) while it is being pulled, Refused(ImagePullFailed) where it may not be,
+        PullFailed, PodmanError, PodmanUnavailable.
+        """
+        name = local_name(reference)
+        if policy is PullPolicy.Always and not self._has_pulled(name, wanted_by):
+            return await self._pull(name, wanted_by)
+        if (found := await self._podman.images.inspect(name)) is not None:
+            return found
+        if policy is PullPolicy.Never:
+            raise Refused(
+                Reason.ImagePullFailed,
+                f"the image {reference} is not on the node, and its pull policy is Never; "
+                "pull it there, or change the policy",
+            )
+        return await self._pull(name, wanted_by)
+
+    async def facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
+        """What is inside an image. Raises PodmanError, PodmanUnavailable."""
+        return await self._cache.get(image.id, needs, lambda: self._look(image, needs))
+
+    async def close(self) -> None:
+        """Break off every pull: Podman keeps the layers that it has."""
+        tasks = [p.task for p in self._pulls.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
+        body = {
+            "name": f"{naming.look(image.id)}-{uuid.uuid4().hex[:8]}",
+            "image": image.id,
+            "entrypoint": ["/never-started"],
+            "labels": {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK},
+            "netns": {"nsmode": "none"},
+            "image_volume_mode": "ignore",
+        }
+        container = await self._podman.containers.create(body)
+        try:
+            return await look(ContainerOpener(self._podman, container), needs, _config(image))
+        finally:
+            await self._podman.containers.remove(container)
+
+    def _has_pulled(self, name: str, wanted_by: str) -> bool:
+        pull = self._pulls.get(name)
+        return pull is not None and pull.ended is not None and wanted_by in pull.seen_by and not pull.task.cancelled()
+
+    async def _pull(self, name: str, wanted_by: str) -> ImageInfo:
+        pull = self._pulls.get(name)
+        if pull is None or self._is_stale(pull, wanted_by):
+            pull = self._begin(name)
+        pull.seen_by.add(wanted_by)
+        if not pull.task.done():
+            elapsed = time.monotonic() - pull.began
+            raise Waiting(Reason.Pulling, f"pulling {name}: {pull.progress}, {elapsed:.0f} s so far", PROGRESS_EVERY)
+        return pull.task.result()
+
+    def _is_stale(self, pull: _Pull, wanted_by: str) -> bool:
+        """Whether a finished pull is no answer any more: a success for somebody new, a failure after a while."""
+        if not pull.task.done():
+            return False
+        if pull.task.cancelled() or pull.task.exception() is not None:
+            return pull.ended is None or time.monotonic() - pull.ended > REMEMBER_FAILURE
+        return wanted_by not in pull.seen_by
+
+    def _begin(self, name: str) -> _Pull:
+        def progress(text: str) -> None:
+            pull.progress = text
+
+        def ended(task: asyncio.Task[ImageInfo]) -> None:
+            pull.ended = time.monotonic()
+            if not task.cancelled() and task.exception() is not None:
+                log.warning("pulling %s failed: %s", name, task.exception())
+            self._wake()
+
+        pull = _Pull(asyncio.create_task(self._podman.images.pull(name, progress)), time.monotonic())
+        pull.task.add_done_callback(ended)
+        self._pulls[name] = pull
+        return pull
+
+
+def local_name(reference: Reference) -> str:
+    """A reference as Podman is asked for it: fully qualified, and with a digest the tag has no say."""
+    if reference.digest is not None:
+        return f"{reference.registry}/{reference.path}@{reference.digest}"
+    return str(reference)
+
+
+def digest_of(image: ImageInfo, reference: Reference) -> str | None:
+    """The manifest's digest by which the reference's repository knows the image."""
+    if reference.digest is not None:
+        return reference.digest
+    prefix = f"{reference.registry}/{reference.path}@"
+    return next((d.removeprefix(prefix) for d in image.repo_digests if d.startswith(prefix)), None)
+
+
+def _config(image: ImageInfo) -> ImageConfig:
+    config = ImageConfig(user=image.user, entrypoint=tuple(image.entrypoint), command=tuple(image.cmd))
+    path = next((e.removeprefix("PATH=") for e in image.env if e.startswith("PATH=")), None)
+    return config if path is None else ImageConfig(config.user, config.entrypoint, config.command, path)

@@ -1,0 +1,55 @@
+"""The policy of a namespace, read from the API server at the moment that it counts.
+
+A watch may lag behind the run that it should judge, so each start is judged by a fresh and complete LIST
+(a few milliseconds); the watch of AgentPolicies only wakes runs that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from stromboli.kube.client import Cluster
+from stromboli.models.agentpolicy import AgentPolicySpec
+from stromboli.models.reasons import Reason
+from stromboli.models.sentences import sentence
+from stromboli.plan import policy as policies
+from stromboli.plan.policy import Base, Effective, Policy
+from stromboli.plan.refusal import Refused
+from stromboli.settings import Settings
+
+
+def base(settings: Settings) -> Base:
+    """The operator's settings, as one more policy."""
+    return Base(
+        allowed_image_patterns=settings.allowed_image_patterns,
+        allowed_volumes=settings.allowed_volumes,
+        cli_image=settings.cli_image,
+        cli_image_tag=settings.cli_image_tag,
+        auto_pull_cli=settings.auto_pull_cli,
+        mount_claude_cli=settings.mount_claude_cli,
+        image=settings.image,
+        credentials_file=settings.credentials_file is not None,
+    )
+
+
+async def effective(cluster: Cluster, settings: Settings, namespace: str) -> Effective:
+    """What holds for a namespace now. Raises Refused(PolicyViolation), ClusterUnavailable."""
+    found, labels = await asyncio.gather(cluster.policies(), cluster.namespace_labels(namespace))
+    parsed = [_parse(obj) for obj in found]
+    return policies.combine([p for p in parsed if policies.selects(p, labels)], base(settings))
+
+
+def _parse(obj: Mapping[str, Any]) -> Policy:
+    """A policy that cannot be read might forbid anything, so it stops every run: closed when in doubt."""
+    name = obj["metadata"]["name"]
+    try:
+        return Policy(name, AgentPolicySpec.model_validate(obj.get("spec") or {}))
+    except ValidationError as e:
+        raise Refused(
+            Reason.PolicyViolation,
+            f"AgentPolicy {name} cannot be read ({sentence(e)}); its administrator has to mend it",
+        ) from e

@@ -1,0 +1,114 @@
+"""A run that has not begun → everything that its attempt needs, looked up and judged in the order that matters.
+
+The order is the specification: what the spec and the policies say comes first, then what the cluster has, then the
+node. The first that is wrong refuses the run, the first that is missing makes it wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stromboli.kube.client import Cluster
+from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.reasons import Reason
+from stromboli.models.sentences import sentence
+from stromboli.observe import hostpaths, policy, references
+from stromboli.observe.cli import CLIMounts, MountedCLI
+from stromboli.observe.images import Images
+from stromboli.observe.references import Credentials
+from stromboli.observe.waiting import Waiting
+from stromboli.plan import compatibility, request
+from stromboli.plan.compatibility import CLINeeds, ImageUser
+from stromboli.plan.policy import Effective
+from stromboli.plan.refusal import Refused
+from stromboli.plan.request import Request
+from stromboli.plan.volumes import Volume
+from stromboli.podman.images import ImageInfo
+from stromboli.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the spec and today's policies come to."""
+
+    spec: AgentRunSpec
+    policy: Effective
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that an attempt needs."""
+
+    judged: Judged
+    volumes: tuple[Volume, ...]
+    image: ImageInfo
+    user: ImageUser
+    cli: MountedCLI | None
+    prompt: str
+    credentials: Credentials
+
+
+async def judge(cluster: Cluster, settings: Settings, obj: Mapping[str, Any]) -> Judged:
+    """The run's spec under today's policies. Raises Refused, ClusterUnavailable."""
+    spec = parse(obj)
+    effective = await policy.effective(cluster, settings, obj["metadata"]["namespace"])
+    return Judged(spec, effective, request.build(spec, effective))
+
+
+def parse(obj: Mapping[str, Any]) -> AgentRunSpec:
+    """The typed spec. Raises Refused(InvalidSpec)."""
+    try:
+        return AgentRunSpec.model_validate(obj.get("spec") or {})
+    except ValidationError as e:
+        raise Refused(Reason.InvalidSpec, sentence(e)) from e
+
+
+class Readiness:
+    """Looks up what a judged run needs on this node and in the cluster."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, images: Images, mounts: CLIMounts) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._images = images
+        self._mounts = mounts
+
+    async def of(self, obj: Mapping[str, Any], judged: Judged) -> Ready:
+        """Everything, or the first thing that is wrong (Refused) or missing (Waiting, or a Podman error)."""
+        meta = obj["metadata"]
+        volumes = hostpaths.resolve(judged.request, judged.policy)
+        _gateway(judged.request)
+        prompt, credentials, cli = await asyncio.gather(
+            references.prompt(self._cluster, meta["namespace"], judged.spec),
+            references.credentials(self._cluster, self._settings, judged.policy),
+            self._mounts.ready(judged.policy.cli, meta["uid"]),
+        )
+        image = await self._images.resolve(judged.request.image, judged.policy.pull_policy, meta["uid"])
+        user = await self._user(image, cli)
+        return Ready(judged, volumes, image, user, cli, prompt, credentials)
+
+    async def _user(self, image: ImageInfo, cli: MountedCLI | None) -> ImageUser:
+        """The image's user, once the image is found fit for the CLI. Raises Refused(ImageIncompatible)."""
+        needs = cli.needs if cli is not None else CLINeeds()
+        facts = await self._images.facts(image, needs)
+        verdict = compatibility.judge(facts, needs) if cli is not None else compatibility.judge_own_cli(facts)
+        if not verdict.ok or facts.user is None:
+            raise Refused(Reason.ImageIncompatible, verdict.message)
+        return facts.user
+
+
+def _gateway(wanted: Request) -> None:
+    """The folder of the gateway's socket has to be there before it can be bound."""
+    if wanted.gateway_socket is None:
+        return
+    if not Path(wanted.gateway_socket).is_absolute() or not Path(wanted.gateway_socket).parent.is_dir():
+        raise Waiting(
+            Reason.WaitingForReference,
+            f"the policy's env {request.GATEWAY_SOCKET}: the folder of {wanted.gateway_socket} is not on the node yet",
+        )

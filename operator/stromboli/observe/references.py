@@ -1,0 +1,96 @@
+"""The ConfigMaps and Secrets that a run names: its prompt and Claude's credentials.
+
+Read by name at each attempt. What is missing is waited for; what is malformed is refused. Values are never
+put into a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stromboli.kube.client import Cluster
+from stromboli.models.agentpolicy import SecretRef
+from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.reasons import Reason
+from stromboli.observe.waiting import Waiting
+from stromboli.plan import documents
+from stromboli.plan.policy import Effective
+from stromboli.plan.refusal import Refused
+from stromboli.settings import Settings
+
+CREDENTIALS_FILE = ".credentials.json"
+CREDENTIAL_KEYS = ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Claude's credentials: environment variables by name, and the CLI's own file if there is one."""
+
+    env: Mapping[str, bytes]
+    file: bytes | None
+
+
+async def prompt(cluster: Cluster, namespace: str, spec: AgentRunSpec) -> str:
+    """The prompt. Raises Waiting(WaitingForReference), Refused(InvalidSpec), ClusterUnavailable."""
+    if spec.prompt is not None:
+        return spec.prompt
+    assert spec.prompt_from is not None, "the checks of plan/request.py have run"
+    if ref := spec.prompt_from.config_map_key_ref:
+        data = await cluster.config_map_value(namespace, ref.name, ref.key)
+        what = f"ConfigMap {ref.name}"
+    else:
+        ref = spec.prompt_from.secret_key_ref
+        assert ref is not None
+        secret = await cluster.secret_data(namespace, ref.name)
+        data = None if secret is None else secret.get(ref.key)
+        what = f"Secret {ref.name}"
+    if data is None:
+        raise Waiting(
+            Reason.WaitingForReference,
+            f"spec.promptFrom: the {what} with key {ref.key} is not in namespace {namespace} yet",
+        )
+    return documents.decode_prompt(data, f"spec.promptFrom: key {ref.key} of the {what}")
+
+
+async def credentials(cluster: Cluster, settings: Settings, policy: Effective) -> Credentials:
+    """Claude's credentials. Raises Refused(CredentialsMissing), Waiting(WaitingForReference), ClusterUnavailable."""
+    if policy.secret is not None:
+        return await _from_secret(cluster, settings, policy.secret)
+    if settings.credentials_file is not None:
+        return _from_file(settings)
+    raise Refused(
+        Reason.CredentialsMissing,
+        "no credentials for Claude are configured: an administrator names a Secret in credentials.secretRef of an "
+        "AgentPolicy, or sets agent.credentials_file",
+    )
+
+
+async def _from_secret(cluster: Cluster, settings: Settings, ref: SecretRef) -> Credentials:
+    namespace = ref.namespace or settings.system_namespace
+    data = await cluster.secret_data(namespace, ref.name)
+    if data is None:
+        raise Waiting(
+            Reason.WaitingForReference,
+            f"credentials: the Secret {ref.name} is not in namespace {namespace} yet",
+        )
+    env = {k: data[k].strip() for k in CREDENTIAL_KEYS if data.get(k, b"").strip()}
+    file = data.get(CREDENTIALS_FILE)
+    if not env and file is None:
+        raise Waiting(
+            Reason.WaitingForReference,
+            f"credentials: the Secret {ref.name} in namespace {namespace} has none of the keys "
+            f"{', '.join(CREDENTIAL_KEYS)} and {CREDENTIALS_FILE}",
+        )
+    return Credentials(env, file)
+
+
+def _from_file(settings: Settings) -> Credentials:
+    assert settings.credentials_file is not None
+    try:
+        return Credentials({}, settings.credentials_file.read_bytes())
+    except OSError as e:
+        raise Waiting(
+            Reason.WaitingForReference,
+            f"credentials: agent.credentials_file {settings.credentials_file.name} cannot be read: {e.strerror}",
+        ) from e

@@ -1,0 +1,1 @@
+"""What is done to the node: launching an attempt, taking away what has no owner. Decides nothing."""

@@ -1,0 +1,91 @@
+"""Taking away what has no owner any more: at a run's end, at its deletion, and by the sweep.
+
+Only what bears this installation's label is touched, and only by the owner's UID. What is away already is no
+error; what Podman cannot say now is tried again by the next sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Container
+from dataclasses import dataclass
+
+from stromboli import naming
+from stromboli.attempt import folder
+from stromboli.attempt.folder import SessionFolder
+from stromboli.attempt.site import Site
+from stromboli.podman.transport import Podman
+
+log = logging.getLogger(__name__)
+
+
+class Cleaner:
+    """Removes a session's things from this node."""
+
+    def __init__(self, podman: Podman, site: Site) -> None:
+        self._podman = podman
+        self._site = site
+
+    async def finished(self, uid: str) -> None:
+        """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
+        await self._container(uid)
+        await self._podman.volumes.remove(naming.volume(uid))
+        await asyncio.to_thread(self._folder(uid).remove_secrets)
+
+    async def deleted(self, uid: str) -> None:
+        """A run is deleted: nothing of it stays."""
+        await self.finished(uid)
+        await asyncio.to_thread(self._folder(uid).remove)
+
+    async def _container(self, uid: str) -> None:
+        found = await self._podman.containers.inspect(naming.container(uid))
+        if found is None:
+            return
+        if found.labels.get(naming.OWNER) != uid or found.labels.get(naming.INSTALLATION) != self._site.installation:
+            log.warning("the container %s is not ours and stays", found.name)
+            return
+        await self._podman.containers.remove(found.id)
+
+    def _folder(self, uid: str) -> SessionFolder:
+        return SessionFolder(self._site.home, self._site.runtime_dir, uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """UIDs of sessions that have something on the node."""
+
+    everywhere: frozenset[str]
+    # of those, the ones with a container, a volume or secrets, which only a run that goes on needs
+    needed_while_running: frozenset[str]
+
+
+class Inventory:
+    """What lies on the node."""
+
+    def __init__(self, podman: Podman, site: Site) -> None:
+        self._podman = podman
+        self._site = site
+        self._labels = {naming.INSTALLATION: site.installation}
+
+    async def take(self) -> Found:
+        """Everybody who has something here. Raises PodmanError, PodmanUnavailable."""
+        made, kept = await asyncio.gather(
+            self._podman.containers.list(self._labels), self._podman.volumes.list(self._labels)
+        )
+        labels = [c.labels for c in made] + [v.labels for v in kept]
+        running = {found[naming.OWNER] for found in labels if naming.OWNER in found}
+        running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
+        sessions = await asyncio.to_thread(folder.sessions, self._site.home)
+        return Found(frozenset(running | sessions), frozenset(running))
+
+    async def clear_unused(self, cli_images: Container[str]) -> None:
+        """Remove holders of CLI images that no new run uses, and looks that were broken off, while no run is on."""
+        made = await self._podman.containers.list(self._labels)
+        roles = {c.id: c.labels.get(naming.ROLE) for c in made}
+        if naming.ROLE_AGENT in roles.values():
+            return
+        for container in made:
+            old_holder = roles[container.id] == naming.ROLE_HOLDER and container.image_id not in cli_images
+            if old_holder or roles[container.id] == naming.ROLE_LOOK:
+                await self._podman.containers.remove(container.id)

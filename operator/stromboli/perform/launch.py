@@ -1,0 +1,173 @@
+"""An attempt that is written down → a container that runs it.
+
+Everything here may be done twice for one attempt: the folder is completed, a container that never started is
+made again, and the supervisor refuses an attempt that bears the mark `started`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli import naming
+from stromboli.attempt.folder import SessionFolder
+from stromboli.attempt.site import Site
+from stromboli.errors import PodmanError
+from stromboli.models.agentpolicy import Network
+from stromboli.observe.readiness import Ready
+from stromboli.plan import argv, container
+from stromboli.plan.attempt import AttemptPlan, render
+from stromboli.plan.compatibility import ImageUser
+from stromboli.plan.container import Identity, Place
+from stromboli.plan.policy import Effective
+from stromboli.podman.transport import Podman
+
+GRACE = 10.0  # seconds between TERM and KILL when an attempt's time is up
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose attempt it is."""
+
+    uid: str
+    namespace: str
+    name: str
+    number: int
+
+    @property
+    def label(self) -> str:
+        """namespace/name, for the eye."""
+        return f"{self.namespace}/{self.name}"
+
+
+class Launcher:
+    """Starts attempts on this node."""
+
+    def __init__(self, podman: Podman, site: Site) -> None:
+        self._podman = podman
+        self._site = site
+        self._networks: set[str] = set()
+        self._rootless: bool | None = None
+
+    async def launch(self, subject: Subject, ready: Ready) -> str:
+        """Make the attempt's folder and container and start it; the container's name.
+
+        Raises NoSpace, PodmanError, PodmanUnavailable; nothing was sent then.
+        """
+        rootless = await self._is_rootless()
+        folder = SessionFolder(self._site.home, self._site.runtime_dir, subject.uid)
+        labels = self._labels(subject)
+        self._write(folder, subject, ready, None if rootless else _owner(ready.user))
+        network, _ = await asyncio.gather(
+            self._network(subject.namespace, ready.judged.policy),
+            self._podman.volumes.create(naming.volume(subject.uid), labels),
+        )
+        name = naming.container(subject.uid)
+        body = container.body(
+            ready.judged.request,
+            name=name,
+            image_id=ready.image.id,
+            identity=Identity(ready.user.uid, ready.user.gid, keep_id=rootless and ready.user.uid != 0),
+            place=_place(folder, subject, ready, network),
+            volumes=ready.volumes,
+            labels=labels,
+        )
+        await self._create(name, body, subject.uid)
+        await self._podman.containers.start(name)
+        return name
+
+    def out(self, uid: str, number: int) -> Path:
+        """Where an attempt's marks and records are."""
+        return SessionFolder(self._site.home, self._site.runtime_dir, uid).attempt(uid, number) / "out"
+
+    def _write(self, folder: SessionFolder, subject: Subject, ready: Ready, owner: tuple[int, int] | None) -> None:
+        """The attempt's files and secrets, then the links: re-pointing them is what hands the attempt over."""
+        files = render(_plan(subject, ready))
+        folder.prepare_attempt(subject.uid, subject.number, files, owner)
+        folder.write_secrets(ready.credentials.env, ready.credentials.file, owner)
+        if ready.cli is not None:
+            folder.point("cli", Path(ready.cli.mount))
+        folder.point("attempt", folder.attempt(subject.uid, subject.number))
+
+    async def _create(self, name: str, body: container.Body, uid: str) -> None:
+        """Create the container. A name that is taken answers 500: look whose it is, then judge."""
+        try:
+            await self._podman.containers.create(body)
+        except PodmanError as error:
+            found = await self._podman.containers.inspect(name)
+            if found is None or found.running:
+                raise
+            mine = (uid, self._site.installation)
+            if (found.labels.get(naming.OWNER), found.labels.get(naming.INSTALLATION)) != mine:
+                raise PodmanError(
+                    f"a container named {name} is there and is not ours; remove it", error.status
+                ) from error
+            await self._podman.containers.remove(name)
+            await self._podman.containers.create(body)
+
+    async def _network(self, namespace: str, policy: Effective) -> str | None:
+        """The namespace's own bridge network, made if missing; None for no network at all."""
+        if policy.network is Network.none:
+            return None
+        name = naming.network(self._site.installation, namespace)
+        if name not in self._networks:
+            await self._podman.networks.create(name, {naming.INSTALLATION: self._site.installation})
+            self._networks.add(name)
+        return name
+
+    def _labels(self, subject: Subject) -> dict[str, str]:
+        return {
+            naming.INSTALLATION: self._site.installation,
+            naming.OWNER: subject.uid,
+            naming.RUN: subject.label,
+            naming.ROLE: naming.ROLE_AGENT,
+        }
+
+    async def _is_rootless(self) -> bool:
+        if self._rootless is None:
+            self._rootless = (await self._podman.info()).rootless
+        return self._rootless
+
+
+def _owner(user: ImageUser) -> tuple[int, int] | None:
+    """Who owns what the container writes, where Podman is root; rootless, the user namespace sees to it."""
+    return None if user.uid == 0 else (user.uid, user.gid)
+
+
+def _place(folder: SessionFolder, subject: Subject, ready: Ready, network: str | None) -> Place:
+    return Place(
+        attempt=str(folder.link("attempt")),
+        secret=str(folder.link("secret")),
+        cli=str(folder.link("cli")) if ready.cli is not None else None,
+        volume=naming.volume(subject.uid),
+        network=network,
+    )
+
+
+def _plan(subject: Subject, ready: Ready) -> AttemptPlan:
+    request, cli = ready.judged.request, ready.cli
+    session = str(uuid.uuid5(uuid.UUID(subject.uid), str(subject.number)))
+    program = cli.program if cli is not None else "claude"
+    arguments, files = argv.build(program, request.claude, session_id=session, resume=False)
+    env = dict(_CLI_ENV) | dict(request.env)
+    if ready.user.uid == 0 and request.claude.skips_permissions:
+        env["IS_SANDBOX"] = "1"
+    return AttemptPlan(
+        env=env,
+        secret_env=tuple(ready.credentials.env),
+        credentials=ready.credentials.file is not None,
+        workdir=request.workdir,
+        hooks=(),
+        argv=arguments,
+        cli=program if cli is not None else "",
+        timeout=request.timeout,
+        hooks_timeout=None,
+        grace=GRACE,
+        files={**files, "prompt": ready.prompt.encode()},
+    )
+
+
+# The CLI in a container neither updates itself nor reports home; a run's own env may say otherwise.
+_CLI_ENV = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}

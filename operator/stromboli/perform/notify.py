@@ -1,0 +1,57 @@
+"""Kubernetes events about runs, written beside the work: a run never waits for one, and a lost one is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stromboli.errors import ClusterUnavailable
+from stromboli.kube.client import Cluster
+from stromboli.status.events import event
+
+log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Posts events in the background."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._warned: set[str] = set()
+
+    def tell(self, obj: Mapping[str, Any], reason: str, message: str, *, warning: bool = False) -> None:
+        """Post an event about a run. Told twice for one attempt, it is one object."""
+        number = len((obj.get("status") or {}).get("attempts") or [])
+        self._start(obj, reason, message, f"{obj['metadata']['uid']}/{number}", warning)
+
+    def _start(self, obj: Mapping[str, Any], reason: str, message: str, key: str, warning: bool) -> None:
+        body = event(obj, reason, message, now=datetime.now(UTC), key=key, warning=warning)
+        task = asyncio.create_task(self._post(body))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def warn_of_no_allowlist(self, obj: Mapping[str, Any]) -> None:
+        """Once a namespace: nothing restricts which images run there."""
+        namespace = obj["metadata"]["namespace"]
+        if namespace in self._warned:
+            return
+        self._warned.add(namespace)
+        message = (
+            f"no policy restricts the images of namespace {namespace}: every image may run; "
+            "set images.allowed in an AgentPolicy"
+        )
+        self._start(obj, "NoAllowlist", message, f"namespace/{namespace}", warning=True)
+
+    async def close(self) -> None:
+        """Let what is under way be written."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _post(self, body: Mapping[str, Any]) -> None:
+        try:
+            await self._cluster.post_event(body)
+        except ClusterUnavailable as error:
+            log.warning("an event was lost: %s: %s", body["reason"], error)

@@ -1,0 +1,110 @@
+"""`spec.claude` → the CLI's argv and the files it is pointed at. Pure.
+
+What may be long or private goes by file: the prompt comes on standard input, system prompts, settings,
+agents and MCP configurations as files of plan/, so that none of it stands in a process list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from pydantic import JsonValue
+
+from stromboli.models.claude import ClaudeOptions
+from stromboli.naming import PLAN
+
+
+def build(
+    program: str, options: ClaudeOptions, *, session_id: str, resume: bool
+) -> tuple[tuple[str, ...], dict[str, bytes]]:
+    """argv for `program` and the files (name → content) that it names under /run/stromboli/plan."""
+    files: dict[str, bytes] = {}
+
+    def in_file(flag: str, name: str, text: str | None) -> list[str]:
+        if text is None:
+            return []
+        files[name] = text.encode()
+        return [flag, f"{PLAN}/{name}"]
+
+    argv = [program, "--print", "--output-format", "stream-json", "--verbose"]
+    argv += ["--resume" if resume else "--session-id", session_id]
+    argv += _values(options)
+    argv += in_file("--system-prompt-file", "system-prompt", options.system_prompt)
+    argv += in_file("--append-system-prompt-file", "append-system-prompt", options.append_system_prompt)
+    argv += _document(options.settings, "--settings", "settings.json", in_file)
+    argv += _document(options.agents, "--agents", "agents.json", in_file)
+    for number, config in enumerate(options.mcp_configs or []):
+        argv += _document(config, "--mcp-config", f"mcp-{number}.json", in_file)
+    argv += _switches(options)
+    return tuple(argv), files
+
+
+def _values(options: ClaudeOptions) -> list[str]:
+    argv = []
+    single = (
+        ("--model", options.model),
+        ("--fallback-model", options.fallback_model),
+        ("--permission-mode", options.permission_mode),
+        ("--max-turns", options.max_turns),
+        ("--max-budget-usd", options.max_budget_usd),
+        ("--json-schema", _json(options.json_schema)),
+        ("--agent", options.agent),
+        ("--effort", options.effort),
+    )
+    for flag, value in single:
+        if value is not None:
+            argv += [flag, _text(value)]
+    many = (
+        ("--tools", options.tools),
+        ("--allowedTools", options.allowed_tools),
+        ("--disallowedTools", options.disallowed_tools),
+        ("--betas", options.betas),
+    )
+    for flag, values in many:
+        argv += _list(flag, values)
+    for flag, paths in (("--add-dir", options.add_dirs), ("--plugin-dir", options.plugin_dirs)):
+        for path in paths or []:
+            argv.append(f"{flag}={path}")
+    if options.setting_sources is not None:
+        argv.append("--setting-sources=" + ",".join(options.setting_sources))
+    return argv
+
+
+def _list(flag: str, values: Iterable[str] | None) -> list[str]:
+    """A list option. Each value gets its flag, since the CLI's `<tools...>` would swallow what follows."""
+    if values is None:
+        return []
+    items = list(values)
+    return [f"{flag}={item}" for item in items] if items else [f"{flag}="]
+
+
+def _switches(options: ClaudeOptions) -> list[str]:
+    switches = (
+        ("--dangerously-skip-permissions", options.dangerously_skip_permissions),
+        ("--strict-mcp-config", options.strict_mcp_config),
+        ("--disable-slash-commands", options.disable_slash_commands),
+        ("--include-partial-messages", options.include_partial_messages),
+        ("--debug", options.debug),
+    )
+    return [flag for flag, on in switches if on]
+
+
+def _document(value: JsonValue | None, flag: str, name: str, in_file: object) -> list[str]:
+    """A document goes by file; a string that is a path of the container is passed as it is."""
+    if isinstance(value, str) and value.startswith("/"):
+        return [flag, value]
+    assert callable(in_file)
+    out: list[str] = in_file(flag, name, _json(value))
+    return out
+
+
+def _json(value: JsonValue | None) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _text(value: object) -> str:
+    """Numbers as the CLI reads them: no exponent, no trailing zeros."""
+    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

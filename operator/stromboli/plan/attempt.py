@@ -1,0 +1,160 @@
+"""One attempt, as it goes into its folder and as it comes back out of it. Pure: text and numbers only.
+
+`render` turns an `AttemptPlan` into the files of `plan/`, which `attempt/supervisor.sh` reads; `Records` is what
+is made of what the supervisor wrote. The reading and writing is done in `attempt/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+HookKind = Literal["onCreateCommand", "postCreate", "postStart"]
+State = Literal["Running", "Succeeded", "Failed"]
+Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "cancelled"]
+
+# The supervisor's own exit codes, as in supervisor.sh. The first is always the end of a failed attempt with a
+# record; CLI_MISSING, ALREADY_STARTED and SECRET_MISSING come before any mark of this attempt was set.
+WORKDIR_UNUSABLE = 119
+CLI_MISSING = 120
+ALREADY_STARTED = 121
+OUT_UNUSABLE = 122  # disk full, or no right to write: before the mark, or with a record
+SECRET_MISSING = 123
+
+# Files of plan/ that are made here or beside the rendered ones, which `AttemptPlan.files` must leave alone.
+RESERVED = frozenset({"busybox", "env", "steps", "supervisor"})
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One shell command, run by the image's own `/bin/sh -c`. `index` is its place within its kind."""
+
+    kind: HookKind
+    index: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPlan:
+    """All that one attempt is told; times are seconds.
+
+    `secret_env` names the files of `/run/stromboli/secret/env/` that become variables; `credentials` says that
+    `.credentials.json` lies beside that folder. `cli` is the program whose presence is checked first, and whose
+    folder comes first on PATH; it is empty where the image brings its own. `files` has the prompt, which goes to
+    the CLI's standard input, and what argv points at. A `workdir` of None is the image's own.
+    """
+
+    env: Mapping[str, str]
+    secret_env: tuple[str, ...]
+    credentials: bool
+    workdir: str | None
+    hooks: tuple[Hook, ...]
+    argv: tuple[str, ...]
+    cli: str
+    timeout: float
+    hooks_timeout: float | None
+    grace: float
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step that was taken. `hook` is a hook's kind or `agent`; times are aware, in UTC."""
+
+    hook: str
+    index: int
+    state: State
+    exit_code: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndRecord:
+    """The supervisor's last word. `oom` is whether the container's cgroup counted an OOM kill."""
+
+    cause: Cause
+    exit_code: int
+    oom: bool
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What an attempt left in `out/`. Hostile input: an agent may have written anything here."""
+
+    started: bool
+    sent: bool
+    steps: tuple[StepRecord, ...]
+    end: EndRecord | None
+    stdout: bytes
+    stderr_tail: str
+
+
+def render(plan: AttemptPlan) -> dict[str, bytes]:
+    """The files of `plan/` by name, without busybox and the supervisor. No secret is in them.
+
+    Raises ValueError for what is a mistake of the caller's: a NUL, a variable's or file's name that is none.
+    """
+    for name in plan.files:
+        if name in RESERVED or not _FILE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be a file of an attempt's plan")
+    if "prompt" not in plan.files:
+        raise ValueError("an attempt's plan has no prompt")
+    return {**plan.files, "env": _text(_env(plan)), "steps": _text(_steps(plan))}
+
+
+def quote(text: str) -> str:
+    """One word of a POSIX shell that is exactly this text. Raises ValueError for a NUL."""
+    if "\0" in text:
+        raise ValueError("no argument or variable of a process can have a NUL in it")
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _env(plan: AttemptPlan) -> Iterator[str]:
+    """Read by each step, just before it becomes the program: nothing after it uses a variable by name."""
+    for name, value in plan.env.items():
+        yield f"export {_variable(name)}={quote(value)}"
+    for number, name in enumerate(plan.secret_env):
+        yield f'export {_variable(name)}="$_secret_{number}"'
+
+
+def _steps(plan: AttemptPlan) -> Iterator[str]:
+    yield f"_cli={quote(plan.cli)}"
+    yield f"_workdir={quote(plan.workdir or '')}"
+    yield f"_credentials={'1' if plan.credentials else ''}"
+    yield f"_timeout={_seconds(plan.timeout)}"
+    yield f"_hooks_timeout={'' if plan.hooks_timeout is None else _seconds(plan.hooks_timeout)}"
+    yield f"_grace={_seconds(plan.grace)}"
+    yield "_read_secrets() {"
+    yield "    :"
+    for number, name in enumerate(plan.secret_env):
+        yield f"    _secret {number} {_variable(name)}"
+    yield "}"
+    yield "_steps() {"
+    for hook in plan.hooks:
+        yield f"    _hook {hook.kind} {hook.index} {quote(hook.command)}"
+    yield f"    _agent {' '.join(map(quote, plan.argv))}"
+    yield "}"
+
+
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of an environment variable")
+    return name
+
+
+def _seconds(value: float) -> str:
+    """A number as the shell's `read -t` takes it: digits, and no exponent."""
+    return f"{max(value, 0.0):.3f}"
+
+
+def _text(lines: Iterator[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

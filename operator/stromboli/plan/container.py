@@ -1,0 +1,127 @@
+"""A request and what the node has → the body of Podman's "create container" call. Pure.
+
+The shape is libpod's SpecGenerator (Podman REST API, POST /libpod/containers/create). Podman ignores unknown
+fields in silence, so a contract test inspects a container made from this body. Nothing of the prompt, of
+`spec.env` or of a secret stands in it: those go by the attempt's folder, since a session's container is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stromboli import naming
+from stromboli.models.agentpolicy import Network
+from stromboli.plan.request import Request
+from stromboli.plan.volumes import Volume
+
+Body = dict[str, Any]
+
+ENTRYPOINT = [f"{naming.PLAN}/busybox", "sh", f"{naming.PLAN}/supervisor"]
+CPU_PERIOD = 100_000  # microseconds, the kernel's default
+# The container's own end, in case the agent kills what it should not: past the longest timeout and the grace.
+BACKSTOP_MARGIN = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The image's user, resolved to numbers; `keep_id` where Podman is rootless and the user is not root."""
+
+    uid: int
+    gid: int
+    keep_id: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the session's things lie on the node: the links of its folder, its volume and network."""
+
+    attempt: str
+    secret: str
+    cli: str | None
+    volume: str
+    network: str | None
+
+
+def body(
+    request: Request,
+    *,
+    name: str,
+    image_id: str,
+    identity: Identity,
+    place: Place,
+    volumes: tuple[Volume, ...],
+    labels: Mapping[str, str],
+) -> Body:
+    """The create body. `volumes` are the request's, with their host paths resolved."""
+    return {
+        "name": name,
+        "image": image_id,
+        "labels": dict(labels),
+        "entrypoint": ENTRYPOINT,
+        "command": [],
+        "user": f"{identity.uid}:{identity.gid}",
+        "mounts": _mounts(request, place, volumes),
+        "volumes": [{"Name": place.volume, "Dest": naming.SESSION, "Options": ["rw"]}],
+        "timeout": int(request.timeout) + BACKSTOP_MARGIN,
+        **_isolation(identity),
+        **_network(place),
+        **_limits(request),
+    }
+
+
+def _mounts(request: Request, place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
+    mounts = [
+        _bind(f"{place.attempt}/plan", naming.PLAN, read_only=True),
+        _bind(f"{place.attempt}/out", naming.OUT, read_only=False),
+        _bind(place.secret, naming.SECRET, read_only=False),
+    ]
+    if place.cli is not None:
+        mounts.append(_bind(place.cli, naming.CLI_MOUNT, read_only=True))
+    if request.gateway_socket is not None:
+        folder = request.gateway_socket.rsplit("/", 1)[0]
+        mounts.append(_bind(folder, folder, read_only=True))
+    return mounts + [_bind(v.host, v.container, read_only=v.read_only) for v in volumes]
+
+
+def _bind(source: str, destination: str, *, read_only: bool) -> Body:
+    options = ["ro" if read_only else "rw", "rbind", "nosuid", "nodev"]
+    return {"type": "bind", "source": source, "destination": destination, "options": options}
+
+
+def _isolation(identity: Identity) -> Body:
+    """Podman's default capabilities and seccomp profile, its own namespaces, and nothing that grows or restarts."""
+    out: Body = {
+        "no_new_privileges": True,
+        "image_volume_mode": "ignore",
+        "healthconfig": {"Test": ["NONE"]},
+        "log_configuration": {"driver": "none"},
+        "httpproxy": False,
+        "systemd": "false",
+        "restart_policy": "no",
+    }
+    if identity.keep_id:
+        out["userns"] = {"nsmode": "keep-id", "value": f"uid={identity.uid},gid={identity.gid}"}
+    return out
+
+
+def _network(place: Place) -> Body:
+    if place.network is None:
+        return {"netns": {"nsmode": Network.none}}
+    return {"netns": {"nsmode": Network.bridge}, "Networks": {place.network: {}}}
+
+
+def _limits(request: Request) -> Body:
+    limits: Body = {"pids": {"limit": request.pids}}
+    if request.memory is not None:
+        # swap counts both together: equal means that there is no swap beyond the memory
+        limits["memory"] = {"limit": request.memory, "swap": request.memory}
+    cpu: Body = {}
+    if request.cpus is not None:
+        cpu = {"quota": request.cpus * CPU_PERIOD // 1000, "period": CPU_PERIOD}
+    if request.cpu_shares is not None:
+        cpu["shares"] = request.cpu_shares
+    if cpu:
+        limits["cpu"] = cpu
+    return {"resource_limits": limits}

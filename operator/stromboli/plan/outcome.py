@@ -1,0 +1,112 @@
+"""What an attempt left behind → how it ended: a reason, a sentence, the answer. Pure.
+
+The supervisor's last record decides; where there is none (the container was killed under it), the container's
+own exit code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+from stromboli.grammar import duration
+from stromboli.models.reasons import Reason
+from stromboli.plan import answer as answers
+from stromboli.plan.answer import Answer
+from stromboli.plan.attempt import WORKDIR_UNUSABLE, EndRecord, Records
+
+KILLED = 137
+_BY_SUBTYPE: Mapping[str, Reason] = {
+    "error_max_turns": Reason.MaxTurnsReached,
+    "error_max_budget_usd": Reason.BudgetExceeded,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended."""
+
+    reason: Reason
+    message: str
+    answer: Answer | None
+    exit_code: int | None
+
+
+def of(records: Records, *, container_exit: int | None, oom: bool, timeout: float, elapsed: float) -> Outcome:
+    """Judge a finished attempt. `elapsed` and `timeout` in seconds; `oom` is the cgroup's word."""
+    answer = answers.parse(records.stdout)
+    if records.end is not None:
+        reason, message = _by_record(records, records.end, answer, oom, timeout)
+        return Outcome(reason, message, answer, records.end.exit_code)
+    reason, message = _by_container(container_exit, oom, timeout, elapsed)
+    return Outcome(reason, message, answer, container_exit)
+
+
+def _by_record(
+    records: Records, end: EndRecord, answer: Answer | None, oom: bool, timeout: float
+) -> tuple[Reason, str]:
+    if end.cause == "timeout":
+        return Reason.TimedOut, (
+            f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
+        )
+    if end.cause == "cancelled":
+        return Reason.AgentFailed, "the container was asked to end (SIGTERM) from outside the operator"
+    if not records.sent:
+        return _never_sent(records, end)
+    if end.exit_code == KILLED and (end.oom or oom):
+        return _out_of_memory()
+    if answer is None:
+        return Reason.AgentFailed, _with_tail(
+            f"the Claude CLI ended with exit code {end.exit_code} and no answer", records
+        )
+    if end.exit_code == 0 and not answer.is_error:
+        return Reason.Completed, f"answered in {answer.turns} turn{'s' if answer.turns != 1 else ''}"
+    return _failed(records, end, answer)
+
+
+def _failed(records: Records, end: EndRecord, answer: Answer) -> tuple[Reason, str]:
+    if reason := _BY_SUBTYPE.get(answer.subtype):
+        field = "claude.maxTurns" if reason is Reason.MaxTurnsReached else "claude.maxBudgetUSD"
+        return reason, f"{answer.text or 'a limit was reached'}; raise {field} if the task needs more"
+    said = answer.text.strip() or f"ended with exit code {end.exit_code}"
+    return Reason.AgentFailed, _with_tail(f"the Claude CLI says: {said}", records)
+
+
+def _never_sent(records: Records, end: EndRecord) -> tuple[Reason, str]:
+    """The supervisor itself gave up before the agent's turn."""
+    if end.exit_code == WORKDIR_UNUSABLE:
+        return Reason.InvalidSpec, _with_tail(
+            "spec.workdir: the image's user cannot make or enter it; choose a folder that it can, such as one in "
+            "its home, or a mounted volume",
+            records,
+        )
+    return Reason.AgentFailed, _with_tail(
+        f"the agent was not started: the supervisor gave up with exit code {end.exit_code}", records
+    )
+
+
+def _by_container(exit_code: int | None, oom: bool, timeout: float, elapsed: float) -> tuple[Reason, str]:
+    if oom:
+        return _out_of_memory()
+    if elapsed >= timeout:
+        return Reason.TimedOut, (
+            f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
+        )
+    code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
+    return Reason.ContainerLost, (
+        f"the container ended with {code} before the agent was through: it was killed, removed, or the machine "
+        "restarted; the prompt had been sent, so it is not sent again by itself"
+    )
+
+
+def _out_of_memory() -> tuple[Reason, str]:
+    return (
+        Reason.OutOfMemory,
+        "the kernel killed the agent because its memory was used up; raise spec.resources.memory",
+    )
+
+
+def _with_tail(sentence: str, records: Records) -> str:
+    tail = "\n".join(records.stderr_tail.strip().splitlines()[-8:])
+    return f"{sentence}; its last lines on standard error:\n{tail}" if tail and tail not in sentence else sentence

@@ -1,0 +1,234 @@
+"""Several policies → the one that holds for a namespace. Pure.
+
+Allowlists are kept apart, each with its owner's name, since every one of them must consent. Limits and
+switches take the strictest. Values (`cli`, `defaults`, `env` by name, `credentials`, `pullPolicy`) must
+agree: two policies that differ are a refusal naming both. Policies that say nothing leave the operator's
+settings, which are one more policy for the allowlists and the fallback for values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from stromboli.errors import InvalidInput
+from stromboli.grammar import duration, pattern, quantity, reference
+from stromboli.grammar.pattern import Pattern
+from stromboli.grammar.reference import Reference
+from stromboli.models.agentpolicy import (
+    AgentPolicySpec,
+    CLISource,
+    Network,
+    Operator,
+    PullPolicy,
+    Requirement,
+    SecretRef,
+)
+from stromboli.models.reasons import Reason
+from stromboli.plan.refusal import Refused
+
+SETTINGS = "the operator's settings"
+DEFAULT_TIMEOUT = 1800.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One AgentPolicy, by name."""
+
+    name: str
+    spec: AgentPolicySpec
+
+    @property
+    def owner(self) -> str:
+        return f"AgentPolicy {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What the operator's settings say; the same fields as in settings.Settings."""
+
+    allowed_image_patterns: tuple[str, ...] = ()
+    allowed_volumes: tuple[str, ...] = ()
+    cli_image: str = ""
+    cli_image_tag: str = "latest"
+    auto_pull_cli: bool = True
+    mount_claude_cli: bool = True
+    image: str | None = None
+    credentials_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowlist:
+    """Whose patterns they are, and the patterns."""
+
+    owner: str
+    patterns: tuple[Pattern, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeList:
+    """Whose folders they are, and (path, read-only) each."""
+
+    owner: str
+    folders: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CLI:
+    """Where the CLI comes from. `reference` is None where images bring their own."""
+
+    reference: Reference | None
+    pull: PullPolicy
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What holds for one namespace. Memory in bytes, cpus in thousandths, timeout in seconds."""
+
+    allowlists: tuple[Allowlist, ...]
+    require_digest: str | None
+    pull_policy: PullPolicy
+    cli: CLI
+    image: str | None
+    memory: int | None
+    cpus: int | None
+    timeout: float
+    volumes: tuple[VolumeList, ...]
+    network: Network
+    env: Mapping[str, str]
+    secret: SecretRef | None
+
+
+def selects(policy: Policy, labels: Mapping[str, str]) -> bool:
+    """Whether the policy's namespaceSelector matches (Kubernetes: label selectors; empty selects all)."""
+    selector = policy.spec.namespace_selector
+    if selector is None:
+        return True
+    wanted = selector.match_labels or {}
+    return all(labels.get(k) == v for k, v in wanted.items()) and all(
+        _holds(r, labels) for r in selector.match_expressions or []
+    )
+
+
+def combine(policies: Iterable[Policy], base: Base) -> Effective:
+    """The policies that match a namespace, and the settings, as one. Raises Refused(PolicyViolation)."""
+    found = sorted(policies, key=lambda p: p.name)
+    try:
+        return _combine(found, base)
+    except InvalidInput as e:
+        raise Refused(Reason.PolicyViolation, f"a policy cannot be read: {e}; its administrator has to mend it") from e
+
+
+def _combine(found: Sequence[Policy], base: Base) -> Effective:
+    def one(what: str, get: Callable[[AgentPolicySpec], T | None]) -> T | None:
+        return _agreed(what, [(p.owner, v) for p in found if (v := get(p.spec)) is not None])
+
+    memory = one("defaults.memory", lambda s: _text(s.defaults.memory) if s.defaults else None)
+    cpus = one("defaults.cpus", lambda s: _text(s.defaults.cpus) if s.defaults else None)
+    timeout = one("defaults.timeout", lambda s: s.defaults.timeout if s.defaults else None)
+    credentials = one("credentials", lambda s: s.credentials)
+    return Effective(
+        allowlists=_allowlists(found, base),
+        require_digest=next((p.owner for p in found if p.spec.images and p.spec.images.require_digest), None),
+        pull_policy=one("images.pullPolicy", lambda s: s.images.pull_policy if s.images else None)
+        or PullPolicy.IfNotPresent,
+        cli=_cli(found, base),
+        image=one("defaults.image", lambda s: s.defaults.image if s.defaults else None) or base.image,
+        memory=None if memory is None else quantity.memory_bytes(memory),
+        cpus=None if cpus is None else quantity.millicpus(cpus),
+        timeout=DEFAULT_TIMEOUT if timeout is None else duration.parse(timeout),
+        volumes=_volumes(found, base),
+        network=Network.none if any(p.spec.network is Network.none for p in found) else Network.bridge,
+        env=_env(found),
+        secret=None if credentials is None else credentials.secret_ref,
+    )
+
+
+def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    values = requirement.values or []
+    match requirement.operator:
+        case Operator.In:
+            return value is not None and value in values
+        case Operator.NotIn:
+            return value is None or value not in values
+        case Operator.Exists:
+            return value is not None
+        case Operator.DoesNotExist:
+            return value is None
+
+
+def _agreed(what: str, said: Sequence[tuple[str, T]]) -> T | None:
+    if not said:
+        return None
+    owner, value = said[0]
+    for other, another in said[1:]:
+        if another != value:
+            raise Refused(
+                Reason.PolicyViolation,
+                f"{owner} and {other} give different values for {what}; their administrator has to make them agree",
+            )
+    return value
+
+
+def _text(value: int | str | None) -> str | None:
+    """A quantity as text: `2` and `"2"` are the same one."""
+    return None if value is None else str(value)
+
+
+def _allowlists(found: Sequence[Policy], base: Base) -> tuple[Allowlist, ...]:
+    said = [(SETTINGS, list(base.allowed_image_patterns))]
+    said += [(p.owner, p.spec.images.allowed or []) for p in found if p.spec.images]
+    return tuple(Allowlist(owner, tuple(pattern.parse(t) for t in texts)) for owner, texts in said if texts)
+
+
+def _volumes(found: Sequence[Policy], base: Base) -> tuple[VolumeList, ...]:
+    lists = [VolumeList(SETTINGS, tuple((v, False) for v in base.allowed_volumes))] if base.allowed_volumes else []
+    for policy in found:
+        if policy.spec.volumes is not None:
+            folders = tuple((v.path, v.read_only) for v in policy.spec.volumes.allowed)
+            lists.append(VolumeList(policy.owner, folders))
+    return tuple(lists)
+
+
+def _cli(found: Sequence[Policy], base: Base) -> CLI:
+    def one(what: str, get: Callable[[CLISource], T | None]) -> T | None:
+        said = [(p.owner, v) for p in found if p.spec.cli and (v := get(p.spec.cli)) is not None]
+        return _agreed(f"cli.{what}", said)
+
+    mount = one("mount", lambda c: c.mount)
+    image = one("image", lambda c: c.image)
+    tag = one("tag", lambda c: c.tag)
+    pull = one("pull", lambda c: c.pull)
+    path = one("path", lambda c: c.path)
+    settings_pull = PullPolicy.IfNotPresent if base.auto_pull_cli else PullPolicy.Never
+    mounted = base.mount_claude_cli if mount is None else mount
+    return CLI(
+        reference=_cli_reference(image, tag, base) if mounted else None,
+        pull=pull or settings_pull,
+        path=path or "bin/claude",
+    )
+
+
+def _cli_reference(image: str | None, tag: str | None, base: Base) -> Reference:
+    """The image's name, with the tag where it has neither tag nor digest of its own."""
+    name = image or base.cli_image
+    plain = "@" not in name and ":" not in name.rsplit("/", 1)[-1]
+    if plain:
+        chosen = tag or ("latest" if image is not None else base.cli_image_tag)
+        name = f"{name}:{chosen}"
+    return reference.parse(name)
+
+
+def _env(found: Sequence[Policy]) -> dict[str, str]:
+    names = {v.name for p in found for v in p.spec.env or []}
+    env = {}
+    for name in sorted(names):
+        said = [(p.owner, v.value) for p in found for v in p.spec.env or [] if v.name == name]
+        value = _agreed(f"env {name}", said)
+        if value is not None:
+            env[name] = value
+    return env

@@ -1,0 +1,223 @@
+"""A run's spec and the policy of its namespace → everything that its container needs. Pure.
+
+`CHECKS` is the ordered list of what has to hold before anything is looked up on the node; each check is
+named for what it refuses, and raises Refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, UnknownType
+from pydantic import JsonValue
+
+from stromboli import naming
+from stromboli.errors import InvalidInput
+from stromboli.grammar import duration, quantity, reference
+from stromboli.grammar.reference import Reference
+from stromboli.models.agentrun import MAX_TIMEOUT, AgentRunSpec
+from stromboli.models.base import ENV_NAME_PATTERN
+from stromboli.models.claude import ClaudeOptions
+from stromboli.models.reasons import Reason
+from stromboli.plan import documents, volumes
+from stromboli.plan.policy import Effective
+from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.volumes import Volume
+
+MIN_MEMORY = 6 * 1024 * 1024  # below this runc cannot start a container at all
+DEFAULT_PIDS = 2048
+GATEWAY_SOCKET = "ANTHROPIC_UNIX_SOCKET"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to run. Memory in bytes, cpus in thousandths, timeout in seconds."""
+
+    image: Reference
+    workdir: str | None
+    volumes: tuple[Volume, ...]
+    env: Mapping[str, str]
+    claude: ClaudeOptions
+    memory: int | None
+    cpus: int | None
+    cpu_shares: int | None
+    pids: int
+    timeout: float
+    gateway_socket: str | None
+
+
+def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
+    """The run's timeout in seconds. Raises Refused(InvalidSpec)."""
+    if spec.timeout is None:
+        return policy.timeout if policy else 1800.0
+    return _parsed("spec.timeout", lambda: duration.parse(spec.timeout or "", maximum=MAX_TIMEOUT))
+
+
+def build(spec: AgentRunSpec, policy: Effective) -> Request:
+    """Judge the spec and put it together with the policy. Raises Refused."""
+    for check in CHECKS:
+        check(spec, policy)
+    resources = spec.resources
+    memory = resources.memory if resources else None
+    cpus = resources.cpus if resources else None
+    return Request(
+        image=image_of(spec, policy),
+        workdir=spec.workdir,
+        volumes=volumes.parse(spec.volumes or ()),
+        env={**{v.name: v.value for v in spec.env or []}, **policy.env},
+        claude=spec.claude or ClaudeOptions(),
+        memory=policy.memory if memory is None else quantity.memory_bytes(memory),
+        cpus=policy.cpus if cpus is None else quantity.millicpus(cpus),
+        cpu_shares=resources.cpu_shares if resources else None,
+        pids=(resources.pids if resources else None) or DEFAULT_PIDS,
+        timeout=timeout_of(spec, policy),
+        gateway_socket=policy.env.get(GATEWAY_SOCKET),
+    )
+
+
+def image_of(spec: AgentRunSpec, policy: Effective) -> Reference:
+    """The image's reference, the policy's default included. Raises Refused(InvalidSpec)."""
+    text = spec.image or policy.image
+    if text is None:
+        raise invalid("spec.image", "names no image, and no policy has a default; write one, such as python:3.12")
+    field = "spec.image" if spec.image else "defaults.image of the policy"
+    return _parsed(field, lambda: reference.parse(text))
+
+
+def image_is_a_reference(spec: AgentRunSpec, policy: Effective) -> None:
+    image_of(spec, policy)
+
+
+def image_is_allowed(spec: AgentRunSpec, policy: Effective) -> None:
+    """Every allowlist that says something has to have a pattern for the image."""
+    image = image_of(spec, policy)
+    for rules in policy.allowlists:
+        if not any(p.matches(image) for p in rules.patterns):
+            patterns = ", ".join(p.text for p in rules.patterns)
+            raise Refused(
+                Reason.ImageNotAllowed,
+                f"the image {image} is not allowed by {rules.owner}, which allows {patterns}",
+            )
+
+
+def digest_is_given(spec: AgentRunSpec, policy: Effective) -> None:
+    image = image_of(spec, policy)
+    if policy.require_digest and image.digest is None:
+        raise Refused(
+            Reason.ImageNotAllowed,
+            f"the image {image} names no digest, which {policy.require_digest} requires; "
+            f"write {image.registry}/{image.path}@sha256:…",
+        )
+
+
+def timeout_is_sane(spec: AgentRunSpec, policy: Effective) -> None:
+    timeout_of(spec, policy)
+
+
+def prompt_is_given_once(spec: AgentRunSpec, policy: Effective) -> None:
+    if (spec.prompt is None) == (spec.prompt_from is None):
+        raise invalid("spec", "give exactly one of prompt and promptFrom")
+    if spec.prompt is not None:
+        documents.check_prompt(spec.prompt, "spec.prompt")
+    source = spec.prompt_from
+    if source and (source.config_map_key_ref is None) == (source.secret_key_ref is None):
+        raise invalid("spec.promptFrom", "give exactly one of configMapKeyRef and secretKeyRef")
+
+
+def workdir_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
+    path = spec.workdir
+    if path is None:
+        return
+    if not path.startswith("/"):
+        raise invalid("spec.workdir", f"{path!r} is relative; write an absolute path such as /workspace")
+    if ".." in path.split("/"):
+        raise invalid("spec.workdir", f"{path!r} has a .. in it; write the path that is meant")
+
+
+def volumes_are_allowed(spec: AgentRunSpec, policy: Effective) -> None:
+    for volume in volumes.parse(spec.volumes or ()):
+        volumes.judge(volume, policy.volumes)
+
+
+def env_names_are_free(spec: AgentRunSpec, policy: Effective) -> None:
+    """The administrator's variables cannot be overridden, and ours cannot be set (DESIGN: ours are HOME, PATH …)."""
+    seen: set[str] = set()
+    for n, variable in enumerate(spec.env or []):
+        field = f"spec.env[{n}]"
+        if variable.name in seen:
+            raise invalid(field, f"{variable.name} is given twice; keep one")
+        seen.add(variable.name)
+        if not re.fullmatch(ENV_NAME_PATTERN, variable.name):
+            raise invalid(
+                field,
+                f"{variable.name!r} is not a name: letters, digits and _ only, not beginning with a digit",
+            )
+        if policy.env.get(variable.name, variable.value) != variable.value:
+            raise Refused(Reason.PolicyViolation, f"{field}: {variable.name} is set by a policy and cannot be changed")
+        if variable.name in naming.OWN_ENV or variable.name.startswith(naming.OWN_ENV_PREFIX):
+            raise invalid(field, f"{variable.name} is set by the operator; choose another name")
+        if documents.loads_code(variable.name):
+            raise invalid(field, f"{variable.name} changes which code the agent's process loads and may not be set")
+
+
+def resources_are_quantities(spec: AgentRunSpec, policy: Effective) -> None:
+    resources = spec.resources
+    if resources is None:
+        return
+    if resources.memory is not None:
+        memory = resources.memory
+        size = _parsed("spec.resources.memory", lambda: quantity.memory_bytes(memory))
+        if size < MIN_MEMORY:
+            raise invalid("spec.resources.memory", f"{memory} is less than the 6Mi that any container needs")
+    if resources.cpus is not None:
+        cpus = resources.cpus
+        _parsed("spec.resources.cpus", lambda: quantity.millicpus(cpus))
+
+
+def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
+    options = spec.claude or ClaudeOptions()
+    documents.mapping(options.agents, "spec.claude.agents")
+    documents.mapping(options.settings, "spec.claude.settings", path=True)
+    for n, config in enumerate(options.mcp_configs or []):
+        documents.mapping(config, f"spec.claude.mcpConfigs[{n}]", path=True)
+    schema_is_a_schema(options.json_schema)
+
+
+def schema_is_a_schema(value: JsonValue | None) -> None:
+    """`claude.jsonSchema` is a JSON Schema (draft 2020-12, the metaschema of jsonschema.Draft202012Validator)."""
+    schema = documents.mapping(value, "spec.claude.jsonSchema")
+    if schema is None:
+        return
+    try:
+        Draft202012Validator.check_schema(schema)
+    except (SchemaError, UnknownType) as e:
+        where = getattr(e, "json_path", "$")
+        what = getattr(e, "message", str(e))
+        raise invalid("spec.claude.jsonSchema", f"is not a JSON Schema at {where}: {what}") from e
+
+
+Check = Callable[[AgentRunSpec, Effective], None]
+CHECKS: tuple[Check, ...] = (
+    image_is_a_reference,
+    image_is_allowed,
+    digest_is_given,
+    prompt_is_given_once,
+    timeout_is_sane,
+    workdir_is_a_place,
+    volumes_are_allowed,
+    env_names_are_free,
+    resources_are_quantities,
+    documents_are_json,
+)
+
+
+def _parsed(field: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except InvalidInput as e:
+        raise invalid(field, e.message) from e

@@ -1,0 +1,99 @@
+"""A run's volumes: the text → (host, container, read-only), which targets are forbidden, and what policies allow. Pure.
+
+Resolving links on the host is not here (that needs the host): the policy is asked again with the resolved path,
+see attempt/hostpaths.py.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stromboli import naming
+from stromboli.models.reasons import Reason
+from stromboli.plan.policy import VolumeList
+from stromboli.plan.refusal import Refused, invalid
+
+# The kernel's own trees, and the places where our own mounts lie.
+_TREES = ("/proc", "/sys", "/dev", naming.RUNTIME, naming.CLI_MOUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One bind mount; both paths absolute and normalised."""
+
+    host: str
+    container: str
+    read_only: bool
+
+
+def parse(texts: Iterable[str]) -> tuple[Volume, ...]:
+    """Parse `spec.volumes`. Raises Refused(InvalidSpec) naming the entry."""
+    volumes = tuple(_one(text, f"spec.volumes[{n}]") for n, text in enumerate(texts))
+    seen: set[str] = set()
+    for n, volume in enumerate(volumes):
+        if volume.container in seen:
+            raise invalid(f"spec.volumes[{n}]", f"{volume.container} is mounted twice; keep one of the two")
+        seen.add(volume.container)
+    return volumes
+
+
+def judge(volume: Volume, lists: Iterable[VolumeList]) -> None:
+    """Ask every policy for its consent. Raises Refused(PolicyViolation) with what is allowed."""
+    asked = False
+    for rules in lists:
+        asked = True
+        if not any(_covers(path, read_only, volume) for path, read_only in rules.folders):
+            raise Refused(Reason.PolicyViolation, _refusal(volume, rules))
+    if not asked:
+        raise Refused(
+            Reason.PolicyViolation,
+            f"the volume {volume.host} is not allowed: no policy allows any host path; "
+            "an administrator can add it to volumes.allowed of an AgentPolicy",
+        )
+
+
+def _one(text: str, field: str) -> Volume:
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
+        raise invalid(field, f"{text!r} is not host:container[:ro|rw], such as /srv/code:/workspace:ro")
+    host, target = parts[0], parts[1]
+    for path in (host, target):
+        if not path.startswith("/"):
+            raise invalid(field, f"{path!r} is not an absolute path")
+        if ".." in path.split("/"):
+            raise invalid(field, f"{path!r} has a .. in it; write the path that is meant")
+        if "\0" in path:
+            raise invalid(field, "has a NUL character in it")
+    volume = Volume(_normal(host), _normal(target), parts[2:] == ["ro"])
+    _check_target(volume.container, field)
+    return volume
+
+
+def _check_target(target: str, field: str) -> None:
+    for tree in _TREES:
+        if _within(target, tree) or _within(tree, target):
+            raise invalid(
+                field,
+                f"nothing can be mounted at {target}: {tree} belongs to the kernel or to Stromboli; "
+                "choose another place, such as /workspace",
+            )
+
+
+def _normal(path: str) -> str:
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _within(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def _covers(path: str, read_only: bool, volume: Volume) -> bool:
+    return _within(volume.host, _normal(path)) and (volume.read_only or not read_only)
+
+
+def _refusal(volume: Volume, rules: VolumeList) -> str:
+    mode = "ro" if volume.read_only else "rw"
+    allowed = ", ".join(f"{p} ({'ro' if ro else 'rw'})" for p, ro in rules.folders) or "no host path at all"
+    return f"the volume {volume.host} ({mode}) is not allowed by {rules.owner}, which allows {allowed}"

@@ -1,0 +1,129 @@
+"""Images: look at one, pull one. Who may pull what is decided elsewhere; nothing is built or removed here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from stromboli.errors import NotFound, PullFailed
+from stromboli.podman.connection import COMPAT, Connection, image_segment
+from stromboli.podman.failures import pull_failure, reading
+from stromboli.podman.times import NEVER, moment
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """One image that is on the host. `id` is 64 hex digits, digests are `sha256:…`, `env` is `NAME=value` each."""
+
+    id: str
+    digest: str
+    repo_digests: tuple[str, ...]
+    repo_tags: tuple[str, ...]
+    architecture: str
+    os: str
+    user: str
+    env: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+    workdir: str
+    size: int
+    created: datetime | None
+
+
+class Images:
+    """The images of one Podman."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def inspect(self, image: str) -> ImageInfo | None:
+        """An image by reference or id; None only where Podman says that there is none."""
+        try:
+            response = await self._connection.request("GET", f"/images/{image_segment(image)}/json")
+        except NotFound:
+            return None
+        with reading("an image"):
+            return _info(response.json())
+
+    async def pull(self, reference: str, on_progress: Callable[[str], None] = lambda _: None) -> ImageInfo:
+        """Ask the registry for a fully qualified reference, whether it is on the host or not; the image.
+
+        `on_progress` gets a few words whenever they change ("12.0 of 44.1 MiB"). No time limit: cancelling
+        closes the connection, which ends the pull. Raises PullFailed, `permanent` where the registry said no.
+        """
+        progress = _Progress(on_progress)
+        # The compat call: libpod's own says nothing while bytes arrive, and both report failure under HTTP 200.
+        async with self._connection.stream(
+            "POST", "/images/create", params={"fromImage": reference}, api=COMPAT
+        ) as response:
+            async for line in response.aiter_lines():
+                if line.strip():
+                    _step(reference, line, progress)
+        image = await self.inspect(reference)
+        if image is None:
+            raise PullFailed(f"image {reference} was pulled, and is not there", permanent=False)
+        return image
+
+
+class _Progress:
+    """Bytes of all layers together, told when the words for them change."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._told = ""
+
+    def arrived(self, name: str, current: int, total: int) -> None:
+        """So many bytes of a layer are there."""
+        self._layers[name] = (current, total)
+        self._say()
+
+    def complete(self, name: str) -> None:
+        """All of a layer is there; one that came too fast to be told of has no size to us."""
+        if name in self._layers:
+            total = self._layers[name][1]
+            self.arrived(name, total, total)
+
+    def _say(self) -> None:
+        done, size = (sum(column) for column in zip(*self._layers.values(), strict=True))
+        words = f"{done / _MIB:.1f} of {size / _MIB:.1f} MiB"
+        if words != self._told:
+            self._told = words
+            self._tell(words)
+
+
+def _step(reference: str, line: str, progress: _Progress) -> None:
+    """One line of a pull's stream. Raises PullFailed, NoSpace."""
+    with reading("a pull"):
+        entry: Any = json.loads(line)
+        error, detail = entry.get("error"), entry.get("progressDetail") or {}
+        if detail.get("total"):
+            progress.arrived(str(entry["id"]), int(detail.get("current", 0)), int(detail["total"]))
+        elif entry.get("status") == "Download complete":
+            progress.complete(str(entry["id"]))
+    if error:
+        raise pull_failure(reference, str(error))
+
+
+def _info(entry: Mapping[str, Any]) -> ImageInfo:
+    config = entry["Config"] or {}
+    return ImageInfo(
+        id=entry["Id"].removeprefix("sha256:"),
+        digest=entry["Digest"],
+        repo_digests=tuple(entry["RepoDigests"] or ()),
+        repo_tags=tuple(entry["RepoTags"] or ()),
+        architecture=entry["Architecture"],
+        os=entry["Os"],
+        user=config.get("User", ""),
+        env=tuple(config.get("Env") or ()),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        cmd=tuple(config.get("Cmd") or ()),
+        workdir=config.get("WorkingDir", ""),
+        size=int(entry["Size"]),
+        created=moment(entry["Created"] or NEVER),
+    )

@@ -1,0 +1,90 @@
+"""Bridge networks: create, look, remove, list. Who owns which is the caller's to judge, by the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stromboli.errors import NotFound, PodmanError
+from stromboli.podman.connection import Connection, label_filter, segment
+from stromboli.podman.failures import reading, refusal
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInfo:
+    """One network. `isolated`: no traffic from or to other networks that are isolated too."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    isolated: bool
+    subnets: tuple[str, ...]
+
+
+class Networks:
+    """The networks of one Podman."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create(self, name: str, labels: Mapping[str, str], *, isolate: bool = True) -> NetworkInfo:
+        """Create a bridge, or find it as it was created before; one that differs raises PodmanError."""
+        body: dict[str, object] = {"name": name, "driver": "bridge", "labels": dict(labels)}
+        if isolate:
+            body["options"] = {"isolate": "true"}
+        try:
+            response = await self._connection.request("POST", "/networks/create", body=body)
+        except PodmanError as error:  # 409 where it exists
+            return _same(await self.inspect(name), labels, isolate, error)
+        with reading("a new network"):
+            return _info(response.json())
+
+    async def inspect(self, name: str) -> NetworkInfo | None:
+        """The network; None only where Podman says that there is none."""
+        try:
+            response = await self._connection.request("GET", f"/networks/{segment(name)}/json")
+        except NotFound:
+            return None
+        with reading("a network"):
+            return _info(response.json())
+
+    async def remove(self, name: str) -> bool:
+        """Remove it; False if it is gone. One that a container uses raises PodmanError."""
+        path = f"/networks/{segment(name)}"
+        try:
+            response = await self._connection.request("DELETE", path)
+        except NotFound:
+            return False
+        with reading("a removal"):
+            texts = [str(report["Err"]) for report in response.json() or [] if report.get("Err")]
+        if texts:  # HTTP 200 all the same
+            raise refusal(200, texts[0].encode(), f"DELETE {path}")
+        return True
+
+    async def list(self, labels: Mapping[str, str]) -> list[NetworkInfo]:
+        """All networks that bear all of these labels."""
+        params = {"filters": label_filter(labels)}
+        response = await self._connection.request("GET", "/networks/json", params=params)
+        with reading("its networks"):
+            return [_info(entry) for entry in response.json() or []]
+
+
+def _same(found: NetworkInfo | None, labels: Mapping[str, str], isolate: bool, error: PodmanError) -> NetworkInfo:
+    if found is None:
+        raise error
+    if not labels.items() <= found.labels.items() or found.isolated != isolate:
+        raise PodmanError(
+            f"a network named {found.name} is there and is not as ours is; remove or rename it", error.status
+        ) from error
+    return found
+
+
+def _info(entry: Mapping[str, Any]) -> NetworkInfo:
+    return NetworkInfo(
+        id=entry["id"],
+        name=entry["name"],
+        labels=dict(entry.get("labels") or {}),
+        isolated=(entry.get("options") or {}).get("isolate") in ("true", "strict"),
+        subnets=tuple(subnet["subnet"] for subnet in entry.get("subnets") or []),
+    )

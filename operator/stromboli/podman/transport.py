@@ -1,0 +1,80 @@
+"""`Podman`: one Podman with all its nouns, and what its host is. How a call is made is in `connection`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stromboli.podman.archive import Archive
+from stromboli.podman.connection import CONNECT, Connection
+from stromboli.podman.containers import Containers
+from stromboli.podman.events import Events
+from stromboli.podman.failures import reading
+from stromboli.podman.images import Images
+from stromboli.podman.networks import Networks
+from stromboli.podman.volumes import Volumes
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """What `podman info` says that matters to us. `architecture` is Go's word (`amd64`, `arm64`)."""
+
+    version: str
+    rootless: bool
+    architecture: str
+    runtime: str
+    cgroup_version: str
+    graph_root: str
+    volume_path: str
+
+
+class Podman:
+    """One Podman, by its Unix socket; `podman.containers.start(name)` and so on.
+
+    Belongs to the event loop in which it is first used. All calls raise `PodmanUnavailable` where nobody answers,
+    and `PodmanError` or one of its kinds where Podman refuses.
+    """
+
+    def __init__(self, socket_path: Path | str) -> None:
+        self._connection = Connection(socket_path)
+        self.containers = Containers(self._connection)
+        self.images = Images(self._connection)
+        self.archive = Archive(self._connection)
+        self.volumes = Volumes(self._connection)
+        self.networks = Networks(self._connection)
+        self.events = Events(self._connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; calls that are open break."""
+        await self._connection.close()
+
+    async def ping(self) -> str:
+        """Podman's version; the cheapest way to learn whether it answers."""
+        response = await self._connection.request("GET", "/libpod/_ping", api="", silence=CONNECT)
+        return response.headers.get("Libpod-API-Version", "")
+
+    async def info(self) -> HostInfo:
+        """What the host is. Podman takes 0.2 s to gather it, so ask once."""
+        response = await self._connection.request("GET", "/info")
+        with reading("its host"):
+            info = response.json()
+            host, store = info["host"], info["store"]
+            return HostInfo(
+                version=info["version"]["Version"],
+                rootless=bool(host["security"]["rootless"]),
+                architecture=host["arch"],
+                runtime=host["ociRuntime"]["name"],
+                cgroup_version=host["cgroupVersion"],
+                graph_root=store["graphRoot"],
+                volume_path=store["volumePath"],
+            )

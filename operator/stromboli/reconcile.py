@@ -1,0 +1,319 @@
+"""One turn of one run: observe, decide, perform, report. The page that joins the rooms.
+
+A turn reads what is there (the run's status, the node, the policies), does the next thing, writes the status if
+it changed, and says when it wants to be called again. It may be killed between any two lines: the next turn,
+of this process or of another, finds the same things there and goes on. What must not happen twice is guarded
+by marks on disk and by the write-ahead in `_launch`, never by memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stromboli import naming
+from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.grammar import duration
+from stromboli.kube.client import Cluster, Conflict
+from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.observe import attempts, readiness
+from stromboli.observe.attempts import Trace
+from stromboli.observe.cli import CLIMounts
+from stromboli.observe.images import digest_of
+from stromboli.observe.readiness import Readiness, Ready
+from stromboli.observe.waiting import Waiting, from_podman
+from stromboli.perform.cleanup import Cleaner
+from stromboli.perform.launch import Launcher, Subject
+from stromboli.perform.notify import Notifier
+from stromboli.plan import follow, outcome, request
+from stromboli.plan.follow import Next
+from stromboli.plan.outcome import Outcome
+from stromboli.plan.policy import DEFAULT_TIMEOUT
+from stromboli.plan.refusal import Refused
+from stromboli.podman.transport import Podman
+from stromboli.settings import Settings
+from stromboli.status import run as states
+from stromboli.status import times
+from stromboli.status.run import Moment, Status
+from stromboli.store import Store
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+# Calls back when a container has ended: (run's uid, container's name).
+Watch = Callable[[str, str], None]
+
+
+class Reconciler:
+    """Brings one run after the other a step further."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        podman: Podman,
+        settings: Settings,
+        store: Store,
+        looks: Readiness,
+        mounts: CLIMounts,
+        launcher: Launcher,
+        cleaner: Cleaner,
+        notifier: Notifier,
+        watch: Watch,
+    ) -> None:
+        self._cluster = cluster
+        self._podman = podman
+        self._settings = settings
+        self._store = store
+        self._looks = looks
+        self._mounts = mounts
+        self._launcher = launcher
+        self._cleaner = cleaner
+        self._notifier = notifier
+        self._watch = watch
+        self._bounds: dict[str, float] = {}  # the timeout of runs that were judged; judged anew after a restart
+        self._without_cli: dict[str, int] = {}  # how often in a row a supervisor found no CLI
+
+    async def turn(self, uid: str) -> float | None:
+        """One turn; seconds until the next, None for "when something happens"."""
+        if self._store.is_deleted(uid):
+            await self._cleaner.deleted(uid)
+            self._store.forget(uid)
+            return None
+        obj = self._store.get(uid)
+        if obj is None:
+            return None
+        try:
+            return await self._step(obj)
+        except Conflict:
+            return await self._look_again(obj)
+
+    async def _step(self, obj: Object) -> float | None:
+        status = obj.get("status") or {}
+        if states.is_finished(status) or status.get("node") not in (None, "", self._settings.node):
+            return None
+        try:
+            if status.get("attempts"):
+                return await self._follow(obj)
+            return await self._begin(obj)
+        except (Refused, Waiting) as problem:
+            return await self._stop(self._latest(obj), problem)
+        except (PodmanError, PodmanUnavailable) as error:
+            self._mounts.forget()
+            return await self._stop(self._latest(obj), from_podman(error))
+
+    async def _begin(self, obj: Object) -> float | None:
+        """Nothing has been done for this run yet, or it was waiting."""
+        return await self._launch(obj, await self._ready(obj), number=1)
+
+    async def _follow(self, obj: Object) -> float | None:
+        """An attempt is written down: see how it is, and go on from there."""
+        trace = await self._look(obj)
+        decision = follow.decide(trace.seen)
+        match decision:
+            case Next.watch:
+                return await self._going(obj)
+            case Next.finish:
+                return await self._finish(obj, trace)
+            case Next.launch:
+                return await self._launch(obj, await self._ready(obj), trace.seen.number)
+            case Next.mount_and_launch:
+                self._mount_again(obj)
+                return await self._launch(obj, await self._ready(obj), trace.seen.number)
+            case Next.try_again:
+                obj = await self._give_up_attempt(obj, trace)
+                return await self._launch(obj, await self._ready(obj), trace.seen.number + 1)
+
+    def _mount_again(self, obj: Object) -> None:
+        """The supervisor found no CLI. Once that is a mount that went away; again and again it is the image."""
+        uid = obj["metadata"]["uid"]
+        self._mounts.forget()
+        self._without_cli[uid] = self._without_cli.get(uid, 0) + 1
+        if self._without_cli[uid] > 2:
+            self._without_cli[uid] = 1
+            raise Waiting(
+                Reason.CLIImageUnavailable,
+                "the Claude CLI is mounted, but there is no program at its place; an administrator checks cli.image "
+                "and cli.path of the AgentPolicy",
+                10.0,
+            )
+
+    async def _ready(self, obj: Object) -> Ready:
+        """Before each start: judged by today's policies, and everything there."""
+        judged = await readiness.judge(self._cluster, self._settings, obj)
+        self._bounds[obj["metadata"]["uid"]] = judged.request.timeout
+        return await self._looks.of(obj, judged)
+
+    async def _launch(self, obj: Object, ready: Ready, number: int) -> float | None:
+        """Write-ahead, then start. Once the first line is through, this attempt can only ever run once."""
+        subject = _subject(obj, number)
+        obj = await self._report(obj, self._written_ahead(obj, ready, subject))
+        name = await self._launcher.launch(subject, ready)
+        self._watch(subject.uid, name)
+        self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
+        await self._going(obj)
+        return None
+
+    async def _going(self, obj: Object) -> float | None:
+        status = obj["status"]
+        self._watch(obj["metadata"]["uid"], status["attempts"][-1]["container"])
+        if states.reason_of(status) != Reason.Running:
+            await self._report(obj, states.at(status, Reason.Running, "the agent is at work", self._moment(obj)))
+        return None
+
+    async def _finish(self, obj: Object, trace: Trace) -> float | None:
+        """The attempt has ended: judge it, write it down, take its container away."""
+        status = obj["status"]
+        attempt = status["attempts"][-1]
+        moment = self._moment(obj)
+        begun = times.from_text(attempt["startedAt"])
+        ended = outcome.of(
+            trace.records,
+            container_exit=None if trace.state is None else trace.state.exit_code,
+            oom=trace.state is not None and trace.state.oom_killed,
+            timeout=duration.parse(attempt["timeout"]),
+            elapsed=(moment.now - begun).total_seconds(),
+        )
+        new = states.with_attempt(status, _closed(attempt, ended, trace, moment))
+        new = states.with_outcome(new, ended, trace.records.steps)
+        await self._conclude(obj, states.at(new, ended.reason, ended.message, moment), ended.reason, ended.message)
+        return None
+
+    async def _stop(self, obj: Object, problem: Refused | Waiting) -> float | None:
+        """Refused: the end. Waiting: say for what, and end it when it has taken too long."""
+        status = obj.get("status") or {}
+        moment = self._moment(obj)
+        if isinstance(problem, Refused):
+            new = states.at(_disallowed(status, problem, moment), problem.reason, problem.message, moment)
+            await self._conclude(obj, new, problem.reason, problem.message)
+            return None
+        bound = self._bound(obj)
+        if states.waited(status, moment) >= bound:
+            message = f"waited {duration.format(bound)} in vain ({problem.reason}): {problem.message}"
+            await self._conclude(obj, states.at(status, Reason.TimedOut, message, moment), Reason.TimedOut, message)
+            return None
+        if problem.reason != states.reason_of(status):
+            self._notifier.tell(obj, problem.reason, problem.message, warning=problem.reason is not Reason.Pulling)
+        await self._report(obj, states.at(status, problem.reason, problem.message, moment))
+        left = bound - states.waited(self._latest(obj).get("status") or {}, moment)
+        return max(min(problem.delay, left), 0.1)
+
+    async def _conclude(self, obj: Object, new: Status, reason: Reason, message: str) -> None:
+        """The terminal status, once; then what the run needed no more goes."""
+        await self._report(obj, new)
+        self._bounds.pop(obj["metadata"]["uid"], None)
+        self._without_cli.pop(obj["metadata"]["uid"], None)
+        self._notifier.tell(obj, reason, message, warning=reason.status == "False")
+        try:
+            await self._cleaner.finished(obj["metadata"]["uid"])
+        except (PodmanError, PodmanUnavailable) as error:
+            log.warning("%s: what it leaves behind is left to the sweep: %s", _subject(obj, 0).label, error)
+
+    async def _give_up_attempt(self, obj: Object, trace: Trace) -> Object:
+        """An attempt that never sent its prompt: note it and make room for the next."""
+        status = obj["status"]
+        moment = self._moment(obj)
+        lost = Outcome(Reason.ContainerLost, "", None, None if trace.state is None else trace.state.exit_code)
+        await self._cleaner.finished(obj["metadata"]["uid"])
+        message = "the attempt was cut short before the prompt was sent; it is tried again"
+        new = states.with_attempt(status, _closed(status["attempts"][-1], lost, trace, moment))
+        return await self._report(obj, states.at(new, Reason.Starting, message, moment))
+
+    async def _look(self, obj: Object) -> Trace:
+        uid = obj["metadata"]["uid"]
+        attempt = obj["status"]["attempts"][-1]
+        return await attempts.look(self._podman, self._launcher.out(uid, attempt["number"]), attempt, uid)
+
+    async def _look_again(self, obj: Object) -> float | None:
+        """A write lost a race: what is there now decides."""
+        meta = obj["metadata"]
+        found = await self._cluster.run(meta["namespace"], meta["name"])
+        if found is None or found["metadata"]["uid"] != meta["uid"]:
+            self._store.delete(meta["uid"])
+        else:
+            self._store.put(found)
+        return 0.0
+
+    async def _report(self, obj: Object, new: Status) -> Object:
+        """Write the status, if it changed."""
+        if new == (obj.get("status") or {}):
+            return obj
+        written = await self._cluster.write_status(obj, new)
+        self._store.put(written)
+        return written
+
+    def _written_ahead(self, obj: Object, ready: Ready, subject: Subject) -> Status:
+        moment = self._moment(obj)
+        policy = ready.judged.policy
+        reason, message = AllowedReason.Allowed, "every policy allows the image"
+        if not policy.allowlists:
+            reason, message = (
+                AllowedReason.NoAllowlist,
+                "no policy restricts images; an administrator should set one",
+            )
+            self._notifier.warn_of_no_allowlist(obj)
+        status = states.allowed(obj.get("status") or {}, reason, message, moment)
+        status = states.with_images(status, *_images(ready))
+        attempt = {
+            "number": subject.number,
+            "container": naming.container(subject.uid),
+            "bootID": attempts.boot_id(),
+            "timeout": duration.format(ready.judged.request.timeout),
+            "startedAt": moment.precise,
+        }
+        return states.at(
+            states.with_attempt(status, attempt), Reason.Starting, "making and starting the container", moment
+        )
+
+    def _bound(self, obj: Object) -> float:
+        """How long a wait may take; it has to hold for specs and policies that cannot be read, too."""
+        if (known := self._bounds.get(obj["metadata"]["uid"])) is not None:
+            return known
+        try:
+            return request.timeout_of(readiness.parse(obj), None)
+        except Refused:
+            return DEFAULT_TIMEOUT
+
+    def _latest(self, obj: Object) -> Object:
+        return self._store.get(obj["metadata"]["uid"]) or obj
+
+    def _moment(self, obj: Object) -> Moment:
+        return Moment(datetime.now(UTC), self._settings.node, obj["metadata"].get("generation", 0))
+
+
+def _subject(obj: Mapping[str, Any], number: int) -> Subject:
+    meta = obj["metadata"]
+    return Subject(uid=meta["uid"], namespace=meta["namespace"], name=meta["name"], number=number)
+
+
+def _images(ready: Ready) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    reference = ready.judged.request.image
+    image = {"reference": str(reference), "id": ready.image.id, "digest": digest_of(ready.image, reference)}
+    cli = ready.cli
+    if cli is None:
+        return _given(image), None
+    return _given(image), _given({"reference": cli.reference, "id": cli.image_id, "digest": cli.digest})
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in fields.items() if v is not None}
+
+
+def _closed(attempt: Mapping[str, Any], ended: Outcome, trace: Trace, moment: Moment) -> dict[str, Any]:
+    """The attempt's entry, ended: when its container did, as far as anybody knows."""
+    finished = trace.state.finished_at if trace.state is not None else None
+    closing = {
+        "finishedAt": times.to_micro(finished) if finished is not None else moment.precise,
+        "exitCode": ended.exit_code,
+        "reason": str(ended.reason),
+    }
+    return {**attempt, **_given(closing)}
+
+
+def _disallowed(status: Mapping[str, Any], problem: Refused, moment: Moment) -> Status:
+    """`Allowed` says so too where it was a policy that refused."""
+    if problem.reason not in (Reason.ImageNotAllowed, Reason.PolicyViolation):
+        return dict(status)
+    return states.allowed(status, AllowedReason(problem.reason.value), problem.message, moment)

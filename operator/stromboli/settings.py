@@ -1,0 +1,207 @@
+"""The operator's own settings: environment and `--config` file → one frozen object, checked at the start.
+
+Names are Stromboli's, so an existing configuration carries over: `agent.cli_image` in the file is
+`STROMBOLI_AGENT_CLI_IMAGE` in the environment, and the environment wins. A misspelt key under `agent.`
+stops the start, because an allowlist that is not read allows everything; a key that Stromboli knows and
+that means nothing here is a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stromboli.errors import InvalidInput, InvalidSettings
+from stromboli.grammar import pattern, reference
+
+DEFAULT_CLI_IMAGE = "ghcr.io/tomblancdev/stromboli-agent"
+
+_OURS = {
+    "allowed_image_patterns": list,
+    "allowed_volumes": list,
+    "cli_image": str,
+    "cli_image_tag": str,
+    "auto_pull_cli": bool,
+    "mount_claude_cli": bool,
+    "image": str,
+    "credentials_file": str,
+}
+# What Stromboli's own server understands and a Kubernetes operator has no use for.
+_FOREIGN_AGENT = frozenset(
+    {
+        "image_tag",
+        "allow_all_volumes",
+        "workdir_auto_create",
+        "volume_auto_create",
+        "sessions_dir",
+        "sessions_host_dir",
+        "secrets_file",
+        "token_cache",
+        "allowed_workspaces",
+        "default_memory",
+        "default_cpus",
+        "default_timeout",
+    }
+)
+_FOREIGN_SECTIONS = frozenset(
+    {"server", "resources", "auth", "rate_limit", "jwt", "jobs", "tracing", "compose", "metrics"}
+)
+_ENV_PREFIX = "STROMBOLI_AGENT_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for one operator process. `warnings` are sentences to log at the start."""
+
+    home: Path
+    runtime_dir: Path
+    podman_socket: Path
+    node: str
+    allowed_image_patterns: tuple[str, ...] = ()
+    allowed_volumes: tuple[str, ...] = ()
+    cli_image: str = DEFAULT_CLI_IMAGE
+    cli_image_tag: str = "latest"
+    auto_pull_cli: bool = True
+    mount_claude_cli: bool = True
+    image: str | None = None
+    credentials_file: Path | None = None
+    system_namespace: str = "stromboli-system"
+    warnings: tuple[str, ...] = field(default=())
+
+
+def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
+    """Read the settings. Raises InvalidSettings with the name of the key that is wrong."""
+    values, warnings = _from_file(config) if config else ({}, [])
+    env_values, env_warnings = _from_environment(environ)
+    values.update(env_values)
+    _check(values)
+    credentials = values.pop("credentials_file", None)
+    return Settings(
+        home=home(environ),
+        runtime_dir=_runtime_dir(environ),
+        podman_socket=podman_socket(environ),
+        node=environ.get("STROMBOLI_NODE") or socket.gethostname(),
+        credentials_file=Path(credentials) if credentials else None,
+        system_namespace=environ.get("STROMBOLI_NAMESPACE") or "stromboli-system",
+        warnings=tuple(warnings + env_warnings),
+        **values,
+    )
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    """`STROMBOLI_HOME`, else `stromboli` in the XDG data folder."""
+    if given := environ.get("STROMBOLI_HOME"):
+        return Path(given)
+    base = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME", "/")) / ".local/share"
+    return Path(base) / "stromboli"
+
+
+def podman_socket(environ: Mapping[str, str]) -> Path:
+    """The socket of `CONTAINER_HOST`, else the standard one of this user.
+
+    Raises InvalidSettings for a host that is not a Unix socket: operator and Podman share a file system.
+    """
+    host = environ.get("CONTAINER_HOST", "")
+    if host.startswith("unix://"):
+        return Path(host.removeprefix("unix://"))
+    if host:
+        raise InvalidSettings(f"{host!r} is not a Unix socket; write unix:///path/podman.sock", "CONTAINER_HOST")
+    if os.getuid() == 0:
+        return Path("/run/podman/podman.sock")
+    return Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}") / "podman/podman.sock"
+
+
+def _runtime_dir(environ: Mapping[str, str]) -> Path:
+    """Where secrets lie while a run needs them: it has to be a tmpfs."""
+    if given := environ.get("STROMBOLI_RUNTIME_DIR"):
+        return Path(given)
+    return Path("/dev/shm") / f"stromboli-{os.getuid()}"
+
+
+def _from_file(config: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        document = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except OSError as e:
+        raise InvalidSettings(f"cannot be read ({e.strerror}); give the path of a YAML file", "--config") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise InvalidSettings(f"{config.name} is not YAML: {e}", "--config") from e
+    if not isinstance(document, dict):
+        raise InvalidSettings(f"{config.name} has no keys at its top; it starts with `agent:`", "--config")
+    warnings = []
+    for section in sorted(str(k) for k in document if k != "agent"):
+        if section not in _FOREIGN_SECTIONS:
+            raise InvalidSettings(f"there is no such section; what is read here is `agent:`{_near(section)}", section)
+        warnings.append(f"{section}: has no meaning for the operator and is ignored")
+    agent = document.get("agent") or {}
+    if not isinstance(agent, dict):
+        raise InvalidSettings("is a mapping of keys, such as `cli_image: …`", "agent")
+    return _typed({str(k): v for k, v in agent.items()}, warnings)
+
+
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    raw = {k.removeprefix(_ENV_PREFIX).lower(): v for k, v in environ.items() if k.startswith(_ENV_PREFIX)}
+    return _typed({k: v for k, v in raw.items() if v != ""}, [])
+
+
+def _typed(raw: Mapping[str, Any], warnings: list[str]) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    for key, value in sorted(raw.items()):
+        if key in _OURS:
+            values[key] = _convert(key, value)
+        elif key in _FOREIGN_AGENT:
+            warnings.append(f"agent.{key}: has no meaning for the operator and is ignored")
+        else:
+            raise InvalidSettings(f"there is no such key{_near(key)}; known are {', '.join(_OURS)}", f"agent.{key}")
+    return values, warnings
+
+
+def _convert(key: str, value: Any) -> Any:
+    kind = _OURS[key]
+    if kind is list:
+        items = value.split(",") if isinstance(value, str) else value
+        if isinstance(items, list) and all(isinstance(i, str) for i in items):
+            return tuple(i.strip() for i in items if i.strip())
+        raise InvalidSettings("is a list of strings (in the environment: separated by commas)", f"agent.{key}")
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "1", "yes", "false", "0", "no"):
+            return value.lower() in ("true", "1", "yes")
+        raise InvalidSettings(f"{value!r} is neither true nor false", f"agent.{key}")
+    if isinstance(value, str):
+        return value
+    raise InvalidSettings(f"{value!r} is not a string; put it in quotes", f"agent.{key}")
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Everything that is parsed later is parsed once now, so that the start fails and not the first run."""
+    for n, text in enumerate(values.get("allowed_image_patterns", ())):
+        _parsed(lambda t=text: pattern.parse(t), f"agent.allowed_image_patterns[{n}]")
+    for n, path in enumerate(values.get("allowed_volumes", ())):
+        if not path.startswith("/") or ".." in path.split("/"):
+            raise InvalidSettings(f"{path!r} is not an absolute path", f"agent.allowed_volumes[{n}]")
+    if "image" in values:
+        _parsed(lambda: reference.parse(values["image"]), "agent.image")
+    image = values.get("cli_image", DEFAULT_CLI_IMAGE)
+    tag = values.get("cli_image_tag", "latest")
+    _parsed(lambda: reference.parse(image if "@" in image else f"{image}:{tag}"), "agent.cli_image")
+
+
+def _parsed(parse: Any, key: str) -> None:
+    try:
+        parse()
+    except InvalidInput as e:
+        raise InvalidSettings(e.message, key) from e
+
+
+def _near(key: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, [*_OURS, "agent"], n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,99 @@
+"""What the CLI asked: the body of `POST /v1/messages`, reduced to what an answer or a log line needs. Pure.
+
+Shapes are the Messages API's: `content` is a string or a list of blocks, each with a `type`. Everything
+is read defensively, for a stand-in that breaks on a body it does not know tells a test nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stromboli.errors import InvalidInput
+
+# The CLI wraps what it adds to a prompt by itself (the date, project notes) in this; it is nobody's prompt.
+_REMINDER = "<system-reminder>"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that the CLI offers: its name and the JSON Schema of its input."""
+
+    name: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `user_texts` are the prompts whole and in order; `tool_result` is set after a tool call."""
+
+    model: str
+    stream: bool
+    messages: int
+    user_texts: tuple[str, ...]
+    tool_result: str | None
+    system: str
+    tools: tuple[Tool, ...]
+    effort: str | None
+
+    @property
+    def last_user_text(self) -> str:
+        """The prompt that is to be answered; empty if there is none."""
+        return self.user_texts[-1] if self.user_texts else ""
+
+
+def parse(raw: bytes) -> Request:
+    """Read a body. Raises InvalidInput with the API's own kind of sentence if it is not a request."""
+    try:
+        body = json.loads(raw)
+    except ValueError as e:
+        raise InvalidInput("the body is not JSON") from e
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
+        raise InvalidInput("at least one message is required", "messages")
+    messages = [m for m in body["messages"] if isinstance(m, dict)]
+    asked = [m for m in messages if m.get("role") == "user"]
+    # Newer CLIs put a part of the system prompt into messages of their own, also after a tool's result.
+    told = [m for m in messages if m.get("role") == "system"]
+    return Request(
+        model=str(body.get("model", "")),
+        stream=bool(body.get("stream")),
+        messages=len(messages),
+        user_texts=tuple(t for m in asked if (t := _prompt(m)).strip()),
+        tool_result=_tool_result(asked[-1]) if asked else None,
+        system="\n".join([*_texts(body.get("system")), *(t for m in told for t in _texts(m.get("content")))]),
+        tools=tuple(_tools(body.get("tools"))),
+        effort=_effort(body.get("output_config")),
+    )
+
+
+def _prompt(message: dict[str, Any]) -> str:
+    return "\n".join(t for t in _texts(message.get("content")) if not t.lstrip().startswith(_REMINDER))
+
+
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
+            yield block["text"]
+
+
+def _tool_result(message: dict[str, Any]) -> str | None:
+    content = message.get("content")
+    blocks = [b for b in content if isinstance(b, dict)] if isinstance(content, list) else []
+    results = [b for b in blocks if b.get("type") == "tool_result"]
+    return "\n".join(_texts(results[-1].get("content"))) if results else None
+
+
+def _tools(tools: Any) -> Iterator[Tool]:
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and isinstance(tool.get("name"), str):
+            schema = tool.get("input_schema")
+            yield Tool(tool["name"], schema if isinstance(schema, dict) else {})
+
+
+def _effort(output_config: Any) -> str | None:
+    effort = output_config.get("effort") if isinstance(output_config, dict) else None
+    return effort if isinstance(effort, str) else None

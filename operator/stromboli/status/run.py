@@ -1,0 +1,149 @@
+"""A run's status, from one state to the next. Pure: old status and what happened go in, the new status comes out.
+
+Statuses are plain dicts as they stand on the wire. `Moment` carries what every transition needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from stromboli.grammar import duration
+from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.plan.attempt import StepRecord
+from stromboli.plan.outcome import Outcome
+from stromboli.status import conditions, times
+
+Status = dict[str, Any]
+
+# While one of these holds, the run waits for something missing or away, and `timeout` bounds the wait.
+WAITS = frozenset(
+    {
+        Reason.WaitingForReference,
+        Reason.CLIImageUnavailable,
+        Reason.PodmanUnavailable,
+        Reason.RegistryUnavailable,
+        Reason.NodeOutOfDisk,
+        Reason.Pulling,
+    }
+)
+_PHASES = {"True": "Succeeded", "False": "Failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now, on which node, and which generation of the spec was looked at."""
+
+    now: datetime
+    node: str
+    generation: int
+
+    @property
+    def text(self) -> str:
+        """In whole seconds, as conditions have it."""
+        return times.to_text(self.now)
+
+    @property
+    def precise(self) -> str:
+        """In microseconds: many a run is shorter than a second."""
+        return times.to_micro(self.now)
+
+
+def is_finished(status: Mapping[str, Any]) -> bool:
+    """Whether the run has ended: its status never changes again."""
+    succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
+    return succeeded is not None and succeeded.get("status") in ("True", "False")
+
+
+def reason_of(status: Mapping[str, Any]) -> str:
+    """The reason of `Succeeded`, or an empty string before the first."""
+    succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
+    return "" if succeeded is None else str(succeeded.get("reason", ""))
+
+
+def at(status: Mapping[str, Any], reason: Reason, message: str, moment: Moment) -> Status:
+    """The run is now at `reason`, which may be an end."""
+    new: Status = dict(status)
+    new["observedGeneration"] = moment.generation
+    new["node"] = status.get("node") or moment.node
+    new.setdefault("startTime", moment.precise)
+    new["conditions"] = conditions.update(
+        status.get("conditions") or [], reason, message, generation=moment.generation, now=moment.text
+    )
+    new["phase"] = _PHASES.get(reason.status, "Running" if reason is Reason.Running else "Pending")
+    if reason in WAITS:
+        new["waitingSince"] = status.get("waitingSince") or moment.precise
+    else:
+        new.pop("waitingSince", None)
+    if reason.status != "Unknown":
+        new["completionTime"] = moment.precise
+        new["duration"] = duration.format(_seconds_since(new["startTime"], moment))
+    return new
+
+
+def allowed(status: Mapping[str, Any], reason: AllowedReason, message: str, moment: Moment) -> Status:
+    """The policies' word about the run."""
+    new: Status = dict(status)
+    new["conditions"] = conditions.allowed(
+        status.get("conditions") or [], reason, message, generation=moment.generation, now=moment.text
+    )
+    return new
+
+
+def waited(status: Mapping[str, Any], moment: Moment) -> float:
+    """Seconds since the present wait began; 0 if the run does not wait."""
+    since = status.get("waitingSince")
+    return _seconds_since(since, moment) if since else 0.0
+
+
+def with_attempt(status: Mapping[str, Any], attempt: Mapping[str, Any]) -> Status:
+    """The attempt added, or replaced by its number."""
+    others = [a for a in status.get("attempts") or [] if a["number"] != attempt["number"]]
+    return {**status, "attempts": [*others, dict(attempt)]}
+
+
+def with_images(status: Mapping[str, Any], image: Mapping[str, Any], cli: Mapping[str, Any] | None) -> Status:
+    """What runs, and where the CLI comes from."""
+    new = {**status, "image": dict(image)}
+    return {**new, "cliImage": dict(cli)} if cli else new
+
+
+def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[StepRecord]) -> Status:
+    """The steps, the answer and what it took."""
+    new: Status = {**status, "steps": [_step(s) for s in steps]}
+    answer = outcome.answer
+    if answer is None:
+        return new
+    new["result"] = {"text": answer.text, "truncated": answer.truncated}
+    if answer.structured is not None:
+        new["result"]["structured"] = answer.structured
+    new["usage"] = {
+        "turns": answer.turns,
+        "inputTokens": answer.input_tokens,
+        "outputTokens": answer.output_tokens,
+        "cacheReadTokens": answer.cache_read_tokens,
+        "cacheCreationTokens": answer.cache_creation_tokens,
+        "costUSD": answer.cost_usd,
+    }
+    return new
+
+
+def _step(record: StepRecord) -> dict[str, Any]:
+    step: dict[str, Any] = {
+        "hook": record.hook,
+        "index": record.index,
+        "state": record.state,
+        "tail": record.tail,
+    }
+    optional = {
+        "exitCode": record.exit_code,
+        "startedAt": record.started_at and times.to_micro(record.started_at),
+        "finishedAt": record.finished_at and times.to_micro(record.finished_at),
+    }
+    return step | {k: v for k, v in optional.items() if v is not None}
+
+
+def _seconds_since(text: str, moment: Moment) -> float:
+    return max((moment.now - times.from_text(text)).total_seconds(), 0.0)

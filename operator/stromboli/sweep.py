@@ -1,0 +1,75 @@
+"""What is on the node against what is in the cluster: at the start and every minute.
+
+The node is listed first and the cluster afterwards: whoever has something on the node by then has had an object
+before, so an owner that the complete LIST does not name is really gone. An incomplete LIST sweeps nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from stromboli.errors import StromboliError
+from stromboli.kube.client import Cluster
+from stromboli.perform.cleanup import Cleaner, Inventory
+from stromboli.status.run import is_finished
+from stromboli.store import Store
+
+log = logging.getLogger(__name__)
+
+EVERY = 60.0
+
+
+class Sweep:
+    """Finds what events missed; `wake` hands a run to the queue, where its turns are serial."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        inventory: Inventory,
+        cleaner: Cleaner,
+        store: Store,
+        wake: Callable[[str], None],
+        cli_images: Callable[[], frozenset[str]],
+    ) -> None:
+        self._cluster = cluster
+        self._inventory = inventory
+        self._cleaner = cleaner
+        self._store = store
+        self._wake = wake
+        self._cli_images = cli_images
+
+    async def once(self) -> None:
+        """One sweep. Raises ClusterUnavailable, PodmanUnavailable or PodmanError: then another comes."""
+        found = await self._inventory.take()
+        finished, going = set(), set()
+        async for obj in self._cluster.runs():
+            uid = obj["metadata"]["uid"]
+            if is_finished(obj.get("status") or {}):
+                finished.add(uid)
+            else:
+                going.add(uid)
+                self._missed(uid, obj)
+        for uid in found.everywhere - finished - going:
+            self._store.delete(uid)
+            self._wake(uid)
+        for uid in found.needed_while_running & finished:
+            await self._cleaner.finished(uid)
+        await self._inventory.clear_unused(self._cli_images())
+
+    def _missed(self, uid: str, obj: dict[str, Any]) -> None:
+        """A run whose event never came is taken up now."""
+        if self._store.get(uid) is None and not self._store.is_deleted(uid):
+            self._store.put(obj)
+            self._wake(uid)
+
+    async def attempt(self) -> bool:
+        """One sweep that may fail; whether it went through."""
+        try:
+            await self.once()
+        except StromboliError as error:
+            log.warning("the sweep has to wait: %s", error)
+            return False
+        return True

@@ -1,0 +1,88 @@
+"""One task an object: wake it, it works, it says when it wants to be woken again. Knows nothing of runs.
+
+What happens between two turns of a key is remembered as one more turn, so no event is lost; turns of one
+key never overlap. A turn that fails for a reason of the outside world is tried again with backoff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from stromboli.errors import StromboliError
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.5
+MAX_DELAY = 30.0
+
+# A turn returns after how many seconds it wants the next one, or None for "when something happens".
+Work = Callable[[str], Awaitable[float | None]]
+
+
+def backoff(failures: int) -> float:
+    """0.5 s, 1 s, 2 s … at most 30 s."""
+    return float(min(FIRST_DELAY * 2 ** max(failures - 1, 0), MAX_DELAY))
+
+
+class WorkQueue:
+    """Runs `work` for each key that was woken, one turn at a time a key."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._woken: dict[str, asyncio.Event] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def wake(self, key: str) -> None:
+        """Something about `key` changed: have it looked at soon."""
+        if key not in self._tasks:
+            self._woken[key] = asyncio.Event()
+            self._tasks[key] = asyncio.create_task(self._serve(key), name=f"run {key}")
+        self._woken[key].set()
+
+    def wake_all(self) -> None:
+        """Something that everybody depends on changed. Wakes those that are waiting; starts nobody."""
+        for event in self._woken.values():
+            event.set()
+
+    async def close(self) -> None:
+        """Stop all turns where they are; what they left half done is found by the next start."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, key: str) -> None:
+        event = self._woken[key]
+        failures = 0
+        try:
+            while True:
+                event.clear()
+                delay, failures = await self._turn(key, failures)
+                if not event.is_set() and delay is None:
+                    return
+                await _set_within(event, delay)
+        finally:
+            self._tasks.pop(key, None)
+            self._woken.pop(key, None)
+
+    async def _turn(self, key: str, failures: int) -> tuple[float | None, int]:
+        try:
+            return await self._work(key), 0
+        except StromboliError as e:
+            log.warning("%s: %s; again in %.1f s", key, e, backoff(failures + 1))
+        except Exception:  # a defect in one object's turn must not end the others'
+            log.exception("%s: a defect; again in %.1f s", key, backoff(failures + 1))
+        return backoff(failures + 1), failures + 1
+
+
+async def _set_within(event: asyncio.Event, seconds: float | None) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,143 @@
+"""Images: looked at on both Podmans; pulled from a registry on loopback by the real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stromboli.errors import PullFailed
+from stromboli.podman import Podman
+from tests.contract.conftest import FILES_IMAGE, Bed
+from tests.support.fake_podman import FakePodman
+from tests.support.fake_registry import FakeRegistry
+
+LIMIT = 30.0
+
+
+@pytest.fixture
+async def registry(registry_address: str) -> AsyncIterator[FakeRegistry]:
+    async with FakeRegistry(registry_address) as served:
+        yield served
+
+
+async def test_an_image_by_name_and_by_id(bed: Bed) -> None:
+    image = await bed.podman.images.inspect(FILES_IMAGE)
+    assert image is not None
+    assert len(image.id) == 64
+    assert image.digest.startswith("sha256:")
+    assert image.repo_digests == (f"{FILES_IMAGE.removesuffix(':1')}@{image.digest}",)
+    assert image.repo_tags == (FILES_IMAGE,)
+    assert (image.user, image.env, image.workdir) == ("1000:1000", ("A=b",), "/lib")
+    assert (image.entrypoint, image.cmd) == (("/bin/busybox", "sh"), ())
+    assert image.architecture in ("amd64", "arm64")
+    assert image.os == "linux"
+    assert image.size > 0
+    assert image.created is not None
+    assert await bed.podman.images.inspect(image.id) == image
+    assert await bed.podman.images.inspect(image.repo_digests[0]) == image
+
+
+async def test_an_image_without_configuration(bed: Bed) -> None:
+    image = await bed.podman.images.inspect(bed.image)
+    assert image is not None
+    assert (image.user, image.env, image.entrypoint, image.workdir) == ("", (), (), "")
+
+
+async def test_an_image_that_is_not_there(bed: Bed) -> None:
+    assert await bed.podman.images.inspect("localhost/nowhere:1") is None
+    assert await bed.podman.images.inspect("0" * 64) is None
+
+
+@pytest.mark.parametrize("by_digest", [False, True])
+async def test_a_pull_brings_the_image_and_tells_of_bytes(real: Bed, registry: FakeRegistry, by_digest: bool) -> None:
+    name = f"team/tool-{by_digest}".lower()
+    digest = registry.publish(name, "1", size=3 << 20)
+    registry.drip(2.0)  # Podman tells of bytes once a second
+    reference = f"{registry.address}/{name}" + (f"@{digest}" if by_digest else ":1")
+    told: list[str] = []
+    image = await asyncio.wait_for(real.podman.images.pull(reference, told.append), LIMIT)
+    assert f"{registry.address}/{name}@{digest}" in image.repo_digests
+    assert await real.podman.images.inspect(reference) == image
+    assert len(told) > 1
+    assert told[-1] == "3.0 of 3.0 MiB"
+    assert all(words.endswith(" of 3.0 MiB") for words in told)
+
+
+async def test_a_pull_asks_again_though_the_image_is_there(real: Bed, registry: FakeRegistry) -> None:
+    reference = f"{registry.address}/team/moving:1"
+    registry.publish("team/moving", "1", size=1000)
+    before = await asyncio.wait_for(real.podman.images.pull(reference), LIMIT)
+    registry.publish("team/moving", "1", size=2000)
+    after = await asyncio.wait_for(real.podman.images.pull(reference), LIMIT)
+    assert before.id != after.id
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "permanent"),
+    [
+        (404, "MANIFEST_UNKNOWN", True),
+        (404, "NAME_UNKNOWN", True),
+        (401, "UNAUTHORIZED", True),
+        (403, "DENIED", True),
+        (429, "TOOMANYREQUESTS", False),
+        (500, "UNKNOWN", False),
+        (503, "UNAVAILABLE", False),
+    ],
+)
+async def test_what_the_registry_says_decides(
+    real: Bed, registry: FakeRegistry, status: int, code: str, permanent: bool
+) -> None:
+    registry.refuse(status, code)
+    with pytest.raises(PullFailed, match="could not be pulled") as caught:
+        await asyncio.wait_for(real.podman.images.pull(f"{registry.address}/team/none:1"), LIMIT)
+    assert caught.value.permanent is permanent, str(caught.value)
+
+
+async def test_a_registry_that_lacks_the_name_or_the_tag(real: Bed, registry: FakeRegistry) -> None:
+    registry.publish("team/tool", "1", size=10)
+    for name in ("team/tool:2", "team/none:1", f"team/tool@sha256:{'0' * 64}"):
+        with pytest.raises(PullFailed) as caught:
+            await asyncio.wait_for(real.podman.images.pull(f"{registry.address}/{name}"), LIMIT)
+        assert caught.value.permanent, str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "nobody.invalid"])
+async def test_a_registry_that_cannot_be_reached(real: Bed, host: str) -> None:
+    with pytest.raises(PullFailed) as caught:
+        await asyncio.wait_for(real.podman.images.pull(f"{host}/team/tool:1"), LIMIT)
+    assert not caught.value.permanent, str(caught.value)
+
+
+async def test_a_registry_that_breaks_off(real: Bed, registry: FakeRegistry) -> None:
+    registry.publish("team/torn", "1", size=3 << 20)
+    registry.tear()
+    with pytest.raises(PullFailed) as caught:
+        await asyncio.wait_for(real.podman.images.pull(f"{registry.address}/team/torn:1"), LIMIT)
+    assert not caught.value.permanent, str(caught.value)
+
+
+async def test_cancelling_ends_the_pull(real: Bed, registry: FakeRegistry) -> None:
+    registry.publish("team/slow", "1", size=3 << 20)
+    registry.stall()
+    pull = asyncio.create_task(real.podman.images.pull(f"{registry.address}/team/slow:1"))
+    await asyncio.wait_for(registry.stalled.wait(), LIMIT)
+    pull.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pull
+    await asyncio.wait_for(registry.left.wait(), LIMIT)
+    assert await real.podman.images.inspect(f"{registry.address}/team/slow:1") is None
+
+
+async def test_the_fake_pulls_what_a_test_put_into_its_registry(fake: FakePodman) -> None:
+    image = fake.image("registry.test/a:1", root=fake.images[0].root)
+    fake.registry = {"registry.test/a:1": image, "registry.test/b:1": "dial tcp: i/o timeout"}
+    told: list[str] = []
+    async with Podman(fake.socket) as podman:
+        assert (await podman.images.pull("registry.test/a:1", told.append)).id == image.id
+        for reference, permanent in (("registry.test/b:1", False), ("registry.test/c:1", True)):
+            with pytest.raises(PullFailed) as caught:
+                await podman.images.pull(reference)
+            assert caught.value.permanent is permanent
+    assert told == ["1.0 of 2.0 MiB", "2.0 of 2.0 MiB"]

@@ -1,0 +1,156 @@
+"""Everything real: etcd and kube-apiserver, Podman, the Claude CLI, the operator under its own service account.
+
+Only the Messages API at the far end is a stand-in, reached over a Unix socket that the policy names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stromboli.controlplane.binaries import Binaries
+from stromboli.controlplane.cluster import Cluster
+from tests.support import images
+from tests.support.cluster import Kubectl
+from tests.support.cluster import cluster as cluster
+from tests.support.cluster import kubectl as kubectl
+from tests.support.cluster import programs as programs
+from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
+from tests.support.podman import IsolatedPodman
+from tests.support.runs import Runs
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def isolated_podman() -> Iterator[IsolatedPodman]:
+    with IsolatedPodman() as podman:
+        yield podman
+
+
+@pytest.fixture(scope="session")
+def podman_env(isolated_podman: IsolatedPodman) -> dict[str, str]:
+    return isolated_podman.env
+
+
+@pytest.fixture(scope="session")
+def cli_image(podman_env: dict[str, str]) -> str:
+    """The real Claude CLI."""
+    return images.build("cli", podman_env)
+
+
+@pytest.fixture(scope="session")
+def python_image(podman_env: dict[str, str]) -> str:
+    """A glibc image with Python that knows nothing of the CLI."""
+    return images.build("glibc", podman_env)
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, kubectl: Kubectl) -> None:
+    """The namespace, roles and CRDs of manifests/, as an administrator installs them (without the Deployment)."""
+    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
+    kubectl("apply", "-f", str(ROOT / "manifests/namespace.yaml"), "-f", str(ROOT / "manifests/rbac.yaml"))
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder with a short path, for sockets and the operator's home."""
+    path = Path(tempfile.mkdtemp(prefix="stromboli-e2e-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def standin(folder: Path) -> Iterator[Standin]:
+    with Standin(folder / "gateway") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def runtime_dir() -> Iterator[Path]:
+    """On a tmpfs, as secrets have to be."""
+    path = Path(tempfile.mkdtemp(prefix="stromboli-e2e-", dir="/dev/shm"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def policy(installed: None, kubectl: Kubectl, standin: Standin, cli_image: str) -> dict[str, object]:
+    """The policy of all end-to-end runs, and the Secret that it names."""
+    kubectl(
+        "-n", "stromboli-system", "create", "secret", "generic", "claude",
+        "--from-literal=ANTHROPIC_API_KEY=stand-in-key-5f1c",
+    )  # fmt: skip
+    body = policy_body(standin, cli_image)
+    kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    return body
+
+
+def policy_body(standin: Standin, cli_image: str, name: str = "tests") -> dict[str, object]:
+    image, tag = cli_image.rsplit(":", 1)
+    return {
+        "apiVersion": "stromboli.dev/v1alpha1",
+        "kind": "AgentPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "images": {"allowed": ["**"]},
+            "cli": {"image": image, "tag": tag, "pull": "Never"},
+            "network": "none",
+            "env": [
+                {"name": "ANTHROPIC_UNIX_SOCKET", "value": str(standin.socket)},
+                {"name": "ANTHROPIC_BASE_URL", "value": "http://gateway"},
+                {"name": "CLAUDE_CODE_MAX_RETRIES", "value": "0"},
+            ],
+            "credentials": {"secretRef": {"name": "claude"}},
+            "volumes": {"allowed": [{"path": str(standin.folder.parent / "work")}]},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(installed: None, cluster: Cluster, kubectl: Kubectl, folder: Path) -> Path:
+    return service_account_kubeconfig(kubectl, cluster.kubeconfig, folder)
+
+
+@pytest.fixture
+def operator(
+    policy: dict[str, object],
+    operator_kubeconfig: Path,
+    folder: Path,
+    runtime_dir: Path,
+    isolated_podman: IsolatedPodman,
+) -> Iterator[OperatorProcess]:
+    """An operator that is up, and down again after the test; its home stays for the session."""
+    process = OperatorProcess(
+        home=folder / "home",
+        runtime_dir=runtime_dir,
+        kubeconfig=operator_kubeconfig,
+        podman_socket=isolated_podman.socket,
+    )
+    with process:
+        yield process
+
+
+@pytest.fixture
+def runs(kubectl: Kubectl, cluster: Cluster, programs: Binaries, request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """AgentRuns in a namespace of the test's own, which goes with it."""
+    name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
+    kubectl("create", "namespace", name)
+    yield Runs(kubectl, programs.kubectl, cluster.kubeconfig, name)
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """What the machine's own configuration says must not reach the tests' operator."""
+    kept = {k: os.environ.pop(k) for k in list(os.environ) if k.startswith("STROMBOLI_")}
+    yield
+    os.environ.update(kept)

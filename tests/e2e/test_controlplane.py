@@ -1,0 +1,187 @@
+"""The real control plane: what the operator and a person need of it, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stromboli.controlplane.binaries import Binaries
+from stromboli.controlplane.cluster import Cluster
+from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, ORDER
+from tests.support.cluster import Kubectl, find_programs, running_cluster
+
+MIB = 1 << 20
+ETCD_LIMIT = 1.5 * MIB  # etcd's own default; a cluster elsewhere has it too
+
+
+@pytest.fixture(scope="module")
+def programs(pytestconfig: pytest.Config) -> Binaries:
+    return find_programs(pytestconfig)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[Cluster]:
+    """A control plane that these tests may stop and kill; the session's is not theirs."""
+    with running_cluster(tmp_path_factory.mktemp("own"), programs) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def admin(own: Cluster, programs: Binaries) -> Kubectl:
+    return Kubectl(programs.kubectl, own.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def notes(admin: Kubectl) -> str:
+    """A kind of our own, applied; its plural."""
+    schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"text": {"type": "string"}}}},
+    }
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "notes.test.stromboli.dev"},
+        "spec": {
+            "group": "test.stromboli.dev",
+            "scope": "Namespaced",
+            "names": {"kind": "Note", "plural": "notes"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+    admin("apply", "-f", "-", stdin=json.dumps(crd))
+    admin("wait", "--for=condition=Established", "crd/notes.test.stromboli.dev", "--timeout=20s")
+    return "notes.test.stromboli.dev"
+
+
+def note(name: str, text: str, namespace: str = "default") -> str:
+    metadata = {"name": name, "namespace": namespace}
+    document = {
+        "apiVersion": "test.stromboli.dev/v1",
+        "kind": "Note",
+        "metadata": metadata,
+        "spec": {"text": text},
+    }
+    return json.dumps(document)
+
+
+def pids(cluster: Cluster) -> dict[str, int]:
+    """Of the parts that run."""
+    return {part.name: part.pid for part in cluster.parts() if part.pid}
+
+
+def kill(cluster: Cluster, name: str) -> None:
+    """KILL, and wait for the end."""
+    pid = pids(cluster)[name]
+    pidfd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+    os.close(pidfd)
+
+
+def test_namespaces_and_versions(own: Cluster, admin: Kubectl) -> None:
+    assert "namespace/kube-system" in admin("get", "ns", "-o", "name").split()
+    versions: dict[str, Any] = json.loads(admin("version", "-o", "json"))
+    assert versions["serverVersion"]["gitVersion"] == versions["clientVersion"]["gitVersion"]
+    assert list(pids(own)) == list(ORDER)
+
+
+def test_a_prompt_of_a_mebibyte_by_server_side_apply(admin: Kubectl, notes: str) -> None:
+    text = ("word " * 15 + "\n") * (MIB // 76)
+    admin("apply", "--server-side", "-f", "-", stdin=note("large", text))
+    assert json.loads(admin("get", notes, "large", "-o", "json"))["spec"]["text"] == text
+
+
+def test_more_than_etcd_takes_is_refused_with_a_sentence(admin: Kubectl, notes: str) -> None:
+    refused = admin.attempt("apply", "--server-side", "-f", "-", stdin=note("huge", "x" * int(ETCD_LIMIT + 1)))
+    assert refused.returncode == 1
+    assert "request is too large" in refused.stderr
+    assert admin.attempt("get", notes, "huge").returncode == 1
+
+
+def test_an_operator_under_a_service_accounts_token(
+    own: Cluster, admin: Kubectl, programs: Binaries, notes: str, tmp_path: Path
+) -> None:
+    admin("create", "namespace", "accounts")
+    admin("create", "serviceaccount", "reader", "-n", "accounts")
+    admin("create", "role", "reader", "--verb=get,list", f"--resource={notes}", "-n", "accounts")
+    admin(
+        "create",
+        "rolebinding",
+        "reader",
+        "--role=reader",
+        "--serviceaccount=accounts:reader",
+        "-n",
+        "accounts",
+    )
+    token = admin("create", "token", "reader", "-n", "accounts").strip()
+    reader = Kubectl(programs.kubectl, own.kubeconfig_for(token, tmp_path / "kubeconfig", "accounts"))
+    assert reader("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}") == (
+        "system:serviceaccount:accounts:reader"
+    )
+    assert reader("get", notes) == ""
+    refused = reader.attempt("get", notes, "-n", "default")
+    assert "Forbidden" in refused.stderr
+
+
+def test_deleting_a_namespace_ends_and_takes_its_objects_along(admin: Kubectl, notes: str) -> None:
+    admin("create", "namespace", "passing")
+    admin("apply", "-f", "-", stdin=note("inside", "text", "passing"))
+    admin("delete", "namespace", "passing", "--timeout=25s")
+    assert "passing" not in admin("get", notes, "-A", "-o", "name")
+
+
+def test_an_owned_object_goes_with_its_owner(admin: Kubectl) -> None:
+    admin("create", "configmap", "owner")
+    uid = admin("get", "configmap", "owner", "-o", "jsonpath={.metadata.uid}")
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}
+    metadata = {"name": "owned", "ownerReferences": [reference]}
+    admin("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
+    admin("delete", "configmap", "owner")
+    admin("wait", "--for=delete", "configmap/owned", "--timeout=25s")
+
+
+def test_strangers_get_in_nowhere(own: Cluster, programs: Binaries, tmp_path: Path) -> None:
+    stranger = Kubectl(programs.kubectl, own.kubeconfig_for("guessed", tmp_path / "kubeconfig"))
+    assert "You must be logged in" in stranger.attempt("get", "ns").stderr
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_what_was_killed_is_started_by_up(own: Cluster, admin: Kubectl, name: str) -> None:
+    before = pids(own)
+    kill(own, name)
+    own.up()
+    assert all(part.ready for part in own.parts())
+    after = pids(own)
+    assert after.pop(name) != before.pop(name)
+    assert after == before
+    admin("create", "namespace", f"after-{name}")
+    # It is the controller manager that makes this account: so all three work together again.
+    admin("wait", "--for=create", "serviceaccount/default", "-n", f"after-{name}", "--timeout=25s")
+
+
+def test_down_and_up_again_has_everything(own: Cluster, admin: Kubectl, notes: str) -> None:
+    admin("apply", "-f", "-", stdin=note("kept", "for ever"))
+    namespace = admin("get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}")
+    kubeconfig = own.kubeconfig.read_bytes()
+    own.down()
+    assert [(part.pid, part.ready) for part in own.parts()] == [(None, False)] * 3
+    assert admin.attempt("get", "ns").returncode == 1
+    own.up()
+    assert admin("get", notes, "kept", "-o", "jsonpath={.spec.text}") == "for ever"
+    assert admin("get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}") == namespace
+    assert own.kubeconfig.read_bytes() == kubeconfig
+
+
+def test_all_killed_as_by_a_power_cut(own: Cluster, admin: Kubectl, notes: str) -> None:
+    admin("apply", "-f", "-", stdin=note("written", "before"))
+    for name in (ETCD, APISERVER, CONTROLLER_MANAGER):
+        kill(own, name)
+    own.up()
+    assert admin("get", notes, "written", "-o", "jsonpath={.spec.text}") == "before"

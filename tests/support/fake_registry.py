@@ -1,0 +1,142 @@
+"""A container registry on loopback, as far as a pull needs one (the OCI distribution specification, "pull").
+
+Images are one layer of random bytes; `refuse`, `tear`, `stall` and `drip` make it go wrong or slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import random
+import tarfile
+from typing import Any, Self
+
+from aiohttp import web
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_DROPS = 16
+
+
+class FakeRegistry:
+    """Enter it to serve `address` (`127.0.0.1:PORT`). `stalled` and `left`: a download hangs, and was given up."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.stalled = asyncio.Event()
+        self.left = asyncio.Event()
+        self._blobs: dict[str, tuple[str, bytes]] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._refusal: web.Response | None = None
+        self._torn = False
+        self._stalls = False
+        self._pause = 0.0
+        application = web.Application()
+        application.router.add_get("/v2/", self._hello)
+        application.router.add_get("/v2/{name:.+}/manifests/{reference}", self._manifest)
+        application.router.add_get("/v2/{name:.+}/blobs/{digest}", self._blob)
+        self._runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        host, _, port = self.address.rpartition(":")
+        await web.TCPSite(self._runner, host, int(port), reuse_address=True).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def publish(self, name: str, tag: str, *, size: int) -> str:
+        """An image with one file of so many bytes; the manifest's digest."""
+        layer = _layer(f"{name}:{tag} {size}", size)
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        }
+        described = [self._add(_CONFIG, json.dumps(config).encode()), self._add(_LAYER, layer)]
+        manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": described[0], "layers": described[1:]}
+        digest = str(self._add(_MANIFEST, json.dumps(manifest).encode())["digest"])
+        self._names |= {(name, tag): digest, (name, digest): digest}
+        return digest
+
+    def refuse(self, status: int, code: str) -> None:
+        """Every manifest is refused."""
+        body = {"errors": [{"code": code, "message": "as the test has it"}]}
+        self._refusal = web.json_response(body, status=status)
+
+    def tear(self) -> None:
+        """Every layer breaks off in the middle."""
+        self._torn = True
+
+    def stall(self) -> None:
+        """Every layer stops in the middle, and stays so."""
+        self._stalls = True
+
+    def drip(self, seconds: float) -> None:
+        """Every layer takes so long."""
+        self._pause = seconds / _DROPS
+
+    async def _hello(self, _: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def _manifest(self, request: web.Request) -> web.Response:
+        if self._refusal is not None:
+            return self._refusal
+        digest = self._names.get((request.match_info["name"], request.match_info["reference"]))
+        if digest is None:
+            return _unknown("MANIFEST_UNKNOWN")
+        kind, content = self._blobs[digest]
+        return web.Response(body=content, content_type=kind, headers={"Docker-Content-Digest": digest})
+
+    async def _blob(self, request: web.Request) -> web.StreamResponse:
+        kind, content = self._blobs[request.match_info["digest"]]
+        if kind != _LAYER or not (self._torn or self._stalls or self._pause):
+            return web.Response(body=content, content_type=kind)
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        if self._pause:
+            return await self._drip(response, content)
+        await response.write(content[: len(content) // 2])
+        if self._stalls:
+            self.stalled.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async def _drip(self, response: web.StreamResponse, content: bytes) -> web.StreamResponse:
+        size = -(-len(content) // _DROPS)
+        for start in range(0, len(content), size):
+            await asyncio.sleep(self._pause)
+            await response.write(content[start : start + size])
+        return response
+
+    def _add(self, kind: str, content: bytes) -> dict[str, Any]:
+        digest = _digest(content)
+        self._blobs[digest] = (kind, content)
+        return {"mediaType": kind, "digest": digest, "size": len(content)}
+
+
+def _layer(seed: str, size: int) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo("data")
+        entry.size = size
+        tar.addfile(entry, io.BytesIO(random.Random(seed).randbytes(size)))
+    return archive.getvalue()
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _unknown(code: str) -> web.Response:
+    return web.json_response({"errors": [{"code": code, "message": "unknown"}]}, status=404)

@@ -1,0 +1,86 @@
+"""A folder as an image: what `inspection/` reads, without Podman. Links resolve inside the folder only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from stromboli.inspection.opener import Found
+
+_MAX_LINKS = 40
+
+
+class DirectoryOpener:
+    """An Opener over `root`; `reads` and `stats` are the paths that were asked for, in order."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.stats: list[str] = []
+        self.reads: list[str] = []
+
+    async def stat(self, path: str) -> Found | None:
+        self.stats.append(path)
+        real = self._resolve(path)
+        if real is None:
+            return None
+        try:
+            info = os.lstat(self._root / real.lstrip("/"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Found(real, info.st_size, stat.S_ISREG(info.st_mode), bool(info.st_mode & 0o111))
+
+    async def read(self, path: str, limit: int) -> bytes | None:
+        self.reads.append(path)
+        file = self._root / path.lstrip("/")
+        if not stat.S_ISREG(os.lstat(file).st_mode):
+            return None
+        with file.open("rb") as f:
+            return f.read(limit)
+
+    def _resolve(self, path: str) -> str | None:
+        """The real path of what a path leads to; None for a loop. `..` stops at the root."""
+        rest, links = path.split("/")[::-1], 0
+        done: list[str] = []
+        while rest:
+            part = rest.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                del done[-1:]
+                continue
+            here = self._root.joinpath(*done, part)
+            if not here.is_symlink():
+                done.append(part)
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                return None
+            target = os.readlink(here)
+            if target.startswith("/"):
+                done = []
+            rest += target.split("/")[::-1]
+        return "/" + "/".join(done)
+
+
+class Image:
+    """A folder that is filled file by file, as an image would be."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.opener = DirectoryOpener(root)
+
+    def file(self, path: str, data: bytes = b"", mode: int = 0o755) -> Image:
+        target = self._made(path)
+        target.write_bytes(data)
+        target.chmod(mode)
+        return self
+
+    def link(self, path: str, target: str) -> Image:
+        self._made(path).symlink_to(target)
+        return self
+
+    def _made(self, path: str) -> Path:
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target

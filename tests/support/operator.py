@@ -1,0 +1,152 @@
+"""The operator as a process of the tests' own, under the service account and roles of manifests/.
+
+Also the stand-in of the Messages API that its agents talk to: what it has received is read from its log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.cluster import Kubectl
+
+UNTIL_READY = 30.0
+UNTIL_ENDED = 20.0
+
+
+@dataclass
+class OperatorProcess:
+    """One operator; `start` returns once it is ready. `environ` adds to its environment."""
+
+    home: Path
+    runtime_dir: Path
+    kubeconfig: Path
+    podman_socket: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = (sys.executable, "-m", "stromboli", "operator")
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.home.parent / f"{self.home.name}.log"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the operator is not started"
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, *, wait: bool = True) -> float:
+        """Start it; seconds until it was ready."""
+        began = time.monotonic()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.program, env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        if wait:
+            self._await_ready(self._process)
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it as `kubectl delete pod` would."""
+        self._end(signal.SIGTERM)
+
+    def last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait(UNTIL_ENDED)
+        self._process = None
+
+    def _environment(self) -> dict[str, str]:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("STROMBOLI_")}
+        return {
+            **env,
+            "KUBECONFIG": str(self.kubeconfig),
+            "CONTAINER_HOST": f"unix://{self.podman_socket}",
+            "STROMBOLI_HOME": str(self.home),
+            "STROMBOLI_RUNTIME_DIR": str(self.runtime_dir),
+            "STROMBOLI_NODE": "test-node",
+            **self.environ,
+        }
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        ready = self.home / "operator.ready"
+        limit = time.monotonic() + UNTIL_READY
+        while time.monotonic() < limit:
+            if process.poll() is not None:
+                raise RuntimeError(f"the operator ended with {process.returncode}: {self.last_words()}")
+            if ready.exists() and ready.read_text().strip() == str(process.pid):
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"the operator was not ready in {UNTIL_READY:.0f} s: {self.last_words()}")
+
+
+def service_account_kubeconfig(kubectl: Kubectl, admin: Path, folder: Path) -> Path:
+    """A kubeconfig that holds a token of the operator's own service account."""
+    token = kubectl("-n", "stromboli-system", "create", "token", "stromboli-operator", "--duration=6h").strip()
+    config = json.loads(kubectl("config", "view", "--raw", "-o", "json", "--kubeconfig", str(admin)))
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    path = folder / "operator.kubeconfig"
+    path.write_text(json.dumps(config))
+    path.chmod(0o600)
+    return path
+
+
+class Standin:
+    """The stand-in of the Messages API on a Unix socket, as a process; its log tells what it received."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "api.sock"
+        self._log = folder.parent / "standin.jsonl"
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "stromboli.standin", "--socket", str(self.socket), "--log", str(self._log)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline(), "the stand-in did not start"
+        self.socket.chmod(0o666)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(UNTIL_ENDED)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every call for a message, oldest first."""
+        if not self._log.exists():
+            return []
+        lines = [json.loads(line) for line in self._log.read_text().splitlines()]
+        return [line for line in lines if str(line["path"]).split("?")[0] == "/v1/messages"]

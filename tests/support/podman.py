@@ -1,0 +1,274 @@
+"""A Podman of the tests' own: storage, locks, networks and socket apart from the machine's.
+
+`IsolatedPodman` is a plain context manager, for benchmarks and end-to-end tests too; the pytest fixtures
+at the bottom are one of it for the whole session. Images with an operating system inside are not made
+here (see `images.py`), only the one that holds a static busybox and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from stromboli.podman.transport import Podman
+
+BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
+BUSYBOX_IMAGE = "localhost/stromboli-test/busybox:1"
+APPLETS = (
+    "cat",
+    "dd",
+    "echo",
+    "env",
+    "false",
+    "id",
+    "ln",
+    "ls",
+    "mkdir",
+    "sh",
+    "sleep",
+    "touch",
+    "true",
+    "wc",
+)
+UNTIL_ANSWERS = 15.0  # seconds; the service answers in about 0.1
+UNTIL_ENDED = 20.0
+
+_CONTAINERS_CONF = """\
+[containers]
+# Raising a limit needs CAP_SYS_RESOURCE; and soft must equal hard, since 4.3.1 swaps the two over the API.
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+# The shm lock would be shared with every other Podman of this user. `static_dir` is not set on purpose:
+# with it the clean-up process looks elsewhere, and every wait takes 20 s.
+lock_type = "file"
+tmp_dir = "{root}/tmp"
+volume_path = "{root}/volumes"
+{runtime}
+[network]
+network_config_dir = "{root}/net"
+"""
+_STORAGE_CONF = """\
+[storage]
+driver = "overlay"
+graphroot = "{root}/graph"
+runroot = "{root}/runroot"
+"""
+_REGISTRY_CONF = """\
+[[registry]]
+location = "{location}"
+insecure = true
+"""
+
+
+class IsolatedPodman:
+    """Podman in a folder of its own; entering starts its API service, leaving removes every trace.
+
+    `insecure` lists registries (`127.0.0.1:5000`) that are spoken to without TLS. `env` is the whole
+    environment for a `podman` command that is to see the same containers.
+    """
+
+    def __init__(self, root: Path | None = None, *, insecure: Sequence[str] = ()) -> None:
+        # A fresh folder with a short name: a Unix socket's path has at most 107 bytes.
+        self.root = root or Path(tempfile.mkdtemp(prefix="stromboli-podman-"))
+        self.socket = self.root / "podman.sock"
+        self.log = self.root / "service.log"
+        self.env = self._environment()
+        self._service: subprocess.Popen[bytes] | None = None
+        self._write_configuration(insecure)
+
+    def __enter__(self) -> Self:
+        self.start_service()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The service's process id."""
+        if self._service is None:
+            raise RuntimeError("the Podman service is not started")
+        return self._service.pid
+
+    def run(self, *args: str, stdin: bytes | None = None, timeout: float = 120) -> str:
+        """`podman ARGS` on this storage, its standard output stripped; a failure raises with its stderr."""
+        done = subprocess.run(
+            ["podman", *args], env=self.env, input=stdin, capture_output=True, timeout=timeout, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"podman {' '.join(args)} → {done.returncode}: {done.stderr.decode()}")
+        return done.stdout.decode().strip()
+
+    def start_service(self) -> None:
+        """Start `podman system service` and return once it answers; no-op while one is running."""
+        if self._service is not None and self._service.poll() is None:
+            return
+        self.socket.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            self._service = subprocess.Popen(
+                ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._await_answer(self._service)
+
+    def kill_service(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """End the service at once, as a crash would; its containers go on."""
+        if self._service is None:
+            return
+        self._service.send_signal(how)
+        self._service.wait(UNTIL_ENDED)
+        self._service = None
+
+    def stop(self) -> None:
+        """End the service, remove its containers, and leave nothing mounted or on disk."""
+        self.kill_service(signal.SIGTERM)
+        self.run("rm", "--all", "--force", "--time", "0", "--volumes")
+        for network in self.run("network", "ls", "--format", "{{.Name}}").split():
+            if network != "podman":
+                self.run("network", "rm", "--force", network)
+        for mount in self._mounts():
+            subprocess.run(["umount", "--lazy", mount], check=True, capture_output=True, timeout=30)
+        shutil.rmtree(self.root)
+
+    def import_busybox(self, name: str = BUSYBOX_IMAGE) -> str:
+        """Import an image of a static busybox, a few applets and no file else; returns the name."""
+        self.run("import", "--quiet", "--change", 'CMD ["/bin/sh"]', "-", name, stdin=_busybox_root())
+        return name
+
+    def _environment(self) -> dict[str, str]:
+        env = {k: v for k, v in os.environ.items() if k not in ("CONTAINER_HOST", "CONTAINER_CONNECTION")}
+        conf = self.root / "conf"
+        return env | {
+            "CONTAINERS_CONF": str(conf / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(conf / "storage.conf"),
+            "CONTAINERS_REGISTRIES_CONF": str(conf / "registries.conf"),
+            # runc, netavark and iptables are in sbin, which an ordinary user's PATH may lack.
+            "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin",
+        }
+
+    def _write_configuration(self, insecure: Sequence[str]) -> None:
+        for folder in ("conf", "tmp", "net"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        conf = self.root / "conf"
+        containers = _CONTAINERS_CONF.format(root=self.root, runtime=_runtime_line())
+        (conf / "containers.conf").write_text(containers)
+        (conf / "storage.conf").write_text(_STORAGE_CONF.format(root=self.root))
+        registries = "".join(_REGISTRY_CONF.format(location=location) for location in insecure)
+        (conf / "registries.conf").write_text(registries)
+
+    def _await_answer(self, service: subprocess.Popen[bytes]) -> None:
+        limit = time.monotonic() + UNTIL_ANSWERS
+        while time.monotonic() < limit:
+            if service.poll() is not None:
+                raise RuntimeError(f"the Podman service ended with {service.returncode}: {self._last_words()}")
+            if _answers(self.socket):
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"no answer on {self.socket} in {UNTIL_ANSWERS:.0f} s: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
+
+    def _mounts(self) -> list[str]:
+        """What is still mounted below our folder, innermost first."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
+        return sorted((p for p in points if p.startswith(f"{self.root}/")), key=len, reverse=True)
+
+
+def _runtime_line() -> str:
+    """crun refuses cgroups v1 ("hybrid mode"); with v2 the machine's own choice stands."""
+    return "" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 'runtime = "runc"'
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        try:
+            client.connect(str(path))
+            client.sendall(b"GET /libpod/_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in client.recv(64)
+        except OSError:  # not there yet, or not listening yet
+            return False
+
+
+def _busybox_root() -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(BUSYBOX, "bin/busybox")
+        for applet in APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for folder, mode in (
+            ("tmp", 0o1777),
+            ("etc", 0o755),
+            ("proc", 0o755),
+            ("sys", 0o755),
+            ("dev", 0o755),
+        ):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            tar.addfile(entry)
+    return archive.getvalue()
+
+
+@pytest.fixture(scope="session")
+def registry_address() -> str:
+    """A free address, spoken to without TLS, for a registry of a test's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def isolated_podman(registry_address: str) -> Iterator[IsolatedPodman]:
+    """The session's own Podman, its service running."""
+    with IsolatedPodman(insecure=[registry_address]) as podman:
+        yield podman
+
+
+@pytest.fixture(scope="session")
+def podman_env(isolated_podman: IsolatedPodman) -> dict[str, str]:
+    """The environment in which the `podman` command sees the session's Podman."""
+    return isolated_podman.env
+
+
+@pytest.fixture(scope="session")
+def podman_socket(isolated_podman: IsolatedPodman) -> Path:
+    """The socket of the session's Podman."""
+    return isolated_podman.socket
+
+
+@pytest.fixture(scope="session")
+def busybox_only_image(isolated_podman: IsolatedPodman) -> str:
+    """An image of nothing but a static busybox."""
+    return isolated_podman.import_busybox()
+
+
+@pytest.fixture
+async def podman(podman_socket: Path) -> AsyncIterator[Podman]:
+    """A client of the session's Podman. One a test, since it belongs to the test's event loop."""
+    async with Podman(podman_socket) as client:
+        yield client

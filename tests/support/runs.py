@@ -1,0 +1,121 @@
+"""AgentRuns as a test applies, follows and reads them: by kubectl, as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.cluster import Kubectl
+
+Object = dict[str, Any]
+PATIENCE = 60.0
+
+
+def condition(obj: Object, type_: str = "Succeeded") -> Object:
+    """A condition of an object; empty where it has none."""
+    found = [c for c in obj.get("status", {}).get("conditions", []) if c["type"] == type_]
+    return found[0] if found else {}
+
+
+def finished(obj: Object) -> bool:
+    return condition(obj).get("status") in ("True", "False")
+
+
+def reason_is(reason: str) -> Callable[[Object], bool]:
+    def check(obj: Object) -> bool:
+        return condition(obj).get("reason") == reason
+
+    return check
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one namespace."""
+
+    kubectl: Kubectl
+    program: Path
+    kubeconfig: Path
+    namespace: str
+
+    def body(self, name: str, **spec: Any) -> Object:
+        return {
+            "apiVersion": "stromboli.dev/v1alpha1",
+            "kind": "AgentRun",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": spec,
+        }
+
+    def apply(self, name: str, **spec: Any) -> None:
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(self.body(name, **spec)))
+
+    def refused(self, name: str, **spec: Any) -> str:
+        """Apply what the API server has to refuse; what it says."""
+        done = self.kubectl.attempt("apply", "--server-side", "-f", "-", stdin=json.dumps(self.body(name, **spec)))
+        assert done.returncode != 0, f"{spec} was accepted"
+        return done.stderr
+
+    def get(self, name: str) -> Object:
+        found: Object = json.loads(self.kubectl("-n", self.namespace, "get", "agentrun", name, "-o", "json"))
+        return found
+
+    def delete(self, name: str) -> None:
+        self.kubectl("-n", self.namespace, "delete", "agentrun", name)
+
+    def run(self, name: str, *, within: float = PATIENCE, **spec: Any) -> Object:
+        """Apply a run and follow it to its end."""
+        self.apply(name, **spec)
+        return self.until(name, finished, within)
+
+    def until(self, name: str, enough: Callable[[Object], bool], within: float = PATIENCE) -> Object:
+        """Follow a run until `enough` is true of it; fails with what it was last."""
+        last: Object = {}
+        with self._watch(name) as objects:
+            for last in objects(within):
+                if enough(last):
+                    return last
+        raise AssertionError(f"{name} after {within:.0f} s: {json.dumps(last.get('status'))[:3000]}")
+
+    def events(self, name: str) -> list[Object]:
+        found = json.loads(self.kubectl("-n", self.namespace, "get", "events", "-o", "json"))
+        return [e for e in found["items"] if e["involvedObject"]["name"] == name]
+
+    @contextmanager
+    def _watch(self, name: str) -> Iterator[Callable[[float], Iterator[Object]]]:
+        command = [self.program, "-n", self.namespace, "get", "agentrun", name, "-o", "json", "--watch"]
+        env = {"PATH": os.defpath, "HOME": str(self.kubeconfig.parent), "KUBECONFIG": str(self.kubeconfig)}
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            yield lambda within: _objects(process, within)
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def _objects(process: subprocess.Popen[bytes], within: float) -> Iterator[Object]:
+    """JSON documents as kubectl prints them one after the other, for at most `within` seconds."""
+    assert process.stdout is not None
+    decoder, text, limit = json.JSONDecoder(), "", time.monotonic() + within
+    while (left := limit - time.monotonic()) > 0:
+        if not select.select([process.stdout], [], [], left)[0]:
+            return
+        chunk = os.read(process.stdout.fileno(), 1 << 20)
+        if not chunk:
+            return
+        text += chunk.decode()
+        while text := text.lstrip():
+            try:
+                obj, end = decoder.raw_decode(text)
+            except ValueError:
+                break
+            yield obj
+            text = text[end:]

@@ -1,0 +1,122 @@
+"""The real supervisor on the real busybox as an ordinary process, its container's paths moved into a folder.
+
+It is the very script, but for those paths. It is not PID 1 here, so what only PID 1 does (reaping orphans,
+taking everything along when it ends) is tested in `tests/contract/test_supervisor.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from stromboli import naming
+from stromboli.attempt import records
+from stromboli.attempt.folder import SUPERVISOR
+from stromboli.plan.attempt import AttemptPlan, EndRecord, Records, render
+
+UNTIL = 20.0  # seconds; everything here takes a fraction of one
+
+
+def plan(*argv: str, **changes: object) -> AttemptPlan:
+    """A plan that runs `argv`, as plain as can be; `changes` are fields of AttemptPlan."""
+    plain = AttemptPlan(
+        env={},
+        secret_env=(),
+        credentials=False,
+        workdir=None,
+        hooks=(),
+        argv=argv or ("/bin/true",),
+        cli="",
+        timeout=60.0,
+        hooks_timeout=None,
+        grace=5.0,
+        files={"prompt": b""},
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+class Supervised:
+    """One attempt's folder, and the process that runs it."""
+
+    def __init__(self, root: Path, busybox: Path) -> None:
+        self.root = root
+        self.out = root / "out"
+        self._process: subprocess.Popen[bytes] | None = None
+        for folder in ("plan", "out", "secret/env", "session", "home", "cgroup"):
+            (root / folder).mkdir(parents=True)
+        (root / "plan/busybox").symlink_to(busybox)
+        script = SUPERVISOR.read_text(encoding="utf-8")
+        moved = script.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))
+        self.script(moved)
+
+    def script(self, text: str | None = None, change: Callable[[str], str] | None = None) -> None:
+        """Replace the supervisor, or change it."""
+        file = self.root / "plan/supervisor"
+        new = text if text is not None else file.read_text(encoding="utf-8")
+        file.write_text(change(new) if change else new, encoding="utf-8")
+
+    def start(self, what: AttemptPlan, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Write the plan's files and start the supervisor."""
+        for name, content in render(what).items():
+            (self.root / "plan" / name).write_bytes(content)
+        return self.start_again(environ)
+
+    def start_again(self, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start the supervisor on what lies there."""
+        given = {"PATH": os.defpath, "HOME": str(self.root / "home")} if environ is None else environ
+        self._process = subprocess.Popen(
+            [self.root / "plan/busybox", "sh", self.root / "plan/supervisor"],
+            env=dict(given),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return self._process
+
+    def run(self, what: AttemptPlan, environ: Mapping[str, str] | None = None) -> int:
+        """Start it and wait for its exit code."""
+        return self.start(what, environ).wait(UNTIL)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        assert self._process is not None
+        return self._process.wait(UNTIL)
+
+    def records(self) -> Records:
+        return records.read(self.out)
+
+    def end(self) -> EndRecord:
+        """The supervisor's last word, which has to be there."""
+        end = self.records().end
+        assert end is not None, "there is no end on record"
+        return end
+
+    def until(self, what: str, seen: Callable[[], bool]) -> None:
+        """Wait until something is to be seen in the folder."""
+        limit = time.monotonic() + UNTIL
+        while not seen():
+            assert time.monotonic() < limit, f"waited {UNTIL:.0f} s for {what}"
+            time.sleep(0.005)
+
+    def until_stdout(self, text: bytes) -> None:
+        """Wait until the CLI has written this, as a reader of a running attempt sees it."""
+        self.until(f"{text!r} on standard output", lambda: text in self.records().stdout)
+
+    def close(self) -> None:
+        """End what is left: timers and recorders are in the supervisor's process group."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(UNTIL)

@@ -1,0 +1,464 @@
+"""The supervisor, as an ordinary process: order, marks, codes, signals, bounds, and what the steps find."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stromboli.attempt import busybox
+from stromboli.attempt.folder import SUPERVISOR
+from stromboli.plan import attempt
+from stromboli.plan.attempt import Hook
+from tests.support.supervised import Supervised, plan
+
+AWKWARD = "a b\n'c' \"d\" $HOME `id` \\ ; & | * ? ~ # \t é 🦊 \x81\x88\x7f\r end\n\n"
+
+
+@pytest.fixture(scope="module")
+def static_busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return busybox.install(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def box(tmp_path: Path, static_busybox: Path) -> Iterator[Supervised]:
+    box = Supervised(tmp_path / "run", static_busybox)
+    yield box
+    box.close()
+
+
+def sh(script: str, **changes: object) -> attempt.AttemptPlan:
+    return plan("/bin/sh", "-c", script, **changes)
+
+
+def hooks(*commands: str) -> tuple[Hook, ...]:
+    return tuple(Hook("postStart", n, command) for n, command in enumerate(commands))
+
+
+# --- one run ---
+
+
+def test_a_run_leaves_its_marks_its_output_and_an_end(box: Supervised) -> None:
+    before = time.time()
+    assert box.run(sh("echo answer; echo complaint >&2")) == 0
+    found = box.records()
+    assert (found.started, found.sent, found.stdout, found.stderr_tail) == (True, True, b"answer\n", "complaint\n")
+    [step] = found.steps
+    assert (step.hook, step.index, step.state, step.exit_code, step.tail) == ("agent", 0, "Succeeded", 0, "complaint\n")
+    end = box.end()
+    assert (end.cause, end.exit_code, end.oom) == ("completed", 0, False)
+    times = [moment.timestamp() for moment in (step.started_at, step.finished_at, end.at) if moment]
+    clock = [before, *times, time.time()]
+    assert len(clock) == 5
+    assert clock == sorted(clock)
+
+
+def test_the_prompt_arrives_byte_for_byte(box: Supervised, tmp_path: Path) -> None:
+    prompt = bytes(range(256)) * 4096
+    assert box.run(sh(f"cat >{tmp_path}/got", files={"prompt": prompt})) == 0
+    assert (tmp_path / "got").read_bytes() == prompt
+
+
+@pytest.mark.parametrize("code", [1, 3, 120, 121, 126, 127, 255])
+def test_exit_codes_are_the_clis(box: Supervised, code: int) -> None:
+    assert box.run(sh(f"exit {code}")) == code
+    assert (box.end().cause, box.end().exit_code) == ("failed", code)
+
+
+def test_a_cli_that_is_killed_counts_as_128_and_the_signal(box: Supervised) -> None:
+    assert box.run(sh("kill -KILL $$")) == 137
+    assert (box.end().cause, box.end().exit_code) == ("failed", 137)
+
+
+def test_a_cli_of_the_images_own_that_is_not_there_is_127(box: Supervised) -> None:
+    assert box.run(plan("no-such-program")) == 127
+    assert "no-such-program" in box.records().stderr_tail
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "content"),
+    [
+        ("v1", "memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"),
+        ("v2", "memory.events", "low 0\noom 2\noom_kill 2\noom_group_kill 0\n"),
+    ],
+)
+def test_the_cgroups_word_for_a_kill_for_memory_is_recorded(
+    box: Supervised, version: str, name: str, content: str
+) -> None:
+    file = box.root / "cgroup" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(content)
+    assert box.run(sh("kill -KILL $$")) == 137
+    assert box.end().oom, version
+
+
+def test_a_busybox_that_does_not_run_applets_by_itself_does_as_well(box: Supervised) -> None:
+    box.script(change=lambda text: text.replace("then _bb=; fi", "then :; fi"))
+    assert box.run(sh("echo answer", hooks=hooks("echo hook"))) == 0
+    assert [s.tail for s in box.records().steps] == ["hook\n", ""]
+
+
+def test_the_exit_codes_are_the_same_in_script_and_code() -> None:
+    said = dict(re.findall(r"([A-Z_]+)=(1[0-9]{2})\b", SUPERVISOR.read_text(encoding="utf-8")))
+    assert said == {name: str(getattr(attempt, name)) for name in said}
+    assert len(said) == 5
+
+
+# --- before it begins ---
+
+
+def test_no_mark_is_set_where_the_cli_is_missing(box: Supervised) -> None:
+    assert box.run(plan(cli=str(box.root / "nowhere/claude"))) == attempt.CLI_MISSING
+    assert list(box.out.iterdir()) == []
+    assert box.run(sh("exit 0", cli="/bin/sh")) == 0, "the same attempt may be started once the CLI is there"
+
+
+def test_what_was_started_once_is_refused(box: Supervised, tmp_path: Path) -> None:
+    what = sh(f"echo x >>{tmp_path}/sent", secret_env=("TOKEN",))
+    (box.root / "secret/env/TOKEN").write_text("t")
+    assert box.run(what) == 0
+    record = (box.out / "record").read_bytes()
+    assert box.start_again().wait(20) == attempt.ALREADY_STARTED
+    assert (box.out / "record").read_bytes() == record
+    assert (tmp_path / "sent").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda p: p.symlink_to("nowhere"), os.mkfifo])
+def test_anything_in_the_marks_place_is_a_mark(box: Supervised, make: object) -> None:
+    assert callable(make)
+    make(box.out / "started")
+    assert box.run(plan()) == attempt.ALREADY_STARTED
+
+
+def test_an_out_that_cannot_be_written_stops_it(box: Supervised) -> None:
+    box.out.rmdir()
+    box.out.touch()
+    assert box.run(plan()) == attempt.OUT_UNUSABLE
+
+
+def test_nothing_is_sent_if_the_second_mark_cannot_be_set(box: Supervised, tmp_path: Path) -> None:
+    assert box.run(sh(f"touch {tmp_path}/ran", hooks=hooks(f"touch {box.out}/sent"))) == attempt.OUT_UNUSABLE
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_secret_that_is_not_there_stops_it_before_any_mark(box: Supervised) -> None:
+    assert box.run(plan(secret_env=("TOKEN",))) == attempt.SECRET_MISSING
+    assert list(box.out.iterdir()) == []
+
+
+# --- what the steps find ---
+
+
+DUMP = "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open({!r}, 'w'))"
+
+
+def _seen(
+    box: Supervised, tmp_path: Path, *argv: str, environ: dict[str, str] | None = None, **changes: object
+) -> list:  # type: ignore[type-arg]
+    """[argv, environment, working directory] as the CLI got them."""
+    dump = DUMP.format(str(tmp_path / "seen.json"))
+    assert box.run(plan(sys.executable, "-c", dump, *argv, **changes), environ) == 0, box.records()
+    seen: list[object] = json.loads((tmp_path / "seen.json").read_text())
+    return seen
+
+
+def test_values_and_arguments_arrive_as_they_are(box: Supervised, tmp_path: Path) -> None:
+    names = ("PLAIN", "IFS", "OPTIND", "PS4", "_bb", "_plan", "_secret_0", "LINENO")
+    argv, env, _ = _seen(box, tmp_path, AWKWARD, "", "-x", "--", env=dict.fromkeys(names, AWKWARD))
+    assert argv == [AWKWARD, "", "-x", "--"]
+    assert {name: env[name] for name in names} == dict.fromkeys(names, AWKWARD)
+
+
+def test_the_images_own_variables_are_left_alone(box: Supervised, tmp_path: Path) -> None:
+    own = {"PATH": os.defpath, "HOME": str(box.root / "home"), "code": "/srv", "in": "x", "cause": "y", "limit": "7"}
+    _, env, _ = _seen(box, tmp_path, environ=own)
+    added = {k: v for k, v in env.items() if own.get(k) != v}
+    assert set(added) - {"PWD", "OLDPWD", "SHLVL", "LC_CTYPE"} == {"CLAUDE_CONFIG_DIR"}
+    assert env["CLAUDE_CONFIG_DIR"] == f"{box.root}/session/claude"
+
+
+def test_secrets_become_variables_and_are_gone_before_the_first_step(box: Supervised, tmp_path: Path) -> None:
+    for name, value in (("TOKEN", AWKWARD), ("EMPTY", "")):
+        (box.root / "secret/env" / name).write_text(value, newline="")
+    what = hooks(f'ls -R {box.root}/secret >{tmp_path}/left; printf %s "$TOKEN" >{tmp_path}/hook')
+    _, env, _ = _seen(box, tmp_path, secret_env=("TOKEN", "EMPTY"), hooks=what)
+    assert (env["TOKEN"], env["EMPTY"]) == (AWKWARD, "")
+    assert (tmp_path / "hook").read_bytes() == AWKWARD.encode()
+    assert "TOKEN" not in (tmp_path / "left").read_text()
+    kept = [f for f in [*box.root.rglob("plan/*"), *box.root.rglob("out/*")] if f.is_file() and not f.is_symlink()]
+    assert all(AWKWARD.encode() not in f.read_bytes() for f in kept)
+
+
+def test_the_cli_folder_is_first_on_the_path(box: Supervised, tmp_path: Path) -> None:
+    _, env, _ = _seen(box, tmp_path, cli=sys.executable)
+    assert env["PATH"] == f"{os.path.dirname(sys.executable)}:{os.defpath}"
+
+
+def test_an_image_without_a_path_gets_the_usual_one(box: Supervised, tmp_path: Path) -> None:
+    _, env, _ = _seen(box, tmp_path, environ={"HOME": "/"})
+    assert "/usr/bin" in env["PATH"].split(":")
+
+
+def test_a_home_that_can_be_written_stays(box: Supervised, tmp_path: Path) -> None:
+    _, env, _ = _seen(box, tmp_path)
+    assert env["HOME"] == f"{box.root}/home"
+    assert list((box.root / "session").iterdir()) == []
+
+
+@pytest.mark.parametrize("home", [None, "", "/nonexistent/home", "/proc/uptime"])
+def test_a_home_that_cannot_be_used_is_replaced(box: Supervised, tmp_path: Path, home: str | None) -> None:
+    environ = {"PATH": os.defpath} | ({} if home is None else {"HOME": home})
+    _, env, _ = _seen(box, tmp_path, environ=environ)
+    assert env["HOME"] == f"{box.root}/session/home"
+    assert Path(env["HOME"]).is_dir()
+
+
+def test_the_working_directory_is_made_for_every_step(box: Supervised, tmp_path: Path) -> None:
+    where = tmp_path / "deep" / "-r 'work' $dir"
+    # A hook may replace it, as `git clone` into it does.
+    _, env, cwd = _seen(
+        box, tmp_path, workdir=str(where), hooks=hooks("pwd", f'cd /; rm -r "{tmp_path}/deep"; mkdir -p "$OLDPWD"')
+    )
+    assert (cwd, env["PWD"]) == (str(where), str(where))
+    assert box.records().steps[0].tail == f"{where}\n"
+
+
+def test_a_working_directory_that_cannot_be_is_said(box: Supervised, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert box.run(plan(workdir=f"{tmp_path}/file/work")) == attempt.WORKDIR_UNUSABLE
+    found = box.records()
+    assert (found.started, found.sent, found.steps) == (True, False, ())
+    assert box.end().cause == "failed"
+    assert "no working directory" in found.stderr_tail
+    assert f"{tmp_path}/file" in found.stderr_tail
+
+
+def test_credentials_are_a_link_while_it_runs_and_gone_afterwards(box: Supervised, tmp_path: Path) -> None:
+    (box.root / "secret/.credentials.json").write_text("{}")
+    link = box.root / "session/claude/.credentials.json"
+    renew = f"readlink {link} >{tmp_path}/link; echo renewed >{link}.new; mv {link}.new {link}"
+    assert box.run(sh(renew, credentials=True)) == 0
+    assert (tmp_path / "link").read_text().strip() == f"{box.root}/secret/.credentials.json"
+    assert not os.path.lexists(link)
+
+
+def test_credentials_that_a_killed_run_left_do_not_outlive_the_next(box: Supervised, tmp_path: Path) -> None:
+    left = box.root / "session/claude/.credentials.json"
+    left.parent.mkdir()
+    left.symlink_to("/nowhere")
+    assert box.run(sh(f"test ! -L {left}")) == 0
+
+
+# --- hooks ---
+
+
+def test_steps_go_in_order_and_each_is_recorded(box: Supervised, tmp_path: Path) -> None:
+    order = (
+        Hook("onCreateCommand", 0, "echo c0"),
+        Hook("onCreateCommand", 1, "echo c1 >&2"),
+        Hook("postStart", 0, "echo s0"),
+    )
+    assert box.run(sh("echo answer", hooks=order)) == 0
+    steps = box.records().steps
+    assert [(s.hook, s.index, s.state, s.tail) for s in steps] == [
+        ("onCreateCommand", 0, "Succeeded", "c0\n"),
+        ("onCreateCommand", 1, "Succeeded", "c1\n"),
+        ("postStart", 0, "Succeeded", "s0\n"),
+        ("agent", 0, "Succeeded", ""),
+    ]
+
+
+def test_the_first_failure_is_the_last_step_and_nothing_is_sent(box: Supervised) -> None:
+    assert box.run(sh("echo answer", hooks=hooks("true", "echo why; exit 7", "true"))) == 7
+    found = box.records()
+    assert [(s.state, s.exit_code) for s in found.steps] == [("Succeeded", 0), ("Failed", 7)]
+    assert (found.started, found.sent, found.steps[1].tail, found.stdout) == (True, False, "why\n", b"")
+    assert (box.end().cause, box.end().exit_code) == ("failed", 7)
+
+
+def test_a_hook_that_reads_gets_the_end_of_the_file(box: Supervised) -> None:
+    assert box.run(plan(hooks=hooks("cat; echo $?"))) == 0
+    assert box.records().steps[0].tail == "0\n"
+
+
+def test_a_hook_is_one_shell_command_word_for_word(box: Supervised) -> None:
+    command = "x='a  b'; printf '%s|' \"$x\" \"it's $((1+1))\" é '\\n'\n# comment\necho \"$A\"; (exit 0)"
+    assert box.run(plan(hooks=hooks(command), env={"A": "$x"})) == 0
+    assert box.records().steps[0].tail == "a  b|it's 2|é|\\n|$x\n"
+
+
+def test_a_hook_that_prints_too_much_is_bounded_and_its_last_line_kept(box: Supervised) -> None:
+    flood = "yes 'a line of some length' | head -c 20000000; echo; echo the last line"
+    assert box.run(plan(hooks=hooks(flood))) == 0
+    assert box.records().steps[0].tail.endswith("\nthe last line\n")
+    assert sum(f.stat().st_size for f in box.out.glob("postStart.0*")) <= 2 * 1024 * 1024
+
+
+def test_a_process_that_a_hook_leaves_goes_on_and_holds_nobody_up(box: Supervised, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    # It writes to the hook's output after the hook is over: it must not die of a broken pipe.
+    daemon = f"(read _ <{tmp_path}/go; echo late; echo more; echo alive >{tmp_path}/alive) & echo begun"
+    script = f"echo >{tmp_path}/go; while ! test -s {tmp_path}/alive; do sleep 0.01; done; echo answer"
+    began = time.monotonic()
+    assert box.run(sh(script, hooks=hooks(daemon))) == 0
+    assert time.monotonic() - began < 10
+    assert box.records().steps[0].tail == "begun\nlate\nmore\n"
+
+
+def test_a_failed_hook_that_leaves_a_process_still_ends(box: Supervised) -> None:
+    assert box.run(plan(hooks=hooks("setsid sleep 30 & echo why; exit 4"))) == 4
+    assert box.records().steps[0].tail == "why\n"
+
+
+# --- time and signals ---
+
+
+def test_the_timeout_asks_first(box: Supervised) -> None:
+    assert box.run(sh("trap 'echo bye; exit 9' TERM; while :; do sleep 0.01; done", timeout=0.3)) == 9
+    found = box.records()
+    assert (box.end().cause, box.end().exit_code) == ("timeout", 9)
+    assert found.stdout == b"bye\n"
+
+
+def test_the_timeout_kills_what_does_not_listen(box: Supervised) -> None:
+    began = time.monotonic()
+    assert box.run(sh("trap '' TERM; while :; do sleep 0.01; done", timeout=0.3, grace=0.3)) == 137
+    assert 0.6 <= time.monotonic() - began < 10
+    assert (box.end().cause, box.end().exit_code) == ("timeout", 137)
+
+
+def test_the_hooks_have_a_time_of_their_own(box: Supervised) -> None:
+    assert box.run(plan(hooks=hooks("true", "exec sleep 30"), hooks_timeout=0.3)) == 143
+    found = box.records()
+    assert box.end().cause == "hooks-timeout"
+    assert ([s.state for s in found.steps], found.sent) == (["Succeeded", "Failed"], False)
+
+
+def test_the_hooks_time_does_not_count_for_the_agent(box: Supervised) -> None:
+    assert box.run(sh("sleep 0.6", hooks=hooks("true"), hooks_timeout=0.3)) == 0
+
+
+def test_the_attempts_time_counts_for_hooks_as_well(box: Supervised) -> None:
+    assert box.run(plan(hooks=hooks("exec sleep 30"), timeout=0.3, hooks_timeout=20.0)) == 143
+    assert box.end().cause == "timeout"
+
+
+def test_term_is_passed_on_to_all_of_the_step(box: Supervised, tmp_path: Path) -> None:
+    script = (
+        f"(trap 'echo child >{tmp_path}/child; exit' TERM; echo ready; while :; do sleep 0.01; done) & wait; exit 1"
+    )
+    box.start(sh(script))
+    box.until_stdout(b"ready")
+    box.signal(signal.SIGTERM)
+    assert box.wait() == 143
+    assert (box.end().cause, box.end().exit_code) == ("cancelled", 143)
+
+
+def test_cancelled_during_a_hook_nothing_is_sent(box: Supervised) -> None:
+    box.start(sh("echo answer", hooks=hooks("echo ready; exec sleep 30")))
+    box.until("the hook", lambda: any(s.tail for s in box.records().steps))
+    box.signal(signal.SIGTERM)
+    assert box.wait() == 143
+    found = box.records()
+    assert box.end().cause == "cancelled"
+    assert (found.sent, found.stdout) == (False, b"")
+
+
+def test_a_second_term_does_not_change_the_story(box: Supervised) -> None:
+    box.start(sh("trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done", grace=0.5))
+    box.until_stdout(b"ready")
+    box.signal(signal.SIGTERM)
+    box.until_stdout(b"asked")
+    box.signal(signal.SIGUSR1)
+    box.signal(signal.SIGTERM)
+    assert box.wait() == 137
+    assert (box.end().cause, box.end().exit_code) == ("cancelled", 137)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.002, 0.004, 0.006, 0.008, 0.012])
+def test_term_at_any_moment_ends_it_and_is_told(box: Supervised, delay: float) -> None:
+    box.start(sh("exec sleep 30", hooks=hooks("true"), grace=2.0))
+    box.until("the first mark", (box.out / "record").exists)
+    time.sleep(delay)  # the moment is what is varied, nothing is waited for
+    box.signal(signal.SIGTERM)
+    assert box.wait() == 143
+    found = box.records()
+    assert box.end().cause == "cancelled"
+    assert all(s.state != "Running" for s in found.steps)
+
+
+def test_a_process_that_the_cli_leaves_holds_nobody_up(box: Supervised, tmp_path: Path) -> None:
+    began = time.monotonic()
+    left = f"setsid sh -c 'echo $$ >{tmp_path}/pid; exec sleep 30' & while ! test -s {tmp_path}/pid; do :; done"
+    assert box.run(sh(f"{left}; echo answer")) == 0
+    assert time.monotonic() - began < 10
+    assert box.records().stdout == b"answer\n"
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # as the end of PID 1 does
+
+
+def test_late_and_strange_signals_do_not_end_a_run(box: Supervised, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    box.start(sh(f"echo ready; read _ <{tmp_path}/go; echo answer", hooks=hooks("true"), hooks_timeout=50.0))
+    box.until_stdout(b"ready")
+    box.signal(signal.SIGUSR2)  # the hooks' time, just too late
+    box.signal(signal.SIGCONT)
+    (tmp_path / "go").write_text("\n")
+    assert box.wait() == 0
+    assert box.end().cause == "completed"
+
+
+def test_the_cli_gets_signals_as_any_program_does(box: Supervised) -> None:
+    assert box.run(sh("grep SigIgn /proc/self/status", hooks=hooks("true"), hooks_timeout=50.0)) == 0
+    ignored = int(box.records().stdout.split()[1], 16)
+    # A shell's background jobs ignore these two, and there is no way back within a shell.
+    assert ignored == 1 << (signal.SIGINT - 1) | 1 << (signal.SIGQUIT - 1)
+
+
+# --- output ---
+
+
+def test_output_can_be_read_while_it_runs(box: Supervised, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    box.start(sh(f"printf 'half a line'; echo oops >&2; read _ <{tmp_path}/go"))
+    box.until_stdout(b"half a line")
+    box.until("standard error", lambda: box.records().stderr_tail == "oops\n")
+    assert box.records().end is None
+    assert [s.state for s in box.records().steps] == ["Running"]
+    (tmp_path / "go").write_text("\n")
+    assert box.wait() == 0
+
+
+def test_output_is_bounded_and_the_newest_kept(box: Supervised) -> None:
+    flood = "yes 'a line of some length, so that there are not too many' | head -c 40000000; echo; echo the last line"
+    assert box.run(sh(f"{flood}; ({flood}) >&2")) == 0
+    found = box.records()
+    assert found.stdout.endswith(b"\nthe last line\n")
+    assert len(found.stdout) > 5_000_000
+    assert found.stderr_tail.endswith("\nthe last line\n")
+    assert sum(f.stat().st_size for f in box.out.glob("stdout*")) <= 10 * 1024 * 1024
+    assert sum(f.stat().st_size for f in box.out.glob("stderr*")) <= 256 * 1024
+
+
+def test_nothing_is_lost_where_one_segment_follows_another(box: Supervised) -> None:
+    assert box.run(sh("seq 1 900000")) == 0
+    lines = box.records().stdout.split(b"\n")[1:-1]
+    assert lines[-1] == b"900000"
+    assert lines == [b"%d" % n for n in range(int(lines[0]), 900001)]
+
+
+def test_a_full_disk_does_not_hold_the_cli_up(box: Supervised) -> None:
+    (box.out / "stdout").symlink_to("/dev/full")
+    assert box.run(sh("head -c 5000000 /dev/zero; echo done >&2")) == 0
+    assert box.records().stderr_tail == "done\n"
+
+
+def test_a_cli_that_writes_nothing_at_all(box: Supervised) -> None:
+    assert box.run(sh("exec >&- 2>&-; exit 5")) == 5
+    assert (box.records().stdout, box.records().stderr_tail) == (b"", "")

@@ -1,0 +1,190 @@
+"""The command line from outside: what is printed, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stromboli.__main__ import run
+from stromboli.cli import look
+from stromboli.cli.app import app
+from stromboli.errors import LocalFailure
+from stromboli.local import doctor
+from stromboli.local.doctor import Check
+from stromboli.local.home import Home
+from stromboli.local.stack import Stack
+
+HEAVY = ("aiohttp", "httpx2", "kopf", "lightkube", "pydantic", "yaml")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """An installation's place that is empty; nothing of the machine's own is looked at."""
+    monkeypatch.setenv("STROMBOLI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CONTAINER_HOST", raising=False)
+    return Home(tmp_path / "home")
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert [name for name in app.commands if f"  {name} " not in listed] == []
+
+
+@pytest.mark.parametrize("command", list(app.commands))
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: stromboli {command}")
+
+
+def test_the_start_is_light() -> None:
+    probe = f"import sys, stromboli.cli.app; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["upp"]) == 2
+    assert "No such command 'upp'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (LocalFailure("no room", "make some"), 1, "stromboli: no room\n  → make some\n"),
+        (PermissionError(13, "Permission denied", "/srv/x"), 1, "stromboli: /srv/x: Permission denied\n"),
+        (OSError("something else"), 1, "stromboli: something else\n"),
+        (KeyboardInterrupt(), 130, "stromboli: interrupted\n"),
+    ],
+)
+def test_no_traceback_for_what_a_person_can_mend(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: Stack) -> None:
+        raise error
+
+    monkeypatch.setattr(Stack, "up", fail)
+    assert run(["up"]) == code
+    assert capsys.readouterr().err.strip() == said.strip()
+
+
+def test_up_prints_where_the_cluster_is(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Stack, "up", lambda self: None)
+    assert run(["up"]) == 0
+    assert capsys.readouterr().out == f"KUBECONFIG={home.controlplane}/kubeconfig\n"
+
+
+@pytest.mark.parametrize("arguments", [["down"], ["down", "--purge"]])
+def test_down_where_nothing_is(arguments: list[str], home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 0
+    assert "nothing to stop" in capsys.readouterr().out
+    assert not home.root.exists()
+
+
+def test_purge_does_not_touch_a_folder_that_is_not_ours(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    home.root.mkdir()
+    (home.root / "thesis.tex").write_text("years of work")
+    assert run(["down", "--purge"]) == 0
+    assert (home.root / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(("going", "said"), [(0, ""), (1, "1 run goes on"), (3, "3 runs go on")])
+def test_down_tells_of_runs_that_go_on(
+    going: int, said: str, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.ensure()
+    monkeypatch.setattr(Stack, "down", lambda self: going)
+    assert run(["down"]) == 0
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_status_as_json_has_each_parts_pid(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "-o", "json"]) == 0
+    parts = json.loads(capsys.readouterr().out)
+    assert list(parts) == ["podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator"]
+    assert parts["operator"]["pid"] is None
+    assert parts["operator"]["ready"] is False
+
+
+def test_status_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["PART", "STATE", "PID", "WHERE"]
+    assert lines[-1].split()[:3] == ["operator", "down", "-"]
+
+
+@pytest.mark.parametrize("command", ["env", "kubeconfig"])
+def test_what_needs_an_installation_says_how_to_get_one(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "`stromboli up` makes one" in captured.err
+
+
+def test_kubeconfig_prints_the_path_alone(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    home.ensure()
+    assert run(["kubeconfig"]) == 0
+    assert capsys.readouterr().out == f"{home.controlplane}/kubeconfig\n"
+
+
+def test_env_in_a_shell_with_spaces_and_quotes_in_the_paths() -> None:
+    folder = Path("/srv/a b's $HOME")
+    text = look.exports(folder / "kubeconfig", folder / "bin", folder / "podman.sock", "/usr/bin:/bin")
+    shell = f'{text}\nprintf "%s\\n" "$KUBECONFIG" "$PATH" "$CONTAINER_HOST"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        f"{folder}/kubeconfig",
+        f"{folder}/bin:/usr/bin:/bin",
+        f"unix://{folder}/podman.sock",
+    ]
+
+
+def test_env_twice_does_not_lengthen_path() -> None:
+    assert "PATH" not in look.exports(Path("/k"), Path("/b"), Path("/s"), "/b:/usr/bin")
+
+
+@pytest.mark.parametrize(
+    ("check", "code", "said"),
+    [
+        (Check("podman", True, "5.4.2"), 0, "ok       podman: 5.4.2"),
+        (Check("npm", False, "none", "get it", required=False), 0, "note     npm: none\n         → get it"),
+        (Check("podman", False, "none", "get it"), 1, "MISSING  podman: none\n         → get it"),
+    ],
+)
+def test_doctor(
+    check: Check, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda context: [check])
+    assert run(["doctor"]) == code
+    assert capsys.readouterr().out.strip() == said
+    assert run(["doctor", "-o", "json"]) == code
+    assert json.loads(capsys.readouterr().out)[0]["name"] == check.name
+
+
+def test_a_reader_that_goes_away_is_no_error(home: Home) -> None:
+    home.ensure()
+    shell = f"{sys.executable} -m stromboli status | true"
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell],
+        env={"PYTHONPATH": ":".join(sys.path), "STROMBOLI_HOME": str(home.root), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""

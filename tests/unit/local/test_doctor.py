@@ -1,0 +1,157 @@
+"""Findings on made-up machines: each lack is named, and says how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stromboli.controlplane import versions
+from stromboli.local import doctor, machine
+from stromboli.local.home import Home
+
+Lay = Callable[..., Path]
+
+
+def context(tmp_path: Path, *, rootless: bool = False, **environ: str) -> doctor.Context:
+    given = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": str(tmp_path / "empty"), **environ}
+    return doctor.Context(Home(tmp_path / "home"), given, rootless)
+
+
+@pytest.fixture
+def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
+    """A machine with nothing on it, and a function that puts a program (a shell script) onto it."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+
+    def find(name: str) -> Path | None:
+        return programs / name if (programs / name).exists() else None
+
+    def put(name: str, script: str = "") -> Path:
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+        return programs / name
+
+    monkeypatch.setattr(machine, "which", find)
+    monkeypatch.setattr(machine, "helper", find)
+    return put
+
+
+def test_podman_that_is_not_there(lay: Lay, tmp_path: Path) -> None:
+    (check,) = doctor.podman(context(tmp_path))
+    assert (check.ok, check.required, check.found) == (False, True, "not installed")
+    assert check.hint.startswith("apt-get install podman")
+
+
+@pytest.mark.parametrize(("version", "ok"), [("3.4.4", False), ("4.2.1", False), ("4.3.1", True), ("5.0.0-rc1", True)])
+def test_podman_has_to_be_new_enough(lay: Lay, tmp_path: Path, version: str, ok: bool) -> None:
+    lay("podman", f"echo podman version {version}")
+    (check,) = doctor.podman(context(tmp_path))
+    assert check.ok is ok
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "installed", "ok"),
+    [("hybrid", "crun", False), ("hybrid", "runc", True), ("v2", "crun", True), ("v2", "runc", True)],
+)
+def test_the_runtime_fits_the_cgroups(
+    lay: Lay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroups: str, installed: str, ok: bool
+) -> None:
+    monkeypatch.setattr(machine, "cgroups", lambda: cgroups)
+    lay(installed)
+    (check,) = doctor.runtime(context(tmp_path))
+    assert check.ok is ok
+    assert "apt-get install" in check.hint
+
+
+def test_helpers_by_name(lay: Lay, tmp_path: Path) -> None:
+    lay("conmon")
+    lacking = [c.name for c in doctor.helpers(context(tmp_path)) if not c.ok]
+    assert lacking == ["netavark", "aardvark-dns", "iptables"]
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_busybox_has_to_be_one_that_the_supervisor_can_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usable: bool
+) -> None:
+    monkeypatch.setattr("stromboli.attempt.busybox.is_usable", lambda path: usable)
+    (check,) = doctor.busybox(context(tmp_path))
+    assert check.ok is usable
+    assert "apt-get install busybox-static" in check.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("ann:100000:65536\n", 65536),
+        ("1000:100000:1000\nann:200000:500\n", 1500),
+        ("bob:100000:65536\n", 0),
+        ("", 0),
+        ("ann:broken\nann:1:x\n", 0),
+    ],
+)
+def test_subordinate_ids(text: str, count: int) -> None:
+    assert doctor.subordinate_ids(text, "ann", 1000) == count
+
+
+def test_an_ordinary_user_is_told_what_rootless_lacks(lay: Lay, tmp_path: Path) -> None:
+    assert doctor.rootless(context(tmp_path)) == []
+    checks = doctor.rootless(context(tmp_path, rootless=True, USER="nobody-of-that-name"))
+    hints = {c.name: c.hint for c in checks if not c.ok and c.required}
+    assert hints["newuidmap"].startswith("apt-get install uidmap")
+    assert hints["/etc/subuid"] == "usermod --add-subuids 100000-165535 nobody-of-that-name (as root)"
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "rootless", "ok"), [("v2", True, True), ("hybrid", True, False), ("hybrid", False, True)]
+)
+def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroups: str, rootless: bool, ok: bool) -> None:
+    monkeypatch.setattr(machine, "cgroups", lambda: cgroups)
+    (check,) = doctor.cgroups(context(tmp_path, rootless=rootless))
+    assert check.ok is ok
+    assert not check.required
+
+
+def test_control_plane_that_is_here(tmp_path: Path) -> None:
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    for name in versions.PROGRAMS:
+        (assets / name).touch(mode=0o755)
+    (check,) = doctor.control_plane(context(tmp_path, KUBEBUILDER_ASSETS=str(assets)))
+    assert check.ok
+    assert str(assets) in check.found
+
+
+@pytest.mark.parametrize(("go", "ok"), [("go1.26.8", True), ("go1.21.0", True), ("go1.19", False)])
+def test_control_plane_by_go(lay: Lay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, go: str, ok: bool) -> None:
+    monkeypatch.setattr(doctor, "_reaches", lambda host: False)
+    folder = lay("go", f"echo {go}").parent
+    (check,) = doctor.control_plane(context(tmp_path, PATH=str(folder)))
+    assert check.ok is ok
+
+
+def test_no_way_to_a_control_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_reaches", lambda host: False)
+    monkeypatch.setattr("stromboli.controlplane.build.ELSEWHERE", str(tmp_path))
+    (check,) = doctor.control_plane(context(tmp_path))
+    assert not check.ok
+    assert "KUBEBUILDER_ASSETS" in check.hint
+
+
+@pytest.mark.parametrize(("gib", "ok", "required"), [(1, False, True), (5, False, False), (50, True, False)])
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gib: int, ok: bool, required: bool) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=gib * 1024**3)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    (check,) = doctor.disk(context(tmp_path))
+    assert (check.ok, check.required) == (ok, required)
+
+
+def test_what_is_missing_and_not_ok_always_says_what_to_do(
+    lay: Lay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_reaches", lambda host: False)
+    checks = doctor.examine(context(tmp_path, rootless=True))
+    assert len(checks) > 10
+    assert [c.name for c in checks if not c.ok and not c.hint] == []

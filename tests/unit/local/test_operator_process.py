@@ -1,0 +1,70 @@
+"""The operator in the background: what it is given, and when it counts as ready."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stromboli.errors import LocalFailure
+from stromboli.local.home import Home
+from stromboli.local.operator_process import Operator
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Iterator[Operator]:
+    home = Home(tmp_path / "home")
+    home.ensure()
+    operator = Operator(home)
+    yield operator
+    operator.stop()
+
+
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Run a shell script where Python would have run the operator."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+def start(operator: Operator) -> None:
+    operator.start(Path("/k"), Path("/p.sock"), {"PATH": os.defpath})
+
+
+def test_ready_once_it_says_so(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, 'echo $$ > "$STROMBOLI_HOME/operator.ready"; exec sleep 600')
+    assert not operator.ready()
+    start(operator)
+    assert operator.ready()
+    assert operator.stop()
+    assert not operator.ready()
+    assert not operator.home.operator_ready.exists()
+
+
+def test_the_word_of_an_earlier_one_does_not_count(operator: Operator) -> None:
+    operator.process.start(["sleep", "600"], {"PATH": os.defpath})
+    operator.home.operator_ready.write_text("1")
+    assert not operator.ready()
+    operator.home.operator_ready.write_text("")
+    assert not operator.ready()
+
+
+def test_its_last_words(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, "echo agent.cli_imge: there is no such key >&2; exit 1")
+    with pytest.raises(LocalFailure, match="there is no such key"):
+        start(operator)
+
+
+def test_what_it_is_given(operator: Operator) -> None:
+    environ = {"STROMBOLI_AGENT_IMAGE": "x", "HTTPS_PROXY": "p", "ANTHROPIC_API_KEY": "secret", "KUBECONFIG": "/other"}
+    env = operator.env(Path("/k"), Path("/p.sock"), environ)
+    assert env["STROMBOLI_AGENT_IMAGE"] == "x"
+    assert env["HTTPS_PROXY"] == "p"
+    assert env["KUBECONFIG"] == "/k"
+    assert env["CONTAINER_HOST"] == "unix:///p.sock"
+    assert env["STROMBOLI_HOME"] == str(operator.home.root)
+    assert "secret" not in env.values()

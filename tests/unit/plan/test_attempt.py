@@ -1,0 +1,114 @@
+"""Rendering of an attempt's plan: what a real shell makes of it is exactly what went in."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stromboli.attempt import busybox
+from stromboli.plan.attempt import AttemptPlan, Hook, quote, render
+from tests.support.supervised import plan
+
+# Whatever a process can be given: no NUL, and no half of a surrogate pair.
+TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)))
+NASTY = st.text(st.sampled_from("'\"\\$`\n\r\t !*?[]{}()<>|&;#~=%^-_aé\x01\x7f\x81\x82\x88🦊"))
+WORDS = st.lists(TEXT | NASTY, max_size=8)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return busybox.install(tmp_path_factory.mktemp("home"))
+
+
+def _words(shell: Path, what: AttemptPlan, script: str) -> list[str]:
+    """What a shell prints, NUL after each word, having read the plan's files and run `script`."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in render(what).items():
+            (Path(folder) / name).write_bytes(content)
+        done = subprocess.run([shell, "sh", "-c", script], cwd=folder, env={}, capture_output=True, check=True)
+    assert done.stderr == b""
+    return done.stdout.decode("utf-8").split("\0")[:-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=WORDS)
+def test_variables_survive_a_shell(shell: Path, values: list[str]) -> None:
+    names = [f"V{n}" for n in range(len(values))]
+    what = plan(env=dict(zip(names, values, strict=True)))
+    shown = _words(shell, what, "set --; . ./env; exec env -0")
+    assert [v for v in shown if v.startswith("V")] == [f"{n}={v}" for n, v in zip(names, values, strict=True)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(words=WORDS)
+def test_arguments_survive_a_shell(shell: Path, words: list[str]) -> None:
+    print_them = "_agent() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
+    assert _words(shell, plan("/opt/claude/bin/claude", *words), print_them) == ["/opt/claude/bin/claude", *words]
+
+
+@settings(max_examples=60, deadline=None)
+@given(commands=WORDS)
+def test_hooks_survive_a_shell(shell: Path, commands: list[str]) -> None:
+    hooks = tuple(Hook("postCreate", n, command) for n, command in enumerate(commands))
+    print_them = "_agent() { :; }; _hook() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
+    expected = [word for hook in hooks for word in (hook.kind, str(hook.index), hook.command)]
+    assert _words(shell, plan(hooks=hooks), print_them) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(workdir=(TEXT | NASTY).filter(bool), timeout=st.floats(0, 7 * 24 * 3600))
+def test_settings_survive_a_shell(shell: Path, workdir: str, timeout: float) -> None:
+    what = plan(cli="/opt/claude/bin/claude", workdir=workdir, timeout=timeout, hooks_timeout=1e-5, credentials=True)
+    print_them = 'printf \'%s\\0\' "$_cli" "$_workdir" $_timeout $_hooks_timeout $_grace $_credentials'
+    cli, where, seconds, *rest = _words(shell, what, f". ./steps; {print_them}")
+    assert (cli, where, rest) == (what.cli, workdir, ["0.000", "5.000", "1"])
+    assert float(seconds) == pytest.approx(timeout, abs=0.0006)
+
+
+def test_what_is_not_given_is_empty(shell: Path) -> None:
+    print_them = 'printf \'%s\\0\' "$_cli" "$_workdir" "$_hooks_timeout" "$_credentials"'
+    assert _words(shell, plan(), f". ./steps; {print_them}") == ["", "", "", ""]
+
+
+def test_secrets_are_named_and_never_there(shell: Path) -> None:
+    what = plan(secret_env=("TOKEN", "KEY"), env={"A": "1"})
+    read = "_secret() { printf '%s\\0' \"$@\"; }; . ./steps; _read_secrets"
+    assert _words(shell, what, read) == ["0", "TOKEN", "1", "KEY"]
+    export = "_secret_0=a _secret_1='b\n\n'; . ./env; exec env -0"
+    assert {"TOKEN=a", "KEY=b\n\n", "A=1"} <= set(_words(shell, what, export))
+
+
+def test_files_go_along_unchanged() -> None:
+    files = {"prompt": b"\x00\xff\n", "settings.json": b"{}", "mcp-0.json": b"[]"}
+    rendered = render(plan(files=files))
+    assert {name: rendered[name] for name in files} == files
+    assert set(rendered) == {*files, "env", "steps"}
+
+
+@pytest.mark.parametrize("name", ["env", "steps", "supervisor", "busybox", "", "..", ".x", "a/b", "a\n", "-x"])
+def test_files_that_would_be_in_the_way_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a file"):
+        render(plan(files={"prompt": b"", name: b""}))
+
+
+def test_a_plan_needs_a_prompt() -> None:
+    with pytest.raises(ValueError, match="no prompt"):
+        render(plan(files={}))
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A-B", "A=B", "A B", "A;id", "A\n", "é"])
+def test_what_is_no_name_of_a_variable_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="not the name"):
+        render(plan(env={name: "x"}))
+    with pytest.raises(ValueError, match="not the name"):
+        render(plan(secret_env=(name,)))
+
+
+def test_a_nul_is_refused() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        quote("a\0b")
