@@ -31,6 +31,7 @@ OUT = f"{RUNTIME}/out"
 SECRET = f"{RUNTIME}/secret"
 SESSION = f"{RUNTIME}/session"
 CONFIG_DIR = f"{SESSION}/claude"
+GATEWAY = f"{RUNTIME}/gateway"
 CLI_MOUNT = "/opt/claude"
 
 # Environment variables that the operator sets itself.

@@ -8,6 +8,7 @@ that means nothing here is a warning.
 
 from __future__ import annotations
 
+import difflib
 import os
 import socket
 from collections.abc import Mapping
@@ -87,7 +88,7 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
         runtime_dir=_runtime_dir(environ),
         podman_socket=podman_socket(environ),
         node=environ.get("STROMBOLI_NODE") or socket.gethostname(),
-        credentials_file=Path(credentials) if credentials else None,
+        credentials_file=_expanded(credentials, environ) if credentials else None,
         system_namespace=environ.get("STROMBOLI_NAMESPACE") or "stromboli-system",
         warnings=tuple(warnings + env_warnings),
         **values,
@@ -115,6 +116,11 @@ def podman_socket(environ: Mapping[str, str]) -> Path:
     if os.getuid() == 0:
         return Path("/run/podman/podman.sock")
     return Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}") / "podman/podman.sock"
+
+
+def _expanded(path: str, environ: Mapping[str, str]) -> Path:
+    """A path whose `~/` is the operator's own home, as Stromboli's default for it is written."""
+    return Path(environ.get("HOME", "/")) / path[2:] if path.startswith("~/") else Path(path)
 
 
 def _runtime_dir(environ: Mapping[str, str]) -> Path:
@@ -146,14 +152,15 @@ def _from_file(config: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     raw = {k.removeprefix(_ENV_PREFIX).lower(): v for k, v in environ.items() if k.startswith(_ENV_PREFIX)}
-    return _typed({k: v for k, v in raw.items() if v != ""}, [])
+    return _typed(raw, [])
 
 
 def _typed(raw: Mapping[str, Any], warnings: list[str]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = {}
     for key, value in sorted(raw.items()):
         if key in _OURS:
-            values[key] = _convert(key, value)
+            if value != "":  # Stromboli reads an empty text as "not set"
+                values[key] = _convert(key, value)
         elif key in _FOREIGN_AGENT:
             warnings.append(f"agent.{key}: has no meaning for the operator and is ignored")
         else:
@@ -189,8 +196,8 @@ def _check(values: Mapping[str, Any]) -> None:
     if "image" in values:
         _parsed(lambda: reference.parse(values["image"]), "agent.image")
     image = values.get("cli_image", DEFAULT_CLI_IMAGE)
-    tag = values.get("cli_image_tag", "latest")
-    _parsed(lambda: reference.parse(image if "@" in image else f"{image}:{tag}"), "agent.cli_image")
+    tag = values.get("cli_image_tag", reference.DEFAULT_TAG)
+    _parsed(lambda: reference.parse(reference.with_tag(image, tag)), "agent.cli_image")
 
 
 def _parsed(parse: Any, key: str) -> None:
@@ -201,7 +208,5 @@ def _parsed(parse: Any, key: str) -> None:
 
 
 def _near(key: str) -> str:
-    import difflib
-
     close = difflib.get_close_matches(key, [*_OURS, "agent"], n=1)
     return f" (did you mean {close[0]}?)" if close else ""

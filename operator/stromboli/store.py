@@ -19,6 +19,7 @@ class Store:
 
     def __init__(self) -> None:
         self._objects: dict[str, Object] = {}
+        self._versions: dict[str, int] = {}  # also of finished ones: the watch tells of older states after our writes
         self._deleted: set[str] = set()
 
     def __len__(self) -> int:
@@ -30,9 +31,9 @@ class Store:
     def put(self, obj: Mapping[str, Any]) -> None:
         """Remember an object, unless what is there is newer. Finished ones are kept no longer."""
         uid = obj["metadata"]["uid"]
-        known = self._objects.get(uid)
-        if uid in self._deleted or (known is not None and _version(known) > _version(obj)):
+        if uid in self._deleted or self._versions.get(uid, 0) > _version(obj):
             return
+        self._versions[uid] = _version(obj)
         if is_finished(obj.get("status") or {}):
             self._objects.pop(uid, None)
         else:
@@ -49,6 +50,7 @@ class Store:
     def forget(self, uid: str) -> None:
         """A deleted object whose things are gone."""
         self._deleted.discard(uid)
+        self._versions.pop(uid, None)
 
 
 def _version(obj: Mapping[str, Any]) -> int:

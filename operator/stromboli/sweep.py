@@ -10,9 +10,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from stromboli.errors import StromboliError
+from stromboli.errors import PodmanError, StromboliError
 from stromboli.kube.client import Cluster
+from stromboli.observe.cli import CLIMounts
+from stromboli.observe.images import Images
 from stromboli.perform.cleanup import Cleaner, Inventory
+from stromboli.perform.networks import Networks
 from stromboli.status.run import is_finished
 from stromboli.store import Store
 
@@ -32,21 +35,26 @@ class Sweep:
         cleaner: Cleaner,
         store: Store,
         wake: Callable[[str], None],
-        cli_images: Callable[[], frozenset[str]],
+        images: Images,
+        mounts: CLIMounts,
+        networks: Networks,
     ) -> None:
         self._cluster = cluster
         self._inventory = inventory
         self._cleaner = cleaner
         self._store = store
         self._wake = wake
-        self._cli_images = cli_images
+        self._images = images
+        self._mounts = mounts
+        self._networks = networks
 
     async def once(self) -> None:
         """One sweep. Raises ClusterUnavailable, PodmanUnavailable or PodmanError: then another comes."""
         found = await self._inventory.take()
-        finished, going = set(), set()
+        finished, going, namespaces = set(), set(), set()
         async for obj in self._cluster.runs():
             uid = obj["metadata"]["uid"]
+            namespaces.add(obj["metadata"]["namespace"])
             if is_finished(obj.get("status") or {}):
                 finished.add(uid)
             else:
@@ -56,8 +64,17 @@ class Sweep:
             self._store.delete(uid)
             self._wake(uid)
         for uid in found.needed_while_running & finished:
+            await self._finish(uid)
+        await self._mounts.drop_unused()
+        await self._images.drop_looks()
+        await self._networks.clear(namespaces)
+
+    async def _finish(self, uid: str) -> None:
+        """One session whose things cannot go now keeps nobody else's from it."""
+        try:
             await self._cleaner.finished(uid)
-        await self._inventory.clear_unused(self._cli_images())
+        except PodmanError as error:
+            log.warning("what run %s leaves behind stays for now: %s", uid, error)
 
     def _missed(self, uid: str, obj: dict[str, Any]) -> None:
         """A run whose event never came is taken up now."""
@@ -69,7 +86,7 @@ class Sweep:
         """One sweep that may fail; whether it went through."""
         try:
             await self.once()
-        except StromboliError as error:
+        except (StromboliError, OSError) as error:
             log.warning("the sweep has to wait: %s", error)
             return False
         return True

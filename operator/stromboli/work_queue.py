@@ -23,7 +23,8 @@ Work = Callable[[str], Awaitable[float | None]]
 
 def backoff(failures: int) -> float:
     """0.5 s, 1 s, 2 s … at most 30 s."""
-    return float(min(FIRST_DELAY * 2 ** max(failures - 1, 0), MAX_DELAY))
+    doublings = min(max(failures - 1, 0), 16)  # a night of failures is too many for a float
+    return float(min(FIRST_DELAY * 2**doublings, MAX_DELAY))
 
 
 class WorkQueue:
@@ -33,12 +34,15 @@ class WorkQueue:
         self._work = work
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._woken: dict[str, asyncio.Event] = {}
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def wake(self, key: str) -> None:
-        """Something about `key` changed: have it looked at soon."""
+        """Something about `key` changed: have it looked at soon. Without effect once the queue is closed."""
+        if self._closed:
+            return
         if key not in self._tasks:
             self._woken[key] = asyncio.Event()
             self._tasks[key] = asyncio.create_task(self._serve(key), name=f"run {key}")
@@ -51,6 +55,7 @@ class WorkQueue:
 
     async def close(self) -> None:
         """Stop all turns where they are; what they left half done is found by the next start."""
+        self._closed = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -40,23 +40,23 @@ from tests.support.podman import (
 
 # Fixtures of this folder's tests, wherever they are written.
 __all__ = [
+    "busybox_only_image",
     "cli_image",
     "glibc_image",
     "glibc_no_coreutils_image",
     "glibc_no_shell_image",
     "instant_cli_image",
+    "isolated_podman",
     "musl_image",
     "nonroot_image",
     "numeric_user_image",
-    "scratchpad_image",
-    "sneaky_image",
-    "static_image",
-    "busybox_only_image",
-    "isolated_podman",
     "podman",
     "podman_env",
     "podman_socket",
     "registry_address",
+    "scratchpad_image",
+    "sneaky_image",
+    "static_image",
 ]
 
 FILES_IMAGE = "localhost/stromboli-test/files:1"

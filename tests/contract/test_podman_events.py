@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
@@ -85,10 +85,10 @@ async def test_the_fake_s_stream_breaks_too(fake: FakePodman) -> None:
             await asyncio.wait_for(anext(stream), LIMIT)
 
 
-async def _until(stream: AsyncIterator[Event], container: str, action: str) -> list[Event]:
+async def _until(stream: AsyncGenerator[Event, None], container: str, action: str) -> list[Event]:
     """What comes, up to an action of one object."""
     events: list[Event] = []
-    async with asyncio.timeout(LIMIT), aclosing(stream):  # type: ignore[type-var]
+    async with asyncio.timeout(LIMIT), aclosing(stream):
         async for event in stream:
             events.append(event)
             if (event.id, event.action) == (container, action):

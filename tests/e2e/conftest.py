@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,17 @@ from tests.support.cluster import kubectl as kubectl
 from tests.support.cluster import programs as programs
 from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
 from tests.support.podman import IsolatedPodman
+from tests.support.podman import registry_address as registry_address
 from tests.support.runs import Runs
 
 ROOT = Path(__file__).parent.parent.parent
+# A namespace with this label has only the policies that its own test makes.
+OWN_POLICIES = "stromboli.test/own-policies"
 
 
 @pytest.fixture(scope="session")
-def isolated_podman() -> Iterator[IsolatedPodman]:
-    with IsolatedPodman() as podman:
+def isolated_podman(registry_address: str) -> Iterator[IsolatedPodman]:
+    with IsolatedPodman(insecure=[registry_address]) as podman:
         yield podman
 
 
@@ -101,6 +104,7 @@ def policy_body(standin: Standin, cli_image: str, name: str = "tests") -> dict[s
         "kind": "AgentPolicy",
         "metadata": {"name": name},
         "spec": {
+            "namespaceSelector": {"matchExpressions": [{"key": OWN_POLICIES, "operator": "DoesNotExist"}]},
             "images": {"allowed": ["**"]},
             "cli": {"image": image, "tag": tag, "pull": "Never"},
             "network": "none",
@@ -120,22 +124,34 @@ def operator_kubeconfig(installed: None, cluster: Cluster, kubectl: Kubectl, fol
     return service_account_kubeconfig(kubectl, cluster.kubeconfig, folder)
 
 
-@pytest.fixture
-def operator(
+@pytest.fixture(scope="session")
+def new_operator(
     policy: dict[str, object],
     operator_kubeconfig: Path,
     folder: Path,
     runtime_dir: Path,
     isolated_podman: IsolatedPodman,
-) -> Iterator[OperatorProcess]:
-    """An operator that is up, and down again after the test; its home stays for the session."""
-    process = OperatorProcess(
+) -> Callable[[], OperatorProcess]:
+    """Makes an operator, not started yet; its home stays for the session."""
+    return lambda: OperatorProcess(
         home=folder / "home",
         runtime_dir=runtime_dir,
         kubeconfig=operator_kubeconfig,
         podman_socket=isolated_podman.socket,
     )
-    with process:
+
+
+@pytest.fixture
+def operator(new_operator: Callable[[], OperatorProcess]) -> Iterator[OperatorProcess]:
+    """An operator that is up, and down again after the test."""
+    with new_operator() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def steady_operator(new_operator: Callable[[], OperatorProcess]) -> Iterator[OperatorProcess]:
+    """An operator that is up for all tests of a module, which do it no harm."""
+    with new_operator() as process:
         yield process
 
 
@@ -146,6 +162,35 @@ def runs(kubectl: Kubectl, cluster: Cluster, programs: Binaries, request: pytest
     kubectl("create", "namespace", name)
     yield Runs(kubectl, programs.kubectl, cluster.kubeconfig, name)
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def spaces(
+    steady_operator: OperatorProcess, kubectl: Kubectl, cluster: Cluster, programs: Binaries
+) -> Iterator[Callable[..., Runs]]:
+    """Makes namespaces for a module's runs, each under the session's policy or (`own=True`) under none yet.
+
+    They go with the module, and so do the policies that `Runs.policy` made for them.
+    """
+    made: list[str] = []
+
+    def make(name: str, *, own: bool = False) -> Runs:
+        made.append(name)
+        kubectl("create", "namespace", name)
+        if own:
+            kubectl("label", "namespace", name, f"{OWN_POLICIES}=")
+        return Runs(kubectl, programs.kubectl, cluster.kubeconfig, name)
+
+    yield make
+    policies = [n for n in kubectl("get", "agentpolicies", "-o", "name").split() if _of(n, made)]
+    if policies:
+        kubectl("delete", *policies)
+    if made:
+        kubectl("delete", "namespace", "--wait=false", *made)
+
+
+def _of(policy: str, namespaces: list[str]) -> bool:
+    return any(policy.rpartition("/")[2].startswith(f"{name}-") for name in namespaces)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ import io
 import json
 import random
 import tarfile
+from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
@@ -64,6 +65,16 @@ class FakeRegistry:
         self._names |= {(name, tag): digest, (name, digest): digest}
         return digest
 
+    def publish_saved(self, name: str, tag: str, folder: Path) -> str:
+        """An image as `podman save --format oci-dir` left it in a folder; the manifest's digest."""
+        index = json.loads((folder / "index.json").read_bytes())
+        manifest = json.loads(_blob(folder, index["manifests"][0]["digest"]))
+        for described in (manifest["config"], *manifest["layers"]):
+            self._add(described["mediaType"], _blob(folder, described["digest"]))
+        digest = str(self._add(_MANIFEST, _blob(folder, index["manifests"][0]["digest"]))["digest"])
+        self._names |= {(name, tag): digest, (name, digest): digest}
+        return digest
+
     def refuse(self, status: int, code: str) -> None:
         """Every manifest is refused."""
         body = {"errors": [{"code": code, "message": "as the test has it"}]}
@@ -95,7 +106,7 @@ class FakeRegistry:
 
     async def _blob(self, request: web.Request) -> web.StreamResponse:
         kind, content = self._blobs[request.match_info["digest"]]
-        if kind != _LAYER or not (self._torn or self._stalls or self._pause):
+        if not kind.startswith(_LAYER) or not (self._torn or self._stalls or self._pause):
             return web.Response(body=content, content_type=kind)
         response = web.StreamResponse(headers={"Content-Length": str(len(content))})
         await response.prepare(request)
@@ -123,6 +134,10 @@ class FakeRegistry:
         digest = _digest(content)
         self._blobs[digest] = (kind, content)
         return {"mediaType": kind, "digest": digest, "size": len(content)}
+
+
+def _blob(folder: Path, digest: str) -> bytes:
+    return (folder / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
 
 
 def _layer(seed: str, size: int) -> bytes:

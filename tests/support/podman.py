@@ -143,13 +143,15 @@ class IsolatedPodman:
     def stop(self) -> None:
         """End the service, remove its containers, and leave nothing mounted or on disk."""
         self.kill_service(signal.SIGTERM)
-        self.run("rm", "--all", "--force", "--time", "0", "--volumes")
-        for network in self.run("network", "ls", "--format", "{{.Name}}").split():
-            if network != "podman":
-                self.run("network", "rm", "--force", network)
-        for mount in self._mounts():
-            subprocess.run(["umount", "--lazy", mount], check=True, capture_output=True, timeout=30)
-        shutil.rmtree(self.root)
+        try:
+            self.run("rm", "--all", "--force", "--time", "0", "--volumes")
+            for network in self.run("network", "ls", "--format", "{{.Name}}").split():
+                if network != "podman":  # the default one is only a word, it cannot be removed
+                    self.run("network", "rm", "--force", network)
+        finally:
+            for mount in self._mounts():
+                subprocess.run(["umount", "--lazy", mount], check=True, capture_output=True, timeout=30)
+            shutil.rmtree(self.root)
 
     def import_busybox(self, name: str = BUSYBOX_IMAGE) -> str:
         """Import an image of a static busybox, a few applets and no file else; returns the name."""

@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,17 @@ def reason_is(reason: str) -> Callable[[Object], bool]:
     return check
 
 
+def policy_body(name: str, namespace: str, spec: Mapping[str, Any]) -> Object:
+    """An AgentPolicy that holds for one namespace."""
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return {
+        "apiVersion": "stromboli.dev/v1alpha1",
+        "kind": "AgentPolicy",
+        "metadata": {"name": name},
+        "spec": {"namespaceSelector": selector, **spec},
+    }
+
+
 @dataclass(frozen=True)
 class Runs:
     """The runs of one namespace."""
@@ -55,6 +66,35 @@ class Runs:
 
     def apply(self, name: str, **spec: Any) -> None:
         self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(self.body(name, **spec)))
+
+    def apply_all(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Many runs by one command."""
+        items = [self.body(name, **spec) for name, spec in specs.items()]
+        listed = {"apiVersion": "v1", "kind": "List", "items": items}
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(listed))
+
+    def run_all(self, specs: Mapping[str, Mapping[str, Any]], *, within: float = PATIENCE) -> dict[str, Object]:
+        """Apply many runs at once and follow them to their ends, by name."""
+        self.apply_all(specs)
+        return self.ends(specs, within=within)
+
+    def ends(self, names: Iterable[str], *, within: float = PATIENCE) -> dict[str, Object]:
+        """Follow runs to their ends, by name; fails with what the rest were last."""
+        last: dict[str, Object] = {name: {} for name in names}
+        with self._watch() as objects:
+            for obj in objects(within):
+                if obj["metadata"]["name"] in last:
+                    last[obj["metadata"]["name"]] = obj
+                if all(map(finished, last.values())):
+                    return last
+        open_ = {name: obj.get("status") for name, obj in last.items() if not finished(obj)}
+        raise AssertionError(f"not finished after {within:.0f} s: {json.dumps(open_)[:3000]}")
+
+    def policy(self, name: str, **spec: Any) -> str:
+        """Apply an AgentPolicy for this namespace alone; its full name. It goes with the fixture `spaces`."""
+        full = f"{self.namespace}-{name}"
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(policy_body(full, self.namespace, spec)))
+        return full
 
     def refused(self, name: str, **spec: Any) -> str:
         """Apply what the API server has to refuse; what it says."""
@@ -88,8 +128,8 @@ class Runs:
         return [e for e in found["items"] if e["involvedObject"]["name"] == name]
 
     @contextmanager
-    def _watch(self, name: str) -> Iterator[Callable[[float], Iterator[Object]]]:
-        command = [self.program, "-n", self.namespace, "get", "agentrun", name, "-o", "json", "--watch"]
+    def _watch(self, *name: str) -> Iterator[Callable[[float], Iterator[Object]]]:
+        command = [self.program, "-n", self.namespace, "get", "agentrun", *name, "-o", "json", "--watch"]
         env = {"PATH": os.defpath, "HOME": str(self.kubeconfig.parent), "KUBECONFIG": str(self.kubeconfig)}
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:

@@ -47,7 +47,7 @@ class Supervised:
     def __init__(self, root: Path, busybox: Path) -> None:
         self.root = root
         self.out = root / "out"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         for folder in ("plan", "out", "secret/env", "session", "home", "cgroup"):
             (root / folder).mkdir(parents=True)
         (root / "plan/busybox").symlink_to(busybox)
@@ -70,7 +70,7 @@ class Supervised:
     def start_again(self, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start the supervisor on what lies there."""
         given = {"PATH": os.defpath, "HOME": str(self.root / "home")} if environ is None else environ
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [self.root / "plan/busybox", "sh", self.root / "plan/supervisor"],
             env=dict(given),
             cwd="/",
@@ -79,19 +79,18 @@ class Supervised:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        return self._process
+        self._processes.append(process)
+        return process
 
     def run(self, what: AttemptPlan, environ: Mapping[str, str] | None = None) -> int:
         """Start it and wait for its exit code."""
         return self.start(what, environ).wait(UNTIL)
 
     def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+        self._processes[-1].send_signal(number)
 
     def wait(self) -> int:
-        assert self._process is not None
-        return self._process.wait(UNTIL)
+        return self._processes[-1].wait(UNTIL)
 
     def records(self) -> Records:
         return records.read(self.out)
@@ -115,8 +114,7 @@ class Supervised:
 
     def close(self) -> None:
         """End what is left: timers and recorders are in the supervisor's process group."""
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(UNTIL)
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(UNTIL)

@@ -30,6 +30,7 @@ Owner = tuple[int, int]  # uid, gid
 Link = Literal["attempt", "secret", "cli"]
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
+ROOM = 16 * 1024 * 1024  # bytes: an attempt's output and records, and some more
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -133,6 +134,21 @@ class SessionFolder:
             plan.rename(old)
         new.rename(plan)
         remove_tree(old)
+
+
+def require_room(home: Path) -> None:
+    """Raises NoSpace where an attempt could not write down what becomes of it, before anything of it is begun."""
+    found = os.statvfs(home)
+    free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    if free < min(ROOM, whole // 10):
+        raise NoSpace(f"the file system of {home} is full: {free // 1024} KiB are left; make room there")
+
+
+def private_runtime(runtime_dir: Path, installation: str) -> Path:
+    """One installation's own folder on tmpfs, which others of the same user have beside it. Raises LocalFailure."""
+    _make_private(runtime_dir)
+    _make_private(runtime_dir / installation)
+    return runtime_dir / installation
 
 
 def sessions(home: Path) -> set[str]:

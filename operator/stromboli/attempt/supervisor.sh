@@ -10,8 +10,8 @@
 # out/stdout, out/stderr  what the CLI wrote, the newest; what went before is in *.old
 # out/HOOK.INDEX          what a hook wrote to either, likewise
 #
-# Signals: TERM cancels; USR1 and USR2 come from the timers below. Background jobs of a shell ignore INT and QUIT,
-# and so do hooks; the CLI resets them for what it starts.
+# Signals: TERM cancels; USR1 and USR2 come from the timers below. A step ignores INT and QUIT when it begins, as
+# every background job of a shell does; only a program can change that for itself, no shell can.
 
 _root=/run/stromboli
 _plan=$_root/plan _out=$_root/out _secrets=$_root/secret _session=$_root/session
@@ -19,9 +19,9 @@ _bb=$_plan/busybox
 _claude=$_session/claude
 _cause='' _pid='' _count=0 _timer='' _records='' _signalled='' _code=0
 
-WORKDIR_UNUSABLE=119 CLI_MISSING=120 ALREADY_STARTED=121 OUT_UNUSABLE=122 SECRET_MISSING=123
-STDOUT_SEGMENT=5242880 STDERR_SEGMENT=131072 HOOK_SEGMENT=1048576  # bytes; two of each are kept
-DRAIN=1  # seconds for the last output, if a process that was left behind holds the pipe open
+_WORKDIR_UNUSABLE=119 _CLI_MISSING=120 _ALREADY_STARTED=121 _OUT_UNUSABLE=122 _SECRET_MISSING=123
+_STDOUT_SEGMENT=5242880 _STDERR_SEGMENT=131072 _HOOK_SEGMENT=1048576  # bytes; two of each are kept
+_DRAIN=1  # seconds for the last output, if a process that was left behind holds the pipe open
 
 # --- marks and records
 
@@ -30,7 +30,7 @@ _mark() {
 }
 
 _refuse_if_started() {
-    if [ -e "$_out/started" ] || [ -L "$_out/started" ]; then exit "$ALREADY_STARTED"; fi
+    if [ -e "$_out/started" ] || [ -L "$_out/started" ]; then exit "$_ALREADY_STARTED"; fi
 }
 
 _note() {
@@ -70,7 +70,7 @@ _fail() {
 _record() {
     _size=0
     while :; do
-        if $_bb dd bs=64k iflag=count_bytes count=$(($2 - _size)) conv=fsync >>"$_out/$1"; then
+        if $_bb dd bs=64k iflag=count_bytes count=$(($2 - _size)) >>"$_out/$1"; then
             _full=
         else
             _full=1
@@ -81,6 +81,7 @@ _record() {
             $_bb mv -f "$_out/$1" "$_out/$1.old"
             _size=0
         elif [ -z "$_full" ]; then
+            [ ! -f "$_out/$1" ] || $_bb sync "$_out/$1"
             return
         fi
     done 2>/dev/null
@@ -88,7 +89,7 @@ _record() {
 
 # --- time and signals
 
-# After $1 seconds, signal $2 to the processes $3. The pipe at 9 never has data: `read` is a clock that needs no process.
+# After $1 seconds, signal $2 to the processes $3. The pipe at 9 never has data, so `read` is a clock, and no process.
 _after() {
     (
         read -r -t "$1" -u 9 _
@@ -133,7 +134,7 @@ _await() {
 
 # Called by plan/steps for each secret: keep it in a variable for plan/env, which gives it its name.
 _secret() {
-    [ -r "$_secrets/env/$2" ] || exit "$SECRET_MISSING"
+    [ -r "$_secrets/env/$2" ] || exit "$_SECRET_MISSING"
     IFS= read -r -d '' "_secret_$1" <"$_secrets/env/$2" || :
 }
 
@@ -144,7 +145,7 @@ _pipes() {
     _count=$((_count + 1))
     _stdout=$_out/.$_count.1 _stderr=
     [ -z "$3" ] || _stderr=$_out/.$_count.2
-    $_bb mkfifo "$_stdout" $_stderr || _end "$OUT_UNUSABLE"
+    $_bb mkfifo "$_stdout" $_stderr || _end "$_OUT_UNUSABLE"
     _record "$1" "$2" <"$_stdout" 8>&- 9>&- &
     _records=$!
     [ -n "$3" ] || return 0
@@ -162,7 +163,7 @@ _run() {
     fi
     (
         exec 8>&- 9>&-
-        [ -z "$_workdir" ] || cd "$_workdir" || exit "$WORKDIR_UNUSABLE"
+        [ -z "$_workdir" ] || cd "$_workdir" || exit "$_WORKDIR_UNUSABLE"
         set -- $_bb setsid "$@"
         . "$_plan/env"
         exec "$@"
@@ -178,14 +179,14 @@ _finish() {
     _last=$_code
     kill -KILL "-$_pid" 2>/dev/null
     _pid=
-    _after "$DRAIN" KILL "$_records"
+    _after "$_DRAIN" KILL "$_records"
     for _recorder in $_records; do _await "$_recorder"; done
     _end "$_last"
 }
 
 _hook() {
     [ -n "$_timer" ] || [ -z "$_hooks_timeout" ] || { _after "$_hooks_timeout" USR2 $$; _timer=$!; }
-    _pipes "$1.$2" "$HOOK_SEGMENT"
+    _pipes "$1.$2" "$_HOOK_SEGMENT"
     _note begin "$1" "$2"
     _run /dev/null /bin/sh -c "$3"
     [ "$_code" = 0 ] || _finish
@@ -195,8 +196,8 @@ _hook() {
 _agent() {
     trap _signalled=1 USR2  # not ignored: that the CLI would inherit
     [ -z "$_timer" ] || kill "$_timer"
-    _pipes stdout "$STDOUT_SEGMENT" stderr "$STDERR_SEGMENT"
-    _mark sent || _end "$OUT_UNUSABLE"
+    _pipes stdout "$_STDOUT_SEGMENT" stderr "$_STDERR_SEGMENT"
+    _mark sent || _end "$_OUT_UNUSABLE"
     _note begin agent 0
     _run "$_plan/prompt" "$@"
     _finish
@@ -217,9 +218,9 @@ _prepare_home() {
 _prepare_workdir() {
     [ -n "$_workdir" ] || return
     if [ ! -d "$_workdir" ]; then
-        _why=$($_bb mkdir -p "$_workdir" 2>&1) || _fail "$WORKDIR_UNUSABLE" "no working directory: $_why"
+        _why=$($_bb mkdir -p "$_workdir" 2>&1) || _fail "$_WORKDIR_UNUSABLE" "no working directory: $_why"
     fi
-    cd "$_workdir" || _fail "$WORKDIR_UNUSABLE" "the working directory $_workdir may not be entered"
+    cd "$_workdir" || _fail "$_WORKDIR_UNUSABLE" "the working directory $_workdir may not be entered"
 }
 
 # The credentials themselves stay on tmpfs; a file by their name is what the CLI made of the link.
@@ -241,11 +242,11 @@ trap '_interrupt timeout' USR1
 trap '_interrupt hooks-timeout' USR2
 if PATH=/nowhere command -v mkdir >/dev/null; then _bb=; fi  # this ash runs applets by itself
 
-[ -z "$_cli" ] || [ -x "$_cli" ] || exit "$CLI_MISSING"
+[ -z "$_cli" ] || [ -x "$_cli" ] || exit "$_CLI_MISSING"
 _refuse_if_started
 _read_secrets
-_mark started || { _refuse_if_started; exit "$OUT_UNUSABLE"; }
-$_bb mkfifo "$_out/.clock" && command exec 8>>"$_out/record" 9<>"$_out/.clock" || exit "$OUT_UNUSABLE"
+_mark started || { _refuse_if_started; exit "$_OUT_UNUSABLE"; }
+$_bb mkfifo "$_out/.clock" && command exec 8>>"$_out/record" 9<>"$_out/.clock" || exit "$_OUT_UNUSABLE"
 _note start
 _after "$_timeout" USR1 $$
 _prepare_home

@@ -58,9 +58,7 @@ def re2(glob: str = "") -> str:
     host_end, host_inner = f"(?:[a-zA-Z0-9]{letter})", f"(?:[a-zA-Z0-9-]{letter})"
     label = f"{host_end}(?:{host_inner}*{host_end})?"
     port, ipv6 = ":[0-9]+", r"\[[0-9a-fA-F]*:[0-9a-fA-F:]*\]"
-    registry = (
-        f"(?:{label}(?:[.]{label})+(?:{port})?|{label}{port}|(?i:localhost)(?:{port})?|{ipv6}(?:{port})?)"
-    )
+    registry = f"(?:{label}(?:[.]{label})+(?:{port})?|{label}{port}|(?i:localhost)(?:{port})?|{ipv6}(?:{port})?)"
     word = f"(?:[a-z0-9]{letter})+"
     undotted = f"{word}(?:(?:__?|-+){word})*"
     segment = f"{word}(?:(?:[._]|__|-+){word})*"
@@ -121,6 +119,12 @@ def parse(text: str) -> Reference:
     parts = split(text)
     tag = DEFAULT_TAG if parts.tag is None and parts.digest is None else parts.tag
     return Reference(parts.registry or HUB, parts.path, tag, parts.digest)
+
+
+def with_tag(text: str, tag: str) -> str:
+    """The text with this tag, if it has neither tag nor digest of its own. Nothing is judged here."""
+    parts = split(text)
+    return f"{text}:{tag}" if parts.tag is None and parts.digest is None else text
 
 
 def problem(text: str) -> str | None:
@@ -190,9 +194,7 @@ def registry_is_a_host(parts: Parts) -> str | None:
         return f"{registry!r} is not a registry; write a host name or address, with :port if it has one"
     if "." not in registry and ":" not in registry:
         written = parts.text.partition("/")[0]
-        return (
-            f"{written} is no registry without a dot or a port, and a path has no capitals; write {registry}"
-        )
+        return f"{written} is no registry without a dot or a port, and a path has no capitals; write {registry}"
     return None
 
 

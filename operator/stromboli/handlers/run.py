@@ -16,6 +16,7 @@ import kopf
 
 from stromboli import settings as configuration
 from stromboli.attempt import busybox
+from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
 from stromboli.errors import ClusterUnavailable, InvalidSettings
 from stromboli.handlers.watches import register
@@ -28,6 +29,7 @@ from stromboli.observe.images import Images
 from stromboli.observe.readiness import Readiness
 from stromboli.perform.cleanup import Cleaner, Inventory
 from stromboli.perform.launch import Launcher
+from stromboli.perform.networks import Networks
 from stromboli.perform.notify import Notifier
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Reconciler
@@ -60,12 +62,12 @@ async def _serve(settings: Settings) -> None:
         await _eventually("the CustomResourceDefinitions", cluster.policies)
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
-        async with _operator(settings, cluster, podman, installation) as (store, queue, sweep, warm_up):
+        async with assembled(settings, cluster, podman, installation) as (store, queue, sweep, warm_up):
             await _watch(settings, store, queue, sweep, warm_up)
 
 
 @asynccontextmanager
-async def _operator(
+async def assembled(
     settings: Settings, cluster: Cluster, podman: Podman, installation: str
 ) -> AsyncIterator[tuple[Store, WorkQueue, Sweep, CLIWarmUp]]:
     """Make the rooms and join them."""
@@ -73,8 +75,9 @@ async def _operator(
     queue = WorkQueue(lambda uid: reconciler.turn(uid))
     images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake_all)
     mounts = CLIMounts(podman, images, installation)
-    site = Site(settings.home, settings.runtime_dir, installation)
+    site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
     cleaner = Cleaner(podman, site)
+    networks = Networks(podman, installation)
     ends = Ends(podman, queue.wake)
     notifier = Notifier(cluster)
     reconciler = Reconciler(
@@ -84,7 +87,7 @@ async def _operator(
         store=store,
         looks=Readiness(cluster, settings, images, mounts),
         mounts=mounts,
-        launcher=Launcher(podman, site),
+        launcher=Launcher(podman, site, networks),
         cleaner=cleaner,
         notifier=notifier,
         watch=ends.watch,
@@ -96,7 +99,9 @@ async def _operator(
         cleaner=cleaner,
         store=store,
         wake=queue.wake,
-        cli_images=mounts.image_ids,
+        images=images,
+        mounts=mounts,
+        networks=networks,
     )
     warm_up = CLIWarmUp(cluster, settings, mounts)
     try:

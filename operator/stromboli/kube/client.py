@@ -32,6 +32,10 @@ class Conflict(StromboliError):
     """The object has changed since it was read, or is gone: look again."""
 
 
+class Rejected(StromboliError):
+    """The API server will not take what was written, however often it is asked: too large, or against the schema."""
+
+
 class Cluster:
     """The API server, for one operator process. Find it as kubectl does (in-cluster, KUBECONFIG)."""
 
@@ -58,14 +62,14 @@ class Cluster:
             async for item in pages:
                 yield dict(item)
         except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _mapped(e) from e
+            raise _unavailable(e) from e
 
     async def policies(self) -> list[Object]:
         """Every AgentPolicy; never part of them."""
         try:
             return [dict(item) async for item in self._client.list(AgentPolicy)]
         except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _mapped(e) from e
+            raise _unavailable(e) from e
 
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
         found = await self._present(self._client.get(Namespace, name))
@@ -89,7 +93,7 @@ class Cluster:
         return {k: _decoded(v) or b"" for k, v in (found.get("data") or {}).items()}
 
     async def write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        """Replace a run's status as of the object's resourceVersion; the new object. Raises Conflict.
+        """Replace a run's status as of the object's resourceVersion; the new object. Raises Conflict, Rejected.
 
         A PUT and not a merge patch, in which a null inside a structured answer would mean "remove".
         """
@@ -119,13 +123,13 @@ class Cluster:
         except (httpx2.HTTPError, ValueError, KeyError) as e:
             if _code(e) == 404:
                 return None
-            raise _mapped(e) from e
+            raise _unavailable(e) from e
 
     async def _written(self, call: Awaitable[T]) -> T:
         try:
             return await call
         except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _mapped(e) from e
+            raise _refused(e) from e
 
 
 def _code(error: Exception) -> int:
@@ -136,12 +140,23 @@ def _code(error: Exception) -> int:
     return 0
 
 
-def _mapped(error: Exception) -> StromboliError:
-    """The one seam: whatever lightkube raises → our tree."""
-    text = str(error)[:500] or type(error).__name__
+def _refused(error: Exception) -> StromboliError:
+    """What lightkube raises for a write → our tree."""
     if _code(error) in (404, 409):
-        return Conflict(text)
-    return ClusterUnavailable(f"the API server: {text}")
+        return Conflict(_text(error))
+    # json.dumps raises these two itself, for what is no JSON (an infinite number, half of a surrogate pair)
+    if _code(error) in (400, 413, 422) or type(error) in (ValueError, UnicodeEncodeError):
+        return Rejected(f"the API server refuses it: {_text(error)}")
+    return _unavailable(error)
+
+
+def _unavailable(error: Exception) -> ClusterUnavailable:
+    """What lightkube raises for a read → our tree. A kind that is not served (404 of a list) is unknown, not empty."""
+    return ClusterUnavailable(f"the API server: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    return str(error)[:500] or type(error).__name__
 
 
 def _decoded(text: str | None) -> bytes | None:

@@ -6,6 +6,7 @@ what is told of the run `account`'s.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -122,7 +123,7 @@ class Demo:
         say("\nConditions:\n" + "\n".join(f"  {line}" for line in account.conditions(run)))
         say("\nHow long it took:")
         say("\n".join(f"  {line}" for line in account.timing(self._measured, account.stages(run, applied))))
-        say(_LOOK_AROUND.format(program=sys.argv[0], policy=policy.NAME).rstrip())
+        say(_LOOK_AROUND.format(program=_program(), policy=policy.NAME).rstrip())
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -134,3 +135,8 @@ class Demo:
 def _state(run: account.Run) -> str:
     condition = account.succeeded(run)
     return ": ".join(filter(None, (condition.get("reason", ""), condition.get("message", ""))))
+
+
+def _program() -> str:
+    """How the person called us, so that what is shown can be typed again."""
+    return sys.argv[0] if os.path.basename(sys.argv[0]) == "stromboli" else "stromboli"

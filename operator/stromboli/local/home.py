@@ -86,6 +86,11 @@ class Home:
         return self.root / "operator.ready"
 
     @property
+    def operator_code(self) -> Path:
+        """Which state of the code the operator was started from."""
+        return self.root / "operator.code"
+
+    @property
     def standin(self) -> Path:
         """The stand-in's socket folder: bound into agents, so nothing else lies in it."""
         return self.root / "standin"

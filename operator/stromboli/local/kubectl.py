@@ -16,7 +16,7 @@ from stromboli.errors import LocalFailure
 
 _SECONDS = 60.0
 _MANAGER = "stromboli-local"
-_BEAT = 1.0
+_BEAT = 0.5
 
 Object = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ class Kubectl:
         self("apply", "--server-side", "--force-conflicts", f"--field-manager={_MANAGER}", "-f", str(folder))
 
     def follow(self, kind: str, name: str, namespace: str, seconds: float) -> Generator[Object | None, None, None]:
-        """Each state of one object, as it comes, and None in each second in which none does.
+        """Each state of one object, as it comes, and None in each half second in which none does.
 
         Raises LocalFailure after `seconds`, or if the watch breaks.
         """
@@ -118,7 +118,7 @@ class Documents:
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes | None]:
-    """What comes, as it comes; None in each second of silence."""
+    """What comes, as it comes; None in each half second of silence."""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while True:

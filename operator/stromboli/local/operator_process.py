@@ -5,12 +5,14 @@ What the operator does is in `handlers`; the same command runs in the foreground
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import stromboli
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home
 
@@ -39,9 +41,17 @@ class Operator:
         except (FileNotFoundError, ValueError):  # not written yet, or just being written
             return False
 
+    def current(self) -> bool:
+        """Whether it was started from the code that is here now: an update of the checkout starts it anew."""
+        try:
+            return self.home.operator_code.read_text(encoding="ascii") == _fingerprint()
+        except FileNotFoundError:
+            return False
+
     def start(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> None:
         """Start it and return once it is ready. Raises LocalFailure with its last words."""
         self.home.operator_ready.unlink(missing_ok=True)
+        self.home.operator_code.write_text(_fingerprint(), encoding="ascii")
         self.process.start(
             [sys.executable, "-P", "-m", "stromboli", "operator"], self.env(kubeconfig, podman_socket, environ)
         )
@@ -64,3 +74,10 @@ class Operator:
             "PYTHONUNBUFFERED": "1",
             "PATH": environ.get("PATH", os.defpath),
         }
+
+
+def _fingerprint() -> str:
+    """The package's files by name and time: enough to tell one state of a checkout from another."""
+    files = sorted(p for p in Path(stromboli.__file__).parent.rglob("*") if p.suffix in (".py", ".sh"))
+    said = "\n".join(f"{p} {p.stat().st_mtime_ns}" for p in files)
+    return hashlib.sha256(said.encode()).hexdigest()

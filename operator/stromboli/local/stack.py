@@ -117,7 +117,7 @@ class Stack:
         self._running("standin", self.standin.pid(), str(self.home.standin_socket))
 
     def operator_up(self) -> None:
-        if not self.operator.ready():
+        if not self.operator.ready() or not self.operator.current():
             self.operator.stop()
             self.operator.start(self.kubeconfig, self.podman.socket, self.environ)
         self._running("operator", self.operator.pid(), str(self.operator.process.log))

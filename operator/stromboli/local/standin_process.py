@@ -44,6 +44,7 @@ class StandinProcess:
         self.process.stop()
         requests = self.home.logs / "standin-requests.jsonl"
         command = [
+            "-P",
             "-m",
             "stromboli.standin",
             "--socket",

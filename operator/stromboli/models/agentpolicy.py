@@ -8,11 +8,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stromboli.grammar.pattern import PATTERN_RE2
 from stromboli.models.agentrun import Cpus, Duration, ImageRef, Memory
-from stromboli.models.base import EnvVar, Model, ObjectName, matches, rules
+from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
 
 Pattern = Annotated[
     str,
@@ -55,7 +55,16 @@ class Operator(StrEnum):
 
 
 class Requirement(Model):
-    """One expression of a label selector."""
+    """One expression of a label selector. As in Kubernetes, values come with In and NotIn, and only with them."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+                "give values with In and NotIn, and none with Exists and DoesNotExist",
+            )
+        )
+    )
 
     key: LabelKey = Field(description="Label key.")
     operator: Operator = Field(description="In, NotIn, Exists or DoesNotExist.")
@@ -83,6 +92,12 @@ class ImageRules(Model):
     pull_policy: PullPolicy | None = Field(None, description="When images are pulled (default IfNotPresent).")
 
 
+_CLI_PATH = rules(
+    ("!self.startsWith('/')", "begins with a /; write the path inside the CLI image without it, such as bin/claude"),
+    NO_NUL,
+)
+
+
 class CLISource(Model):
     """Where the Claude CLI comes from."""
 
@@ -92,7 +107,7 @@ class CLISource(Model):
     )
     pull: PullPolicy | None = Field(None, description="When it is pulled (default IfNotPresent).")
     mount: bool | None = Field(None, description="Mount it at /opt/claude (default); false: images bring their own.")
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00][^\x00]*$")] | None = Field(
+    path: Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=_CLI_PATH), without_nul] | None = Field(
         None, description="Path of the CLI inside its image (default bin/claude)."
     )
 
@@ -158,8 +173,8 @@ class AgentPolicySpec(Model):
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
         None,
         description=(
-            "Variables for every agent: a gateway's base URL, a proxy. The folder of a socket named by "
-            "ANTHROPIC_UNIX_SOCKET is mounted at the same path."
+            "Variables for every agent: a gateway's base URL, a proxy. The folder of the node's socket "
+            "that ANTHROPIC_UNIX_SOCKET names is mounted into every agent, and the variable then names it there."
         ),
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )

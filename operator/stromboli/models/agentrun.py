@@ -14,10 +14,11 @@ from pydantic import ConfigDict, Field
 from stromboli.grammar.duration import DURATION_RE2
 from stromboli.grammar.quantity import CPU_RE2, MEMORY_RE2
 from stromboli.grammar.reference import REFERENCE_RE2
-from stromboli.models.base import EnvVar, KeyRef, Model, matches, rules
+from stromboli.models.base import NO_NUL, EnvVar, KeyRef, Model, matches, rules, without_nul
 from stromboli.models.claude import ClaudeOptions
 
 MAX_PROMPT = 1024 * 1024
+MIN_TIMEOUT = 1.0
 MAX_TIMEOUT = 7 * 24 * 3600.0
 
 _int_or_string = {"x-kubernetes-int-or-string": True}
@@ -44,8 +45,8 @@ _CPU_RULES = rules(
 )
 _DURATION_RULES = rules(
     (
-        f"self.matches(r'{DURATION_RE2}') && duration(self) > duration('0s')",
-        "is a duration above zero such as 90s, 10m or 1h30m",
+        f"self.matches(r'{DURATION_RE2}') && duration(self) >= duration('1s')",
+        "is a duration of at least a second, such as 90s, 10m or 1h30m",
     ),
     (
         f"!self.matches(r'{DURATION_RE2}') || duration(self) <= duration('168h')",
@@ -76,8 +77,10 @@ AbsolutePath = Annotated[
         json_schema_extra=rules(
             ("self.startsWith('/')", "is relative; write an absolute path such as /workspace"),
             (r"!self.matches(r'(^|/)\.\.(/|$)')", "has a .. in it; write the path that is meant"),
+            NO_NUL,
         ),
     ),
+    without_nul,
 ]
 Volume = Annotated[
     str,
@@ -91,7 +94,7 @@ Volume = Annotated[
             ),
             (r"!self.matches(r'(^|/|:)\.\.(/|:|$)')", "has a .. in a path; write the path that is meant"),
             (
-                r"!self.matches(r':/+((proc|sys|dev|run/+stromboli|opt/+claude)(/[^:]*)?|run/*|opt/*)?(:r[ow])?$')",
+                r"!self.matches(r':/+((proc|sys|dev|(var/+)?run/+stromboli|opt/+claude)(/[^:]*)?|(var/+)?run/*|opt/*)?(:r[ow])?$')",
                 "nothing can be mounted over /, /proc, /sys, /dev, /run/stromboli or /opt/claude; "
                 "choose another place, such as /workspace",
             ),
@@ -141,9 +144,9 @@ class AgentRunSpec(Model):
         )
     )
 
-    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, pattern=r"^[^\x00]*$")] | None = Field(
-        None, description="The prompt, at most 1 MiB."
-    )
+    prompt: (
+        Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, json_schema_extra=rules(NO_NUL)), without_nul] | None
+    ) = Field(None, description="The prompt, at most 1 MiB.")
     prompt_from: PromptSource | None = Field(None, description="A ConfigMap or Secret that holds the prompt.")
     image: ImageRef | None = Field(
         None, description="Image to run in, such as `python:3.12`; a policy may have a default."
@@ -243,7 +246,7 @@ class AgentRunStatus(Model):
     """What became of the run."""
 
     observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
-    conditions: list[Condition] = Field(
+    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         default_factory=list,
         description="Succeeded, Allowed, Reconciling, Stalled.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
@@ -255,14 +258,16 @@ class AgentRunStatus(Model):
         description="When the present wait for something missing began; `timeout` counts from here.",
         max_length=64,
     )
-    attempts: list[Attempt] = Field(
+    attempts: Annotated[list[Attempt], Field(max_length=64)] = Field(
         default_factory=list,
         description="The attempts, oldest first.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
     )
     image: ImageStatus | None = Field(None, description="The image that runs.")
     cli_image: ImageStatus | None = Field(None, description="The image that the Claude CLI comes from.")
-    steps: list[Step] = Field(default_factory=list, description="What the supervisor did.")
+    steps: Annotated[list[Step], Field(max_length=512)] = Field(
+        default_factory=list, description="What the supervisor did."
+    )
     result: Result | None = Field(None, description="The answer.")
     usage: Usage | None = Field(None, description="What it took.")
     start_time: str | None = Field(None, description="When the operator first took up the run.", max_length=64)

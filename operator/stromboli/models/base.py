@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-TEXT_PATTERN = r"^[^\x00]*$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
 # RFC 1123 subdomain, as Kubernetes has it for the names of Secrets and ConfigMaps.
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
-Text = Annotated[str, Field(max_length=65536, pattern=TEXT_PATTERN)]
-Word = Annotated[str, Field(min_length=1, max_length=1024, pattern=TEXT_PATTERN)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT_NAME_PATTERN)]
 DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=KEY_PATTERN)]
+
+
+# No process can be given a NUL, in whatever way.
+NO_NUL = (r"!self.contains('\u0000')", "has a NUL character in it; take it out")
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
@@ -28,6 +29,17 @@ def matches(regex: str, message: str) -> dict[str, Any]:
     """A string that has to match an anchored RE2, said in words: a schema's own `pattern` shows the regex instead."""
     assert "'" not in regex, "the regex stands in a raw CEL string"
     return rules((f"self.matches(r'{regex}')", message))
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError(NO_NUL[1])
+    return text
+
+
+without_nul = AfterValidator(_without_nul)  # says for what reaches the operator what NO_NUL says at apply
+Text = Annotated[str, Field(max_length=65536, json_schema_extra=rules(NO_NUL)), without_nul]
+Word = Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=rules(NO_NUL)), without_nul]
 
 
 class Model(BaseModel):
@@ -78,6 +90,6 @@ class EnvVar(Model):
             ),
         ),
     ] = Field(description="Name of the variable: letters, digits and _, not beginning with a digit.")
-    value: Annotated[str, Field(max_length=32768, pattern=TEXT_PATTERN)] = Field(
+    value: Annotated[str, Field(max_length=32768, json_schema_extra=rules(NO_NUL)), without_nul] = Field(
         "", description="Its value, as it is: nothing in it is expanded."
     )

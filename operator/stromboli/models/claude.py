@@ -9,16 +9,30 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from stromboli.models.base import Model, Text, Word
+from stromboli.models.base import NO_NUL, Model, Text, Word, rules, without_nul
 
 # Free-form documents: the schema keeps whatever is inside, the operator checks it when the run begins.
 _DOCUMENT = {"x-kubernetes-preserve-unknown-fields": True}
 Document = Annotated[JsonValue, Field(json_schema_extra=_DOCUMENT)]
 # Tool rules may hold spaces and commas inside parentheses (`Bash(git *)`), but no line breaks.
 ToolRule = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f]+$")]
-ContainerPath = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^/[^\x00]*$")]
+_RELATIVE = "is relative; write an absolute path of the container such as /workspace"
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(_RELATIVE)
+    return path
+
+
+ContainerPath = Annotated[
+    str,
+    Field(min_length=1, max_length=4096, json_schema_extra=rules(("self.startsWith('/')", _RELATIVE), NO_NUL)),
+    AfterValidator(_absolute),
+    without_nul,
+]
 
 
 class PermissionMode(StrEnum):

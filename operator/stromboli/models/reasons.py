@@ -98,3 +98,9 @@ class AllowedReason(StrEnum):
     NoAllowlist = "NoAllowlist"
     ImageNotAllowed = "ImageNotAllowed"
     PolicyViolation = "PolicyViolation"
+
+
+def as_markdown() -> str:
+    """The table of reasons, as it stands in the README (a test compares)."""
+    rows = ["| Reason | `Succeeded` | What it means |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| `{reason}` | {reason.status} | {reason.text} |" for reason in Reason)])

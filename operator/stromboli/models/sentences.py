@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+_BRANCHES = frozenset({"int", "str"})  # of a union: what pydantic tried, not what a person wrote
+
 
 def sentence(error: ValidationError, root: str = "spec") -> str:
     """The first error, as `spec.claude.maxTurns: Input should be …`; says how many more there are."""
@@ -13,7 +15,7 @@ def sentence(error: ValidationError, root: str = "spec") -> str:
     for part in first["loc"]:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif "[" not in part and not part.endswith(")"):  # not a branch of a union
+        elif part not in _BRANCHES and "[" not in part and not part.endswith(")"):
             path += f".{part}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{path}: {first['msg'].removeprefix('Value error, ')}{more}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stromboli import naming
 from stromboli.attempt import records
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
@@ -32,12 +32,20 @@ def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def look(podman: Podman, out: Path, attempt: Mapping[str, Any], owner: str) -> Trace:
-    """Look at an attempt. Raises PodmanUnavailable: then nothing is known, and nothing is concluded."""
+async def look(podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Mapping[str, str]) -> Trace:
+    """Look at an attempt; a container without these labels is somebody else's, whatever its name.
+
+    Raises PodmanUnavailable: then nothing is known, and nothing is concluded.
+    """
     state = await podman.containers.inspect(attempt["container"])
-    if state is not None and state.labels.get(naming.OWNER) != owner:
+    if state is not None and not marks.items() <= state.labels.items():
         state = None
-    found = await asyncio.to_thread(records.read, out)
+    return await look_without_podman(out, attempt, state)
+
+
+async def look_without_podman(out: Path, attempt: Mapping[str, Any], state: ContainerState | None = None) -> Trace:
+    """What the attempt's folder tells; its container counts as absent unless its state is given."""
+    found = await asyncio.to_thread(_records, out)
     seen = Seen(
         phase=_phase(state),
         started=found.started,
@@ -48,6 +56,14 @@ async def look(podman: Podman, out: Path, attempt: Mapping[str, Any], owner: str
         number=attempt["number"],
     )
     return Trace(seen, state, found)
+
+
+def _records(out: Path) -> Records:
+    """The records. The folder is made before the attempt is written down, so where it is missing, it was lost,
+    and its marks with it: the prompt may have been sent.
+    """
+    found = records.read(out)
+    return found if os.path.lexists(out) else replace(found, started=True, sent=True)
 
 
 def _phase(state: ContainerState | None) -> Phase:

@@ -17,7 +17,7 @@ from stromboli.errors import NotFound, PodmanError, PullFailed
 from stromboli.inspection.needs import needs_of
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
-from stromboli.observe.images import Images, digest_of
+from stromboli.observe.images import Images, digest_of, never_started
 from stromboli.observe.waiting import Waiting
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.policy import CLI
@@ -77,9 +77,16 @@ class CLIMounts:
         """A run found no CLI at its place, or Podman was away: look and mount again before the next start."""
         self._ready.clear()
 
-    def image_ids(self) -> frozenset[str]:
-        """The CLI images that are in use by new runs."""
-        return frozenset(image for image, _ in self._ready)
+    async def drop_unused(self) -> None:
+        """Remove holders of CLI images that new runs use no more, while no run is on that might have bound one."""
+        async with self._lock:
+            in_use = {image for image, _ in self._ready}
+            found = await self._podman.containers.list({naming.INSTALLATION: self._installation})
+            if not in_use or any(c.labels.get(naming.ROLE) == naming.ROLE_AGENT for c in found):
+                return
+            for container in found:
+                if container.labels.get(naming.ROLE) == naming.ROLE_HOLDER and container.image_id not in in_use:
+                    await self._podman.containers.remove(container.id)
 
     async def _image(self, cli: CLI, wanted_by: str) -> ImageInfo:
         assert cli.reference is not None
@@ -107,16 +114,9 @@ class CLIMounts:
         name = naming.holder(self._installation, image_id)
         if (found := await self._podman.containers.inspect(name)) is not None:
             return found.id
-        body = {
-            "name": name,
-            "image": image_id,
-            "entrypoint": ["/never-started"],
-            "labels": {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_HOLDER},
-            "netns": {"nsmode": "none"},
-            "image_volume_mode": "ignore",
-        }
+        labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_HOLDER}
         try:
-            return await self._podman.containers.create(body)
+            return await self._podman.containers.create(never_started(name, image_id, labels))
         except PodmanError:
             if (found := await self._podman.containers.inspect(name)) is not None:
                 return found.id

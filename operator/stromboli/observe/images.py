@@ -10,14 +10,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stromboli import naming
 from stromboli.grammar.reference import Reference
 from stromboli.inspection.cache import FactsCache
-from stromboli.inspection.look import look
 from stromboli.inspection.container import ContainerOpener
+from stromboli.inspection.look import look
 from stromboli.inspection.opener import ImageConfig
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
@@ -52,6 +52,7 @@ class Images:
         self._installation = installation
         self._wake = wake
         self._pulls: dict[str, _Pull] = {}
+        self._looking: set[str] = set()  # names of the throw-away containers that are in use
 
     async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
         """The image that a reference means now.
@@ -83,20 +84,25 @@ class Images:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def drop_looks(self) -> None:
+        """Remove throw-away containers that an operator before us left."""
+        ours = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
+        for container in await self._podman.containers.list(ours):
+            if container.name not in self._looking:
+                await self._podman.containers.remove(container.id)
+
     async def _look(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
-        body = {
-            "name": f"{naming.look(image.id)}-{uuid.uuid4().hex[:8]}",
-            "image": image.id,
-            "entrypoint": ["/never-started"],
-            "labels": {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK},
-            "netns": {"nsmode": "none"},
-            "image_volume_mode": "ignore",
-        }
-        container = await self._podman.containers.create(body)
+        name = f"{naming.look(image.id)}-{uuid.uuid4().hex[:8]}"
+        labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
+        self._looking.add(name)
         try:
-            return await look(ContainerOpener(self._podman, container), needs, _config(image))
+            container = await self._podman.containers.create(never_started(name, image.id, labels))
+            try:
+                return await look(ContainerOpener(self._podman, container), needs, _config(image))
+            finally:
+                await self._podman.containers.remove(container)
         finally:
-            await self._podman.containers.remove(container)
+            self._looking.discard(name)
 
     def _has_pulled(self, name: str, wanted_by: str) -> bool:
         pull = self._pulls.get(name)
@@ -134,6 +140,18 @@ class Images:
         pull.task.add_done_callback(ended)
         self._pulls[name] = pull
         return pull
+
+
+def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[str, object]:
+    """The body of a container that is only there to be looked into."""
+    return {
+        "name": name,
+        "image": image_id,
+        "entrypoint": ["/never-started"],
+        "labels": dict(labels),
+        "netns": {"nsmode": "none"},
+        "image_volume_mode": "ignore",
+    }
 
 
 def local_name(reference: Reference) -> str:

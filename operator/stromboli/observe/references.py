@@ -75,7 +75,7 @@ async def _from_secret(cluster: Cluster, settings: Settings, ref: SecretRef) -> 
             f"credentials: the Secret {ref.name} is not in namespace {namespace} yet",
         )
     env = {k: data[k].strip() for k in CREDENTIAL_KEYS if data.get(k, b"").strip()}
-    file = data.get(CREDENTIALS_FILE)
+    file = data.get(CREDENTIALS_FILE) or None
     if not env and file is None:
         raise Waiting(
             Reason.WaitingForReference,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stromboli import naming
@@ -30,7 +30,7 @@ class Cleaner:
     async def finished(self, uid: str) -> None:
         """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
         await self._container(uid)
-        await self._podman.volumes.remove(naming.volume(uid))
+        await self._volume(uid)
         await asyncio.to_thread(self._folder(uid).remove_secrets)
 
     async def deleted(self, uid: str) -> None:
@@ -40,12 +40,20 @@ class Cleaner:
 
     async def _container(self, uid: str) -> None:
         found = await self._podman.containers.inspect(naming.container(uid))
-        if found is None:
-            return
-        if found.labels.get(naming.OWNER) != uid or found.labels.get(naming.INSTALLATION) != self._site.installation:
-            log.warning("the container %s is not ours and stays", found.name)
-            return
-        await self._podman.containers.remove(found.id)
+        if found is not None and self._is_ours(f"container {found.name}", found.labels, uid):
+            await self._podman.containers.remove(found.id)
+
+    async def _volume(self, uid: str) -> None:
+        found = await self._podman.volumes.inspect(naming.volume(uid))
+        if found is not None and self._is_ours(f"volume {found.name}", found.labels, uid):
+            await self._podman.volumes.remove(found.name)
+
+    def _is_ours(self, what: str, labels: Mapping[str, str], uid: str) -> bool:
+        marks = {naming.INSTALLATION: self._site.installation, naming.OWNER: uid}
+        if marks.items() <= labels.items():
+            return True
+        log.warning("the %s is not ours and stays", what)
+        return False
 
     def _folder(self, uid: str) -> SessionFolder:
         return SessionFolder(self._site.home, self._site.runtime_dir, uid)
@@ -78,14 +86,3 @@ class Inventory:
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
         sessions = await asyncio.to_thread(folder.sessions, self._site.home)
         return Found(frozenset(running | sessions), frozenset(running))
-
-    async def clear_unused(self, cli_images: Container[str]) -> None:
-        """Remove holders of CLI images that no new run uses, and looks that were broken off, while no run is on."""
-        made = await self._podman.containers.list(self._labels)
-        roles = {c.id: c.labels.get(naming.ROLE) for c in made}
-        if naming.ROLE_AGENT in roles.values():
-            return
-        for container in made:
-            old_holder = roles[container.id] == naming.ROLE_HOLDER and container.image_id not in cli_images
-            if old_holder or roles[container.id] == naming.ROLE_LOOK:
-                await self._podman.containers.remove(container.id)

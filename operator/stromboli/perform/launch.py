@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.attempt.folder import SessionFolder
+from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
 from stromboli.models.agentpolicy import Network
 from stromboli.observe.readiness import Ready
+from stromboli.perform.networks import Networks
 from stromboli.plan import argv, container
 from stromboli.plan.attempt import AttemptPlan, render
-from stromboli.plan.compatibility import ImageUser
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
 from stromboli.podman.transport import Podman
@@ -45,21 +45,30 @@ class Subject:
 class Launcher:
     """Starts attempts on this node."""
 
-    def __init__(self, podman: Podman, site: Site) -> None:
+    def __init__(self, podman: Podman, site: Site, networks: Networks) -> None:
         self._podman = podman
         self._site = site
-        self._networks: set[str] = set()
+        self._networks = networks
         self._rootless: bool | None = None
 
+    async def prepare(self, subject: Subject, ready: Ready) -> None:
+        """Have the attempt's folder on disk. It comes before the attempt is written down: see observe/attempts.py.
+
+        Raises NoSpace, PodmanError, PodmanUnavailable.
+        """
+        owner = await self._owner(ready)
+        require_room(self._site.home)
+        self._folder(subject.uid).prepare_attempt(subject.uid, subject.number, render(_plan(subject, ready)), owner)
+
     async def launch(self, subject: Subject, ready: Ready) -> str:
-        """Make the attempt's folder and container and start it; the container's name.
+        """Make the container of a prepared attempt and start it; the container's name.
 
         Raises NoSpace, PodmanError, PodmanUnavailable; nothing was sent then.
         """
-        rootless = await self._is_rootless()
-        folder = SessionFolder(self._site.home, self._site.runtime_dir, subject.uid)
-        labels = self._labels(subject)
-        self._write(folder, subject, ready, None if rootless else _owner(ready.user))
+        owner, rootless = await self._owner(ready), await self._is_rootless()
+        folder = self._folder(subject.uid)
+        labels = {**self.marks(subject.uid), naming.RUN: subject.label, naming.ROLE: naming.ROLE_AGENT}
+        self._hand_over(folder, subject, ready, owner)
         network, _ = await asyncio.gather(
             self._network(subject.namespace, ready.judged.policy),
             self._podman.volumes.create(naming.volume(subject.uid), labels),
@@ -74,18 +83,29 @@ class Launcher:
             volumes=ready.volumes,
             labels=labels,
         )
-        await self._create(name, body, subject.uid)
-        await self._podman.containers.start(name)
+        try:
+            await self._create(name, body, subject.uid)
+            await self._podman.containers.start(name)
+        except PodmanError:
+            self._networks.forget()
+            raise
         return name
 
     def out(self, uid: str, number: int) -> Path:
         """Where an attempt's marks and records are."""
-        return SessionFolder(self._site.home, self._site.runtime_dir, uid).attempt(uid, number) / "out"
+        return self._folder(uid).attempt(uid, number) / "out"
 
-    def _write(self, folder: SessionFolder, subject: Subject, ready: Ready, owner: tuple[int, int] | None) -> None:
-        """The attempt's files and secrets, then the links: re-pointing them is what hands the attempt over."""
-        files = render(_plan(subject, ready))
-        folder.prepare_attempt(subject.uid, subject.number, files, owner)
+    def marks(self, uid: str) -> dict[str, str]:
+        """The labels by which a session's container is told from everybody else's."""
+        return {naming.INSTALLATION: self._site.installation, naming.OWNER: uid}
+
+    def _folder(self, uid: str) -> SessionFolder:
+        return SessionFolder(self._site.home, self._site.runtime_dir, uid)
+
+    def _hand_over(
+        self, folder: SessionFolder, subject: Subject, ready: Ready, owner: tuple[int, int] | None
+    ) -> None:
+        """The attempt's secrets, then the links: re-pointing them is what hands the attempt over."""
         folder.write_secrets(ready.credentials.env, ready.credentials.file, owner)
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))
@@ -99,41 +119,27 @@ class Launcher:
             found = await self._podman.containers.inspect(name)
             if found is None or found.running:
                 raise
-            mine = (uid, self._site.installation)
-            if (found.labels.get(naming.OWNER), found.labels.get(naming.INSTALLATION)) != mine:
+            if not self.marks(uid).items() <= found.labels.items():
                 raise PodmanError(
                     f"a container named {name} is there and is not ours; remove it", error.status
                 ) from error
-            await self._podman.containers.remove(name)
+            # Without force: one that has come to run meanwhile, by a start that a killed operator had asked for, stays.
+            await self._podman.containers.remove(found.id, force=False)
             await self._podman.containers.create(body)
 
     async def _network(self, namespace: str, policy: Effective) -> str | None:
         """The namespace's own bridge network, made if missing; None for no network at all."""
-        if policy.network is Network.none:
-            return None
-        name = naming.network(self._site.installation, namespace)
-        if name not in self._networks:
-            await self._podman.networks.create(name, {naming.INSTALLATION: self._site.installation})
-            self._networks.add(name)
-        return name
+        return None if policy.network is Network.none else await self._networks.have(namespace)
 
-    def _labels(self, subject: Subject) -> dict[str, str]:
-        return {
-            naming.INSTALLATION: self._site.installation,
-            naming.OWNER: subject.uid,
-            naming.RUN: subject.label,
-            naming.ROLE: naming.ROLE_AGENT,
-        }
+    async def _owner(self, ready: Ready) -> tuple[int, int] | None:
+        """Who owns what the container writes, where Podman is root; rootless, the user namespace sees to it."""
+        user = ready.user
+        return None if user.uid == 0 or await self._is_rootless() else (user.uid, user.gid)
 
     async def _is_rootless(self) -> bool:
         if self._rootless is None:
             self._rootless = (await self._podman.info()).rootless
         return self._rootless
-
-
-def _owner(user: ImageUser) -> tuple[int, int] | None:
-    """Who owns what the container writes, where Podman is root; rootless, the user namespace sees to it."""
-    return None if user.uid == 0 else (user.uid, user.gid)
 
 
 def _place(folder: SessionFolder, subject: Subject, ready: Ready, network: str | None) -> Place:

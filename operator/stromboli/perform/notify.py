@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from stromboli.errors import ClusterUnavailable
+from stromboli.errors import StromboliError
 from stromboli.kube.client import Cluster
 from stromboli.status.events import event
 
 log = logging.getLogger(__name__)
+
+CLOSING = 3.0  # seconds that events under way get when the operator ends
 
 
 class Notifier:
@@ -47,11 +49,14 @@ class Notifier:
         self._start(obj, "NoAllowlist", message, f"namespace/{namespace}", warning=True)
 
     async def close(self) -> None:
-        """Let what is under way be written."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Let what is under way be written, for a moment."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING)
+        for task in self._tasks:
+            task.cancel()
 
     async def _post(self, body: Mapping[str, Any]) -> None:
         try:
             await self._cluster.post_event(body)
-        except ClusterUnavailable as error:
+        except StromboliError as error:
             log.warning("an event was lost: %s: %s", body["reason"], error)

@@ -1,1 +1,4 @@
-"""Decisions, all of them pure: no await, no clock, no environment, no file. What is there goes in, what to do comes out."""
+"""Decisions, all of them pure: no await, no clock, no environment, no file.
+
+What is there goes in, what to do comes out.
+"""

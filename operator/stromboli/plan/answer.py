@@ -7,6 +7,7 @@ long output is kept. `is_error` decides, not `subtype` (an API error comes with 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 MAX_TEXT = 32 * 1024
 # A status has to fit into etcd beside its object.
 MAX_STRUCTURED = 256 * 1024
+MAX_DEPTH = 64
+MAX_NUMBER = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Answer:
     is_error: bool
     text: str
     truncated: bool
-    structured: Any  # None also where it is larger than MAX_STRUCTURED
+    structured: Any  # None also where it is larger than MAX_STRUCTURED or deeper than MAX_DEPTH
     session_id: str
     turns: int
     input_tokens: int
@@ -52,7 +55,7 @@ def clip(text: str, limit: int) -> tuple[str, bool]:
 
 def _event(line: bytes) -> Mapping[str, Any] | None:
     try:
-        event = json.loads(line, parse_constant=lambda _: None)
+        event = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and event.get("type") == "result" else None
@@ -70,7 +73,7 @@ def _answer(event: Mapping[str, Any]) -> Answer:
         is_error=event.get("is_error") is not False,
         text=text,
         truncated=truncated,
-        structured=_bounded(event.get("structured_output")),
+        structured=_structured(event.get("structured_output")),
         session_id=str(event.get("session_id", "")),
         turns=_count(event.get("num_turns")),
         input_tokens=_count(usage.get("input_tokens")),
@@ -90,5 +93,30 @@ def _amount(value: Any) -> float:
     return round(float(value), 6) if number and 0 <= value < 1e9 else 0.0
 
 
-def _bounded(value: Any) -> Any:
-    return value if len(json.dumps(value)) <= MAX_STRUCTURED else None
+def _structured(value: Any) -> Any:
+    try:
+        storable = _storable(value, MAX_DEPTH)
+    except ValueError:
+        return None
+    return storable if len(json.dumps(storable)) <= MAX_STRUCTURED else None
+
+
+def _storable(value: Any, depth: int) -> Any:
+    """The value as the API server can take it: valid UTF-8, numbers that a double holds. ValueError if too deep."""
+    if depth < 0:
+        raise ValueError("nested too deeply")
+    match value:
+        case str():
+            return _text(value)
+        case int() | float() if not -MAX_NUMBER <= value <= MAX_NUMBER:
+            return None
+        case list():
+            return [_storable(v, depth - 1) for v in value]
+        case dict():
+            return {_text(k): _storable(v, depth - 1) for k, v in value.items()}
+    return value
+
+
+def _text(text: str) -> str:
+    """Halves of surrogate pairs become a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 
 from pydantic import JsonValue
 
@@ -85,7 +86,9 @@ def _switches(options: ClaudeOptions) -> list[str]:
         ("--strict-mcp-config", options.strict_mcp_config),
         ("--disable-slash-commands", options.disable_slash_commands),
         ("--include-partial-messages", options.include_partial_messages),
+        # Without the second, the CLI's messages go to a file beside the conversation (seen: 2.1.331).
         ("--debug", options.debug),
+        ("--debug-to-stderr", options.debug),
     )
     return [flag for flag, on in switches if on]
 
@@ -106,5 +109,8 @@ def _json(value: JsonValue | None) -> str | None:
 
 
 def _text(value: object) -> str:
-    """Numbers as the CLI reads them: no exponent, no trailing zeros."""
-    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    """Numbers as a person writes them: no exponent, no trailing zeros, and never rounded to a forbidden 0."""
+    if not isinstance(value, float):
+        return str(value)
+    digits = f"{Decimal(repr(value)):f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits

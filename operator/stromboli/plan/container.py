@@ -7,6 +7,7 @@ fields in silence, so a contract test inspects a container made from this body. 
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ Body = dict[str, Any]
 
 ENTRYPOINT = [f"{naming.PLAN}/busybox", "sh", f"{naming.PLAN}/supervisor"]
 CPU_PERIOD = 100_000  # microseconds, the kernel's default
+MIN_QUOTA = 1_000  # microseconds; the kernel refuses less (min_cfs_quota_period), the kubelet rounds up likewise
 # The container's own end, in case the agent kills what it should not: past the longest timeout and the grace.
 BACKSTOP_MARGIN = 120
 
@@ -80,8 +82,8 @@ def _mounts(request: Request, place: Place, volumes: tuple[Volume, ...]) -> list
     if place.cli is not None:
         mounts.append(_bind(place.cli, naming.CLI_MOUNT, read_only=True))
     if request.gateway_socket is not None:
-        folder = request.gateway_socket.rsplit("/", 1)[0]
-        mounts.append(_bind(folder, folder, read_only=True))
+        folder = posixpath.dirname(posixpath.normpath(request.gateway_socket))
+        mounts.append(_bind(folder, naming.GATEWAY, read_only=True))
     return mounts + [_bind(v.host, v.container, read_only=v.read_only) for v in volumes]
 
 
@@ -119,7 +121,7 @@ def _limits(request: Request) -> Body:
         limits["memory"] = {"limit": request.memory, "swap": request.memory}
     cpu: Body = {}
     if request.cpus is not None:
-        cpu = {"quota": request.cpus * CPU_PERIOD // 1000, "period": CPU_PERIOD}
+        cpu = {"quota": max(request.cpus * CPU_PERIOD // 1000, MIN_QUOTA), "period": CPU_PERIOD}
     if request.cpu_shares is not None:
         cpu["shares"] = request.cpu_shares
     if cpu:

@@ -15,6 +15,7 @@ from stromboli.plan.refusal import invalid
 _LOADERS = frozenset({"BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", "NODE_OPTIONS", "BUN_OPTIONS"})
 # One argument of a process is at most 128 KiB on Linux (MAX_ARG_STRLEN), and the schema goes by argv.
 MAX_SCHEMA = 96 * 1024
+MAX_PATH = 4096
 
 
 def loads_code(name: str) -> bool:
@@ -48,16 +49,44 @@ def mapping(value: JsonValue | None, field: str, *, path: bool = False) -> Mappi
 
     Returns None where there is none, or where it is a path. Raises Refused(InvalidSpec).
     """
-    if value is None or (path and isinstance(value, str) and value.startswith("/")):
+    if value is None:
         return None
-    document: Any = value
-    if isinstance(value, str):
-        try:
-            document = json.loads(value)
-        except (ValueError, RecursionError) as e:
-            raise invalid(field, f"is a string but not JSON: {e}") from e
+    if path and isinstance(value, str) and value.startswith("/"):
+        _check_path(value, field)
+        return None
+    document: Any = _loaded(value, field) if isinstance(value, str) else value
     if not isinstance(document, dict):
         raise invalid(field, "is not an object; write keys and values")
-    if field.endswith("jsonSchema") and len(json.dumps(document)) > MAX_SCHEMA:
+    return document
+
+
+def schema(value: JsonValue | None, field: str) -> Mapping[str, Any] | None:
+    """A JSON Schema's document, of a size that the CLI can be given. Raises Refused(InvalidSpec)."""
+    document = mapping(value, field)
+    if document is not None and _size(value) > MAX_SCHEMA:
         raise invalid(field, f"is larger than {MAX_SCHEMA} bytes, which is more than the CLI can be given")
     return document
+
+
+def _loaded(text: str, field: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError as e:
+        raise invalid(field, "is nested too deeply") from e
+    except ValueError as e:
+        raise invalid(field, f"is a string but not JSON: {e}") from e
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is JavaScript")
+
+
+def _check_path(path: str, field: str) -> None:
+    if "\0" in path or len(path) > MAX_PATH:
+        raise invalid(field, f"is not the path of a file: at most {MAX_PATH} characters, none of them NUL")
+
+
+def _size(value: JsonValue) -> int:
+    """Bytes, as plan/argv.py passes it on."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return len(text.encode("utf-8", "surrogatepass"))

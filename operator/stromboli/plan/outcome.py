@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 from stromboli.grammar import duration
 from stromboli.models.reasons import Reason
 from stromboli.plan import answer as answers
@@ -33,13 +32,17 @@ class Outcome:
     exit_code: int | None
 
 
-def of(records: Records, *, container_exit: int | None, oom: bool, timeout: float, elapsed: float) -> Outcome:
-    """Judge a finished attempt. `elapsed` and `timeout` in seconds; `oom` is the cgroup's word."""
+def of(
+    records: Records, *, container_exit: int | None, oom: bool, timeout: float, elapsed: float | None
+) -> Outcome:
+    """Judge a finished attempt. `oom` is the cgroup's word; `timeout` and `elapsed` are seconds, the latter until
+    the container's end, None where nobody knows when that was.
+    """
     answer = answers.parse(records.stdout)
     if records.end is not None:
         reason, message = _by_record(records, records.end, answer, oom, timeout)
         return Outcome(reason, message, answer, records.end.exit_code)
-    reason, message = _by_container(container_exit, oom, timeout, elapsed)
+    reason, message = _by_container(records.sent, container_exit, oom, timeout, elapsed)
     return Outcome(reason, message, answer, container_exit)
 
 
@@ -86,17 +89,24 @@ def _never_sent(records: Records, end: EndRecord) -> tuple[Reason, str]:
     )
 
 
-def _by_container(exit_code: int | None, oom: bool, timeout: float, elapsed: float) -> tuple[Reason, str]:
+def _by_container(
+    sent: bool, exit_code: int | None, oom: bool, timeout: float, elapsed: float | None
+) -> tuple[Reason, str]:
     if oom:
         return _out_of_memory()
-    if elapsed >= timeout:
+    if elapsed is not None and elapsed >= timeout:
         return Reason.TimedOut, (
             f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
         )
     code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
+    why = (
+        "the prompt had been sent, or may have been, so it is not sent again by itself"
+        if sent
+        else "the prompt was not sent, after several attempts; apply the run again once the node is well"
+    )
     return Reason.ContainerLost, (
         f"the container ended with {code} before the agent was through: it was killed, removed, or the machine "
-        "restarted; the prompt had been sent, so it is not sent again by itself"
+        f"restarted; {why}"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from stromboli.errors import InvalidInput
@@ -19,17 +20,20 @@ from stromboli.grammar.reference import Reference
 from stromboli.models.agentpolicy import (
     AgentPolicySpec,
     CLISource,
+    Defaults,
     Network,
     Operator,
     PullPolicy,
     Requirement,
     SecretRef,
 )
+from stromboli.models.agentrun import MAX_TIMEOUT, MIN_TIMEOUT
 from stromboli.models.reasons import Reason
 from stromboli.plan.refusal import Refused
 
 SETTINGS = "the operator's settings"
 DEFAULT_TIMEOUT = 1800.0
+MIN_MEMORY = 6 * 1024 * 1024  # below this runc cannot start a container at all
 T = TypeVar("T")
 
 
@@ -103,32 +107,27 @@ class Effective:
 
 
 def selects(policy: Policy, labels: Mapping[str, str]) -> bool:
-    """Whether the policy's namespaceSelector matches (Kubernetes: label selectors; empty selects all)."""
+    """Whether the policy's namespaceSelector matches (Kubernetes: label selectors; empty selects all).
+
+    Raises Refused(PolicyViolation) for an expression without sense, which might have been meant to forbid.
+    """
     selector = policy.spec.namespace_selector
     if selector is None:
         return True
     wanted = selector.match_labels or {}
-    return all(labels.get(k) == v for k, v in wanted.items()) and all(
-        _holds(r, labels) for r in selector.match_expressions or []
-    )
+    held = [_holds(policy, r, labels) for r in selector.match_expressions or []]
+    return all(labels.get(k) == v for k, v in wanted.items()) and all(held)
 
 
 def combine(policies: Iterable[Policy], base: Base) -> Effective:
     """The policies that match a namespace, and the settings, as one. Raises Refused(PolicyViolation)."""
     found = sorted(policies, key=lambda p: p.name)
-    try:
-        return _combine(found, base)
-    except InvalidInput as e:
-        raise Refused(Reason.PolicyViolation, f"a policy cannot be read: {e}; its administrator has to mend it") from e
 
-
-def _combine(found: Sequence[Policy], base: Base) -> Effective:
     def one(what: str, get: Callable[[AgentPolicySpec], T | None]) -> T | None:
-        return _agreed(what, [(p.owner, v) for p in found if (v := get(p.spec)) is not None])
+        said = [(p.owner, _read(p.owner, what, partial(get, p.spec))) for p in found]
+        return _agreed(what, [(owner, value) for owner, value in said if value is not None])
 
-    memory = one("defaults.memory", lambda s: _text(s.defaults.memory) if s.defaults else None)
-    cpus = one("defaults.cpus", lambda s: _text(s.defaults.cpus) if s.defaults else None)
-    timeout = one("defaults.timeout", lambda s: s.defaults.timeout if s.defaults else None)
+    timeout = one("defaults.timeout", lambda s: _timeout(s.defaults))
     credentials = one("credentials", lambda s: s.credentials)
     return Effective(
         allowlists=_allowlists(found, base),
@@ -136,10 +135,10 @@ def _combine(found: Sequence[Policy], base: Base) -> Effective:
         pull_policy=one("images.pullPolicy", lambda s: s.images.pull_policy if s.images else None)
         or PullPolicy.IfNotPresent,
         cli=_cli(found, base),
-        image=one("defaults.image", lambda s: s.defaults.image if s.defaults else None) or base.image,
-        memory=None if memory is None else quantity.memory_bytes(memory),
-        cpus=None if cpus is None else quantity.millicpus(cpus),
-        timeout=DEFAULT_TIMEOUT if timeout is None else duration.parse(timeout),
+        image=one("defaults.image", lambda s: _image(s.defaults)) or base.image,
+        memory=one("defaults.memory", lambda s: _memory(s.defaults)),
+        cpus=one("defaults.cpus", lambda s: _cpus(s.defaults)),
+        timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
         volumes=_volumes(found, base),
         network=Network.none if any(p.spec.network is Network.none for p in found) else Network.bridge,
         env=_env(found),
@@ -147,9 +146,13 @@ def _combine(found: Sequence[Policy], base: Base) -> Effective:
     )
 
 
-def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+def _holds(policy: Policy, requirement: Requirement, labels: Mapping[str, str]) -> bool:
     value = labels.get(requirement.key)
     values = requirement.values or []
+    if bool(values) != (requirement.operator in (Operator.In, Operator.NotIn)):
+        raise _unreadable(
+            policy.owner, "namespaceSelector", "values come with In and NotIn, and not with Exists and DoesNotExist"
+        )
     match requirement.operator:
         case Operator.In:
             return value is not None and value in values
@@ -174,15 +177,54 @@ def _agreed(what: str, said: Sequence[tuple[str, T]]) -> T | None:
     return value
 
 
-def _text(value: int | str | None) -> str | None:
-    """A quantity as text: `2` and `"2"` are the same one."""
-    return None if value is None else str(value)
+def _read(owner: str, what: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except InvalidInput as e:
+        raise _unreadable(owner, what, e.message) from e
+
+
+def _unreadable(owner: str, what: str, why: str) -> Refused:
+    return Refused(Reason.PolicyViolation, f"{owner}: {what}: {why}; its administrator has to mend it")
+
+
+# Defaults are compared by what they mean: 1Gi and 1024Mi agree, as do python and python:latest.
+
+
+def _image(defaults: Defaults | None) -> str | None:
+    return None if defaults is None or defaults.image is None else str(reference.parse(defaults.image))
+
+
+def _memory(defaults: Defaults | None) -> int | None:
+    if defaults is None or defaults.memory is None:
+        return None
+    size = quantity.memory_bytes(defaults.memory)
+    if size < MIN_MEMORY:
+        raise InvalidInput(f"{defaults.memory} is less than the 6Mi that any container needs")
+    return size
+
+
+def _cpus(defaults: Defaults | None) -> int | None:
+    return None if defaults is None or defaults.cpus is None else quantity.millicpus(defaults.cpus)
+
+
+def _timeout(defaults: Defaults | None) -> float | None:
+    if defaults is None or defaults.timeout is None:
+        return None
+    seconds = duration.parse(defaults.timeout, maximum=MAX_TIMEOUT)
+    if seconds < MIN_TIMEOUT:
+        raise InvalidInput(f"{defaults.timeout!r} is less than a second; write a duration such as 10m")
+    return seconds
 
 
 def _allowlists(found: Sequence[Policy], base: Base) -> tuple[Allowlist, ...]:
     said = [(SETTINGS, list(base.allowed_image_patterns))]
     said += [(p.owner, p.spec.images.allowed or []) for p in found if p.spec.images]
-    return tuple(Allowlist(owner, tuple(pattern.parse(t) for t in texts)) for owner, texts in said if texts)
+    return tuple(Allowlist(owner, _patterns(owner, texts)) for owner, texts in said if texts)
+
+
+def _patterns(owner: str, texts: Sequence[str]) -> tuple[Pattern, ...]:
+    return tuple(_read(owner, f"images.allowed[{n}]", partial(pattern.parse, text)) for n, text in enumerate(texts))
 
 
 def _volumes(found: Sequence[Policy], base: Base) -> tuple[VolumeList, ...]:
@@ -206,8 +248,9 @@ def _cli(found: Sequence[Policy], base: Base) -> CLI:
     path = one("path", lambda c: c.path)
     settings_pull = PullPolicy.IfNotPresent if base.auto_pull_cli else PullPolicy.Never
     mounted = base.mount_claude_cli if mount is None else mount
+    owners = " and ".join(p.owner for p in found if p.spec.cli and (p.spec.cli.image or p.spec.cli.tag)) or SETTINGS
     return CLI(
-        reference=_cli_reference(image, tag, base) if mounted else None,
+        reference=_read(owners, "cli.image", lambda: _cli_reference(image, tag, base)) if mounted else None,
         pull=pull or settings_pull,
         path=path or "bin/claude",
     )
@@ -215,12 +258,9 @@ def _cli(found: Sequence[Policy], base: Base) -> CLI:
 
 def _cli_reference(image: str | None, tag: str | None, base: Base) -> Reference:
     """The image's name, with the tag where it has neither tag nor digest of its own."""
-    name = image or base.cli_image
-    plain = "@" not in name and ":" not in name.rsplit("/", 1)[-1]
-    if plain:
-        chosen = tag or ("latest" if image is not None else base.cli_image_tag)
-        name = f"{name}:{chosen}"
-    return reference.parse(name)
+    if image is None:
+        return reference.parse(reference.with_tag(base.cli_image, tag or base.cli_image_tag))
+    return reference.parse(reference.with_tag(image, tag or reference.DEFAULT_TAG))
 
 
 def _env(found: Sequence[Policy]) -> dict[str, str]:

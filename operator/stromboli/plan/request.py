@@ -6,6 +6,7 @@ named for what it refuses, and raises Refused.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,18 +20,18 @@ from stromboli import naming
 from stromboli.errors import InvalidInput
 from stromboli.grammar import duration, quantity, reference
 from stromboli.grammar.reference import Reference
-from stromboli.models.agentrun import MAX_TIMEOUT, AgentRunSpec
+from stromboli.models.agentrun import MAX_TIMEOUT, MIN_TIMEOUT, AgentRunSpec
 from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.reasons import Reason
 from stromboli.plan import documents, volumes
-from stromboli.plan.policy import Effective
+from stromboli.plan.policy import DEFAULT_TIMEOUT, MIN_MEMORY, Effective
 from stromboli.plan.refusal import Refused, invalid
 from stromboli.plan.volumes import Volume
 
-MIN_MEMORY = 6 * 1024 * 1024  # below this runc cannot start a container at all
 DEFAULT_PIDS = 2048
 GATEWAY_SOCKET = "ANTHROPIC_UNIX_SOCKET"
+GATEWAY_URL = "ANTHROPIC_BASE_URL"
 T = TypeVar("T")
 
 
@@ -54,8 +55,12 @@ class Request:
 def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
     """The run's timeout in seconds. Raises Refused(InvalidSpec)."""
     if spec.timeout is None:
-        return policy.timeout if policy else 1800.0
-    return _parsed("spec.timeout", lambda: duration.parse(spec.timeout or "", maximum=MAX_TIMEOUT))
+        return policy.timeout if policy else DEFAULT_TIMEOUT
+    text = spec.timeout
+    seconds = _parsed("spec.timeout", lambda: duration.parse(text, maximum=MAX_TIMEOUT))
+    if seconds < MIN_TIMEOUT:
+        raise invalid("spec.timeout", f"{text!r} is less than a second; write a duration such as 90s, 10m or 1h30m")
+    return seconds
 
 
 def build(spec: AgentRunSpec, policy: Effective) -> Request:
@@ -69,15 +74,27 @@ def build(spec: AgentRunSpec, policy: Effective) -> Request:
         image=image_of(spec, policy),
         workdir=spec.workdir,
         volumes=volumes.parse(spec.volumes or ()),
-        env={**{v.name: v.value for v in spec.env or []}, **policy.env},
+        env=_env(spec, policy),
         claude=spec.claude or ClaudeOptions(),
         memory=policy.memory if memory is None else quantity.memory_bytes(memory),
         cpus=policy.cpus if cpus is None else quantity.millicpus(cpus),
         cpu_shares=resources.cpu_shares if resources else None,
         pids=(resources.pids if resources else None) or DEFAULT_PIDS,
         timeout=timeout_of(spec, policy),
-        gateway_socket=policy.env.get(GATEWAY_SOCKET),
+        gateway_socket=policy.env.get(GATEWAY_SOCKET) or None,
     )
+
+
+def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
+    """The run's variables under the policy's. A gateway's socket is seen at the place where it is mounted.
+
+    Without a base URL the CLI would speak TLS to the socket; a local one speaks plain HTTP unless told otherwise.
+    """
+    env = {**{v.name: v.value for v in spec.env or []}, **policy.env}
+    if socket := policy.env.get(GATEWAY_SOCKET):
+        env[GATEWAY_SOCKET] = f"{naming.GATEWAY}/{posixpath.basename(socket)}"
+        env.setdefault(GATEWAY_URL, "http://gateway")
+    return env
 
 
 def image_of(spec: AgentRunSpec, policy: Effective) -> Reference:
@@ -137,6 +154,21 @@ def workdir_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
         raise invalid("spec.workdir", f"{path!r} is relative; write an absolute path such as /workspace")
     if ".." in path.split("/"):
         raise invalid("spec.workdir", f"{path!r} has a .. in it; write the path that is meant")
+    if "\0" in path:
+        raise invalid("spec.workdir", "has a NUL character in it; take it out")
+
+
+def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
+    """The folder of the gateway's socket is mounted, so it has to be one, and not the whole node."""
+    socket = policy.env.get(GATEWAY_SOCKET)
+    if not socket:
+        return
+    if not socket.startswith("/") or socket.endswith("/") or ".." in socket.split("/") or socket.count("/") < 2:
+        raise Refused(
+            Reason.PolicyViolation,
+            f"the policy's env {GATEWAY_SOCKET}: {socket!r} is not the absolute path of a socket in a folder, such "
+            "as /srv/gateway/api.sock; its administrator has to mend it",
+        )
 
 
 def volumes_are_allowed(spec: AgentRunSpec, policy: Effective) -> None:
@@ -190,15 +222,18 @@ def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
 
 def schema_is_a_schema(value: JsonValue | None) -> None:
     """`claude.jsonSchema` is a JSON Schema (draft 2020-12, the metaschema of jsonschema.Draft202012Validator)."""
-    schema = documents.mapping(value, "spec.claude.jsonSchema")
+    field = "spec.claude.jsonSchema"
+    schema = documents.schema(value, field)
     if schema is None:
         return
     try:
         Draft202012Validator.check_schema(schema)
+    except RecursionError as e:
+        raise invalid(field, "is nested too deeply") from e
     except (SchemaError, UnknownType) as e:
         where = getattr(e, "json_path", "$")
         what = getattr(e, "message", str(e))
-        raise invalid("spec.claude.jsonSchema", f"is not a JSON Schema at {where}: {what}") from e
+        raise invalid(field, f"is not a JSON Schema at {where}: {what}") from e
 
 
 Check = Callable[[AgentRunSpec, Effective], None]
@@ -209,6 +244,7 @@ CHECKS: tuple[Check, ...] = (
     prompt_is_given_once,
     timeout_is_sane,
     workdir_is_a_place,
+    gateway_is_a_place,
     volumes_are_allowed,
     env_names_are_free,
     resources_are_quantities,

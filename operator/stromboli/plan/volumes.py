@@ -1,7 +1,7 @@
 """A run's volumes: the text → (host, container, read-only), which targets are forbidden, and what policies allow. Pure.
 
 Resolving links on the host is not here (that needs the host): the policy is asked again with the resolved path,
-see attempt/hostpaths.py.
+see observe/hostpaths.py.
 """
 
 from __future__ import annotations
@@ -66,31 +66,39 @@ def _one(text: str, field: str) -> Volume:
             raise invalid(field, f"{path!r} has a .. in it; write the path that is meant")
         if "\0" in path:
             raise invalid(field, "has a NUL character in it")
-    volume = Volume(_normal(host), _normal(target), parts[2:] == ["ro"])
+    volume = Volume(normal(host), normal(target), parts[2:] == ["ro"])
     _check_target(volume.container, field)
     return volume
 
 
-def _check_target(target: str, field: str) -> None:
-    for tree in _TREES:
-        if _within(target, tree) or _within(tree, target):
-            raise invalid(
-                field,
-                f"nothing can be mounted at {target}: {tree} belongs to the kernel or to Stromboli; "
-                "choose another place, such as /workspace",
-            )
+def reserved(target: str) -> str | None:
+    """The tree of the kernel's or of Stromboli's own that a mount at `target` would cover or lie in, if any."""
+    # In nearly every image /var/run is a link to /run, and mounts follow it.
+    place = target.removeprefix("/var") if within(target, "/var/run") else target
+    return next((tree for tree in _TREES if within(place, tree) or within(tree, place)), None)
 
 
-def _normal(path: str) -> str:
+def normal(path: str) -> str:
+    """The path without doubled slashes, `.` and a slash at its end."""
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
-def _within(path: str, root: str) -> bool:
+def within(path: str, root: str) -> bool:
+    """Whether a normalised path is `root` or lies below it."""
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
+def _check_target(target: str, field: str) -> None:
+    if tree := reserved(target):
+        raise invalid(
+            field,
+            f"nothing can be mounted at {target}: {tree} belongs to the kernel or to Stromboli; "
+            "choose another place, such as /workspace",
+        )
+
+
 def _covers(path: str, read_only: bool, volume: Volume) -> bool:
-    return _within(volume.host, _normal(path)) and (volume.read_only or not read_only)
+    return within(volume.host, normal(path)) and (volume.read_only or not read_only)
 
 
 def _refusal(volume: Volume, rules: VolumeList) -> str:

@@ -94,7 +94,7 @@ class Archive:
             return found
 
     async def _in_words(self, url: str, path: str) -> None:
-        """Ask again in a way that is answered in words: a circle of links is 500, like any mishap. Raises the mishap."""
+        """Ask in a way that is answered in words: a circle of links is 500 like any mishap, which this raises."""
         try:
             async with self._connection.stream("GET", url, params={"path": path}):
                 raise PodmanError(f"Podman refused HEAD {url} and not GET")

@@ -57,7 +57,10 @@ class Connection:
         silence: float | None = ANSWER,
         api: str = LIBPOD,
     ) -> httpx.Response:
-        """One call, its answer read whole. `body` goes as JSON; `silence` is the longest wait for a byte, None for ever."""
+        """One call, its answer read whole.
+
+        `body` goes as JSON; `silence` is the longest wait for a byte, in seconds, None for ever.
+        """
         async with self.stream(method, path, params=params, body=body, silence=silence, api=api) as response:
             await response.aread()
         return response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -42,8 +42,10 @@ class Events:
         labels: Mapping[str, str] | None = None,
         actions: Sequence[str] = (),
         since: datetime | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Events as they come, for ever: a stream that ends raises PodmanUnavailable, whatever ended it.
+
+        Use it under `contextlib.aclosing`, which closes the connection.
 
         Podman's headers come with the first event, so nothing tells that the stream is open: give `since` (a moment
         before the caller's own list) to miss nothing. Images bear no labels here: a filter by labels leaves all of

@@ -74,12 +74,20 @@ def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavail
 
 def pull_failure(reference: str, message: str) -> PullFailed | NoSpace:
     """The error for what a pull's stream reported."""
-    lowered = message.lower()
+    lowered = _without_names(message.lower(), reference.lower())
     text = f"image {reference} could not be pulled: {redact(message)}"
     if any(words in lowered for words in _FULL):
         return NoSpace(text, 200)
     verdicts = (permanent for pattern, permanent in _PULL if re.search(pattern, lowered))
     return PullFailed(text, permanent=next(verdicts, False))
+
+
+def _without_names(words: str, reference: str) -> str:
+    """`words` without what the person named: a repository called `denied` is no denial."""
+    name = reference.partition("@")[0]
+    name = name[: name.rindex(":")] if ":" in name.rpartition("/")[2] else name
+    words = words.replace(reference, "").replace(name, "")
+    return re.sub(r"https?://\S+|reading manifest \S+ in", "", words)
 
 
 @contextmanager

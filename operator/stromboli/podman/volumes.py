@@ -61,7 +61,9 @@ class Volumes:
         params = {"filters": label_filter(labels)}
         response = await self._connection.request("GET", "/volumes/json", params=params)
         with reading("its volumes"):
-            return [_info(entry) for entry in response.json() or []]
+            found = [_info(entry) for entry in response.json() or []]
+        # Of several labels Podman takes any one for enough here (seen on 4.3.1), unlike with containers.
+        return [volume for volume in found if labels.items() <= volume.labels.items()]
 
 
 def _same(found: VolumeInfo | None, labels: Mapping[str, str], error: PodmanError) -> VolumeInfo:

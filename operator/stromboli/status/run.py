@@ -75,7 +75,7 @@ def at(status: Mapping[str, Any], reason: Reason, message: str, moment: Moment) 
     new["phase"] = _PHASES.get(reason.status, "Running" if reason is Reason.Running else "Pending")
     if reason in WAITS:
         new["waitingSince"] = status.get("waitingSince") or moment.precise
-    else:
+    elif reason is not Reason.Starting:  # a start may fail for want of the same thing: the wait goes on then
         new.pop("waitingSince", None)
     if reason.status != "Unknown":
         new["completionTime"] = moment.precise

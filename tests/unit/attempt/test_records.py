@@ -110,7 +110,7 @@ def test_there_are_not_too_many_steps(out: Path) -> None:
     assert len(_record(out, text).steps) == 256
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.binary(max_size=300)
     | st.lists(st.sampled_from(RECORD.split("\n")) | st.text(max_size=20)).map(lambda x: "\n".join(x).encode())

@@ -321,15 +321,9 @@ def refusal(text: str) -> str:
 ALNUM = string.ascii_lowercase + string.digits
 WORD = st.text(ALNUM, min_size=1, max_size=3)
 # Few letters, so that globs, words and mutations meet often.
-GLOB_WORD = st.lists(
-    st.sampled_from(["a", "b", "*", "?", "[ab]", "[!a]", "a-b"]), min_size=1, max_size=3
-).map("".join)
-REGISTRIES = st.sampled_from(
-    ["docker.io", "ghcr.io", "aghcr.io", "ghcr.io.a", "ghcr.io:1", "localhost", "[::1]:1"]
-)
-GLOB_REGISTRIES = REGISTRIES | st.sampled_from(
-    ["*.io", "g?cr.io", "*ghcr.io", "*.io:1", "*:1", "[a-g]hcr.io"]
-)
+GLOB_WORD = st.lists(st.sampled_from(["a", "b", "*", "?", "[ab]", "[!a]", "a-b"]), min_size=1, max_size=3).map("".join)
+REGISTRIES = st.sampled_from(["docker.io", "ghcr.io", "aghcr.io", "ghcr.io.a", "ghcr.io:1", "localhost", "[::1]:1"])
+GLOB_REGISTRIES = REGISTRIES | st.sampled_from(["*.io", "g?cr.io", "*ghcr.io", "*.io:1", "*:1", "[a-g]hcr.io"])
 REF_WORD = st.text("ab", min_size=1, max_size=3)
 REF_PATH = st.lists(REF_WORD, min_size=1, max_size=3)
 VERSION = st.sampled_from(["", ":latest", ":a", ":b1", f"@{X}", f":a@{X}", f"@{Y}"])
@@ -412,9 +406,7 @@ def test_a_name_that_only_begins_like_the_pattern_is_another(
 
 
 @given(REGISTRIES, REF_PATH, VERSION)
-def test_every_canonical_reference_is_a_pattern_for_itself(
-    registry: str, path: list[str], version: str
-) -> None:
+def test_every_canonical_reference_is_a_pattern_for_itself(registry: str, path: list[str], version: str) -> None:
     ref = reference.parse(f"{registry}/{'/'.join(path)}{version}")
     assert pattern.parse(str(ref)).matches(ref)
     assert pattern.parse("**").matches(ref)

@@ -184,16 +184,12 @@ def test_a_transport_is_refused_with_the_way_out() -> None:
 
 LABEL = st.text(string.ascii_letters + string.digits, min_size=1, max_size=4)
 REGISTRY = st.one_of(
-    st.sampled_from(
-        ["docker.io", "index.docker.io", "Docker.io", "localhost", "LOCALHOST:1", "[::1]", "[::A]:5000"]
-    ),
+    st.sampled_from(["docker.io", "index.docker.io", "Docker.io", "localhost", "LOCALHOST:1", "[::1]", "[::A]:5000"]),
     st.builds("{}.{}".format, LABEL, LABEL),
     st.builds("{}-{}:{}".format, LABEL, LABEL, st.integers(1, 65535)),
 )
 WORD = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=4)
-SEGMENT = st.one_of(
-    WORD, st.builds("{}{}{}".format, WORD, st.sampled_from([".", "_", "__", "-", "---"]), WORD)
-)
+SEGMENT = st.one_of(WORD, st.builds("{}{}{}".format, WORD, st.sampled_from([".", "_", "__", "-", "---"]), WORD))
 PATH = st.lists(SEGMENT, min_size=1, max_size=4).map("/".join)
 TAG = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,8}", fullmatch=True)
 DIGEST = st.sampled_from(list(DIGESTS)).flatmap(
@@ -203,9 +199,7 @@ NAME = st.builds("{}/{}".format, REGISTRY, PATH)
 
 
 @given(NAME, st.none() | TAG, st.none() | DIGEST)
-def test_parsing_a_canonical_form_again_changes_nothing(
-    name: str, tag: str | None, digest: str | None
-) -> None:
+def test_parsing_a_canonical_form_again_changes_nothing(name: str, tag: str | None, digest: str | None) -> None:
     text = name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
     ref = parse(text)
     assert parse(str(ref)) == ref

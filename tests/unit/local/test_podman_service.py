@@ -1,4 +1,4 @@
-"""Which Podman an installation lives on. The service of our own is in tests/e2e, where Podman is."""
+"""Which Podman an installation lives on. Starting a service of our own needs Podman and is not tried here."""
 
 from __future__ import annotations
 

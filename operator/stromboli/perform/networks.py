@@ -1,0 +1,52 @@
+"""The bridge networks of Kubernetes namespaces: one each, made for the first run there, gone with the last.
+
+Which namespaces still have runs is told by the sweep. Podman itself refuses to remove a network in use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from stromboli import naming
+from stromboli.podman.transport import Podman
+
+# Seconds for which a network that was asked for stays, whatever the sweep knows: a container that is being made
+# is not seen yet, and its run may be younger than the sweep's list.
+FRESH = 60.0
+
+
+class Networks:
+    """The networks of one installation on this node."""
+
+    def __init__(self, podman: Podman, installation: str) -> None:
+        self._podman = podman
+        self._installation = installation
+        self._made: set[str] = set()
+        self._asked: dict[str, float] = {}
+
+    async def have(self, namespace: str) -> str:
+        """The name of a namespace's network, made if missing. Raises PodmanError, PodmanUnavailable."""
+        name = naming.network(self._installation, namespace)
+        self._asked[name] = time.monotonic()
+        if name not in self._made:
+            await self._podman.networks.create(name, {naming.INSTALLATION: self._installation})
+            self._made.add(name)
+        return name
+
+    def forget(self) -> None:
+        """A container could not be made or started: somebody may have removed its network."""
+        self._made.clear()
+
+    async def clear(self, namespaces: Iterable[str]) -> None:
+        """Remove the networks of all namespaces but these. Raises PodmanError, PodmanUnavailable."""
+        wanted = {naming.network(self._installation, namespace) for namespace in namespaces}
+        for network in await self._podman.networks.list({naming.INSTALLATION: self._installation}):
+            if network.name not in wanted and not self._is_fresh(network.name):
+                self._made.discard(network.name)
+                self._asked.pop(network.name, None)
+                await self._podman.networks.remove(network.name)
+
+    def _is_fresh(self, name: str) -> bool:
+        asked = self._asked.get(name)
+        return asked is not None and time.monotonic() - asked < FRESH

@@ -1,0 +1,106 @@
+"""The API server as the benchmarks use it: over HTTP with one connection pool, as the administrator.
+
+No kubectl and no client of Kubernetes here, so that the time of neither is measured by mistake.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2 as httpx
+import yaml
+
+from stromboli.naming import API_VERSION, GROUP, VERSION
+
+Object = dict[str, Any]
+WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY", "DELETECOLLECTION")
+# One line of the API server's metrics, in Prometheus' text format.
+_REQUESTS = re.compile(r"^apiserver_request_total\{(?P<labels>[^}]*)\} (?P<count>[0-9.e+]+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Api:
+    """The API server that a kubeconfig of the local control plane names. Errors are httpx's."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        self._client = httpx.Client(
+            base_url=cluster["server"],
+            headers={"Authorization": f"Bearer {user['token']}"},
+            verify=ssl.create_default_context(cadata=authority),
+            trust_env=False,
+            timeout=30.0,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def create_run(self, namespace: str, name: str, spec: Object) -> Object:
+        return self._ask("POST", runs_path(namespace), json=run(namespace, name, spec))
+
+    def runs(self, namespace: str) -> Object:
+        """The list of a namespace's runs, with the resourceVersion from which to watch."""
+        return self._ask("GET", runs_path(namespace))
+
+    def write_status(self, obj: Object, status: Object) -> Object:
+        path = f"{runs_path(obj['metadata']['namespace'])}/{obj['metadata']['name']}/status"
+        return self._ask("PUT", path, json={**obj, "status": status})
+
+    def delete_runs(self, namespace: str) -> None:
+        self._ask("DELETE", runs_path(namespace))
+
+    @contextmanager
+    def watch_runs(self, namespace: str, since: str) -> Iterator[Iterator[str]]:
+        """An open watch of a namespace's runs: the API server has answered it when the block begins."""
+        query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "3600"}
+        silence = httpx.Timeout(30.0, read=3600.0)
+        with self._client.stream("GET", runs_path(namespace), params=query, timeout=silence) as response:
+            response.raise_for_status()
+            yield response.iter_lines()
+
+    def writes(self) -> Counter[str]:
+        """How many writes the API server has answered so far, by verb and resource, from its own metrics.
+
+        Leases are left out: the API server renews one for itself every few seconds.
+        """
+        text = self._client.get("/metrics").raise_for_status().text
+        counted: Counter[str] = Counter()
+        for line in _REQUESTS.finditer(text):
+            labels = dict(_LABEL.findall(line["labels"]))
+            if labels["verb"] in WRITES and labels["resource"] != "leases":
+                subresource = f"/{labels['subresource']}" if labels["subresource"] else ""
+                counted[f"{labels['verb']} {labels['resource']}{subresource}"] += int(float(line["count"]))
+        return counted
+
+    def _ask(self, method: str, path: str, **options: Any) -> Object:
+        response = self._client.request(method, path, **options)
+        response.raise_for_status()
+        found: Object = response.json()
+        return found
+
+
+def run(namespace: str, name: str, spec: Object) -> Object:
+    """An AgentRun as it is applied."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "AgentRun",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def runs_path(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/agentruns"

@@ -1,0 +1,222 @@
+"""What the benchmarks lie on: a control plane, a Podman, the stand-in and the operator, all real and their own.
+
+Made of the same classes as the end-to-end tests' fixtures. Two namespaces, `real` and `instant`, each with a
+policy of its own, so that both CLIs are there at once. Nothing is left when the block ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+from stromboli.attempt import busybox
+from stromboli.controlplane import binaries
+from stromboli.controlplane.binaries import Binaries
+from stromboli.controlplane.cluster import Cluster
+from tests.benchmarks.api import Api
+from tests.benchmarks.baseline import Baseline
+from tests.benchmarks.watch import Watch
+from tests.support import images
+from tests.support.cluster import Kubectl
+from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
+from tests.support.podman import IsolatedPodman
+
+ROOT = Path(__file__).parent.parent.parent
+KEY = "stand-in-key-8d20"
+CLIS = {"real": "cli", "instant": "instant-cli"}  # by namespace: the image of tests/support
+UNTIL_QUIET = 30.0
+SETTLE = 0.3  # for what nobody can ask about: Podman's own clean-up process of the last container
+
+
+def say(line: str) -> None:
+    """Progress, beside the results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """Everything that is up."""
+
+    folder: Path
+    runtime_dir: Path
+    kubeconfig: Path
+    programs: Binaries
+    kubectl: Kubectl
+    api: Api
+    podman: IsolatedPodman
+    standin: Standin
+    cluster: Cluster
+    image: str
+    cli_images: dict[str, str]
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @contextmanager
+    def operator(self, trace: Path | None = None) -> Iterator[OperatorProcess]:
+        """The operator, up and ready with its CLIs mounted; with `trace`, the one with the stop-watch."""
+        process = self.process(trace)
+        with process:
+            self._warm(process)
+            yield process
+
+    def process(self, trace: Path | None = None) -> OperatorProcess:
+        """An operator that is not started yet."""
+        program = (sys.executable, "-m", "stromboli", "operator")
+        if trace is not None:
+            program = (sys.executable, "-m", "tests.benchmarks.traced_operator", str(trace))
+        return OperatorProcess(
+            home=self.home,
+            runtime_dir=self.runtime_dir,
+            kubeconfig=self.folder / "operator.kubeconfig",
+            podman_socket=self.podman.socket,
+            program=program,
+        )
+
+    def baseline(self, cli: str) -> Baseline:
+        """`podman run` with one of the CLIs."""
+        return Baseline(
+            environ=self.podman.env,
+            image=self.image,
+            cli_image=self.cli_images[cli],
+            env=agent_env(self.standin) | {"ANTHROPIC_API_KEY": KEY},
+            gateway=self.standin.folder,
+            busybox=busybox.path(self.home) if cli == "instant" else None,
+        )
+
+    def kubectl_apply(self, file: Path) -> tuple[list[str], dict[str, str]]:
+        """The command line and the environment of `kubectl apply`, to be started by whoever times it."""
+        environ = {"PATH": os.defpath, "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
+        return [str(self.programs.kubectl), "apply", "-f", str(file)], environ
+
+    def quiet(self) -> None:
+        """Return once no container of a run is left, so that no clean-up runs into the next measurement."""
+        limit = time.monotonic() + UNTIL_QUIET
+        transport = httpx.HTTPTransport(uds=str(self.podman.socket))
+        with httpx.Client(transport=transport, base_url="http://podman", trust_env=False) as client:
+            while time.monotonic() < limit:
+                found = client.get("/v4.0.0/libpod/containers/json?all=true").json() or []
+                if all(c["State"] == "created" for c in found):  # the holders of the CLI
+                    time.sleep(SETTLE)
+                    return
+                time.sleep(0.05)
+        raise TimeoutError(f"containers are still there after {UNTIL_QUIET:.0f} s")
+
+    def _warm(self, process: OperatorProcess) -> None:
+        """One run of each CLI: images looked into, networks and caches there."""
+        for cli in CLIS:
+            with Watch(self.api, cli) as watch:
+                name = f"warm-{process.pid}"
+                self.api.create_run(cli, name, spec(self.image))
+                watch.finished(name)
+        self.quiet()
+
+
+def spec(image: str) -> dict[str, Any]:
+    """A simple run."""
+    return {"prompt": prompt(), "image": image}
+
+
+def prompt() -> str:
+    return "ECHO{forty-two}"
+
+
+def agent_env(standin: Standin) -> dict[str, str]:
+    """What every agent has in its environment, on both sides."""
+    return {
+        "ANTHROPIC_UNIX_SOCKET": str(standin.socket),
+        "ANTHROPIC_BASE_URL": "http://gateway",
+        "CLAUDE_CODE_MAX_RETRIES": "0",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+    }
+
+
+@contextmanager
+def made() -> Iterator[Bed]:
+    """Everything up, but for the operator."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(_temporary(None))
+        runtime_dir = stack.enter_context(_temporary("/dev/shm"))
+        say("control plane …")
+        programs = binaries.find(binaries.cache_folder(os.environ), say, os.environ)
+        cluster = Cluster(folder / "controlplane", programs)
+        stack.callback(cluster.down)
+        cluster.up()
+        kubectl = Kubectl(programs.kubectl, cluster.kubeconfig)
+        say("Podman and its images …")
+        podman = stack.enter_context(IsolatedPodman())
+        image = images.build("glibc", podman.env)
+        cli_images = {cli: images.build(name, podman.env) for cli, name in CLIS.items()}
+        standin = stack.enter_context(Standin(folder / "gateway"))
+        _install(kubectl, standin, cli_images)
+        service_account_kubeconfig(kubectl, cluster.kubeconfig, folder)
+        api = stack.enter_context(Api(cluster.kubeconfig))
+        yield Bed(
+            folder=folder,
+            runtime_dir=runtime_dir,
+            kubeconfig=cluster.kubeconfig,
+            programs=programs,
+            kubectl=kubectl,
+            api=api,
+            podman=podman,
+            standin=standin,
+            cluster=cluster,
+            image=image,
+            cli_images=cli_images,
+        )
+
+
+def _install(kubectl: Kubectl, standin: Standin, cli_images: dict[str, str]) -> None:
+    """manifests/ without the Deployment, as an administrator applies them, and a policy for each CLI."""
+    crds = str(ROOT / "crds")
+    kubectl("apply", "--server-side", "-k", crds)
+    kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
+    kubectl("apply", "-f", str(ROOT / "manifests/namespace.yaml"), "-f", str(ROOT / "manifests/rbac.yaml"))
+    kubectl(
+        "-n", "stromboli-system", "create", "secret", "generic", "claude", f"--from-literal=ANTHROPIC_API_KEY={KEY}"
+    )
+    for cli, image in cli_images.items():
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cli, "labels": {"bench-cli": cli}}}
+        kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+        kubectl("apply", "-f", "-", stdin=json.dumps(_policy(cli, image, standin)))
+
+
+def _policy(cli: str, cli_image: str, standin: Standin) -> dict[str, Any]:
+    image, tag = cli_image.rsplit(":", 1)
+    env = [{"name": k, "value": v} for k, v in agent_env(standin).items()]
+    return {
+        "apiVersion": "stromboli.dev/v1alpha1",
+        "kind": "AgentPolicy",
+        "metadata": {"name": cli},
+        "spec": {
+            "namespaceSelector": {"matchLabels": {"bench-cli": cli}},
+            "images": {"allowed": ["python:*"]},
+            "cli": {"image": image, "tag": tag, "pull": "Never"},
+            "network": "none",
+            "env": env,
+            "credentials": {"secretRef": {"name": "claude"}},
+        },
+    }
+
+
+@contextmanager
+def _temporary(parent: str | None) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="stromboli-bench-", dir=parent))
+    path.chmod(0o755 if parent is None else 0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)

@@ -1,0 +1,97 @@
+"""The operator with a thousand finished runs in the cluster: its memory, and how long a restart takes.
+
+Finished runs are made through the API with the status of a real one. The last of all benchmarks, since they stay.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+from tests.benchmarks.api import Object
+from tests.benchmarks.bed import Bed, say, spec
+from tests.benchmarks.numbers import Goal, spread
+from tests.benchmarks.result import Result, Table
+from tests.benchmarks.watch import Watch
+from tests.support.operator import OperatorProcess
+
+FINISHED = 1000
+MEGABYTES, SECONDS = 120.0, 5.0
+CLI = "instant"
+AT_REST = 0.05  # of a core
+UNTIL_AT_REST = 60.0
+
+
+def measure(bed: Bed, restarts: int) -> Result:
+    """Start the operator `restarts` times among the finished runs."""
+    with bed.operator(), Watch(bed.api, CLI) as watch:
+        bed.api.create_run(CLI, "pattern", spec(bed.image))
+        pattern = watch.finished("pattern").obj["status"]
+        bed.quiet()
+    say(f"making {FINISHED} finished runs …")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: _make(bed, f"finished-{number:04}", pattern), range(FINISHED)))
+    found = len(bed.api.runs(CLI)["items"])
+    taken = [_restart(bed.process()) for _ in range(restarts)]
+    starts, memory, peaks = ([one[n] for one in taken] for n in range(3))
+    rows = [
+        ("", "median", "max"),
+        ("restart until ready", f"{median(starts):.2f} s", f"{max(starts):.2f} s"),
+        ("memory at rest (VmRSS)", f"{median(memory):.0f} MB", f"{max(memory):.0f} MB"),
+        ("memory at its peak (VmHWM)", f"{median(peaks):.0f} MB", f"{max(peaks):.0f} MB"),
+    ]
+    return Result(
+        name="memory",
+        tables=[Table(f"The operator among {found} finished runs, {restarts} starts", rows)],
+        goals=[
+            Goal("operator memory after start", median(memory), MEGABYTES, "at most", " MB"),
+            Goal("restart until ready", median(starts), SECONDS, "at most", " s"),
+        ],
+        data={
+            "finishedRuns": found,
+            "ready": spread(starts),
+            "restMegabytes": spread(memory),
+            "peakMegabytes": spread(peaks),
+        },
+    )
+
+
+def _make(bed: Bed, name: str, status: Object) -> None:
+    bed.api.write_status(bed.api.create_run(CLI, name, spec(bed.image)), status)
+
+
+def _restart(operator: OperatorProcess) -> tuple[float, float, float]:
+    """Seconds until ready, megabytes at rest and at the peak."""
+    took = operator.start()
+    try:
+        _until_at_rest(operator.pid)
+        status = Path(f"/proc/{operator.pid}/status").read_text()
+    finally:
+        operator.stop()
+    return took, _megabytes(status, "VmRSS"), _megabytes(status, "VmHWM")
+
+
+def _until_at_rest(pid: int) -> None:
+    """Until it has used next to no CPU for a second: every object has been through its watch by then."""
+    limit, before = time.monotonic() + UNTIL_AT_REST, _cpu(pid)
+    while time.monotonic() < limit:
+        time.sleep(1.0)
+        now = _cpu(pid)
+        if now - before < AT_REST:
+            return
+        before = now
+    raise TimeoutError(f"the operator was still busy after {UNTIL_AT_REST:.0f} s")
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU (proc(5): utime and stime, in 1/100 s)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def _megabytes(status: str, key: str) -> float:
+    """A line of /proc/PID/status, which is in KiB, in MB."""
+    line = next(line for line in status.splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1]) * 1024 / 1e6

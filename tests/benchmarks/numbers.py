@@ -1,0 +1,52 @@
+"""Samples → what is said of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A number to reach, and whether it is so."""
+
+    what: str
+    value: float
+    limit: float
+    sense: Literal["at most", "at least"]
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.limit if self.sense == "at most" else self.value >= self.limit
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "what": self.what,
+            "value": round(self.value, 3),
+            "goal": f"{self.sense} {self.limit:g}{self.unit}",
+            "met": self.met,
+        }
+
+
+def spread(samples: Sequence[float]) -> dict[str, float | int]:
+    """Median, least and greatest, and how many there were."""
+    return {
+        "median": round(median(samples), 4),
+        "min": round(min(samples), 4),
+        "max": round(max(samples), 4),
+        "n": len(samples),
+    }
+
+
+def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """By key the median over all rows, in the order in which keys first came."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: median(row[key] for row in rows if key in row) for key in keys}
+
+
+def ms(seconds: float) -> str:
+    """Seconds as milliseconds, for the eye."""
+    return f"{seconds * 1000:.0f} ms"

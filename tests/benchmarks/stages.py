@@ -1,0 +1,110 @@
+"""Where the time of one run goes: the traced operator's spans, the supervisor's record and the watch, in one row.
+
+All moments are on the monotonic clock. A stage is the time from the moment before to its own, so that the
+stages of a run add up to the whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+STATUS = "API: write status"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One call of the operator."""
+
+    name: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One run from outside: `asked` is when kubectl was started or the request sent, `added` None for the latter."""
+
+    uid: str
+    asked: float
+    added: float | None
+    seen: float
+    out: Path
+
+
+def load(trace: Path) -> dict[str, list[Span]]:
+    """The spans of each run, by UID, in the order in which they began."""
+    spans: dict[str, list[Span]] = defaultdict(list)
+    for line in trace.read_text(encoding="utf-8").splitlines():
+        entry: dict[str, Any] = json.loads(line)
+        spans[entry["run"]].append(Span(entry["name"], entry["began"], entry["ended"]))
+    return {uid: sorted(found, key=lambda s: s.began) for uid, found in spans.items()}
+
+
+def stages(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> dict[str, float]:
+    """Seconds by stage. A stage that overlapped the one before counts what was left of it."""
+    row = [("", run.asked), *_moments(run, spans, wall_to_monotonic)]
+    reached, out = run.asked, {}
+    for (_, _), (name, at) in pairwise(row):
+        out[name] = max(at - reached, 0.0)
+        reached = max(at, reached)
+    return out
+
+
+def calls(spans: Sequence[Span]) -> dict[str, tuple[int, float]]:
+    """How often each call was made and how long all of them took; they may overlap and be of the clean-up."""
+    found: dict[str, tuple[int, float]] = {}
+    for span in spans:
+        count, took = found.get(span.name, (0, 0.0))
+        found[span.name] = (count + 1, took + span.ended - span.began)
+    return found
+
+
+def clean_up(run: Traced, spans: Sequence[Span]) -> float:
+    """From the end that the watch saw to the last thing done for the run, which nobody waits for."""
+    return max(max(span.ended for span in spans) - run.seen, 0.0)
+
+
+def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> Iterator[tuple[str, float]]:
+    def first(name: str) -> Span:
+        return next(span for span in spans if span.name == name)
+
+    def last(name: str, before: float) -> Span:
+        return next(span for span in reversed(spans) if span.name == name and span.began <= before)
+
+    record = {k: at + wall_to_monotonic for k, at in _record(run.out).items()}
+    writes = [span for span in spans if span.name == STATUS]
+    ahead, final, create = writes[0], writes[-1], first("Podman: create container")
+    turn = last("turn", final.began)
+    # Whatever wakes the last turn: mostly the wait for the end, else an event that came between.
+    noticed = min(last("Podman: wait for the end", final.began).ended, turn.began)
+    if run.added is not None:
+        yield "kubectl: start until the API server has it", run.added
+    yield "watch event to the operator", first("woken").ended
+    yield "event to the first turn", first("turn").began
+    yield "policy and look-ups", ahead.began
+    yield "write-ahead of the attempt", ahead.ended
+    yield "folder, secrets, links", last("folder: links", create.began).ended
+    yield "volume", create.began
+    yield "container: create", create.ended
+    yield "container: start, until the supervisor's first line", record["start"]
+    yield "supervisor before the agent", record["begin"]
+    yield "agent", record["finish"]
+    yield "supervisor after the agent", record["end"]
+    yield "end noticed", noticed
+    yield "end to the next turn", turn.began
+    yield "look at container and records", last("records: read", final.began).ended
+    yield "outcome", final.began
+    yield "terminal status written", final.ended
+    yield "seen by the watch", run.seen
+
+
+def _record(out: Path) -> Mapping[str, float]:
+    """The supervisor's record: by the first word of a line, its last word, which is the clock."""
+    lines = (out / "record").read_text(encoding="utf-8").splitlines()
+    return {words[0]: float(words[-1]) for line in lines if (words := line.split())}

@@ -1,0 +1,103 @@
+"""The operator with a stop-watch: `python -m tests.benchmarks.traced_operator FILE` instead of `stromboli operator`.
+
+It is the operator's own code; only the calls listed here are wrapped, each writing one line of JSON to FILE
+when it has ended: what, for which run (by UID), when it began and ended (CLOCK_MONOTONIC, which all processes of
+a machine share). Reading the lines is done in `stages`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from stromboli.attempt import records
+from stromboli.attempt.folder import SessionFolder
+from stromboli.handlers.run import run_operator
+from stromboli.kube.client import Cluster
+from stromboli.podman.containers import Containers
+from stromboli.podman.images import Images
+from stromboli.podman.volumes import Volumes
+from stromboli.reconcile import Reconciler
+from stromboli.work_queue import WorkQueue
+
+# What is wrapped, and its name in the trace. The first two are given the run's UID and pass it on to all below.
+CALLS: tuple[tuple[Any, str, str], ...] = (
+    (WorkQueue, "wake", "woken"),
+    (Reconciler, "turn", "turn"),
+    (Cluster, "policies", "API: list policies"),
+    (Cluster, "namespace_labels", "API: get namespace"),
+    (Cluster, "secret_data", "API: get secret"),
+    (Cluster, "write_status", "API: write status"),
+    (Cluster, "post_event", "API: post event"),
+    (Images, "inspect", "Podman: inspect image"),
+    (Volumes, "create", "Podman: create volume"),
+    (Volumes, "remove", "Podman: remove volume"),
+    (Containers, "create", "Podman: create container"),
+    (Containers, "start", "Podman: start container"),
+    (Containers, "wait", "Podman: wait for the end"),
+    (Containers, "inspect", "Podman: inspect container"),
+    (Containers, "remove", "Podman: remove container"),
+    (SessionFolder, "prepare_attempt", "folder: plan and out"),
+    (SessionFolder, "write_secrets", "folder: secrets"),
+    (SessionFolder, "point", "folder: links"),
+    (SessionFolder, "remove_secrets", "folder: remove secrets"),
+    (records, "read", "records: read"),
+)
+GIVEN_THE_UID = ("woken", "turn")
+
+_run: ContextVar[str] = ContextVar("run", default="")
+
+
+class Sink:
+    """Appends lines to a file, each whole by one call: threads write too."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def span(self, name: str, uid: str, began: float) -> None:
+        line = json.dumps({"name": name, "run": uid, "began": began, "ended": time.monotonic()})
+        os.write(self._fd, line.encode() + b"\n")
+
+
+def main(path: str) -> None:
+    """Wrap and run, until SIGTERM."""
+    sink = Sink(path)
+    for owner, attribute, name in CALLS:
+        setattr(owner, attribute, _wrapped(getattr(owner, attribute), name, sink))
+    run_operator()
+
+
+def _wrapped(call: Callable[..., Any], name: str, sink: Sink) -> Callable[..., Any]:
+    def enter(arguments: tuple[Any, ...]) -> str:
+        if name == "turn":
+            _run.set(arguments[1])
+        return str(arguments[1]) if name in GIVEN_THE_UID else _run.get()
+
+    @functools.wraps(call)
+    async def waiting(*arguments: Any, **options: Any) -> Any:
+        uid, began = enter(arguments), time.monotonic()
+        try:
+            return await call(*arguments, **options)
+        finally:
+            sink.span(name, uid, began)
+
+    @functools.wraps(call)
+    def blocking(*arguments: Any, **options: Any) -> Any:
+        uid, began = enter(arguments), time.monotonic()
+        try:
+            return call(*arguments, **options)
+        finally:
+            sink.span(name, uid, began)
+
+    return waiting if inspect.iscoroutinefunction(call) else blocking
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

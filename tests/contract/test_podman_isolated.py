@@ -1,0 +1,41 @@
+"""The tests' own Podman: apart from the machine's, and gone without a trace."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.podman import IsolatedPodman
+
+
+def test_it_is_apart_and_leaves_nothing() -> None:
+    with IsolatedPodman() as podman:
+        image = podman.import_busybox()
+        running = podman.run("run", "--detach", "--network", "none", "--volume", "kept:/data", image, "sleep", "60")
+        mounted = podman.run("create", image)
+        podman.run("mount", mounted)
+        podman.run("network", "create", "left")
+        process = int(podman.run("inspect", "--format", "{{.State.Pid}}", running))
+        service = podman.pid
+        with IsolatedPodman() as other:
+            assert other.run("ps", "--all", "--quiet") == ""
+            assert other.run("images", "--quiet") == ""
+        assert podman.run("ps", "--quiet", "--no-trunc") == running
+    assert not podman.root.exists()
+    assert str(podman.root) not in Path("/proc/self/mountinfo").read_text()
+    for pid in (process, service):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_container_outlives_its_service() -> None:
+    with IsolatedPodman() as podman:
+        running = podman.run("run", "--detach", "--network", "none", podman.import_busybox(), "sleep", "60")
+        before = podman.pid
+        podman.kill_service()
+        assert podman.run("ps", "--quiet", "--no-trunc") == running
+        podman.start_service()
+        assert podman.pid != before
+        podman.start_service()  # again is no error

@@ -1,0 +1,161 @@
+"""What the fake Podman has, and how a test speaks to it. How it is served is in `fake_podman.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+@dataclass(slots=True)
+class Program:
+    """What a container does: ends by itself after `seconds` (None: when it is told to) with `exit_code`."""
+
+    seconds: float | None = None
+    exit_code: int = 0
+    ignores: frozenset[str] = frozenset()  # signals, as `TERM`
+
+
+@dataclass(slots=True)
+class FakeContainer:
+    """One container; `body` is what it was created from."""
+
+    id: str
+    name: str
+    body: dict[str, Any]
+    image_id: str
+    created: str
+    status: str = "created"
+    exit_code: int = 0
+    oom_killed: bool = False
+    started: str = NEVER
+    finished: str = NEVER
+    mounted: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict(self.body.get("labels") or {})
+
+
+@dataclass(slots=True)
+class FakeImage:
+    """One image; `config` has Docker's names (`User`, `Env`, …)."""
+
+    id: str
+    tags: list[str]
+    root: Path
+    config: dict[str, Any]
+    created: str
+
+
+@dataclass(slots=True)
+class Failure:
+    call: re.Pattern[str]
+    status: int | None
+    left: int
+    after: bool
+
+
+class FakeState:
+    """Containers, images, volumes and networks in memory; `calls` has every request so far."""
+
+    def __init__(self) -> None:
+        self.rootless = False
+        self.calls: list[str] = []
+        self.containers: dict[str, FakeContainer] = {}
+        self.images: list[FakeImage] = []
+        self.volumes: dict[str, dict[str, Any]] = {}
+        self.networks: dict[str, dict[str, Any]] = {}
+        self.program: Callable[[FakeContainer], Program] = program_of_command
+        # Runs beside every start, where a test plays what is inside the container.
+        self.on_start: Callable[[FakeContainer], Awaitable[None]] | None = None
+        # What a pull of a reference comes to: an image appears, or these words of a registry.
+        self.registry: dict[str, FakeImage | str] = {}
+        self.failures: list[Failure] = []
+        self.events: list[dict[str, Any]] = []
+        self.news = asyncio.Condition()
+        self.numbers = itertools.count(1)
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def image(self, *tags: str, root: Path, **config: Any) -> FakeImage:
+        """An image that is nowhere yet: give it to `add_image` or put it into `registry`."""
+        return FakeImage(f"{next(self.numbers):064x}", list(tags), root, config, now())
+
+    def add_image(self, *tags: str, root: Path, **config: Any) -> FakeImage:
+        """An image that is on the host."""
+        image = self.image(*tags, root=root, **config)
+        self.images.append(image)
+        return image
+
+    def fail(self, call: str, status: int | None = 500, *, times: int = 1, after: bool = False) -> None:
+        """The next calls that match the pattern answer `status`, or (None) break the connection.
+
+        `after`: what was asked is done first, as when Podman is killed between act and answer.
+        """
+        self.failures.append(Failure(re.compile(call), status, times, after))
+
+    def end(self, name: str, exit_code: int = 0, *, oom: bool = False) -> None:
+        """A running container ends now."""
+        container = self.find(name)
+        assert container is not None, f"no container {name}"
+        self.finish(container, exit_code, oom)
+
+    def find(self, name: str) -> FakeContainer | None:
+        return next((c for c in self.containers.values() if name in (c.id, c.name)), None)
+
+    def find_image(self, name: str) -> FakeImage | None:
+        known = (i for i in self.images if name == i.id or name in i.tags or name.endswith(f"@sha256:{i.id}"))
+        return next(known, None)
+
+    def root(self, container: FakeContainer) -> Path:
+        return next(image.root for image in self.images if image.id == container.image_id)
+
+    def finish(self, container: FakeContainer, exit_code: int, oom: bool = False) -> None:
+        if container.status != "running":
+            return
+        if container.timer is not None:
+            container.timer.cancel()
+        container.status, container.exit_code, container.oom_killed = "exited", exit_code, oom
+        container.finished = now()
+        container.over.set()
+        self.spawn(self.happen(container, "died", {"containerExitCode": str(exit_code)}))
+
+    async def happen(self, container: FakeContainer, action: str, more: Mapping[str, str] | None = None) -> None:
+        attributes = container.labels | {"name": container.name, **(more or {})}
+        actor = {"ID": container.id, "Attributes": attributes}
+        nanoseconds = int(datetime.now(UTC).timestamp() * 1e9)
+        async with self.news:
+            self.events.append({"Type": "container", "Action": action, "Actor": actor, "timeNano": nanoseconds})
+            self.news.notify_all()
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+def program_of_command(container: FakeContainer) -> Program:
+    """What the contract tests' commands do: `sleep N`, `true`, `sh -c "exit N"`; all else runs until it is told."""
+    command = list(container.body.get("entrypoint") or []) + list(container.body.get("command") or [])
+    match command:
+        case ["sleep", seconds]:
+            return Program(float(seconds), ignores=frozenset({"TERM"}))  # PID 1 without a handler
+        case ["true"]:
+            return Program(0.0)
+        case ["sh", "-c", script] if found := re.fullmatch(r"exit (\d+)", script):
+            return Program(0.0, int(found[1]))
+        case _:
+            return Program()
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
