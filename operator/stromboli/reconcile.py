@@ -9,21 +9,24 @@ by marks on disk and by the write-ahead in `_launch`, never by memory.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from stromboli import naming
-from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.errors import ClusterUnavailable, LocalFailure, PodmanError, PodmanUnavailable
 from stromboli.grammar import duration
-from stromboli.kube.client import Cluster, Conflict
+from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.observe import attempts, readiness
 from stromboli.observe.attempts import Trace
 from stromboli.observe.cli import CLIMounts
 from stromboli.observe.images import digest_of
 from stromboli.observe.readiness import Readiness, Ready
-from stromboli.observe.waiting import Waiting, from_podman
+from stromboli.observe.waiting import Waiting, from_node, from_podman
 from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
@@ -44,6 +47,14 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 # Calls back when a container has ended: (run's uid, container's name).
 Watch = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class _Missing:
+    """How often, and since when, a run's supervisors have found no CLI."""
+
+    since: float
+    times: int = 0
 
 
 class Reconciler:
@@ -74,7 +85,7 @@ class Reconciler:
         self._notifier = notifier
         self._watch = watch
         self._bounds: dict[str, float] = {}  # the timeout of runs that were judged; judged anew after a restart
-        self._without_cli: dict[str, int] = {}  # how often in a row a supervisor found no CLI
+        self._without_cli: dict[str, _Missing] = {}
 
     async def turn(self, uid: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens"."""
@@ -103,6 +114,9 @@ class Reconciler:
         except (PodmanError, PodmanUnavailable) as error:
             self._mounts.forget()
             return await self._stop(self._latest(obj), from_podman(error))
+        except (LocalFailure, OSError) as error:
+            log.warning("%s: %s", _subject(obj, 0).label, error)
+            return await self._stop(self._latest(obj), from_node(error))
 
     async def _begin(self, obj: Object) -> float | None:
         """Nothing has been done for this run yet, or it was waiting."""
@@ -123,32 +137,41 @@ class Reconciler:
                 self._mount_again(obj)
                 return await self._launch(obj, await self._ready(obj), trace.seen.number)
             case Next.try_again:
-                obj = await self._give_up_attempt(obj, trace)
-                return await self._launch(obj, await self._ready(obj), trace.seen.number + 1)
+                return await self._try_again(obj, trace)
 
     def _mount_again(self, obj: Object) -> None:
         """The supervisor found no CLI. Once that is a mount that went away; again and again it is the image."""
-        uid = obj["metadata"]["uid"]
+        missing = self._without_cli.setdefault(obj["metadata"]["uid"], _Missing(time.monotonic()))
+        missing.times += 1
         self._mounts.forget()
-        self._without_cli[uid] = self._without_cli.get(uid, 0) + 1
-        if self._without_cli[uid] > 2:
-            self._without_cli[uid] = 1
-            raise Waiting(
-                Reason.CLIImageUnavailable,
-                "the Claude CLI is mounted, but there is no program at its place; an administrator checks cli.image "
-                "and cli.path of the AgentPolicy",
-                10.0,
-            )
+        if missing.times % 3:
+            return
+        message = (
+            "the Claude CLI is mounted, but there is no program at its place; an administrator checks cli.image and "
+            "cli.path of the AgentPolicy"
+        )
+        bound = self._bound(obj)
+        if time.monotonic() - missing.since >= bound:  # each start has ended the wait that the status tells of
+            raise Refused(Reason.TimedOut, f"waited {duration.format(bound)} in vain: {message}")
+        raise Waiting(Reason.CLIImageUnavailable, message, 10.0)
 
     async def _ready(self, obj: Object) -> Ready:
         """Before each start: judged by today's policies, and everything there."""
-        judged = await readiness.judge(self._cluster, self._settings, obj)
-        self._bounds[obj["metadata"]["uid"]] = judged.request.timeout
-        return await self._looks.of(obj, judged)
+        try:
+            judged = await readiness.judge(self._cluster, self._settings, obj)
+            self._bounds[obj["metadata"]["uid"]] = judged.request.timeout
+            return await self._looks.of(obj, judged)
+        except ClusterUnavailable as error:
+            # It may be one Secret that may not be read; if it is the whole API server, saying so fails as well.
+            raise Waiting(Reason.WaitingForReference, str(error)) from error
 
     async def _launch(self, obj: Object, ready: Ready, number: int) -> float | None:
-        """Write-ahead, then start. Once the first line is through, this attempt can only ever run once."""
+        """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
+
+        An attempt in the status whose folder is missing has lost its marks, and counts as sent.
+        """
         subject = _subject(obj, number)
+        await self._launcher.prepare(subject, ready)
         obj = await self._report(obj, self._written_ahead(obj, ready, subject))
         name = await self._launcher.launch(subject, ready)
         self._watch(subject.uid, name)
@@ -168,13 +191,12 @@ class Reconciler:
         status = obj["status"]
         attempt = status["attempts"][-1]
         moment = self._moment(obj)
-        begun = times.from_text(attempt["startedAt"])
         ended = outcome.of(
             trace.records,
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
             timeout=duration.parse(attempt["timeout"]),
-            elapsed=(moment.now - begun).total_seconds(),
+            elapsed=_elapsed(attempt, trace),
         )
         new = states.with_attempt(status, _closed(attempt, ended, trace, moment))
         new = states.with_outcome(new, ended, trace.records.steps)
@@ -189,20 +211,36 @@ class Reconciler:
             new = states.at(_disallowed(status, problem, moment), problem.reason, problem.message, moment)
             await self._conclude(obj, new, problem.reason, problem.message)
             return None
-        bound = self._bound(obj)
-        if states.waited(status, moment) >= bound:
-            message = f"waited {duration.format(bound)} in vain ({problem.reason}): {problem.message}"
-            await self._conclude(obj, states.at(status, Reason.TimedOut, message, moment), Reason.TimedOut, message)
+        waited, bound = states.waited(status, moment), self._bound(obj)
+        if waited >= bound:
+            await self._give_up(obj, f"waited {duration.format(bound)} in vain ({problem.reason}): {problem.message}")
             return None
         if problem.reason != states.reason_of(status):
             self._notifier.tell(obj, problem.reason, problem.message, warning=problem.reason is not Reason.Pulling)
         await self._report(obj, states.at(status, problem.reason, problem.message, moment))
-        left = bound - states.waited(self._latest(obj).get("status") or {}, moment)
-        return max(min(problem.delay, left), 0.1)
+        # Most troubles are over at once: look again soon, and less often the longer it takes.
+        return max(min(problem.delay, max(waited, 0.5), bound - waited), 0.1)
+
+    async def _give_up(self, obj: Object, message: str) -> None:
+        """The wait took too long. An attempt that has ended meanwhile, as its record says, has its own outcome."""
+        status, moment = obj.get("status") or {}, self._moment(obj)
+        if status.get("attempts"):
+            attempt = status["attempts"][-1]
+            trace = await attempts.look_without_podman(self._out(obj), attempt)
+            if trace.records.end is not None:
+                await self._finish(obj, trace)
+                return
+        await self._conclude(obj, states.at(status, Reason.TimedOut, message, moment), Reason.TimedOut, message)
 
     async def _conclude(self, obj: Object, new: Status, reason: Reason, message: str) -> None:
         """The terminal status, once; then what the run needed no more goes."""
-        await self._report(obj, new)
+        try:
+            await self._report(obj, new)
+        except Rejected as error:
+            log.warning("%s: its answer is left out of its status: %s", _subject(obj, 0).label, error)
+            message = f"{message}; the answer could not be written down: {error}"
+            bare = {k: v for k, v in new.items() if k not in ("result", "usage", "steps")}
+            await self._report(obj, states.at(bare, reason, message, self._moment(obj)))
         self._bounds.pop(obj["metadata"]["uid"], None)
         self._without_cli.pop(obj["metadata"]["uid"], None)
         self._notifier.tell(obj, reason, message, warning=reason.status == "False")
@@ -210,6 +248,13 @@ class Reconciler:
             await self._cleaner.finished(obj["metadata"]["uid"])
         except (PodmanError, PodmanUnavailable) as error:
             log.warning("%s: what it leaves behind is left to the sweep: %s", _subject(obj, 0).label, error)
+
+    async def _try_again(self, obj: Object, trace: Trace) -> float | None:
+        """The next attempt, once everything for it is there; not before that is the last one given up."""
+        ready = await self._ready(obj)
+        number = trace.seen.number + 1
+        await self._launcher.prepare(_subject(obj, number), ready)
+        return await self._launch(await self._give_up_attempt(obj, trace), ready, number)
 
     async def _give_up_attempt(self, obj: Object, trace: Trace) -> Object:
         """An attempt that never sent its prompt: note it and make room for the next."""
@@ -222,9 +267,12 @@ class Reconciler:
         return await self._report(obj, states.at(new, Reason.Starting, message, moment))
 
     async def _look(self, obj: Object) -> Trace:
-        uid = obj["metadata"]["uid"]
         attempt = obj["status"]["attempts"][-1]
-        return await attempts.look(self._podman, self._launcher.out(uid, attempt["number"]), attempt, uid)
+        marks = self._launcher.marks(obj["metadata"]["uid"])
+        return await attempts.look(self._podman, self._out(obj), attempt, marks)
+
+    def _out(self, obj: Object) -> Path:
+        return self._launcher.out(obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"])
 
     async def _look_again(self, obj: Object) -> float | None:
         """A write lost a race: what is there now decides."""
@@ -269,6 +317,8 @@ class Reconciler:
 
     def _bound(self, obj: Object) -> float:
         """How long a wait may take; it has to hold for specs and policies that cannot be read, too."""
+        if made := (obj.get("status") or {}).get("attempts"):
+            return duration.parse(made[-1]["timeout"])
         if (known := self._bounds.get(obj["metadata"]["uid"])) is not None:
             return known
         try:
@@ -310,6 +360,13 @@ def _closed(attempt: Mapping[str, Any], ended: Outcome, trace: Trace, moment: Mo
         "reason": str(ended.reason),
     }
     return {**attempt, **_given(closing)}
+
+
+def _elapsed(attempt: Mapping[str, Any], trace: Trace) -> float | None:
+    """Seconds until the container ended, where Podman knows when that was."""
+    if trace.state is None or trace.state.finished_at is None:
+        return None
+    return (trace.state.finished_at - times.from_text(attempt["startedAt"])).total_seconds()
 
 
 def _disallowed(status: Mapping[str, Any], problem: Refused, moment: Moment) -> Status:

@@ -16,7 +16,7 @@ from stromboli.observe.cli import CLIMounts
 from stromboli.observe.images import Images
 from stromboli.perform.cleanup import Cleaner, Inventory
 from stromboli.perform.networks import Networks
-from stromboli.status.run import is_finished
+from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.store import Store
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class Sweep:
         async for obj in self._cluster.runs():
             uid = obj["metadata"]["uid"]
             namespaces.add(obj["metadata"]["namespace"])
+            if is_being_deleted(obj):
+                continue
             if is_finished(obj.get("status") or {}):
                 finished.add(uid)
             else:

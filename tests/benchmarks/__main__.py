@@ -3,7 +3,7 @@
 one_run.py, throughput.py, writes.py, memory.py    a benchmark each
 bed.py, api.py, watch.py, baseline.py              what they measure on and with
 traced_operator.py, stages.py                      where the time of a run goes
-numbers.py, result.py, report.py                   from samples to tables and files
+proc.py, numbers.py, result.py, report.py          from samples to tables and files
 
 About 10 minutes in all on 2 cores. Nothing else should run beside it: what counts are ratios of measurements that
 take turns, but memory and restart are not ratios.

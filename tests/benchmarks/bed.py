@@ -101,6 +101,11 @@ class Bed:
         environ = {"PATH": os.defpath, "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
         return [str(self.programs.kubectl), "apply", "-f", str(file)], environ
 
+    def pids(self) -> dict[str, int]:
+        """The processes that serve both sides or the operator, by name."""
+        parts = {part.name: part.pid for part in self.cluster.parts() if part.pid is not None}
+        return {**parts, "podman service": self.podman.pid}
+
     def quiet(self) -> None:
         """Return once no container of a run is left, so that no clean-up runs into the next measurement."""
         limit = time.monotonic() + UNTIL_QUIET

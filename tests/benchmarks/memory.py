@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from statistics import median
 
+from tests.benchmarks import proc
 from tests.benchmarks.api import Object
 from tests.benchmarks.bed import Bed, say, spec
 from tests.benchmarks.numbers import Goal, spread
@@ -67,31 +67,19 @@ def _restart(operator: OperatorProcess) -> tuple[float, float, float]:
     took = operator.start()
     try:
         _until_at_rest(operator.pid)
-        status = Path(f"/proc/{operator.pid}/status").read_text()
+        memory = proc.megabytes(operator.pid)
     finally:
         operator.stop()
-    return took, _megabytes(status, "VmRSS"), _megabytes(status, "VmHWM")
+    return took, *memory
 
 
 def _until_at_rest(pid: int) -> None:
     """Until it has used next to no CPU for a second: every object has been through its watch by then."""
-    limit, before = time.monotonic() + UNTIL_AT_REST, _cpu(pid)
+    limit, before = time.monotonic() + UNTIL_AT_REST, proc.cpu(pid)
     while time.monotonic() < limit:
         time.sleep(1.0)
-        now = _cpu(pid)
+        now = proc.cpu(pid)
         if now - before < AT_REST:
             return
         before = now
     raise TimeoutError(f"the operator was still busy after {UNTIL_AT_REST:.0f} s")
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU (proc(5): utime and stime, in 1/100 s)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
-def _megabytes(status: str, key: str) -> float:
-    """A line of /proc/PID/status, which is in KiB, in MB."""
-    line = next(line for line in status.splitlines() if line.startswith(f"{key}:"))
-    return int(line.split()[1]) * 1024 / 1e6

@@ -1,7 +1,8 @@
 """Many runs at once: finished runs a second by the operator and by `podman run`, at the same concurrency.
 
 Loads take turns: `podman run`, operator, `podman run`, … Each load is N workers that begin the next run as soon as
-theirs has ended. Beside the runs a second stands what a run costs the whole machine in CPU time.
+theirs has ended. Beside the runs a second stands what a run costs in CPU time, since that is what runs out: the
+whole machine's on both sides, and on the operator's side that of each process that lives on.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.benchmarks import proc
 from tests.benchmarks.bed import Bed, prompt, say, spec
-from tests.benchmarks.numbers import Goal
+from tests.benchmarks.numbers import Goal, medians, ms
 from tests.benchmarks.result import Result, Table
 from tests.benchmarks.watch import Watch
 
@@ -35,26 +36,32 @@ class Load:
 
     rate: float
     cpu: float
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 def measure(bed: Bed, loads: int) -> Result:
     """`loads` loads of each side at every level."""
     rows: list[tuple[str, ...]] = [("at once", "podman run", "operator", "ratio", "podman CPU", "operator CPU")]
     goals, data = [], {}
-    with bed.operator(), Watch(bed.api, CLI) as watch:
+    with bed.operator() as operator, Watch(bed.api, CLI) as watch:
+        pids = bed.pids() | {"operator": operator.pid}
+        parts: list[tuple[str, ...]] = [("at once", *pids)]
         for level in LEVELS:
-            pairs = [_pair(bed, watch, level) for _ in range(loads)]
+            pairs = [_pair(bed, watch, level, pids) for _ in range(loads)]
             ratio = median(ours.rate / theirs.rate for theirs, ours in pairs)
             rates = [median(load.rate for load in side) for side in zip(*pairs, strict=True)]
             cpus = [median(load.cpu for load in side) for side in zip(*pairs, strict=True)]
             rows.append((str(level), *(f"{r:.2f}/s" for r in rates), f"{ratio:.2f}", *(f"{c:.2f} s" for c in cpus)))
             goals.append(Goal(f"throughput, {level} at once: operator / podman run", ratio, LIMIT, "at least"))
-            data[str(level)] = _data(pairs, ratio)
+            by_part = medians([ours.parts for _, ours in pairs])
+            parts.append((str(level), *(ms(by_part[name]) for name in pids)))
+            data[str(level)] = {**_data(pairs, ratio), "cpuSecondsByProcess": by_part}
     title = f"Runs a second, real CLI, medians of {loads} loads (CPU: of the whole machine, a run)"
-    return Result("throughput", [Table(title, rows)], goals, data)
+    tables = [Table(title, rows), Table("CPU time of a run by the operator, in processes that live on", parts)]
+    return Result("throughput", tables, goals, data)
 
 
-def _pair(bed: Bed, watch: Watch, level: int) -> tuple[Load, Load]:
+def _pair(bed: Bed, watch: Watch, level: int, pids: dict[str, int]) -> tuple[Load, Load]:
     baseline = bed.baseline(CLI)
 
     def ours() -> None:
@@ -62,27 +69,23 @@ def _pair(bed: Bed, watch: Watch, level: int) -> tuple[Load, Load]:
         bed.api.create_run(CLI, name, spec(bed.image))
         watch.finished(name)
 
-    pair = _load(bed, level, lambda: baseline.once(prompt())), _load(bed, level, ours)
+    pair = _load(bed, level, lambda: baseline.once(prompt()), {}), _load(bed, level, ours, pids)
     say(f"{level} at once: podman run {pair[0].rate:.2f}/s, operator {pair[1].rate:.2f}/s")
     return pair
 
 
-def _load(bed: Bed, level: int, once: Callable[[], Any]) -> Load:
+def _load(bed: Bed, level: int, once: Callable[[], Any], pids: dict[str, int]) -> Load:
     runs = max(LEAST, level * A_WORKER)
     bed.quiet()
-    busy, began = _cpu(), time.monotonic()
+    before = {name: proc.cpu(pid) for name, pid in pids.items()}
+    busy, began = proc.cpu_of_all(), time.monotonic()
     with ThreadPoolExecutor(level) as pool:
         for done in [pool.submit(once) for _ in range(runs)]:
             done.result()
     took = time.monotonic() - began
     bed.quiet()
-    return Load(runs / took, (_cpu() - busy) / runs)
-
-
-def _cpu() -> float:
-    """Seconds that all cores together were busy since the start of the machine (proc(5), /proc/stat, in 1/100 s)."""
-    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) / 100
+    parts = {name: (proc.cpu(pid) - before[name]) / runs for name, pid in pids.items()}
+    return Load(runs / took, (proc.cpu_of_all() - busy) / runs, parts)
 
 
 def _data(pairs: list[tuple[Load, Load]], ratio: float) -> dict[str, Any]:

@@ -155,14 +155,6 @@ async def test_the_container_s_own_timeout_ends_it(real: Bed) -> None:
     assert (state.status, state.exit_code) == ("exited", -1)
 
 
-async def test_keeping_ids_is_for_rootless_podman(real: Bed) -> None:
-    assert not (await real.podman.info()).rootless
-    with pytest.raises(PodmanError, match="keep-id is only supported in rootless mode"):
-        await real.podman.containers.create(
-            real.body("true", userns={"nsmode": "keep-id", "value": f"uid={UID},gid={GID}"})
-        )
-
-
 async def test_a_bind_through_a_link_is_resolved_at_each_start(real: Bed, tmp_path: Path) -> None:
     for folder, word in (("one", "first"), ("two", "second")):
         (tmp_path / folder).mkdir()
@@ -205,7 +197,7 @@ def _body(name: str, image_id: str, attempt: Path, labels: dict[str, str]) -> co
         request,
         name=name,
         image_id=image_id,
-        identity=Identity(UID, GID, keep_id=False),
+        identity=Identity(UID, GID),
         place=place,
         volumes=volumes,
         labels=labels,

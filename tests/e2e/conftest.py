@@ -9,18 +9,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
-from tests.support import images
+from tests.support import images, light_cli
 from tests.support.cluster import Kubectl
 from tests.support.cluster import cluster as cluster
 from tests.support.cluster import kubectl as kubectl
 from tests.support.cluster import programs as programs
+from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
 from tests.support.podman import IsolatedPodman
 from tests.support.podman import registry_address as registry_address
@@ -162,6 +164,25 @@ def runs(kubectl: Kubectl, cluster: Cluster, programs: Binaries, request: pytest
     kubectl("create", "namespace", name)
     yield Runs(kubectl, programs.kubectl, cluster.kubeconfig, name)
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def light_runs(
+    runs: Runs, kubectl: Kubectl, policy: dict[str, object], podman_env: dict[str, str], python_image: str
+) -> Iterator[Runs]:
+    """`runs`, with a CLI that costs little and sends its prompt all the same."""
+    image, tag = light_cli.build(podman_env).rsplit(":", 1)
+    spec: dict[str, object] = dict(cast(Mapping[str, object], policy["spec"]))
+    kubectl("label", "namespace", runs.namespace, f"{OWN_POLICIES}=")
+    name = runs.policy("light", **{**spec, "cli": {"image": image, "tag": tag, "pull": "Never"}})
+    yield runs
+    kubectl("delete", "agentpolicy", name)
+
+
+@pytest.fixture
+def host(isolated_podman: IsolatedPodman, folder: Path, runtime_dir: Path) -> Host:
+    """What there is on the machine."""
+    return Host(isolated_podman, folder / "home", runtime_dir)
 
 
 @pytest.fixture(scope="module")

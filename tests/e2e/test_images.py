@@ -150,19 +150,22 @@ def test_what_may_not_be_pulled_and_is_missing(spaces: Callable[..., Runs]) -> N
 
 
 def test_a_registry_that_cannot_be_reached_is_waited_for_no_longer_than_the_timeout(
-    spaces: Callable[..., Runs], closed_port: int
+    spaces: Callable[..., Runs], isolated_podman: IsolatedPodman, python_image: str, closed_port: int
 ) -> None:
-    space = spaces("unreachable")
-    image = f"127.0.0.1:{closed_port}/team/app:1"
-    space.apply("away", prompt="hello", image=image, timeout="5s")
-    waiting = space.until("away", reason_is("RegistryUnavailable"))
+    space, always = spaces("unreachable"), spaces("always-pulled")
+    missing, there = (f"127.0.0.1:{closed_port}/team/{name}:1" for name in ("missing", "there"))
+    isolated_podman.run("tag", python_image, there)
+    always.policy("always", images={"pullPolicy": "Always"})
+    space.apply("missing", prompt="hello", image=missing, timeout="6s")
+    always.apply("there", prompt="hello", image=there, timeout="6s")
+    waiting = space.until("missing", reason_is("RegistryUnavailable"))
     assert condition(waiting)["status"] == "Unknown"
     assert condition(waiting, "Reconciling")["status"] == "True"
-    assert image in condition(waiting)["message"]
-    assert "connection refused" in condition(waiting)["message"]
-    ended = space.until("away", finished)
-    assert condition(ended)["reason"] == "TimedOut"
-    assert condition(ended)["message"].startswith("waited 5s in vain (RegistryUnavailable)")
+    assert missing in condition(waiting)["message"]
+    for ended in (space.until("missing", finished), always.until("there", finished)):
+        assert condition(ended)["reason"] == "TimedOut"
+        assert condition(ended)["message"].startswith("waited 6s in vain (RegistryUnavailable)")
+        assert "connection refused" in condition(ended)["message"]
 
 
 def test_a_missing_image_is_pulled_with_progress_and_runs(

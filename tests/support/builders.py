@@ -1,6 +1,6 @@
 """Specs, policies and objects as tests need them: a sound one each, and modifiers that make it another.
 
-    run(named("b"), at_version(7), having(image="python:3.13"), at(Reason.Running))
+run(named("b"), at_version(7), having(image="python:3.13"), at(Reason.Running))
 """
 
 from __future__ import annotations

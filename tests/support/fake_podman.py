@@ -103,7 +103,9 @@ class FakePodman(FakeState):
         return web.Response(text="OK", headers={"Libpod-API-Version": "4.3.1"})
 
     async def _info(self, _: web.Request) -> web.Response:
-        host = {"arch": "amd64", "cgroupVersion": "v2", "ociRuntime": {"name": "crun"}}
+        rows = [{"container_id": 0, "size": 1}, {"container_id": 1, "size": 65536}] if self.rootless else None
+        ids = {"uidmap": rows, "gidmap": rows}
+        host = {"arch": "amd64", "cgroupVersion": "v2", "ociRuntime": {"name": "crun"}, "idMappings": ids}
         security = {"rootless": self.rootless}
         store = {"graphRoot": "/var/lib/containers/storage", "volumePath": "/var/lib/containers/storage/volumes"}
         return web.json_response(

@@ -104,6 +104,15 @@ def build(name: str, environ: Mapping[str, str]) -> str:
     return recipe.reference
 
 
+def archive(name: str, environ: Mapping[str, str]) -> Path:
+    """The image as `podman load` takes it, for a Podman that cannot build it; built in that of `environ` if need be."""
+    recipe = RECIPES[name]
+    saved = _saved(name, recipe, environ)
+    if not saved.exists():
+        _build_and_save(recipe, PodmanCommand(environ), saved)
+    return saved
+
+
 def cache_folder(environ: Mapping[str, str]) -> Path:
     """`stromboli-tests` in the person's XDG cache folder."""
     base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/")) / ".cache"

@@ -24,7 +24,10 @@ UNTIL_ENDED = 20.0
 
 @dataclass
 class OperatorProcess:
-    """One operator; `start` returns once it is ready. `environ` adds to its environment."""
+    """One operator; `start` returns once it is ready. `environ` adds to its environment.
+
+    `identity` are arguments of `subprocess`, by which it can be another user's.
+    """
 
     home: Path
     runtime_dir: Path
@@ -32,6 +35,7 @@ class OperatorProcess:
     podman_socket: Path
     environ: Mapping[str, str] = field(default_factory=dict)
     program: tuple[str, ...] = (sys.executable, "-m", "stromboli", "operator")
+    identity: Mapping[str, Any] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,7 +59,12 @@ class OperatorProcess:
         began = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.program, env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.program,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **self.identity,
             )
         if wait:
             self._await_ready(self._process)
@@ -96,10 +105,18 @@ class OperatorProcess:
         while time.monotonic() < limit:
             if process.poll() is not None:
                 raise RuntimeError(f"the operator ended with {process.returncode}: {self.last_words()}")
-            if ready.exists() and ready.read_text().strip() == str(process.pid):
+            if _read(ready).strip() == str(process.pid):
                 return
             time.sleep(0.02)
         raise TimeoutError(f"the operator was not ready in {UNTIL_READY:.0f} s: {self.last_words()}")
+
+
+def _read(file: Path) -> str:
+    """A file that comes and goes."""
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def service_account_kubeconfig(kubectl: Kubectl, admin: Path, folder: Path) -> Path:
@@ -148,5 +165,5 @@ class Standin:
         """Every call for a message, oldest first."""
         if not self._log.exists():
             return []
-        lines = [json.loads(line) for line in self._log.read_text().splitlines()]
+        lines = [json.loads(line) for line in self._log.read_text().split("\n")[:-1]]
         return [line for line in lines if str(line["path"]).split("?")[0] == "/v1/messages"]

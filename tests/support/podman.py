@@ -19,11 +19,12 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Any, Self
 
 import pytest
 
 from stromboli.podman.transport import Podman
+from tests.support.ordinary_user import OrdinaryUser
 
 BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
 BUSYBOX_IMAGE = "localhost/stromboli-test/busybox:1"
@@ -79,17 +80,23 @@ class IsolatedPodman:
     """Podman in a folder of its own; entering starts its API service, leaving removes every trace.
 
     `insecure` lists registries (`127.0.0.1:5000`) that are spoken to without TLS. `env` is the whole
-    environment for a `podman` command that is to see the same containers.
+    environment for a `podman` command that is to see the same containers. With a `user` it is that user's
+    rootless Podman.
     """
 
-    def __init__(self, root: Path | None = None, *, insecure: Sequence[str] = ()) -> None:
+    def __init__(
+        self, root: Path | None = None, *, insecure: Sequence[str] = (), user: OrdinaryUser | None = None
+    ) -> None:
         # A fresh folder with a short name: a Unix socket's path has at most 107 bytes.
         self.root = root or Path(tempfile.mkdtemp(prefix="stromboli-podman-"))
+        self._user = user
         self.socket = self.root / "podman.sock"
         self.log = self.root / "service.log"
         self.env = self._environment()
         self._service: subprocess.Popen[bytes] | None = None
         self._write_configuration(insecure)
+        if user is not None:
+            user.owns(self.root)
 
     def __enter__(self) -> Self:
         self.start_service()
@@ -107,10 +114,17 @@ class IsolatedPodman:
             raise RuntimeError("the Podman service is not started")
         return self._service.pid
 
-    def run(self, *args: str, stdin: bytes | None = None, timeout: float = 120) -> str:
+    def run(self, *args: str, stdin: bytes | IO[bytes] | None = None, timeout: float = 120) -> str:
         """`podman ARGS` on this storage, its standard output stripped; a failure raises with its stderr."""
+        given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
         done = subprocess.run(
-            ["podman", *args], env=self.env, input=stdin, capture_output=True, timeout=timeout, check=False
+            ["podman", *args],
+            env=self.env,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            **given,
+            **self._identity,
         )
         if done.returncode:
             raise RuntimeError(f"podman {' '.join(args)} → {done.returncode}: {done.stderr.decode()}")
@@ -129,6 +143,8 @@ class IsolatedPodman:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                cwd=self.root,  # conmon drops an empty file `oom` into the service's working directory
+                **self._identity,
             )
         self._await_answer(self._service)
 
@@ -136,7 +152,8 @@ class IsolatedPodman:
         """End the service at once, as a crash would; its containers go on."""
         if self._service is None:
             return
-        self._service.send_signal(how)
+        # The whole group: a rootless one goes on in a child, which does not always end with its parent.
+        os.killpg(self._service.pid, how)
         self._service.wait(UNTIL_ENDED)
         self._service = None
 
@@ -149,9 +166,24 @@ class IsolatedPodman:
                 if network != "podman":  # the default one is only a word, it cannot be removed
                     self.run("network", "rm", "--force", network)
         finally:
+            if self._rootless:
+                self._leave_user_namespace()
             for mount in self._mounts():
                 subprocess.run(["umount", "--lazy", mount], check=True, capture_output=True, timeout=30)
             shutil.rmtree(self.root)
+
+    def _leave_user_namespace(self) -> None:
+        """Remove what belongs to subordinate ids, and end the process that keeps the mounts of their namespace."""
+        self.run("unshare", "rm", "-rf", *(str(self.root / name) for name in ("graph", "runroot", "volumes")))
+        self.run("system", "migrate")
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return self._user.identity if self._user else {}
+
+    @property
+    def _rootless(self) -> bool:
+        return self._user is not None or os.geteuid() != 0
 
     def import_busybox(self, name: str = BUSYBOX_IMAGE) -> str:
         """Import an image of a static busybox, a few applets and no file else; returns the name."""
@@ -159,14 +191,15 @@ class IsolatedPodman:
         return name
 
     def _environment(self) -> dict[str, str]:
-        env = {k: v for k, v in os.environ.items() if k not in ("CONTAINER_HOST", "CONTAINER_CONNECTION")}
+        given = self._user.environ if self._user else os.environ
+        env = {k: v for k, v in given.items() if k not in ("CONTAINER_HOST", "CONTAINER_CONNECTION")}
         conf = self.root / "conf"
         return env | {
             "CONTAINERS_CONF": str(conf / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(conf / "storage.conf"),
             "CONTAINERS_REGISTRIES_CONF": str(conf / "registries.conf"),
             # runc, netavark and iptables are in sbin, which an ordinary user's PATH may lack.
-            "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin",
+            "PATH": given.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin",
         }
 
     def _write_configuration(self, insecure: Sequence[str]) -> None:

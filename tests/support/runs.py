@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import select
@@ -145,13 +146,14 @@ def _objects(process: subprocess.Popen[bytes], within: float) -> Iterator[Object
     """JSON documents as kubectl prints them one after the other, for at most `within` seconds."""
     assert process.stdout is not None
     decoder, text, limit = json.JSONDecoder(), "", time.monotonic() + within
+    utf8 = codecs.getincrementaldecoder("utf-8")()
     while (left := limit - time.monotonic()) > 0:
         if not select.select([process.stdout], [], [], left)[0]:
             return
         chunk = os.read(process.stdout.fileno(), 1 << 20)
         if not chunk:
             return
-        text += chunk.decode()
+        text += utf8.decode(chunk)
         while text := text.lstrip():
             try:
                 obj, end = decoder.raw_decode(text)

@@ -49,6 +49,11 @@ class SessionFolder:
     def path(self) -> Path:
         return self._path
 
+    @property
+    def secrets(self) -> Path:
+        """The folder on tmpfs, there or not."""
+        return self._secrets
+
     def attempt(self, run_uid: str, number: int) -> Path:
         """The folder of one attempt, there or not."""
         return self._path / "attempts" / _checked(naming.attempt(run_uid, number))

@@ -12,9 +12,9 @@ import json
 import os
 import select
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stromboli.controlplane import files
@@ -31,6 +31,7 @@ class Process:
     started: int
     boot: str
     stamp: str
+    argv: tuple[str, ...]
 
 
 def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, stamp: str) -> Process:
@@ -54,19 +55,25 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, 
         setsigmask=(),
         setsigdef=(signal.SIGINT, signal.SIGPIPE, signal.SIGTERM),
     )
-    process = Process(pid, _started(pid) or 0, _boot(), stamp)
+    process = Process(pid, _started(pid) or 0, _boot(), stamp, tuple(argv))
     files.write_private(record, json.dumps(asdict(process)).encode())
     return process
 
 
 def recorded(record: Path) -> Process | None:
     """The process that `record` tells of if it is still there, whoever started it."""
+    process = read(record)
+    return process if process and alive(process) else None
+
+
+def read(record: Path) -> Process | None:
+    """The process that `record` tells of, whatever has become of it."""
     try:
         stored = json.loads(record.read_bytes())
-        process = Process(int(stored["pid"]), int(stored["started"]), str(stored["boot"]), str(stored["stamp"]))
+        boot, stamp, argv = str(stored["boot"]), str(stored["stamp"]), tuple(map(str, stored["argv"]))
+        return Process(int(stored["pid"]), int(stored["started"]), boot, stamp, argv)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return process if alive(process) else None
 
 
 def alive(process: Process) -> bool:
@@ -76,7 +83,31 @@ def alive(process: Process) -> bool:
 
 
 def stop(process: Process, term: float = _TERM_SECONDS, kill: float = _KILL_SECONDS) -> bool:
-    """TERM, after `term` seconds KILL; True once it has ended, False if `kill` seconds more were too few."""
+    """TERM, after `term` seconds KILL; True once it has ended, False if `kill` seconds more were too few.
+
+    Its copies end with it. Rootless Podman goes on in a child, to which its parent's end does not always get
+    through (seen on 4.3.1).
+    """
+    together = [process, *_copies(process)]
+    ended = [_stop(each, term, kill) for each in together]
+    return all(ended)
+
+
+def _copies(process: Process) -> Iterator[Process]:
+    """Processes of its session with the same command line."""
+    if process.boot != _boot():
+        return
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or entry.name == str(process.pid):
+            continue
+        fields = _stat(int(entry.name))
+        if fields and int(fields[3]) == process.pid and int(fields[19]) >= process.started:
+            copy = replace(process, pid=int(entry.name), started=int(fields[19]))
+            if _argv(copy.pid) == process.argv:
+                yield copy
+
+
+def _stop(process: Process, term: float, kill: float) -> bool:
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:
@@ -100,12 +131,25 @@ def _signal(pidfd: int, number: signal.Signals, seconds: float) -> bool:
 
 def _started(pid: int) -> int | None:
     """Start time of a process, None if there is none or it is a zombie."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    """proc(5)'s stat from the state (field 3) on; empty if there is no such process or it is a zombie."""
     try:
-        # The name, in parentheses, may hold anything; after the last one come state (field 3) and the rest.
+        # The name, in parentheses, may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+        return []
+    return [] if fields[0] in "ZX" else fields
+
+
+def _argv(pid: int) -> tuple[str, ...]:
+    try:
+        return tuple(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")[:-1])
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
 
 
 def _boot() -> str:

@@ -39,11 +39,15 @@ from stromboli.sweep import EVERY, Sweep
 from stromboli.work_queue import WorkQueue, backoff
 
 log = logging.getLogger(__name__)
+
+RETRY = 5.0  # seconds at most until a sweep that could not is tried again
 T = TypeVar("T")
 
 
 def run_operator(config: Path | None = None) -> None:
     """Run the operator until it is told to end (SIGTERM, SIGINT). Raises InvalidSettings."""
+    # The API server accepts objects up to 10,000 levels deep; reading one must not end the operator.
+    sys.setrecursionlimit(50_000)
     settings = configuration.load(os.environ, config)
     _log_to_stderr()
     for warning in settings.warnings:
@@ -117,7 +121,7 @@ async def _watch(settings: Settings, store: Store, queue: WorkQueue, sweep: Swee
     ready.unlink(missing_ok=True)
     tasks = [
         asyncio.create_task(warm_up.keep_trying(), name="CLI image"),
-        asyncio.create_task(_sweep(sweep, ready), name="sweep"),
+        asyncio.create_task(_sweep(sweep, ready, queue.wake_all), name="sweep"),
     ]
     try:
         registry = register(store, queue.wake, queue.wake_all)
@@ -129,16 +133,30 @@ async def _watch(settings: Settings, store: Store, queue: WorkQueue, sweep: Swee
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _sweep(sweep: Sweep, ready: Path) -> None:
-    """Sweep at once and then every minute; a sweep that could not is tried again sooner."""
+async def _sweep(sweep: Sweep, ready: Path, wake_all: Callable[[], None]) -> None:
+    """Sweep at once and then every minute; a sweep that could not is tried again sooner.
+
+    The first that goes through after that wakes every run that waits, since what kept it may have kept them.
+    """
     failures = 0
     while True:
         through = await sweep.attempt()
+        if through and failures:
+            wake_all()
         failures = 0 if through else failures + 1
-        if not ready.exists():
-            ready.write_text(f"{os.getpid()}\n", encoding="ascii")
-            log.info("ready")
-        await asyncio.sleep(EVERY if through else backoff(failures))
+        _say_ready(ready)
+        await asyncio.sleep(EVERY if through else min(backoff(failures), RETRY))
+
+
+def _say_ready(ready: Path) -> None:
+    """The file is for those who watch the operator; a disk that is full keeps it from nothing else."""
+    if ready.exists():
+        return
+    try:
+        ready.write_text(f"{os.getpid()}\n", encoding="ascii")
+        log.info("ready")
+    except OSError as error:
+        log.warning("ready, but %s cannot be written: %s", ready, error.strerror)
 
 
 async def _eventually(what: str, look: Callable[[], Awaitable[T]]) -> T:

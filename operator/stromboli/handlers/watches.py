@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 
 from stromboli.naming import GROUP, VERSION
-from stromboli.status.run import is_finished
+from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.store import Store
 
 
@@ -32,17 +32,21 @@ def register(store: Store, wake: Callable[[str], None], wake_all: Callable[[], N
 
     @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)
     async def on_run(event: kopf.RawEvent, **_: Any) -> None:
-        obj: dict[str, Any] = dict(event["object"])
-        uid = obj["metadata"]["uid"]
-        if event["type"] == "DELETED":
-            store.delete(uid)
-            wake(uid)
-        elif not is_finished(obj.get("status") or {}):
-            store.put(obj)
-            wake(uid)
+        take(store, wake, event["type"], dict(event["object"]))
 
     @kopf.on.event(GROUP, VERSION, "agentpolicies", registry=registry)
     async def on_policy(**_: Any) -> None:
         wake_all()
 
     return registry
+
+
+def take(store: Store, wake: Callable[[str], None], how: str | None, obj: dict[str, Any]) -> None:
+    """One event about a run: remember what it says, and have the run looked at."""
+    uid = obj["metadata"]["uid"]
+    if how == "DELETED" or is_being_deleted(obj):
+        store.delete(uid)
+        wake(uid)
+    elif not is_finished(obj.get("status") or {}):
+        store.put(obj)
+        wake(uid)

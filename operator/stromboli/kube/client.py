@@ -144,8 +144,8 @@ def _refused(error: Exception) -> StromboliError:
     """What lightkube raises for a write → our tree."""
     if _code(error) in (404, 409):
         return Conflict(_text(error))
-    # json.dumps raises these two itself, for what is no JSON (an infinite number, half of a surrogate pair)
-    if _code(error) in (400, 413, 422) or type(error) in (ValueError, UnicodeEncodeError):
+    # half of a surrogate pair cannot even be sent
+    if _code(error) in (400, 413, 422) or isinstance(error, UnicodeEncodeError):
         return Rejected(f"the API server refuses it: {_text(error)}")
     return _unavailable(error)
 

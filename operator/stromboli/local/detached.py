@@ -63,11 +63,11 @@ class Detached:
 
     def stop(self, grace: float = 10.0) -> bool:
         """End it (TERM, after `grace` seconds KILL), back when it is gone; False if it was not running."""
-        process = processes.recorded(self._record)
+        process, running = processes.read(self._record), self.pid() is not None
         if process and not processes.stop(process, grace):
             raise LocalFailure(f"{self.name} (pid {process.pid}) does not end, not even by KILL")
         self._record.unlink(missing_ok=True)
-        return process is not None
+        return running
 
     def _failure(self, what: str) -> LocalFailure:
         return LocalFailure(f"{self.name} {what}; the end of its log:\n{self.last_lines()}", f"all of it: {self.log}")

@@ -25,6 +25,7 @@ BUILT_CLI = "localhost/stromboli/agent"
 BUILT_BASE = "localhost/stromboli/python"
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TOLD = 200  # characters of what Podman said
 _ANSWER_SECONDS = 10  # how long a registry gets to answer at all
 _HINT = "see that Podman works (`podman info`) and that the disk has room"
 
@@ -220,4 +221,7 @@ def _size(podman: PodmanCommand, reference: str, text: str) -> int | None:
 
 def _last_line(error: subprocess.CalledProcessError) -> str:
     lines = str(error.stderr or "").strip().splitlines()
-    return lines[-1].removeprefix("Error: ")[-200:] if lines else f"podman ended with {error.returncode}"
+    if not lines:
+        return f"podman ended with {error.returncode}"
+    last = lines[-1].removeprefix("Error: ")
+    return last if len(last) <= _TOLD else "…" + last[-_TOLD:].partition(" ")[2]  # the cause comes last

@@ -114,7 +114,9 @@ class PodmanService:
         podman_config.forget_last_boot(self.home)
         podman_config.write(self.home)
         self.home.podman_socket.unlink(missing_ok=True)
-        command = ["podman", "system", "service", "--time=0", f"unix://{self.home.podman_socket}"]
+        # From a folder of ours: conmon drops an empty file `oom` into the service's working directory.
+        service = ["podman", "system", "service", "--time=0", f"unix://{self.home.podman_socket}"]
+        command = ["env", f"--chdir={self.home.podman}", *service]
         self.process.start(command, podman_config.env(self.home, self.environ))
         self.process.await_ready(lambda: answers(self.home.podman_socket), _READY_SECONDS)
 

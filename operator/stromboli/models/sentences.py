@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-_BRANCHES = frozenset({"int", "str"})  # of a union: what pydantic tried, not what a person wrote
+_BRANCHES = frozenset({"int", "str", "dict", "list"})  # of a union: what pydantic tried, not what a person wrote
+_SHOWN = 10  # parts of a path
+_WORDS = {"recursion_depth_exceeded": "is nested too deeply"}
 
 
 def sentence(error: ValidationError, root: str = "spec") -> str:
@@ -12,10 +14,10 @@ def sentence(error: ValidationError, root: str = "spec") -> str:
     problems = error.errors(include_url=False, include_input=False)
     first = problems[0]
     path = root
-    for part in first["loc"]:
+    for part in first["loc"][:_SHOWN]:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part not in _BRANCHES and "[" not in part and not part.endswith(")"):
             path += f".{part}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{path}: {first['msg'].removeprefix('Value error, ')}{more}"
+    return f"{path}: {_WORDS.get(first['type']) or first['msg'].removeprefix('Value error, ')}{more}"

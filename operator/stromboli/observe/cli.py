@@ -45,7 +45,8 @@ class CLIMounts:
         self._podman = podman
         self._images = images
         self._installation = installation
-        self._ready: dict[tuple[str, str], MountedCLI] = {}
+        # (image id, path in it) → (mount, needs); a reference is not part of it, since several can mean one image
+        self._ready: dict[tuple[str, str], tuple[str, CLINeeds]] = {}
         self._lock = asyncio.Lock()
 
     async def ready(self, cli: CLI, wanted_by: str) -> MountedCLI | None:
@@ -56,22 +57,15 @@ class CLIMounts:
         if cli.reference is None:
             return None
         image = await self._image(cli, wanted_by)
-        key = (image.id, cli.path)
-        if (known := self._ready.get(key)) is not None:
-            return known
-        async with self._lock:
-            if (known := self._ready.get(key)) is None:
-                mount, needs = await self._hold(image.id, cli.path)
-                known = MountedCLI(
-                    reference=str(cli.reference),
-                    digest=digest_of(image, cli.reference),
-                    image_id=image.id,
-                    mount=mount,
-                    program=f"{naming.CLI_MOUNT}/{cli.path}",
-                    needs=needs,
-                )
-                self._ready[key] = known
-        return known
+        mount, needs = await self._held(image.id, cli.path)
+        return MountedCLI(
+            reference=str(cli.reference),
+            digest=digest_of(image, cli.reference),
+            image_id=image.id,
+            mount=mount,
+            program=f"{naming.CLI_MOUNT}/{cli.path}",
+            needs=needs,
+        )
 
     def forget(self) -> None:
         """A run found no CLI at its place, or Podman was away: look and mount again before the next start."""
@@ -104,10 +98,17 @@ class CLIMounts:
                 10.0,
             ) from e
 
-    async def _hold(self, image_id: str, path: str) -> tuple[str, CLINeeds]:
-        holder = await self._holder(image_id)
-        mount = await self._podman.containers.mount(holder)
-        return mount, await self._needs(holder, mount, path)
+    async def _held(self, image_id: str, path: str) -> tuple[str, CLINeeds]:
+        """Where the image is mounted and what its binary needs, looked up once."""
+        key = (image_id, path)
+        if (known := self._ready.get(key)) is not None:
+            return known
+        async with self._lock:
+            if (known := self._ready.get(key)) is None:
+                holder = await self._holder(image_id)
+                mount = await self._podman.containers.mount(holder)
+                known = self._ready[key] = mount, await self._needs(holder, mount, path)
+        return known
 
     async def _holder(self, image_id: str) -> str:
         """The holder's id, whoever made it. A name that is taken is no error here: it is ours, by installation."""

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.errors import NotFound, PodmanError, PodmanUnavailable
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
+
+PAUSE = 0.5  # seconds before the look after a watch that broke: Podman may be refusing one after the other
 
 
 class Ends:
@@ -34,8 +36,11 @@ class Ends:
     async def _wait(self, uid: str, container: str) -> None:
         try:
             await self._podman.containers.wait(container)
+        except NotFound:
+            log.info("container %s is gone", container)
         except (PodmanError, PodmanUnavailable) as error:
             log.info("lost sight of container %s: %s", container, error)
+            await asyncio.sleep(PAUSE)
         finally:
             self._tasks.pop(uid, None)
             self._wake(uid)

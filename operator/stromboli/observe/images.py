@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stromboli import naming
+from stromboli.errors import PullFailed
 from stromboli.grammar.reference import Reference
 from stromboli.inspection.cache import FactsCache
 from stromboli.inspection.container import ContainerOpener
@@ -38,9 +39,21 @@ PROGRESS_EVERY = 2.0
 class _Pull:
     task: asyncio.Task[ImageInfo]
     began: float
-    progress: str = "asking the registry"
+    before: PullFailed | None  # why the one before failed, which is what there is to say until bytes arrive
+    progress: str = ""
     ended: float | None = None
     seen_by: set[str] = field(default_factory=set)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.task.done() and self.failure is None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it failed, if it did; an answer of the registry's, such as "no such image", counts as well."""
+        if not self.task.done():
+            return None
+        return asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
 
 
 class Images:
@@ -106,27 +119,29 @@ class Images:
 
     def _has_pulled(self, name: str, wanted_by: str) -> bool:
         pull = self._pulls.get(name)
-        return pull is not None and pull.ended is not None and wanted_by in pull.seen_by and not pull.task.cancelled()
+        return pull is not None and pull.succeeded and wanted_by in pull.seen_by
 
     async def _pull(self, name: str, wanted_by: str) -> ImageInfo:
         pull = self._pulls.get(name)
         if pull is None or self._is_stale(pull, wanted_by):
-            pull = self._begin(name)
+            pull = self._begin(name, pull)
         pull.seen_by.add(wanted_by)
-        if not pull.task.done():
-            elapsed = time.monotonic() - pull.began
-            raise Waiting(Reason.Pulling, f"pulling {name}: {pull.progress}, {elapsed:.0f} s so far", PROGRESS_EVERY)
-        return pull.task.result()
+        if pull.task.done():
+            return pull.task.result()
+        if pull.before is not None and not pull.progress:
+            raise pull.before.with_traceback(None)
+        progress, elapsed = pull.progress or "asking the registry", time.monotonic() - pull.began
+        raise Waiting(Reason.Pulling, f"pulling {name}: {progress}, {elapsed:.0f} s so far", PROGRESS_EVERY)
 
     def _is_stale(self, pull: _Pull, wanted_by: str) -> bool:
         """Whether a finished pull is no answer any more: a success for somebody new, a failure after a while."""
         if not pull.task.done():
             return False
-        if pull.task.cancelled() or pull.task.exception() is not None:
+        if not pull.succeeded:
             return pull.ended is None or time.monotonic() - pull.ended > REMEMBER_FAILURE
         return wanted_by not in pull.seen_by
 
-    def _begin(self, name: str) -> _Pull:
+    def _begin(self, name: str, last: _Pull | None) -> _Pull:
         def progress(text: str) -> None:
             pull.progress = text
 
@@ -136,7 +151,9 @@ class Images:
                 log.warning("pulling %s failed: %s", name, task.exception())
             self._wake()
 
-        pull = _Pull(asyncio.create_task(self._podman.images.pull(name, progress)), time.monotonic())
+        failure = None if last is None else last.failure
+        before = failure if isinstance(failure, PullFailed) and not failure.permanent else None
+        pull = _Pull(asyncio.create_task(self._podman.images.pull(name, progress)), time.monotonic(), before)
         pull.task.add_done_callback(ended)
         self._pulls[name] = pull
         return pull
@@ -148,6 +165,8 @@ def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[s
         "name": name,
         "image": image_id,
         "entrypoint": ["/never-started"],
+        # Podman's archive API answers 500 for a container whose user it cannot find; a number it need not look up.
+        "user": "0:0",
         "labels": dict(labels),
         "netns": {"nsmode": "none"},
         "image_volume_mode": "ignore",

@@ -30,3 +30,9 @@ def from_podman(error: errors.StromboliError) -> Waiting | Refused:
             return Waiting(Reason.PodmanUnavailable, f"{error}; goes on when Podman answers again", 2.0)
         case _:
             return Waiting(Reason.PodmanUnavailable, f"Podman refuses: {error}; tried again soon", 10.0)
+
+
+def from_node(error: errors.LocalFailure | OSError) -> Waiting:
+    """The operator's own folders cannot be used. Nothing can be started then, which is what this reason says."""
+    text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    return Waiting(Reason.PodmanUnavailable, f"the operator's folders on the node: {text}; tried again soon", 10.0)

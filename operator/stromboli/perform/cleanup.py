@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from stromboli import naming
 from stromboli.attempt import folder
 from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
+from stromboli.perform.janitor import Janitor
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
@@ -26,17 +28,31 @@ class Cleaner:
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
         self._site = site
+        self._janitor = Janitor(podman, site)
 
     async def finished(self, uid: str) -> None:
         """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
         await self._container(uid)
         await self._volume(uid)
-        await asyncio.to_thread(self._folder(uid).remove_secrets)
+        folder = self._folder(uid)
+        await self._emptied(uid, folder.secrets, folder.remove_secrets)
 
     async def deleted(self, uid: str) -> None:
         """A run is deleted: nothing of it stays."""
         await self.finished(uid)
-        await asyncio.to_thread(self._folder(uid).remove)
+        folder = self._folder(uid)
+        await self._emptied(uid, folder.path, folder.remove)
+
+    async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:
+        """Remove a folder, whomever an agent has made things in it belong to."""
+        try:
+            try:
+                await asyncio.to_thread(remove)
+            except PermissionError:
+                await self._janitor.reclaim(uid, folder)
+                await asyncio.to_thread(remove)
+        except OSError as error:
+            log.warning("%s cannot be removed; the next sweep tries again: %s", folder, error)
 
     async def _container(self, uid: str) -> None:
         found = await self._podman.containers.inspect(naming.container(uid))

@@ -22,7 +22,7 @@ from stromboli.plan import argv, container
 from stromboli.plan.attempt import AttemptPlan, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
-from stromboli.podman.transport import Podman
+from stromboli.podman.transport import HostInfo, Podman
 
 GRACE = 10.0  # seconds between TERM and KILL when an attempt's time is up
 
@@ -49,7 +49,7 @@ class Launcher:
         self._podman = podman
         self._site = site
         self._networks = networks
-        self._rootless: bool | None = None
+        self._host: HostInfo | None = None
 
     async def prepare(self, subject: Subject, ready: Ready) -> None:
         """Have the attempt's folder on disk. It comes before the attempt is written down: see observe/attempts.py.
@@ -65,7 +65,7 @@ class Launcher:
 
         Raises NoSpace, PodmanError, PodmanUnavailable; nothing was sent then.
         """
-        owner, rootless = await self._owner(ready), await self._is_rootless()
+        owner = await self._owner(ready)
         folder = self._folder(subject.uid)
         labels = {**self.marks(subject.uid), naming.RUN: subject.label, naming.ROLE: naming.ROLE_AGENT}
         self._hand_over(folder, subject, ready, owner)
@@ -78,7 +78,7 @@ class Launcher:
             ready.judged.request,
             name=name,
             image_id=ready.image.id,
-            identity=Identity(ready.user.uid, ready.user.gid, keep_id=rootless and ready.user.uid != 0),
+            identity=await self._identity(ready),
             place=_place(folder, subject, ready, network),
             volumes=ready.volumes,
             labels=labels,
@@ -102,9 +102,7 @@ class Launcher:
     def _folder(self, uid: str) -> SessionFolder:
         return SessionFolder(self._site.home, self._site.runtime_dir, uid)
 
-    def _hand_over(
-        self, folder: SessionFolder, subject: Subject, ready: Ready, owner: tuple[int, int] | None
-    ) -> None:
+    def _hand_over(self, folder: SessionFolder, subject: Subject, ready: Ready, owner: tuple[int, int] | None) -> None:
         """The attempt's secrets, then the links: re-pointing them is what hands the attempt over."""
         folder.write_secrets(ready.credentials.env, ready.credentials.file, owner)
         if ready.cli is not None:
@@ -134,12 +132,17 @@ class Launcher:
     async def _owner(self, ready: Ready) -> tuple[int, int] | None:
         """Who owns what the container writes, where Podman is root; rootless, the user namespace sees to it."""
         user = ready.user
-        return None if user.uid == 0 or await self._is_rootless() else (user.uid, user.gid)
+        return None if user.uid == 0 or (await self._podman_host()).rootless else (user.uid, user.gid)
 
-    async def _is_rootless(self) -> bool:
-        if self._rootless is None:
-            self._rootless = (await self._podman.info()).rootless
-        return self._rootless
+    async def _identity(self, ready: Ready) -> Identity:
+        host = await self._podman_host()
+        mapped = host.rootless and ready.user.uid != 0
+        return Identity(ready.user.uid, ready.user.gid, host.ids if mapped else None)
+
+    async def _podman_host(self) -> HostInfo:
+        if self._host is None:
+            self._host = await self._podman.info()
+        return self._host
 
 
 def _place(folder: SessionFolder, subject: Subject, ready: Ready, network: str | None) -> Place:

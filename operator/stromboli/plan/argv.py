@@ -60,13 +60,12 @@ def _values(options: ClaudeOptions) -> list[str]:
         ("--tools", options.tools),
         ("--allowedTools", options.allowed_tools),
         ("--disallowedTools", options.disallowed_tools),
-        ("--betas", options.betas),
     )
     for flag, values in many:
         argv += _list(flag, values)
-    for flag, paths in (("--add-dir", options.add_dirs), ("--plugin-dir", options.plugin_dirs)):
-        for path in paths or []:
-            argv.append(f"{flag}={path}")
+    more = (("--betas", options.betas), ("--add-dir", options.add_dirs), ("--plugin-dir", options.plugin_dirs))
+    for flag, values in more:
+        argv += [f"{flag}={value}" for value in values or []]
     if options.setting_sources is not None:
         argv.append("--setting-sources=" + ",".join(options.setting_sources))
     return argv

@@ -28,11 +28,15 @@ BACKSTOP_MARGIN = 120
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The image's user, resolved to numbers; `keep_id` where Podman is rootless and the user is not root."""
+    """The image's user, resolved to numbers.
+
+    `namespace`, where Podman is rootless and this user is not root, is how many uids and gids Podman's own user
+    namespace has.
+    """
 
     uid: int
     gid: int
-    keep_id: bool
+    namespace: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,20 @@ def _isolation(identity: Identity) -> Body:
         "systemd": "false",
         "restart_policy": "no",
     }
-    if identity.keep_id:
-        out["userns"] = {"nsmode": "keep-id", "value": f"uid={identity.uid},gid={identity.gid}"}
+    if identity.namespace is not None:
+        uids, gids = identity.namespace
+        out["userns"] = {"nsmode": "private"}
+        out["idmappings"] = {"UIDMap": _own(identity.uid, uids), "GIDMap": _own(identity.gid, gids)}
     return out
+
+
+def _own(own: int, count: int) -> list[Body]:
+    """Ids in the container → ids in rootless Podman's namespace, where 0 is the person who runs it: `own` is theirs.
+
+    What `--userns keep-id:uid=…,gid=…` means; but Podman 4.3 fails on that where either of the two is 0.
+    """
+    rows = ((0, 1, min(own, count - 1)), (own, 0, 1), (own + 1, own + 1, count - 1 - own))
+    return [{"container_id": inside, "host_id": outside, "size": n} for inside, outside, n in rows if n > 0]
 
 
 def _network(place: Place) -> Body:

@@ -32,9 +32,7 @@ class Outcome:
     exit_code: int | None
 
 
-def of(
-    records: Records, *, container_exit: int | None, oom: bool, timeout: float, elapsed: float | None
-) -> Outcome:
+def of(records: Records, *, container_exit: int | None, oom: bool, timeout: float, elapsed: float | None) -> Outcome:
     """Judge a finished attempt. `oom` is the cgroup's word; `timeout` and `elapsed` are seconds, the latter until
     the container's end, None where nobody knows when that was.
     """

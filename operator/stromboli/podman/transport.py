@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from stromboli.podman.archive import Archive
 from stromboli.podman.connection import CONNECT, Connection
@@ -19,10 +20,14 @@ from stromboli.podman.volumes import Volumes
 
 @dataclass(frozen=True, slots=True)
 class HostInfo:
-    """What `podman info` says that matters to us. `architecture` is Go's word (`amd64`, `arm64`)."""
+    """What `podman info` says that matters to us. `architecture` is Go's word (`amd64`, `arm64`).
+
+    `ids` is how many uids and gids a rootless Podman has in its user namespace, the person's own included.
+    """
 
     version: str
     rootless: bool
+    ids: tuple[int, int]
     architecture: str
     runtime: str
     cgroup_version: str
@@ -72,9 +77,15 @@ class Podman:
             return HostInfo(
                 version=info["version"]["Version"],
                 rootless=bool(host["security"]["rootless"]),
+                ids=_counts(host["idMappings"]),
                 architecture=host["arch"],
                 runtime=host["ociRuntime"]["name"],
                 cgroup_version=host["cgroupVersion"],
                 graph_root=store["graphRoot"],
                 volume_path=store["volumePath"],
             )
+
+
+def _counts(mappings: Mapping[str, Any]) -> tuple[int, int]:
+    uids, gids = (sum(int(row["size"]) for row in mappings[kind] or ()) for kind in ("uidmap", "gidmap"))
+    return uids, gids

@@ -57,6 +57,11 @@ def is_finished(status: Mapping[str, Any]) -> bool:
     return succeeded is not None and succeeded.get("status") in ("True", "False")
 
 
+def is_being_deleted(obj: Mapping[str, Any]) -> bool:
+    """Whether the object is being deleted: somebody's finalizer may hold it, but its container has to end now."""
+    return obj["metadata"].get("deletionTimestamp") is not None
+
+
 def reason_of(status: Mapping[str, Any]) -> str:
     """The reason of `Succeeded`, or an empty string before the first."""
     succeeded = conditions.find(status.get("conditions") or [], "Succeeded")

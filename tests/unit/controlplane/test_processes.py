@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -125,7 +126,9 @@ def test_a_name_with_parentheses_and_spaces(nursery: Nursery, tmp_path: Path) ->
     assert processes.recorded(nursery.record) == process
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pid": "x", "started": 1, "boot": "", "stamp": ""}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"pid": "x", "started": 1, "boot": "", "stamp": "", "argv": []}']
+)
 def test_a_spoilt_record_is_no_process(tmp_path: Path, content: str) -> None:
     (tmp_path / "record").write_text(content)
     assert processes.recorded(tmp_path / "record") is None
@@ -138,6 +141,31 @@ def test_signals_ignored_here_are_not_ignored_there(nursery: Nursery) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert processes.stop(process, term=10, kill=0), "TERM did not reach it"
+
+
+@pytest.mark.parametrize("killed_before", [False, True])
+def test_one_that_goes_on_in_a_child_ends_with_it(nursery: Nursery, tmp_path: Path, killed_before: bool) -> None:
+    """As rootless Podman does: a child with its command line, which does not hear of its parent's end."""
+    os.mkfifo(tmp_path / "never")
+    script = f'(read -r _ <"{tmp_path}/never") & echo forked; wait'
+    process = nursery.spawn_and_read(("/bin/sh", "-c", script), "forked")
+    assert len(_session(process.pid) - {process.pid}) == 1
+    if killed_before:
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert processes.stop(process)
+    assert not _session(process.pid)
+
+
+def _session(leader: int) -> set[int]:
+    """Who runs in a session; what has ended and is not reaped does not count."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if fields[3] == str(leader) and fields[0] != "Z":
+                found.add(int(stat.parent.name))
+    return found
 
 
 def test_what_cannot_be_executed(nursery: Nursery) -> None:

@@ -25,6 +25,7 @@ class Notes(list[str]):
     """What was done, in order; `operator_ready` is how the operator is at first."""
 
     operator_ready = False
+    operator_current = True
 
 
 @pytest.fixture
@@ -66,6 +67,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     monkeypatch.setattr(Operator, "stop", note("operator down", True))
     monkeypatch.setattr(Operator, "pid", lambda self: 9)
     monkeypatch.setattr(Operator, "ready", lambda self: notes.operator_ready)
+    monkeypatch.setattr(Operator, "current", lambda self: notes.operator_current)
     monkeypatch.setattr(leftovers, "running", lambda podman, uid: 2)
     monkeypatch.setattr(leftovers, "remove", note("containers removed", "2 containers"))
     return notes
@@ -103,6 +105,12 @@ def test_up_leaves_an_operator_that_is_ready_alone(installed: Stack, notes: Note
     notes.operator_ready = True
     installed.up()
     assert not [n for n in notes if n.startswith("operator")]
+
+
+def test_up_starts_an_operator_of_older_code_anew(installed: Stack, notes: Notes) -> None:
+    notes.operator_ready, notes.operator_current = True, False
+    installed.up()
+    assert [n for n in notes if n.startswith("operator")] == ["operator down", "operator up"]
 
 
 def test_up_starts_the_stand_in_again_if_the_demo_has_used_it(installed: Stack, notes: Notes) -> None:

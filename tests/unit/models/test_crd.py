@@ -123,9 +123,7 @@ def test_lists_say_how_they_merge(kind: str, path: str, node: Schema) -> None:
         assert key in node["items"]["required"], f"{kind}: {path}: a key that may be missing"
 
 
-@pytest.mark.parametrize(
-    "path", ["spec.env", "status.conditions", "status.attempts"]
-)
+@pytest.mark.parametrize("path", ["spec.env", "status.conditions", "status.attempts"])
 def test_what_is_known_by_a_name_merges_by_it(path: str) -> None:
     node = next(n for k, p, n in NODES if k == "AgentRun" and p == path)
     assert node["x-kubernetes-list-type"] == "map"

@@ -54,7 +54,9 @@ def test_each_belongs_to_one_status() -> None:
 
 
 def test_a_reason_is_found_by_its_value() -> None:
-    assert Reason("TimedOut") is Reason.TimedOut
+    by_value = {reason.value: reason for reason in Reason}
+    assert by_value["TimedOut"] is Reason.TimedOut
+    assert len(by_value) == len(Reason)
 
 
 def test_refusals_of_a_policy_have_a_counterpart_in_allowed() -> None:

@@ -86,7 +86,7 @@ def test_a_document_may_not_be_nested_without_end() -> None:
     deep: dict[str, Any] = {}
     for _ in range(400):
         deep = {"a": deep}
-    assert _refused(AgentRunSpec, claude={"settings": deep}).startswith("spec.claude.settings.")
+    assert _refused(AgentRunSpec, claude={"settings": deep}) == "spec.claude.settings.a.a.a.a: is nested too deeply"
 
 
 def test_bare_numbers_of_yaml_are_quantities() -> None:

@@ -1,0 +1,293 @@
+"""What the operator asks of a cluster: the same checks face the fake one and a real API server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stromboli.controlplane.cluster import Cluster as ControlPlane
+from stromboli.errors import ClusterUnavailable
+from stromboli.kube.client import Cluster, Conflict, Object, Rejected
+from tests.support.cluster import Kubectl
+from tests.support.cluster import cluster as cluster
+from tests.support.cluster import kubectl as kubectl
+from tests.support.cluster import programs as programs
+from tests.support.fake_cluster import FakeCluster
+
+ROOT = Path(__file__).parent.parent.parent
+SPEC = {"prompt": "hello", "image": "python:3.12"}
+
+
+class Fake:
+    """The fake one, and what a test does to it in the namespace `space`."""
+
+    def __init__(self, space: str) -> None:
+        self.cluster = FakeCluster()
+        self.cluster.labels[space] = {}
+        self.space = space
+
+    def run(self, name: str) -> Object:
+        return self.cluster.add_run(self.space, name, SPEC)
+
+    def delete(self, name: str) -> None:
+        self.cluster.delete_run(self.space, name)
+
+    def annotate(self, name: str) -> None:
+        self.cluster.change(
+            self.space, name, lambda obj: obj["metadata"].setdefault("annotations", {}).update(by="hand")
+        )
+
+    def secret(self, name: str, data: Mapping[str, bytes]) -> None:
+        self.cluster.secrets[self.space, name] = dict(data)
+
+    def config_map(self, name: str, data: Mapping[str, bytes]) -> None:
+        self.cluster.config_maps[self.space, name] = dict(data)
+
+    def policy(self, name: str) -> None:
+        self.cluster.all_policies.append({"metadata": {"name": name}, "spec": {"network": "none"}})
+
+    def label(self, key: str, value: str) -> None:
+        self.cluster.labels[self.space] = {key: value}
+
+    def events(self) -> list[Object]:
+        return list(self.cluster.events.values())
+
+    def unreachable(self) -> Cluster:
+        gone = FakeCluster()
+        gone.away = True
+        return gone
+
+
+class Real:
+    """The real one, by kubectl."""
+
+    def __init__(self, kubectl: Kubectl, gone: Cluster, space: str) -> None:
+        self.cluster = Cluster()
+        self.space = space
+        self._kubectl = kubectl
+        self._gone = gone
+
+    def run(self, name: str) -> Object:
+        self._apply("stromboli.dev/v1alpha1", "AgentRun", name, spec=SPEC)
+        found: Object = json.loads(self._kubectl("-n", self.space, "get", "agentrun", name, "-o", "json"))
+        return found
+
+    def delete(self, name: str) -> None:
+        self._kubectl("-n", self.space, "delete", "agentrun", name)
+
+    def annotate(self, name: str) -> None:
+        self._kubectl("-n", self.space, "annotate", "agentrun", name, "by=hand")
+
+    def secret(self, name: str, data: Mapping[str, bytes]) -> None:
+        self._apply("v1", "Secret", name, data={k: base64.b64encode(v).decode() for k, v in data.items()})
+
+    def config_map(self, name: str, data: Mapping[str, bytes]) -> None:
+        texts = {k: v.decode() for k, v in data.items() if v.isascii()}
+        rest = {k: base64.b64encode(v).decode() for k, v in data.items() if not v.isascii()}
+        self._apply("v1", "ConfigMap", name, data=texts, binaryData=rest)
+
+    def policy(self, name: str) -> None:
+        self._apply("stromboli.dev/v1alpha1", "AgentPolicy", name, spec={"network": "none"})
+
+    def label(self, key: str, value: str) -> None:
+        self._kubectl("label", "namespace", self.space, f"{key}={value}")
+
+    def events(self) -> list[Object]:
+        found: list[Object] = json.loads(self._kubectl("-n", self.space, "get", "events", "-o", "json"))["items"]
+        return found
+
+    def unreachable(self) -> Cluster:
+        return self._gone
+
+    def _apply(self, version: str, kind: str, name: str, **fields: Any) -> None:
+        meta = {"name": name, "namespace": self.space} if kind != "AgentPolicy" else {"name": name}
+        body = {"apiVersion": version, "kind": kind, "metadata": meta, **fields}
+        self._kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(body))
+
+
+Bed = Fake | Real
+
+
+@pytest.fixture(scope="session")
+def installed(kubectl: Kubectl) -> None:
+    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
+
+
+@pytest.fixture
+async def real(
+    installed: None, cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Real]:
+    nowhere = tmp_path / "nowhere"
+    config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
+    config["clusters"][0]["cluster"] = {"server": "https://127.0.0.1:9"}
+    nowhere.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(nowhere))
+    gone = Cluster()
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    bed = Real(kubectl, gone, f"contract-{uuid.uuid4().hex[:12]}")
+    kubectl("create", "namespace", bed.space)
+    yield bed
+    kubectl("delete", "agentpolicy", "--all")
+    kubectl("-n", bed.space, "delete", "agentrun", "--all")
+    kubectl("delete", "namespace", bed.space, "--wait=false")
+    await bed.cluster.close()
+    await gone.close()
+
+
+@pytest.fixture
+def fake() -> Fake:
+    return Fake("contract")
+
+
+@pytest.fixture(params=["fake", "real"])
+def bed(request: pytest.FixtureRequest) -> Bed:
+    found: Bed = request.getfixturevalue(request.param)
+    return found
+
+
+async def test_a_status_is_written_as_of_the_version_that_was_read(bed: Bed) -> None:
+    old = bed.run("a")
+    new = await bed.cluster.write_status(old, {"phase": "Pending", "node": "n"})
+    assert new["status"] == {"phase": "Pending", "node": "n"}
+    assert new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"]
+    assert new["spec"] == SPEC
+    with pytest.raises(Conflict):
+        await bed.cluster.write_status(old, {"phase": "Running"})
+    found = await bed.cluster.run(bed.space, "a")
+    assert found is not None
+    assert found["status"] == {"phase": "Pending", "node": "n"}
+
+
+async def test_a_status_that_changes_nothing_makes_no_new_version(bed: Bed) -> None:
+    written = await bed.cluster.write_status(bed.run("a"), {"phase": "Pending"})
+    again = await bed.cluster.write_status(written, {"phase": "Pending"})
+    assert again["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
+
+
+async def test_another_who_writes_makes_the_version_an_old_one(bed: Bed) -> None:
+    old = bed.run("a")
+    bed.annotate("a")
+    with pytest.raises(Conflict):
+        await bed.cluster.write_status(old, {"phase": "Pending"})
+
+
+async def test_a_status_replaces_the_one_before_and_leaves_the_spec(bed: Bed) -> None:
+    first = await bed.cluster.write_status(bed.run("a"), {"phase": "Pending", "node": "n"})
+    forged = {**first, "spec": {"prompt": "another", "image": "node:20"}}
+    second = await bed.cluster.write_status(forged, {"phase": "Running"})
+    assert second["status"] == {"phase": "Running"}
+    assert second["spec"] == SPEC
+
+
+async def test_a_run_that_is_gone_cannot_be_written(bed: Bed) -> None:
+    old = bed.run("a")
+    bed.delete("a")
+    with pytest.raises(Conflict):
+        await bed.cluster.write_status(old, {"phase": "Pending"})
+    assert await bed.cluster.run(bed.space, "a") is None
+
+
+async def test_another_run_of_the_same_name_cannot_be_written(bed: Bed) -> None:
+    old = bed.run("a")
+    bed.delete("a")
+    new = bed.run("a")
+    mixed = {**old, "metadata": {**old["metadata"], "resourceVersion": new["metadata"]["resourceVersion"]}}
+    with pytest.raises(Conflict):
+        await bed.cluster.write_status(mixed, {"phase": "Pending"})
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"phase": 5},
+        {"result": {"structured": "\ud800"}},
+        {"result": {"structured": "x" * 4_000_000}},
+    ],
+    ids=["of-another-type", "no-character", "too-large"],
+)
+async def test_what_can_never_be_written_is_told_from_what_may_be_later(bed: Bed, status: dict[str, Any]) -> None:
+    old = bed.run("a")
+    with pytest.raises(Rejected):
+        await bed.cluster.write_status(old, status)
+
+
+async def test_a_number_that_json_has_not_is_null(bed: Bed) -> None:
+    written = await bed.cluster.write_status(bed.run("a"), {"result": {"structured": {"a": float("inf")}}})
+    assert written["status"]["result"]["structured"] == {"a": None}
+
+
+async def test_runs_are_listed_whole(bed: Bed) -> None:
+    made = {bed.run(name)["metadata"]["uid"] for name in ("a", "b", "c")}
+    listed = [obj async for obj in bed.cluster.runs()]
+    assert {obj["metadata"]["uid"] for obj in listed} == made
+    assert {obj["kind"] for obj in listed} == {"AgentRun"}
+
+
+async def test_policies_and_labels_are_read(bed: Bed) -> None:
+    assert await bed.cluster.policies() == []
+    bed.policy("p")
+    bed.label("team", "a")
+    assert [p["spec"] for p in await bed.cluster.policies()] == [{"network": "none"}]
+    assert (await bed.cluster.namespace_labels(bed.space))["team"] == "a"
+    assert await bed.cluster.namespace_labels("nowhere") == {}
+
+
+async def test_a_secret_or_config_map_that_is_not_there_is_none(bed: Bed) -> None:
+    assert await bed.cluster.secret_data(bed.space, "s") is None
+    assert await bed.cluster.config_map_value(bed.space, "c", "k") is None
+    bed.secret("s", {"k": b"v"})
+    bed.config_map("c", {"k": b"text", "b": b"\xff\xfe"})
+    assert await bed.cluster.secret_data(bed.space, "s") == {"k": b"v"}
+    assert await bed.cluster.config_map_value(bed.space, "c", "k") == b"text"
+    assert await bed.cluster.config_map_value(bed.space, "c", "b") == b"\xff\xfe"
+    assert await bed.cluster.config_map_value(bed.space, "c", "other") is None
+
+
+async def test_an_event_told_twice_is_one(bed: Bed) -> None:
+    event = {
+        "metadata": {"name": "stromboli.1", "namespace": bed.space},
+        "involvedObject": {"kind": "AgentRun", "namespace": bed.space, "name": "a"},
+        "reason": "Started",
+        "message": "m",
+        "type": "Normal",
+    }
+    await bed.cluster.post_event(event)
+    await bed.cluster.post_event({**event, "message": "another"})
+    assert [e["message"] for e in bed.events()] == ["m"]
+    await bed.cluster.post_event({**event, "metadata": {"name": "stromboli.1", "namespace": "nowhere"}})
+
+
+async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> None:
+    obj, gone = bed.run("a"), bed.unreachable()
+    for call in (
+        lambda: gone.installation(),
+        lambda: gone.run(bed.space, "a"),
+        lambda: gone.policies(),
+        lambda: gone.namespace_labels(bed.space),
+        lambda: gone.secret_data(bed.space, "s"),
+        lambda: gone.config_map_value(bed.space, "c", "k"),
+        lambda: gone.write_status(obj, {"phase": "Pending"}),
+    ):
+        with pytest.raises(ClusterUnavailable):
+            await call()
+    with pytest.raises(ClusterUnavailable):
+        _ = [obj async for obj in gone.runs()]
+
+
+async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, kubectl: Kubectl) -> None:
+    kubectl("delete", "crd", "agentruns.stromboli.dev", "agentpolicies.stromboli.dev")
+    try:
+        with pytest.raises(ClusterUnavailable):
+            _ = [obj async for obj in real.cluster.runs()]
+        with pytest.raises(ClusterUnavailable):
+            await real.cluster.policies()
+    finally:
+        kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))

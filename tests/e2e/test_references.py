@@ -1,0 +1,191 @@
+"""ConfigMaps and Secrets that a run or its policy names: read, waited for while missing, refused when malformed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import Kubectl
+from tests.support.operator import Standin
+from tests.support.runs import Object, Runs, condition, finished, reason_is
+
+MIB = 1 << 20
+
+
+def config_map(namespace: str, name: str, **data: bytes) -> Object:
+    return _object("ConfigMap", namespace, name, "binaryData", data)
+
+
+def secret(namespace: str, name: str, data: dict[str, bytes]) -> Object:
+    return _object("Secret", namespace, name, "data", data)
+
+
+def _object(kind: str, namespace: str, name: str, where: str, data: dict[str, bytes]) -> Object:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, where: encoded}
+
+
+def apply(kubectl: Kubectl, *objects: Object) -> None:
+    body = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(body))
+
+
+def from_map(name: str, key: str = "text") -> dict[str, Any]:
+    return {"promptFrom": {"configMapKeyRef": {"name": name, "key": key}}}
+
+
+def from_secret(name: str, key: str = "text") -> dict[str, Any]:
+    return {"promptFrom": {"secretKeyRef": {"name": name, "key": key}}}
+
+
+@pytest.fixture(scope="module")
+def space(spaces: Callable[..., Runs]) -> Runs:
+    return spaces("references")
+
+
+@pytest.fixture(scope="module")
+def started(space: Runs, kubectl: Kubectl, python_image: str) -> Runs:
+    """All runs of the namespace, what they name being there or not."""
+    name = space.namespace
+    text = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain", "namespace": name}}
+    apply(
+        kubectl,
+        {**text, "data": {"text": "from a ConfigMap: 漢字\n"}},
+        config_map(name, "binary", text=b"from its binaryData"),
+        config_map(name, "not-utf8", text=b"abc\xff\xfedef"),
+        config_map(name, "with-nul", text=b"abc\0def"),
+        config_map(name, "blank", text=b" \n"),
+        secret(name, "hidden", {"text": b"from a Secret, whose words are hush-hush"}),
+        secret(name, "not-utf8", {"text": b"\x80 very-private"}),
+    )
+    cases = {
+        "map": from_map("plain"),
+        "binary": from_map("binary"),
+        "secret": from_secret("hidden"),
+        "not-utf8": from_map("not-utf8"),
+        "secret-not-utf8": from_secret("not-utf8"),
+        "with-nul": from_map("with-nul"),
+        "blank": from_map("blank"),
+        "late-map": from_map("late"),
+        "late-key": from_map("plain", "other"),
+        "late-secret": from_secret("late"),
+        "never": {**from_map("never"), "timeout": "3s"},
+    }
+    space.apply_all({case: {"image": python_image, **spec} for case, spec in cases.items()})
+    return space
+
+
+@pytest.mark.parametrize(
+    ("case", "prompt"),
+    [
+        ("map", "from a ConfigMap: 漢字\n"),
+        ("binary", "from its binaryData"),
+        ("secret", "from a Secret, whose words are hush-hush"),
+    ],
+)
+def test_a_prompt_from_an_object_arrives(started: Runs, standin: Standin, case: str, prompt: str) -> None:
+    assert condition(started.until(case, finished))["reason"] == "Completed"
+    assert [r["last_user_text"] for r in standin.requests()].count(prompt) == 1
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("not-utf8", "spec.promptFrom: key text of the ConfigMap not-utf8: is not UTF-8 (byte 3)"),
+        ("secret-not-utf8", "spec.promptFrom: key text of the Secret not-utf8: is not UTF-8 (byte 0)"),
+        ("with-nul", "spec.promptFrom: key text of the ConfigMap with-nul: has a NUL character in it"),
+        ("blank", "spec.promptFrom: key text of the ConfigMap blank: is empty"),
+    ],
+)
+def test_a_prompt_that_is_no_text_is_refused(started: Runs, case: str, words: str) -> None:
+    run = started.until(case, finished)
+    assert condition(run)["reason"] == "InvalidSpec"
+    assert condition(run)["message"].startswith(words)
+    assert "very-private" not in json.dumps(run["status"])
+    assert "attempts" not in run["status"]
+
+
+def test_what_is_missing_is_waited_for_and_then_used(started: Runs, kubectl: Kubectl, standin: Standin) -> None:
+    for case, what in (
+        ("late-map", "ConfigMap late with key text"),
+        ("late-key", "ConfigMap plain with key other"),
+        ("late-secret", "Secret late with key text"),
+    ):
+        waiting = started.until(case, reason_is("WaitingForReference"))
+        assert condition(waiting)["status"] == "Unknown"
+        assert what in condition(waiting)["message"]
+        assert condition(waiting, "Reconciling")["status"] == "True"
+        assert waiting["status"]["phase"] == "Pending"
+        assert "attempts" not in waiting["status"]
+        assert [e["type"] for e in started.events(case) if e["reason"] == "WaitingForReference"] == ["Warning"]
+    name = started.namespace
+    apply(
+        kubectl,
+        config_map(name, "late", text=b"late-map ECHO{late-map}"),
+        config_map(name, "plain", other=b"late-key ECHO{late-key}"),
+        secret(name, "late", {"text": b"late-secret ECHO{late-secret}"}),
+    )
+    for case in ("late-map", "late-key", "late-secret"):
+        done = started.until(case, finished)
+        assert condition(done)["reason"] == "Completed"
+        assert done["status"]["result"]["text"] == case
+        assert "waitingSince" not in done["status"]
+
+
+def test_what_never_comes_is_waited_for_no_longer_than_the_timeout(started: Runs) -> None:
+    run = started.until("never", finished)
+    assert condition(run)["reason"] == "TimedOut"
+    assert condition(run)["message"].startswith("waited 3s in vain (WaitingForReference): ")
+    assert "ConfigMap never" in condition(run)["message"]
+
+
+@pytest.fixture(scope="module")
+def basis(policy: dict[str, Any]) -> dict[str, Any]:
+    """The tests' policy without its credentials."""
+    return {k: v for k, v in policy["spec"].items() if k not in ("namespaceSelector", "credentials")}
+
+
+CREDENTIALS: dict[str, tuple[dict[str, bytes], str]] = {
+    "key": ({"ANTHROPIC_API_KEY": b"key-of-its-own\n"}, "x-api-key"),
+    "token": ({"CLAUDE_CODE_OAUTH_TOKEN": b"sk-ant-oat01-token"}, "authorization"),
+    # Over a socket the CLI does not log in by its file (seen: 2.1.331), so here it only has to be at its place.
+    "file": ({"ANTHROPIC_API_KEY": b"key", ".credentials.json": b'{"claudeAiOauth": {}}'}, "x-api-key"),
+}
+
+
+def test_credentials_of_each_kind_reach_the_agent(
+    spaces: Callable[..., Runs], kubectl: Kubectl, standin: Standin, basis: dict[str, Any], python_image: str
+) -> None:
+    made = {kind: spaces(f"credentials-{kind}", own=True) for kind in CREDENTIALS}
+    prompts = {kind: f"{kind}: BASH{{cat $CLAUDE_CONFIG_DIR/.credentials.json; env}}" for kind in CREDENTIALS}
+    for kind, space in made.items():
+        space.policy("mine", **basis, credentials={"secretRef": {"name": "mine", "namespace": space.namespace}})
+        space.apply("run", prompt=prompts[kind], image=python_image, claude={"dangerouslySkipPermissions": True})
+    for space in made.values():
+        waiting = space.until("run", reason_is("WaitingForReference"))
+        assert f"the Secret mine is not in namespace {space.namespace} yet" in condition(waiting)["message"]
+    apply(kubectl, secret(made["key"].namespace, "mine", {"SOMETHING_ELSE": b"x"}))
+    lacking = made["key"].until("run", lambda run: "has none of the keys" in condition(run)["message"])
+    assert "ANTHROPIC_API_KEY" in condition(lacking)["message"]
+    apply(kubectl, *(secret(made[kind].namespace, "mine", data) for kind, (data, _) in CREDENTIALS.items()))
+    for kind, (_, header) in CREDENTIALS.items():
+        done = made[kind].until("run", finished)
+        assert condition(done)["reason"] == "Completed", (kind, condition(done)["message"])
+        requests = [r for r in standin.requests() if prompts[kind] in r["user_texts"]]
+        assert {tuple(r["credentials"]) for r in requests} == {(header,)}
+        assert ('{"claudeAiOauth": {}}' in done["status"]["result"]["text"]) == (kind == "file")
+
+
+def test_a_prompt_of_a_mebibyte_from_a_config_map(
+    space: Runs, kubectl: Kubectl, standin: Standin, python_image: str
+) -> None:
+    text = ("sixty-four bytes of a prompt, again and again until it is full.\n" * (MIB // 64))[: MIB - 4096]
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large", "namespace": space.namespace}}
+    apply(kubectl, {**body, "data": {"text": text}})
+    run = space.run("large", image=python_image, **from_map("large"))
+    assert condition(run)["reason"] == "Completed", condition(run)["message"]
+    assert [r["last_user_text"] for r in standin.requests()].count(text) == 1

@@ -1,0 +1,182 @@
+"""The API server without one: what `stromboli.kube.client.Cluster` does, answered from memory.
+
+The contract tests hold it to what the real one does. A test puts objects in (`add_run`, `all_policies`, `secrets` …),
+takes the server away (`away`), gets between a call and its answer (`guard`), and listens as a watch would (`watch`).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from stromboli.errors import ClusterUnavailable
+from stromboli.kube.client import Cluster, Conflict, Rejected
+
+Object = dict[str, Any]
+# What etcd takes in one request by its defaults (--max-request-bytes).
+MAX_OBJECT = 1_572_864
+Listener = Callable[[str, Object], None]
+Guard = Callable[[str], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def _unguarded(_: str) -> AsyncIterator[None]:
+    yield
+
+
+class FakeCluster(Cluster):
+    """One cluster. ConfigMaps and Secrets are by (namespace, name); `labels` are those of the namespaces there are.
+
+    `asked` is what was looked up, `writes` every write that was taken: `status NAMESPACE/NAME REASON`, `event REASON`.
+    """
+
+    def __init__(self, installation: str = "11111111-1111-4111-8111-111111111111") -> None:
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.all_policies: list[Object] = []
+        self.labels: dict[str, Mapping[str, str]] = {}
+        self.config_maps: dict[tuple[str, str], dict[str, bytes]] = {}
+        self.secrets: dict[tuple[str, str], dict[str, bytes]] = {}
+        self.events: dict[tuple[str, str], Object] = {}
+        self.asked: list[tuple[str, ...]] = []
+        self.writes: list[str] = []
+        self.away = False
+        # After how many objects a list of runs breaks off.
+        self.broken_after: int | None = None
+        self.guard: Guard = _unguarded
+        self.uid = installation
+        self.listeners: list[Listener] = []
+        self._versions = itertools.count(1)
+
+    # What a test says.
+
+    def add_run(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+        """Apply an AgentRun; as it is stored."""
+        self.labels.setdefault(namespace, {})
+        meta = {"name": name, "namespace": namespace, "uid": str(uuid.uuid4()), "generation": 1}
+        obj = {"apiVersion": "stromboli.dev/v1alpha1", "kind": "AgentRun", "metadata": meta, "spec": dict(spec)}
+        return self._store(obj, "ADDED")
+
+    def delete_run(self, namespace: str, name: str) -> None:
+        self._tell("DELETED", self.objects.pop((namespace, name)))
+
+    def change(self, namespace: str, name: str, change: Callable[[Object], None]) -> Object:
+        """Somebody else writes: labels, annotations, a status that a test needs."""
+        obj = copy.deepcopy(self.objects[namespace, name])
+        change(obj)
+        return self._store(obj, "MODIFIED")
+
+    @asynccontextmanager
+    async def watch(self, listener: Listener) -> AsyncIterator[None]:
+        """Tell of all that is there now, and then of every change."""
+        for obj in list(self.objects.values()):
+            listener("ADDED", copy.deepcopy(obj))
+        self.listeners.append(listener)
+        try:
+            yield
+        finally:
+            self.listeners.remove(listener)
+
+    # What the operator asks.
+
+    async def close(self) -> None:
+        return
+
+    async def installation(self) -> str:
+        async with self._call("namespace", "kube-system"):
+            return self.uid
+
+    async def run(self, namespace: str, name: str) -> Object | None:
+        async with self._call("run", namespace, name):
+            return copy.deepcopy(self.objects.get((namespace, name)))
+
+    async def runs(self) -> AsyncIterator[Object]:
+        async with self._call("runs"):
+            for n, obj in enumerate(list(self.objects.values())):
+                if n == self.broken_after:
+                    break
+                yield copy.deepcopy(obj)
+            if self.broken_after is not None:
+                raise ClusterUnavailable("the API server: the list broke off")
+
+    async def policies(self) -> list[Object]:
+        async with self._call("policies"):
+            return copy.deepcopy(self.all_policies)
+
+    async def namespace_labels(self, name: str) -> Mapping[str, str]:
+        async with self._call("namespace", name):
+            return dict(self.labels.get(name, {}))
+
+    async def config_map_value(self, namespace: str, name: str, key: str) -> bytes | None:
+        async with self._call("configmap", namespace, name):
+            return self.config_maps.get((namespace, name), {}).get(key)
+
+    async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        async with self._call("secret", namespace, name):
+            found = self.secrets.get((namespace, name))
+            return None if found is None else dict(found)
+
+    async def write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        meta = obj["metadata"]
+        async with self._call("put status", meta["namespace"], meta["name"]):
+            found = self.objects.get((meta["namespace"], meta["name"]))
+            if found is None:
+                raise Conflict(f"{meta['name']} is not there")
+            if any(found["metadata"][key] != meta[key] for key in ("uid", "resourceVersion")):
+                raise Conflict(f"{meta['name']} has changed")
+            written = copy.deepcopy(found) | {"status": _as_stored(status)}
+            if written == found:  # a write that changes nothing makes no new version
+                return copy.deepcopy(found)
+            self.writes.append(f"status {meta['namespace']}/{meta['name']} {_reason(written)}")
+            return self._store(written, "MODIFIED")
+
+    async def post_event(self, event: Mapping[str, Any]) -> None:
+        meta = event["metadata"]
+        key = (meta["namespace"], meta["name"])
+        async with self._call("post event", *key):
+            if meta["namespace"] in self.labels and key not in self.events:
+                self.writes.append(f"event {event['reason']}")
+                self.events[key] = copy.deepcopy(dict(event))
+
+    @asynccontextmanager
+    async def _call(self, *what: str) -> AsyncIterator[None]:
+        self.asked.append(what)
+        async with self.guard(what[0]):
+            if self.away:
+                raise ClusterUnavailable("the API server: connection refused")
+            yield
+
+    def _store(self, obj: Object, how: str) -> Object:
+        meta = obj["metadata"]
+        meta["resourceVersion"] = str(next(self._versions))
+        self.objects[meta["namespace"], meta["name"]] = obj
+        self._tell(how, obj)
+        return copy.deepcopy(obj)
+
+    def _tell(self, how: str, obj: Object) -> None:
+        for listener in self.listeners:
+            listener(how, copy.deepcopy(obj))
+
+
+def _as_stored(status: Mapping[str, Any]) -> Any:
+    """A status as it comes back. Raises Rejected for what cannot be written, or is more than etcd takes."""
+    try:
+        text = msgspec.json.encode(status)  # as lightkube does: an infinite number becomes null
+    except UnicodeEncodeError as error:
+        raise Rejected(str(error)) from error
+    if len(text) > MAX_OBJECT:
+        raise Rejected("the request is too large")
+    if not isinstance(status.get("phase", ""), str):
+        raise Rejected("status.phase: must be of type string")
+    return json.loads(text)
+
+
+def _reason(obj: Mapping[str, Any]) -> str:
+    found = [c["reason"] for c in obj["status"].get("conditions", []) if c["type"] == "Succeeded"]
+    return found[0] if found else ""

@@ -1,0 +1,390 @@
+"""A node without containers: the operator's rooms, joined as in the process, on a fake Podman and a fake cluster.
+
+What is inside a container is played by `Node`: it honours the marks as the supervisor does, and counts the prompts
+that it sends. A `Process` may be killed at any call that it makes, and another takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stromboli import naming, work_queue
+from stromboli.attempt import busybox
+from stromboli.errors import PodmanUnavailable
+from stromboli.handlers.run import assembled
+from stromboli.handlers.watches import take
+from stromboli.kube.client import Object
+from stromboli.podman.transport import Podman
+from stromboli.settings import Settings
+from stromboli.status.run import is_finished, reason_of
+from stromboli.store import Store
+from stromboli.sweep import Sweep
+from stromboli.work_queue import WorkQueue
+from tests.support.elf import TinyElf, glibc_libc, glibc_loader, program
+from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_podman import FakeContainer, FakePodman
+from tests.support.opener import Image
+
+PATIENCE = 10.0
+SPACE = "space"
+IMAGE = "docker.io/library/python:3.12"
+CLI = "localhost/stromboli/agent:test"
+LOADER = "/lib64/ld-linux-x86-64.so.2"
+MULTIARCH = "/usr/lib/x86_64-linux-gnu"
+ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty-two","num_turns":1}\n'
+
+
+class Killed(BaseException):
+    """SIGKILL: no line of the process runs any more."""
+
+
+class Killer:
+    """Kills a process at its n-th call, before the call is made or once it has had its effect.
+
+    `before` is told of each call, by its number, before it is made.
+    """
+
+    def __init__(self, at: int | None = None, *, after: bool = False) -> None:
+        self.at, self.after = at, after
+        self.before: Callable[[int], None] = lambda _: None
+        self.calls: list[str] = []
+        self.dead = asyncio.Event()
+
+    @asynccontextmanager
+    async def guard(self, call: str) -> AsyncIterator[None]:
+        self._die_if(self.dead.is_set())
+        self.calls.append(call)
+        number = len(self.calls)
+        self.before(number)
+        self._die_if(number == self.at and not self.after)
+        try:
+            yield
+        finally:  # whatever the answer was
+            self._die_if(self.dead.is_set() or (number == self.at and self.after))
+
+    def _die_if(self, condition: bool) -> None:
+        if condition:
+            self.dead.set()
+            raise Killed
+
+
+class Trouble:
+    """Has calls to Podman fail: the n-th one (once), and those that `matching` names, for as long as it does."""
+
+    def __init__(self, at: int | None = None, error: Exception | None = None, *, after: bool = False) -> None:
+        self.at, self.after = at, after
+        self.error = error or PodmanUnavailable("Podman did not answer: connection refused")
+        self.matching: str | None = None
+        self.calls: list[str] = []
+
+    @asynccontextmanager
+    async def guard(self, call: str) -> AsyncIterator[None]:
+        self.calls.append(call)
+        hit = len(self.calls) == self.at
+        if (hit and not self.after) or (self.matching is not None and re.search(self.matching, call)):
+            raise self._fresh()
+        try:
+            yield
+        finally:
+            if hit and self.after:
+                raise self._fresh()
+
+    def _fresh(self) -> Exception:
+        return type(self.error)(*self.error.args)
+
+
+@dataclass
+class Process:
+    """One operator at work."""
+
+    store: Store
+    queue: WorkQueue
+    sweep: Sweep
+    killer: Killer
+
+
+Play = Callable[["Inside"], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a started container sees: its folders, and how it ends."""
+
+    container: FakeContainer
+    plan: Path
+    out: Path
+    secret: Path
+    cli: Path
+    fake: FakePodman
+
+    def end(self, code: int) -> None:
+        if self.container.id in self.fake.containers:
+            self.fake.finish(self.container, code)
+
+
+@dataclass
+class Node:
+    """One machine and its cluster. `prompts` has each prompt that was sent: (UID, the attempt's folder)."""
+
+    folder: Path
+    fake: FakePodman
+    cluster: FakeCluster
+    settings: Settings
+    prompts: list[tuple[str, str]] = field(default_factory=list)
+    # What the agent does once the prompt is sent, and what happens before; a test may put its own here.
+    agent: Play | None = None
+    supervisor: Play | None = None
+
+    def home(self, settings: Settings | None = None) -> Path:
+        return (settings or self.settings).home
+
+    def run(self, name: str = "run", **spec: Any) -> Object:
+        return self.cluster.add_run(SPACE, name, {"prompt": "answer", "image": "python:3.12", **spec})
+
+    def get(self, name: str = "run") -> Object:
+        return self.cluster.objects[SPACE, name]
+
+    def status(self, name: str = "run") -> Any:
+        return self.get(name).get("status") or {}
+
+    def message(self, name: str = "run") -> str:
+        """The sentence of the condition `Succeeded`."""
+        return str(next(c["message"] for c in self.status(name)["conditions"] if c["type"] == "Succeeded"))
+
+    def agents(self) -> list[FakeContainer]:
+        return [c for c in self.fake.containers.values() if c.labels.get(naming.ROLE) == naming.ROLE_AGENT]
+
+    def left(self, uid: str) -> list[str]:
+        """What is still on the node of a session."""
+        names = (naming.container(uid), naming.volume(uid))
+        found = [f"container {c.name}" for c in self.fake.containers.values() if c.name in names]
+        found += [f"volume {name}" for name in self.fake.volumes if name in names]
+        for root in (self.settings.home, self.settings.runtime_dir):
+            for folder, below, _ in os.walk(root):
+                found += [str(Path(folder, name).relative_to(root)) for name in below if name == uid]
+        return found
+
+    @asynccontextmanager
+    async def process(
+        self, killer: Killer | None = None, settings: Settings | None = None, trouble: Trouble | None = None
+    ) -> AsyncIterator[Process]:
+        """An operator, from its start to its end; what a killed one has half done stays half done."""
+        killer = killer or Killer()
+        asyncio.get_running_loop().set_exception_handler(_quiet_about_the_killed)
+        self.cluster.guard = killer.guard
+        installation = self.cluster.uid
+        async with Podman(self.fake.socket) as podman:
+            _guarded(podman, killer, trouble or Trouble())
+            rooms = assembled(settings or self.settings, self.cluster, podman, installation)
+            async with (
+                rooms as (store, queue, sweep, _),
+                self.cluster.watch(lambda how, obj: take(store, queue.wake, how, obj)),
+            ):
+                yield Process(store, queue, sweep, killer)
+
+    def cut(self) -> None:
+        """Every connection to Podman breaks."""
+        server = self.fake._runner.server
+        assert server is not None
+        for connection in server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    async def until(self, true: Callable[[], bool], what: str) -> None:
+        """Wait for something of the cluster or the node, looked at whenever there may be news."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not true():  # noqa: ASYNC110 - of many things that change, none tells of itself
+                    await asyncio.sleep(0.002)
+        except TimeoutError:
+            states = {name: (reason_of(o.get("status") or {}), o.get("status")) for (_, name), o in self._all()}
+            raise AssertionError(f"{what}: not in {PATIENCE:.0f} s; {states}") from None
+
+    async def finished(self, *names: str) -> None:
+        """Until these runs (all, if none is named) have ended."""
+        wanted = names or tuple(name for (_, name), _ in self._all())
+        await self.until(lambda: all(is_finished(self.status(n)) for n in wanted), f"{wanted} finished")
+
+    async def cleared(self, process: Process | None = None) -> None:
+        """Until all runs have ended, and (after a sweep of this process) their containers and volumes are gone."""
+        await self.finished()
+        while process is not None and not await process.sweep.attempt():
+            pass
+        await self.until(lambda: not self.agents() and not self.fake.volumes, "containers and volumes are gone")
+
+    async def reason(self, reason: str, name: str = "run") -> Object:
+        await self.until(lambda: reason_of(self.status(name)) == reason, f"{name} is {reason}")
+        return self.get(name)
+
+    def _all(self) -> list[tuple[tuple[str, str], Object]]:
+        return list(self.cluster.objects.items())
+
+    async def play(self, container: FakeContainer) -> None:
+        """PID 1 of a container, as attempt/supervisor.sh: refuse, mark, send, record."""
+        if container.labels.get(naming.ROLE) != naming.ROLE_AGENT:
+            return
+        places = {m["destination"]: Path(m["source"]) for m in container.body["mounts"]}
+        plan, out, secret, cli = (
+            places[p].resolve() for p in (naming.PLAN, naming.OUT, naming.SECRET, naming.CLI_MOUNT)
+        )
+        inside = Inside(container, plan, out, secret, cli, self.fake)
+        if self.supervisor is not None:
+            await self.supervisor(inside)
+            return
+        await self.supervise(inside)
+
+    async def supervise(self, inside: Inside) -> None:
+        if not (inside.cli / "bin/claude").exists():
+            return inside.end(120)
+        if (inside.out / "started").exists():
+            return inside.end(121)
+        (inside.out / "started").mkdir()
+        assert (inside.plan / "prompt").read_bytes() == b"answer"
+        (inside.out / "sent").mkdir()
+        self.prompts.append((container_owner(inside.container), inside.out.parent.name))
+        if self.agent is not None:
+            return await self.agent(inside)
+        self.answer(inside)
+        return None
+
+    def answer(self, inside: Inside, code: int = 0) -> None:
+        """The agent's answer, and the end."""
+        (inside.out / "stdout").write_bytes(ANSWER)
+        cause = "completed" if code == 0 else "failed"
+        (inside.out / "record").write_text(
+            f"start 1.0\nbegin agent 0 1.0\nfinish {code} 2.0\nend {cause} {code} 0 2.0\n"
+        )
+        inside.end(code)
+
+
+def container_owner(container: FakeContainer) -> str:
+    return container.labels[naming.OWNER]
+
+
+def _quiet_about_the_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Nobody asks how a killed process's tasks ended."""
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
+
+
+def _guarded(podman: Podman, killer: Killer, trouble: Trouble) -> None:
+    """Have every call to Podman go by the two."""
+    connection = podman._connection
+    original = connection.stream
+
+    @asynccontextmanager
+    async def stream(method: str, path: str, **options: Any) -> AsyncIterator[Any]:
+        call = f"{method} {path}"
+        async with killer.guard(call), trouble.guard(call), original(method, path, **options) as response:
+            yield response
+
+    connection.stream = stream  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The files of a glibc image and of a CLI image, and what an operator has found out about them."""
+
+    image: Path
+    cli: Path
+    facts: Path
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for seconds here: what is tried again later is tried again soon."""
+    original = work_queue._set_within
+
+    async def soon(event: asyncio.Event, seconds: float | None) -> None:
+        await original(event, None if seconds is None else min(seconds, 0.01))
+
+    monkeypatch.setattr(work_queue, "_set_within", soon)
+    monkeypatch.setattr("stromboli.observe.ends.PAUSE", 0.01)
+
+
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Roots:
+    image = Image(tmp_path_factory.mktemp("image"))
+    for name in ("bin", "lib", "lib64"):
+        image.link(f"/{name}", f"usr/{name}")
+    image.file(f"{MULTIARCH}/ld-linux-x86-64.so.2", glibc_loader())
+    image.link("/usr/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+    image.file(f"{MULTIARCH}/libc.so.6", glibc_libc(), 0o644)
+    image.file(f"{MULTIARCH}/libm.so.6", TinyElf(soname="libm.so.6").build(), 0o644)
+    image.file("/usr/bin/dash", program(LOADER)).link("/usr/bin/sh", "dash")
+    image.file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", 0o644)
+    cli = Image(tmp_path_factory.mktemp("cli"))
+    cli.file("/bin/claude", b"#!/bin/sh\n")
+    return Roots(image.root, cli.root, tmp_path_factory.mktemp("facts") / "cache")
+
+
+def settings_in(folder: Path, node: str, socket: Path, runtime: Path) -> Settings:
+    home = folder / f"home-{node}"
+    home.mkdir()
+    kept = busybox.path(home)
+    kept.parent.mkdir()
+    kept.write_bytes(b"\x7fELF, as far as this test goes")
+    return Settings(home=home, runtime_dir=runtime / node, podman_socket=socket, node=node)
+
+
+@asynccontextmanager
+async def made_node(roots: Roots, *, known: bool = True) -> AsyncIterator[Node]:
+    """A fresh machine with its images, and a cluster whose policy allows everything.
+
+    Unless the images are `known`, the first run looks into them, which is most of its calls to Podman.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="stromboli-unit-"))
+    runtime = Path(tempfile.mkdtemp(prefix="stromboli-unit-"))
+    try:
+        async with FakePodman(folder / "podman.sock") as fake:
+            fake.add_image(IMAGE, root=roots.image)
+            fake.add_image(CLI, root=roots.cli)
+            cluster = FakeCluster()
+            cluster.all_policies.append(policy())
+            cluster.secrets["stromboli-system", "claude"] = {"ANTHROPIC_API_KEY": b"sk-test"}
+            node = Node(folder, fake, cluster, settings_in(folder, "node-a", fake.socket, runtime))
+            if known and roots.facts.exists():
+                shutil.copytree(roots.facts, node.settings.home / "cache")
+            fake.on_start = node.play
+            yield node
+            if not roots.facts.exists() and (node.settings.home / "cache").exists():
+                shutil.copytree(node.settings.home / "cache", roots.facts)
+    finally:
+        shutil.rmtree(folder)
+        shutil.rmtree(runtime)
+
+
+def policy(**spec: Any) -> Object:
+    image, tag = CLI.rsplit(":", 1)
+    base = {
+        "images": {"allowed": ["**"]},
+        "cli": {"image": image, "tag": tag, "pull": "Never"},
+        "network": "none",
+        "credentials": {"secretRef": {"name": "claude"}},
+    }
+    return {"metadata": {"name": "tests"}, "spec": {**base, **spec}}
+
+
+@pytest.fixture
+async def node(roots: Roots) -> AsyncIterator[Node]:
+    async with made_node(roots) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def elsewhere(node: Node, name: str) -> Iterator[Settings]:
+    """The settings of another operator on the same machine: a home, a runtime folder and a name of its own."""
+    made = settings_in(node.folder, name, node.fake.socket, node.settings.runtime_dir.parent)
+    yield replace(made, node=name)

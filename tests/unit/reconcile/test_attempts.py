@@ -1,0 +1,271 @@
+"""An attempt that is written down, and what became of it while nobody looked: marks, boots, folders, disks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stromboli.attempt import folder
+from stromboli.errors import NoSpace
+from stromboli.kube.client import Object
+from tests.unit.reconcile.conftest import SPACE, Inside, Node
+
+BOOT = "00000000-0000-4000-8000-00000000000b"
+
+
+@pytest.fixture
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that tells this boot; writing another id into it is a reboot."""
+    file = tmp_path / "boot_id"
+    file.write_text(BOOT)
+    monkeypatch.setattr("stromboli.observe.attempts.BOOT_ID", file)
+    return file
+
+
+async def hangs(inside: Inside) -> None:
+    """An agent that never ends."""
+
+
+async def left_at_work(node: Node) -> str:
+    """A run at work whose operator was killed; its UID."""
+    node.agent = hangs
+    uid: str = node.run()["metadata"]["uid"]
+    async with node.process():
+        await node.reason("Running")
+    node.agent = None
+    return uid
+
+
+def out(node: Node, uid: str, number: int = 1) -> Path:
+    return node.settings.home / "sessions" / uid / "attempts" / f"{uid}-{number}" / "out"
+
+
+def unsent(node: Node, uid: str) -> None:
+    """As if the supervisor had been cut short before it sent the prompt."""
+    (out(node, uid) / "sent").rmdir()
+    node.prompts.clear()
+
+
+async def test_after_a_reboot_a_prompt_that_was_sent_is_not_sent_again(node: Node, boot: Path) -> None:
+    uid = await left_at_work(node)
+    node.fake.finish(node.agents()[0], 255)
+    boot.write_text("another boot")
+    async with node.process():
+        await node.reason("ContainerLost")
+    assert node.prompts == [(uid, f"{uid}-1")]
+    assert "the machine restarted" in node.message()
+
+
+@pytest.mark.parametrize("started", [True, False], ids=["started", "not-started"])
+async def test_after_a_reboot_a_prompt_that_was_not_sent_is_tried_again(node: Node, boot: Path, started: bool) -> None:
+    uid = await left_at_work(node)
+    unsent(node, uid)
+    if not started:
+        (out(node, uid) / "started").rmdir()
+    container = node.agents()[0]
+    container.status = "created"  # what Podman makes of a container that was running when the machine went down
+    boot.write_text("another boot")
+    async with node.process():
+        await node.cleared()
+    assert node.prompts == [(uid, f"{uid}-2")]
+    first, second = node.status()["attempts"]
+    assert (first["number"], first["reason"]) == (1, "ContainerLost")
+    assert (second["number"], second["reason"]) == (2, "Completed")
+    assert second["bootID"] == "another boot"
+
+
+async def test_cut_short_before_the_prompt_was_sent_it_is_tried_again(node: Node) -> None:
+    cut = iter([True, True, False])
+
+    async def supervisor(inside: Inside) -> None:
+        if next(cut):
+            (inside.out / "started").mkdir()
+            inside.end(137)
+        else:
+            await node.supervise(inside)
+
+    node.supervisor = supervisor
+    uid = node.run()["metadata"]["uid"]
+    async with node.process():
+        await node.cleared()
+    assert node.prompts == [(uid, f"{uid}-3")]
+    assert [a["reason"] for a in node.status()["attempts"]] == ["ContainerLost", "ContainerLost", "Completed"]
+
+
+async def test_cut_short_again_and_again_it_ends_and_does_not_claim_that_the_prompt_was_sent(node: Node) -> None:
+    async def supervisor(inside: Inside) -> None:
+        (inside.out / "started").mkdir()
+        inside.end(137)
+
+    node.supervisor = supervisor
+    node.run()
+    async with node.process():
+        await node.reason("ContainerLost")
+    assert len(node.status()["attempts"]) == 5
+    assert "the prompt was not sent, after several attempts" in node.message()
+    assert not node.prompts
+
+
+async def test_without_the_cli_it_is_mounted_again_and_the_attempt_goes_on(node: Node) -> None:
+    missing = iter([True, False])
+
+    async def supervisor(inside: Inside) -> None:
+        if next(missing):
+            inside.end(120)
+        else:
+            await node.supervise(inside)
+
+    node.supervisor = supervisor
+    uid = node.run()["metadata"]["uid"]
+    async with node.process():
+        await node.cleared()
+    assert node.prompts == [(uid, f"{uid}-1")]
+    assert sum(call.endswith("/mount") for call in node.fake.calls) >= 2
+
+
+async def test_without_a_program_in_the_cli_image_it_waits_and_says_so(node: Node) -> None:
+    async def supervisor(inside: Inside) -> None:
+        inside.end(120)
+
+    node.supervisor = supervisor
+    node.run(timeout="1s")
+    async with node.process():
+        await node.reason("CLIImageUnavailable")
+        assert "there is no program at its place" in node.message()
+        await node.reason("TimedOut")
+    assert not node.prompts
+
+
+async def test_a_disk_that_is_full_for_the_supervisor_is_waited_for(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark could not be set; the next attempt is not begun before there is room."""
+    full = True
+
+    async def supervisor(inside: Inside) -> None:
+        if full:
+            (inside.out / "started").mkdir()
+            inside.end(122)
+        else:
+            await node.supervise(inside)
+
+    def no_room(home: Path) -> None:
+        if full and node.agents():
+            raise NoSpace(f"the file system of {home} is full")
+
+    node.supervisor = supervisor
+    monkeypatch.setattr("stromboli.perform.launch.require_room", no_room)
+    node.run()
+    async with node.process():
+        await node.reason("NodeOutOfDisk")
+        before = node.get()["metadata"]["resourceVersion"]
+        looks = len(node.fake.calls) + 10
+        await node.until(lambda: len(node.fake.calls) > looks, "several looks")
+        assert node.get()["metadata"]["resourceVersion"] == before
+        full = False
+        await node.cleared()
+    assert len(node.prompts) == 1
+    assert len(node.status()["attempts"]) == 2
+
+
+async def test_a_disk_without_room_is_said_before_anything_is_written_down(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "ROOM", 2**62)
+    node.run()
+    async with node.process():
+        with monkeypatch.context() as full:
+            full.setattr("stromboli.attempt.folder.os.statvfs", lambda _: _Full())
+            await node.reason("NodeOutOfDisk")
+            assert "make room there" in node.message()
+            assert "attempts" not in node.status()
+        monkeypatch.setattr(folder, "ROOM", 0)
+        await node.cleared()
+    assert len(node.prompts) == 1
+
+
+class _Full:
+    f_bavail, f_blocks, f_frsize = 1, 1000, 4096
+
+
+@pytest.mark.parametrize("container", ["exited", "removed"])
+async def test_a_folder_that_was_lost_has_lost_its_marks_and_the_prompt_counts_as_sent(
+    node: Node, container: str
+) -> None:
+    uid = await left_at_work(node)
+    shutil.rmtree(node.settings.home / "sessions" / uid)
+    if container == "exited":
+        node.fake.finish(node.agents()[0], 0)
+    else:
+        node.fake.containers.pop(node.agents()[0].id)
+    async with node.process():
+        await node.reason("ContainerLost")
+    assert len(node.prompts) == 1
+    assert "or may have been" in node.message()
+
+
+async def test_an_agent_that_forges_the_end_is_watched_to_its_real_one(node: Node) -> None:
+    async def agent(inside: Inside) -> None:
+        (inside.out / "record").write_text("start 1.0\nend completed 0 0 1.0\n")
+
+    node.agent = agent
+    node.run()
+    async with node.process() as process:
+        await node.reason("Running")
+        process.queue.wake(node.get()["metadata"]["uid"])
+        await node.until(lambda: len(process.queue) == 0, "the turn is over")
+        assert node.status()["phase"] == "Running"
+        node.answer(
+            Inside(node.agents()[0], Path(), out(node, node.get()["metadata"]["uid"]), Path(), Path(), node.fake)
+        )
+        await node.cleared()
+    assert node.status()["result"]["text"] == "forty-two"
+
+
+async def test_an_answer_that_cannot_be_stored_is_left_out_and_the_run_ends(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.fake_cluster.MAX_OBJECT", 3000)
+
+    async def agent(inside: Inside) -> None:
+        text = "x" * 3000
+        (inside.out / "stdout").write_text(f'{{"type":"result","is_error":false,"result":"{text}","num_turns":1}}\n')
+        (inside.out / "record").write_text("start 1.0\nbegin agent 0 1.0\nfinish 0 2.0\nend completed 0 0 2.0\n")
+        inside.end(0)
+
+    node.agent = agent
+    node.run()
+    async with node.process():
+        await node.cleared()
+    assert node.status()["phase"] == "Succeeded"
+    assert "result" not in node.status()
+    assert "the answer could not be written down" in node.message()
+
+
+async def test_a_status_of_another_boot_that_somebody_wrote_is_judged_by_the_marks(node: Node) -> None:
+    uid = await left_at_work(node)
+    node.fake.finish(node.agents()[0], 137)
+
+    def another(obj: Object) -> None:
+        attempts: list[dict[str, Any]] = obj["status"]["attempts"]
+        attempts[0]["bootID"] = "another"
+
+    node.cluster.change(SPACE, "run", another)
+    async with node.process():
+        await node.reason("ContainerLost")
+    assert node.prompts == [(uid, f"{uid}-1")]
+
+
+async def test_a_runtime_folder_that_others_can_read_is_said(node: Node) -> None:
+    async with node.process():
+        node.settings.runtime_dir.chmod(0o755)
+        (node.settings.runtime_dir / node.cluster.uid).chmod(0o755)
+        node.run()
+        await node.until(lambda: "alone" in str(node.status()), "the run says what is wrong")
+        assert "so no secrets are written there" in node.message()
+        (node.settings.runtime_dir / node.cluster.uid).chmod(0o700)
+        await node.cleared()
+    assert len(node.prompts) == 1

@@ -1,0 +1,188 @@
+"""Podman refuses, breaks off or is away at any call: the run says so, goes on, and its prompt is sent once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from stromboli.errors import NoSpace, PodmanError, PodmanUnavailable
+from stromboli.perform import networks
+from stromboli.status.run import is_finished
+from tests.unit.reconcile.conftest import SPACE, Inside, Node, Roots, Trouble, made_node, policy
+
+GONE = PodmanUnavailable("Podman did not answer: connection reset")
+REFUSED = PodmanError("Podman refused: something went wrong", 500)
+FULL = NoSpace("Podman refused: no space left on device", 500)
+
+
+async def podman_calls(roots: Roots) -> list[str]:
+    async with made_node(roots) as node:
+        node.run()
+        async with node.process(trouble=(trouble := Trouble())):
+            await node.cleared()
+        return trouble.calls
+
+
+@pytest.mark.parametrize(
+    ("error", "after"), [(REFUSED, False), (GONE, False), (GONE, True)], ids=["refused", "before", "after"]
+)
+async def test_whichever_call_fails_the_run_goes_on_and_the_prompt_is_sent_once(
+    roots: Roots, error: Exception, after: bool
+) -> None:
+    calls = await podman_calls(roots)
+    for number, call in enumerate(calls, start=1):
+        async with made_node(roots) as node:
+            uid = node.run()["metadata"]["uid"]
+            async with node.process(trouble=Trouble(number, error, after=after)) as process:
+                await node.cleared(process)
+            told = f"call {number} fails, {call}: {node.status()}"
+            assert node.prompts == [(uid, f"{uid}-1")], told
+            assert node.status()["result"]["text"] == "forty-two", told
+
+
+async def test_away_before_the_start_is_said_and_then_it_goes_on(node: Node) -> None:
+    node.run()
+    trouble = Trouble(error=GONE)
+    trouble.matching = "."
+    async with node.process(trouble=trouble):
+        await node.reason("PodmanUnavailable")
+        assert "goes on when Podman answers again" in node.message()
+        assert not node.prompts
+        trouble.matching = None
+        await node.cleared()
+    assert node.status()["result"]["text"] == "forty-two"
+
+
+@asynccontextmanager
+async def at_work_with_podman_away(node: Node, **spec: str) -> AsyncIterator[tuple[Trouble, asyncio.Event]]:
+    """A run whose agent works until the event is set, and a Podman that went away meanwhile."""
+    go_on, trouble = asyncio.Event(), Trouble(error=GONE)
+
+    async def agent(inside: Inside) -> None:
+        await go_on.wait()
+        node.answer(inside)
+
+    node.agent = agent
+    node.run(**spec)
+    async with node.process(trouble=trouble):
+        await node.reason("Running")
+        await node.until(lambda: any(c.endswith("/wait") for c in node.fake.calls), "the container is watched")
+        trouble.matching = "."
+        node.cut()
+        await node.reason("PodmanUnavailable")
+        yield trouble, go_on
+
+
+async def test_away_while_the_agent_works_is_said_and_then_it_goes_on(node: Node) -> None:
+    async with at_work_with_podman_away(node) as (trouble, go_on):
+        trouble.matching = None
+        await node.reason("Running")
+        go_on.set()
+        await node.cleared()
+    assert len(node.prompts) == 1
+    assert node.status()["result"]["text"] == "forty-two"
+
+
+async def test_away_for_longer_than_the_timeout_the_record_on_disk_decides(node: Node) -> None:
+    async with at_work_with_podman_away(node, timeout="1s") as (_, go_on):
+        go_on.set()
+        await node.finished()
+    assert node.status()["phase"] == "Succeeded"
+    assert node.status()["result"]["text"] == "forty-two"
+
+
+async def test_away_for_longer_than_the_timeout_a_run_without_a_record_ends_and_says_why(node: Node) -> None:
+    async with at_work_with_podman_away(node, timeout="1s"):
+        await node.reason("TimedOut")
+    assert node.message().startswith("waited 1s in vain (PodmanUnavailable): Podman did not answer")
+
+
+async def test_a_full_disk_of_podmans_is_said_and_then_it_goes_on(node: Node) -> None:
+    node.run()
+    trouble = Trouble(error=FULL)
+    trouble.matching = "POST /containers/stromboli-.*/start"
+    async with node.process(trouble=trouble):
+        await node.reason("NodeOutOfDisk")
+        assert "no space left on device" in node.message()
+        trouble.matching = None
+        await node.cleared()
+    assert node.status()["result"]["text"] == "forty-two"
+    assert len(node.prompts) == 1
+
+
+async def test_a_container_removed_by_hand_is_lost(node: Node) -> None:
+    async def agent(inside: Inside) -> None:
+        await asyncio.Event().wait()
+
+    node.agent = agent
+    node.run()
+    async with node.process():
+        await node.reason("Running")
+        container = node.agents()[0]
+        container.over.set()
+        del node.fake.containers[container.id]
+        await node.reason("ContainerLost")
+    assert len(node.prompts) == 1
+    assert "it is not sent again by itself" in node.message()
+    assert node.status()["attempts"][-1]["reason"] == "ContainerLost"
+
+
+async def test_a_container_killed_by_hand_is_lost(node: Node) -> None:
+    async def agent(inside: Inside) -> None:
+        await asyncio.Event().wait()
+
+    node.agent = agent
+    node.run()
+    async with node.process():
+        await node.reason("Running")
+        node.fake.finish(node.agents()[0], 137)
+        await node.reason("ContainerLost")
+        await node.cleared()
+    assert len(node.prompts) == 1
+    assert "exit code 137" in node.message()
+    assert node.status()["attempts"][-1]["exitCode"] == 137
+
+
+async def test_a_namespace_has_a_network_for_as_long_as_it_has_runs(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "FRESH", 0.0)
+    node.cluster.all_policies = [policy(network="bridge")]
+    node.run("a")
+    async with node.process() as process:
+        await node.cleared()
+        await process.sweep.once()
+        assert len(node.fake.networks) == 1
+        node.cluster.delete_run(SPACE, "a")
+        await process.sweep.once()
+        assert not node.fake.networks
+        node.run("b")
+        await node.cleared()
+    assert is_finished(node.status("b"))
+    assert len(node.fake.networks) == 1
+
+
+async def test_a_network_removed_by_hand_is_made_again(node: Node) -> None:
+    node.cluster.all_policies = [policy(network="bridge")]
+    node.run("a")
+    async with node.process():
+        await node.cleared()
+        node.fake.networks.clear()
+        node.fake.fail("POST /containers/create", 500)  # as the real one does where a network is not there
+        node.run("b")
+        await node.cleared()
+    assert len(node.fake.networks) == 1
+    assert len(node.prompts) == 2
+
+
+async def test_a_network_that_a_launch_has_just_asked_for_is_not_swept(node: Node) -> None:
+    node.cluster.all_policies = [policy(network="bridge")]
+    node.run()
+    async with node.process() as process:
+        await node.cleared()
+        node.cluster.delete_run(SPACE, "run")
+        await process.sweep.once()
+    assert len(node.fake.networks) == 1
