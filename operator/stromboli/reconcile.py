@@ -73,6 +73,7 @@ class Reconciler:
         cleaner: Cleaner,
         notifier: Notifier,
         watch: Watch,
+        forget: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
         self._podman = podman
@@ -84,6 +85,7 @@ class Reconciler:
         self._cleaner = cleaner
         self._notifier = notifier
         self._watch = watch
+        self._forget = forget  # that a run's container is watched
         self._bounds: dict[str, float] = {}  # the timeout of runs that were judged; judged anew after a restart
         self._without_cli: dict[str, _Missing] = {}
 
@@ -243,6 +245,7 @@ class Reconciler:
             await self._report(obj, states.at(bare, reason, message, self._moment(obj)))
         self._bounds.pop(obj["metadata"]["uid"], None)
         self._without_cli.pop(obj["metadata"]["uid"], None)
+        self._forget(obj["metadata"]["uid"])
         self._notifier.tell(obj, reason, message, warning=reason.status == "False")
         try:
             await self._cleaner.finished(obj["metadata"]["uid"])

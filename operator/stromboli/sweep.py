@@ -61,7 +61,7 @@ class Sweep:
                 finished.add(uid)
             else:
                 going.add(uid)
-                self._missed(uid, obj)
+                self._look_at(uid, obj)
         for uid in found.everywhere - finished - going:
             self._store.delete(uid)
             self._wake(uid)
@@ -78,9 +78,9 @@ class Sweep:
         except PodmanError as error:
             log.warning("what run %s leaves behind stays for now: %s", uid, error)
 
-    def _missed(self, uid: str, obj: dict[str, Any]) -> None:
-        """A run whose event never came is taken up now."""
-        if self._store.get(uid) is None and not self._store.is_deleted(uid):
+    def _look_at(self, uid: str, obj: dict[str, Any]) -> None:
+        """Every run that goes on is looked at now and then, whatever events were missed: of it, or of its container."""
+        if not self._store.is_deleted(uid):
             self._store.put(obj)
             self._wake(uid)
 

@@ -172,9 +172,11 @@ def light_runs(
 ) -> Iterator[Runs]:
     """`runs`, with a CLI that costs little and sends its prompt all the same."""
     image, tag = light_cli.build(podman_env).rsplit(":", 1)
-    spec: dict[str, object] = dict(cast(Mapping[str, object], policy["spec"]))
+    same = {
+        k: v for k, v in cast(Mapping[str, object], policy["spec"]).items() if k not in ("namespaceSelector", "cli")
+    }
     kubectl("label", "namespace", runs.namespace, f"{OWN_POLICIES}=")
-    name = runs.policy("light", **{**spec, "cli": {"image": image, "tag": tag, "pull": "Never"}})
+    name = runs.policy("light", cli={"image": image, "tag": tag, "pull": "Never"}, **same)
     yield runs
     kubectl("delete", "agentpolicy", name)
 
@@ -204,10 +206,9 @@ def spaces(
 
     yield make
     policies = [n for n in kubectl("get", "agentpolicies", "-o", "name").split() if _of(n, made)]
-    if policies:
-        kubectl("delete", *policies)
-    if made:
-        kubectl("delete", "namespace", "--wait=false", *made)
+    gone = [*policies, *(f"namespace/{name}" for name in made)]
+    if gone:
+        kubectl("delete", "--wait=false", *gone)
 
 
 def _of(policy: str, namespaces: list[str]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import Object, Runs, condition, reason_is
 
 SKIP = {"dangerouslySkipPermissions": True}
 ODD = {
@@ -158,9 +158,10 @@ def test_a_run_that_takes_too_long(ended: dict[str, Object], case: str, timeout:
 
 def test_the_containers_limits_and_rights(space: Runs, isolated_podman: IsolatedPodman, python_image: str) -> None:
     limits = {"memory": "512Mi", "cpus": "500m", "cpuShares": 512, "pids": 99}
-    space.apply("limited", prompt="SLEEP{3}", image=python_image, resources=limits)
-    space.apply("unlimited", prompt="SLEEP{3}", image=python_image)
-    limited, unlimited = (_running(space, isolated_podman, name) for name in ("limited", "unlimited"))
+    spec = {"prompt": "SLEEP{3}", "image": python_image}
+    space.apply_all({"limited": {**spec, "resources": limits}, "unlimited": spec})
+    running = space.all_until(("limited", "unlimited"), reason_is("Running"))
+    limited, unlimited = (_inspect(isolated_podman, running[name]) for name in ("limited", "unlimited"))
     config = limited["HostConfig"]
     assert (config["Memory"], config["MemorySwap"]) == (512 << 20, 512 << 20)
     assert (config["CpuQuota"], config["CpuPeriod"], config["CpuShares"]) == (50_000, 100_000, 512)
@@ -169,12 +170,11 @@ def test_the_containers_limits_and_rights(space: Runs, isolated_podman: Isolated
     assert unlimited["HostConfig"]["PidsLimit"] == 2048
     for container in (limited, unlimited):
         _is_confined(container, isolated_podman)
-    for name in ("limited", "unlimited"):
-        assert condition(space.until(name, finished))["reason"] == "Completed"
+    for run in space.ends(running).values():
+        assert condition(run)["reason"] == "Completed"
 
 
-def _running(space: Runs, podman: IsolatedPodman, name: str) -> dict[str, Any]:
-    run = space.until(name, reason_is("Running"))
+def _inspect(podman: IsolatedPodman, run: Object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(podman.run("inspect", run["status"]["attempts"][-1]["container"]))[0]
     return found
 

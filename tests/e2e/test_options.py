@@ -17,8 +17,8 @@ import json, sys
 for line in sys.stdin:
     ask = json.loads(line)
     if ask.get("method") == "initialize":
-        info = {"name": "bell", "version": "1"}
-        result = {"protocolVersion": ask["params"]["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": info}
+        result = {"protocolVersion": ask["params"]["protocolVersion"], "capabilities": {"tools": {}}}
+        result["serverInfo"] = {"name": "bell", "version": "1"}
     elif ask.get("method") == "tools/list":
         result = {"tools": [{"name": "ring", "description": "rings", "inputSchema": {"type": "object"}}]}
     else:

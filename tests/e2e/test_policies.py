@@ -113,18 +113,15 @@ def test_a_bridge_is_a_network_of_the_namespaces_own_and_none_beats_it(
     for space in (one, other, none):
         space.policy("basis", **{**basis, "network": "bridge"})
     none.policy("strict", network="none")
-    interfaces = "BASH{tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '}SLEEP{1}"
+    interfaces = "BASH{tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '}"
+    before = isolated_podman.run("network", "ls", "--quiet").split()
     for space in (one, other, none):
         space.apply("run", prompt=interfaces, image=python_image, claude={"dangerouslySkipPermissions": True})
-    networks = []
-    for space in (one, other):
-        container = space.until("run", reason_is("Running"))["status"]["attempts"][-1]["container"]
-        networks += json.loads(isolated_podman.run("inspect", container))[0]["NetworkSettings"]["Networks"]
-    assert len(set(networks)) == 2
     for space, seen in ((one, {"lo", "eth0"}), (other, {"lo", "eth0"}), (none, {"lo"})):
         done = space.until("run", finished)
         assert condition(done)["reason"] == "Completed", condition(done)["message"]
         assert set(done["status"]["result"]["text"].split(": ")[-1].split()) == seen
+    assert len(isolated_podman.run("network", "ls", "--quiet").split()) - len(before) == 2
 
 
 DIFFERENT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -191,7 +188,7 @@ def test_defaults_hold_for_runs_that_do_not_say(
     space.apply("plain", prompt="SLEEP{2}BASH{printenv FROM_POLICY}", claude={"dangerouslySkipPermissions": True})
     space.apply("own", prompt="SLEEP{2}", image="scratchpad-alpine:1", resources={"memory": "400Mi"}, timeout="30s")
     space.apply("overriding", prompt="hello", env=[{"name": "FROM_POLICY", "value": "mine"}])
-    running = {name: space.until(name, reason_is("Running")) for name in ("plain", "own")}
+    running = space.all_until(("plain", "own"), reason_is("Running"))
     attempts = {name: run["status"]["attempts"][-1] for name, run in running.items()}
     limits = {
         n: json.loads(isolated_podman.run("inspect", a["container"]))[0]["HostConfig"] for n, a in attempts.items()

@@ -161,16 +161,15 @@ def test_credentials_of_each_kind_reach_the_agent(
     spaces: Callable[..., Runs], kubectl: Kubectl, standin: Standin, basis: dict[str, Any], python_image: str
 ) -> None:
     made = {kind: spaces(f"credentials-{kind}", own=True) for kind in CREDENTIALS}
-    prompts = {kind: f"{kind}: BASH{{cat $CLAUDE_CONFIG_DIR/.credentials.json; env}}" for kind in CREDENTIALS}
+    prompts = {kind: f"{kind}: BASH{{cat $CLAUDE_CONFIG_DIR/.credentials.json}}" for kind in CREDENTIALS}
+    apply(kubectl, secret(made["key"].namespace, "mine", {"SOMETHING_ELSE": b"x"}))
     for kind, space in made.items():
         space.policy("mine", **basis, credentials={"secretRef": {"name": "mine", "namespace": space.namespace}})
         space.apply("run", prompt=prompts[kind], image=python_image, claude={"dangerouslySkipPermissions": True})
-    for space in made.values():
-        waiting = space.until("run", reason_is("WaitingForReference"))
-        assert f"the Secret mine is not in namespace {space.namespace} yet" in condition(waiting)["message"]
-    apply(kubectl, secret(made["key"].namespace, "mine", {"SOMETHING_ELSE": b"x"}))
-    lacking = made["key"].until("run", lambda run: "has none of the keys" in condition(run)["message"])
-    assert "ANTHROPIC_API_KEY" in condition(lacking)["message"]
+    waiting = {kind: space.until("run", reason_is("WaitingForReference")) for kind, space in made.items()}
+    assert "the Secret mine in namespace credentials-key has none of the keys" in condition(waiting["key"])["message"]
+    for kind in ("token", "file"):
+        assert f"the Secret mine is not in namespace credentials-{kind} yet" in condition(waiting[kind])["message"]
     apply(kubectl, *(secret(made[kind].namespace, "mine", data) for kind, (data, _) in CREDENTIALS.items()))
     for kind, (_, header) in CREDENTIALS.items():
         done = made[kind].until("run", finished)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,14 @@ USERS = {
 
 
 @pytest.fixture(scope="module")
-def shared(folder: Path, policy: dict[str, Any]) -> Iterator[Path]:
+def shared(folder: Path, policy: dict[str, Any]) -> Path:
     """A folder for each case, which anybody may write to."""
     base = folder / "work"
     base.mkdir(exist_ok=True)
     for name in USERS:
         (base / name).mkdir()
         (base / name).chmod(0o777)
-    yield base
+    return base
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ class Host:
         limit = time.monotonic() + within
         while not true():
             if time.monotonic() > limit:
-                raise AssertionError(f"{what}: not in {within:.0f} s; containers {self.containers()}")
+                raise AssertionError(f"{what}: not in {within:.0f} s")
             time.sleep(0.05)
 
     def mounts(self) -> list[str]:

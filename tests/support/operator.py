@@ -20,6 +20,7 @@ from tests.support.cluster import Kubectl
 
 UNTIL_READY = 30.0
 UNTIL_ENDED = 20.0
+UNTIL_ASKED = 20.0
 
 
 @dataclass
@@ -167,3 +168,10 @@ class Standin:
             return []
         lines = [json.loads(line) for line in self._log.read_text().split("\n")[:-1]]
         return [line for line in lines if str(line["path"]).split("?")[0] == "/v1/messages"]
+
+    def until_asked(self, words: str) -> None:
+        """Wait until a prompt with these words has come."""
+        limit = time.monotonic() + UNTIL_ASKED
+        while not any(words in r["last_user_text"] for r in self.requests()):
+            assert time.monotonic() < limit, f"waited {UNTIL_ASKED:.0f} s for a prompt with {words!r}"
+            time.sleep(0.02)

@@ -80,16 +80,27 @@ class Runs:
         return self.ends(specs, within=within)
 
     def ends(self, names: Iterable[str], *, within: float = PATIENCE) -> dict[str, Object]:
-        """Follow runs to their ends, by name; fails with what the rest were last."""
+        """Follow runs to their ends, by name."""
+        return self.all_until(names, finished, within=within)
+
+    def all_until(
+        self, names: Iterable[str], enough: Callable[[Object], bool], *, within: float = PATIENCE
+    ) -> dict[str, Object]:
+        """Follow runs until `enough` was true of each, once; fails with what the rest were last."""
         last: dict[str, Object] = {name: {} for name in names}
+        reached: dict[str, Object] = {}
         with self._watch() as objects:
             for obj in objects(within):
-                if obj["metadata"]["name"] in last:
-                    last[obj["metadata"]["name"]] = obj
-                if all(map(finished, last.values())):
-                    return last
-        open_ = {name: obj.get("status") for name, obj in last.items() if not finished(obj)}
-        raise AssertionError(f"not finished after {within:.0f} s: {json.dumps(open_)[:3000]}")
+                name = obj["metadata"]["name"]
+                if name not in last or name in reached:
+                    continue
+                last[name] = obj
+                if enough(obj):
+                    reached[name] = obj
+                if len(reached) == len(last):
+                    return reached
+        rest = {name: obj.get("status") for name, obj in last.items() if name not in reached}
+        raise AssertionError(f"after {within:.0f} s: {json.dumps(rest)[:3000]}")
 
     def policy(self, name: str, **spec: Any) -> str:
         """Apply an AgentPolicy for this namespace alone; its full name. It goes with the fixture `spaces`."""

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from stromboli.observe.clisources import CLIWarmUp
 from stromboli.observe.ends import Ends
 from stromboli.observe.images import Images
 from stromboli.observe.readiness import Readiness
+from stromboli.observe.removals import Removals
 from stromboli.perform.cleanup import Cleaner, Inventory
 from stromboli.perform.launch import Launcher
 from stromboli.perform.networks import Networks
@@ -42,6 +44,7 @@ log = logging.getLogger(__name__)
 
 RETRY = 5.0  # seconds at most until a sweep that could not is tried again
 T = TypeVar("T")
+Ending = Callable[[], Awaitable[None]]
 
 
 def run_operator(config: Path | None = None) -> None:
@@ -66,15 +69,25 @@ async def _serve(settings: Settings) -> None:
         await _eventually("the CustomResourceDefinitions", cluster.policies)
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
-        async with assembled(settings, cluster, podman, installation) as (store, queue, sweep, warm_up):
-            await _watch(settings, store, queue, sweep, warm_up)
+        async with assembled(settings, cluster, podman, installation) as rooms:
+            await _watch(settings, rooms)
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What an operator is made of, as far as its start and its end go. `close` may be called early, and again."""
+
+    store: Store
+    queue: WorkQueue
+    sweep: Sweep
+    warm_up: CLIWarmUp
+    removals: Removals
+    close: Ending
 
 
 @asynccontextmanager
-async def assembled(
-    settings: Settings, cluster: Cluster, podman: Podman, installation: str
-) -> AsyncIterator[tuple[Store, WorkQueue, Sweep, CLIWarmUp]]:
-    """Make the rooms and join them."""
+async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Rooms]:
+    """Make the rooms and join them; the end of the block closes them."""
     store = Store()
     queue = WorkQueue(lambda uid: reconciler.turn(uid))
     images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake_all)
@@ -95,6 +108,7 @@ async def assembled(
         cleaner=cleaner,
         notifier=notifier,
         watch=ends.watch,
+        forget=ends.forget,
     )
     inventory = Inventory(podman, site)
     sweep = Sweep(
@@ -107,24 +121,32 @@ async def assembled(
         mounts=mounts,
         networks=networks,
     )
-    warm_up = CLIWarmUp(cluster, settings, mounts)
-    try:
-        yield store, queue, sweep, warm_up
-    finally:
+
+    async def close() -> None:
         for part in (queue, ends, images, notifier):
             await part.close()
 
+    removals = Removals(podman, installation, ends.forget)
+    try:
+        yield Rooms(store, queue, sweep, CLIWarmUp(cluster, settings, mounts), removals, close)
+    finally:
+        await close()
 
-async def _watch(settings: Settings, store: Store, queue: WorkQueue, sweep: Sweep, warm_up: CLIWarmUp) -> None:
-    """kopf's loop, with the sweep and the CLI's warm-up beside it; ready once the first sweep is through."""
+
+async def _watch(settings: Settings, rooms: Rooms) -> None:
+    """kopf's loop, with what goes on beside it; ready once the first sweep is through.
+
+    What still waits for a run when kopf ends, kopf would give 5 s: so it is closed by then.
+    """
     ready = settings.home / "operator.ready"
     ready.unlink(missing_ok=True)
     tasks = [
-        asyncio.create_task(warm_up.keep_trying(), name="CLI image"),
-        asyncio.create_task(_sweep(sweep, ready, queue.wake_all), name="sweep"),
+        asyncio.create_task(rooms.warm_up.keep_trying(), name="CLI image"),
+        asyncio.create_task(rooms.removals.follow(), name="removals"),
+        asyncio.create_task(_sweep(rooms.sweep, ready, rooms.queue.wake_all), name="sweep"),
     ]
     try:
-        registry = register(store, queue.wake, queue.wake_all)
+        registry = register(rooms.store, rooms.queue.wake, rooms.queue.wake_all, rooms.close)
         await kopf.operator(registry=registry, standalone=True, clusterwide=True)
     finally:
         ready.unlink(missing_ok=True)

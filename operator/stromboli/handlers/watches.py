@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import kopf
@@ -15,8 +15,10 @@ from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.store import Store
 
 
-def register(store: Store, wake: Callable[[str], None], wake_all: Callable[[], None]) -> kopf.OperatorRegistry:
-    """The registry with all watches of the operator."""
+def register(
+    store: Store, wake: Callable[[str], None], wake_all: Callable[[], None], ending: Callable[[], Awaitable[None]]
+) -> kopf.OperatorRegistry:
+    """The registry with all watches of the operator; `ending` is called when it has been told to end."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -25,6 +27,10 @@ def register(store: Store, wake: Callable[[str], None], wake_all: Callable[[], N
         settings.watching.reconnect_backoff = 1.0
         settings.queueing.idle_timeout = 1.0
         settings.scanning.disabled = True
+
+    @kopf.on.cleanup(registry=registry)
+    async def on_end(**_: Any) -> None:
+        await ending()
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:

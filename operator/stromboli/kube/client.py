@@ -12,9 +12,12 @@ from typing import Any, TypeVar
 
 import httpx2
 from lightkube import ApiError, AsyncClient
+from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 
-from stromboli.errors import ClusterUnavailable, StromboliError
+from yaml import YAMLError
+
+from stromboli.errors import ClusterUnavailable, InvalidSettings, StromboliError
 from stromboli.naming import API_VERSION, GROUP, MANAGER, VERSION
 
 AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
@@ -40,7 +43,11 @@ class Cluster:
     """The API server, for one operator process. Find it as kubectl does (in-cluster, KUBECONFIG)."""
 
     def __init__(self) -> None:
-        self._client = AsyncClient(field_manager=MANAGER, timeout=httpx2.Timeout(15.0))
+        """Raises InvalidSettings where there is nothing that says where the API server is."""
+        try:
+            self._client = AsyncClient(field_manager=MANAGER, timeout=httpx2.Timeout(15.0))
+        except (ConfigError, YAMLError, OSError) as e:
+            raise InvalidSettings(f"no cluster can be found by it ({e}); name a kubeconfig file", "KUBECONFIG") from e
 
     async def close(self) -> None:
         await self._client.close()

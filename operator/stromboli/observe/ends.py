@@ -27,6 +27,11 @@ class Ends:
         if uid not in self._tasks:
             self._tasks[uid] = asyncio.create_task(self._wait(uid, container), name=f"end of {uid}")
 
+    def forget(self, uid: str) -> None:
+        """The container is gone, or its end is known: there is nothing to wait for any more."""
+        if task := self._tasks.get(uid):
+            task.cancel()
+
     async def close(self) -> None:
         tasks = list(self._tasks.values())
         for task in tasks:

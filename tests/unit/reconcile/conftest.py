@@ -22,10 +22,11 @@ import pytest
 
 from stromboli import naming, work_queue
 from stromboli.attempt import busybox
-from stromboli.errors import PodmanUnavailable
+from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.handlers.run import assembled
 from stromboli.handlers.watches import take
 from stromboli.kube.client import Object
+from stromboli.observe.removals import Removals
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.status.run import is_finished, reason_of
@@ -97,9 +98,11 @@ class Trouble:
             raise self._fresh()
         try:
             yield
-        finally:
-            if hit and self.after:
-                raise self._fresh()
+        except PodmanError:  # that was the answer, which does not arrive
+            if not (hit and self.after):
+                raise
+        if hit and self.after:
+            raise self._fresh()
 
     def _fresh(self) -> Exception:
         return type(self.error)(*self.error.args)
@@ -112,6 +115,7 @@ class Process:
     store: Store
     queue: WorkQueue
     sweep: Sweep
+    removals: Removals
     killer: Killer
 
 
@@ -184,15 +188,13 @@ class Node:
         killer = killer or Killer()
         asyncio.get_running_loop().set_exception_handler(_quiet_about_the_killed)
         self.cluster.guard = killer.guard
-        installation = self.cluster.uid
         async with Podman(self.fake.socket) as podman:
             _guarded(podman, killer, trouble or Trouble())
-            rooms = assembled(settings or self.settings, self.cluster, podman, installation)
             async with (
-                rooms as (store, queue, sweep, _),
-                self.cluster.watch(lambda how, obj: take(store, queue.wake, how, obj)),
+                assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as rooms,
+                self.cluster.watch(lambda how, obj: take(rooms.store, rooms.queue.wake, how, obj)),
             ):
-                yield Process(store, queue, sweep, killer)
+                yield Process(rooms.store, rooms.queue, rooms.sweep, rooms.removals, killer)
 
     def cut(self) -> None:
         """Every connection to Podman breaks."""

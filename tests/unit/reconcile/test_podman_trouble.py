@@ -8,10 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from stromboli import naming
 from stromboli.errors import NoSpace, PodmanError, PodmanUnavailable
+from stromboli.observe.removals import Removals
 from stromboli.perform import networks
+from stromboli.podman import Podman
+from stromboli.podman.containers import Containers
 from stromboli.status.run import is_finished
-from tests.unit.reconcile.conftest import SPACE, Inside, Node, Roots, Trouble, made_node, policy
+from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, Trouble, made_node, policy
 
 GONE = PodmanUnavailable("Podman did not answer: connection reset")
 REFUSED = PodmanError("Podman refused: something went wrong", 500)
@@ -113,28 +117,61 @@ async def test_a_full_disk_of_podmans_is_said_and_then_it_goes_on(node: Node) ->
     assert len(node.prompts) == 1
 
 
-async def test_a_container_removed_by_hand_is_lost(node: Node) -> None:
-    async def agent(inside: Inside) -> None:
-        await asyncio.Event().wait()
+async def hangs(inside: Inside) -> None:
+    """An agent that never ends."""
 
-    node.agent = agent
+
+async def removed_by_hand(node: Node) -> None:
+    async with Podman(node.fake.socket) as somebody:
+        await somebody.containers.remove(node.agents()[0].id)
+
+
+async def test_a_container_removed_by_hand_is_lost(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real one's `wait` does not answer then; its events tell."""
+    monkeypatch.setattr(Containers, "wait", lambda *_: asyncio.Event().wait())
+    node.agent = hangs
     node.run()
-    async with node.process():
+    async with node.process() as process:
         await node.reason("Running")
-        container = node.agents()[0]
-        container.over.set()
-        del node.fake.containers[container.id]
+        following = asyncio.create_task(process.removals.follow())
+        await removed_by_hand(node)
         await node.reason("ContainerLost")
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
     assert len(node.prompts) == 1
     assert "it is not sent again by itself" in node.message()
     assert node.status()["attempts"][-1]["reason"] == "ContainerLost"
 
 
-async def test_a_container_killed_by_hand_is_lost(node: Node) -> None:
-    async def agent(inside: Inside) -> None:
-        await asyncio.Event().wait()
+async def test_a_container_removed_by_hand_that_no_event_told_of_is_found_by_the_sweep(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Containers, "wait", lambda *_: asyncio.Event().wait())
+    node.agent = hangs
+    node.run()
+    async with node.process() as process:
+        await node.reason("Running")
+        await removed_by_hand(node)
+        await process.sweep.once()
+        await node.reason("ContainerLost")
 
-    node.agent = agent
+
+async def test_the_events_stream_is_opened_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stromboli.observe.removals.backoff", lambda _: 0.01)
+    node.fake.fail("GET /events", None, times=2)
+    gone: list[str] = []
+    async with Podman(node.fake.socket) as podman:
+        following = asyncio.create_task(Removals(podman, node.cluster.uid, gone.append).follow())
+        labels = {naming.INSTALLATION: node.cluster.uid, naming.OWNER: "somebody"}
+        await podman.containers.remove(await podman.containers.create({"image": IMAGE, "labels": labels}))
+        await node.until(lambda: "somebody" in gone, "the removal is told")
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    assert set(gone) == {"somebody"}
+
+
+async def test_a_container_killed_by_hand_is_lost(node: Node) -> None:
+    node.agent = hangs
     node.run()
     async with node.process():
         await node.reason("Running")

@@ -1,0 +1,54 @@
+"""Containers that somebody takes away while they are watched: told by Podman's events.
+
+Podman's own `wait` does not answer any more once its container was removed by another process (seen on 4.3.1).
+A stream that breaks is opened again, from the moment on that the last one was; what it could not tell is found by
+the sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+from stromboli import naming
+from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.podman.transport import Podman
+from stromboli.work_queue import backoff
+
+log = logging.getLogger(__name__)
+
+OVERLAP = timedelta(seconds=1)  # told twice is no harm
+
+
+class Removals:
+    """Calls `gone` with the UID of the run whose container was removed, by us or by anybody."""
+
+    def __init__(self, podman: Podman, installation: str, gone: Callable[[str], None]) -> None:
+        self._podman = podman
+        self._installation = installation
+        self._gone = gone
+
+    async def follow(self) -> None:
+        """For as long as the operator runs."""
+        since, failures = datetime.now(UTC), 0
+        while True:
+            began = datetime.now(UTC) - OVERLAP
+            try:
+                await self._stream(since)
+            except (PodmanError, PodmanUnavailable) as error:
+                log.info("Podman's events are not to be had: %s", error)
+            lasted = datetime.now(UTC) - began
+            failures = 0 if lasted > timedelta(seconds=backoff(failures) * 2) else failures + 1
+            since = began
+            await asyncio.sleep(backoff(failures))
+
+    async def _stream(self, since: datetime) -> None:
+        labels = {naming.INSTALLATION: self._installation}
+        told = self._podman.events.stream(types=["container"], labels=labels, actions=["remove"], since=since)
+        async with aclosing(told) as events:
+            async for event in events:
+                if uid := event.attributes.get(naming.OWNER):
+                    self._gone(uid)

@@ -1,0 +1,126 @@
+"""Many runs at once: all succeed, each prompt arrives once, and nothing is left, on the host or in the operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightkube import Client
+from lightkube.config.kubeconfig import KubeConfig
+
+from stromboli.kube.client import AgentRun
+from tests.support.host import Host
+from tests.support.operator import OperatorProcess, Standin
+from tests.support.runs import Object, Runs, condition, finished
+
+AT_ONCE = 8
+LIGHT = 200
+REAL = 16
+PATIENCE = 240.0
+
+
+@pytest.fixture
+def client(runs: Runs) -> Iterator[Client]:
+    """kubectl would take more of the processor than the runs do."""
+    made = Client(KubeConfig.from_file(runs.kubeconfig), namespace=runs.namespace, field_manager="tests")
+    yield made
+    made._client._client.close()
+
+
+def run_many(client: Client, runs: Runs, marks: list[str], image: str) -> dict[str, Object]:
+    """Keep eight going until all have ended; the ended ones by name."""
+    waiting, ended, limit = list(reversed(marks)), {}, time.monotonic() + PATIENCE
+
+    def apply_next() -> None:
+        if waiting:
+            mark = waiting.pop()
+            client.create(AgentRun.from_dict(runs.body(mark, prompt=f"ECHO{{{mark}}}", image=image)))
+
+    for _ in range(AT_ONCE):
+        apply_next()
+    for _, found in client.watch(AgentRun, namespace=runs.namespace, server_timeout=int(PATIENCE)):
+        obj: dict[str, Any] = dict(found)
+        name = obj["metadata"]["name"]
+        if finished(obj) and name not in ended:
+            ended[name] = obj
+            apply_next()
+            if len(ended) == len(marks):
+                return ended
+        assert time.monotonic() < limit, f"{len(ended)} of {len(marks)} runs ended in {PATIENCE:.0f} s"
+    raise AssertionError(f"the watch ended after {len(ended)} of {len(marks)} runs")
+
+
+def all_succeeded(ended: dict[str, Object], standin: Standin, marks: list[str]) -> None:
+    for mark in marks:
+        assert condition(ended[mark])["reason"] == "Completed", condition(ended[mark])["message"]
+        assert ended[mark]["status"]["result"]["text"] == mark
+        assert len(ended[mark]["status"]["attempts"]) == 1
+    prefix = marks[0].rpartition("-")[0]
+    texts = [str(request["last_user_text"]) for request in standin.requests()]
+    assert "" not in texts, "an empty prompt"
+    sent = sorted(text for text in texts if f"ECHO{{{prefix}-" in text)
+    assert len(sent) == len(marks)
+    assert all(sum(f"ECHO{{{mark}}}" in text for text in sent) == 1 for mark in marks)
+
+
+def nothing_is_left(host: Host, ended: dict[str, Object], mounts: list[str]) -> None:
+    uids = {str(obj["metadata"]["uid"]) for obj in ended.values()}
+    folders = {str(uid) for uid in uids if (host.home / "sessions" / uid).exists()}
+    assert not folders
+    host.until(lambda: not host.agents(), "no container is left")
+    assert not [name for name in host.volumes() if any(uid in name for uid in uids)]
+    assert not [path for path in host.runtime_dir.rglob("*") if path.name in uids]
+    assert not host.networks()
+    assert host.mounts() == mounts
+    host.until(lambda: not host.monitors(), "no process of a container's is left")
+
+
+def descriptors(pid: int) -> list[str]:
+    """What a process has open."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()))
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return found
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def test_two_hundred_runs_eight_at_once(
+    operator: OperatorProcess, light_runs: Runs, client: Client, standin: Standin, python_image: str, host: Host
+) -> None:
+    """With a CLI that costs little: the real one would take both processors for four minutes."""
+    run_many(client, light_runs, [f"warm-{n}" for n in range(AT_ONCE)], python_image)
+    light_runs.kubectl("-n", light_runs.namespace, "delete", "agentruns", "--all")
+    host.until(lambda: not list((host.home / "sessions").iterdir()), "the first ones' folders are gone")
+    host.until(lambda: not host.monitors(), "no process of a container's is left")
+    mounts, opened, working = host.mounts(), len(descriptors(operator.pid)), threads(operator.pid)
+
+    marks = [f"light-{n}" for n in range(LIGHT)]
+    ended = run_many(client, light_runs, marks, python_image)
+    all_succeeded(ended, standin, marks)
+    light_runs.kubectl("-n", light_runs.namespace, "delete", "agentruns", "--all")
+    host.until(lambda: not list((host.home / "sessions").iterdir()), "their folders are gone", within=60)
+    nothing_is_left(host, ended, mounts)
+    host.until(lambda: len(descriptors(operator.pid)) <= opened + 2, f"as many descriptors as before ({opened})")
+    assert threads(operator.pid) <= working + 4
+    assert "Traceback" not in operator.log.read_text(errors="replace")
+
+
+def test_the_real_cli_eight_at_once(
+    operator: OperatorProcess, runs: Runs, client: Client, standin: Standin, python_image: str, host: Host
+) -> None:
+    mounts = host.mounts()
+    marks = [f"real-{n}" for n in range(REAL)]
+    ended = run_many(client, runs, marks, python_image)
+    all_succeeded(ended, standin, marks)
+    runs.kubectl("-n", runs.namespace, "delete", "agentruns", "--all")
+    host.until(lambda: not list((host.home / "sessions").iterdir()), "their folders are gone")
+    nothing_is_left(host, ended, mounts)

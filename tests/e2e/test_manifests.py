@@ -1,0 +1,203 @@
+"""manifests/ on an API server that has never seen them: one line installs it, and each account may do just its work."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stromboli.controlplane.binaries import Binaries
+from stromboli.controlplane.cluster import Cluster
+from tests.support.cluster import Kubectl, running_cluster
+from tests.support.runs import Runs, condition, reason_is
+
+ROOT = Path(__file__).parent.parent.parent
+MANIFESTS = ROOT / "manifests"
+OPERATOR = "system:serviceaccount:stromboli-system:stromboli-operator"
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[Cluster]:
+    with running_cluster(tmp_path_factory.mktemp("fresh"), programs) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def admin(fresh: Cluster, programs: Binaries) -> Kubectl:
+    return Kubectl(programs.kubectl, fresh.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def onto_fresh(fresh: Cluster, programs: Binaries) -> str:
+    """What kubectl said to the line that kustomization.yaml gives for a fresh cluster."""
+    [line] = re.findall(r"^#   (kubectl apply .* && .*)$", (MANIFESTS / "kustomization.yaml").read_text(), re.MULTILINE)
+    environ = {"PATH": f"{programs.folder}:{os.defpath}", "HOME": str(fresh.kubeconfig.parent)}
+    done = subprocess.run(
+        ["sh", "-ec", line],
+        cwd=ROOT,
+        env={**environ, "KUBECONFIG": str(fresh.kubeconfig)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((MANIFESTS / name).read_text()))
+
+
+# --- installing ---
+
+
+def test_one_line_installs_all_of_it(onto_fresh: str, admin: Kubectl) -> None:
+    for kind in ("namespace", "serviceaccount", "deployment.apps", "agentpolicy.stromboli.dev", "clusterrolebinding"):
+        assert re.search(rf"^{kind}\S*/\S+ created$", onto_fresh, re.MULTILINE), kind
+    again = admin("apply", "-k", str(MANIFESTS)).splitlines()
+    assert [line for line in again if not line.endswith(" unchanged")] == [], "applied again it changes something"
+
+
+def test_an_update_needs_the_second_half_only(onto_fresh: str, admin: Kubectl) -> None:
+    """Also with a field manager of its own, as GitOps tools have."""
+    admin("apply", "--server-side", "--field-manager=gitops", "--force-conflicts", "-k", str(MANIFESTS))
+
+
+def test_the_deployment_and_its_pod_are_valid(onto_fresh: str, admin: Kubectl) -> None:
+    admin("apply", "--dry-run=server", "-f", str(MANIFESTS / "operator.yaml"))
+    template = documents("operator.yaml")[0]["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "namespace": "stromboli-system"}}
+    created = json.loads(
+        admin("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(pod | {"spec": template["spec"]}))
+    )
+    assert created["spec"]["serviceAccountName"] == "stromboli-operator"
+
+
+def test_operator_and_podman_see_the_same_files() -> None:
+    """Each folder of the node has the same path in the Pod, and what the settings name lies in one."""
+    spec = documents("operator.yaml")[0]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    host = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v}
+    mounts = {m["mountPath"] for m in container["volumeMounts"] if host.get(m["name"]) == m["mountPath"]}
+    assert mounts == set(host.values())
+    env = {e["name"]: e.get("value", "") for e in container["env"]}
+    for path in (env["STROMBOLI_HOME"], env["STROMBOLI_RUNTIME_DIR"]):
+        assert path in mounts
+    assert str(Path(env["CONTAINER_HOST"].removeprefix("unix://")).parent) in mounts
+    assert container["readinessProbe"]["exec"]["command"][-1] == f"{env['STROMBOLI_HOME']}/operator.ready"
+
+
+def test_there_is_never_a_second_operator() -> None:
+    spec = documents("operator.yaml")[0]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["template"]["spec"]["nodeSelector"] == {"stromboli.dev/node": "true"}
+    assert spec["template"]["spec"]["enableServiceLinks"] is False
+
+
+# --- who may do what ---
+
+
+def test_the_operator_may_do_what_it_does_and_no_more(onto_fresh: str, admin: Kubectl) -> None:
+    """What the API server says that it may, in any namespace, against the rules as they are written."""
+    rules = next(d for d in documents("rbac.yaml") if d["metadata"]["name"] == "stromboli-operator" and "rules" in d)
+    written = {
+        _listed_as(resource, group): set(rule["verbs"])
+        for rule in rules["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    listed = admin("auth", "can-i", "--list", f"--as={OPERATOR}", "--namespace=default")
+    everybody = admin("auth", "can-i", "--list", "--as=system:serviceaccount:default:default", "--namespace=default")
+    granted = _granted(listed)
+    for resource in _granted(everybody):
+        granted.pop(resource)
+    assert granted == written
+
+
+def _listed_as(resource: str, group: str) -> str:
+    """`agentruns/status` of a group is `agentruns.GROUP/status` there."""
+    kind, slash, subresource = resource.partition("/")
+    return ".".join(filter(None, (kind, group))) + slash + subresource
+
+
+def _granted(listed: str) -> dict[str, set[str]]:
+    """Verbs by resource, from the table of `kubectl auth can-i --list`."""
+    rows = [re.fullmatch(r"(\S+) +\[\] +\[(.*?)\] +\[(.*)\]", line) for line in listed.splitlines()[1:]]
+    return {row[1]: set(row[3].split()) for row in rows if row}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "list secrets",
+        "list configmaps",
+        "watch secrets",
+        "list namespaces",
+        "get pods",
+        "create pods",
+        "create agentruns",
+        "delete agentruns",
+        "patch agentruns",
+        "update agentpolicies",
+        "get events",
+        "create tokenreviews",
+        "impersonate users",
+    ],
+)
+def test_the_operator_may_not(onto_fresh: str, admin: Kubectl, asked: str) -> None:
+    said = admin.attempt("auth", "can-i", *asked.split(), f"--as={OPERATOR}", "--all-namespaces")
+    assert said.stdout.strip() == "no", said.stderr
+
+
+def test_a_person_with_the_users_role_runs_agents_and_writes_no_outcome(onto_fresh: str, admin: Kubectl) -> None:
+    admin("create", "namespace", "team")
+    for role, who in (("user", "jane"), ("viewer", "vera")):
+        admin("-n", "team", "create", "rolebinding", who, f"--clusterrole=stromboli-{role}", f"--user={who}")
+    everything = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+    for who, verbs in (("jane", everything), ("vera", {"get", "list", "watch"})):
+        assert _ours(admin, who, "team") == {"agentruns.stromboli.dev": verbs}
+        assert _ours(admin, who, "default") == {}
+
+
+def _ours(admin: Kubectl, who: str, namespace: str) -> dict[str, set[str]]:
+    granted = _granted(admin("auth", "can-i", "--list", f"--as={who}", f"--namespace={namespace}"))
+    return {resource: verbs for resource, verbs in granted.items() if "stromboli.dev" in resource}
+
+
+# --- the default policy ---
+
+
+def test_the_default_policy_is_restrictive(spaces: Callable[..., Runs], tmp_path: Path) -> None:
+    runs = spaces("default-policy", own=True)
+    [policy] = documents("policy.yaml")
+    runs.policy("default", **policy["spec"])
+    refused = {
+        "elsewhere": {"image": "bitnami/redis"},
+        "other-registry": {"image": "ghcr.io/library/python:3"},
+        "a-like-name": {"image": "python-evil:1"},
+        "host-path": {"image": "python:3.12", "volumes": [f"{tmp_path}:/workspace"]},
+        "the-socket": {"image": "python:3.12", "volumes": ["/run/podman:/podman:ro"]},
+    }
+    done = runs.run_all({name: {"prompt": "hello", **spec} for name, spec in refused.items()})
+    reasons = {name: condition(run)["reason"] for name, run in done.items()}
+    assert reasons == {
+        "elsewhere": "ImageNotAllowed",
+        "other-registry": "ImageNotAllowed",
+        "a-like-name": "ImageNotAllowed",
+        "host-path": "PolicyViolation",
+        "the-socket": "PolicyViolation",
+    }
+    assert "python:*" in condition(done["elsewhere"])["message"]
+    assert "no host path" in condition(done["host-path"])["message"]
+    # What it allows gets past it, here to the default CLI image, which is not to be had.
+    runs.apply("allowed", prompt="hello", image="python:3.12")
+    runs.until("allowed", reason_is("CLIImageUnavailable"))
+    runs.delete("allowed")

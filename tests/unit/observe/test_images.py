@@ -1,0 +1,146 @@
+"""Pulls that go on beside the runs: what a run is told meanwhile, and what a failure means for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from stromboli.errors import PullFailed
+from stromboli.grammar import reference
+from stromboli.inspection.cache import FactsCache
+from stromboli.models.agentpolicy import PullPolicy
+from stromboli.models.reasons import Reason
+from stromboli.observe import images as rooms
+from stromboli.observe.images import Images
+from stromboli.observe.waiting import Waiting
+from stromboli.plan.refusal import Refused
+from stromboli.podman.images import ImageInfo
+
+APP = reference.parse("ghcr.io/team/app:1")
+HERE, NEWER = (cast(ImageInfo, SimpleNamespace(id=name)) for name in ("here", "newer"))
+AWAY = PullFailed("connection refused", permanent=False)
+UNKNOWN = PullFailed("manifest unknown", permanent=True)
+
+
+class Registry:
+    """Podman's images, as far as a pull needs them; a test says when a pull ends, and how."""
+
+    def __init__(self) -> None:
+        self.here: ImageInfo | None = None
+        self.asked = 0
+        self._ends: asyncio.Future[ImageInfo] = asyncio.Future()
+        self._tell: Callable[[str], None] = lambda _: None
+
+    async def inspect(self, _: str) -> ImageInfo | None:
+        return self.here
+
+    async def pull(self, _: str, tell: Callable[[str], None]) -> ImageInfo:
+        self.asked, self._tell, self._ends = self.asked + 1, tell, asyncio.Future()
+        return await self._ends
+
+    def arrive(self, words: str) -> None:
+        self._tell(words)
+
+    async def end(self, how: ImageInfo | PullFailed) -> None:
+        if isinstance(how, PullFailed):
+            self._ends.set_exception(how)
+        else:
+            self._ends.set_result(how)
+        for _ in range(3):  # the pull's task, then its callback
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+async def images(registry: Registry, tmp_path: Path) -> AsyncIterator[Images]:
+    made = Images(cast(Any, SimpleNamespace(images=registry)), FactsCache(tmp_path), "installation", lambda: None)
+    yield made
+    await made.close()
+
+
+async def told(images: Images, run: str = "run", policy: PullPolicy = PullPolicy.IfNotPresent) -> Exception:
+    """Why a run cannot go on yet, or ever."""
+    with pytest.raises((Waiting, Refused, PullFailed)) as caught:
+        await images.resolve(APP, policy, run)
+    await asyncio.sleep(0)  # a pull that was begun asks the registry
+    return caught.value
+
+
+async def test_what_is_there_is_not_asked_for(images: Images, registry: Registry) -> None:
+    registry.here = HERE
+    assert await images.resolve(APP, PullPolicy.IfNotPresent, "run") is HERE
+    assert await images.resolve(APP, PullPolicy.Never, "run") is HERE
+    assert registry.asked == 0
+
+
+async def test_what_is_missing_is_pulled_once_for_all_who_want_it(images: Images, registry: Registry) -> None:
+    for run in ("one", "two", "one"):
+        waiting = await told(images, run)
+        assert isinstance(waiting, Waiting)
+        assert waiting.reason is Reason.Pulling
+        assert waiting.message == f"pulling {APP}: asking the registry, 0 s so far"
+    registry.arrive("1.0 of 3.0 MiB")
+    assert "1.0 of 3.0 MiB" in str(await told(images))
+    await registry.end(HERE)
+    assert await images.resolve(APP, PullPolicy.IfNotPresent, "two") is HERE
+    assert registry.asked == 1
+
+
+async def test_missing_and_not_to_be_pulled(images: Images, registry: Registry) -> None:
+    refused = await told(images, policy=PullPolicy.Never)
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.ImagePullFailed
+    assert registry.asked == 0
+
+
+async def test_a_failure_is_what_there_is_to_say_until_bytes_arrive(
+    images: Images, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await told(images)
+    await registry.end(AWAY)
+    assert await told(images) is AWAY
+    assert registry.asked == 1, "a failure is an answer for a while"
+    monkeypatch.setattr(rooms, "REMEMBER_FAILURE", -1.0)
+    assert await told(images) is AWAY
+    assert registry.asked == 2
+    registry.arrive("1.0 of 3.0 MiB")
+    assert isinstance(await told(images), Waiting)
+    await registry.end(HERE)
+    assert await images.resolve(APP, PullPolicy.IfNotPresent, "run") is HERE
+
+
+async def test_a_registrys_no_is_not_held_against_the_next_who_asks(
+    images: Images, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "REMEMBER_FAILURE", -1.0)
+    await told(images, "first")
+    await registry.end(UNKNOWN)
+    assert isinstance(await told(images, "second"), Waiting)
+    assert registry.asked == 2
+
+
+async def test_always_asks_once_a_run_and_never_falls_back(images: Images, registry: Registry) -> None:
+    registry.here = HERE
+    await told(images, "run", PullPolicy.Always)
+    await registry.end(AWAY)
+    assert await told(images, "run", PullPolicy.Always) is AWAY
+    assert await images.resolve(APP, PullPolicy.IfNotPresent, "other") is HERE
+
+
+async def test_always_takes_what_was_pulled_for_this_run(images: Images, registry: Registry) -> None:
+    registry.here = HERE
+    await told(images, "run", PullPolicy.Always)
+    registry.here = NEWER
+    await registry.end(NEWER)
+    assert await images.resolve(APP, PullPolicy.Always, "run") is NEWER
+    assert isinstance(await told(images, "later", PullPolicy.Always), Waiting)
+    assert registry.asked == 2
