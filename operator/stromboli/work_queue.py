@@ -10,21 +10,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from stromboli.backoff import backoff
 from stromboli.errors import StromboliError
 
 log = logging.getLogger(__name__)
 
-FIRST_DELAY = 0.5
-MAX_DELAY = 30.0
-
 # A turn returns after how many seconds it wants the next one, or None for "when something happens".
 Work = Callable[[str], Awaitable[float | None]]
-
-
-def backoff(failures: int) -> float:
-    """0.5 s, 1 s, 2 s … at most 30 s."""
-    doublings = min(max(failures - 1, 0), 16)  # a night of failures is too many for a float
-    return float(min(FIRST_DELAY * 2**doublings, MAX_DELAY))
 
 
 class WorkQueue:

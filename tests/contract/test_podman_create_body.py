@@ -12,7 +12,6 @@ import httpx2 as httpx
 import pytest
 
 from stromboli import naming
-from stromboli.errors import PodmanError
 from stromboli.grammar import reference
 from stromboli.models.claude import ClaudeOptions
 from stromboli.plan import container

@@ -17,7 +17,8 @@ _PROGRAM = b"""\
 #!/usr/bin/python3 -IS
 import json, os, socket, sys
 prompt = sys.stdin.read()
-body = json.dumps({"model": "claude-sonnet-4-5", "max_tokens": 1, "messages": [{"role": "user", "content": prompt}]}).encode()
+message = {"role": "user", "content": prompt}
+body = json.dumps({"model": "claude-sonnet-4-5", "max_tokens": 1, "messages": [message]}).encode()
 with socket.socket(socket.AF_UNIX) as gateway:
     gateway.connect(os.environ["ANTHROPIC_UNIX_SOCKET"])
     head = "POST /v1/messages HTTP/1.0\\r\\nHost: gateway\\r\\nContent-Type: application/json\\r\\n"

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from stromboli import work_queue
+from stromboli.backoff import backoff
 from stromboli.errors import PodmanUnavailable
-from stromboli.work_queue import WorkQueue, backoff
+from stromboli.work_queue import WorkQueue
 
 LIMIT = 2.0
 

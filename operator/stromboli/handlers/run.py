@@ -19,6 +19,7 @@ from stromboli import settings as configuration
 from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
+from stromboli.backoff import backoff
 from stromboli.errors import ClusterUnavailable, InvalidSettings
 from stromboli.handlers.watches import register
 from stromboli.inspection.cache import FactsCache
@@ -38,7 +39,7 @@ from stromboli.reconcile import Reconciler
 from stromboli.settings import Settings
 from stromboli.store import Store
 from stromboli.sweep import EVERY, Sweep
-from stromboli.work_queue import WorkQueue, backoff
+from stromboli.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 

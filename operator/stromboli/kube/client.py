@@ -14,7 +14,6 @@ import httpx2
 from lightkube import ApiError, AsyncClient
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
-
 from yaml import YAMLError
 
 from stromboli.errors import ClusterUnavailable, InvalidSettings, StromboliError
@@ -46,8 +45,10 @@ class Cluster:
         """Raises InvalidSettings where there is nothing that says where the API server is."""
         try:
             self._client = AsyncClient(field_manager=MANAGER, timeout=httpx2.Timeout(15.0))
-        except (ConfigError, YAMLError, OSError) as e:
-            raise InvalidSettings(f"no cluster can be found by it ({e}); name a kubeconfig file", "KUBECONFIG") from e
+        except (ConfigError, OSError) as e:
+            raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
+        except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
+            raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
 
     async def close(self) -> None:
         await self._client.close()

@@ -14,9 +14,9 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 from stromboli import naming
+from stromboli.backoff import backoff
 from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.podman.transport import Podman
-from stromboli.work_queue import backoff
 
 log = logging.getLogger(__name__)
 
