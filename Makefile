@@ -10,7 +10,7 @@ test: lint unit
 	$(BIN)/pytest tests/contract tests/e2e
 
 unit: setup
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --numprocesses=auto tests/unit
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

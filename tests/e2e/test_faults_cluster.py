@@ -157,6 +157,17 @@ def test_a_second_operator_in_one_home_is_refused(operator: OperatorProcess, new
     assert (operator.home / "operator.ready").read_text().strip() == str(operator.pid)
 
 
+def test_a_second_operator_of_one_node_is_refused(
+    operator: OperatorProcess, new_operator: NewOperator, folder: Path
+) -> None:
+    """In another home it would not find the marks of the first one's attempts."""
+    second = new_operator()
+    second.home = folder / "home-of-a-second"
+    with pytest.raises(RuntimeError, match="another operator is at work for this cluster as node test-node"):
+        second.start()
+    assert "Traceback" not in second.last_words()
+
+
 def test_two_operators_on_one_machine_share_the_runs(
     operator: OperatorProcess,
     light_runs: Runs,

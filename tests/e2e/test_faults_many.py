@@ -66,6 +66,11 @@ def all_succeeded(ended: dict[str, Object], standin: Standin, marks: list[str]) 
     assert all(sum(f"ECHO{{{mark}}}" in text for text in sent) == 1 for mark in marks)
 
 
+def delete_all(client: Client, host: Host) -> None:
+    client.deletecollection(AgentRun)
+    host.until(lambda: not list((host.home / "sessions").iterdir()), "the runs' folders are gone", within=60)
+
+
 def nothing_is_left(host: Host, ended: dict[str, Object], mounts: list[str]) -> None:
     uids = {str(obj["metadata"]["uid"]) for obj in ended.values()}
     folders = {str(uid) for uid in uids if (host.home / "sessions" / uid).exists()}
@@ -98,16 +103,14 @@ def test_two_hundred_runs_eight_at_once(
 ) -> None:
     """With a CLI that costs little: the real one would take both processors for four minutes."""
     run_many(client, light_runs, [f"warm-{n}" for n in range(AT_ONCE)], python_image)
-    light_runs.kubectl("-n", light_runs.namespace, "delete", "agentruns", "--all")
-    host.until(lambda: not list((host.home / "sessions").iterdir()), "the first ones' folders are gone")
+    delete_all(client, host)
     host.until(lambda: not host.monitors(), "no process of a container's is left")
     mounts, opened, working = host.mounts(), len(descriptors(operator.pid)), threads(operator.pid)
 
     marks = [f"light-{n}" for n in range(LIGHT)]
     ended = run_many(client, light_runs, marks, python_image)
     all_succeeded(ended, standin, marks)
-    light_runs.kubectl("-n", light_runs.namespace, "delete", "agentruns", "--all")
-    host.until(lambda: not list((host.home / "sessions").iterdir()), "their folders are gone", within=60)
+    delete_all(client, host)
     nothing_is_left(host, ended, mounts)
     host.until(lambda: len(descriptors(operator.pid)) <= opened + 2, f"as many descriptors as before ({opened})")
     assert threads(operator.pid) <= working + 4
@@ -121,6 +124,5 @@ def test_the_real_cli_eight_at_once(
     marks = [f"real-{n}" for n in range(REAL)]
     ended = run_many(client, runs, marks, python_image)
     all_succeeded(ended, standin, marks)
-    runs.kubectl("-n", runs.namespace, "delete", "agentruns", "--all")
-    host.until(lambda: not list((host.home / "sessions").iterdir()), "their folders are gone")
+    delete_all(client, host)
     nothing_is_left(host, ended, mounts)

@@ -8,10 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import kopf
 
@@ -67,6 +68,7 @@ async def _serve(settings: Settings) -> None:
         stack.push_async_callback(cluster.close)
         installation = await _eventually("the API server", cluster.installation)
         _claim(settings.home, installation)
+        stack.enter_context(_only_one_of_node(settings, installation))
         await _eventually("the CustomResourceDefinitions", cluster.policies)
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
@@ -194,17 +196,27 @@ async def _eventually(what: str, look: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(backoff(failures))
 
 
-@contextmanager
-def _only_one(home: Path) -> Iterator[None]:
+def _only_one(home: Path) -> AbstractContextManager[None]:
     """A lock on the home: two operators in one would each think that the other's runs are theirs."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / "operator.lock").open("w") as file:
+    said = f"another operator is at work in {home}; stop it, or set another folder"
+    return _locked(home / "operator.lock", said, "STROMBOLI_HOME")
+
+
+def _only_one_of_node(settings: Settings, installation: str) -> AbstractContextManager[None]:
+    """A lock on the node's name on this machine: with two homes, neither would find the other's marks."""
+    folder = private_runtime(settings.runtime_dir, installation)
+    said = f"another operator is at work for this cluster as node {settings.node}; stop it, or set another name"
+    return _locked(folder / f"{quote(settings.node, safe='')}.lock", said, "STROMBOLI_NODE")
+
+
+@contextmanager
+def _locked(path: Path, refusal: str, setting: str) -> Iterator[None]:
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
-            raise InvalidSettings(
-                f"another operator is at work in {home}; stop it, or set another folder", "STROMBOLI_HOME"
-            ) from e
+            raise InvalidSettings(refusal, setting) from e
         yield
 
 

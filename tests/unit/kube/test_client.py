@@ -27,12 +27,12 @@ def test_what_is_no_kubeconfig_is_said_to_be_none(
 ) -> None:
     (tmp_path / "config").write_bytes(content)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    with pytest.raises(InvalidSettings, match="KUBECONFIG"):
+    with pytest.raises(InvalidSettings, match=r"KUBECONFIG"):
         Cluster()
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_kubeconfig_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / name))
-    with pytest.raises(InvalidSettings, match="KUBECONFIG.* leads to no cluster"):
+    with pytest.raises(InvalidSettings, match=r"KUBECONFIG.* leads to no cluster"):
         Cluster()

@@ -1,0 +1,85 @@
+"""The disk of the operator's home fills up, by itself or by an agent: it is said, and goes on when there is room."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.host import Host
+from tests.support.operator import OperatorProcess, Standin
+from tests.support.runs import Runs, condition, finished, reason_is
+
+OUT = "/run/stromboli/out"
+TINY = 24 * 1024 * 1024
+
+
+@pytest.fixture
+def tiny_home(folder: Path) -> Iterator[Path]:
+    """A home on a file system of its own, which is soon full."""
+    home = folder / "tiny-home"
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TINY},mode=0700", "tiny", str(home)], check=True)
+    yield home
+    subprocess.run(["umount", "--lazy", str(home)], check=True)
+    home.rmdir()
+
+
+def test_a_full_disk_is_said_and_then_it_goes_on(
+    tiny_home: Path,
+    new_operator: Callable[[], OperatorProcess],
+    light_runs: Runs,
+    standin: Standin,
+    python_image: str,
+) -> None:
+    operator = new_operator()
+    operator.home = tiny_home
+    with operator:
+        done = light_runs.run("before", prompt="ECHO{room}", image=python_image)
+        assert done["status"]["result"]["text"] == "room", operator.last_words()
+        fill(tiny_home / "filler")
+        light_runs.apply("full", prompt="ECHO{no-room}", image=python_image)
+        said = light_runs.until("full", reason_is("NodeOutOfDisk"))
+        assert "make room there" in condition(said)["message"]
+        assert "attempts" not in said["status"]
+        operator.stop()
+        operator.start(wait=False)  # it cannot even say that it is ready
+        (tiny_home / "filler").unlink()
+        done = light_runs.until("full", finished)
+        assert done["status"]["result"]["text"] == "no-room", condition(done)["message"]
+    texts = [str(request["last_user_text"]) for request in standin.requests()]
+    assert sum("no-room" in text for text in texts) == 1
+
+
+def test_an_agent_that_fills_the_disk_ends_and_keeps_nobody_for_ever(
+    tiny_home: Path, new_operator: Callable[[], OperatorProcess], runs: Runs, python_image: str, host: Host
+) -> None:
+    operator = new_operator()
+    operator.home = tiny_home
+    with operator:
+        filler = runs.run(
+            "filler",
+            prompt=f"BASH{{cat /dev/zero > {OUT}/junk; sync; true}}",
+            image=python_image,
+            claude={"dangerouslySkipPermissions": True},
+            timeout="60s",
+        )
+        assert condition(filler)["message"]
+        runs.apply("next", prompt="ECHO{after-the-filler}", image=python_image)
+        runs.until("next", reason_is("NodeOutOfDisk"))
+        runs.delete("filler")
+        done = runs.until("next", finished)
+        assert done["status"]["result"]["text"] == "after-the-filler", condition(done)["message"]
+    assert not host.agents()
+
+
+def fill(file: Path) -> None:
+    """To the last byte."""
+    with file.open("wb", buffering=0) as out:
+        try:
+            while True:
+                out.write(bytes(65536))
+        except OSError:
+            return
