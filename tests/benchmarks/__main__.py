@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 from collections.abc import Callable
 
 from tests.benchmarks import bed, memory, one_run, report, throughput, writes
@@ -32,6 +34,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
 def main() -> None:
     """Measure, print, keep."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     chosen = options.only or list(BENCHMARKS)
     when = report.circumstances()
     results = []

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_what_has_ended_never_changes(
     operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, kubectl: Kubectl
 ) -> None:
     """Labels and annotations, the operator's restarts, the policies' end: nothing of it touches a status."""
-    specs = {
+    specs: dict[str, dict[str, Any]] = {
         "completed": {"prompt": "ECHO{ended}", "image": python_image},
         "failed": {"prompt": "STATUS{400}", "image": python_image},
         "refused": {"prompt": "x", "image": python_image, "volumes": ["/nowhere:/somewhere"]},

@@ -31,7 +31,8 @@ class Host:
     def containers(self, *labels: str) -> list[dict[str, Any]]:
         """All containers, running or not, with these labels (`key` or `key=value`)."""
         filters = json.dumps({"label": list(labels)}) if labels else "{}"
-        return self._get(f"/containers/json?all=true&filters={quote(filters)}")
+        found: list[dict[str, Any]] = self._get(f"/containers/json?all=true&filters={quote(filters)}")
+        return found
 
     def agents(self) -> list[dict[str, Any]]:
         """The containers of runs."""

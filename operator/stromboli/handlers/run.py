@@ -107,7 +107,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         store=store,
         looks=Readiness(cluster, settings, images, mounts),
         mounts=mounts,
-        launcher=Launcher(podman, site, networks),
+        launcher=Launcher(podman, site, networks, ends),
         cleaner=cleaner,
         notifier=notifier,
         watch=ends.watch,

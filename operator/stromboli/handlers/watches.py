@@ -14,6 +14,10 @@ from stromboli.naming import GROUP, VERSION
 from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.store import Store
 
+# Seconds between two tries of a watch. kopf gives up on a server that refuses (403, 5xx) once they are through, and
+# with it the operator ends: an hour is time enough to mend an API server.
+BACKOFFS = (0.5, 1.0, 2.0, *[3.0] * 1200)
+
 
 def register(
     store: Store, wake: Callable[[str], None], wake_all: Callable[[], None], ending: Callable[[], Awaitable[None]]
@@ -25,6 +29,7 @@ def register(
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
         settings.watching.reconnect_backoff = 1.0
+        settings.networking.error_backoffs = BACKOFFS
         settings.queueing.idle_timeout = 1.0
         settings.scanning.disabled = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from stromboli.errors import NotFound, PodmanError, PodmanUnavailable
 from stromboli.podman.transport import Podman
@@ -14,6 +15,14 @@ log = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds before the look after a watch that broke: Podman may be refusing one after the other
 
 
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Somebody who hears a container end; `near` is set then."""
+
+    task: asyncio.Task[None]
+    near: asyncio.Event
+
+
 class Ends:
     """Watches containers; `wake` is called with the run's UID whichever way a watch ends."""
 
@@ -21,6 +30,19 @@ class Ends:
         self._podman = podman
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._listeners: dict[str, _Listener] = {}
+
+    async def listen(self, uid: str, container: str) -> None:
+        """Before a container's first start: have its end noticed at once, and not by Podman's next look.
+
+        Only a matter of speed: where it cannot be had, `watch` finds the end some tens of milliseconds later.
+        """
+        if old := self._listeners.pop(uid, None):
+            old.task.cancel()
+        opened, near = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(self._listen(container, opened, near), name=f"output of {uid}")
+        self._listeners[uid] = _Listener(task, near)
+        await opened.wait()
 
     def watch(self, uid: str, container: str) -> None:
         """Watch a run's container, once."""
@@ -31,16 +53,19 @@ class Ends:
         """The container is gone, or its end is known: there is nothing to wait for any more."""
         if task := self._tasks.get(uid):
             task.cancel()
+        if listener := self._listeners.pop(uid, None):
+            listener.task.cancel()
 
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *(listener.task for listener in self._listeners.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _wait(self, uid: str, container: str) -> None:
         try:
-            await self._podman.containers.wait(container)
+            listener = self._listeners.get(uid)
+            await self._podman.containers.wait(container, hurry=listener.near if listener else None)
         except NotFound:
             log.info("container %s is gone", container)
         except (PodmanError, PodmanUnavailable) as error:
@@ -48,4 +73,17 @@ class Ends:
             await asyncio.sleep(PAUSE)
         finally:
             self._tasks.pop(uid, None)
+            self._listeners.pop(uid, None)
             self._wake(uid)
+
+    async def _listen(self, container: str, opened: asyncio.Event, near: asyncio.Event) -> None:
+        try:
+            async with self._podman.containers.attached(container) as chunks:
+                opened.set()
+                async for _ in chunks:  # the supervisor writes nothing there; whatever an agent does is let go
+                    pass
+            near.set()
+        except (PodmanError, PodmanUnavailable) as error:
+            log.debug("container %s is not listened to: %s", container, error)
+        finally:
+            opened.set()

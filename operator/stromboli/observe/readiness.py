@@ -84,14 +84,18 @@ class Readiness:
         meta = obj["metadata"]
         volumes = hostpaths.resolve(judged.request, judged.policy)
         _gateway(judged.request)
-        prompt, credentials, cli = await asyncio.gather(
-            references.prompt(self._cluster, meta["namespace"], judged.spec),
-            references.credentials(self._cluster, self._settings, judged.policy),
-            self._mounts.ready(judged.policy.cli, meta["uid"]),
+        prompt = asyncio.ensure_future(references.prompt(self._cluster, meta["namespace"], judged.spec))
+        credentials = asyncio.ensure_future(references.credentials(self._cluster, self._settings, judged.policy))
+        cli = asyncio.ensure_future(self._mounts.ready(judged.policy.cli, meta["uid"]))
+        image = asyncio.ensure_future(
+            self._images.resolve(judged.request.image, judged.policy.pull_policy, meta["uid"])
         )
-        image = await self._images.resolve(judged.request.image, judged.policy.pull_policy, meta["uid"])
-        user = await self._user(image, cli)
-        return Ready(judged, volumes, image, user, cli, prompt, credentials)
+        # All are asked at once; of what is wrong or missing, the first in this order is told.
+        await asyncio.gather(prompt, credentials, cli, image, return_exceptions=True)
+        for found in (prompt, credentials, cli, image):
+            found.result()
+        user = await self._user(image.result(), cli.result())
+        return Ready(judged, volumes, image.result(), user, cli.result(), prompt.result(), credentials.result())
 
     async def _user(self, image: ImageInfo, cli: MountedCLI | None) -> ImageUser:
         """The image's user, once the image is found fit for the CLI. Raises Refused(ImageIncompatible)."""

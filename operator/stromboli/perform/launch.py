@@ -16,6 +16,7 @@ from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
 from stromboli.models.agentpolicy import Network
+from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
 from stromboli.perform.networks import Networks
 from stromboli.plan import argv, container
@@ -45,10 +46,11 @@ class Subject:
 class Launcher:
     """Starts attempts on this node."""
 
-    def __init__(self, podman: Podman, site: Site, networks: Networks) -> None:
+    def __init__(self, podman: Podman, site: Site, networks: Networks, ends: Ends) -> None:
         self._podman = podman
         self._site = site
         self._networks = networks
+        self._ends = ends
         self._host: HostInfo | None = None
 
     async def prepare(self, subject: Subject, ready: Ready) -> None:
@@ -85,6 +87,7 @@ class Launcher:
         )
         try:
             await self._create(name, body, subject.uid)
+            await self._ends.listen(subject.uid, name)
             await self._podman.containers.start(name)
         except PodmanError:
             self._networks.forget()

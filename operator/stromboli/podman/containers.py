@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -100,6 +101,17 @@ class Containers:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    @asynccontextmanager
+    async def attached(self, container: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """What its first process writes to standard output, until a millisecond after that process's end.
+
+        Only for one that is created and not started yet: attaching to one that has ended makes it ready anew.
+        Without an Upgrade header Podman answers with an ordinary stream.
+        """
+        url, params = f"{_path(container)}/attach", {"stream": "true", "stdout": "true"}
+        async with self._connection.stream("POST", url, params=params) as response:
+            yield response.aiter_raw()
 
     async def inspect(self, container: str) -> ContainerState | None:
         """What it is and how it is; None only where Podman says that there is none."""

@@ -1,0 +1,188 @@
+"""Every manifest under examples/ is applied by the commands in its comments, and ends as they say: `# Ends: REASON`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from stromboli.controlplane.binaries import Binaries
+from stromboli.controlplane.cluster import Cluster
+from stromboli.local import policy as demo
+from tests.support.cluster import Kubectl
+from tests.support.operator import OperatorProcess, Standin
+from tests.support.runs import Object, Runs, condition
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+NAMES = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
+# The folder of the node that an example mounts is one of the test's own here.
+MOUNTED = "/srv/example"
+Key = tuple[str, str]  # namespace and name
+
+
+@dataclass(frozen=True)
+class Example:
+    """One folder of examples/: its files by name."""
+
+    name: str
+    texts: dict[str, str]
+
+    def objects(self) -> list[tuple[str, Object]]:
+        """Each object with its file's text, in the namespace where it is put."""
+        kustomization = yaml.safe_load(self.texts.get("kustomization.yaml", "{}"))
+        found = []
+        for file, text in self.texts.items():
+            if file.endswith(".yaml") and file != "kustomization.yaml":
+                obj = yaml.safe_load(text)
+                obj["metadata"].setdefault("namespace", kustomization.get("namespace", "default"))
+                found.append((text, obj))
+        return found
+
+    def ends(self) -> dict[Key, str]:
+        """The reason with which each run ends."""
+        runs = [(text, obj["metadata"]) for text, obj in self.objects() if obj["kind"] == "AgentRun"]
+        return {(meta["namespace"], meta["name"]): _ends(text) for text, meta in runs}
+
+    def commands(self, *, applying: bool) -> list[str]:
+        """Those that bring it in, or those that look at what came of it; `--watch` is for people."""
+        text = "\n".join(self.texts.values())
+        found = [c for c in re.findall(r"^#   ((?:kubectl|mkdir) .*)$", text, re.MULTILINE) if "--watch" not in c]
+        return [c for c in found if c.startswith(("kubectl apply", "mkdir")) == applying]
+
+
+def _ends(text: str) -> str:
+    [reason] = re.findall(r"^# Ends: (\w+)$", text, re.MULTILINE)
+    return str(reason)
+
+
+def read(name: str) -> Example:
+    folder = EXAMPLES / name
+    assert all(path.is_file() for path in folder.iterdir()), f"{folder} has folders in it"
+    return Example(name, {path.name: path.read_text() for path in sorted(folder.iterdir())})
+
+
+@pytest.fixture(scope="module")
+def as_in_the_demo(
+    steady_operator: OperatorProcess,
+    policy: dict[str, Any],
+    kubectl: Kubectl,
+    python_image: str,
+    cli_image: str,
+    standin: Standin,
+) -> Iterator[None]:
+    """The demo's Secret and policy, and no other policy."""
+    kubectl("delete", "agentpolicy", policy["metadata"]["name"])
+    _, secret, local = demo.objects(demo.Images(cli_image, python_image), demo.Offline(standin.socket))
+    for obj in (secret, local):
+        kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(obj))
+    yield
+    kubectl("delete", "agentpolicy", local["metadata"]["name"])
+    kubectl("apply", "-f", "-", stdin=json.dumps(policy))
+
+
+class Shell:
+    """Runs the commands of an example's comments on a copy of it, in which the mounted folder is the test's own."""
+
+    def __init__(self, programs: Binaries, kubeconfig: Path, folder: Path) -> None:
+        self._folder = folder
+        self._mounted = folder / "mounted"
+        path = f"{programs.folder}:{os.defpath}"
+        self._environ = {"PATH": path, "HOME": str(kubeconfig.parent), "KUBECONFIG": str(kubeconfig)}
+
+    def copy(self, example: Example) -> None:
+        place = self._folder / "examples" / example.name
+        place.mkdir(parents=True)
+        for file, text in example.texts.items():
+            (place / file).write_text(self._here(text))
+
+    def __call__(self, command: str) -> str:
+        done = subprocess.run(
+            ["sh", "-ec", self._here(command)],
+            cwd=self._folder,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def _here(self, text: str) -> str:
+        return text.replace(MOUNTED, str(self._mounted))
+
+
+@pytest.fixture(scope="module")
+def shell(
+    as_in_the_demo: None, programs: Binaries, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Shell:
+    return Shell(programs, cluster.kubeconfig, tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def done(
+    shell: Shell, kubectl: Kubectl, cluster: Cluster, programs: Binaries
+) -> Iterator[dict[str, dict[Key, Object]]]:
+    """All examples, applied one after the other and then followed to their ends."""
+    for example in map(read, NAMES):
+        shell.copy(example)
+        for command in example.commands(applying=True):
+            shell(command)
+    yield {name: _ended(read(name), kubectl, programs, cluster) for name in NAMES}
+    for _, obj in (pair for name in NAMES for pair in read(name).objects()):
+        where = ["-n", obj["metadata"]["namespace"]]
+        kubectl(*where, "delete", "--ignore-not-found", "--wait=false", obj["kind"], obj["metadata"]["name"])
+
+
+def _ended(example: Example, kubectl: Kubectl, programs: Binaries, cluster: Cluster) -> dict[Key, Object]:
+    found = {}
+    for namespace, name in example.ends():
+        runs = Runs(kubectl, programs.kubectl, cluster.kubeconfig, namespace)
+        found[namespace, name] = runs.ends([name])[name]
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_ends_as_it_says(done: dict[str, dict[Key, Object]], name: str) -> None:
+    expected = read(name).ends()
+    assert expected, "an example without a run"
+    assert {run: condition(obj)["reason"] for run, obj in done[name].items()} == expected, done[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_other_commands_show_something(done: dict[str, dict[Key, Object]], shell: Shell, name: str) -> None:
+    assert [command for command in read(name).commands(applying=False) if not shell(command).strip()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_says_what_it_is_for(name: str) -> None:
+    texts = read(name).texts
+    assert len([c for c in read(name).commands(applying=True) if f"examples/{name}/" in c]) == 1
+    assert [file for file, text in texts.items() if file.endswith(".yaml") and not text.startswith("# ")] == []
+
+
+def test_the_structured_answer_is_as_its_schema_says(done: dict[str, dict[Key, Object]]) -> None:
+    [run] = done["structured"].values()
+    jsonschema.validate(run["status"]["result"]["structured"], run["spec"]["claude"]["jsonSchema"])
+
+
+def test_a_prompt_comes_from_a_config_map(done: dict[str, dict[Key, Object]], standin: Standin) -> None:
+    assert done["prompt-from"]
+    asked = [str(request["user_texts"]) for request in standin.requests()]
+    for text in ("a volcano that never sleeps", "Write the changelog's entry"):
+        assert len([texts for texts in asked if text in texts.replace("\\'", "'")]) == 1
+
+
+def test_the_refusal_names_the_policy_and_what_it_allows(done: dict[str, dict[Key, Object]]) -> None:
+    message = condition(done["team"]["example-team", "refused"])["message"]
+    assert "example-team" in message
+    assert "python:3.*" in message
