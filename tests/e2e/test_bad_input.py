@@ -153,7 +153,7 @@ PROMPTS = {
 def prompted(space: Runs, python_image: str) -> dict[str, Object]:
     for name, prompt in PROMPTS.items():
         space.apply(name, prompt=prompt, image=python_image)
-    return space.ends(PROMPTS, within=120)
+    return space.ends(PROMPTS, within=240)
 
 
 @pytest.mark.parametrize("name", PROMPTS)

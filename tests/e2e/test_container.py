@@ -83,7 +83,7 @@ def ended(space: Runs, work: Path, folder: Path, python_image: str) -> dict[str,
         "too-long": {"prompt": "SLEEP{60}", "timeout": "2s"},
         "tool-too-long": {"prompt": "BASH{trap '' TERM; sleep 60}", "timeout": "3s"},
     }
-    return space.run_all({name: {**bash, **spec} for name, spec in cases.items()}, within=120)
+    return space.run_all({name: {**bash, **spec} for name, spec in cases.items()}, within=240)
 
 
 def said(run: Object) -> str:

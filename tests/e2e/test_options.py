@@ -111,7 +111,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def ended(spaces: Callable[..., Runs], python_image: str) -> dict[str, Object]:
     """All cases, run at once."""
-    return spaces("options").run_all({n: {"image": python_image, **spec} for n, spec in CASES.items()}, within=120)
+    return spaces("options").run_all({n: {"image": python_image, **spec} for n, spec in CASES.items()}, within=240)
 
 
 def completed(run: Object) -> str:

@@ -23,6 +23,7 @@ from typing import IO, Any, Self
 
 import pytest
 
+from stromboli.controlplane import processes
 from stromboli.podman.transport import Podman
 from tests.support.ordinary_user import OrdinaryUser
 
@@ -143,8 +144,8 @@ class IsolatedPodman:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                cwd=self.root,  # conmon drops an empty file `oom` into the service's working directory
-                **self._identity,
+                # conmon drops an empty file `oom` into the service's working directory
+                **self._identity | {"cwd": self.root},
             )
         self._await_answer(self._service)
 
@@ -166,11 +167,19 @@ class IsolatedPodman:
                 if network != "podman":  # the default one is only a word, it cannot be removed
                     self.run("network", "rm", "--force", network)
         finally:
+            self._await_cleanups()
             if self._rootless:
                 self._leave_user_namespace()
             for mount in self._mounts():
                 subprocess.run(["umount", "--lazy", mount], check=True, capture_output=True, timeout=30)
             shutil.rmtree(self.root)
+
+    def _await_cleanups(self) -> None:
+        """A container's end has a process of Podman's clean up after it, which mounts the storage while it runs."""
+        limit = time.monotonic() + UNTIL_ENDED
+        while pids := processes.mentioning(str(self.root)):
+            assert time.monotonic() < limit, f"{pids} still work on {self.root}"
+            time.sleep(0.02)
 
     def _leave_user_namespace(self) -> None:
         """Remove what belongs to subordinate ids, and end the process that keeps the mounts of their namespace."""

@@ -94,7 +94,7 @@ def stop(process: Process, term: float = _TERM_SECONDS, kill: float = _KILL_SECO
 
 
 def _copies(process: Process) -> Iterator[Process]:
-    """Processes of its session with the same command line."""
+    """Processes of its session with the same command line; what comes first in it may have executed the rest."""
     if process.boot != _boot():
         return
     for entry in Path("/proc").iterdir():
@@ -103,7 +103,8 @@ def _copies(process: Process) -> Iterator[Process]:
         fields = _stat(int(entry.name))
         if fields and int(fields[3]) == process.pid and int(fields[19]) >= process.started:
             copy = replace(process, pid=int(entry.name), started=int(fields[19]))
-            if _argv(copy.pid) == process.argv:
+            arguments = _argv(copy.pid)[1:]
+            if arguments and process.argv[-len(arguments) :] == arguments:
                 yield copy
 
 
@@ -118,6 +119,12 @@ def _stop(process: Process, term: float, kill: float) -> bool:
         os.close(pidfd)
     _reap(process.pid)
     return ended
+
+
+def mentioning(text: str) -> list[int]:
+    """Pids of all processes, whoever started them, whose command line has `text` in it."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [pid for pid in pids if any(text in word for word in _argv(pid))]
 
 
 def _signal(pidfd: int, number: signal.Signals, seconds: float) -> bool:

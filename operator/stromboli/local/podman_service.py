@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import settings
-from stromboli.controlplane import files
+from stromboli.controlplane import files, processes
 from stromboli.errors import InvalidSettings, LocalFailure
 from stromboli.local import podman_config
 from stromboli.local.detached import Detached
@@ -24,6 +25,8 @@ from stromboli.local.images import PodmanCommand
 
 _READY_SECONDS = 30.0  # it takes 0.1; after a restart of the machine Podman first looks through its storage
 _PING_SECONDS = 5.0
+_CLEANUP_SECONDS = 10.0  # they take a fraction of one
+_AGAIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,17 @@ class PodmanService:
         """Unmount and remove what our own Podman stored; its service is down, its containers are gone."""
         if not self.home.podman.is_dir():
             return
+        self._await_cleanups()
         for point in mounts_below(self.home.podman):
             subprocess.run(["umount", "--lazy", point], capture_output=True, timeout=30, check=False)
         if os.getuid() != 0:
             self._remove_as_mapped_root()
+
+    def _await_cleanups(self) -> None:
+        """A container's end has a process of Podman's clean up after it, which mounts the storage while it runs."""
+        limit = time.monotonic() + _CLEANUP_SECONDS
+        while processes.mentioning(str(self.home.podman)) and time.monotonic() < limit:
+            time.sleep(_AGAIN)
 
     def _remove_as_mapped_root(self) -> None:
         """Rootless storage has files of subordinate ids, which only Podman's user namespace may remove."""

@@ -54,11 +54,12 @@ class Killed(BaseException):
 class Killer:
     """Kills a process at its n-th call, before the call is made or once it has had its effect.
 
-    `before` is told of each call, by its number, before it is made.
+    `before` is told of each call, by its number, before it is made; those that `held` matches wait for `go_on`.
     """
 
-    def __init__(self, at: int | None = None, *, after: bool = False) -> None:
+    def __init__(self, at: int | None = None, *, after: bool = False, held: str | None = None) -> None:
         self.at, self.after = at, after
+        self.held, self.go_on = held, asyncio.Event()
         self.before: Callable[[int], None] = lambda _: None
         self.calls: list[str] = []
         self.dead = asyncio.Event()
@@ -70,6 +71,8 @@ class Killer:
         number = len(self.calls)
         self.before(number)
         self._die_if(number == self.at and not self.after)
+        if self.held is not None and re.search(self.held, call):
+            await self.go_on.wait()
         try:
             yield
         finally:  # whatever the answer was
@@ -372,6 +375,17 @@ def _unless_gone(_: object, path: str, error: tuple[type[BaseException], BaseExc
     """A clean-up that was broken off in the middle ends in its thread, perhaps just now."""
     if not isinstance(error[1], FileNotFoundError):
         raise error[1]
+
+
+def _removed(folder: Path) -> None:
+    """Remove a folder in which a thread of a killed process may be at its last call."""
+    for last in (False, False, True):
+        try:
+            return shutil.rmtree(folder)
+        except OSError:
+            if last:
+                raise
+    return None
 
 
 def policy(**spec: Any) -> Object:

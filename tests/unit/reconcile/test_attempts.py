@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from stromboli import naming
 from stromboli.attempt import folder
 from stromboli.errors import NoSpace
 from stromboli.kube.client import Object
-from tests.unit.reconcile.conftest import SPACE, Inside, Node
+from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
 
 BOOT = "00000000-0000-4000-8000-00000000000b"
 
@@ -75,6 +76,37 @@ async def test_after_a_reboot_a_prompt_that_was_not_sent_is_tried_again(node: No
     assert (first["number"], first["reason"]) == (1, "ContainerLost")
     assert (second["number"], second["reason"]) == (2, "Completed")
     assert second["bootID"] == "another boot"
+
+
+async def test_an_attempt_that_bears_the_mark_is_never_started_again(node: Node) -> None:
+    """Its container is gone, its prompt was not sent: another attempt, and not this one once more."""
+    uid = await left_at_work(node)
+    unsent(node, uid)
+    node.fake.containers.pop(node.agents()[0].id)
+    before = len(node.fake.calls)
+    async with node.process():
+        await node.cleared()
+    assert node.prompts == [(uid, f"{uid}-2")]
+    assert sum(call.endswith("/start") for call in node.fake.calls[before:]) == 1
+
+
+async def test_an_attempt_is_in_the_status_before_its_container_is_made(node: Node) -> None:
+    """And its folder is on disk before that."""
+    uid = node.run()["metadata"]["uid"]
+    seen: list[tuple[bool, bool]] = []
+    killer = Killer()
+
+    def look(_: int) -> None:
+        written = [a["container"] for a in node.status().get("attempts", [])]
+        if killer.calls[-1] == "put status":
+            seen.append((out(node, uid).exists(), bool(written)))
+        if killer.calls[-1] == "POST /containers/create" and len(node.fake.containers) == 1:
+            seen.append((out(node, uid).exists(), written == [naming.container(uid)]))
+
+    killer.before = look
+    async with node.process(killer):
+        await node.cleared()
+    assert seen[:2] == [(True, False), (True, True)]
 
 
 async def test_cut_short_before_the_prompt_was_sent_it_is_tried_again(node: Node) -> None:

@@ -237,14 +237,27 @@ async def test_two_clusters_with_one_runtime_folder_leave_each_others_secrets(no
 async def test_a_look_that_goes_on_is_not_swept(roots: Roots) -> None:
     async with made_node(roots, known=False) as node:
         node.run()
-        async with node.process() as process:
 
-            def looking() -> bool:
-                return any(c.labels.get(naming.ROLE) == naming.ROLE_LOOK for c in node.fake.containers.values())
+        def looking() -> bool:
+            return any(c.labels.get(naming.ROLE) == naming.ROLE_LOOK for c in node.fake.containers.values())
 
+        async with node.process(killer := Killer(held="HEAD .*/archive")) as process:
             await node.until(looking, "a look")
             await process.sweep.once()
             assert looking()
+            killer.go_on.set()
             await node.finished()
         assert node.status()["phase"] == "Succeeded"
-        assert sum(call == "POST /containers/create" for call in node.fake.calls) == 3
+        assert not looking()
+
+
+async def test_a_look_that_was_broken_off_is_swept_by_the_next_operator(roots: Roots) -> None:
+    async with made_node(roots, known=False) as node:
+        node.run()
+        async with node.process(killer := Killer(held="HEAD .*/archive")):
+            await node.until(lambda: any("look" in c.name for c in node.fake.containers.values()), "a look")
+            killer.dead.set()
+        async with node.process() as process:
+            await process.sweep.once()
+            await node.finished()
+            assert not any("look" in c.name for c in node.fake.containers.values())

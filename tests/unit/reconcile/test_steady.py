@@ -94,6 +94,17 @@ async def test_a_run_that_has_ended_never_changes(node: Node, spec: dict[str, An
     assert node.prompts == sent
 
 
+async def test_a_run_that_has_ended_is_not_worked_on_even_if_it_is_asked_for(node: Node) -> None:
+    ended = await finished(node)
+    async with node.process() as process:
+        process.store._objects[ended["metadata"]["uid"]] = ended
+        asked = len(node.cluster.asked)
+        process.queue.wake(ended["metadata"]["uid"])
+        await node.until(lambda: len(process.queue) == 0, "the queue is empty")
+        assert len(node.cluster.asked) == asked
+    assert node.get() == ended
+
+
 async def test_a_write_that_loses_a_race_is_done_on_what_is_there_now(node: Node) -> None:
     node.agent = hangs
     uid = node.run()["metadata"]["uid"]

@@ -1,0 +1,71 @@
+"""What holds for the whole tree of files, whatever is in them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+LONGEST_MODULE = 400  # lines
+# Where packages come from is every machine's own affair. (Images, releases and modules have their places in the code.)
+REGISTRIES = re.compile(
+    r"(pypi|pythonhosted|npmjs|yarnpkg|crates)\.(org|com|io)|(deb|security|archive)\.(debian|ubuntu)\.(org|com)"
+    r"|(proxy|sum)\.golang\.|\.pkg\.dev\b|\bartifactory\b"
+)
+OTHER_MACHINES = re.compile(r"/Users/\w+/|[A-Z]:\\Users\\|/\.pyenv/|/\.local/share/uv/")
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [ROOT / name for name in listed.split("\0") if name]
+    assert paths
+    return [path for path in paths if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    return {str(path.relative_to(ROOT)): path.read_text(errors="replace") for path in tracked()}
+
+
+def test_operator_is_no_package() -> None:
+    """It is on the path, where it would be taken for the standard library's `operator`."""
+    assert not (ROOT / "operator/__init__.py").exists()
+    check = "import operator, stromboli; assert hasattr(operator, 'itemgetter')"
+    subprocess.run([sys.executable, "-c", check], env={"PYTHONPATH": str(ROOT / "operator")}, cwd=ROOT, check=True)
+
+
+def test_no_file_names_a_place_of_this_machine(texts: dict[str, str]) -> None:
+    prefixes = {Path(p) for p in (ROOT, sys.prefix, sys.base_prefix)} - {Path("/usr"), Path("/usr/local")}
+    here = [re.compile(re.escape(str(p)) + r"\b") for p in prefixes if len(p.parts) > 2]
+    found = [(name, r.pattern) for name, text in texts.items() for r in (*here, OTHER_MACHINES) if r.search(text)]
+    assert [pair for pair in found if pair[0] != "tests/unit/test_layout.py"] == []
+
+
+def test_no_file_names_a_package_registry(texts: dict[str, str]) -> None:
+    found = {name: match[0] for name, text in texts.items() if (match := REGISTRIES.search(text))}
+    assert found == {}
+
+
+def test_every_locked_package_has_its_version_and_hashes_and_no_place() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    lines = [
+        line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
+    assert len(lines) > 20
+    entry = re.compile(r"[a-z0-9-]+(\[[a-z0-9,-]+\])?==[^\s;]+( *;[^#]*?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
+    assert [line[:60] for line in lines if not entry.fullmatch(line)] == []
+    assert "://" not in text
+
+
+def test_no_module_is_too_long_to_be_read_at_once(texts: dict[str, str]) -> None:
+    modules = {n: t.count("\n") for n, t in texts.items() if n.startswith("operator/") and n.endswith((".py", ".sh"))}
+    assert len(modules) > 50
+    assert {name: lines for name, lines in modules.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_every_file_has_something_in_it(texts: dict[str, str]) -> None:
+    assert [name for name, text in texts.items() if not text.strip()] == []
