@@ -4,90 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stromboli.controlplane.binaries import ASSETS, Binaries
-from stromboli.local import podman_config
-from stromboli.local.home import Home, mounts_below
+from stromboli.controlplane.binaries import Binaries
 from tests.support import images
-from tests.support.cluster import Kubectl
-from tests.support.runs import Runs, condition, finished, reason_is
+from tests.support.installation import Installation, installed_in
+from tests.support.runs import condition, finished, reason_is
 from tests.support.waiting import eventually
 
-STROMBOLI = (sys.executable, "-m", "stromboli")
-SECONDS = 120.0
 PARTS = ("podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator")
 IMAGES = ("cli", "glibc")
-
-
-@dataclass(frozen=True)
-class Installation:
-    """The command line on one home."""
-
-    home: Home
-    environ: Mapping[str, str]
-    programs: Binaries
-
-    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*STROMBOLI, *arguments], env=self.environ, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-
-    def __call__(self, *arguments: str) -> str:
-        """What it prints on standard output. A command that fails is an AssertionError with what it said."""
-        done = self.attempt(*arguments)
-        assert done.returncode == 0, f"stromboli {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-        return done.stdout
-
-    def shell(self, script: str) -> str:
-        """What a POSIX shell prints that has asked for the installation's environment."""
-        ask = f'eval "$({shlex.join(STROMBOLI)} env)"'
-        done = subprocess.run(
-            ["sh", "-ec", f"{ask}\n{script}"],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{script}: {done.stderr}"
-        return done.stdout
-
-    def status(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = json.loads(self("status", "-o", "json"))
-        return found
-
-    def pids(self) -> dict[str, int]:
-        return {name: part["pid"] for name, part in self.status().items()}
-
-    def runs(self) -> Runs:
-        kubeconfig = Path(self("kubeconfig").strip())
-        return Runs(Kubectl(self.programs.kubectl, kubeconfig), self.programs.kubectl, kubeconfig, "default")
-
-    def podman(self, *arguments: str) -> str:
-        """Podman on the home's storage, its service up or not."""
-        environ = podman_config.env(self.home, self.environ)
-        done = subprocess.run(
-            ["podman", *arguments], env=environ, capture_output=True, text=True, timeout=60, check=True
-        )
-        return done.stdout.strip()
-
-    def asked(self, text: str) -> int:
-        """How often the stand-in was sent a conversation that begins with such a prompt."""
-        lines = (self.home.logs / "standin-requests.jsonl").read_text().splitlines()
-        asked = [json.loads(line) for line in lines]
-        return sum(1 for a in asked if text in str(a.get("user_texts")) and a.get("tool_result") is None)
 
 
 @pytest.fixture(scope="module")
@@ -98,31 +30,13 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def _installation(root: Path, programs: Binaries) -> Installation:
-    home = Home(root)
-    ours = ("STROMBOLI_", "ANTHROPIC_", "CLAUDE_", "CONTAINER_")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    image, tag = images.RECIPES["cli"].reference.rsplit(":", 1)
-    environ |= {
-        "STROMBOLI_HOME": str(root),
-        # A service of its own also where the machine's Podman answers.
-        "CONTAINER_HOST": f"unix://{home.podman_socket}",
-        ASSETS: str(programs.folder),
-        "STROMBOLI_AGENT_CLI_IMAGE": image,
-        "STROMBOLI_AGENT_CLI_IMAGE_TAG": tag,
-        "STROMBOLI_AGENT_IMAGE": images.RECIPES["glibc"].reference,
-    }
-    return Installation(home, environ, programs)
-
-
 @pytest.fixture(scope="module")
 def installation(folder: Path, programs: Binaries, podman_env: dict[str, str]) -> Iterator[Installation]:
     """It is up, and its Podman has the images; at the end it is removed, if a test has not done so."""
-    made = _installation(folder / "home", programs)
+    made = installed_in(folder / "home", programs)
     try:
         made("up")
-        for name in IMAGES:
-            made.shell(f"podman --remote load --quiet --input {shlex.quote(str(images.archive(name, podman_env)))}")
+        made.load(*(images.archive(name, podman_env) for name in IMAGES))
         yield made
     finally:
         made("down", "--purge")
@@ -258,7 +172,7 @@ def _runs(pid: int) -> bool:
 
 def test_two_homes_side_by_side(installation: Installation, folder: Path, demonstrated: tuple[str, str]) -> None:
     first = installation.pids()
-    other = _installation(folder / "other", installation.programs)
+    other = installed_in(folder / "other", installation.programs)
     try:
         other("up")
         second = other.pids()
@@ -267,7 +181,7 @@ def test_two_homes_side_by_side(installation: Installation, folder: Path, demons
         assert other.podman("images", "--quiet") == ""
     finally:
         other("down", "--purge")
-    assert _traces(other.home) == {}
+    assert other.traces() == {}
     assert installation.pids() == first
     assert all(part["ready"] for part in installation.status().values())
 
@@ -277,28 +191,8 @@ def test_purge_leaves_nothing(installation: Installation, demonstrated: tuple[st
     runs = installation.runs()
     runs.apply("going", prompt="SLEEP{600}")
     runs.until("going", reason_is("Running"))
-    assert set(_traces(installation.home)) == {"files", "mounts", "processes", "secrets"}
+    assert set(installation.traces()) == {"files", "mounts", "processes", "secrets"}
     installation("down", "--purge")
-    assert _traces(installation.home) == {}
+    assert installation.traces() == {}
     assert "no installation" in installation("down")
     assert "stromboli up" in installation.attempt("kubeconfig").stderr
-
-
-def _traces(home: Home) -> dict[str, object]:
-    """What there is of an installation on the machine, by kind; without the kinds of which there is nothing."""
-    found = {
-        "files": [str(home.root)] if home.root.exists() else [],
-        "secrets": [str(home.runtime)] if home.runtime.exists() else [],
-        "mounts": mounts_below(home.root),
-        "processes": [line for line in map(_command, Path("/proc").glob("[0-9]*")) if str(home.root) in line],
-    }
-    return {kind: what for kind, what in found.items() if what}
-
-
-def _command(process: Path) -> str:
-    """Command line and environment of a process; nothing for one that has ended, or is somebody else's."""
-    try:
-        texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return ""
-    return " ".join(text.replace(b"\0", b" ").decode(errors="replace") for text in texts)

@@ -16,12 +16,14 @@ from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from tests.support import images
 from tests.support.cluster import Kubectl
+from tests.support.installation import installed_in
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user, program
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, condition, finished, reason_is
 from tests.support.waiting import eventually
 
+ROOT = Path(__file__).parent.parent.parent
 # By the image's own user: root, one of its passwd, and a number that no passwd entry has.
 USERS = {"root": "glibc", "named": "nonroot", "numeric": "numeric-user"}
 KEY = "ordinary-key-77aa"
@@ -67,11 +69,21 @@ def rootless(user: OrdinaryUser, podman_env: dict[str, str]) -> Iterator[Isolate
 
 
 @pytest.fixture(scope="module")
+def interpreter(user: OrdinaryUser) -> tuple[str, dict[str, str]]:
+    """The Python that the user runs, and its variables."""
+    return program(user)
+
+
+@pytest.fixture(scope="module")
 def operator(
-    user: OrdinaryUser, rootless: IsolatedPodman, operator_kubeconfig: Path, runs: Runs
+    user: OrdinaryUser,
+    interpreter: tuple[str, dict[str, str]],
+    rootless: IsolatedPodman,
+    operator_kubeconfig: Path,
+    runs: Runs,
 ) -> Iterator[OperatorProcess]:
     kubeconfig = Path(shutil.copy(operator_kubeconfig, user.folder / "kubeconfig"))
-    interpreter, environ = program(user)
+    python, environ = interpreter
     user.owns(user.folder)
     with OperatorProcess(
         home=user.folder / "home",
@@ -79,7 +91,7 @@ def operator(
         kubeconfig=kubeconfig,
         podman_socket=rootless.socket,
         environ={**user.environ, **environ},
-        program=(interpreter, "-m", "stromboli", "operator"),
+        program=(python, "-m", "stromboli", "operator"),
         identity=user.identity,
     ) as process:
         yield process
@@ -198,3 +210,27 @@ def test_nothing_stays_of_deleted_runs(done: dict[str, Object], bed: Bed) -> Non
     assert [p.stat().st_uid == bed.user.uid for p in given] == [False], "nothing was given away"
     bed.runs.kubectl("-n", bed.runs.namespace, "delete", "agentruns", "--all")
     eventually(lambda: not any(bed.left().values()), "nothing of any run is left", bed.left)
+
+
+def test_an_installation_of_the_users_own(
+    user: OrdinaryUser, interpreter: tuple[str, dict[str, str]], programs: Binaries, podman_env: dict[str, str]
+) -> None:
+    """From `up` to `down --purge` with nothing but what the user has; no process is left of it at any `down`."""
+    python, environ = interpreter
+    for name in ("crds", "examples"):  # where they lie in a checkout, as seen from the package
+        shutil.copytree(ROOT / name, user.folder / "program" / name)
+    assets = Binaries(Path(shutil.copytree(programs.folder, user.folder / "assets")), "copy")
+    user.owns(user.folder)
+    command = (python, "-m", "stromboli")
+    installation = installed_in(user.folder / "stromboli", assets, user, command, environ)
+    try:
+        installation("up")
+        installation.load(*(images.archive(name, podman_env) for name in ("cli", "glibc")))
+        assert "offline stand-in" in installation("demo").split("Answer:")[1]
+        installation("down")
+        assert "processes" not in installation.traces()
+        installation("up")
+        assert all(part["ready"] for part in installation.status().values()), installation("status")
+    finally:
+        installation("down", "--purge")
+    assert installation.traces() == {}

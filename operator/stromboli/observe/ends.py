@@ -12,6 +12,8 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
+OPENING = 2.0  # seconds; it takes a few milliseconds
+
 PAUSE = 0.5  # seconds before the look after a watch that broke: Podman may be refusing one after the other
 
 
@@ -42,7 +44,11 @@ class Ends:
         opened, near = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(self._listen(container, opened, near), name=f"output of {uid}")
         self._listeners[uid] = _Listener(task, near)
-        await opened.wait()
+        try:
+            async with asyncio.timeout(OPENING):
+                await opened.wait()
+        except TimeoutError:
+            task.cancel()  # the start does not wait for it
 
     def watch(self, uid: str, container: str) -> None:
         """Watch a run's container, once."""

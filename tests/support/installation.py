@@ -1,0 +1,139 @@
+"""An installation on this machine as a person has it: the command line on a home of the tests' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from stromboli.controlplane.binaries import ASSETS, Binaries
+from stromboli.local import podman_config
+from stromboli.local.home import Home, mounts_below
+from tests.support import images
+from tests.support.cluster import Kubectl
+from tests.support.ordinary_user import OrdinaryUser
+from tests.support.runs import Runs
+
+SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The command line on one home. `command` is how it is called, by whom is in `user`."""
+
+    home: Home
+    environ: Mapping[str, str]
+    programs: Binaries
+    command: tuple[str, ...] = (sys.executable, "-m", "stromboli")
+    user: OrdinaryUser | None = None
+
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run([*self.command, *arguments], self.environ)
+
+    def __call__(self, *arguments: str) -> str:
+        """What it prints on standard output. A command that fails is an AssertionError with what it said."""
+        done = self.attempt(*arguments)
+        assert done.returncode == 0, f"stromboli {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+    def shell(self, script: str, stdin: IO[bytes] | None = None) -> str:
+        """What a POSIX shell prints that has asked for the installation's environment."""
+        ask = f'eval "$({shlex.join(self.command)} env)"'
+        done = self._run(["sh", "-ec", f"{ask}\n{script}"], self.environ, stdin)
+        assert done.returncode == 0, f"{script}: {done.stderr}"
+        return done.stdout
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = json.loads(self("status", "-o", "json"))
+        return found
+
+    def pids(self) -> dict[str, int]:
+        return {name: part["pid"] for name, part in self.status().items()}
+
+    def runs(self) -> Runs:
+        kubeconfig = Path(self("kubeconfig").strip())
+        return Runs(Kubectl(self.programs.kubectl, kubeconfig), self.programs.kubectl, kubeconfig, "default")
+
+    def podman(self, *arguments: str) -> str:
+        """Podman on the home's storage, its service up or not."""
+        environ = podman_config.env(self.home, self.environ)
+        done = self._run(["podman", *arguments], environ)
+        assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
+        return done.stdout.strip()
+
+    def load(self, *archives: Path) -> None:
+        """Load images by the service that is up; the user need not be able to read the archives."""
+        for path in archives:
+            with path.open("rb") as archive:
+                self.shell("podman --remote load --quiet", archive)
+
+    def asked(self, text: str) -> int:
+        """How often the stand-in was sent a conversation that begins with such a prompt."""
+        lines = (self.home.logs / "standin-requests.jsonl").read_text().splitlines()
+        asked = [json.loads(line) for line in lines]
+        return sum(1 for a in asked if text in str(a.get("user_texts")) and a.get("tool_result") is None)
+
+    def traces(self) -> dict[str, object]:
+        """What there is of it on the machine, by kind; without the kinds of which there is nothing."""
+        root = self.home.root
+        secrets = Path("/dev/shm").glob(f"stromboli-*-{self.home.runtime.name.rpartition('-')[2]}")
+        found = {
+            "files": [str(root)] if root.exists() else [],
+            "secrets": [str(path) for path in secrets],
+            "mounts": mounts_below(root),
+            "processes": [line for line in map(_command, Path("/proc").glob("[0-9]*")) if str(root) in line],
+        }
+        return {kind: what for kind, what in found.items() if what}
+
+    def _run(
+        self, command: list[str], environ: Mapping[str, str], stdin: IO[bytes] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            env=environ,
+            stdin=stdin or subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+            **(self.user.identity if self.user else {}),
+        )
+
+
+def installed_in(
+    root: Path,
+    programs: Binaries,
+    user: OrdinaryUser | None = None,
+    command: tuple[str, ...] = Installation.command,
+    environ: Mapping[str, str] | None = None,
+) -> Installation:
+    """An installation in a folder that is not there yet; its settings name the tests' images, `environ` adds."""
+    home = Home(root)
+    ours = ("STROMBOLI_", "ANTHROPIC_", "CLAUDE_", "CONTAINER_")
+    inherited = user.environ if user else {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    image, tag = images.RECIPES["cli"].reference.rsplit(":", 1)
+    settings = {
+        "STROMBOLI_HOME": str(root),
+        # A service of its own also where the machine's Podman answers.
+        "CONTAINER_HOST": f"unix://{home.podman_socket}",
+        ASSETS: str(programs.folder),
+        "STROMBOLI_AGENT_CLI_IMAGE": image,
+        "STROMBOLI_AGENT_CLI_IMAGE_TAG": tag,
+        "STROMBOLI_AGENT_IMAGE": images.RECIPES["glibc"].reference,
+    }
+    return Installation(home, {**inherited, **settings, **(environ or {})}, programs, command, user)
+
+
+def _command(process: Path) -> str:
+    """Command line and environment of a process; nothing for one that has ended, or is somebody else's."""
+    try:
+        texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+    return " ".join(text.replace(b"\0", b" ").decode(errors="replace") for text in texts)
