@@ -429,7 +429,8 @@ def test_late_and_strange_signals_do_not_end_a_run(box: Supervised, tmp_path: Pa
 
 def test_the_cli_gets_signals_as_any_program_does(box: Supervised) -> None:
     assert box.run(sh("grep SigIgn /proc/self/status", hooks=hooks("true"), hooks_timeout=50.0)) == 0
-    ignored = int(box.records().stdout.split()[1], 16)
+    # 32 and 33 are the threads library's own; GNU make hands them on as ignored to whatever it starts.
+    ignored = int(box.records().stdout.split()[1], 16) & ((1 << 31) - 1)
     # A shell's background jobs ignore these two, and there is no way back within a shell.
     assert ignored == 1 << (signal.SIGINT - 1) | 1 << (signal.SIGQUIT - 1)
 

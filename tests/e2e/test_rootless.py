@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,7 +217,10 @@ def test_nothing_stays_of_deleted_runs(done: dict[str, Object], bed: Bed) -> Non
 def test_an_installation_of_the_users_own(
     user: OrdinaryUser, interpreter: tuple[str, dict[str, str]], programs: Binaries, podman_env: dict[str, str]
 ) -> None:
-    """From `up` to `down --purge` with nothing but what the user has; no process is left of it at any `down`."""
+    """From `up` to `down --purge` with nothing but what the user has.
+
+    After a mere `down` Podman's pause process stays: runs that go on live in its user namespace.
+    """
     python, environ = interpreter
     for name in ("crds", "examples"):  # where they lie in a checkout, as seen from the package
         shutil.copytree(ROOT / name, user.folder / "program" / name)
@@ -223,14 +228,30 @@ def test_an_installation_of_the_users_own(
     user.owns(user.folder)
     command = (python, "-m", "stromboli")
     installation = installed_in(user.folder / "stromboli", assets, user, command, environ)
-    try:
-        installation("up")
-        installation.load(*(images.archive(name, podman_env) for name in ("cli", "glibc")))
-        assert "offline stand-in" in installation("demo").split("Answer:")[1]
-        installation("down")
-        assert "processes" not in installation.traces()
-        installation("up")
-        assert all(part["ready"] for part in installation.status().values()), installation("status")
-    finally:
-        installation("down", "--purge")
-    assert installation.traces() == {}
+    with _own_volume(user) as still_there:
+        try:
+            installation("up")
+            installation.load(*(images.archive(name, podman_env) for name in ("cli", "glibc")))
+            assert "offline stand-in" in installation("demo").split("Answer:")[1]
+            installation("down")
+            assert [p for p in installation.traces()["processes"] if not p.startswith("catatonit ")] == []
+            installation("up")
+            assert all(part["ready"] for part in installation.status().values()), installation("status")
+        finally:
+            installation("down", "--purge")
+        assert installation.traces() == {}
+        assert still_there(), "a volume of the user's own Podman is gone"
+
+
+@contextmanager
+def _own_volume(user: OrdinaryUser) -> Iterator[Callable[[], bool]]:
+    """A volume in the Podman that the user has anyway; what is given tells whether it is still there."""
+
+    def podman(*arguments: str) -> int:
+        command = ["podman", *arguments]
+        return subprocess.run(command, env=user.environ, capture_output=True, check=False, **user.identity).returncode
+
+    assert podman("volume", "create", "theirs") == 0
+    yield lambda: podman("volume", "exists", "theirs") == 0
+    podman("volume", "rm", "theirs")
+    podman("system", "migrate")  # ends the process that keeps the user namespace

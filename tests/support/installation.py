@@ -62,7 +62,7 @@ class Installation:
 
     def podman(self, *arguments: str) -> str:
         """Podman on the home's storage, its service up or not."""
-        environ = podman_config.env(self.home, self.environ)
+        environ = podman_config.env(self.home, self.environ, rootless=self.user is not None or os.geteuid() != 0)
         done = self._run(["podman", *arguments], environ)
         assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
         return done.stdout.strip()
@@ -79,7 +79,7 @@ class Installation:
         asked = [json.loads(line) for line in lines]
         return sum(1 for a in asked if text in str(a.get("user_texts")) and a.get("tool_result") is None)
 
-    def traces(self) -> dict[str, object]:
+    def traces(self) -> dict[str, list[str]]:
         """What there is of it on the machine, by kind; without the kinds of which there is nothing."""
         root = self.home.root
         secrets = Path("/dev/shm").glob(f"stromboli-*-{self.home.runtime.name.rpartition('-')[2]}")

@@ -24,6 +24,7 @@ from typing import IO, Any, Self
 import pytest
 
 from stromboli.controlplane import processes
+from stromboli.local.podman_service import UNMOUNT_AND_REMOVE
 from stromboli.podman.transport import Podman
 from tests.support.ordinary_user import OrdinaryUser
 
@@ -68,6 +69,7 @@ _STORAGE_CONF = """\
 [storage]
 driver = "overlay"
 graphroot = "{root}/graph"
+rootless_storage_path = "{root}/graph"
 runroot = "{root}/runroot"
 """
 _REGISTRY_CONF = """\
@@ -183,7 +185,8 @@ class IsolatedPodman:
 
     def _leave_user_namespace(self) -> None:
         """Remove what belongs to subordinate ids, and end the process that keeps the mounts of their namespace."""
-        self.run("unshare", "rm", "-rf", *(str(self.root / name) for name in ("graph", "runroot", "volumes")))
+        stored = [str(self.root / name) for name in ("graph", "volumes")]
+        self.run("unshare", "sh", "-c", UNMOUNT_AND_REMOVE, str(self.root), *stored)
         self.run("system", "migrate")
 
     @property
@@ -203,6 +206,8 @@ class IsolatedPodman:
         given = self._user.environ if self._user else os.environ
         env = {k: v for k, v in given.items() if k not in ("CONTAINER_HOST", "CONTAINER_CONNECTION")}
         conf = self.root / "conf"
+        if self._rootless:  # its runroot is there, whatever storage.conf says
+            env["XDG_RUNTIME_DIR"] = str(self.root / "runtime")
         return env | {
             "CONTAINERS_CONF": str(conf / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(conf / "storage.conf"),
@@ -212,8 +217,8 @@ class IsolatedPodman:
         }
 
     def _write_configuration(self, insecure: Sequence[str]) -> None:
-        for folder in ("conf", "tmp", "net"):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        for folder in ("conf", "tmp", "net", "runtime"):
+            (self.root / folder).mkdir(mode=0o700 if folder == "runtime" else 0o755, parents=True, exist_ok=True)
         conf = self.root / "conf"
         containers = _CONTAINERS_CONF.format(root=self.root, runtime=_runtime_line())
         (conf / "containers.conf").write_text(containers)

@@ -63,6 +63,7 @@ def run_operator(config: Path | None = None) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    asyncio.get_running_loop().set_exception_handler(_on_loop_error)
     async with AsyncExitStack() as stack:
         cluster = Cluster()
         stack.push_async_callback(cluster.close)
@@ -182,6 +183,16 @@ def _say_ready(ready: Path) -> None:
         log.info("ready")
     except OSError as error:
         log.warning("ready, but %s cannot be written: %s", ready, error.strerror)
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """What asyncio would print as a defect, less one: a socket that becomes readable just as anyio's wait for it is
+    cancelled sets the result of a future that is cancelled already. Nobody waits for it any more.
+    """
+    if isinstance(context.get("exception"), asyncio.InvalidStateError) and "set_result" in str(context.get("message")):
+        log.debug("%s", context["message"])
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _eventually(what: str, look: Callable[[], Awaitable[T]]) -> T:

@@ -33,15 +33,31 @@ def write(home: Home) -> None:
     (home.podman / "storage.conf").write_text(storage_conf(home.podman), encoding="utf-8")
 
 
-def env(home: Home, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The whole environment in which `podman` sees our storage and no other."""
+def env(home: Home, environ: Mapping[str, str] | None = None, *, rootless: bool | None = None) -> dict[str, str]:
+    """The whole environment in which `podman` sees our storage and no other; `rootless`: whether a user's that is
+    not root (default: this process's).
+    """
     inherited = os.environ if environ is None else environ
     kept = {k: v for k, v in inherited.items() if k not in _ELSEWHERE}
-    return kept | {
+    ours = {
         "CONTAINERS_CONF": str(home.podman / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(home.podman / "storage.conf"),
         "PATH": machine.path_with_sbin(),
     }
+    return kept | (_of_a_user(home, kept) if (os.getuid() != 0 if rootless is None else rootless) else {}) | ours
+
+
+def _of_a_user(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """Rootless Podman has its `runroot` in XDG_RUNTIME_DIR, whatever storage.conf says. What else it looks for there
+    stays the user's: registry logins (containers-auth.json(5)) and the bus to systemd, which makes the cgroups.
+    """
+    found = {"XDG_RUNTIME_DIR": str(home.podman / "run")}
+    theirs = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    if "REGISTRY_AUTH_FILE" not in environ and (theirs / "containers/auth.json").exists():
+        found["REGISTRY_AUTH_FILE"] = str(theirs / "containers/auth.json")
+    if "DBUS_SESSION_BUS_ADDRESS" not in environ and (theirs / "bus").exists():
+        found["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={theirs}/bus"
+    return found
 
 
 def containers_conf(folder: Path, ceiling: Mapping[str, int] | None, cgroups: str) -> str:
@@ -72,10 +88,10 @@ def containers_conf(folder: Path, ceiling: Mapping[str, int] | None, cgroups: st
 
 
 def storage_conf(folder: Path) -> str:
-    """containers-storage.conf(5)."""
-    return (
-        f'[storage]\ndriver = "overlay"\ngraphroot = {_toml(folder / "storage")}\nrunroot = {_toml(folder / "run")}\n'
-    )
+    """containers-storage.conf(5). Rootless Podman looks at its own key, and at no `graphroot`."""
+    graph, run = _toml(folder / "storage"), _toml(folder / "run")
+    lines = ["[storage]", 'driver = "overlay"', f"graphroot = {graph}", f"rootless_storage_path = {graph}"]
+    return "\n".join([*lines, f"runroot = {run}"]) + "\n"
 
 
 def forget_last_boot(home: Home) -> bool:

@@ -27,6 +27,15 @@ _READY_SECONDS = 30.0  # it takes 0.1; after a restart of the machine Podman fir
 _PING_SECONDS = 5.0
 _CLEANUP_SECONDS = 10.0  # they take a fraction of one
 _AGAIN = 0.05
+# Within Podman's user namespace, whose mounts are not seen from outside: $0 is what they are below, $@ what goes.
+# proc(5) writes a space in a mount point as \040, which printf's %b turns back.
+UNMOUNT_AND_REMOVE = """\
+while read -r _ _ _ _ point _; do
+    point=$(printf %b "$point")
+    case $point in "$0"/*) umount -l "$point" ;; esac
+done </proc/self/mountinfo
+rm -rf "$@"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,14 @@ class PodmanService:
         """Stop our own service; containers go on without it. False if it was not running."""
         return self.process.stop()
 
+    def stores_in_home(self) -> bool:
+        """Whether Podman agrees that everything it has is in the home. Raises LocalFailure if it cannot tell."""
+        try:
+            where = self.command.run("info", "--format", "{{.Store.GraphRoot}}", timeout=_READY_SECONDS).strip()
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
+            raise LocalFailure("Podman cannot say where it stores", "see that `podman info` works") from e
+        return Path(where).is_relative_to(self.home.podman)
+
     def remove_storage(self) -> None:
         """Unmount and remove what our own Podman stored; its service is down, its containers are gone."""
         if not self.home.podman.is_dir():
@@ -103,10 +120,10 @@ class PodmanService:
     def _remove_as_mapped_root(self) -> None:
         """Rootless storage has files of subordinate ids, which only Podman's user namespace may remove."""
         folders = [*self.home.podman.iterdir(), self.home.root / "sessions"]
-        inside = [str(p) for p in folders if p.is_dir() and p.name != "tmp"]
+        inside = [str(p) for p in folders if p.is_dir() and p.name not in ("run", "tmp")]  # Podman is in those
         env = podman_config.env(self.home, self.environ)
         done = subprocess.run(
-            ["podman", "unshare", "rm", "-rf", *inside],
+            ["podman", "unshare", "sh", "-c", UNMOUNT_AND_REMOVE, str(self.home.podman), *inside],
             env=env,
             capture_output=True,
             text=True,

@@ -179,8 +179,10 @@ class Stack:
             return
         if uid or self.podman.own:
             self.podman.up()
-            removed = leftovers.remove(self.podman.command, None if self.podman.own else uid)
-            self.report(f"podman: removed {removed}")
+            everything = self.podman.own and self.podman.stores_in_home()
+            if everything or uid:
+                removed = leftovers.remove(self.podman.command, None if everything else uid)
+                self.report(f"podman: removed {removed}")
 
     def _installation(self) -> str | None:
         try:

@@ -24,7 +24,8 @@ def test_everything_lies_in_the_home(home: Home) -> None:
     containers = tomllib.loads((home.podman / "containers.conf").read_text())
     storage = tomllib.loads((home.podman / "storage.conf").read_text())["storage"]
     places = [containers["engine"]["tmp_dir"], containers["engine"]["volume_path"]]
-    places += [containers["network"]["network_config_dir"], storage["graphroot"], storage["runroot"]]
+    places += [containers["network"]["network_config_dir"]]
+    places += [storage[key] for key in ("graphroot", "rootless_storage_path", "runroot")]
     assert all(place.startswith(f"{home.podman}/") for place in places)
     assert containers["engine"]["lock_type"] == "file"
 
@@ -55,6 +56,27 @@ def test_the_environment_names_our_storage_and_no_other_podman(home: Home) -> No
     assert env["CONTAINERS_STORAGE_CONF"] == str(home.podman / "storage.conf")
     assert env["LANG"] == "C"
     assert not {"CONTAINER_HOST", "STORAGE_DRIVER"} & set(env)
+
+
+def test_a_users_podman_has_its_runtime_folder_in_the_home_and_its_logins_and_bus_where_they_were(
+    home: Home, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "containers").mkdir(parents=True)
+    bare = podman_config.env(home, {"XDG_RUNTIME_DIR": str(theirs)}, rootless=True)
+    assert bare["XDG_RUNTIME_DIR"] == str(home.podman / "run")
+    assert not {"REGISTRY_AUTH_FILE", "DBUS_SESSION_BUS_ADDRESS"} & set(bare)
+    for path in (theirs / "containers/auth.json", theirs / "bus"):
+        path.touch()
+    env = podman_config.env(home, {"XDG_RUNTIME_DIR": str(theirs)}, rootless=True)
+    assert env["REGISTRY_AUTH_FILE"] == str(theirs / "containers/auth.json")
+    assert env["DBUS_SESSION_BUS_ADDRESS"] == f"unix:path={theirs}/bus"
+    said = {"XDG_RUNTIME_DIR": str(theirs), "REGISTRY_AUTH_FILE": "/a", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/b"}
+    assert (
+        podman_config.env(home, said, rootless=True).items()
+        >= {**said, "XDG_RUNTIME_DIR": str(home.podman / "run")}.items()
+    )
+    assert podman_config.env(home, said, rootless=False)["XDG_RUNTIME_DIR"] == str(theirs)
 
 
 def test_registries_stay_the_machines(home: Home) -> None:

@@ -61,6 +61,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     monkeypatch.setattr(PodmanService, "down", note("podman down", True))
     monkeypatch.setattr(PodmanService, "answers", lambda self: True)
     monkeypatch.setattr(PodmanService, "socket", property(lambda self: self.home.podman_socket))
+    monkeypatch.setattr(PodmanService, "stores_in_home", lambda self: True)
     monkeypatch.setattr(PodmanService, "remove_storage", note("storage removed"))
     monkeypatch.setattr(StandinProcess, "stop", note("standin down", True))
     monkeypatch.setattr(Operator, "start", lambda self, *args: _operator(notes, self.home))
@@ -118,6 +119,20 @@ def test_up_starts_the_stand_in_again_if_the_demo_has_used_it(installed: Stack, 
     installed.home.standin.mkdir()
     installed.up()
     assert notes.index("control plane up") < notes.index("standin up") < notes.index("operator up")
+
+
+def test_purge_takes_no_more_than_its_own_where_podman_stores_elsewhere(
+    installed: Stack, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is in a Podman goes only if that Podman is in the home."""
+    asked: list[str | None] = []
+    monkeypatch.setattr(leftovers, "remove", lambda podman, installation: str(asked.append(installation)))
+    for stores_in_home in (True, False):
+        monkeypatch.setattr(PodmanService, "stores_in_home", lambda self, here=stores_in_home: here)
+        installed.up()
+        installed.home.podman.mkdir()
+        installed.purge()
+    assert asked == [None, "uid-of-kube-system"]
 
 
 def test_kubectl_is_in_the_home_wherever_it_was_found(installed: Stack, notes: Notes, tmp_path: Path) -> None:

@@ -203,19 +203,22 @@ async def test_two_operators_on_one_machine_send_each_prompt_once(node: Node) ->
     assert {node.status(f"run-{n}")["phase"] for n in range(16)} == {"Succeeded"}
 
 
-async def test_an_operator_leaves_a_run_of_another_node_alone(node: Node) -> None:
+@pytest.mark.parametrize("ended", [False, True], ids=["at-work", "ended"])
+async def test_an_operator_leaves_a_run_of_another_node_alone(node: Node, ended: bool) -> None:
     node.agent = hangs
     uid = node.run()["metadata"]["uid"]
     async with node.process():
         await node.reason("Running")
-    version = node.get()["metadata"]["resourceVersion"]
+    if ended:
+        node.fake.finish(node.agents()[0], 137)
+    version, state = node.get()["metadata"]["resourceVersion"], node.agents()[0].status
     with elsewhere(node, "node-b") as other:
         async with node.process(settings=other) as process:
             await process.sweep.once()
             process.queue.wake(uid)
             await node.until(lambda: len(process.queue) == 0, "the queue is empty")
     assert node.get()["metadata"]["resourceVersion"] == version
-    assert node.agents()[0].status == "running"
+    assert node.agents()[0].status == state
 
 
 async def test_two_clusters_with_one_runtime_folder_leave_each_others_secrets(node: Node, roots: Roots) -> None:

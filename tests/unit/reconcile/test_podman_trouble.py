@@ -128,11 +128,12 @@ async def removed_by_hand(node: Node) -> None:
 
 async def test_a_container_removed_by_hand_is_lost(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one's `wait` does not answer then; its events tell."""
-    monkeypatch.setattr(Containers, "wait", lambda *_: asyncio.Event().wait())
+    monkeypatch.setattr(Containers, "wait", lambda *_, **__: asyncio.Event().wait())
     node.agent = hangs
     node.run()
     async with node.process() as process:
         await node.reason("Running")
+        await node.until(lambda: len(process.queue) == 0, "the run is watched")
         following = asyncio.create_task(process.removals.follow())
         await removed_by_hand(node)
         await node.reason("ContainerLost")
@@ -146,11 +147,12 @@ async def test_a_container_removed_by_hand_is_lost(node: Node, monkeypatch: pyte
 async def test_a_container_removed_by_hand_that_no_event_told_of_is_found_by_the_sweep(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Containers, "wait", lambda *_: asyncio.Event().wait())
+    monkeypatch.setattr(Containers, "wait", lambda *_, **__: asyncio.Event().wait())
     node.agent = hangs
     node.run()
     async with node.process() as process:
         await node.reason("Running")
+        await node.until(lambda: len(process.queue) == 0, "the run is watched")
         await removed_by_hand(node)
         await process.sweep.once()
         await node.reason("ContainerLost")
