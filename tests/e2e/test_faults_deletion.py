@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +14,6 @@ from tests.support.operator import OperatorProcess
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import Runs, condition, reason_is
 
-NewOperator = Callable[[], OperatorProcess]
 AT_ONCE = 5.0  # seconds; a quiet machine takes half a one
 OTHERS = "22222222-2222-4222-8222-222222222222"
 LABELS: dict[str, dict[str, str]] = {
@@ -58,7 +57,7 @@ def at_work(runs: Runs, image: str, name: str = "run") -> str:
 
 
 def test_a_run_deleted_at_work_is_gone_at_once(
-    operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
+    steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
 ) -> None:
     uid = at_work(light_runs, python_image)
     kinds = {entry.split("/")[0].split(" ")[0] for entry in host.left(uid)}
@@ -69,7 +68,7 @@ def test_a_run_deleted_at_work_is_gone_at_once(
 
 
 def test_a_run_deleted_while_it_starts_is_gone_at_once(
-    operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
+    steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
 ) -> None:
     light_runs.apply("run", prompt="SLEEP{300}", image=python_image)
     uid = light_runs.until("run", reason_is("Starting"))["metadata"]["uid"]
@@ -78,18 +77,18 @@ def test_a_run_deleted_while_it_starts_is_gone_at_once(
 
 
 def test_a_run_deleted_while_the_operator_is_down_is_gone_after_its_start(
-    operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
+    steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
 ) -> None:
     uid = at_work(light_runs, python_image)
-    operator.kill()
+    steady_operator.kill()
     light_runs.delete("run")
     assert host.left(uid)
-    operator.start()
+    steady_operator.start()
     host.await_gone(uid)
 
 
 def test_a_finished_run_keeps_its_folder_until_it_is_deleted(
-    operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
+    steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
 ) -> None:
     done = light_runs.run("run", prompt="ECHO{kept}", image=python_image)
     uid = done["metadata"]["uid"]
@@ -99,7 +98,7 @@ def test_a_finished_run_keeps_its_folder_until_it_is_deleted(
 
 
 def test_a_namespace_goes_with_all_that_its_runs_have(
-    operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host, kubectl: Kubectl
+    steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host, kubectl: Kubectl
 ) -> None:
     space = f"{light_runs.namespace[:40]}-gone"
     kubectl("create", "namespace", space)
@@ -118,21 +117,20 @@ def test_a_namespace_goes_with_all_that_its_runs_have(
 
 
 def test_the_network_of_a_namespace_goes_with_its_last_run(
-    new_operator: NewOperator, light_runs: Runs, python_image: str, host: Host, kubectl: Kubectl
+    steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host, kubectl: Kubectl
 ) -> None:
     """The sweep takes it, which a start does at once."""
     patch = json.dumps({"spec": {"network": "bridge"}})
     kubectl("patch", "agentpolicy", f"{light_runs.namespace}-light", "--type=merge", "-p", patch)
     before = set(host.networks())
-    with new_operator() as operator:
-        done = light_runs.run("run", prompt="ECHO{bridged}", image=python_image)
-        assert condition(done)["reason"] == "Completed", condition(done)["message"]
-        made = set(host.networks()) - before
-        assert len(made) == 1
-        operator.stop()
-        operator.start()
-        assert set(host.networks()) - before == made
-        light_runs.delete("run")
-        operator.stop()
-        operator.start()
-        host.until(lambda: set(host.networks()) == before, "the network is gone")
+    done = light_runs.run("run", prompt="ECHO{bridged}", image=python_image)
+    assert condition(done)["reason"] == "Completed", condition(done)["message"]
+    made = set(host.networks()) - before
+    assert len(made) == 1
+    steady_operator.stop()
+    steady_operator.start()
+    assert set(host.networks()) - before == made
+    light_runs.delete("run")
+    steady_operator.stop()
+    steady_operator.start()
+    host.until(lambda: set(host.networks()) == before, "the network is gone")

@@ -44,7 +44,7 @@ def completed(obj: Object, text: str) -> None:
 
 
 def test_the_service_is_killed_while_the_agent_works(
-    operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, service: IsolatedPodman
+    steady_operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, service: IsolatedPodman
 ) -> None:
     at_work(light_runs, "podman-killed", python_image, seconds=4)
     service.kill_service()
@@ -56,7 +56,7 @@ def test_the_service_is_killed_while_the_agent_works(
 
 
 def test_the_run_ends_while_the_service_is_down(
-    operator: OperatorProcess,
+    steady_operator: OperatorProcess,
     light_runs: Runs,
     standin: Standin,
     python_image: str,
@@ -74,7 +74,7 @@ def test_the_run_ends_while_the_service_is_down(
 
 
 def test_the_service_is_down_before_the_start(
-    operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, service: IsolatedPodman
+    steady_operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, service: IsolatedPodman
 ) -> None:
     service.kill_service()
     light_runs.apply("run", prompt="ECHO{podman-down-first}", image=python_image)
@@ -88,7 +88,7 @@ def test_the_service_is_down_before_the_start(
 
 @pytest.mark.parametrize("command", [("rm", "--force", "--time", "0"), ("kill",)], ids=["removed", "killed"])
 def test_a_container_is_taken_away_by_hand(
-    operator: OperatorProcess,
+    steady_operator: OperatorProcess,
     light_runs: Runs,
     standin: Standin,
     python_image: str,
@@ -110,7 +110,7 @@ def test_a_container_is_taken_away_by_hand(
 
 
 def test_the_mount_of_the_cli_is_taken_away_by_hand(
-    operator: OperatorProcess, runs: Runs, standin: Standin, python_image: str, host: Host
+    steady_operator: OperatorProcess, runs: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
     """Once unmounted, and once with the container that held it; in between it has worked again."""
     completed(runs.run("before", prompt="ECHO{mounted}", image=python_image), "mounted")
@@ -124,13 +124,13 @@ def test_the_mount_of_the_cli_is_taken_away_by_hand(
 
 
 def test_a_container_that_has_our_name_and_is_not_ours_is_waited_for(
-    operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, host: Host
+    steady_operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
-    operator.stop()
+    steady_operator.stop()
     light_runs.apply("run", prompt="ECHO{not-ours}", image=python_image)
     uid = light_runs.get("run")["metadata"]["uid"]
     theirs = host.podman.run("create", "--name", naming.container(uid), python_image, "true")
-    operator.start()
+    steady_operator.start()
     said = light_runs.until("run", lambda o: "is not ours; remove it" in condition(o).get("message", ""))
     assert condition(said)["reason"] == "PodmanUnavailable"
     assert any(c["Id"] == theirs for c in host.containers())
