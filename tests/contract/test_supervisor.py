@@ -50,7 +50,10 @@ class Bed:
         return self.folder.attempt(self.uid, self.number) / "out"
 
     def podman(self, *args: str, check: bool = True) -> str:
-        done = subprocess.run(["podman", *args], env=self._env, capture_output=True, timeout=UNTIL, check=False)
+        # Not from the checkout: conmon drops an empty file `oom` into the working directory that it inherits.
+        done = subprocess.run(
+            ["podman", *args], env=self._env, cwd=self.home, capture_output=True, timeout=UNTIL, check=False
+        )
         assert done.returncode == 0 or not check, done.stderr.decode()
         return done.stdout.decode().strip()
 

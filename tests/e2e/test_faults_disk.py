@@ -72,7 +72,7 @@ def test_an_agent_that_fills_the_disk_ends_and_keeps_nobody_for_ever(
         runs.delete("filler")
         done = runs.until("next", finished)
         assert done["status"]["result"]["text"] == "after-the-filler", condition(done)["message"]
-    host.until(lambda: not host.agents(), "no container is left")
+        host.until(lambda: not host.agents(), "no container is left")
 
 
 def fill(file: Path) -> None:
