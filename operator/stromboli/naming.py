@@ -35,8 +35,11 @@ GATEWAY = f"{RUNTIME}/gateway"
 CLI_MOUNT = "/opt/claude"
 
 # Environment variables that the operator sets itself.
-OWN_ENV = frozenset({"HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX"})
+OWN_ENV = ("HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX")
 OWN_ENV_PREFIX = "STROMBOLI_"
+# … and those by which the loader, a shell, or the CLI's own runtime run somebody else's code (ld.so(8), bash(1)).
+LOADER_ENV = ("BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", "NODE_OPTIONS", "BUN_OPTIONS")
+LOADER_ENV_PREFIX = "LD_"
 
 
 def container(session_uid: str) -> str:

@@ -176,10 +176,8 @@ class Reconciler:
         await self._launcher.prepare(subject, ready)
         obj = await self._report(obj, self._written_ahead(obj, ready, subject))
         name = await self._launcher.launch(subject, ready)
-        self._watch(subject.uid, name)
         self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
-        await self._going(obj)
-        return None
+        return await self._going(obj)
 
     async def _going(self, obj: Object) -> float | None:
         status = obj["status"]
@@ -202,7 +200,7 @@ class Reconciler:
         )
         new = states.with_attempt(status, _closed(attempt, ended, trace, moment))
         new = states.with_outcome(new, ended, trace.records.steps)
-        await self._conclude(obj, states.at(new, ended.reason, ended.message, moment), ended.reason, ended.message)
+        await self._conclude(obj, new, ended.reason, ended.message)
         return None
 
     async def _stop(self, obj: Object, problem: Refused | Waiting) -> float | None:
@@ -210,8 +208,7 @@ class Reconciler:
         status = obj.get("status") or {}
         moment = self._moment(obj)
         if isinstance(problem, Refused):
-            new = states.at(_disallowed(status, problem, moment), problem.reason, problem.message, moment)
-            await self._conclude(obj, new, problem.reason, problem.message)
+            await self._conclude(obj, _disallowed(status, problem, moment), problem.reason, problem.message)
             return None
         waited, bound = states.waited(status, moment), self._bound(obj)
         if waited >= bound:
@@ -225,23 +222,23 @@ class Reconciler:
 
     async def _give_up(self, obj: Object, message: str) -> None:
         """The wait took too long. An attempt that has ended meanwhile, as its record says, has its own outcome."""
-        status, moment = obj.get("status") or {}, self._moment(obj)
+        status = obj.get("status") or {}
         if status.get("attempts"):
             attempt = status["attempts"][-1]
             trace = await attempts.look_without_podman(self._out(obj), attempt)
             if trace.records.end is not None:
                 await self._finish(obj, trace)
                 return
-        await self._conclude(obj, states.at(status, Reason.TimedOut, message, moment), Reason.TimedOut, message)
+        await self._conclude(obj, status, Reason.TimedOut, message)
 
-    async def _conclude(self, obj: Object, new: Status, reason: Reason, message: str) -> None:
-        """The terminal status, once; then what the run needed no more goes."""
+    async def _conclude(self, obj: Object, status: Status, reason: Reason, message: str) -> None:
+        """End the run at `reason`, with all else that `status` tells; then what it needs no more goes."""
         try:
-            await self._report(obj, new)
+            await self._report(obj, states.at(status, reason, message, self._moment(obj)))
         except Rejected as error:
             log.warning("%s: its answer is left out of its status: %s", _subject(obj, 0).label, error)
             message = f"{message}; the answer could not be written down: {error}"
-            bare = {k: v for k, v in new.items() if k not in ("result", "usage", "steps")}
+            bare = {k: v for k, v in status.items() if k not in ("result", "usage", "steps")}
             await self._report(obj, states.at(bare, reason, message, self._moment(obj)))
         self._bounds.pop(obj["metadata"]["uid"], None)
         self._without_cli.pop(obj["metadata"]["uid"], None)

@@ -98,9 +98,11 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
 def home(environ: Mapping[str, str]) -> Path:
     """`STROMBOLI_HOME`, else `stromboli` in the XDG data folder."""
     if given := environ.get("STROMBOLI_HOME"):
-        return Path(given)
-    base = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME", "/")) / ".local/share"
-    return Path(base) / "stromboli"
+        return Path(os.path.abspath(given))
+    data = environ.get("XDG_DATA_HOME") or ""
+    # The XDG specification has a relative path there ignored.
+    base = Path(data) if data.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local/share"
+    return base / "stromboli"
 
 
 def podman_socket(environ: Mapping[str, str]) -> Path:

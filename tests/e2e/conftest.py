@@ -25,23 +25,14 @@ from tests.support.cluster import programs as programs
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
 from tests.support.podman import IsolatedPodman
+from tests.support.podman import isolated_podman as isolated_podman
+from tests.support.podman import podman_env as podman_env
 from tests.support.podman import registry_address as registry_address
 from tests.support.runs import Runs
 
 ROOT = Path(__file__).parent.parent.parent
 # A namespace with this label has only the policies that its own test makes.
 OWN_POLICIES = "stromboli.test/own-policies"
-
-
-@pytest.fixture(scope="session")
-def isolated_podman(registry_address: str) -> Iterator[IsolatedPodman]:
-    with IsolatedPodman(insecure=[registry_address]) as podman:
-        yield podman
-
-
-@pytest.fixture(scope="session")
-def podman_env(isolated_podman: IsolatedPodman) -> dict[str, str]:
-    return isolated_podman.env
 
 
 @pytest.fixture(scope="session")

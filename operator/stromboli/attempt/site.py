@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stromboli import naming
+from stromboli.attempt.folder import SessionFolder
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -13,3 +16,11 @@ class Site:
     home: Path
     runtime_dir: Path
     installation: str
+
+    def folder(self, uid: str) -> SessionFolder:
+        """What a session has on disk and on tmpfs."""
+        return SessionFolder(self.home, self.runtime_dir, uid)
+
+    def marks(self, uid: str) -> dict[str, str]:
+        """The labels by which what a session has in Podman is told from everybody else's."""
+        return {naming.INSTALLATION: self.installation, naming.OWNER: uid}

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stromboli import settings
 from stromboli.errors import LocalFailure
 
 _MARK = "stromboli-home"
@@ -30,13 +31,7 @@ class Home:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Home:
         """`STROMBOLI_HOME`, else the folder `stromboli` among the user's data (XDG base directories)."""
-        given = environ.get("STROMBOLI_HOME")
-        if given:
-            return cls(Path(os.path.abspath(given)))
-        data = environ.get("XDG_DATA_HOME") or ""
-        # The XDG specification has a relative path there ignored.
-        base = Path(data) if data.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local/share"
-        return cls(base / "stromboli")
+        return cls(settings.home(environ))
 
     @property
     def lock(self) -> Path:

@@ -91,7 +91,7 @@ class Progress:
         except (OSError, subprocess.SubprocessError) as e:
             self._end(over, beat, "✗", step, began)
             raise LocalFailure(f"{what}: {_said(e)}", hint) from e
-        except BaseException:
+        except BaseException:  # an interruption, too, ends the line that is being written
             self._end(over, beat, "✗", step, began)
             raise
         self._end(over, beat, "✓", step, began)

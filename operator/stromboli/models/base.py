@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from stromboli import naming
 
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
@@ -29,6 +32,11 @@ def matches(regex: str, message: str) -> dict[str, Any]:
     """A string that has to match an anchored RE2, said in words: a schema's own `pattern` shows the regex instead."""
     assert "'" not in regex, "the regex stands in a raw CEL string"
     return rules((f"self.matches(r'{regex}')", message))
+
+
+def _words(names: Iterable[str]) -> str:
+    """A list of strings, in CEL."""
+    return "[" + ",".join(f"'{name}'" for name in names) + "]"
 
 
 def _without_nul(text: str) -> str:
@@ -67,14 +75,12 @@ class EnvVar(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!self.name.startsWith('LD_') && !(self.name in ['BASH_ENV','ENV','GCONV_PATH','GLIBC_TUNABLES',"
-                "'NODE_OPTIONS','BUN_OPTIONS'])",
+                f"!self.name.startsWith('{naming.LOADER_ENV_PREFIX}') && !(self.name in {_words(naming.LOADER_ENV)})",
                 "this variable changes which code the agent's process loads and may not be set here",
             ),
             (
-                "!(self.name in ['HOME','PATH','CLAUDE_CONFIG_DIR','IS_SANDBOX']) "
-                "&& !self.name.startsWith('STROMBOLI_')",
-                "HOME, PATH, CLAUDE_CONFIG_DIR, IS_SANDBOX and STROMBOLI_* are set by the operator",
+                f"!(self.name in {_words(naming.OWN_ENV)}) && !self.name.startsWith('{naming.OWN_ENV_PREFIX}')",
+                f"{', '.join(naming.OWN_ENV)} and {naming.OWN_ENV_PREFIX}* are set by the operator",
             ),
         )
     )

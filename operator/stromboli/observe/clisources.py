@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pydantic import ValidationError
-
 from stromboli.errors import StromboliError
 from stromboli.kube.client import Cluster
-from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.observe.cli import CLIMounts
-from stromboli.observe.policy import base
+from stromboli.observe.policy import base, parse
 from stromboli.observe.waiting import Waiting
 from stromboli.plan import policy as policies
-from stromboli.plan.policy import CLI, Policy
+from stromboli.plan.policy import CLI
 from stromboli.plan.refusal import Refused
 from stromboli.settings import Settings
 
@@ -61,10 +58,10 @@ class CLIWarmUp:
         found = set()
         for obj in await self._cluster.policies():
             try:
-                spec = AgentPolicySpec.model_validate(obj.get("spec") or {})
-            except ValidationError:
+                policy = parse(obj)
+            except Refused:
                 log.warning("AgentPolicy %s cannot be read and forbids every run", obj["metadata"]["name"])
                 continue
-            if spec.cli is not None:
-                found.add(policies.combine([Policy(obj["metadata"]["name"], spec)], settings).cli)
+            if policy.spec.cli is not None:
+                found.add(policies.combine([policy], settings).cli)
         return found or {policies.combine([], settings).cli}

@@ -19,7 +19,7 @@ from stromboli.grammar.reference import Reference
 from stromboli.inspection.cache import FactsCache
 from stromboli.inspection.container import ContainerOpener
 from stromboli.inspection.look import look
-from stromboli.inspection.opener import ImageConfig
+from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
 from stromboli.observe.waiting import Waiting
@@ -189,6 +189,5 @@ def digest_of(image: ImageInfo, reference: Reference) -> str | None:
 
 
 def _config(image: ImageInfo) -> ImageConfig:
-    config = ImageConfig(user=image.user, entrypoint=tuple(image.entrypoint), command=tuple(image.cmd))
-    path = next((e.removeprefix("PATH=") for e in image.env if e.startswith("PATH=")), None)
-    return config if path is None else ImageConfig(config.user, config.entrypoint, config.command, path)
+    path = next((e.removeprefix("PATH=") for e in image.env if e.startswith("PATH=")), DEFAULT_PATH)
+    return ImageConfig(user=image.user, entrypoint=image.entrypoint, command=image.cmd, path=path)

@@ -39,12 +39,15 @@ def base(settings: Settings) -> Base:
 async def effective(cluster: Cluster, settings: Settings, namespace: str) -> Effective:
     """What holds for a namespace now. Raises Refused(PolicyViolation), ClusterUnavailable."""
     found, labels = await asyncio.gather(cluster.policies(), cluster.namespace_labels(namespace))
-    parsed = [_parse(obj) for obj in found]
+    parsed = [parse(obj) for obj in found]
     return policies.combine([p for p in parsed if policies.selects(p, labels)], base(settings))
 
 
-def _parse(obj: Mapping[str, Any]) -> Policy:
-    """A policy that cannot be read might forbid anything, so it stops every run: closed when in doubt."""
+def parse(obj: Mapping[str, Any]) -> Policy:
+    """The typed policy. Raises Refused(PolicyViolation).
+
+    One that cannot be read might forbid anything, so it stops every run: closed when in doubt.
+    """
     name = obj["metadata"]["name"]
     try:
         return Policy(name, AgentPolicySpec.model_validate(obj.get("spec") or {}))

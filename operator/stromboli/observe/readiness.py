@@ -109,9 +109,7 @@ class Readiness:
 
 def _gateway(wanted: Request) -> None:
     """The folder of the gateway's socket has to be there before it can be bound."""
-    if wanted.gateway_socket is None:
-        return
-    if not Path(wanted.gateway_socket).is_absolute() or not Path(wanted.gateway_socket).parent.is_dir():
+    if wanted.gateway_socket is not None and not Path(wanted.gateway_socket).parent.is_dir():
         raise Waiting(
             Reason.WaitingForReference,
             f"the policy's env {request.GATEWAY_SOCKET}: the folder of {wanted.gateway_socket} is not on the node yet",

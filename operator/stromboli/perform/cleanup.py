@@ -14,7 +14,6 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.attempt import folder
-from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.perform.janitor import Janitor
 from stromboli.podman.transport import Podman
@@ -34,13 +33,13 @@ class Cleaner:
         """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
         await self._container(uid)
         await self._volume(uid)
-        folder = self._folder(uid)
+        folder = self._site.folder(uid)
         await self._emptied(uid, folder.secrets, folder.remove_secrets)
 
     async def deleted(self, uid: str) -> None:
         """A run is deleted: nothing of it stays."""
         await self.finished(uid)
-        folder = self._folder(uid)
+        folder = self._site.folder(uid)
         await self._emptied(uid, folder.path, folder.remove)
 
     async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:
@@ -65,14 +64,10 @@ class Cleaner:
             await self._podman.volumes.remove(found.name)
 
     def _is_ours(self, what: str, labels: Mapping[str, str], uid: str) -> bool:
-        marks = {naming.INSTALLATION: self._site.installation, naming.OWNER: uid}
-        if marks.items() <= labels.items():
+        if self._site.marks(uid).items() <= labels.items():
             return True
         log.warning("the %s is not ours and stays", what)
         return False
-
-    def _folder(self, uid: str) -> SessionFolder:
-        return SessionFolder(self._site.home, self._site.runtime_dir, uid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Janitor:
     def _body(self, uid: str, root: Path, folder: Path) -> dict[str, object]:
         return {
             "name": naming.container(uid),
-            "labels": {naming.INSTALLATION: self._site.installation, naming.OWNER: uid},
+            "labels": self._site.marks(uid),
             "rootfs": str(root),
             "entrypoint": [f"/{_PROGRAM}", "chown", "-R", "0:0", _PLACE],
             "command": [],

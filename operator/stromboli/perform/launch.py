@@ -60,7 +60,9 @@ class Launcher:
         """
         owner = await self._owner(ready)
         require_room(self._site.home)
-        self._folder(subject.uid).prepare_attempt(subject.uid, subject.number, render(_plan(subject, ready)), owner)
+        self._site.folder(subject.uid).prepare_attempt(
+            subject.uid, subject.number, render(_plan(subject, ready)), owner
+        )
 
     async def launch(self, subject: Subject, ready: Ready) -> str:
         """Make the container of a prepared attempt and start it; the container's name.
@@ -68,8 +70,8 @@ class Launcher:
         Raises NoSpace, PodmanError, PodmanUnavailable; nothing was sent then.
         """
         owner = await self._owner(ready)
-        folder = self._folder(subject.uid)
-        labels = {**self.marks(subject.uid), naming.RUN: subject.label, naming.ROLE: naming.ROLE_AGENT}
+        folder = self._site.folder(subject.uid)
+        labels = {**self._site.marks(subject.uid), naming.RUN: subject.label, naming.ROLE: naming.ROLE_AGENT}
         self._hand_over(folder, subject, ready, owner)
         network, _ = await asyncio.gather(
             self._network(subject.namespace, ready.judged.policy),
@@ -96,14 +98,11 @@ class Launcher:
 
     def out(self, uid: str, number: int) -> Path:
         """Where an attempt's marks and records are."""
-        return self._folder(uid).attempt(uid, number) / "out"
+        return self._site.folder(uid).attempt(uid, number) / "out"
 
     def marks(self, uid: str) -> dict[str, str]:
-        """The labels by which a session's container is told from everybody else's."""
-        return {naming.INSTALLATION: self._site.installation, naming.OWNER: uid}
-
-    def _folder(self, uid: str) -> SessionFolder:
-        return SessionFolder(self._site.home, self._site.runtime_dir, uid)
+        """The labels that a session's container has to bear."""
+        return self._site.marks(uid)
 
     def _hand_over(self, folder: SessionFolder, subject: Subject, ready: Ready, owner: tuple[int, int] | None) -> None:
         """The attempt's secrets, then the links: re-pointing them is what hands the attempt over."""
@@ -120,7 +119,7 @@ class Launcher:
             found = await self._podman.containers.inspect(name)
             if found is None or found.running:
                 raise
-            if not self.marks(uid).items() <= found.labels.items():
+            if not self._site.marks(uid).items() <= found.labels.items():
                 raise PodmanError(
                     f"a container named {name} is there and is not ours; remove it", error.status
                 ) from error

@@ -6,14 +6,17 @@ agents and MCP configurations as files of plan/, so that none of it stands in a 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from pydantic import JsonValue
 
 from stromboli.models.claude import ClaudeOptions
 from stromboli.naming import PLAN
+from stromboli.plan import documents
+
+# (flag, name of the file, its text) → the words of argv: none, if there is no text
+InFile = Callable[[str, str, str | None], list[str]]
 
 
 def build(
@@ -49,7 +52,7 @@ def _values(options: ClaudeOptions) -> list[str]:
         ("--permission-mode", options.permission_mode),
         ("--max-turns", options.max_turns),
         ("--max-budget-usd", options.max_budget_usd),
-        ("--json-schema", _json(options.json_schema)),
+        ("--json-schema", None if options.json_schema is None else documents.text(options.json_schema)),
         ("--agent", options.agent),
         ("--effort", options.effort),
     )
@@ -92,19 +95,11 @@ def _switches(options: ClaudeOptions) -> list[str]:
     return [flag for flag, on in switches if on]
 
 
-def _document(value: JsonValue | None, flag: str, name: str, in_file: object) -> list[str]:
+def _document(value: JsonValue | None, flag: str, name: str, in_file: InFile) -> list[str]:
     """A document goes by file; a string that is a path of the container is passed as it is."""
     if isinstance(value, str) and value.startswith("/"):
         return [flag, value]
-    assert callable(in_file)
-    out: list[str] = in_file(flag, name, _json(value))
-    return out
-
-
-def _json(value: JsonValue | None) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    return in_file(flag, name, None if value is None else documents.text(value))
 
 
 def _text(value: object) -> str:

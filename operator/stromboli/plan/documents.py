@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from stromboli import naming
 from stromboli.models.agentrun import MAX_PROMPT
 from stromboli.plan.refusal import invalid
 
-# Variables by which the loader, a shell, or the CLI's own runtime run somebody else's code (ld.so(8), bash(1)).
-_LOADERS = frozenset({"BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", "NODE_OPTIONS", "BUN_OPTIONS"})
 # One argument of a process is at most 128 KiB on Linux (MAX_ARG_STRLEN), and the schema goes by argv.
 MAX_SCHEMA = 96 * 1024
 MAX_PATH = 4096
@@ -20,7 +19,7 @@ MAX_PATH = 4096
 
 def loads_code(name: str) -> bool:
     """Whether a variable of that name decides which code a process loads."""
-    return name.startswith("LD_") or name in _LOADERS
+    return name.startswith(naming.LOADER_ENV_PREFIX) or name in naming.LOADER_ENV
 
 
 def check_prompt(prompt: str, field: str) -> None:
@@ -68,9 +67,14 @@ def schema(value: JsonValue | None, field: str) -> Mapping[str, Any] | None:
     return document
 
 
-def _loaded(text: str, field: str) -> Any:
+def text(value: JsonValue) -> str:
+    """A document as the CLI is given it: a string as it is, YAML as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _loaded(written: str, field: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(written, parse_constant=_no_constant)
     except RecursionError as e:
         raise invalid(field, "is nested too deeply") from e
     except ValueError as e:
@@ -87,6 +91,5 @@ def _check_path(path: str, field: str) -> None:
 
 
 def _size(value: JsonValue) -> int:
-    """Bytes, as plan/argv.py passes it on."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return len(text.encode("utf-8", "surrogatepass"))
+    """Bytes, as the CLI is given them."""
+    return len(text(value).encode("utf-8", "surrogatepass"))

@@ -44,7 +44,6 @@ class ContainerState:
     running: bool
     exit_code: int | None
     oom_killed: bool
-    created_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     pid: int
@@ -198,7 +197,6 @@ def _state(entry: Mapping[str, Any]) -> ContainerState:
         running=state["Running"],
         exit_code=int(state["ExitCode"]) if ended else None,
         oom_killed=state["OOMKilled"],
-        created_at=moment(entry["Created"]),
         started_at=started,
         finished_at=moment(state["FinishedAt"]) if ended else None,
         pid=state["Pid"],

@@ -30,8 +30,6 @@ class HostInfo:
     ids: tuple[int, int]
     architecture: str
     runtime: str
-    cgroup_version: str
-    graph_root: str
     volume_path: str
 
 
@@ -80,8 +78,6 @@ class Podman:
                 ids=_counts(host["idMappings"]),
                 architecture=host["arch"],
                 runtime=host["ociRuntime"]["name"],
-                cgroup_version=host["cgroupVersion"],
-                graph_root=store["graphRoot"],
                 volume_path=store["volumePath"],
             )
 
