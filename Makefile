@@ -7,7 +7,7 @@ demo: setup
 
 test: lint unit
 	@$(BIN)/stromboli doctor && $(BIN)/stromboli fetch
-	$(BIN)/pytest tests/contract tests/e2e
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/contract tests/e2e
 
 unit: setup
 	$(BIN)/pytest --numprocesses=auto tests/unit

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.plan import follow, outcome, request
+from stromboli.plan.attempt import Records, StepRecord
 from stromboli.plan.follow import Next
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.policy import DEFAULT_TIMEOUT
@@ -43,6 +44,8 @@ from stromboli.status.run import Moment, Status
 from stromboli.store import Store
 
 log = logging.getLogger(__name__)
+
+HOOKS_LOOK = 1.0  # seconds between looks at hooks
 
 Object = dict[str, Any]
 # Calls back when a container has ended: (run's uid, container's name).
@@ -130,7 +133,7 @@ class Reconciler:
         decision = follow.decide(trace.seen)
         match decision:
             case Next.watch:
-                return await self._going(obj)
+                return await self._going(obj, trace.records)
             case Next.finish:
                 return await self._finish(obj, trace)
             case Next.launch:
@@ -177,14 +180,34 @@ class Reconciler:
         obj = await self._report(obj, self._written_ahead(obj, ready, subject))
         name = await self._launcher.launch(subject, ready)
         self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
-        return await self._going(obj)
+        if ready.judged.request.hooks:
+            return await self._at_hooks(obj, ())
+        return await self._at_work(obj, obj["status"])
 
-    async def _going(self, obj: Object) -> float | None:
-        status = obj["status"]
-        self._watch(obj["metadata"]["uid"], status["attempts"][-1]["container"])
+    async def _going(self, obj: Object, found: Records) -> float | None:
+        """The container runs: hooks first, where there are any, and then the agent."""
+        if not found.sent and (found.steps or states.reason_of(obj["status"]) == Reason.RunningHooks):
+            return await self._at_hooks(obj, found.steps)
+        return await self._at_work(obj, states.with_steps(obj["status"], found.steps))
+
+    async def _at_hooks(self, obj: Object, steps: Sequence[StepRecord]) -> float:
+        """Nobody tells when a hook is over: so it is looked at now and then."""
+        self._watch_over(obj)
+        status = states.with_steps(obj["status"], steps)
+        message = "the hooks of lifecycle run"
+        if steps:
+            message = f"{steps[-1].hook}[{steps[-1].index}] runs"
+        await self._report(obj, states.at(status, Reason.RunningHooks, message, self._moment(obj)))
+        return HOOKS_LOOK
+
+    async def _at_work(self, obj: Object, status: Status) -> float | None:
+        self._watch_over(obj)
         if states.reason_of(status) != Reason.Running:
             await self._report(obj, states.at(status, Reason.Running, "the agent is at work", self._moment(obj)))
         return None
+
+    def _watch_over(self, obj: Object) -> None:
+        self._watch(obj["metadata"]["uid"], obj["status"]["attempts"][-1]["container"])
 
     async def _finish(self, obj: Object, trace: Trace) -> float | None:
         """The attempt has ended: judge it, write it down, take its container away."""

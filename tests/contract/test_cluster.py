@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import uuid
@@ -270,6 +271,7 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         lambda: gone.installation(),
         lambda: gone.run(bed.space, "a"),
         lambda: gone.policies(),
+        lambda: gone.serves_its_kinds(),
         lambda: gone.namespace_labels(bed.space),
         lambda: gone.secret_data(bed.space, "s"),
         lambda: gone.config_map_value(bed.space, "c", "k"),
@@ -288,6 +290,17 @@ async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, ku
             _ = [obj async for obj in real.cluster.runs()]
         with pytest.raises(ClusterUnavailable):
             await real.cluster.policies()
+        with pytest.raises(ClusterUnavailable, match=r"does not tell of|not found|404"):
+            await real.cluster.serves_its_kinds()
     finally:
         kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
+
+
+async def test_its_kinds_are_served_once_discovery_tells_of_them(bed: Bed) -> None:
+    async with asyncio.timeout(20):  # discovery lags behind the kinds themselves
+        while True:
+            try:
+                return await bed.cluster.serves_its_kinds()
+            except ClusterUnavailable:
+                await asyncio.sleep(0.1)

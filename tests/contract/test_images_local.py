@@ -27,7 +27,7 @@ from stromboli.local import images, npm
 from stromboli.local.images import Image, PodmanCommand
 from stromboli.local.progress import Progress
 from stromboli.standin.server import Log, Standin
-from tests.support.images import NUMERIC_UID, RECIPES, build, cache_folder
+from tests.support.images import NUMERIC_UID, RECIPES, build, cache_folder, taking_turns
 
 _LIMIT = 60.0  # seconds for one container run
 _NOWHERE = "127.0.0.1:1/nobody/listens:1"
@@ -47,7 +47,8 @@ def run(environ: dict[str, str], image: str, *command: str, options: tuple[str, 
 
 @pytest.fixture(scope="module")
 def base_image(podman_env: dict[str, str]) -> Image:
-    return images.ensure_base_image(podman_env, cache_folder(os.environ), told(), _NOWHERE)
+    with taking_turns(os.environ):
+        return images.ensure_base_image(podman_env, cache_folder(os.environ), told(), _NOWHERE)
 
 
 def test_a_base_image_is_built_where_no_registry_answers(podman_env: dict[str, str], base_image: Image) -> None:

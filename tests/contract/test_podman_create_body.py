@@ -186,6 +186,8 @@ def _body(name: str, image_id: str, attempt: Path, labels: dict[str, str]) -> co
         pids=55,
         timeout=60.0,
         gateway_socket=None,
+        hooks=(),
+        hooks_timeout=None,
     )
     place = Place(str(attempt / "attempt"), str(attempt / "secret"), str(attempt / "cli"), name, None)
     volumes = (

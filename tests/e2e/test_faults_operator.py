@@ -23,7 +23,10 @@ def prompts(standin: Standin, marks: list[str]) -> dict[str, int]:
 
 
 def sent_once(standin: Standin, *marks: str) -> None:
-    assert prompts(standin, list(marks)) == dict.fromkeys(marks, 1)
+    told = [{k: v for k, v in r.items() if k != "user_texts"} for r in standin.requests()]
+    assert prompts(standin, list(marks)) == dict.fromkeys(marks, 1), [
+        r for r in told if any(mark in str(r["last_user_text"]) for mark in marks)
+    ]
 
 
 def completed(obj: Object, text: str) -> None:

@@ -105,6 +105,10 @@ class FakeCluster(Cluster):
             if self.broken_after is not None:
                 raise ClusterUnavailable("the API server: the list broke off")
 
+    async def serves_its_kinds(self) -> None:
+        async with self._call("kinds"):
+            return
+
     async def policies(self) -> list[Object]:
         async with self._call("policies"):
             return copy.deepcopy(self.all_policies)

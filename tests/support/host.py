@@ -17,6 +17,7 @@ from stromboli import naming
 from tests.support.podman import IsolatedPodman
 
 PATIENCE = 20.0
+AGAIN = 5
 _API = "http://podman/v4.0.0/libpod"
 
 
@@ -89,8 +90,13 @@ class Host:
         ]
 
     def _get(self, path: str) -> Any:
+        """A listing. Podman answers 500 where something goes away just as it is listed: then it is asked again."""
         with self._client(PATIENCE) as client:
             answer = client.get(f"{_API}{path}")
+            for _ in range(AGAIN):
+                if answer.status_code != httpx2.codes.INTERNAL_SERVER_ERROR:
+                    break
+                answer = client.get(f"{_API}{path}")
         answer.raise_for_status()
         return answer.json() or []
 

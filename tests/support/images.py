@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from stromboli import naming
+from stromboli.controlplane import lock
 from stromboli.local import debian, images, npm, rootfs
 from stromboli.local.images import PodmanCommand
 from stromboli.local.progress import Progress, Step
@@ -96,21 +98,34 @@ def build(name: str, environ: Mapping[str, str]) -> str:
     recipe, podman = RECIPES[name], PodmanCommand(environ)
     if podman.exists(recipe.reference):
         return recipe.reference
-    saved = _saved(name, recipe, environ)
-    if not saved.exists():
-        _build_and_save(recipe, podman, saved)
-    else:
-        podman.run("load", "--quiet", "--input", str(saved))
+    with taking_turns(environ):
+        saved = _saved(name, recipe, environ)
+        if not saved.exists():
+            _build_and_save(recipe, podman, saved)
+        else:
+            podman.run("load", "--quiet", "--input", str(saved))
     return recipe.reference
 
 
 def archive(name: str, environ: Mapping[str, str]) -> Path:
     """The image as `podman load` takes it, for a Podman that cannot build it; built in that of `environ` if need be."""
     recipe = RECIPES[name]
-    saved = _saved(name, recipe, environ)
-    if not saved.exists():
-        _build_and_save(recipe, PodmanCommand(environ), saved)
+    with taking_turns(environ):
+        saved = _saved(name, recipe, environ)
+        if not saved.exists():
+            _build_and_save(recipe, PodmanCommand(environ), saved)
     return saved
+
+
+@contextmanager
+def taking_turns(environ: Mapping[str, str]) -> Iterator[None]:
+    """One at a time in the cache folder: tests run in several processes, and each would fetch and build the same."""
+    with lock.exclusive(cache_folder(environ) / "lock", "is building a test image", _say):
+        yield
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.__stderr__, flush=True)
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:

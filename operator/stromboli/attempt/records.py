@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast, get_args
 
-from stromboli.plan.attempt import Cause, HookKind, State
+from stromboli.models.lifecycle import HookKind
+from stromboli.plan.attempt import Cause, State
 from stromboli.plan.attempt import EndRecord as EndRecord
 from stromboli.plan.attempt import Records as Records
 from stromboli.plan.attempt import StepRecord as StepRecord

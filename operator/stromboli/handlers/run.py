@@ -70,7 +70,7 @@ async def _serve(settings: Settings) -> None:
         installation = await _eventually("the API server", cluster.installation)
         _claim(settings.home, installation)
         stack.enter_context(_only_one_of_node(settings, installation))
-        await _eventually("the CustomResourceDefinitions", cluster.policies)
+        await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds)
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
         async with assembled(settings, cluster, podman, installation) as rooms:

@@ -6,12 +6,15 @@ ClusterUnavailable is raised. A write that lost a race raises Conflict.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
 
 import httpx2
 from lightkube import ApiError, AsyncClient
+from lightkube.config import client_adapter
+from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from yaml import YAMLError
@@ -26,6 +29,8 @@ ConfigMap = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
 Secret = create_namespaced_resource("", "v1", "Secret", "secrets")
 Event = create_namespaced_resource("", "v1", "Event", "events")
 
+WATCHED = ("agentruns", "agentpolicies")
+TIMEOUT = httpx2.Timeout(15.0)
 T = TypeVar("T")
 Object = dict[str, Any]
 
@@ -44,7 +49,7 @@ class Cluster:
     def __init__(self) -> None:
         """Raises InvalidSettings where there is nothing that says where the API server is."""
         try:
-            self._client = AsyncClient(field_manager=MANAGER, timeout=httpx2.Timeout(15.0))
+            self._client = AsyncClient(field_manager=MANAGER, timeout=TIMEOUT)
         except (ConfigError, OSError) as e:
             raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
         except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
@@ -59,6 +64,22 @@ class Cluster:
         if found is None:
             raise ClusterUnavailable("the cluster has no kube-system namespace yet")
         return str(found["metadata"]["uid"])
+
+    async def serves_its_kinds(self) -> None:
+        """Raises ClusterUnavailable until the API server's discovery tells of every kind that is watched.
+
+        An API server that has just started answers for a kind before its discovery tells of it; and kopf watches
+        what discovery tells of at its start, once.
+        """
+        async with client_adapter.AsyncClient(self._client.config, ConnectionParams(timeout=TIMEOUT)) as plain:
+            try:
+                groups, kinds = await asyncio.gather(plain.get("/apis"), plain.get(f"/apis/{GROUP}/{VERSION}"))
+                found = {group["name"] for group in groups.raise_for_status().json()["groups"]}
+                found |= {kind["name"] for kind in kinds.raise_for_status().json()["resources"]}
+            except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
+                raise _unavailable(e) from e
+        if missing := {GROUP, *WATCHED} - found:
+            raise ClusterUnavailable(f"the API server does not tell of {', '.join(sorted(missing))} yet")
 
     async def run(self, namespace: str, name: str) -> Object | None:
         return await self._present(self._client.get(AgentRun, name, namespace=namespace))

@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from stromboli.grammar.pattern import PATTERN_RE2
-from stromboli.models.agentrun import Cpus, Duration, ImageRef, Memory
 from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
+from stromboli.models.fields import Cpus, Duration, ImageRef, Memory
 
 Pattern = Annotated[
     str,

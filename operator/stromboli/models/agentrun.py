@@ -11,96 +11,12 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from stromboli.grammar.duration import DURATION_RE2
-from stromboli.grammar.quantity import CPU_RE2, MEMORY_RE2
-from stromboli.grammar.reference import REFERENCE_RE2
-from stromboli.models.base import NO_NUL, EnvVar, KeyRef, Model, matches, rules, without_nul
+from stromboli.models.base import NO_NUL, EnvVar, KeyRef, Model, rules, without_nul
 from stromboli.models.claude import ClaudeOptions
+from stromboli.models.fields import AbsolutePath, Duration, ImageRef, Resources, Volumes
+from stromboli.models.lifecycle import Lifecycle
 
 MAX_PROMPT = 1024 * 1024
-MIN_TIMEOUT = 1.0
-MAX_TIMEOUT = 7 * 24 * 3600.0
-
-_int_or_string = {"x-kubernetes-int-or-string": True}
-_MEMORY_RULES = rules(
-    (
-        "type(self) != string || !self.endsWith('m')",
-        "m is a thousandth of a byte in Kubernetes quantities: write 512Mi (or 512M) instead of 512m",
-    ),
-    (
-        f"type(self) != string || self.endsWith('m') || self.matches(r'{MEMORY_RE2}')",
-        "is not a memory size: write a number of bytes, or one with Ki, Mi, Gi, K, M or G, such as 512Mi",
-    ),
-    (
-        "type(self) != int || self >= 6291456",
-        "is a number of bytes and at least 6Mi: write 512Mi for example",
-    ),
-)
-_CPU_RULES = rules(
-    (
-        f"type(self) != string || self.matches(r'{CPU_RE2}')",
-        "is not a number of cpus: write 2, '0.5' or 500m",
-    ),
-    ("type(self) != int || self > 0", "is a number of cpus above 0: write 2, '0.5' or 500m"),
-)
-_DURATION_RULES = rules(
-    (
-        f"self.matches(r'{DURATION_RE2}') && duration(self) >= duration('1s')",
-        "is a duration of at least a second, such as 90s, 10m or 1h30m",
-    ),
-    (
-        f"!self.matches(r'{DURATION_RE2}') || duration(self) <= duration('168h')",
-        "is longer than a week; write at most 168h",
-    ),
-)
-
-Memory = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_MEMORY_RULES})]
-Cpus = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_CPU_RULES})]
-Duration = Annotated[str, Field(max_length=64, json_schema_extra=_DURATION_RULES)]
-ImageRef = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=512,
-        json_schema_extra=matches(
-            REFERENCE_RE2,
-            "is not an image reference: write [registry/]name[:tag][@digest] in lower case, without a transport "
-            "such as docker://, for example python:3.12",
-        ),
-    ),
-]
-AbsolutePath = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=4096,
-        json_schema_extra=rules(
-            ("self.startsWith('/')", "is relative; write an absolute path such as /workspace"),
-            (r"!self.matches(r'(^|/)\.\.(/|$)')", "has a .. in it; write the path that is meant"),
-            NO_NUL,
-        ),
-    ),
-    without_nul,
-]
-Volume = Annotated[
-    str,
-    Field(
-        min_length=3,
-        max_length=8192,
-        json_schema_extra=rules(
-            (
-                r"self.matches('^/[^:]*:/[^:]*(:(ro|rw))?$')",
-                "is host:container or host:container:ro, both absolute paths, such as /srv/code:/workspace",
-            ),
-            (r"!self.matches(r'(^|/|:)\.\.(/|:|$)')", "has a .. in a path; write the path that is meant"),
-            (
-                r"!self.matches(r':/+((proc|sys|dev|(var/+)?run/+stromboli|opt/+claude)(/[^:]*)?|(var/+)?run/*|opt/*)?(:r[ow])?$')",
-                "nothing can be mounted over /, /proc, /sys, /dev, /run/stromboli or /opt/claude; "
-                "choose another place, such as /workspace",
-            ),
-        ),
-    ),
-]
 
 
 class PromptSource(Model):
@@ -117,19 +33,6 @@ class PromptSource(Model):
 
     config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
     secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
-
-
-class Resources(Model):
-    """Limits of the run's container."""
-
-    memory: Memory | None = Field(None, description="Memory limit, a Kubernetes quantity such as 512Mi.")
-    cpus: Cpus | None = Field(None, description="CPU limit, a Kubernetes quantity such as 2 or 500m.")
-    cpu_shares: Annotated[int, Field(ge=2, le=262144)] | None = Field(
-        None, description="Relative weight of the run where cpus are short (1024 is the usual)."
-    )
-    pids: Annotated[int, Field(ge=16, le=65536)] | None = Field(
-        None, description="Most processes and threads at a time (default 2048)."
-    )
 
 
 class AgentRunSpec(Model):
@@ -154,7 +57,7 @@ class AgentRunSpec(Model):
     workdir: AbsolutePath | None = Field(
         None, description="Working directory, absolute; it is made if missing. Default: the image's own."
     )
-    volumes: Annotated[list[Volume], Field(max_length=64)] | None = Field(
+    volumes: Volumes | None = Field(
         None, description="Host folders to mount, `host:container[:ro|rw]`, where a policy allows them."
     )
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
@@ -162,6 +65,7 @@ class AgentRunSpec(Model):
         description="Literal environment variables.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
+    lifecycle: Lifecycle | None = Field(None, description="Commands that run in the container before the agent.")
     claude: ClaudeOptions | None = Field(None, description="Options of the Claude CLI.")
     resources: Resources | None = Field(None, description="Limits of the run's container.")
     timeout: Duration | None = Field(

@@ -20,6 +20,11 @@ class Reason(StrEnum):
 
     Pulling = "Pulling", "Unknown", "The image is being pulled; the message has the progress."
     Starting = "Starting", "Unknown", "The container is being made and started; the attempt is written down."
+    RunningHooks = (
+        "RunningHooks",
+        "Unknown",
+        "The commands of `lifecycle` run; the agent is next.",
+    )
     Running = "Running", "Unknown", "The agent is at work."
     WaitingForReference = (
         "WaitingForReference",
@@ -65,6 +70,11 @@ class Reason(StrEnum):
         "A policy forbids something, or two policies contradict each other.",
     )
     CredentialsMissing = "CredentialsMissing", "False", "No source of credentials for Claude is configured."
+    HookFailed = (
+        "HookFailed",
+        "False",
+        "A command of `lifecycle` failed, or they took too long; says which, and what it wrote last.",
+    )
     AgentFailed = (
         "AgentFailed",
         "False",

@@ -94,16 +94,22 @@ class Readiness:
         await asyncio.gather(prompt, credentials, cli, image, return_exceptions=True)
         for found in (prompt, credentials, cli, image):
             found.result()
-        user = await self._user(image.result(), cli.result())
+        user = await self._user(image.result(), cli.result(), judged.request)
         return Ready(judged, volumes, image.result(), user, cli.result(), prompt.result(), credentials.result())
 
-    async def _user(self, image: ImageInfo, cli: MountedCLI | None) -> ImageUser:
-        """The image's user, once the image is found fit for the CLI. Raises Refused(ImageIncompatible)."""
+    async def _user(self, image: ImageInfo, cli: MountedCLI | None, wanted: Request) -> ImageUser:
+        """The image's user, once the image is found fit for CLI and hooks. Raises Refused(ImageIncompatible)."""
         needs = cli.needs if cli is not None else CLINeeds()
         facts = await self._images.facts(image, needs)
         verdict = compatibility.judge(facts, needs) if cli is not None else compatibility.judge_own_cli(facts)
         if not verdict.ok or facts.user is None:
             raise Refused(Reason.ImageIncompatible, verdict.message)
+        if wanted.hooks and not facts.has_shell:
+            raise Refused(
+                Reason.ImageIncompatible,
+                "the image has no /bin/sh, which the commands of spec.lifecycle need; use an image that has one, or "
+                "leave the hooks out",
+            )
         return facts.user
 
 

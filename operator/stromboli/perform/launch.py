@@ -170,11 +170,11 @@ def _plan(subject: Subject, ready: Ready) -> AttemptPlan:
         secret_env=tuple(ready.credentials.env),
         credentials=ready.credentials.file is not None,
         workdir=request.workdir,
-        hooks=(),
+        hooks=request.hooks,
         argv=arguments,
         cli=program if cli is not None else "",
         timeout=request.timeout,
-        hooks_timeout=None,
+        hooks_timeout=request.hooks_timeout,
         grace=GRACE,
         files={**files, "prompt": ready.prompt.encode()},
     )

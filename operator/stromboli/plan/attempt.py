@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-HookKind = Literal["onCreateCommand", "postCreate", "postStart"]
+from stromboli.models.lifecycle import HookKind
+
 State = Literal["Running", "Succeeded", "Failed"]
 Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "cancelled"]
 

@@ -47,16 +47,18 @@ def of(records: Records, *, container_exit: int | None, oom: bool, timeout: floa
 def _by_record(
     records: Records, end: EndRecord, answer: Answer | None, oom: bool, timeout: float
 ) -> tuple[Reason, str]:
+    if end.cause == "hooks-timeout":
+        return Reason.HookFailed, _hook_said(records, "the hooks took longer than lifecycle.hooksTimeout")
     if end.cause == "timeout":
         return Reason.TimedOut, (
             f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
         )
     if end.cause == "cancelled":
         return Reason.AgentFailed, "the container was asked to end (SIGTERM) from outside the operator"
-    if not records.sent:
-        return _never_sent(records, end)
     if end.exit_code == KILLED and (end.oom or oom):
         return _out_of_memory()
+    if not records.sent:
+        return _never_sent(records, end)
     if answer is None:
         return Reason.AgentFailed, _with_tail(
             f"the Claude CLI ended with exit code {end.exit_code} and no answer", records
@@ -75,7 +77,9 @@ def _failed(records: Records, end: EndRecord, answer: Answer) -> tuple[Reason, s
 
 
 def _never_sent(records: Records, end: EndRecord) -> tuple[Reason, str]:
-    """The supervisor itself gave up before the agent's turn."""
+    """A hook failed, or the supervisor itself gave up, before the agent's turn."""
+    if records.steps:
+        return Reason.HookFailed, _hook_said(records, "a hook failed")
     if end.exit_code == WORKDIR_UNUSABLE:
         return Reason.InvalidSpec, _with_tail(
             "spec.workdir: the image's user cannot make or enter it; choose a folder that it can, such as one in "
@@ -85,6 +89,15 @@ def _never_sent(records: Records, end: EndRecord) -> tuple[Reason, str]:
     return Reason.AgentFailed, _with_tail(
         f"the agent was not started: the supervisor gave up with exit code {end.exit_code}", records
     )
+
+
+def _hook_said(records: Records, what: str) -> str:
+    """`what`, and of the hook that was the last: which, how it ended, what it wrote last."""
+    if not records.steps:
+        return what
+    last = records.steps[-1]
+    code = "" if last.exit_code is None else f", exit code {last.exit_code}"
+    return _with_lines(f"{what}: {last.hook}[{last.index}]{code}", "its last lines", last.tail)
 
 
 def _by_container(
@@ -116,5 +129,9 @@ def _out_of_memory() -> tuple[Reason, str]:
 
 
 def _with_tail(sentence: str, records: Records) -> str:
-    tail = "\n".join(records.stderr_tail.strip().splitlines()[-8:])
-    return f"{sentence}; its last lines on standard error:\n{tail}" if tail and tail not in sentence else sentence
+    return _with_lines(sentence, "its last lines on standard error", records.stderr_tail)
+
+
+def _with_lines(sentence: str, what: str, text: str) -> str:
+    tail = "\n".join(text.strip().splitlines()[-8:])
+    return f"{sentence}; {what}:\n{tail}" if tail and tail not in sentence else sentence

@@ -27,7 +27,7 @@ from stromboli.models.agentpolicy import (
     Requirement,
     SecretRef,
 )
-from stromboli.models.agentrun import MAX_TIMEOUT, MIN_TIMEOUT
+from stromboli.models.fields import MAX_TIMEOUT, MIN_TIMEOUT
 from stromboli.models.reasons import Reason
 from stromboli.plan.refusal import Refused
 

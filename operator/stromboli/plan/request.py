@@ -20,11 +20,14 @@ from stromboli import naming
 from stromboli.errors import InvalidInput
 from stromboli.grammar import duration, quantity, reference
 from stromboli.grammar.reference import Reference
-from stromboli.models.agentrun import MAX_TIMEOUT, MIN_TIMEOUT, AgentRunSpec
+from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
+from stromboli.models.fields import MAX_TIMEOUT, MIN_TIMEOUT
+from stromboli.models.lifecycle import Lifecycle
 from stromboli.models.reasons import Reason
 from stromboli.plan import documents, volumes
+from stromboli.plan.attempt import Hook
 from stromboli.plan.policy import DEFAULT_TIMEOUT, MIN_MEMORY, Effective
 from stromboli.plan.refusal import Refused, invalid
 from stromboli.plan.volumes import Volume
@@ -37,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to run. Memory in bytes, cpus in thousandths, timeout in seconds."""
+    """What is to run. Memory in bytes, cpus in thousandths, timeouts in seconds."""
 
     image: Reference
     workdir: str | None
@@ -50,17 +53,28 @@ class Request:
     pids: int
     timeout: float
     gateway_socket: str | None
+    hooks: tuple[Hook, ...]
+    hooks_timeout: float | None
 
 
 def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
     """The run's timeout in seconds. Raises Refused(InvalidSpec)."""
     if spec.timeout is None:
         return policy.timeout if policy else DEFAULT_TIMEOUT
-    text = spec.timeout
-    seconds = _parsed("spec.timeout", lambda: duration.parse(text, maximum=MAX_TIMEOUT))
-    if seconds < MIN_TIMEOUT:
-        raise invalid("spec.timeout", f"{text!r} is less than a second; write a duration such as 90s, 10m or 1h30m")
-    return seconds
+    return _seconds(spec.timeout, "spec.timeout")
+
+
+def hooks_timeout_of(lifecycle: Lifecycle | None) -> float | None:
+    """How long all hooks may take, in seconds; None for as long as the run may. Raises Refused(InvalidSpec)."""
+    if lifecycle is None or lifecycle.hooks_timeout is None:
+        return None
+    return _seconds(lifecycle.hooks_timeout, "spec.lifecycle.hooksTimeout")
+
+
+def hooks_of(lifecycle: Lifecycle | None) -> tuple[Hook, ...]:
+    """All hooks, in the order in which they run."""
+    given = lifecycle.commands() if lifecycle else {}
+    return tuple(Hook(kind, index, text) for kind, texts in given.items() for index, text in enumerate(texts))
 
 
 def build(spec: AgentRunSpec, policy: Effective) -> Request:
@@ -82,6 +96,8 @@ def build(spec: AgentRunSpec, policy: Effective) -> Request:
         pids=(resources.pids if resources else None) or DEFAULT_PIDS,
         timeout=timeout_of(spec, policy),
         gateway_socket=policy.env.get(GATEWAY_SOCKET) or None,
+        hooks=hooks_of(spec.lifecycle),
+        hooks_timeout=hooks_timeout_of(spec.lifecycle),
     )
 
 
@@ -132,8 +148,9 @@ def digest_is_given(spec: AgentRunSpec, policy: Effective) -> None:
         )
 
 
-def timeout_is_sane(spec: AgentRunSpec, policy: Effective) -> None:
+def timeouts_are_sane(spec: AgentRunSpec, policy: Effective) -> None:
     timeout_of(spec, policy)
+    hooks_timeout_of(spec.lifecycle)
 
 
 def prompt_is_given_once(spec: AgentRunSpec, policy: Effective) -> None:
@@ -242,7 +259,7 @@ CHECKS: tuple[Check, ...] = (
     image_is_allowed,
     digest_is_given,
     prompt_is_given_once,
-    timeout_is_sane,
+    timeouts_are_sane,
     workdir_is_a_place,
     gateway_is_a_place,
     volumes_are_allowed,
@@ -250,6 +267,13 @@ CHECKS: tuple[Check, ...] = (
     resources_are_quantities,
     documents_are_json,
 )
+
+
+def _seconds(text: str, field: str) -> float:
+    seconds = _parsed(field, lambda: duration.parse(text, maximum=MAX_TIMEOUT))
+    if seconds < MIN_TIMEOUT:
+        raise invalid(field, f"{text!r} is less than a second; write a duration such as 90s, 10m or 1h30m")
+    return seconds
 
 
 def _parsed(field: str, parse: Callable[[], T]) -> T:

@@ -115,6 +115,14 @@ def with_images(status: Mapping[str, Any], image: Mapping[str, Any], cli: Mappin
     return {**new, "cliImage": dict(cli)} if cli else new
 
 
+def with_steps(status: Mapping[str, Any], steps: Sequence[StepRecord]) -> Status:
+    """The steps so far, where one has begun or ended since they were last told: what a step writes is told then."""
+    told = [(s["hook"], s["index"], s["state"]) for s in status.get("steps") or []]
+    if told == [(s.hook, s.index, s.state) for s in steps]:
+        return dict(status)
+    return {**status, "steps": [_step(s) for s in steps]}
+
+
 def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[StepRecord]) -> Status:
     """The steps, the answer and what it took."""
     new: Status = {**status, "steps": [_step(s) for s in steps]}

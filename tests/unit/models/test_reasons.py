@@ -12,6 +12,7 @@ from stromboli.models.reasons import AllowedReason, Reason
 UNKNOWN = {
     "Pulling",
     "Starting",
+    "RunningHooks",
     "Running",
     "WaitingForReference",
     "CLIImageUnavailable",
@@ -26,6 +27,7 @@ FALSE = {
     "ImagePullFailed",
     "PolicyViolation",
     "CredentialsMissing",
+    "HookFailed",
     "AgentFailed",
     "MaxTurnsReached",
     "BudgetExceeded",

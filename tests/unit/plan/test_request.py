@@ -183,7 +183,7 @@ def test_the_order_of_the_checks() -> None:
         "image_is_allowed",
         "digest_is_given",
         "prompt_is_given_once",
-        "timeout_is_sane",
+        "timeouts_are_sane",
         "workdir_is_a_place",
         "gateway_is_a_place",
         "volumes_are_allowed",
