@@ -8,6 +8,7 @@ by the UID, never by the name.
 from __future__ import annotations
 
 import hashlib
+import uuid
 
 GROUP = "stromboli.dev"
 VERSION = "v1alpha1"
@@ -19,6 +20,10 @@ INSTALLATION = f"{GROUP}/installation"  # UID of the cluster's kube-system names
 OWNER = f"{GROUP}/owner"  # UID of the AgentRun (or of its session)
 RUN = f"{GROUP}/run"  # namespace/name, for the eye
 ROLE = f"{GROUP}/role"  # agent | cli-holder | look
+
+SHAPE = f"{GROUP}/shape"  # of a session's container: what it has that policies speak of, as JSON
+# Annotation on an AgentSession: NAME/UID of the one that it is a fork of.
+FORKED_FROM = f"{GROUP}/forked-from"
 
 ROLE_AGENT = "agent"
 ROLE_HOLDER = "cli-holder"
@@ -50,6 +55,16 @@ def container(session_uid: str) -> str:
 def volume(session_uid: str) -> str:
     """The volume that holds a session's conversation."""
     return f"stromboli-{session_uid}"
+
+
+def copy(session_uid: str) -> str:
+    """The image that holds the filesystem which a fork began with."""
+    return f"localhost/stromboli/session:{session_uid}"
+
+
+def conversation(session_uid: str) -> str:
+    """The CLI's session id of a session's conversation: given beforehand, and the same whoever asks."""
+    return str(uuid.uuid5(uuid.UUID(session_uid), "conversation"))
 
 
 def holder(installation: str, image_id: str) -> str:

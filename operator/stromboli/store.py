@@ -28,6 +28,10 @@ class Store:
     def get(self, uid: str) -> Object | None:
         return self._objects.get(uid)
 
+    def in_session(self, namespace: str, name: str) -> list[str]:
+        """UIDs of the runs that want a session, to run in it or to copy it."""
+        return [uid for uid, obj in self._objects.items() if _wants(obj, namespace, name)]
+
     def put(self, obj: Mapping[str, Any]) -> None:
         """Remember an object, unless what is there is newer. Finished ones are kept no longer."""
         uid = obj["metadata"]["uid"]
@@ -57,3 +61,8 @@ def _version(obj: Mapping[str, Any]) -> int:
     """resourceVersions of one kind compare as numbers (Kubernetes API concepts, "Resource versions")."""
     text = str(obj["metadata"].get("resourceVersion", "0"))
     return int(text) if text.isdigit() else 0
+
+
+def _wants(obj: Mapping[str, Any], namespace: str, session: str) -> bool:
+    choice = obj["spec"].get("session") or {}
+    return obj["metadata"]["namespace"] == namespace and session in (choice.get("name"), choice.get("fork"))

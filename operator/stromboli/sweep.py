@@ -7,7 +7,7 @@ before, so an owner that the complete LIST does not name is really gone. An inco
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stromboli.errors import PodmanError, StromboliError
@@ -25,7 +25,7 @@ EVERY = 60.0
 
 
 class Sweep:
-    """Finds what events missed; `wake` hands a run to the queue, where its turns are serial."""
+    """Finds what events missed; `wake` and `wake_session` hand it to its queue, where its turns are serial."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Sweep:
         cleaner: Cleaner,
         store: Store,
         wake: Callable[[str], None],
+        wake_session: Callable[[Mapping[str, Any]], None],
         images: Images,
         mounts: CLIMounts,
         networks: Networks,
@@ -44,6 +45,7 @@ class Sweep:
         self._cleaner = cleaner
         self._store = store
         self._wake = wake
+        self._wake_session = wake_session
         self._images = images
         self._mounts = mounts
         self._networks = networks
@@ -62,7 +64,13 @@ class Sweep:
             else:
                 going.add(uid)
                 self._look_at(uid, obj)
-        for uid in found.everywhere - finished - going:
+        sessions = set()
+        for obj in await self._cluster.sessions():
+            namespaces.add(obj["metadata"]["namespace"])
+            if not is_being_deleted(obj):
+                sessions.add(obj["metadata"]["uid"])
+                self._wake_session(obj)
+        for uid in found.everywhere - finished - going - sessions:
             self._store.delete(uid)
             self._wake(uid)
         for uid in found.needed_while_running & finished:

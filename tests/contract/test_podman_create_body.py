@@ -189,7 +189,7 @@ def _body(name: str, image_id: str, attempt: Path, labels: dict[str, str]) -> co
         hooks=(),
         hooks_timeout=None,
     )
-    place = Place(str(attempt / "attempt"), str(attempt / "secret"), str(attempt / "cli"), name, None)
+    place = Place(str(attempt / "attempt"), str(attempt / "secret"), str(attempt / "cli"), None, name, None)
     volumes = (
         Volume(host=str(attempt / "ro"), container="/mnt/ro", read_only=True),
         Volume(host=str(attempt / "rw"), container="/mnt/rw", read_only=False),
@@ -202,6 +202,7 @@ def _body(name: str, image_id: str, attempt: Path, labels: dict[str, str]) -> co
         place=place,
         volumes=volumes,
         labels=labels,
+        longest=request.timeout,
     )
 
 

@@ -40,6 +40,7 @@ class FakeCluster(Cluster):
     def __init__(self, installation: str = "11111111-1111-4111-8111-111111111111") -> None:
         self.objects: dict[tuple[str, str], Object] = {}
         self.all_policies: list[Object] = []
+        self.all_sessions: dict[tuple[str, str], Object] = {}
         self.labels: dict[str, Mapping[str, str]] = {}
         self.config_maps: dict[tuple[str, str], dict[str, bytes]] = {}
         self.secrets: dict[tuple[str, str], dict[str, bytes]] = {}
@@ -59,9 +60,12 @@ class FakeCluster(Cluster):
     def add_run(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
         """Apply an AgentRun; as it is stored."""
         self.labels.setdefault(namespace, {})
-        meta = {"name": name, "namespace": namespace, "uid": str(uuid.uuid4()), "generation": 1}
-        obj = {"apiVersion": "stromboli.dev/v1alpha1", "kind": "AgentRun", "metadata": meta, "spec": dict(spec)}
-        return self._store(obj, "ADDED")
+        return self._store(_new("AgentRun", namespace, name, spec), "ADDED")
+
+    def add_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+        """Apply an AgentSession; as it is stored."""
+        self.labels.setdefault(namespace, {})
+        return self._keep(_new("AgentSession", namespace, name, spec), "ADDED")
 
     def delete_run(self, namespace: str, name: str) -> None:
         self._tell("DELETED", self.objects.pop((namespace, name)))
@@ -75,7 +79,7 @@ class FakeCluster(Cluster):
     @asynccontextmanager
     async def watch(self, listener: Listener) -> AsyncIterator[None]:
         """Tell of all that is there now, and then of every change."""
-        for obj in list(self.objects.values()):
+        for obj in [*self.objects.values(), *self.all_sessions.values()]:
             listener("ADDED", copy.deepcopy(obj))
         self.listeners.append(listener)
         try:
@@ -104,6 +108,38 @@ class FakeCluster(Cluster):
                 yield copy.deepcopy(obj)
             if self.broken_after is not None:
                 raise ClusterUnavailable("the API server: the list broke off")
+
+    async def runs_wanting(self, namespace: str, session: str) -> list[Object]:
+        async with self._call("runs wanting", namespace, session):
+            return [copy.deepcopy(o) for o in self.objects.values() if _wants(o, namespace, session)]
+
+    async def session(self, namespace: str, name: str) -> Object | None:
+        async with self._call("session", namespace, name):
+            return copy.deepcopy(self.all_sessions.get((namespace, name)))
+
+    async def sessions(self) -> list[Object]:
+        async with self._call("sessions"):
+            return copy.deepcopy(list(self.all_sessions.values()))
+
+    async def create_session(
+        self, namespace: str, name: str, spec: Mapping[str, Any], notes: Mapping[str, str]
+    ) -> Object:
+        async with self._call("create session", namespace, name):
+            if (namespace, name) in self.all_sessions:
+                raise Conflict(f"{name} is there")
+            self.writes.append(f"session {namespace}/{name} created")
+            return self._keep(_new("AgentSession", namespace, name, spec, annotations=dict(notes)), "ADDED")
+
+    async def write_session_spec(self, obj: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
+        return await self._write_session(obj, {"spec": dict(spec)})
+
+    async def write_session_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        return await self._write_session(obj, {"status": json.loads(json.dumps(status))})
+
+    async def delete_session(self, namespace: str, name: str) -> None:
+        async with self._call("delete session", namespace, name):
+            if found := self.all_sessions.pop((namespace, name), None):
+                self._tell("DELETED", found)
 
     async def serves_its_kinds(self) -> None:
         async with self._call("kinds"):
@@ -163,9 +199,39 @@ class FakeCluster(Cluster):
         self._tell(how, obj)
         return copy.deepcopy(obj)
 
+    async def _write_session(self, obj: Mapping[str, Any], changes: Object) -> Object:
+        meta = obj["metadata"]
+        async with self._call("put session", meta["namespace"], meta["name"]):
+            found = self.all_sessions.get((meta["namespace"], meta["name"]))
+            if found is None or any(found["metadata"][key] != meta[key] for key in ("uid", "resourceVersion")):
+                raise Conflict(f"{meta['name']} has changed or is gone")
+            written = copy.deepcopy(found) | changes
+            if written == found:
+                return written
+            self.writes.append(f"session {meta['namespace']}/{meta['name']}")
+            return self._keep(written, "MODIFIED")
+
+    def _keep(self, session: Object, how: str) -> Object:
+        meta = session["metadata"]
+        meta["resourceVersion"] = str(next(self._versions))
+        self.all_sessions[meta["namespace"], meta["name"]] = session
+        self._tell(how, session)
+        return copy.deepcopy(session)
+
     def _tell(self, how: str, obj: Object) -> None:
         for listener in self.listeners:
             listener(how, copy.deepcopy(obj))
+
+
+def _new(kind: str, namespace: str, name: str, spec: Mapping[str, Any], **more: object) -> Object:
+    meta = {"name": name, "namespace": namespace, "uid": str(uuid.uuid4()), "generation": 1}
+    meta |= {"creationTimestamp": "2026-01-01T12:00:00Z", **more}
+    return {"apiVersion": "stromboli.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": dict(spec)}
+
+
+def _wants(run: Object, namespace: str, session: str) -> bool:
+    choice = run["spec"].get("session") or {}
+    return run["metadata"]["namespace"] == namespace and session in (choice.get("name"), choice.get("fork"))
 
 
 def _as_stored(status: Mapping[str, Any]) -> Any:

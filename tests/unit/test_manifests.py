@@ -18,7 +18,14 @@ from stromboli.models.agentpolicy import AgentPolicySpec
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "operator/stromboli"
 # lightkube's methods (and kopf's handler for events, which lists and watches) → verbs of RBAC.
-VERBS = {"get": ["get"], "list": ["list"], "create": ["create"], "replace": ["update"], "event": ["list", "watch"]}
+VERBS = {
+    "get": ["get"],
+    "list": ["list"],
+    "create": ["create"],
+    "replace": ["update"],
+    "delete": ["delete"],
+    "event": ["list", "watch"],
+}
 
 
 def _documents(name: str) -> list[dict[str, Any]]:

@@ -3,7 +3,9 @@
     HOME/sessions/UID/                0700
         attempts/RUN-N/plan/          what the supervisor reads; complete or not there
         attempts/RUN-N/out/           what it writes; read by records.py, never written by the operator
-        attempt, secret, cli          links that the container's binds go through, re-pointed by rename
+        attempt, secret, cli, gateway links that the container's binds go through, re-pointed by rename
+        nothing/                      what `gateway` leads to where there is none
+        state                         what the operator knows of a session that outlives its runs: see state.py
     RUNTIME/secrets/UID/              on tmpfs: env/NAME, .credentials.json
 
 Other users reach none of it (0700), containers do: a bind mount does not ask about the folders above its source.
@@ -23,16 +25,19 @@ from typing import Literal
 
 from stromboli import naming
 from stromboli.attempt import busybox, records
+from stromboli.attempt import state as states
 from stromboli.attempt.removal import remove_tree
+from stromboli.attempt.state import State
 from stromboli.errors import LocalFailure, NoSpace
 
 Owner = tuple[int, int]  # uid, gid
-Link = Literal["attempt", "secret", "cli"]
+Link = Literal["attempt", "secret", "cli", "gateway"]
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 ROOM = 16 * 1024 * 1024  # bytes: an attempt's output and records, and some more
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
+_ATTEMPT = re.compile(r"(.+)-([0-9]{1,6})")  # as naming.attempt makes it
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -111,6 +116,35 @@ class SessionFolder:
             new.symlink_to(target)
             new.replace(self.link(name))
 
+    def nothing(self) -> Path:
+        """An empty folder. Raises NoSpace."""
+        with _watching_space(self._path):
+            self._make_session()
+            _make_durable(self._path / "nothing")
+        return self._path / "nothing"
+
+    def handed_to(self) -> str | None:
+        """The name of the attempt that the link leads to: the last whose start was begun."""
+        try:
+            return self.link("attempt").readlink().name
+        except OSError:
+            return None
+
+    def attempts_of(self, run_uid: str) -> list[Path]:
+        """The folders of a run's attempts, oldest first."""
+        numbers = sorted(int(match[2]) for match in _attempts(self._path) if match[1] == run_uid)
+        return [self.attempt(run_uid, number) for number in numbers]
+
+    def read_state(self) -> State:
+        """What is known of the session; nothing is known of one that has no such file."""
+        return states.read(self._path / "state")
+
+    def write_state(self, state: State) -> None:
+        """Write it down, on disk once this returns. Raises NoSpace."""
+        with _watching_space(self._path):
+            self._make_session()
+            states.write(self._path / "state", state)
+
     def remove_secrets(self) -> None:
         """Remove what lies on tmpfs; what is away already is no error."""
         remove_tree(self._secrets)
@@ -161,6 +195,16 @@ def sessions(home: Path) -> set[str]:
     return _names(_sessions(home))
 
 
+def sessions_of(home: Path, run_uid: str) -> set[str]:
+    """UIDs of the sessions in which a run has attempts."""
+    return {uid for uid in sessions(home) if any(m[1] == run_uid for m in _attempts(_sessions(home) / uid))}
+
+
+def runs(home: Path) -> set[str]:
+    """UIDs of the runs that have attempts in some session."""
+    return {match[1] for uid in sessions(home) for match in _attempts(_sessions(home) / uid)}
+
+
 def with_secrets(runtime_dir: Path) -> set[str]:
     """UIDs of the sessions that have secrets on tmpfs."""
     return _names(_secrets(runtime_dir))
@@ -174,9 +218,19 @@ def _secrets(runtime_dir: Path) -> Path:
     return runtime_dir / "secrets"
 
 
+def _attempts(session: Path) -> Iterator[re.Match[str]]:
+    """The names of a session's attempts: (run's uid, number) each."""
+    for name in _names(session / "attempts"):
+        if match := _ATTEMPT.fullmatch(name):
+            yield match
+
+
 def _names(folder: Path) -> set[str]:
-    found = folder.iterdir() if folder.is_dir() else ()
-    return {entry.name for entry in found if _NAME.fullmatch(entry.name)}
+    try:
+        found = os.listdir(folder)
+    except FileNotFoundError:  # it may have gone just now
+        return set()
+    return {name for name in found if _NAME.fullmatch(name)}
 
 
 def _checked(name: str) -> str:

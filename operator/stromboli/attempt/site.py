@@ -24,3 +24,7 @@ class Site:
     def marks(self, uid: str) -> dict[str, str]:
         """The labels by which what a session has in Podman is told from everybody else's."""
         return {naming.INSTALLATION: self.installation, naming.OWNER: uid}
+
+    def labels(self, uid: str, eye: str) -> dict[str, str]:
+        """All labels of a session's container and volume; `eye` is the namespace/name that a person looks for."""
+        return {**self.marks(uid), naming.RUN: eye, naming.ROLE: naming.ROLE_AGENT}

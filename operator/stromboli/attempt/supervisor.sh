@@ -193,6 +193,17 @@ _hook() {
     _pid=
 }
 
+# In _talk: how the CLI is to begin conversation $1, or go on with it if it lies on the volume, or with a fork of $2.
+_conversation() {
+    _talk="--session-id $1"
+    for _file in "$_claude"/projects/*/"$2.jsonl"; do
+        if [ -n "$2" ] && [ -f "$_file" ]; then _talk="--resume $2 --fork-session --session-id $1"; fi
+    done
+    for _file in "$_claude"/projects/*/"$1.jsonl"; do
+        if [ -f "$_file" ]; then _talk="--resume $1"; fi
+    done
+}
+
 _agent() {
     trap _signalled=1 USR2  # not ignored: that the CLI would inherit
     [ -z "$_timer" ] || kill "$_timer"

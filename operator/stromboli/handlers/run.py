@@ -22,7 +22,7 @@ from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
 from stromboli.backoff import backoff
 from stromboli.errors import ClusterUnavailable, InvalidSettings
-from stromboli.handlers.watches import register
+from stromboli.handlers.watches import Wakers, register
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
 from stromboli.observe.cli import CLIMounts
@@ -32,14 +32,18 @@ from stromboli.observe.images import Images
 from stromboli.observe.readiness import Readiness
 from stromboli.observe.removals import Removals
 from stromboli.perform.cleanup import Cleaner, Inventory
+from stromboli.perform.entry import Entry
 from stromboli.perform.launch import Launcher
 from stromboli.perform.networks import Networks
 from stromboli.perform.notify import Notifier
+from stromboli.perform.report import Reporter
+from stromboli.perform.sessions import Sessions
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Reconciler
 from stromboli.settings import Settings
 from stromboli.store import Store
 from stromboli.sweep import EVERY, Sweep
+from stromboli.upkeep import Upkeep
 from stromboli.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -83,6 +87,7 @@ class Rooms:
 
     store: Store
     queue: WorkQueue
+    wakers: Wakers
     sweep: Sweep
     warm_up: CLIWarmUp
     removals: Removals
@@ -101,18 +106,25 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     networks = Networks(podman, installation)
     ends = Ends(podman, queue.wake)
     notifier = Notifier(cluster)
+    turns = Sessions(cluster=cluster, podman=podman, site=site, node=settings.node, cleaner=cleaner, notifier=notifier)
+    upkeep = Upkeep(cluster, turns, settings.node)
+    session_queue = WorkQueue(upkeep.turn)
+    reporter = Reporter(cluster, store, notifier, settings.node)
     reconciler = Reconciler(
         cluster=cluster,
         podman=podman,
         settings=settings,
         store=store,
-        looks=Readiness(cluster, settings, images, mounts),
+        entry=Entry(cluster, settings, Readiness(cluster, settings, images, mounts), turns, reporter),
+        reporter=reporter,
         mounts=mounts,
         launcher=Launcher(podman, site, networks, ends),
         cleaner=cleaner,
         notifier=notifier,
+        turns=turns,
         watch=ends.watch,
         forget=ends.forget,
+        idle=session_queue.wake,
     )
     inventory = Inventory(podman, site)
     sweep = Sweep(
@@ -121,18 +133,20 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         cleaner=cleaner,
         store=store,
         wake=queue.wake,
+        wake_session=lambda obj: session_queue.wake(upkeep.see(obj)),
         images=images,
         mounts=mounts,
         networks=networks,
     )
 
     async def close() -> None:
-        for part in (queue, ends, images, notifier):
+        for part in (queue, session_queue, ends, images, notifier):
             await part.close()
 
+    wakers = Wakers(queue.wake, queue.wake_all, lambda obj: session_queue.wake(upkeep.see(obj)), close)
     removals = Removals(podman, installation, ends.forget)
     try:
-        yield Rooms(store, queue, sweep, CLIWarmUp(cluster, settings, mounts), removals, close)
+        yield Rooms(store, queue, wakers, sweep, CLIWarmUp(cluster, settings, mounts), removals, close)
     finally:
         await close()
 
@@ -150,8 +164,7 @@ async def _watch(settings: Settings, rooms: Rooms) -> None:
         asyncio.create_task(_sweep(rooms.sweep, ready, rooms.queue.wake_all), name="sweep"),
     ]
     try:
-        registry = register(rooms.store, rooms.queue.wake, rooms.queue.wake_all, rooms.close)
-        await kopf.operator(registry=registry, standalone=True, clusterwide=True)
+        await kopf.operator(registry=register(rooms.store, rooms.wakers), standalone=True, clusterwide=True)
     finally:
         ready.unlink(missing_ok=True)
         for task in tasks:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import kopf
@@ -19,10 +20,18 @@ from stromboli.store import Store
 BACKOFFS = (0.5, 1.0, 2.0, *[3.0] * 1200)
 
 
-def register(
-    store: Store, wake: Callable[[str], None], wake_all: Callable[[], None], ending: Callable[[], Awaitable[None]]
-) -> kopf.OperatorRegistry:
-    """The registry with all watches of the operator; `ending` is called when it has been told to end."""
+@dataclass(frozen=True, slots=True)
+class Wakers:
+    """Who is woken by what. `session` looks after a session's object; `ending` is called at the operator's end."""
+
+    run: Callable[[str], None]
+    all: Callable[[], None]
+    session: Callable[[Mapping[str, Any]], None]
+    ending: Callable[[], Awaitable[None]]
+
+
+def register(store: Store, wakers: Wakers) -> kopf.OperatorRegistry:
+    """The registry with all watches of the operator."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -35,7 +44,7 @@ def register(
 
     @kopf.on.cleanup(registry=registry)
     async def on_end(**_: Any) -> None:
-        await ending()
+        await wakers.ending()
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -43,21 +52,49 @@ def register(
 
     @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)
     async def on_run(event: kopf.RawEvent, **_: Any) -> None:
-        take(store, wake, event["type"], dict(event["object"]))
+        take(store, wakers, event["type"], dict(event["object"]))
+
+    @kopf.on.event(GROUP, VERSION, "agentsessions", registry=registry)
+    async def on_session(event: kopf.RawEvent, **_: Any) -> None:
+        take_session(store, wakers, event["type"], dict(event["object"]))
 
     @kopf.on.event(GROUP, VERSION, "agentpolicies", registry=registry)
     async def on_policy(**_: Any) -> None:
-        wake_all()
+        wakers.all()
 
     return registry
 
 
-def take(store: Store, wake: Callable[[str], None], how: str | None, obj: dict[str, Any]) -> None:
+def take(store: Store, wakers: Wakers, how: str | None, obj: dict[str, Any]) -> None:
     """One event about a run: remember what it says, and have the run looked at."""
     uid = obj["metadata"]["uid"]
     if how == "DELETED" or is_being_deleted(obj):
         store.delete(uid)
-        wake(uid)
+        wakers.run(uid)
+        if choice := obj["spec"].get("session"):
+            _wake_queue(store, wakers, obj["metadata"]["namespace"], choice["name"])
     elif not is_finished(obj.get("status") or {}):
         store.put(obj)
-        wake(uid)
+        wakers.run(uid)
+
+
+def take_session(store: Store, wakers: Wakers, how: str | None, obj: dict[str, Any]) -> None:
+    """One event about a session: those who want it are looked at, and so is the session.
+
+    One that is deleted is for the node what a deleted run is: a UID whose things have to go.
+    """
+    meta = obj["metadata"]
+    holder = None
+    if how == "DELETED" or is_being_deleted(obj):
+        store.delete(meta["uid"])
+        wakers.run(meta["uid"])
+    else:
+        wakers.session(obj)
+        holder = ((obj.get("status") or {}).get("currentRun") or {}).get("uid")
+    _wake_queue(store, wakers, meta["namespace"], meta["name"], but=holder)
+
+
+def _wake_queue(store: Store, wakers: Wakers, namespace: str, session: str, but: str | None = None) -> None:
+    for uid in store.in_session(namespace, session):
+        if uid != but:
+            wakers.run(uid)

@@ -23,13 +23,15 @@ from stromboli.errors import ClusterUnavailable, InvalidSettings, StromboliError
 from stromboli.naming import API_VERSION, GROUP, MANAGER, VERSION
 
 AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
+AgentSession = create_namespaced_resource(GROUP, VERSION, "AgentSession", "agentsessions")
 AgentPolicy = create_global_resource(GROUP, VERSION, "AgentPolicy", "agentpolicies")
 Namespace = create_global_resource("", "v1", "Namespace", "namespaces")
 ConfigMap = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
 Secret = create_namespaced_resource("", "v1", "Secret", "secrets")
 Event = create_namespaced_resource("", "v1", "Event", "events")
 
-WATCHED = ("agentruns", "agentpolicies")
+WATCHED = ("agentruns", "agentsessions", "agentpolicies")
+_KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "finalizers", "ownerReferences")
 TIMEOUT = httpx2.Timeout(15.0)
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -86,19 +88,28 @@ class Cluster:
 
     async def runs(self) -> AsyncIterator[Object]:
         """Every AgentRun of the cluster, to the last one or not at all: a broken list raises."""
-        pages = self._client.list(AgentRun, namespace="*", chunk_size=500)
-        try:
-            async for item in pages:
-                yield dict(item)
-        except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _unavailable(e) from e
+        async for item in self._listed(self._client.list(AgentRun, namespace="*", chunk_size=500)):
+            yield item
+
+    async def runs_wanting(self, namespace: str, session: str) -> list[Object]:
+        """Every AgentRun that names a session, or forks it, whatever has become of it; never part of them."""
+        found = []
+        for path in ("spec.session.name", "spec.session.fork"):
+            pages = self._client.list(AgentRun, namespace=namespace, fields={path: session})
+            found += [item async for item in self._listed(pages)]
+        return found
+
+    async def session(self, namespace: str, name: str) -> Object | None:
+        return await self._present(self._client.get(AgentSession, name, namespace=namespace))
+
+    async def sessions(self) -> list[Object]:
+        """Every AgentSession of the cluster; never part of them."""
+        pages = self._client.list(AgentSession, namespace="*", chunk_size=500)
+        return [item async for item in self._listed(pages)]
 
     async def policies(self) -> list[Object]:
         """Every AgentPolicy; never part of them."""
-        try:
-            return [dict(item) async for item in self._client.list(AgentPolicy)]
-        except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _unavailable(e) from e
+        return [item async for item in self._listed(self._client.list(AgentPolicy))]
 
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
         found = await self._present(self._client.get(Namespace, name))
@@ -126,17 +137,43 @@ class Cluster:
 
         A PUT and not a merge patch, in which a null inside a structured answer would mean "remove".
         """
-        meta = obj["metadata"]
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": "AgentRun",
-            "metadata": {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion")},
-            # The API server keeps the spec as it is; the schema only asks that there is one.
-            "spec": obj["spec"],
-            "status": dict(status),
-        }
+        body = _body("AgentRun", obj, obj["spec"], status)
+        meta = body["metadata"]
         call = self._client.replace(AgentRun.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
         return dict(await self._written(call))
+
+    async def write_session_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        """Replace a session's status, as `write_status` does a run's."""
+        body = _body("AgentSession", obj, obj["spec"], status)
+        meta = body["metadata"]
+        call = self._client.replace(AgentSession.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
+        return dict(await self._written(call))
+
+    async def write_session_spec(self, obj: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
+        """Replace a session's spec as of the object's resourceVersion; the new object. Raises Conflict, Rejected."""
+        body = _body("AgentSession", obj, spec, obj.get("status") or {})
+        meta = body["metadata"]
+        call = self._client.replace(AgentSession.from_dict(body), meta["name"], namespace=meta["namespace"])
+        return dict(await self._written(call))
+
+    async def create_session(
+        self, namespace: str, name: str, spec: Mapping[str, Any], notes: Mapping[str, str]
+    ) -> Object:
+        """Make a session with these annotations; as it is stored. Raises Conflict where there is one, Rejected."""
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "AgentSession",
+            "metadata": {"name": name, "namespace": namespace, "annotations": dict(notes)},
+            "spec": dict(spec),
+        }
+        return dict(await self._written(self._client.create(AgentSession.from_dict(body))))
+
+    async def delete_session(self, namespace: str, name: str) -> None:
+        """Delete a session; one that is gone is no error."""
+        try:
+            await self._written(self._client.delete(AgentSession, name, namespace=namespace))
+        except Conflict:
+            return
 
     async def post_event(self, event: Mapping[str, Any]) -> None:
         """Write a Kubernetes event; one of the same name is the same event and stays as it is."""
@@ -145,6 +182,13 @@ class Cluster:
             await self._written(call)
         except Conflict:
             return
+
+    async def _listed(self, pages: Any) -> AsyncIterator[Object]:
+        try:
+            async for item in pages:
+                yield dict(item)
+        except (httpx2.HTTPError, ValueError, KeyError) as e:
+            raise _unavailable(e) from e
 
     async def _present(self, call: Awaitable[Any]) -> Object | None:
         try:
@@ -159,6 +203,18 @@ class Cluster:
             return await call
         except (httpx2.HTTPError, ValueError, KeyError) as e:
             raise _refused(e) from e
+
+
+def _body(kind: str, obj: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+    """An object as it is to be from now on. All that is a person's of its metadata goes along: a PUT replaces it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": {k: obj["metadata"][k] for k in _KEPT if k in obj["metadata"]},
+        # At a status, the API server keeps the spec as it is; the schema only asks that there is one.
+        "spec": dict(spec),
+        "status": dict(status),
+    }
 
 
 def _code(error: Exception) -> int:

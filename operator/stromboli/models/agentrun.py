@@ -11,8 +11,18 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from stromboli.models.base import NO_NUL, EnvVar, KeyRef, Model, rules, without_nul
+from stromboli.models.base import (
+    NO_NUL,
+    OBJECT_NAME_PATTERN,
+    EnvVar,
+    KeyRef,
+    Model,
+    matches,
+    rules,
+    without_nul,
+)
 from stromboli.models.claude import ClaudeOptions
+from stromboli.models.conditions import Conditions
 from stromboli.models.fields import AbsolutePath, Duration, ImageRef, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
 
@@ -33,6 +43,35 @@ class PromptSource(Model):
 
     config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
     secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
+
+
+SessionName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=matches(
+            OBJECT_NAME_PATTERN,
+            "is not the name of a session: lower case letters, digits, - and . only; a session is always one of the "
+            "run's own namespace",
+        ),
+    ),
+]
+
+
+class SessionChoice(Model):
+    """The session that the run goes on with."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("!has(self.fork) || self.fork != self.name", "a session cannot be a fork of itself; choose another name"),
+        )
+    )
+
+    name: SessionName = Field(description="Name of the AgentSession; it is made if absent, and resumed if present.")
+    fork: SessionName | None = Field(
+        None, description="The session to copy where `name` does not exist yet: its conversation and its filesystem."
+    )
 
 
 class AgentRunSpec(Model):
@@ -66,6 +105,9 @@ class AgentRunSpec(Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     lifecycle: Lifecycle | None = Field(None, description="Commands that run in the container before the agent.")
+    session: SessionChoice | None = Field(
+        None, description="The session that the run goes on with; without one it has its own, which goes with it."
+    )
     claude: ClaudeOptions | None = Field(None, description="Options of the Claude CLI.")
     resources: Resources | None = Field(None, description="Limits of the run's container.")
     timeout: Duration | None = Field(
@@ -79,6 +121,17 @@ class ImageStatus(Model):
     reference: str = Field("", description="The canonical reference.", max_length=1024)
     digest: str | None = Field(None, description="The manifest's digest, where a registry gave one.", max_length=256)
     id: str = Field("", description="The image's id: this is what starts.", max_length=256)
+
+
+class RunSession(Model):
+    """The run's place in its session."""
+
+    name: str = Field("", description="The session's name.", max_length=253)
+    uid: str = Field("", description="The session's UID, once the run has it.", max_length=64)
+    claude_session_id: str = Field("", alias="claudeSessionID", description="Id of its conversation.", max_length=64)
+    ticket: str = Field(
+        "", description="resourceVersion of the run when it was first seen: orders runs of one second.", max_length=64
+    )
 
 
 class Attempt(Model):
@@ -135,26 +188,11 @@ class Usage(Model):
     cost_usd: float = Field(0, alias="costUSD", description="Cost in US dollars.")
 
 
-class Condition(Model):
-    """A condition, as metav1.Condition has it."""
-
-    type: str = Field(description="Succeeded, Allowed, Reconciling or Stalled.", max_length=316)
-    status: str = Field(description="True, False or Unknown.", max_length=16)
-    observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
-    last_transition_time: str = Field(description="When the status last changed.", max_length=64)
-    reason: str = Field(description="One word, out of a documented list.", max_length=1024)
-    message: str = Field("", description="A sentence that one can act on.", max_length=32768)
-
-
 class AgentRunStatus(Model):
     """What became of the run."""
 
     observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
-    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
-        default_factory=list,
-        description="Succeeded, Allowed, Reconciling, Stalled.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
+    conditions: Conditions = Field(default_factory=list, description="Succeeded, Allowed, Reconciling, Stalled.")
     phase: str = Field("", description="Pending, Running, Succeeded or Failed: for the eye.", max_length=32)
     node: str = Field("", description="The node whose operator has the run.", max_length=253)
     waiting_since: str | None = Field(
@@ -169,6 +207,7 @@ class AgentRunStatus(Model):
     )
     image: ImageStatus | None = Field(None, description="The image that runs.")
     cli_image: ImageStatus | None = Field(None, description="The image that the Claude CLI comes from.")
+    session: RunSession | None = Field(None, description="The session, where the run names one.")
     steps: Annotated[list[Step], Field(max_length=512)] = Field(
         default_factory=list, description="What the supervisor did."
     )

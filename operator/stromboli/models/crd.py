@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.agentrun import AgentRunSpec, AgentRunStatus
+from stromboli.models.agentsession import AgentSessionSpec, AgentSessionStatus
 from stromboli.naming import GROUP, VERSION
 
 Schema = dict[str, Any]
@@ -50,8 +51,10 @@ class Kind:
     description: str
     spec: type[BaseModel]
     status: type[BaseModel] | None
-    immutable: bool
     columns: tuple[Column, ...]
+    immutable: bool = False  # each field of the spec, from the beginning
+    once: tuple[str, ...] = ()  # fields of the spec that can be filled once
+    selectable: tuple[str, ...] = ()  # paths that a field selector can name (Kubernetes 1.31)
 
 
 def _condition(type_: str, key: str) -> str:
@@ -70,16 +73,39 @@ KINDS = (
         AgentRunSpec,
         AgentRunStatus,
         immutable=True,
+        selectable=(".spec.session.name", ".spec.session.fork"),
         columns=(
             Column("Succeeded", _condition("Succeeded", "status")),
             Column("Reason", _condition("Succeeded", "reason")),
             Column("Image", ".status.image.reference"),
+            Column("Session", ".spec.session.name", wide=True),
             AGE,
             Column("Duration", ".status.duration"),
             Column("Turns", ".status.usage.turns", "integer", wide=True),
             Column("Input", ".status.usage.inputTokens", "integer", wide=True),
             Column("Output", ".status.usage.outputTokens", "integer", wide=True),
             Column("Cost", ".status.usage.costUSD", "number", wide=True),
+        ),
+    ),
+    Kind(
+        "AgentSession",
+        "agentsessions",
+        "asess",
+        "Namespaced",
+        "What outlives a run: a conversation, and the container with all that was installed in it.",
+        AgentSessionSpec,
+        AgentSessionStatus,
+        once=("template",),
+        columns=(
+            Column("Title", ".spec.title"),
+            Column("Image", ".spec.template.image"),
+            Column("Runs", ".status.runs", "integer"),
+            Column("Last Used", ".status.lastUsed", "date"),
+            Column("Ready", _condition("Ready", "status")),
+            AGE,
+            Column("Run", ".status.currentRun.name", wide=True),
+            Column("Bytes", ".status.sizeBytes", "integer", wide=True),
+            Column("Conversation", ".status.claudeSessionID", wide=True),
         ),
     ),
     Kind(
@@ -90,7 +116,6 @@ KINDS = (
         "The administrator's rules and defaults for agents.",
         AgentPolicySpec,
         None,
-        immutable=False,
         columns=(
             Column("Images", ".spec.images.allowed"),
             Column("Network", ".spec.network"),
@@ -152,6 +177,8 @@ def _version(kind: Kind) -> Schema:
         "storage": True,
         "additionalPrinterColumns": [_column(c) for c in kind.columns],
     }
+    if kind.selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
     if kind.status is not None:
         # Until the operator has seen it, an object is "in progress" for kstatus: its generation is not observed.
         properties["status"] = {**_structural(kind.status), "default": {"observedGeneration": -1}}
@@ -174,10 +201,18 @@ def _column(column: Column) -> Schema:
 
 def _spec(kind: Kind) -> Schema:
     schema = _structural(kind.spec)
-    if kind.immutable:
-        existing = schema.get("x-kubernetes-validations", [])
-        schema["x-kubernetes-validations"] = existing + [_immutable(name) for name in schema["properties"]]
+    added = [_immutable(name) for name in schema["properties"]] if kind.immutable else []
+    added += [_once(name) for name in kind.once]
+    if added:
+        schema["x-kubernetes-validations"] = schema.get("x-kubernetes-validations", []) + added
     return schema
+
+
+def _once(name: str) -> Schema:
+    return {
+        "rule": f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})",
+        "message": f"{name} cannot be changed once it is filled; make another object, or a fork",
+    }
 
 
 def _immutable(name: str) -> Schema:

@@ -18,6 +18,11 @@ class Reason(StrEnum):
         member.text = text
         return member
 
+    Queued = (
+        "Queued",
+        "Unknown",
+        "Another run has the session; the message says which. Does not count against `timeout`.",
+    )
     Pulling = "Pulling", "Unknown", "The image is being pulled; the message has the progress."
     Starting = "Starting", "Unknown", "The container is being made and started; the attempt is written down."
     RunningHooks = (
@@ -92,6 +97,7 @@ class Reason(StrEnum):
         "False",
         "The attempt, or the wait for something missing, took longer than `timeout`.",
     )
+    Canceled = "Canceled", "False", "The run was ended from outside: its session was deleted."
     ContainerLost = (
         "ContainerLost",
         "False",
@@ -108,6 +114,15 @@ class AllowedReason(StrEnum):
     NoAllowlist = "NoAllowlist"
     ImageNotAllowed = "ImageNotAllowed"
     PolicyViolation = "PolicyViolation"
+
+
+class ReadyReason(StrEnum):
+    """Reasons of an AgentSession's condition `Ready`."""
+
+    Available = "Available"
+    InUse = "InUse"
+    Expired = "Expired"
+    VolumeLost = "VolumeLost"
 
 
 def as_markdown() -> str:

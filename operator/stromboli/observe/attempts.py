@@ -14,6 +14,7 @@ from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
+from stromboli.status import times
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -40,7 +41,16 @@ async def look(podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Map
     state = await podman.containers.inspect(attempt["container"])
     if state is not None and not marks.items() <= state.labels.items():
         state = None
-    return await look_without_podman(out, attempt, state)
+    return await look_without_podman(out, attempt, _since(attempt, state))
+
+
+def _since(attempt: Mapping[str, Any], state: ContainerState | None) -> ContainerState | None:
+    """How the container has been since the attempt was written down: a session's has an end of its last run."""
+    if state is None or state.running or state.started_at is None:
+        return state
+    if state.started_at >= times.from_text(attempt["startedAt"]):
+        return state
+    return replace(state, status="created", exit_code=None, finished_at=None)
 
 
 async def look_without_podman(out: Path, attempt: Mapping[str, Any], state: ContainerState | None = None) -> Trace:

@@ -26,7 +26,9 @@ class _Listener:
 
 
 class Ends:
-    """Watches containers; `wake` is called with the run's UID whichever way a watch ends."""
+    """Watches containers, by the UID of the session that has each; `wake` is called with that of the run in it,
+    whichever way a watch ends.
+    """
 
     def __init__(self, podman: Podman, wake: Callable[[str], None]) -> None:
         self._podman = podman
@@ -34,32 +36,33 @@ class Ends:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._listeners: dict[str, _Listener] = {}
 
-    async def listen(self, uid: str, container: str) -> None:
-        """Before a container's first start: have its end noticed at once, and not by Podman's next look.
+    async def listen(self, session: str, container: str) -> None:
+        """Before a container's start: have its end noticed at once, and not by Podman's next look.
 
         Only a matter of speed: where it cannot be had, `watch` finds the end some tens of milliseconds later.
         """
-        if old := self._listeners.pop(uid, None):
+        if old := self._listeners.pop(session, None):
             old.task.cancel()
         opened, near = asyncio.Event(), asyncio.Event()
-        task = asyncio.create_task(self._listen(container, opened, near), name=f"output of {uid}")
-        self._listeners[uid] = _Listener(task, near)
+        task = asyncio.create_task(self._listen(container, opened, near), name=f"output of {session}")
+        self._listeners[session] = _Listener(task, near)
         try:
             async with asyncio.timeout(OPENING):
                 await opened.wait()
         except TimeoutError:
             task.cancel()  # the start does not wait for it
 
-    def watch(self, uid: str, container: str) -> None:
-        """Watch a run's container, once."""
-        if uid not in self._tasks:
-            self._tasks[uid] = asyncio.create_task(self._wait(uid, container), name=f"end of {uid}")
+    def watch(self, session: str, container: str, run: str) -> None:
+        """Watch the container for a run, once."""
+        if session not in self._tasks:
+            task = asyncio.create_task(self._wait(session, container, run), name=f"end of {session}")
+            self._tasks[session] = task
 
-    def forget(self, uid: str) -> None:
+    def forget(self, session: str) -> None:
         """The container is gone, or its end is known: there is nothing to wait for any more."""
-        if task := self._tasks.get(uid):
+        if task := self._tasks.pop(session, None):
             task.cancel()
-        if listener := self._listeners.pop(uid, None):
+        if listener := self._listeners.pop(session, None):
             listener.task.cancel()
 
     async def close(self) -> None:
@@ -68,9 +71,9 @@ class Ends:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _wait(self, uid: str, container: str) -> None:
+    async def _wait(self, session: str, container: str, run: str) -> None:
         try:
-            listener = self._listeners.get(uid)
+            listener = self._listeners.get(session)
             await self._podman.containers.wait(container, hurry=listener.near if listener else None)
         except NotFound:
             log.info("container %s is gone", container)
@@ -78,9 +81,10 @@ class Ends:
             log.info("lost sight of container %s: %s", container, error)
             await asyncio.sleep(PAUSE)
         finally:
-            self._tasks.pop(uid, None)
-            self._listeners.pop(uid, None)
-            self._wake(uid)
+            if self._tasks.get(session) is asyncio.current_task():  # else somebody else watches it by now
+                self._tasks.pop(session)
+                self._listeners.pop(session, None)
+            self._wake(run)
 
     async def _listen(self, container: str, opened: asyncio.Event, near: asyncio.Event) -> None:
         try:

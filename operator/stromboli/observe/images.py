@@ -86,6 +86,10 @@ class Images:
             )
         return await self._pull(name, wanted_by)
 
+    async def by_id(self, image_id: str) -> ImageInfo | None:
+        """An image that is on the node. Raises PodmanError, PodmanUnavailable."""
+        return await self._podman.images.inspect(image_id)
+
     async def facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
         """What is inside an image. Raises PodmanError, PodmanUnavailable."""
         return await self._cache.get(image.id, needs, lambda: self._look(image, needs))

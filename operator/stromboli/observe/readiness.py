@@ -23,8 +23,9 @@ from stromboli.observe.cli import CLIMounts, MountedCLI
 from stromboli.observe.images import Images
 from stromboli.observe.references import Credentials
 from stromboli.observe.waiting import Waiting
-from stromboli.plan import compatibility, request
+from stromboli.plan import compatibility, container, request
 from stromboli.plan.compatibility import CLINeeds, ImageUser
+from stromboli.plan.container import Shape
 from stromboli.plan.policy import Effective
 from stromboli.plan.refusal import Refused
 from stromboli.plan.request import Request
@@ -54,11 +55,15 @@ class Ready:
     prompt: str
     credentials: Credentials
 
+    @property
+    def shape(self) -> Shape:
+        """What a container that is made of this has."""
+        return container.shape(self.judged.policy.network, self.cli is not None, self.volumes)
 
-async def judge(cluster: Cluster, settings: Settings, obj: Mapping[str, Any]) -> Judged:
-    """The run's spec under today's policies. Raises Refused, ClusterUnavailable."""
-    spec = parse(obj)
-    effective = await policy.effective(cluster, settings, obj["metadata"]["namespace"])
+
+async def judge(cluster: Cluster, settings: Settings, namespace: str, spec: AgentRunSpec) -> Judged:
+    """A run's spec (with what its session has) under today's policies. Raises Refused, ClusterUnavailable."""
+    effective = await policy.effective(cluster, settings, namespace)
     return Judged(spec, effective, request.build(spec, effective))
 
 
@@ -79,23 +84,29 @@ class Readiness:
         self._images = images
         self._mounts = mounts
 
-    async def of(self, obj: Mapping[str, Any], judged: Judged) -> Ready:
-        """Everything, or the first thing that is wrong (Refused) or missing (Waiting, or a Podman error)."""
+    async def of(self, obj: Mapping[str, Any], judged: Judged, pinned: str | None = None) -> Ready:
+        """Everything, or the first thing that is wrong (Refused) or missing (Waiting, or a Podman error).
+
+        `pinned` is the id of the image that a session began with, whatever its tag means today.
+        """
         meta = obj["metadata"]
         volumes = hostpaths.resolve(judged.request, judged.policy)
         _gateway(judged.request)
         prompt = asyncio.ensure_future(references.prompt(self._cluster, meta["namespace"], judged.spec))
         credentials = asyncio.ensure_future(references.credentials(self._cluster, self._settings, judged.policy))
         cli = asyncio.ensure_future(self._mounts.ready(judged.policy.cli, meta["uid"]))
-        image = asyncio.ensure_future(
-            self._images.resolve(judged.request.image, judged.policy.pull_policy, meta["uid"])
-        )
+        image = asyncio.ensure_future(self._image(judged, pinned, meta["uid"]))
         # All are asked at once; of what is wrong or missing, the first in this order is told.
         await asyncio.gather(prompt, credentials, cli, image, return_exceptions=True)
         for found in (prompt, credentials, cli, image):
             found.result()
         user = await self._user(image.result(), cli.result(), judged.request)
         return Ready(judged, volumes, image.result(), user, cli.result(), prompt.result(), credentials.result())
+
+    async def _image(self, judged: Judged, pinned: str | None, uid: str) -> ImageInfo:
+        """The image by its id, as long as the node has it; else what its reference means now."""
+        found = await self._images.by_id(pinned) if pinned else None
+        return found or await self._images.resolve(judged.request.image, judged.policy.pull_policy, uid)
 
     async def _user(self, image: ImageInfo, cli: MountedCLI | None, wanted: Request) -> ImageUser:
         """The image's user, once the image is found fit for CLI and hooks. Raises Refused(ImageIncompatible)."""

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.attempt import folder
+from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.site import Site
+from stromboli.perform.copy import Copier
 from stromboli.perform.janitor import Janitor
 from stromboli.podman.transport import Podman
 
@@ -28,19 +30,29 @@ class Cleaner:
         self._podman = podman
         self._site = site
         self._janitor = Janitor(podman, site)
+        self._copier = Copier(podman, site)
 
     async def finished(self, uid: str) -> None:
         """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
         await self._container(uid)
         await self._volume(uid)
+        await self.without_secrets(uid)
+
+    async def deleted(self, uid: str) -> None:
+        """A run or a session is deleted: nothing of it stays."""
+        await self.finished(uid)
+        await self._copier.drop(naming.copy(uid))
+        folder = self._site.folder(uid)
+        await self._emptied(uid, folder.path, folder.remove)
+
+    async def without_secrets(self, uid: str) -> None:
+        """What lies on tmpfs goes."""
         folder = self._site.folder(uid)
         await self._emptied(uid, folder.secrets, folder.remove_secrets)
 
-    async def deleted(self, uid: str) -> None:
-        """A run is deleted: nothing of it stays."""
-        await self.finished(uid)
-        folder = self._site.folder(uid)
-        await self._emptied(uid, folder.path, folder.remove)
+    async def without_attempt(self, run_uid: str, attempt: Path) -> None:
+        """The folder of one attempt goes, out of a session that stays."""
+        await self._emptied(run_uid, attempt, lambda: remove_tree(attempt))
 
     async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:
         """Remove a folder, whomever an agent has made things in it belong to."""
@@ -72,7 +84,7 @@ class Cleaner:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """UIDs of sessions that have something on the node."""
+    """UIDs of sessions that have something on the node, and of runs that have something in one."""
 
     everywhere: frozenset[str]
     # of those, the ones with a container, a volume or secrets, which only a run that goes on needs
@@ -96,4 +108,5 @@ class Inventory:
         running = {found[naming.OWNER] for found in labels if naming.OWNER in found}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
         sessions = await asyncio.to_thread(folder.sessions, self._site.home)
-        return Found(frozenset(running | sessions), frozenset(running))
+        runs = await asyncio.to_thread(folder.runs, self._site.home)
+        return Found(frozenset(running | sessions | runs), frozenset(running))

@@ -16,13 +16,16 @@ from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
 from stromboli.models.agentpolicy import Network
+from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
+from stromboli.observe.sessions import Held
 from stromboli.perform.networks import Networks
 from stromboli.plan import argv, container
-from stromboli.plan.attempt import AttemptPlan, render
+from stromboli.plan.attempt import HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
+from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.podman.transport import HostInfo, Podman
 
 GRACE = 10.0  # seconds between TERM and KILL when an attempt's time is up
@@ -53,63 +56,78 @@ class Launcher:
         self._ends = ends
         self._host: HostInfo | None = None
 
-    async def prepare(self, subject: Subject, ready: Ready) -> None:
+    async def prepare(self, subject: Subject, ready: Ready, held: Held) -> None:
         """Have the attempt's folder on disk. It comes before the attempt is written down: see observe/attempts.py.
 
         Raises NoSpace, PodmanError, PodmanUnavailable.
         """
         owner = await self._owner(ready)
         require_room(self._site.home)
-        self._site.folder(subject.uid).prepare_attempt(
-            subject.uid, subject.number, render(_plan(subject, ready)), owner
+        self._site.folder(held.uid).prepare_attempt(
+            subject.uid, subject.number, render(_plan(subject, ready, held)), owner
         )
 
-    async def launch(self, subject: Subject, ready: Ready) -> str:
-        """Make the container of a prepared attempt and start it; the container's name.
+    async def launch(self, subject: Subject, ready: Ready, held: Held) -> str:
+        """Make the container of a prepared attempt, unless the session has one, and start it; the container's name.
 
         Raises NoSpace, PodmanError, PodmanUnavailable; nothing was sent then.
         """
         owner = await self._owner(ready)
-        folder = self._site.folder(subject.uid)
-        labels = {**self._site.marks(subject.uid), naming.RUN: subject.label, naming.ROLE: naming.ROLE_AGENT}
-        self._hand_over(folder, subject, ready, owner)
-        network, _ = await asyncio.gather(
-            self._network(subject.namespace, ready.judged.policy),
-            self._podman.volumes.create(naming.volume(subject.uid), labels),
-        )
-        name = naming.container(subject.uid)
-        body = container.body(
-            ready.judged.request,
-            name=name,
-            image_id=ready.image.id,
-            identity=await self._identity(ready),
-            place=_place(folder, subject, ready, network),
-            volumes=ready.volumes,
-            labels=labels,
-        )
+        folder = self._site.folder(held.uid)
+        self._hand_over(folder, subject, ready, held, owner)
+        name = naming.container(held.uid)
+        if held.container is None:
+            await self._make(name, folder, subject, ready, held)
         try:
-            await self._create(name, body, subject.uid)
-            await self._ends.listen(subject.uid, name)
+            await self._ends.listen(held.uid, name)
             await self._podman.containers.start(name)
         except PodmanError:
             self._networks.forget()
             raise
         return name
 
-    def out(self, uid: str, number: int) -> Path:
+    def out(self, session: str, uid: str, number: int) -> Path:
         """Where an attempt's marks and records are."""
-        return self._site.folder(uid).attempt(uid, number) / "out"
+        return self._site.folder(session).attempt(uid, number) / "out"
 
-    def marks(self, uid: str) -> dict[str, str]:
+    def marks(self, session: str) -> dict[str, str]:
         """The labels that a session's container has to bear."""
-        return self._site.marks(uid)
+        return self._site.marks(session)
 
-    def _hand_over(self, folder: SessionFolder, subject: Subject, ready: Ready, owner: tuple[int, int] | None) -> None:
+    def _hand_over(
+        self, folder: SessionFolder, subject: Subject, ready: Ready, held: Held, owner: tuple[int, int] | None
+    ) -> None:
         """The attempt's secrets, then the links: re-pointing them is what hands the attempt over."""
         folder.write_secrets(ready.credentials.env, ready.credentials.file, owner)
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))
+        if held.name is not None:
+            folder.point("gateway", _gateway(ready) or folder.nothing())
         folder.point("attempt", folder.attempt(subject.uid, subject.number))
+
+    async def _make(self, name: str, folder: SessionFolder, subject: Subject, ready: Ready, held: Held) -> None:
+        """The session's volume, its network, and its container, not started."""
+        labels = self._site.labels(held.uid, f"{subject.namespace}/{held.name or subject.name}")
+        network, _ = await asyncio.gather(
+            self._network(subject.namespace, ready.judged.policy),
+            self._podman.volumes.create(naming.volume(held.uid), labels),
+        )
+        kept = held.name is not None
+        body = container.body(
+            ready.judged.request,
+            name=name,
+            image_id=held.base or ready.image.id,
+            identity=await self._identity(ready),
+            place=_place(folder, held, ready, network),
+            volumes=ready.volumes,
+            labels={**labels, naming.SHAPE: ready.shape.to_label()} if kept else labels,
+            longest=MAX_TIMEOUT if kept else ready.judged.request.timeout,
+        )
+        try:
+            await self._create(name, body, held.uid)
+        except PodmanError:
+            self._networks.forget()
+            raise
 
     async def _create(self, name: str, body: container.Body, uid: str) -> None:
         """Create the container. A name that is taken answers 500: look whose it is, then judge."""
@@ -147,21 +165,29 @@ class Launcher:
         return self._host
 
 
-def _place(folder: SessionFolder, subject: Subject, ready: Ready, network: str | None) -> Place:
+def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None) -> Place:
+    # Bound through a link where the container is kept: a policy's gateway may be another by its next start.
+    gateway = folder.link("gateway") if held.name is not None else _gateway(ready)
     return Place(
         attempt=str(folder.link("attempt")),
         secret=str(folder.link("secret")),
         cli=str(folder.link("cli")) if ready.cli is not None else None,
-        volume=naming.volume(subject.uid),
+        gateway=str(gateway) if gateway else None,
+        volume=naming.volume(held.uid),
         network=network,
     )
 
 
-def _plan(subject: Subject, ready: Ready) -> AttemptPlan:
+def _gateway(ready: Ready) -> Path | None:
+    folder = ready.judged.request.gateway_folder
+    return None if folder is None else Path(folder)
+
+
+def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
     request, cli = ready.judged.request, ready.cli
-    session = str(uuid.uuid5(uuid.UUID(subject.uid), str(subject.number)))
+    own = uuid.uuid5(uuid.UUID(subject.uid), str(subject.number))
     program = cli.program if cli is not None else "claude"
-    arguments, files = argv.build(program, request.claude, session_id=session, resume=False)
+    arguments, files = argv.build(program, request.claude)
     env = dict(_CLI_ENV) | dict(request.env)
     if ready.user.uid == 0 and request.claude.skips_permissions:
         env["IS_SANDBOX"] = "1"
@@ -170,13 +196,14 @@ def _plan(subject: Subject, ready: Ready) -> AttemptPlan:
         secret_env=tuple(ready.credentials.env),
         credentials=ready.credentials.file is not None,
         workdir=request.workdir,
-        hooks=request.hooks,
+        hooks=hooks_to_run(request.hooks, held.initialized),
+        conversation=held.conversation or Conversation(str(own)),
         argv=arguments,
         cli=program if cli is not None else "",
         timeout=request.timeout,
         hooks_timeout=request.hooks_timeout,
         grace=GRACE,
-        files={**files, "prompt": ready.prompt.encode()},
+        files={**files, "prompt": ready.prompt.encode(), HOOKS_FILE: hooks_hash(request.hooks).encode()},
     )
 
 

@@ -1,4 +1,4 @@
-"""Kubernetes events about runs, written beside the work: a run never waits for one, and a lost one is logged."""
+"""Kubernetes events, written beside the work: a run never waits for one, and a lost one is logged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Notifier:
         self._warned: set[str] = set()
 
     def tell(self, obj: Mapping[str, Any], reason: str, message: str, *, warning: bool = False) -> None:
-        """Post an event about a run. Told twice for one attempt, it is one object."""
+        """Post an event about a run or a session. Told twice for one attempt, it is one object."""
         number = len((obj.get("status") or {}).get("attempts") or [])
         self._start(obj, reason, message, f"{obj['metadata']['uid']}/{number}", warning)
 

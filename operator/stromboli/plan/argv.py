@@ -19,10 +19,11 @@ from stromboli.plan import documents
 InFile = Callable[[str, str, str | None], list[str]]
 
 
-def build(
-    program: str, options: ClaudeOptions, *, session_id: str, resume: bool
-) -> tuple[tuple[str, ...], dict[str, bytes]]:
-    """argv for `program` and the files (name → content) that it names under /run/stromboli/plan."""
+def build(program: str, options: ClaudeOptions) -> tuple[tuple[str, ...], dict[str, bytes]]:
+    """argv for `program` and the files (name → content) that it names under /run/stromboli/plan.
+
+    Which conversation the CLI begins or goes on with is added by the supervisor, after the program's name.
+    """
     files: dict[str, bytes] = {}
 
     def in_file(flag: str, name: str, text: str | None) -> list[str]:
@@ -32,7 +33,6 @@ def build(
         return [flag, f"{PLAN}/{name}"]
 
     argv = [program, "--print", "--output-format", "stream-json", "--verbose"]
-    argv += ["--resume" if resume else "--session-id", session_id]
     argv += _values(options)
     argv += in_file("--system-prompt-file", "system-prompt", options.system_prompt)
     argv += in_file("--append-system-prompt-file", "append-system-prompt", options.append_system_prompt)

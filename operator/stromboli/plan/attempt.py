@@ -7,6 +7,7 @@ is made of what the supervisor wrote. The reading and writing is done in `attemp
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,9 @@ SECRET_MISSING = 123
 # Files of plan/ that are made here or beside the rendered ones, which `AttemptPlan.files` must leave alone.
 RESERVED = frozenset({"busybox", "env", "steps", "supervisor"})
 
+# The one of AttemptPlan.files that is read again: the hash of the session's hooks, whichever of them the attempt runs.
+HOOKS_FILE = "hooks"
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -39,6 +43,17 @@ class Hook:
     kind: HookKind
     index: int
     command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The CLI's session id, and that of the conversation which a fork goes on from; both UUIDs.
+
+    Whether there is such a conversation yet is looked at by the supervisor, on the session's volume.
+    """
+
+    id: str
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,7 @@ class AttemptPlan:
     credentials: bool
     workdir: str | None
     hooks: tuple[Hook, ...]
+    conversation: Conversation
     argv: tuple[str, ...]
     cli: str
     timeout: float
@@ -142,8 +158,17 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
     yield "_steps() {"
     for hook in plan.hooks:
         yield f"    _hook {hook.kind} {hook.index} {quote(hook.command)}"
-    yield f"    _agent {' '.join(map(quote, plan.argv))}"
+    yield f"    _conversation {' '.join(_uuids(plan.conversation))}"
+    program, *arguments = map(quote, plan.argv)
+    yield f"    _agent {' '.join([program, '$_talk', *arguments])}"
     yield "}"
+
+
+def _uuids(conversation: Conversation) -> Iterator[str]:
+    """Words that a shell takes as they are."""
+    for text in (conversation.id, conversation.parent):
+        if text is not None:
+            yield str(uuid.UUID(text))
 
 
 def _variable(name: str) -> str:

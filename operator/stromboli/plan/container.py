@@ -7,13 +7,15 @@ fields in silence, so a contract test inspects a container made from this body. 
 
 from __future__ import annotations
 
-import posixpath
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from stromboli import naming
 from stromboli.models.agentpolicy import Network
+from stromboli.models.reasons import Reason
+from stromboli.plan.refusal import Refused
 from stromboli.plan.request import Request
 from stromboli.plan.volumes import Volume
 
@@ -41,11 +43,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the session's things lie on the node: the links of its folder, its volume and network."""
+    """Where the session's things lie on the node: the links of its folder, its volume and network.
+
+    `gateway` is the folder of a gateway's socket, or a link to it.
+    """
 
     attempt: str
     secret: str
     cli: str | None
+    gateway: str | None
     volume: str
     network: str | None
 
@@ -59,8 +65,11 @@ def body(
     place: Place,
     volumes: tuple[Volume, ...],
     labels: Mapping[str, str],
+    longest: float,
 ) -> Body:
-    """The create body. `volumes` are the request's, with their host paths resolved."""
+    """The create body. `volumes` are the request's, with their host paths resolved; no run in the container takes
+    more than `longest` seconds.
+    """
     return {
         "name": name,
         "image": image_id,
@@ -68,16 +77,55 @@ def body(
         "entrypoint": ENTRYPOINT,
         "command": [],
         "user": f"{identity.uid}:{identity.gid}",
-        "mounts": _mounts(request, place, volumes),
+        "mounts": _mounts(place, volumes),
         "volumes": [{"Name": place.volume, "Dest": naming.SESSION, "Options": ["rw"]}],
-        "timeout": int(request.timeout) + BACKSTOP_MARGIN,
+        "timeout": int(longest) + BACKSTOP_MARGIN,
         **_isolation(identity),
         **_network(place),
         **_limits(request),
     }
 
 
-def _mounts(request: Request, place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a container that is kept has, of that which policies speak of; it stands in a label of it."""
+
+    network: str
+    cli: bool
+    volumes: tuple[str, ...]
+
+    def to_label(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_label(text: str) -> Shape:
+        """Raises ValueError, KeyError or TypeError for what is none."""
+        found = json.loads(text)
+        return Shape(found["network"], found["cli"], tuple(found["volumes"]))
+
+
+def shape(network: Network, cli: bool, volumes: tuple[Volume, ...]) -> Shape:
+    """The shape of a container that is made now. `volumes` have their host paths resolved."""
+    mounts = sorted(f"{v.host}:{v.container}:{'ro' if v.read_only else 'rw'}" for v in volumes)
+    return Shape(network.value, cli, tuple(mounts))
+
+
+def check_shape(found: Shape, wanted: Shape, session: str) -> None:
+    """Today's policies against a container that was made under others. Raises Refused(PolicyViolation)."""
+    what = ""
+    if wanted.network == Network.none and found.network != wanted.network:
+        what = "is on a network, which a policy no longer allows"
+    elif wanted.cli and not found.cli:
+        what = "was made without the CLI's mount, which the policies now ask for"
+    elif found.volumes != wanted.volumes:
+        what = f"has the volumes {', '.join(found.volumes)}, which today lead to {', '.join(wanted.volumes)}"
+    if what:
+        raise Refused(
+            Reason.PolicyViolation, f"the container of session {session} {what}; begin a new session, or fork this one"
+        )
+
+
+def _mounts(place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
     mounts = [
         _bind(f"{place.attempt}/plan", naming.PLAN, read_only=True),
         _bind(f"{place.attempt}/out", naming.OUT, read_only=False),
@@ -85,9 +133,8 @@ def _mounts(request: Request, place: Place, volumes: tuple[Volume, ...]) -> list
     ]
     if place.cli is not None:
         mounts.append(_bind(place.cli, naming.CLI_MOUNT, read_only=True))
-    if request.gateway_socket is not None:
-        folder = posixpath.dirname(posixpath.normpath(request.gateway_socket))
-        mounts.append(_bind(folder, naming.GATEWAY, read_only=True))
+    if place.gateway is not None:
+        mounts.append(_bind(place.gateway, naming.GATEWAY, read_only=True))
     return mounts + [_bind(v.host, v.container, read_only=v.read_only) for v in volumes]
 
 

@@ -56,6 +56,11 @@ class Request:
     hooks: tuple[Hook, ...]
     hooks_timeout: float | None
 
+    @property
+    def gateway_folder(self) -> str | None:
+        """The folder of the gateway's socket, which is what is mounted."""
+        return None if self.gateway_socket is None else posixpath.dirname(posixpath.normpath(self.gateway_socket))
+
 
 def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
     """The run's timeout in seconds. Raises Refused(InvalidSpec)."""

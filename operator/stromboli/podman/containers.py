@@ -105,7 +105,7 @@ class Containers:
     async def attached(self, container: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """What its first process writes to standard output, until a millisecond after that process's end.
 
-        Only for one that is created and not started yet: attaching to one that has ended makes it ready anew.
+        Only for one that is about to be started: attaching makes it ready, also one that has ended (see `stop`).
         Without an Upgrade header Podman answers with an ordinary stream.
         """
         url, params = f"{_path(container)}/attach", {"stream": "true", "stdout": "true"}
@@ -132,6 +132,24 @@ class Containers:
                 return False
             raise
         return True
+
+    async def stop(self, container: str) -> bool:
+        """End it at once, and also put back one that was made ready and not started; False if it is gone.
+
+        What was made ready (`initialized`) has its binds resolved already, and would start with those.
+        """
+        try:
+            await self._connection.request("POST", f"{_path(container)}/stop", params={"timeout": "0"})
+        except NotFound:
+            return False
+        return True
+
+    async def size(self, container: str) -> int:
+        """Bytes that were written in its filesystem, beyond its image; Podman walks all of it. Raises NotFound."""
+        params = {"size": "true"}
+        response = await self._connection.request("GET", f"{_path(container)}/json", params=params, silence=_REMOVING)
+        with reading("a container's size"):
+            return int(response.json().get("SizeRw") or 0)
 
     async def remove(self, container: str, *, force: bool = True, volumes: bool = True) -> bool:
         """Remove it and its anonymous volumes; by `force` also while it runs (KILL at once). False if it is gone."""

@@ -25,8 +25,8 @@ def update(
     if reason.status == "False":
         wanted["Stalled"] = ("True", reason)
     kept = [dict(c) for c in conditions if c["type"] not in ("Succeeded", "Reconciling", "Stalled")]
-    made = [_condition(conditions, t, s, r, message, generation, now) for t, (s, r) in wanted.items()]
-    return made[:1] + kept + made[1:]
+    found = [made(conditions, t, s, r, message, generation=generation, now=now) for t, (s, r) in wanted.items()]
+    return found[:1] + kept + found[1:]
 
 
 def allowed(
@@ -35,7 +35,7 @@ def allowed(
     """The conditions with `Allowed` set."""
     status = "True" if reason in (AllowedReason.Allowed, AllowedReason.NoAllowlist) else "False"
     rest = [dict(c) for c in conditions if c["type"] != "Allowed"]
-    return [*rest, _condition(conditions, "Allowed", status, reason, message, generation, now)]
+    return [*rest, made(conditions, "Allowed", status, reason, message, generation=generation, now=now)]
 
 
 def find(conditions: Sequence[Mapping[str, Any]], type_: str) -> Mapping[str, Any] | None:
@@ -52,15 +52,17 @@ def clip(message: str) -> str:
     return f"{message[:half]} … {message[-half:]}"
 
 
-def _condition(
+def made(
     old: Sequence[Mapping[str, Any]],
     type_: str,
     status: str,
     reason: str,
     message: str,
+    *,
     generation: int,
     now: str,
 ) -> Condition:
+    """One condition; `lastTransitionTime` is that of `old` where the status is the same."""
     before = find(old, type_)
     same = before is not None and before.get("status") == status
     return {

@@ -1,4 +1,4 @@
-"""Kubernetes events about a run: what a person would ask about. Pure."""
+"""Kubernetes events about a run or a session: what a person would ask about. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def event(
         },
         "involvedObject": {
             "apiVersion": naming.API_VERSION,
-            "kind": "AgentRun",
+            "kind": obj["kind"],
             "name": meta["name"],
             "namespace": meta["namespace"],
             "uid": meta["uid"],

@@ -14,6 +14,7 @@ from stromboli.grammar import duration
 from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
+from stromboli.plan.refusal import Refused
 from stromboli.status import conditions, times
 
 Status = dict[str, Any]
@@ -62,6 +63,17 @@ def is_being_deleted(obj: Mapping[str, Any]) -> bool:
     return obj["metadata"].get("deletionTimestamp") is not None
 
 
+def is_kept(obj: Mapping[str, Any]) -> bool:
+    """Whether the run's session outlives it."""
+    return bool(obj["spec"].get("session"))
+
+
+def session_of(obj: Mapping[str, Any]) -> str:
+    """The UID of the session that a run has: its own has the run's."""
+    found: str = ((obj.get("status") or {}).get("session") or {}).get("uid") or obj["metadata"]["uid"]
+    return found
+
+
 def reason_of(status: Mapping[str, Any]) -> str:
     """The reason of `Succeeded`, or an empty string before the first."""
     succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
@@ -107,6 +119,25 @@ def with_attempt(status: Mapping[str, Any], attempt: Mapping[str, Any]) -> Statu
     """The attempt added, or replaced by its number."""
     others = [a for a in status.get("attempts") or [] if a["number"] != attempt["number"]]
     return {**status, "attempts": [*others, dict(attempt)]}
+
+
+def closed(
+    attempt: Mapping[str, Any], reason: Reason, exit_code: int | None, finished: datetime | None, moment: Moment
+) -> dict[str, Any]:
+    """An attempt's entry, ended: when its container did, as far as anybody knows."""
+    new = {
+        **attempt,
+        "finishedAt": times.to_micro(finished) if finished is not None else moment.precise,
+        "reason": str(reason),
+    }
+    return new if exit_code is None else {**new, "exitCode": exit_code}
+
+
+def disallowed(status: Mapping[str, Any], problem: Refused, moment: Moment) -> Status:
+    """`Allowed` says so too where it was a policy that refused."""
+    if problem.reason not in (Reason.ImageNotAllowed, Reason.PolicyViolation):
+        return dict(status)
+    return allowed(status, AllowedReason(problem.reason.value), problem.message, moment)
 
 
 def with_images(status: Mapping[str, Any], image: Mapping[str, Any], cli: Mapping[str, Any] | None) -> Status:

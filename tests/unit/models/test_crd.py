@@ -16,7 +16,7 @@ from stromboli.models.agentrun import AgentRunSpec, AgentRunStatus
 
 CRDS = Path(__file__).parents[3] / "crds"
 Schema = dict[str, Any]
-RUN, POLICY = crd.KINDS
+RUN, SESSION, POLICY = crd.KINDS
 
 # The free-form documents: whatever is in them is kept, and judged when the run begins.
 FREE = {
@@ -72,7 +72,7 @@ def test_there_is_no_other_file() -> None:
 
 def test_write_writes_each_kind(tmp_path: Path) -> None:
     paths = crd.write(tmp_path)
-    assert sorted(p.name for p in paths) == ["agentpolicies.yaml", "agentruns.yaml"]
+    assert sorted(p.name for p in paths) == ["agentpolicies.yaml", "agentruns.yaml", "agentsessions.yaml"]
     assert yaml.safe_load(paths[0].read_text()) == crd.crd(RUN)
 
 
@@ -175,8 +175,19 @@ def test_names_scope_and_category(kind: crd.Kind) -> None:
     assert whole["metadata"]["name"] == f"{kind.plural}.stromboli.dev"
     assert whole["spec"]["names"]["categories"] == ["stromboli"]
     assert whole["spec"]["names"]["listKind"] == f"{kind.kind}List"
-    assert whole["spec"]["scope"] == {"AgentRun": "Namespaced", "AgentPolicy": "Cluster"}[kind.kind]
-    assert whole["spec"]["names"]["shortNames"] == {"AgentRun": ["arun"], "AgentPolicy": ["apol"]}[kind.kind]
+    contract = {
+        "AgentRun": ("Namespaced", "arun"),
+        "AgentSession": ("Namespaced", "asess"),
+        "AgentPolicy": ("Cluster", "apol"),
+    }
+    assert (whole["spec"]["scope"], *whole["spec"]["names"]["shortNames"]) == contract[kind.kind]
+
+
+def test_a_sessions_template_can_be_filled_once_and_a_run_is_found_by_its_session() -> None:
+    said = [r["rule"] for r in _schema(SESSION)["properties"]["spec"]["x-kubernetes-validations"]]
+    assert said == ["!has(oldSelf.template) || (has(self.template) && self.template == oldSelf.template)"]
+    paths = [field["jsonPath"] for field in crd.crd(RUN)["spec"]["versions"][0]["selectableFields"]]
+    assert paths == [".spec.session.name", ".spec.session.fork"]
 
 
 def test_a_run_has_a_status_subresource_and_begins_unobserved() -> None:

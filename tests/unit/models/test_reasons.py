@@ -10,6 +10,7 @@ from stromboli.models.reasons import AllowedReason, Reason
 
 # DESIGN's list, of what this version can come to.
 UNKNOWN = {
+    "Queued",
     "Pulling",
     "Starting",
     "RunningHooks",
@@ -33,6 +34,7 @@ FALSE = {
     "BudgetExceeded",
     "OutOfMemory",
     "TimedOut",
+    "Canceled",
     "ContainerLost",
 }
 

@@ -20,8 +20,7 @@ from stromboli.plan import argv
 from tests.support.builders import claude
 
 PROGRAM = "/opt/claude/bin/claude"
-SESSION = "11111111-2222-4333-8444-555555555555"
-FIXED = [PROGRAM, "--print", "--output-format", "stream-json", "--verbose", "--session-id", SESSION]
+FIXED = [PROGRAM, "--print", "--output-format", "stream-json", "--verbose"]
 
 # field → (value as written, what is added to argv, files by name)
 Row = tuple[Any, list[str], dict[str, bytes]]
@@ -80,8 +79,8 @@ CONTRACT = """
 """
 
 
-def _built(options: ClaudeOptions, *, resume: bool = False) -> tuple[list[str], dict[str, bytes]]:
-    words, files = argv.build(PROGRAM, options, session_id=SESSION, resume=resume)
+def _built(options: ClaudeOptions) -> tuple[list[str], dict[str, bytes]]:
+    words, files = argv.build(PROGRAM, options)
     return list(words), files
 
 
@@ -120,12 +119,6 @@ def test_all_options_together_are_each_option_alone() -> None:
         assert any(flags[at : at + len(added)] == added for at in range(len(flags))), added
     assert len(flags) == sum(len(added) for _, added, _ in ROWS.values())
     assert set(files) == {name for _, _, made in ROWS.values() for name in made}
-
-
-def test_a_conversation_is_resumed_by_its_id() -> None:
-    words, _ = _built(claude(), resume=True)
-    assert words[-2:] == ["--resume", SESSION]
-    assert "--session-id" not in words
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,12 @@ OPEN = effective(policy(volumes={"allowed": [{"path": "/srv"}]}))
 ROOT = Identity(0, 0)
 HOME = "/home/op/sessions/u"
 PLACE = Place(
-    attempt=f"{HOME}/attempt", secret=f"{HOME}/secret", cli=f"{HOME}/cli", volume="stromboli-u", network="stromboli-net"
+    attempt=f"{HOME}/attempt",
+    secret=f"{HOME}/secret",
+    cli=f"{HOME}/cli",
+    gateway=None,
+    volume="stromboli-u",
+    network="stromboli-net",
 )
 LABELS = {"stromboli.dev/owner": "u", "stromboli.dev/run": "team/a"}
 
@@ -33,6 +39,7 @@ def _body(under: Effective = OPEN, identity: Identity = ROOT, place: Place = PLA
         place=place,
         volumes=wanted.volumes,
         labels=LABELS,
+        longest=wanted.timeout,
     )
 
 
@@ -84,7 +91,7 @@ def test_our_own_mounts() -> None:
 
 
 def test_an_image_that_brings_its_own_cli_gets_none() -> None:
-    place = Place(PLACE.attempt, PLACE.secret, None, PLACE.volume, PLACE.network)
+    place = replace(PLACE, cli=None)
     assert "/opt/claude" not in _binds(_body(place=place))
 
 
@@ -104,6 +111,7 @@ def test_the_resolved_paths_are_bound_and_not_the_written_ones() -> None:
         place=PLACE,
         volumes=volumes.parse(["/srv/real:/w"]),
         labels={},
+        longest=60.0,
     )
     assert _binds(body)["/w"][0] == "/srv/real"
     assert "/srv/link" not in json.dumps(body)
@@ -111,7 +119,8 @@ def test_the_resolved_paths_are_bound_and_not_the_written_ones() -> None:
 
 def test_the_gateways_folder_is_bound_read_only() -> None:
     under = effective(policy(env=[{"name": "ANTHROPIC_UNIX_SOCKET", "value": "/srv//gateway/./api.sock"}]))
-    source, options = _binds(_body(under))["/run/stromboli/gateway"]
+    folder = request.build(spec(), under).gateway_folder
+    source, options = _binds(_body(under, place=replace(PLACE, gateway=folder)))["/run/stromboli/gateway"]
     assert source == "/srv/gateway"
     assert options[0] == "ro"
 
@@ -124,7 +133,7 @@ def test_the_gateways_folder_is_bound_read_only() -> None:
     ],
 )
 def test_the_network(network: str | None, expected: Body) -> None:
-    body = _body(place=Place(PLACE.attempt, PLACE.secret, PLACE.cli, PLACE.volume, network))
+    body = _body(place=replace(PLACE, network=network))
     assert {k: v for k, v in body.items() if k in ("netns", "Networks")} == expected
 
 

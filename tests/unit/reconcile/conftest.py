@@ -23,8 +23,8 @@ import pytest
 from stromboli import naming, work_queue
 from stromboli.attempt import busybox
 from stromboli.errors import PodmanError, PodmanUnavailable
-from stromboli.handlers.run import assembled
-from stromboli.handlers.watches import take
+from stromboli.handlers.run import Rooms, assembled
+from stromboli.handlers.watches import take, take_session
 from stromboli.kube.client import Object
 from stromboli.observe.removals import Removals
 from stromboli.podman.transport import Podman
@@ -45,6 +45,11 @@ CLI = "localhost/stromboli/agent:test"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 MULTIARCH = "/usr/lib/x86_64-linux-gnu"
 ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty-two","num_turns":1}\n'
+
+
+def told(rooms: Rooms, how: str, obj: Object) -> None:
+    """As kopf's watches tell of it."""
+    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, obj)
 
 
 class Killed(BaseException):
@@ -195,7 +200,7 @@ class Node:
             _guarded(podman, killer, trouble or Trouble())
             async with (
                 assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as rooms,
-                self.cluster.watch(lambda how, obj: take(rooms.store, rooms.queue.wake, how, obj)),
+                self.cluster.watch(lambda how, obj: told(rooms, how, obj)),
             ):
                 yield Process(rooms.store, rooms.queue, rooms.sweep, rooms.removals, killer)
 

@@ -1,0 +1,132 @@
+"""The session that a run names: what there is of it in the cluster, and whose turn it is there.
+
+Read anew before each start, with every run that wants the session: the queue is what the API server says at that
+moment, and no memory of ours. Taking the turn is in perform/sessions.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from stromboli import naming
+from stromboli.kube.client import Cluster
+from stromboli.models.agentrun import AgentRunSpec, SessionChoice
+from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
+from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.models.sentences import sentence
+from stromboli.observe.waiting import Waiting
+from stromboli.plan import session as plan
+from stromboli.plan.attempt import Conversation
+from stromboli.plan.refusal import Refused
+from stromboli.podman.containers import ContainerState
+from stromboli.status.run import is_being_deleted, is_finished
+from stromboli.status.session import ready_reason
+
+Object = dict[str, Any]
+QUEUED_LOOK = 30.0  # seconds; whoever leaves a session has the others woken
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The session in which an attempt is made. `name` is None for a run's own, whose `uid` is the run's.
+
+    `container` is one that is started again, None where it has to be made; `base` is then the id of the image to
+    make it of, None for the run's own. `initialized` says that the hooks of the beginning have succeeded in it.
+    `lost` is a container that was there before, and that somebody removed.
+    """
+
+    uid: str
+    name: str | None = None
+    conversation: Conversation | None = None
+    container: ContainerState | None = None
+    base: str | None = None
+    initialized: bool = False
+    lost: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A session by name: its object if there is one, the object that it is to be a copy of, and the run's spec with
+    what the session has.
+    """
+
+    name: str
+    obj: Object | None
+    parent: Object | None
+    spec: AgentRunSpec
+
+    @property
+    def pinned(self) -> str | None:
+        """The id of the image that the session, or what it is a fork of, began with."""
+        obj = self.obj or self.parent
+        return ((obj or {}).get("status") or {}).get("imageID") or None
+
+
+def origin(session: Mapping[str, Any]) -> str | None:
+    """The name of the session that one is a fork of."""
+    note = (session["metadata"].get("annotations") or {}).get(naming.FORKED_FROM, "")
+    return note.partition("/")[0] or None
+
+
+async def named(cluster: Cluster, run: Mapping[str, Any], spec: AgentRunSpec, choice: SessionChoice) -> Named:
+    """What there is of the session. Raises Refused(InvalidSpec), Waiting, ClusterUnavailable."""
+    namespace = run["metadata"]["namespace"]
+    obj = await cluster.session(namespace, choice.name)
+    if obj is not None:
+        _usable(obj)
+        plan.check_parent(spec, origin(obj))
+        template = _template(obj)
+        if template is not None:
+            return Named(choice.name, obj, None, plan.merged(spec, template, choice.name))
+        return Named(choice.name, obj, None, spec)
+    if choice.fork is None:
+        return Named(choice.name, None, None, spec)
+    parent = await cluster.session(namespace, choice.fork)
+    if parent is None:
+        raise Waiting(
+            Reason.WaitingForReference,
+            f"spec.session.fork: the namespace has no AgentSession {choice.fork} yet; goes on when there is one",
+        )
+    _usable(parent)
+    return Named(choice.name, None, parent, plan.forked(spec, _template(parent), choice.fork))
+
+
+async def await_turn(cluster: Cluster, run: Mapping[str, Any], session: Mapping[str, Any] | None, name: str) -> None:
+    """Raises Waiting(Queued) where others have the session, or come before; ClusterUnavailable.
+
+    A run that forks the session stands in its queue until it has the copy.
+    """
+    meta = run["metadata"]
+    found = await cluster.runs_wanting(meta["namespace"], name)
+    waiting = [other for other in found if _wants(other, name)]
+    holder = ((session or {}).get("status") or {}).get("currentRun", {}).get("uid")
+    ahead = plan.ahead_of(run, holder, waiting)
+    if ahead is not None:
+        doing = "has" if ahead.uid == holder else "comes first in"
+        raise Waiting(Reason.Queued, f"behind the run {ahead.name}, which {doing} the session {name}", QUEUED_LOOK)
+
+
+def _wants(run: Mapping[str, Any], session: str) -> bool:
+    if is_being_deleted(run) or is_finished(run.get("status") or {}):
+        return False
+    choice = run["spec"]["session"]
+    return choice["name"] == session or not ((run.get("status") or {}).get("session") or {}).get("uid")
+
+
+def _usable(session: Mapping[str, Any]) -> None:
+    name = session["metadata"]["name"]
+    if is_being_deleted(session) or ready_reason(session.get("status") or {}) == ReadyReason.Expired:
+        raise Waiting(Reason.Queued, f"the session {name} is being deleted; the run goes on once it is gone")
+
+
+def _template(session: Mapping[str, Any]) -> SessionTemplate | None:
+    try:
+        return AgentSessionSpec.model_validate(session.get("spec") or {}).template
+    except ValidationError as e:
+        raise Refused(
+            Reason.InvalidSpec, f"the AgentSession {session['metadata']['name']} cannot be read: {sentence(e)}"
+        ) from e

@@ -1,0 +1,82 @@
+"""What comes before each start: the run judged by today's policies, its turn in its session, everything there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stromboli.errors import ClusterUnavailable
+from stromboli.grammar import duration
+from stromboli.kube.client import Cluster
+from stromboli.models.reasons import Reason
+from stromboli.observe import readiness, sessions
+from stromboli.observe.readiness import Readiness, Ready
+from stromboli.observe.sessions import Held
+from stromboli.observe.waiting import Waiting
+from stromboli.perform.report import Reporter
+from stromboli.perform.sessions import Sessions
+from stromboli.plan import request
+from stromboli.plan.policy import DEFAULT_TIMEOUT
+from stromboli.plan.refusal import Refused
+from stromboli.settings import Settings
+
+Object = dict[str, Any]
+
+
+class Entry:
+    """Lets runs in."""
+
+    def __init__(
+        self, cluster: Cluster, settings: Settings, looks: Readiness, turns: Sessions, reporter: Reporter
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._looks = looks
+        self._turns = turns
+        self._reporter = reporter
+        self._bounds: dict[str, float] = {}  # the timeout of runs that were judged; judged anew after a restart
+
+    async def ready(self, obj: Object) -> tuple[Ready, Held]:
+        """Before each start: judged by today's policies, and everything there; the session is the run's then.
+
+        Raises Refused, Waiting, and what `Readiness.of` and `Sessions.take` raise.
+        """
+        meta = obj["metadata"]
+        try:
+            spec, named = readiness.parse(obj), None
+            if spec.session is not None:
+                named = await sessions.named(self._cluster, obj, spec, spec.session)
+                spec = named.spec
+            judged = await readiness.judge(self._cluster, self._settings, meta["namespace"], spec)
+            self._bounds[meta["uid"]] = judged.request.timeout
+            if named is None:
+                return await self._looks.of(obj, judged), Held(meta["uid"])
+            await sessions.await_turn(self._cluster, obj, named.obj, named.name)
+            if named.parent is not None:
+                await self._await_parent(obj, named.parent)
+            ready = await self._looks.of(obj, judged, named.pinned)
+            return ready, await self._turns.take(self._reporter.latest(obj), named, ready)
+        except ClusterUnavailable as error:
+            # It may be one Secret that may not be read; if it is the whole API server, saying so fails as well.
+            raise Waiting(Reason.WaitingForReference, str(error)) from error
+
+    async def _await_parent(self, obj: Object, parent: Object) -> None:
+        """A fork is made between its parent's runs, and may take a while."""
+        name = parent["metadata"]["name"]
+        await sessions.await_turn(self._cluster, obj, parent, name)
+        status = obj.get("status") or {}
+        await self._reporter.at(obj, status, Reason.Starting, f"copying the session {name}")
+
+    def bound(self, obj: Object) -> float:
+        """How long a wait may take, in seconds; it has to hold for specs and policies that cannot be read, too."""
+        if made := (obj.get("status") or {}).get("attempts"):
+            return duration.parse(made[-1]["timeout"])
+        if (known := self._bounds.get(obj["metadata"]["uid"])) is not None:
+            return known
+        try:
+            return request.timeout_of(readiness.parse(obj), None)
+        except Refused:
+            return DEFAULT_TIMEOUT
+
+    def forget(self, uid: str) -> None:
+        """The run has ended."""
+        self._bounds.pop(uid, None)

@@ -1,0 +1,182 @@
+"""A run and the session that it names → what is to run, whose turn it is, which hooks are still to run. Pure.
+
+Objects are plain dicts as they stand on the wire where only their place in the queue matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from stromboli.errors import InvalidInput
+from stromboli.grammar import duration, quantity, reference
+from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.agentsession import SessionTemplate
+from stromboli.models.fields import Resources
+from stromboli.models.lifecycle import INIT_HOOKS, Lifecycle
+from stromboli.plan import volumes
+from stromboli.plan.attempt import Hook, Records
+from stromboli.plan.refusal import Refused, invalid
+
+Object = Mapping[str, Any]
+T = TypeVar("T")
+ANOTHER = "name a new session, or fork this one"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The run that has a session's turn, or is before another in its queue."""
+
+    name: str
+    uid: str
+
+
+def merged(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> AgentRunSpec:
+    """The run's spec with what its session's template has. Raises Refused(InvalidSpec) for what differs."""
+    if template is None:
+        return spec
+    found = {
+        "image": _same(spec.image, template.image, "spec.image", name, _canonical),
+        "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
+        "volumes": _same(spec.volumes, template.volumes, "spec.volumes", name, _mounts),
+        "lifecycle": _lifecycle(spec.lifecycle, template.lifecycle, name),
+        "resources": _resources(spec.resources, template.resources, name),
+    }
+    return spec.model_copy(update=found)
+
+
+def forked(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> AgentRunSpec:
+    """The spec of a run that begins a fork of session `name`.
+
+    The copy holds the image's filesystem and a conversation that is filed by its working directory: so these are
+    the parent's. The rest may be the fork's own. Raises Refused(InvalidSpec).
+    """
+    if template is None:
+        return spec
+    found = {
+        "image": _same(spec.image, template.image, "spec.image", name, _canonical),
+        "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
+        "volumes": spec.volumes if spec.volumes is not None else template.volumes,
+        "lifecycle": spec.lifecycle or template.lifecycle,
+        "resources": spec.resources or template.resources,
+    }
+    return spec.model_copy(update=found)
+
+
+def template_of(spec: AgentRunSpec, image: str, memory: int | None, millicpus: int | None) -> dict[str, Any]:
+    """The template that the first run of a session fills in: with what a policy gave where the run said nothing.
+
+    `memory` is in bytes, `millicpus` in thousandths. On the wire.
+    """
+    resources = (spec.resources or Resources()).model_dump(by_alias=True, exclude_none=True)
+    if memory is not None:
+        resources.setdefault("memory", memory)
+    if millicpus is not None:
+        resources.setdefault("cpus", f"{millicpus}m")
+    whole = {
+        "image": spec.image or image,
+        "workdir": spec.workdir,
+        "lifecycle": spec.lifecycle.model_dump(by_alias=True, exclude_none=True) if spec.lifecycle else None,
+        "volumes": list(spec.volumes) if spec.volumes else None,
+        "resources": resources,
+    }
+    return {key: value for key, value in whole.items() if value}
+
+
+def check_parent(spec: AgentRunSpec, forked_from: str | None) -> None:
+    """A session that exists is resumed; naming a parent that is not its own is a mistake. Raises Refused."""
+    choice = spec.session
+    if choice is None or choice.fork is None or choice.fork == forked_from:
+        return
+    said = f"is a fork of {forked_from}" if forked_from else "is no fork"
+    raise invalid(
+        "spec.session.fork", f"the session {choice.name} exists and {said}; leave fork out to resume it, or choose "
+        "another name"
+    )  # fmt: skip
+
+
+def place(run: Object) -> tuple[str, int, str]:
+    """A run's place in its session's queue: by creation, and within one second by the version it was created at."""
+    meta = run["metadata"]
+    ticket = ((run.get("status") or {}).get("session") or {}).get("ticket") or meta.get("resourceVersion", "")
+    return meta["creationTimestamp"], int(ticket) if str(ticket).isdigit() else 0, meta["uid"]
+
+
+def ahead_of(run: Object, holder: str | None, waiting: Iterable[Object]) -> Holder | None:
+    """Whom the run has to wait for: None when it is its turn.
+
+    `waiting` are all runs that want the session and are neither finished nor being deleted, `holder` is the UID that
+    the session's status names. A holder that is not among them has left without saying so.
+    """
+    queue = sorted(waiting, key=place)
+    first = next((other for other in queue if other["metadata"]["uid"] == holder), queue[0] if queue else None)
+    if first is None or first["metadata"]["uid"] == run["metadata"]["uid"]:
+        return None
+    return Holder(first["metadata"]["name"], first["metadata"]["uid"])
+
+
+def hooks_hash(hooks: Iterable[Hook]) -> str:
+    """What the hooks of a session's beginning are, as one word."""
+    said = [[hook.kind, hook.command] for hook in hooks if hook.kind in INIT_HOOKS]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def hooks_to_run(hooks: Iterable[Hook], initialized: bool) -> tuple[Hook, ...]:
+    """In a container in which those of the beginning have succeeded, only the others."""
+    return tuple(hook for hook in hooks if not initialized or hook.kind not in INIT_HOOKS)
+
+
+def has_initialized(records: Records) -> bool:
+    """Whether an attempt got past the hooks of the session's beginning: they come first, and a failure ends it."""
+    return records.sent or any(step.hook not in INIT_HOOKS for step in records.steps)
+
+
+def _same(stated: T | None, fixed: T | None, field: str, name: str, meaning: Callable[[Any], object]) -> T | None:
+    if stated is None:
+        return fixed
+    try:
+        if fixed is not None and meaning(stated) == meaning(fixed):
+            return fixed
+    except (InvalidInput, Refused):
+        return stated  # it is malformed, and refused for that
+    said = f"has {_text(fixed)}" if fixed is not None else "has none"
+    raise invalid(field, f"is {_text(stated)}, and the session {name} {said}; leave it out, or {ANOTHER}")
+
+
+def _lifecycle(stated: Lifecycle | None, fixed: Lifecycle | None, name: str) -> Lifecycle | None:
+    if stated is None:
+        return fixed
+    have = fixed or Lifecycle()
+    field = "spec.lifecycle"
+    _same(stated.on_create_command, have.on_create_command, f"{field}.onCreateCommand", name, list)
+    _same(stated.post_create, have.post_create, f"{field}.postCreate", name, list)
+    _same(stated.post_start, have.post_start, f"{field}.postStart", name, list)
+    _same(stated.hooks_timeout, have.hooks_timeout, f"{field}.hooksTimeout", name, duration.parse)
+    return fixed
+
+
+def _resources(stated: Resources | None, fixed: Resources | None, name: str) -> Resources | None:
+    if stated is None:
+        return fixed
+    have = fixed or Resources()
+    field = "spec.resources"
+    _same(stated.memory, have.memory, f"{field}.memory", name, quantity.memory_bytes)
+    _same(stated.cpus, have.cpus, f"{field}.cpus", name, quantity.millicpus)
+    _same(stated.cpu_shares, have.cpu_shares, f"{field}.cpuShares", name, int)
+    _same(stated.pids, have.pids, f"{field}.pids", name, int)
+    return fixed
+
+
+def _canonical(text: str) -> str:
+    return str(reference.parse(text))
+
+
+def _mounts(texts: list[str]) -> object:
+    return set(volumes.parse(texts))
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

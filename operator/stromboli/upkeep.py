@@ -1,0 +1,91 @@
+"""One turn of one session, whatever its runs do: its condition, a turn that was never given back, its time to live.
+
+What a deleted session has on the node goes the way of everything without an owner (reconcile.py, sweep.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stromboli.grammar import duration
+from stromboli.kube.client import Cluster, Conflict
+from stromboli.models.reasons import ReadyReason
+from stromboli.perform.sessions import Sessions
+from stromboli.status import session as states
+from stromboli.status import times
+from stromboli.status.run import Moment, is_being_deleted, is_finished
+
+Object = dict[str, Any]
+
+
+class Upkeep:
+    """Looks after the sessions of this node, one turn after the other for each."""
+
+    def __init__(self, cluster: Cluster, sessions: Sessions, node: str) -> None:
+        self._cluster = cluster
+        self._sessions = sessions
+        self._node = node
+        self._names: dict[str, tuple[str, str]] = {}
+
+    def see(self, obj: Mapping[str, Any]) -> str:
+        """There is such a session; its UID, by which it has turns."""
+        meta = obj["metadata"]
+        self._names[meta["uid"]] = (meta["namespace"], meta["name"])
+        return str(meta["uid"])
+
+    async def turn(self, uid: str) -> float | None:
+        """One turn; seconds until the next, None for "when something happens". Raises ClusterUnavailable."""
+        if uid not in self._names:
+            return None
+        obj = await self._cluster.session(*self._names[uid])
+        if obj is None or obj["metadata"]["uid"] != uid or is_being_deleted(obj):
+            self._names.pop(uid, None)
+            return None
+        status = obj.get("status") or {}
+        if status.get("node") not in (None, "", self._node):
+            return None
+        try:
+            return await self._step(obj, status)
+        except Conflict:
+            return 0.0
+
+    async def _step(self, obj: Object, status: Mapping[str, Any]) -> float | None:
+        if status.get("currentRun"):
+            if not await self._is_used(obj, status["currentRun"]):
+                await self._sessions.vacate(obj)
+            return None
+        if not status.get("conditions"):
+            await self._write(obj, ReadyReason.Available, "no run has used it yet")
+            return None
+        left = self._seconds_left(obj)
+        if left is None:
+            return None
+        if left > 0:
+            return left
+        # Written down first, by compare-and-swap: a run that comes now does not take what is about to go.
+        await self._write(obj, ReadyReason.Expired, f"not used for {obj['spec']['ttlAfterLastUse']}: it is deleted")
+        await self._cluster.delete_session(obj["metadata"]["namespace"], obj["metadata"]["name"])
+        return None
+
+    async def _is_used(self, obj: Object, holder: Mapping[str, Any]) -> bool:
+        """Whether the run that the session names still is to have it: to run in it, or to copy it."""
+        run = await self._cluster.run(obj["metadata"]["namespace"], holder["name"])
+        if run is None or run["metadata"]["uid"] != holder["uid"]:
+            return False
+        return not is_being_deleted(run) and not is_finished(run.get("status") or {})
+
+    def _seconds_left(self, obj: Object) -> float | None:
+        """Until the session has not been used for as long as it is to live unused; None where it lives on."""
+        ttl = (obj.get("spec") or {}).get("ttlAfterLastUse")
+        if ttl is None:
+            return None
+        last = obj["status"].get("lastUsed") or obj["metadata"]["creationTimestamp"]
+        return duration.parse(ttl) - (datetime.now(UTC) - times.from_text(last)).total_seconds()
+
+    async def _write(self, obj: Object, reason: ReadyReason, message: str) -> None:
+        moment = Moment(datetime.now(UTC), self._node, obj["metadata"].get("generation", 0))
+        new = states.at(obj.get("status") or {}, reason, message, moment)
+        if new != obj.get("status"):
+            await self._cluster.write_session_status(obj, new)
