@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from stromboli import naming
 from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import Standin
-from tests.support.runs import Object, Runs, condition, finished
+from tests.support.runs import Object, Runs, condition, finished, reason_is
 
 COUNT = "echo x >> /usr/lib/count-{0}; echo {0}: $(wc -l < /usr/lib/count-{0})"
 LIFECYCLE = {
@@ -70,3 +71,135 @@ def test_installs_stay_and_the_conversation_goes_on(
     kubectl("-n", space.namespace, "delete", "agentsession", "story")
     host.await_gone(uid)
     assert naming.container(uid) not in str(host.containers())
+
+
+def test_a_failure_of_the_agent_keeps_what_the_hooks_have_done(space: Runs, python_image: str) -> None:
+    space.apply(
+        "f1", prompt="SLEEP{20}", image=python_image, session={"name": "kept"}, lifecycle=LIFECYCLE, timeout="3s"
+    )
+    assert condition(space.until("f1", finished))["reason"] == "TimedOut"
+    assert tails(go(space, "f2", prompt="ECHO{again}", session={"name": "kept"})) == ["start: 2"]
+
+
+def test_hooks_of_the_beginning_that_fail_discard_the_container(
+    space: Runs, python_image: str, kubectl: Kubectl
+) -> None:
+    """What they had done is gone with it, and so the next run begins anew."""
+    hooks = {"onCreateCommand": [COUNT.format("create")], "postCreate": ["test -e /run/stromboli/session/ok"]}
+    chosen = {"name": "discarded"}
+    space.apply("d1", prompt="ECHO{never}", image=python_image, session=chosen, lifecycle=hooks)
+    failed = condition(space.until("d1", finished))
+    assert failed["reason"] == "HookFailed"
+    assert "postCreate[0]" in failed["message"]
+    assert idle(kubectl, space, "discarded")["status"].get("initialized") is None
+    space.apply("d2", prompt="ECHO{never}", session=chosen)
+    assert tails(space.until("d2", finished))[0] == "create: 1"
+
+
+def test_a_post_start_that_fails_keeps_the_container(space: Runs, python_image: str) -> None:
+    hooks = {"onCreateCommand": [COUNT.format("create")], "postStart": [COUNT.format("start"), "test -e /usr/lib/go"]}
+    chosen = {"name": "kept-too"}
+    space.apply("p1", prompt="ECHO{never}", image=python_image, session=chosen, lifecycle=hooks)
+    assert condition(space.until("p1", finished))["reason"] == "HookFailed"
+    space.apply("p2", prompt="ECHO{never}", session=chosen)
+    assert tails(space.until("p2", finished))[0] == "start: 2"
+
+
+def test_what_differs_from_the_template_is_refused(space: Runs, python_image: str) -> None:
+    chosen = {"name": "fixed"}
+    go(space, "t1", prompt="ECHO{t1}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
+    go(space, "t2", prompt="ECHO{t2}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
+    for n, (field, changes) in enumerate(
+        {
+            "spec.image": {"image": "debian:12"},
+            "spec.workdir": {"workdir": "/elsewhere"},
+            "spec.lifecycle.postStart": {"lifecycle": {"postStart": ["true"]}},
+            "spec.resources.memory": {"resources": {"memory": "512Mi"}},
+        }.items()
+    ):
+        space.apply(f"t3-{n}", prompt="ECHO{never}", session=chosen, **changes)
+        refused = condition(space.until(f"t3-{n}", finished))
+        assert refused["reason"] == "InvalidSpec"
+        assert refused["message"].startswith(f"{field}:"), refused["message"]
+        assert "name a new session, or fork this one" in refused["message"]
+
+
+def test_one_at_a_time_in_the_order_in_which_they_were_made(
+    space: Runs, python_image: str, kubectl: Kubectl, host: Host
+) -> None:
+    names = [f"q{n}" for n in (5, 3, 8, 1, 9, 2, 7, 0, 6, 4)]  # kubectl creates them in this order
+    chosen = {"name": "queue"}
+    ends = space.run_all({n: {"prompt": f"ECHO{{{n}}}", "image": python_image, "session": chosen} for n in names})
+    assert {condition(end)["reason"] for end in ends.values()} == {"Completed"}
+    began = {n: end["status"]["attempts"][0]["startedAt"] for n, end in ends.items()}
+    ended = {n: end["status"]["completionTime"] for n, end in ends.items()}
+    assert sorted(names, key=lambda n: began[n]) == names
+    for one, next_ in itertools.pairwise(names):
+        assert ended[one] <= began[next_], f"{next_} began before {one} had ended"
+    assert idle(kubectl, space, "queue")["status"]["runs"] == len(names)
+
+
+def test_a_container_that_somebody_removed_is_made_again(
+    space: Runs, standin: Standin, python_image: str, kubectl: Kubectl, host: Host
+) -> None:
+    chosen = {"name": "rebuilt"}
+    go(space, "r1", prompt="ECHO{before}", image=python_image, session=chosen, lifecycle=LIFECYCLE)
+    uid = idle(kubectl, space, "rebuilt")["metadata"]["uid"]
+    host.podman.run("rm", naming.container(uid))
+    assert tails(go(space, "r2", prompt="ECHO{after}", session=chosen)) == ["create: 1", "post: 1", "start: 1"]
+    asked = [r for r in standin.requests() if "ECHO{after}" in str(r["last_user_text"])]
+    assert "ECHO{before}" in [text for r in asked for text in r["user_texts"]]
+    host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("r2")], "an event tells of it")
+
+
+def test_a_volume_that_somebody_removed_is_said(space: Runs, python_image: str, kubectl: Kubectl, host: Host) -> None:
+    chosen = {"name": "lost"}
+    go(space, "l1", prompt="ECHO{l1}", image=python_image, session=chosen)
+    uid = idle(kubectl, space, "lost")["metadata"]["uid"]
+    host.podman.run("rm", naming.container(uid))
+    host.podman.run("volume", "rm", naming.volume(uid))
+    space.apply("l2", prompt="ECHO{never}", session=chosen)
+    failed = condition(space.until("l2", finished))
+    assert (failed["reason"], naming.volume(uid) in failed["message"]) == ("ContainerLost", True)
+    host.until(lambda: "currentRun" not in session(kubectl, space, "lost")["status"], "the run has left the session")
+    found = {c["type"]: (c["status"], c["reason"]) for c in session(kubectl, space, "lost")["status"]["conditions"]}
+    assert found == {"Ready": ("False", "VolumeLost"), "Stalled": ("True", "VolumeLost")}
+
+
+def test_a_deleted_run_ends_and_lets_the_next_go(space: Runs, python_image: str) -> None:
+    chosen = {"name": "passed-on"}
+    space.apply("p-first", prompt="SLEEP{60}", image=python_image, session=chosen)
+    space.until("p-first", reason_is("Running"))
+    space.apply("p-second", prompt="ECHO{second}", session=chosen)
+    queued = condition(space.until("p-second", reason_is("Queued")))
+    assert queued["message"] == "behind the run p-first, which has the session passed-on"
+    space.delete("p-first")
+    assert condition(space.until("p-second", finished))["reason"] == "Completed"
+
+
+def test_deleting_a_session_cancels_its_run_and_leaves_nothing(
+    space: Runs, python_image: str, kubectl: Kubectl, host: Host
+) -> None:
+    space.apply("c1", prompt="SLEEP{60}", image=python_image, session={"name": "canceled"})
+    space.until("c1", reason_is("Running"))
+    uid = session(kubectl, space, "canceled")["metadata"]["uid"]
+    kubectl("-n", space.namespace, "delete", "agentsession", "canceled")
+    ended = condition(space.until("c1", finished))
+    assert (ended["reason"], "canceled was deleted" in ended["message"]) == ("Canceled", True)
+    host.await_gone(uid)
+
+
+def test_a_session_that_nobody_uses_is_deleted_after_its_time(
+    space: Runs, python_image: str, kubectl: Kubectl, host: Host
+) -> None:
+    body = {
+        "apiVersion": "stromboli.dev/v1alpha1",
+        "kind": "AgentSession",
+        "metadata": {"name": "short", "namespace": space.namespace},
+        "spec": {"title": "a short one", "ttlAfterLastUse": "2s", "template": {"image": python_image}},
+    }
+    kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    uid = session(kubectl, space, "short")["metadata"]["uid"]
+    go(space, "u1", prompt="ECHO{u1}", session={"name": "short"})
+    kubectl("-n", space.namespace, "wait", "--for=delete", "agentsession/short", "--timeout=20s")
+    host.await_gone(uid)

@@ -18,7 +18,7 @@ from pathlib import Path
 from stromboli import naming
 from stromboli.attempt import records
 from stromboli.attempt.folder import SUPERVISOR
-from stromboli.plan.attempt import AttemptPlan, Conversation, EndRecord, Records, render
+from stromboli.plan.attempt import AttemptPlan, EndRecord, Records, render
 
 UNTIL = 20.0  # seconds; everything here takes a fraction of one
 
@@ -31,7 +31,7 @@ def plan(*argv: str, **changes: object) -> AttemptPlan:
         credentials=False,
         workdir=None,
         hooks=(),
-        conversation=Conversation("00000000-0000-4000-8000-000000000000"),
+        conversation=None,
         argv=argv or ("/bin/true",),
         cli="",
         timeout=60.0,

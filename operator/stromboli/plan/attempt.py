@@ -63,7 +63,8 @@ class AttemptPlan:
     `secret_env` names the files of `/run/stromboli/secret/env/` that become variables; `credentials` says that
     `.credentials.json` lies beside that folder. `cli` is the program whose presence is checked first, and whose
     folder comes first on PATH; it is empty where the image brings its own. `files` has the prompt, which goes to
-    the CLI's standard input, and what argv points at. A `workdir` of None is the image's own.
+    the CLI's standard input, and what argv points at; what of argv tells the CLI its `conversation` is added by the
+    supervisor, where there is one. A `workdir` of None is the image's own.
     """
 
     env: Mapping[str, str]
@@ -71,7 +72,7 @@ class AttemptPlan:
     credentials: bool
     workdir: str | None
     hooks: tuple[Hook, ...]
-    conversation: Conversation
+    conversation: Conversation | None
     argv: tuple[str, ...]
     cli: str
     timeout: float
@@ -158,9 +159,11 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
     yield "_steps() {"
     for hook in plan.hooks:
         yield f"    _hook {hook.kind} {hook.index} {quote(hook.command)}"
-    yield f"    _conversation {' '.join(_uuids(plan.conversation))}"
     program, *arguments = map(quote, plan.argv)
-    yield f"    _agent {' '.join([program, '$_talk', *arguments])}"
+    if plan.conversation is not None:
+        yield f"    _conversation {' '.join(_uuids(plan.conversation))}"
+        arguments.insert(0, "$_talk")
+    yield f"    _agent {' '.join([program, *arguments])}"
     yield "}"
 
 

@@ -45,8 +45,10 @@ def taken(status: Mapping[str, Any], run: Holder, moment: Moment) -> Status:
 
 
 def released(status: Mapping[str, Any], moment: Moment) -> Status:
-    """No run has the session any more."""
-    new = at(status, ReadyReason.Available, "no run has it", moment)
+    """No run has the session any more. What it has lost, it has lost."""
+    new = dict(status)
+    if ready_reason(status) != ReadyReason.VolumeLost:
+        new = at(status, ReadyReason.Available, "no run has it", moment)
     new.pop("currentRun", None)
     new["lastUsed"] = moment.text
     return new

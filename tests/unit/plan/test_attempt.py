@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stromboli.attempt import busybox
-from stromboli.plan.attempt import AttemptPlan, Hook, quote, render
+from stromboli.attempt.folder import SUPERVISOR
+from stromboli.plan.attempt import AttemptPlan, Conversation, Hook, quote, render
 from tests.support.supervised import plan
 
 # Whatever a process can be given: no NUL, and no half of a surrogate pair.
@@ -48,7 +49,7 @@ def test_variables_survive_a_shell(shell: Path, values: list[str]) -> None:
 @settings(max_examples=25, deadline=None)
 @given(words=WORDS)
 def test_arguments_survive_a_shell(shell: Path, words: list[str]) -> None:
-    print_them = "_conversation() { :; }; _agent() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
+    print_them = "_agent() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
     assert _words(shell, plan("/opt/claude/bin/claude", *words), print_them) == ["/opt/claude/bin/claude", *words]
 
 
@@ -56,7 +57,7 @@ def test_arguments_survive_a_shell(shell: Path, words: list[str]) -> None:
 @given(commands=WORDS)
 def test_hooks_survive_a_shell(shell: Path, commands: list[str]) -> None:
     hooks = tuple(Hook("postCreate", n, command) for n, command in enumerate(commands))
-    print_them = "_conversation() { :; }; _agent() { :; }; _hook() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
+    print_them = "_agent() { :; }; _hook() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
     expected = [word for hook in hooks for word in (hook.kind, str(hook.index), hook.command)]
     assert _words(shell, plan(hooks=hooks), print_them) == expected
 
@@ -113,3 +114,37 @@ def test_what_is_no_name_of_a_variable_is_refused(name: str) -> None:
 def test_a_nul_is_refused() -> None:
     with pytest.raises(ValueError, match="NUL"):
         quote("a\0b")
+
+
+OWN, PARENT = "11111111-2222-4333-8444-555555555555", "66666666-7777-4888-8999-aaaaaaaaaaaa"
+
+
+@pytest.mark.parametrize(
+    ("there", "parent", "talk"),
+    [
+        ((), None, ["--session-id", OWN]),
+        ((OWN,), None, ["--resume", OWN]),
+        ((PARENT,), None, ["--session-id", OWN]),
+        ((PARENT,), PARENT, ["--resume", PARENT, "--fork-session", "--session-id", OWN]),
+        ((OWN, PARENT), PARENT, ["--resume", OWN]),
+        ((), PARENT, ["--session-id", OWN]),
+    ],
+)
+def test_a_conversation_goes_on_if_it_lies_there(
+    shell: Path, tmp_path: Path, there: tuple[str, ...], parent: str | None, talk: list[str]
+) -> None:
+    """What the supervisor makes of it, by its own function."""
+    folder = tmp_path / "projects" / "-work"
+    folder.mkdir(parents=True)
+    for conversation in there:
+        (folder / f"{conversation}.jsonl").touch()
+    text = SUPERVISOR.read_text()
+    function = text[text.index("_conversation() {") : text.index("_agent() {")]
+    script = f"_claude={tmp_path}; {function} _agent() {{ printf '%s\\0' \"$@\"; }}; . ./steps; _steps"
+    what = plan("claude", "--print", conversation=Conversation(OWN, parent))
+    assert _words(shell, what, script) == ["claude", *talk, "--print"]
+
+
+def test_a_conversation_has_the_id_of_one() -> None:
+    with pytest.raises(ValueError, match="UUID"):
+        render(plan(conversation=Conversation("$(reboot)")))
