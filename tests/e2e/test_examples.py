@@ -155,7 +155,8 @@ def _ended(example: Example, kubectl: Kubectl, programs: Binaries, cluster: Clus
 def test_it_ends_as_it_says(done: dict[str, dict[Key, Object]], name: str) -> None:
     expected = read(name).ends()
     assert expected, "an example without a run"
-    assert {run: condition(obj)["reason"] for run, obj in done[name].items()} == expected, done[name]
+    ends = {run: condition(obj) for run, obj in done[name].items()}
+    assert {run: end["reason"] for run, end in ends.items()} == expected, [end["message"] for end in ends.values()]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -186,3 +187,19 @@ def test_the_refusal_names_the_policy_and_what_it_allows(done: dict[str, dict[Ke
     message = condition(done["team"]["example-team", "refused"])["message"]
     assert "example-team" in message
     assert "python:3.*" in message
+
+
+def test_what_was_installed_once_is_there_and_the_conversation_goes_on(
+    done: dict[str, dict[Key, Object]], standin: Standin
+) -> None:
+    first, second = done["hooks"]["default", "hooks-1-install"], done["hooks"]["default", "hooks-2-resume"]
+    said = [[(s["hook"], s["tail"].strip()) for s in run["status"]["steps"]][:-1] for run in (first, second)]
+    assert said[0][3:] == [
+        ("onCreateCommand", "1"),
+        ("postStart", "hello from a wheel\ninstalled"),
+        ("postStart", "1"),
+    ]
+    assert said[1] == [("postStart", "hello from a wheel\ninstalled"), ("postStart", "2")]
+    prompts = [run["spec"]["prompt"] for run in (first, second)]
+    [asked] = [r for r in standin.requests() if prompts[1] in str(r["last_user_text"])]
+    assert [text for text in asked["user_texts"] if text in prompts] == prompts

@@ -373,13 +373,7 @@ async def made_node(roots: Roots, *, known: bool = True) -> AsyncIterator[Node]:
                 shutil.copytree(node.settings.home / "cache", roots.facts)
     finally:
         for left in (folder, runtime):
-            shutil.rmtree(left, onerror=_unless_gone)
-
-
-def _unless_gone(_: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
-    """A clean-up that was broken off in the middle ends in its thread, perhaps just now."""
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]
+            _removed(left)
 
 
 def _removed(folder: Path) -> None:
