@@ -1,0 +1,233 @@
+"""A run in a session: what it may state, whose turn it is, which hooks are still to run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stromboli.models.agentsession import SessionTemplate
+from stromboli.models.reasons import Reason
+from stromboli.plan import session
+from stromboli.plan.attempt import Hook, StepRecord
+from stromboli.plan.container import Shape, check_shape
+from stromboli.plan.refusal import Refused
+from tests.support.builders import records, spec
+
+TEMPLATE = {
+    "image": "python:3.12",
+    "workdir": "/work",
+    "volumes": ["/srv/a:/a:ro", "/srv/b:/b"],
+    "lifecycle": {"onCreateCommand": ["install"], "hooksTimeout": "60s"},
+    "resources": {"memory": "512Mi", "cpus": 2},
+}
+
+
+def template(**changes: Any) -> SessionTemplate:
+    return SessionTemplate.model_validate({k: v for k, v in (TEMPLATE | changes).items() if v is not None})
+
+
+# --- what a run states ---
+
+
+def test_what_a_run_leaves_out_is_the_templates() -> None:
+    merged = session.merged(spec(image=None), template(), "s")
+    for field in TEMPLATE:
+        assert getattr(merged, field) == getattr(template(), field)
+
+
+def test_a_session_without_a_template_takes_the_runs() -> None:
+    assert session.merged(spec(workdir="/x"), None, "s") == spec(workdir="/x")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"image": "docker.io/library/python:3.12"},
+        {"image": "index.docker.io/python:3.12"},
+        {"workdir": "/work"},
+        {"volumes": ["/srv/b:/b:rw", "/srv/a:/a:ro"]},
+        {"lifecycle": {"onCreateCommand": ["install"]}},
+        {"lifecycle": {"hooksTimeout": "1m"}},
+        {"resources": {"memory": 536870912}},
+        {"resources": {"cpus": "2000m"}},
+    ],
+)
+def test_the_same_in_other_words_is_the_same(same: dict[str, Any]) -> None:
+    assert session.merged(spec(**({"image": None} | same)), template(), "s").image == "python:3.12"
+
+
+@pytest.mark.parametrize(
+    ("field", "differs"),
+    [
+        ("spec.image", {"image": "python:3.13"}),
+        ("spec.image", {"image": "ghcr.io/library/python:3.12"}),
+        ("spec.workdir", {"workdir": "/work/"}),
+        ("spec.volumes", {"volumes": ["/srv/a:/a"]}),
+        ("spec.volumes", {"volumes": []}),
+        ("spec.lifecycle.onCreateCommand", {"lifecycle": {"onCreateCommand": ["install", "more"]}}),
+        ("spec.lifecycle.postCreate", {"lifecycle": {"postCreate": ["more"]}}),
+        ("spec.lifecycle.postStart", {"lifecycle": {"postStart": ["more"]}}),
+        ("spec.lifecycle.hooksTimeout", {"lifecycle": {"hooksTimeout": "2m"}}),
+        ("spec.resources.memory", {"resources": {"memory": "1Gi"}}),
+        ("spec.resources.cpus", {"resources": {"cpus": 1}}),
+        ("spec.resources.cpuShares", {"resources": {"cpuShares": 100}}),
+        ("spec.resources.pids", {"resources": {"pids": 100}}),
+    ],
+)
+def test_a_difference_is_refused_and_named(field: str, differs: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as refused:
+        session.merged(spec(**({"image": None} | differs)), template(), "mine")
+    assert refused.value.reason is Reason.InvalidSpec
+    assert refused.value.message.startswith(f"{field}: ")
+    assert "the session mine has" in refused.value.message
+    assert session.ANOTHER in refused.value.message
+
+
+@pytest.mark.parametrize("field", ["image", "workdir", "volumes", "lifecycle", "resources"])
+def test_what_the_template_lacks_nobody_can_add(field: str) -> None:
+    bare = template(**{field: None})
+    with pytest.raises(Refused, match="has none"):
+        session.merged(spec(**({"image": None} | {field: TEMPLATE[field]})), bare, "s")
+
+
+def test_a_fork_has_its_parents_image_and_workdir_and_may_have_its_own_of_the_rest() -> None:
+    own = {"volumes": ["/srv/c:/c"], "lifecycle": {"postStart": ["x"]}, "resources": {"memory": "1Gi"}}
+    forked = session.forked(spec(image=None, **own), template(), "parent")
+    assert (forked.image, forked.workdir, forked.volumes) == ("python:3.12", "/work", ["/srv/c:/c"])
+    assert forked.lifecycle == spec(**own).lifecycle
+    for differs in ({"image": "python:3.13"}, {"image": None, "workdir": "/x"}):
+        with pytest.raises(Refused):
+            session.forked(spec(**differs), template(), "parent")
+
+
+@pytest.mark.parametrize(
+    ("fork", "of", "refused"),
+    [(None, None, False), (None, "a", False), ("a", "a", False), ("a", "b", True), ("a", None, True)],
+)
+def test_a_session_that_exists_has_the_parent_that_it_has(fork: str | None, of: str | None, refused: bool) -> None:
+    choice = {"name": "s", "fork": fork} if fork else {"name": "s"}
+    if not refused:
+        session.check_parent(spec(session=choice), of)
+        return
+    with pytest.raises(Refused, match=r"spec.session.fork: the session s exists and is (no fork|a fork of b)"):
+        session.check_parent(spec(session=choice), of)
+
+
+def test_the_template_has_what_the_policies_gave() -> None:
+    made = session.template_of(spec(image=None), "docker.io/library/python:3.12", 1 << 30, 500)
+    assert made == {"image": "docker.io/library/python:3.12", "resources": {"memory": 1 << 30, "cpus": "500m"}}
+    stated = session.template_of(spec(**TEMPLATE), "unused:1", 1, 1)
+    assert stated == TEMPLATE
+    assert session.merged(spec(**TEMPLATE), SessionTemplate.model_validate(stated), "s")
+
+
+# --- the queue ---
+
+
+def run(name: str, created: int, version: int, ticket: int | None = None) -> dict[str, Any]:
+    meta = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
+    meta["creationTimestamp"] = f"2026-01-01T12:00:{created:02}Z"
+    status = {"session": {"ticket": str(ticket)}} if ticket is not None else {}
+    return {"metadata": meta, "status": status}
+
+
+def ahead(who: dict[str, Any], *waiting: dict[str, Any], holder: str | None = None) -> str | None:
+    found = session.ahead_of(who, holder, waiting)
+    return None if found is None else found.name
+
+
+def test_the_first_to_be_made_is_first() -> None:
+    a, b = run("a", 2, 5), run("b", 1, 9)
+    assert (ahead(a, a, b), ahead(b, a, b)) == ("b", None)
+
+
+def test_of_one_second_the_first_version_is_first_whatever_was_written_since() -> None:
+    a, b = run("a", 1, 500, ticket=10), run("b", 1, 11)
+    assert (ahead(a, a, b), ahead(b, a, b)) == (None, "a")
+    assert ahead(run("nine", 1, 9), run("ten", 1, 10), run("nine", 1, 9)) is None, "versions are numbers"
+
+
+def test_who_has_it_has_it() -> None:
+    a, b = run("a", 1, 1), run("b", 2, 2)
+    assert (ahead(a, a, b, holder="uid-b"), ahead(b, a, b, holder="uid-b")) == ("b", None)
+
+
+def test_one_that_has_gone_without_a_word_has_it_no_more() -> None:
+    a, b = run("a", 1, 1), run("b", 2, 2)
+    assert (ahead(a, a, b, holder="uid-gone"), ahead(b, a, b, holder="uid-gone")) == (None, "a")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 99)), min_size=1, max_size=8, unique_by=lambda pair: pair[1]),
+    st.integers(-1, 7),
+)
+def test_it_is_always_exactly_ones_turn(made: list[tuple[int, int]], holding: int) -> None:
+    runs = [run(f"r{n}", created, version) for n, (created, version) in enumerate(made)]
+    holder = f"uid-r{holding}"
+    turns = [r["metadata"]["name"] for r in runs if ahead(r, *runs, holder=holder) is None]
+    expected = f"r{holding}" if 0 <= holding < len(runs) else min(runs, key=session.place)["metadata"]["name"]
+    assert turns == [expected]
+
+
+# --- the beginning ---
+
+HOOKS = (Hook("onCreateCommand", 0, "a"), Hook("postCreate", 0, "b"), Hook("postStart", 0, "c"))
+
+
+def test_once_initialized_only_post_start_runs() -> None:
+    assert session.hooks_to_run(HOOKS, initialized=False) == HOOKS
+    assert session.hooks_to_run(HOOKS, initialized=True) == HOOKS[2:]
+
+
+def test_the_hash_is_of_the_hooks_of_the_beginning() -> None:
+    assert session.hooks_hash(HOOKS) == session.hooks_hash(HOOKS[:2])
+    others = {session.hooks_hash(hooks) for hooks in ((), HOOKS[:1], HOOKS[:2], (Hook("postCreate", 0, "a"),))}
+    assert len(others) == 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "sent", "initialized"),
+    [
+        ((), False, False),
+        (("onCreateCommand",), False, False),
+        (("onCreateCommand", "postCreate"), False, False),
+        (("onCreateCommand", "postStart"), False, True),
+        (("postStart",), False, True),
+        (("agent",), False, True),
+        ((), True, True),
+    ],
+)
+def test_who_is_past_the_beginning_has_it_behind(steps: tuple[str, ...], sent: bool, initialized: bool) -> None:
+    left = records(sent=sent, steps=tuple(StepRecord(hook, 0, "Succeeded", 0, None, None, "") for hook in steps))
+    assert session.has_initialized(left) is initialized
+
+
+# --- the container under today's policies ---
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (Shape("bridge", True, ()), None),
+        (Shape("none", True, ()), "on a network"),
+        (Shape("bridge", False, ()), None),
+        (Shape("bridge", True, ("/srv/a:/a:rw",)), "lead to"),
+    ],
+)
+def test_what_a_policy_no_longer_allows_is_said(wanted: Shape, said: str | None) -> None:
+    found = Shape.from_label(Shape("bridge", True, ()).to_label())
+    if said is None:
+        check_shape(found, wanted, "s")
+        return
+    with pytest.raises(Refused, match=said) as refused:
+        check_shape(found, wanted, "s")
+    assert refused.value.reason is Reason.PolicyViolation
+
+
+def test_a_container_without_a_network_stays_without_one() -> None:
+    check_shape(Shape("none", True, ()), Shape("bridge", True, ()), "s")
+    with pytest.raises(Refused, match="CLI's mount"):
+        check_shape(Shape("none", False, ()), Shape("none", True, ()), "s")
