@@ -33,7 +33,7 @@ from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions
-from stromboli.plan import follow, outcome
+from stromboli.plan import follow, outcome, redaction
 from stromboli.plan.attempt import Records, StepRecord
 from stromboli.plan.follow import Next
 from stromboli.plan.refusal import Refused
@@ -202,6 +202,8 @@ class Reconciler:
 
     async def _going(self, obj: Object, found: Records) -> float | None:
         """The container runs: hooks first, where there are any, and then the agent."""
+        if found.steps:
+            found = redaction.records(found, await self._entry.secrets(obj))
         if not found.sent and (found.steps or states.reason_of(obj["status"]) == Reason.RunningHooks):
             return await self._at_hooks(obj, found.steps)
         return await self._at_work(obj, states.with_steps(obj["status"], found.steps))
@@ -230,24 +232,22 @@ class Reconciler:
         status = obj["status"]
         attempt = status["attempts"][-1]
         moment = self._reporter.moment(obj)
+        secrets = await self._entry.secrets(obj)
+        found = redaction.records(trace.records, secrets)
         ended = outcome.of(
-            trace.records,
+            found,
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
             timeout=duration.parse(attempt["timeout"]),
             elapsed=_elapsed(attempt, trace),
         )
-        new = states.with_attempt(
-            status, states.closed(attempt, ended.reason, ended.exit_code, _ended_at(trace), moment)
-        )
+        ended = redaction.outcome(ended, secrets)
         if states.is_kept(obj) and ended.answer is not None:
-            ended = replace(
-                ended,
-                answer=await self._sessions.costed(
-                    states.session_of(obj), naming.attempt(obj["metadata"]["uid"], attempt["number"]), ended.answer
-                ),
-            )
-        new = states.with_outcome(new, ended, trace.records.steps)
+            name = naming.attempt(obj["metadata"]["uid"], attempt["number"])
+            answer = await self._sessions.costed(states.session_of(obj), name, ended.answer)
+            ended = replace(ended, answer=answer)
+        closed = states.closed(attempt, ended.reason, ended.exit_code, _ended_at(trace), moment)
+        new = states.with_outcome(states.with_attempt(status, closed), ended, found.steps)
         await self._conclude(obj, new, ended.reason, ended.message)
         return None
 

@@ -21,6 +21,7 @@ CASES: dict[str, dict[str, Any]] = {
     "leaving": {"postStart": ["sleep 600 & echo left"]},
     "reading": {"postStart": ["cat; echo read"]},
     "kill-pid-1": {"postStart": ["kill -9 1; echo survived"]},
+    "kill-all": {"postStart": ["kill -9 -1; echo survived"]},
     "term-pid-1": {"postStart": ["kill -TERM 1; sleep 600"]},
     "odd": {"postStart": [f"cat > odd <<'E'\n{ODD}\nE\ncat odd; pwd; printenv GIVEN ANTHROPIC_API_KEY"]},
 }
@@ -122,6 +123,11 @@ def test_what_does_no_harm(ended: dict[str, Object], case: str, tail: str) -> No
     assert ended[case]["status"]["steps"][0]["tail"].strip() == tail
 
 
+def test_a_hook_that_kills_all_it_may_ends_in_a_state_that_is_true(ended: dict[str, Object]) -> None:
+    """Among the killed is who keeps its output: what it writes afterwards goes nowhere, which may fail it."""
+    assert said(ended["kill-all"])[0] in ("Completed", "HookFailed"), said(ended["kill-all"])
+
+
 def test_a_hook_that_ends_the_container(ended: dict[str, Object], standin: Standin) -> None:
     assert said(ended["term-pid-1"])[0] == "AgentFailed"
     assert "SIGTERM" in said(ended["term-pid-1"])[1]
@@ -131,8 +137,7 @@ def test_a_hook_that_ends_the_container(ended: dict[str, Object], standin: Stand
 def test_word_for_word_with_workdir_env_and_credentials(ended: dict[str, Object]) -> None:
     assert said(ended["odd"])[0] == "Completed", said(ended["odd"])
     lines = ended["odd"]["status"]["steps"][0]["tail"].splitlines()
-    assert lines[:3] == [ODD, "/work/here", "by the run"]
-    assert len(lines) == 4, "the credentials are there"
+    assert lines == [ODD, "/work/here", "by the run", "***"], "the credentials are there, and told to nobody"
 
 
 def test_an_image_without_a_shell(space: Runs, podman_env: dict[str, str]) -> None:

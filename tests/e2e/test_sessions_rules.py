@@ -181,3 +181,16 @@ def test_deleted_with_the_operator_down_nothing_stays(
 def test_its_files_on_the_node_are_the_operators_alone(space: Runs, host: Host) -> None:
     for folder in (host.home / "sessions").iterdir():
         assert folder.stat().st_mode & 0o077 == 0, Path(folder)
+
+
+def test_a_tag_that_has_moved_is_said_and_changes_nothing(space: Runs, python_image: str, host: Host) -> None:
+    moving = "localhost/stromboli-test/moving:1"
+    host.podman.run("tag", python_image, moving)
+    assert ended(space, "moved-1", prompt="ECHO{x}", image=moving, session={"name": "moved"})[0] == "Completed"
+    began = space.get("moved-1")["status"]["image"]["id"]
+    made = host.podman.run("create", "--name", "another", python_image)
+    host.podman.run("commit", "--quiet", made, moving)
+    host.podman.run("rm", "another")
+    assert ended(space, "moved-2", prompt="ECHO{x}", image=moving, session={"name": "moved"})[0] == "Completed"
+    assert space.get("moved-2")["status"]["image"]["id"] == began
+    host.until(lambda: "ImagePinned" in [e["reason"] for e in space.events("moved-2")], "an event tells of it")

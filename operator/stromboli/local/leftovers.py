@@ -25,17 +25,22 @@ def running(podman: PodmanCommand, installation: str) -> int:
 
 
 def remove(podman: PodmanCommand, installation: str | None) -> str:
-    """Remove containers, volumes and networks of `installation`, or all there are where it is None.
+    """Remove containers, volumes, networks and copies of sessions of `installation`, or all there are where it is
+    None.
 
-    Says what went, such as `3 containers, 1 volume, 0 networks`. Raises LocalFailure.
+    Says what went, such as `3 containers, 1 volume, 0 networks, 0 images`. Raises LocalFailure.
     """
     filters = (f"label={INSTALLATION}={installation}",) if installation else ()
+    # Of images only those that were made of containers: the others are anybody's.
+    ours = filters or (f"label={INSTALLATION}",)
     kinds = (
         ("container", ("ps", "--all", "--quiet"), ("rm", "--force", "--time", "0", "--volumes")),
         ("volume", ("volume", "ls", "--quiet"), ("volume", "rm", "--force")),
         ("network", ("network", "ls", "--format", "{{.Name}}"), ("network", "rm", "--force")),
     )
-    return ", ".join(_removed(podman, what, ls, rm, filters) for what, ls, rm in kinds)
+    went = [_removed(podman, what, ls, rm, filters) for what, ls, rm in kinds]
+    images = _removed(podman, "image", ("images", "--quiet"), ("rmi", "--force"), ours)
+    return ", ".join([*went, images])
 
 
 def _removed(podman: PodmanCommand, what: str, ls: Sequence[str], rm: Sequence[str], filters: Sequence[str]) -> str:

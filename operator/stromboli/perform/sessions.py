@@ -27,6 +27,7 @@ from stromboli.errors import NotFound, PodmanError, PodmanUnavailable
 from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe import sessions
+from stromboli.observe.images import local_name
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held, Named, origin
 from stromboli.observe.waiting import Waiting
@@ -77,6 +78,8 @@ class Sessions:
         folder = self._site.folder(uid)
         if origin(session) and (await asyncio.to_thread(folder.read_state)).copy is None:
             await self._copy(run, session, ready)
+        if named.pinned is not None:
+            await self._tell_of_a_moved_tag(run, session, ready)
         return await self._held(run, session, ready)
 
     async def leave(self, run: Object) -> None:
@@ -216,6 +219,17 @@ class Sessions:
             same = state.copy_hooks == plan.hooks_hash(ready.judged.request.hooks)
             return replace(held, base=state.copy, initialized=same)
         return held
+
+    async def _tell_of_a_moved_tag(self, run: Object, session: Object, ready: Ready) -> None:
+        reference = ready.judged.request.image
+        now = await self._podman.images.inspect(local_name(reference))
+        if now is not None and now.id != ready.image.id:
+            self._notifier.tell(
+                run,
+                "ImagePinned",
+                f"{reference} is another image by now; the session {session['metadata']['name']} goes on with "
+                f"{ready.image.id[:12]}, with which it began",
+            )
 
     async def _lost_volume(self, session: Object) -> None:
         name, volume = session["metadata"]["name"], naming.volume(session["metadata"]["uid"])

@@ -17,6 +17,7 @@ case "$1 $2" in
   "ps "*) printf 'c1\\nc2\\n';;
   "volume ls") echo v1;;
   "network ls") printf 'podman\\n';;
+  "images "*) echo i1;;
 esac
 """
 
@@ -33,13 +34,15 @@ def pretend(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Pod
 def test_only_what_bears_the_label_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     podman = pretend(tmp_path, SCRIPT.format(log=log), monkeypatch)
-    assert leftovers.remove(podman, "uid-1") == "2 containers, 1 volume, 0 networks"
+    assert leftovers.remove(podman, "uid-1") == "2 containers, 1 volume, 0 networks, 1 image"
     assert log.read_text().splitlines() == [
         "ps --all --quiet --filter label=stromboli.dev/installation=uid-1",
         "rm --force --time 0 --volumes c1 c2",
         "volume ls --quiet --filter label=stromboli.dev/installation=uid-1",
         "volume rm --force v1",
         "network ls --format {{.Name}} --filter label=stromboli.dev/installation=uid-1",
+        "images --quiet --filter label=stromboli.dev/installation=uid-1",
+        "rmi --force i1",
     ]
 
 
@@ -48,7 +51,8 @@ def test_in_a_podman_of_our_own_all_goes_but_the_default_network(
 ) -> None:
     log = tmp_path / "log"
     leftovers.remove(pretend(tmp_path, SCRIPT.format(log=log), monkeypatch), None)
-    assert "--filter" not in log.read_text()
+    filtered = [line for line in log.read_text().splitlines() if "--filter" in line]
+    assert filtered == ["images --quiet --filter label=stromboli.dev/installation"], "other images are anybody's"
     assert "network rm" not in log.read_text()
 
 
