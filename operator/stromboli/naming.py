@@ -47,6 +47,10 @@ LOADER_ENV = ("BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", "NODE_OPTIONS",
 LOADER_ENV_PREFIX = "LD_"
 
 
+# Registry and repository of the images that forks began with.
+COPIES = ("localhost", "stromboli/session")
+
+
 def container(session_uid: str) -> str:
     """The one container of a session."""
     return f"stromboli-{session_uid}"
@@ -59,7 +63,7 @@ def volume(session_uid: str) -> str:
 
 def copy(session_uid: str) -> str:
     """The image that holds the filesystem which a fork began with."""
-    return f"localhost/stromboli/session:{session_uid}"
+    return f"{'/'.join(COPIES)}:{session_uid}"
 
 
 def conversation(session_uid: str) -> str:

@@ -24,9 +24,9 @@ async def test_whoever_listens_is_woken_by_the_end(real: Bed) -> None:
     ends = Ends(real.podman, woken.put_nowait)
     container = await real.podman.containers.create(real.body("sh", "-c", "exit 0"))
     async with asyncio.timeout(WITHIN):
-        await ends.listen("run", container)
+        await ends.listen("session", container)
         await real.podman.containers.start(container)
-        ends.watch("run", container)
+        ends.watch("session", container, "run")
         assert await woken.get() == "run"
     state = await real.podman.containers.inspect(container)
     assert state is not None

@@ -83,7 +83,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("spec.claude.addDirs[0]", {"claude": {"addDirs": ["tmp"]}}, "is relative; write an absolute path"),
     ("spec.claude.allowedTools[0]", {"claude": {"allowedTools": ["Bash\n"]}}, "should match"),
     ("spec.claude.outputFormat", {"claude": {"outputFormat": "json"}}, "field not declared in schema"),
-    ("spec.session", {"session": {"name": "later"}}, "field not declared in schema"),
     ("spec.Prompt", {"Prompt": "hello"}, "field not declared in schema"),
 ]  # fmt: skip
 

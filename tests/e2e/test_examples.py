@@ -141,6 +141,7 @@ def done(
     for _, obj in (pair for name in NAMES for pair in read(name).objects()):
         where = ["-n", obj["metadata"]["namespace"]]
         kubectl(*where, "delete", "--ignore-not-found", "--wait=false", obj["kind"], obj["metadata"]["name"])
+    kubectl("delete", "agentsessions", "--all-namespaces", "--all")  # made by runs
 
 
 def _ended(example: Example, kubectl: Kubectl, programs: Binaries, cluster: Cluster) -> dict[Key, Object]:

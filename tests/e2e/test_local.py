@@ -90,6 +90,7 @@ def test_a_shell_finds_cluster_and_podman(installation: Installation) -> None:
         str(installation.home.programs / "kubectl"),
         "customresourcedefinition.apiextensions.k8s.io/agentpolicies.stromboli.dev",
         "customresourcedefinition.apiextensions.k8s.io/agentruns.stromboli.dev",
+        "customresourcedefinition.apiextensions.k8s.io/agentsessions.stromboli.dev",
         str(installation.home.podman / "storage"),
     ]
     assert installation.shell("echo $KUBECONFIG") == installation("kubeconfig")

@@ -163,7 +163,7 @@ def test_a_person_with_the_users_role_runs_agents_and_writes_no_outcome(onto_fre
         admin("-n", "team", "create", "rolebinding", who, f"--clusterrole=stromboli-{role}", f"--user={who}")
     everything = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
     for who, verbs in (("jane", everything), ("vera", {"get", "list", "watch"})):
-        assert _ours(admin, who, "team") == {"agentruns.stromboli.dev": verbs}
+        assert _ours(admin, who, "team") == {f"{kind}.stromboli.dev": verbs for kind in ("agentruns", "agentsessions")}
         assert _ours(admin, who, "default") == {}
 
 

@@ -107,7 +107,7 @@ def test_columns(space: Runs, ended: dict[str, Object], kubectl: Kubectl, python
     assert duration == ended["fine"]["status"]["duration"]
     assert lines[2].split()[:3] == ["unauthorized", "False", "AgentFailed"]
     wide = kubectl("-n", space.namespace, "get", "agentruns.stromboli.dev", "fine", "-o", "wide").splitlines()
-    assert wide[0].split()[6:] == ["TURNS", "INPUT", "OUTPUT", "COST"]
+    assert wide[0].split()[6:] == ["TURNS", "INPUT", "OUTPUT", "COST", "SESSION"]
     usage = ended["fine"]["status"]["usage"]
     assert wide[1].split()[6:9] == [str(usage[key]) for key in ("turns", "inputTokens", "outputTokens")]
     assert float(wide[1].split()[9]) == usage["costUSD"]

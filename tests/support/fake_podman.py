@@ -65,12 +65,14 @@ class FakePodman(FakeState):
             ("POST", "/containers/{name}/start", self._start),
             ("POST", "/containers/{name}/wait", self._wait),
             ("POST", "/containers/{name}/kill", self._kill),
+            ("POST", "/containers/{name}/stop", self._stop),
             ("POST", "/containers/{name}/mount", self._mount),
             ("GET", "/containers/{name}/json", self._inspect_container),
             ("GET", "/containers/{name}/exists", self._exists),
             ("DELETE", "/containers/{name}", self._remove_container),
             ("HEAD", "/containers/{name}/archive", self._stat),
             ("GET", "/containers/{name}/archive", self._archive),
+            ("GET", "/images/json", self._list_images),
             ("GET", "/images/{name:.+}/json", self._inspect_image),
             ("POST", "/{kind:volumes|networks}/create", self._create_thing),
             ("GET", "/{kind:volumes|networks}/json", self._list_things),
@@ -160,6 +162,14 @@ class FakePodman(FakeState):
             self.finish(container, {"KILL": 137, "TERM": 143}[signal])
         return web.Response(status=204)
 
+    async def _stop(self, request: web.Request) -> web.Response:
+        if (container := self.find(request.match_info["name"])) is None:
+            return _error(404, "no such container")
+        if container.status == "running":
+            self.finish(container, 137)
+            return web.Response(status=204)
+        return web.Response(status=304)
+
     async def _mount(self, request: web.Request) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
@@ -236,6 +246,10 @@ class FakePodman(FakeState):
         with tarfile.open(fileobj=archive, mode="w") as tar:
             tar.add(self.root(container) / found.path.lstrip("/"), Path(request.query["path"]).name)
         return web.Response(body=archive.getvalue(), content_type="application/x-tar")
+
+    async def _list_images(self, _: web.Request) -> web.Response:
+        """Of the images with a label of ours there are none: this fake makes no copies of containers."""
+        return web.json_response([])
 
     async def _inspect_image(self, request: web.Request) -> web.Response:
         if (image := self.find_image(request.match_info["name"])) is None:

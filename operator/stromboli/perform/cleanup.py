@@ -41,7 +41,7 @@ class Cleaner:
     async def deleted(self, uid: str) -> None:
         """A run or a session is deleted: nothing of it stays."""
         await self.finished(uid)
-        await self._copier.drop(naming.copy(uid))
+        await self._copies(uid)
         folder = self._site.folder(uid)
         await self._emptied(uid, folder.path, folder.remove)
 
@@ -75,6 +75,14 @@ class Cleaner:
         if found is not None and self._is_ours(f"volume {found.name}", found.labels, uid):
             await self._podman.volumes.remove(found.name)
 
+    async def _copies(self, uid: str) -> None:
+        """What a fork began with, and what is left of a copy that was cut short: also such as have no name any more."""
+        found = await self._podman.copies.images(self._site.marks(uid))
+        if found:
+            await self._copier.drop(naming.copy(uid))
+        for copy in found:
+            await self._podman.copies.remove(copy.id)
+
     def _is_ours(self, what: str, labels: Mapping[str, str], uid: str) -> bool:
         if self._site.marks(uid).items() <= labels.items():
             return True
@@ -101,12 +109,15 @@ class Inventory:
 
     async def take(self) -> Found:
         """Everybody who has something here. Raises PodmanError, PodmanUnavailable."""
-        made, kept = await asyncio.gather(
-            self._podman.containers.list(self._labels), self._podman.volumes.list(self._labels)
+        made, kept, copies = await asyncio.gather(
+            self._podman.containers.list(self._labels),
+            self._podman.volumes.list(self._labels),
+            self._podman.copies.images(self._labels),
         )
         labels = [c.labels for c in made] + [v.labels for v in kept]
+        copied = {copy.labels[naming.OWNER] for copy in copies if naming.OWNER in copy.labels}
         running = {found[naming.OWNER] for found in labels if naming.OWNER in found}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
         sessions = await asyncio.to_thread(folder.sessions, self._site.home)
         runs = await asyncio.to_thread(folder.runs, self._site.home)
-        return Found(frozenset(running | sessions | runs), frozenset(running))
+        return Found(frozenset(running | sessions | runs | copied), frozenset(running))

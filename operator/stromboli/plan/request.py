@@ -131,6 +131,16 @@ def image_is_a_reference(spec: AgentRunSpec, policy: Effective) -> None:
     image_of(spec, policy)
 
 
+def image_is_nobodys_copy(spec: AgentRunSpec, policy: Effective) -> None:
+    """The filesystems of other people's sessions lie on the node as images of ours."""
+    image = image_of(spec, policy)
+    if (image.registry, image.path) == naming.COPIES:
+        raise Refused(
+            Reason.ImageNotAllowed,
+            f"the image {image} is the copy of a session; go on with one by spec.session.fork, in its namespace",
+        )
+
+
 def image_is_allowed(spec: AgentRunSpec, policy: Effective) -> None:
     """Every allowlist that says something has to have a pattern for the image."""
     image = image_of(spec, policy)
@@ -261,6 +271,7 @@ def schema_is_a_schema(value: JsonValue | None) -> None:
 Check = Callable[[AgentRunSpec, Effective], None]
 CHECKS: tuple[Check, ...] = (
     image_is_a_reference,
+    image_is_nobodys_copy,
     image_is_allowed,
     digest_is_given,
     prompt_is_given_once,

@@ -24,7 +24,7 @@ COMPAT = "/v1.41"
 ANSWER = 60.0  # seconds without a byte after which an ordinary call has failed
 CONNECT = 5.0
 
-Params = Mapping[str, str]
+Params = Mapping[str, str] | httpx.QueryParams
 
 
 class Connection:
@@ -54,14 +54,18 @@ class Connection:
         *,
         params: Params | None = None,
         body: object = None,
+        archive: bytes | None = None,
         silence: float | None = ANSWER,
         api: str = LIBPOD,
     ) -> httpx.Response:
         """One call, its answer read whole.
 
-        `body` goes as JSON; `silence` is the longest wait for a byte, in seconds, None for ever.
+        `body` goes as JSON, an `archive` (a tar file) as it is; `silence` is the longest wait for a byte, in seconds,
+        None for ever.
         """
-        async with self.stream(method, path, params=params, body=body, silence=silence, api=api) as response:
+        async with self.stream(
+            method, path, params=params, body=body, archive=archive, silence=silence, api=api
+        ) as response:
             await response.aread()
         return response
 
@@ -73,6 +77,7 @@ class Connection:
         *,
         params: Params | None = None,
         body: object = None,
+        archive: bytes | None = None,
         silence: float | None = None,
         api: str = LIBPOD,
     ) -> AsyncIterator[httpx.Response]:
@@ -80,6 +85,8 @@ class Connection:
         doing = f"{method} {path}"
         limits = httpx.Timeout(silence, connect=CONNECT)
         options: dict[str, Any] = {} if body is None else {"json": body}
+        if archive is not None:
+            options = {"content": archive, "headers": {"Content-Type": "application/x-tar"}}
         try:
             async with self._client.stream(method, api + path, params=params, timeout=limits, **options) as response:
                 if response.status_code >= 400:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from stromboli.podman.archive import Archive
 from stromboli.podman.connection import CONNECT, Connection
 from stromboli.podman.containers import Containers
+from stromboli.podman.copies import Copies
 from stromboli.podman.events import Events
 from stromboli.podman.failures import reading
 from stromboli.podman.images import Images
@@ -44,6 +45,7 @@ class Podman:
         self._connection = Connection(socket_path)
         self.containers = Containers(self._connection)
         self.images = Images(self._connection)
+        self.copies = Copies(self._connection)
         self.archive = Archive(self._connection)
         self.volumes = Volumes(self._connection)
         self.networks = Networks(self._connection)

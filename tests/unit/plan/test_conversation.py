@@ -150,6 +150,15 @@ def test_of_too_much_text_the_newest_stays() -> None:
     assert transcript.truncated
 
 
+def test_names_of_tools_count_as_text() -> None:
+    transcript = Transcript()
+    calls = [{"type": "tool_use", "id": str(n), "name": f"{n:<{conversation.MAX_NAME}}"} for n in range(64)]
+    for _ in range(MAX_TOTAL // conversation.MAX_NAME // 64 + 5):
+        transcript.feed(lines(entry("assistant", calls)))
+    assert sum(m.weight for m in transcript.finish()) == MAX_TOTAL
+    assert transcript.truncated
+
+
 def test_a_line_without_end_is_not_kept() -> None:
     transcript = Transcript()
     transcript.feed(lines(entry("user", "a")))
@@ -181,8 +190,10 @@ def test_pieces_of_any_size_are_the_same(sizes: list[int]) -> None:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["type", "text", "name", "id", "content", "tool_use_id"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["type", "text", "name", "id", "content", "tool_use_id"]), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

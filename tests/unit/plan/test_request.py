@@ -177,9 +177,17 @@ def test_the_first_that_is_wrong_is_what_is_said(first: int) -> None:
     assert _refusal(spec(**fields)).message.startswith(WRONG[first][0])
 
 
+@pytest.mark.parametrize("name", ["localhost/stromboli/session:u", "LOCALHOST/stromboli/session@sha256:" + "0" * 64])
+def test_a_sessions_copy_is_nobodys_image(name: str) -> None:
+    with pytest.raises(Refused, match="is the copy of a session") as refused:
+        request.build(spec(image=name), effective(policy(images={"allowed": ["**"]})))
+    assert refused.value.reason is Reason.ImageNotAllowed
+
+
 def test_the_order_of_the_checks() -> None:
     assert [check.__name__ for check in request.CHECKS] == [
         "image_is_a_reference",
+        "image_is_nobodys_copy",
         "image_is_allowed",
         "digest_is_given",
         "prompt_is_given_once",

@@ -1,0 +1,443 @@
+"""A fork's copies: of a container's files, and of a volume. On the real Podman alone, since a fake one that kept
+layers, owners and links would itself be the thing to test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stromboli import naming
+from stromboli.attempt import busybox
+from stromboli.attempt.site import Site
+from stromboli.errors import NoSpace, NotFound, PodmanError
+from stromboli.perform import copy
+from stromboli.perform.copy import Copier
+from stromboli.podman import Podman
+from stromboli.podman.copies import Copy
+from tests.contract.conftest import Bed
+from tests.support.ordinary_user import ordinary_user
+from tests.support.podman import IsolatedPodman
+
+LIMIT = 120.0
+SECRET = "s3cr3t-5c01"
+SHELL = ["/bin/busybox", "sh", "-e", "-c"]
+GENERATIONS = 20
+FEW = 4
+
+# What is in a volume or a folder, but for its time: kind, owner, mode, links, size and content.
+LISTING = """\
+cd {0}
+busybox find . | busybox sort | while read -r path; do
+  size=; [ ! -f "$path" ] || size="$(busybox stat -c %s "$path") $(busybox md5sum < "$path")"
+  [ ! -L "$path" ] || size=
+  busybox stat -c "%N %F %u:%g %a %h $size" "$path"
+done
+"""
+CONVERSATION = """\
+cd /v
+busybox mkdir -p claude/projects/-work claude/empty x/claude plain
+echo one > claude/projects/-work/1.jsonl
+echo bak > claude/.credentials.json.bak
+busybox ln claude/.credentials.json.bak claude/twice
+echo elsewhere > x/claude/.credentials.json
+echo name > 'claude/ünï cödé ☂'
+echo root > plain/roots
+busybox ln -s /run/stromboli/secret/credentials claude/link
+busybox ln -s nowhere dangling
+busybox mkfifo claude/fifo
+echo p > claude/private
+busybox head -c 50000000 /dev/urandom > claude/big
+busybox chown -hR 1000:1000 . && busybox chown 0:0 plain plain/roots
+busybox chmod 600 claude/private claude/projects/-work/1.jsonl
+busybox chmod 4750 claude/twice
+busybox chmod 700 .
+busybox chmod 555 claude/empty
+"""
+CREDENTIALS = {
+    "a file": "echo s3cr3t-5c01 > /v/claude/.credentials.json",
+    "a link": "busybox ln -s /run/stromboli/secret/credentials.json /v/claude/.credentials.json",
+    "none": "true",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Forks:
+    """What copies, beside the Podman that it copies in."""
+
+    bed: Bed
+    copier: Copier
+    site: Site
+
+    @property
+    def podman(self) -> Podman:
+        return self.bed.podman
+
+    def uid(self) -> str:
+        return str(uuid.uuid4())
+
+    def labels(self, uid: str) -> dict[str, str]:
+        return {**self.site.labels(uid, "team/fork"), **self.bed.mark}
+
+    async def ended(self, image: str, script: str, **fields: object) -> tuple[str, str]:
+        """Run a script in a container of that image: its id, and what it said. It has to succeed."""
+        made = self.bed.body(script, image=image, entrypoint=SHELL, user="0:0", terminal=True, **fields)
+        container = await self.podman.containers.create(made)
+        async with asyncio.timeout(LIMIT):
+            async with self.podman.containers.attached(container) as chunks:
+                await self.podman.containers.start(container)
+                said = b"".join([chunk async for chunk in chunks]).decode().replace("\r\n", "\n")
+            code = await self.podman.containers.wait(container)
+        assert code == 0, f"{script} → {code}: {said}"
+        return container, said
+
+    async def said(self, image: str, script: str, **fields: object) -> str:
+        """What a script says in a container that is gone afterwards."""
+        container, said = await self.ended(image, script, **fields)
+        await self.podman.containers.remove(container)
+        return said
+
+    async def written(self, script: str, **fields: object) -> str:
+        """A stopped container of the image with a configuration, in which the script ran."""
+        container, _ = await self.ended(self.bed.files, script, **fields)
+        return container
+
+    async def in_volume(self, volume: str, script: str) -> str:
+        return await self.said(self.bed.image, script, volumes=[{"Name": volume, "Dest": "/v", "Options": ["rw"]}])
+
+    async def listing(self, volume: str) -> list[str]:
+        return (await self.in_volume(volume, LISTING.format("/v"))).splitlines()
+
+    async def images(self) -> list[Copy]:
+        """All that copying has left."""
+        return await self.podman.copies.images(self.bed.mark)
+
+    async def clear(self) -> None:
+        await self.bed.clear()
+        for image in await self.images():
+            await self.podman.copies.remove(image.id, force=True)
+
+
+@pytest.fixture
+async def forks(real: Bed, tmp_path: Path) -> AsyncIterator[Forks]:
+    site = Site(tmp_path / "home", tmp_path / "run", str(uuid.uuid4()))
+    busybox.install(site.home)
+    made = Forks(real, Copier(real.podman, site), site)
+    yield made
+    await made.clear()
+
+
+@pytest.fixture
+async def source(forks: Forks) -> str:
+    """A volume with a conversation in it."""
+    name = forks.bed.name()
+    await forks.podman.volumes.create(name, forks.bed.mark)
+    await forks.in_volume(name, CONVERSATION)
+    return name
+
+
+# --- the filesystem ---
+
+
+async def test_what_a_container_wrote_is_in_its_copy(forks: Forks) -> None:
+    container = await forks.written(
+        "busybox mkdir -p /usr/made/empty; echo kept > /usr/made/file; busybox rm /lib/empty /relative;"
+        "busybox chown 1000:1001 /usr/made/file; busybox chmod 0640 /usr/made/file; busybox ln -s file /usr/made/link;"
+        "busybox chmod 1777 /etc"
+    )
+    uid = forks.uid()
+    image = await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
+    script = LISTING.format("/usr/made") + "cd /; busybox ls -1d /lib/* /etc; busybox stat -c %a /etc"
+    listed = await forks.said(image, script)
+    assert listed.splitlines() == [
+        ". directory 0:0 755 3 ",
+        "./empty directory 0:0 755 2 ",
+        "./file regular file 1000:1001 640 1 5 649c727626d5a242b871347db6558c50  -",
+        "'./link' -> 'file' symbolic link 0:0 777 1 ",
+        "/etc",
+        "/lib/big",
+        "/lib/real",
+        "1777",
+    ]
+    assert await forks.podman.containers.start(container), "the container that was copied can go on"
+    async with asyncio.timeout(LIMIT):
+        await forks.podman.containers.wait(container)
+
+
+async def test_a_copy_has_its_image_s_configuration_and_our_labels(forks: Forks) -> None:
+    container = await forks.written("true", labels={**forks.bed.mark, naming.OWNER: "of the parent", "shape": "old"})
+    uid = forks.uid()
+    made = await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
+    base, copied = [await forks.podman.images.inspect(image) for image in (forks.bed.files, naming.copy(uid))]
+    assert base is not None
+    assert copied is not None
+    assert copied.id == made
+    assert (copied.entrypoint, copied.cmd, copied.user) == (base.entrypoint, base.cmd, base.user)
+    assert (copied.workdir, copied.architecture) == (base.workdir, base.architecture)
+    assert set(copied.env) - set(base.env) <= {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "TERM=xterm",
+        "container=podman",
+    }
+    found = await forks.podman.copies.inspect(naming.copy(uid))
+    assert found is not None
+    assert found.labels.items() >= forks.labels(uid).items()
+
+
+async def test_nothing_that_is_mounted_gets_into_a_copy(forks: Forks, tmp_path: Path) -> None:
+    for name in ("plan", "secret", "cli"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(SECRET)
+    places = {"plan": naming.PLAN, "secret": naming.SECRET, "cli": naming.CLI_MOUNT}
+    binds = [
+        {"type": "bind", "source": str(tmp_path / name), "destination": place, "options": ["rw", "rbind"]}
+        for name, place in places.items()
+    ]
+    volume = {"Name": forks.bed.name(), "Dest": naming.SESSION, "Options": ["rw"]}
+    await forks.podman.volumes.create(volume["Name"], forks.bed.mark)
+    seen = f"busybox grep -c {SECRET} {naming.PLAN}/file; echo {SECRET} > {naming.SESSION}/mine"
+    container = await forks.written(seen, mounts=binds, volumes=[volume])
+    uid = forks.uid()
+    image = await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
+    assert await forks.said(image, f"busybox find {naming.CLI_MOUNT} {naming.RUNTIME} ! -type d") == ""
+    assert await forks.said(image, f"busybox find {naming.RUNTIME} -mindepth 1 | busybox wc -l") == "3\n"
+    assert SECRET not in await forks.said(image, f"busybox grep -rl {SECRET} /run /opt /usr /etc /lib || true; env")
+    inspected = await forks.podman.images.inspect(image)
+    assert SECRET not in str(inspected)
+
+
+async def test_forks_of_forks_do_not_pile_up_layers(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy, "MAX_LAYERS", FEW)
+    image, before, counts, env = forks.bed.files, None, [], None
+    for n in range(GENERATIONS):
+        script = f"echo {n} > /usr.{n}; busybox chown {n}:1 /usr.{n}; busybox rm -f /usr.{n - 3}"
+        container, _ = await forks.ended(image, script)
+        uid = forks.uid()
+        image = await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
+        await forks.podman.containers.remove(container)
+        if before is not None:
+            await forks.copier.drop(naming.copy(before))
+        before = uid
+        counts.append(await forks.podman.copies.layers(image))
+        found = await forks.podman.images.inspect(image)
+        assert found is not None
+        assert (found.entrypoint, found.user, found.workdir) == (("/bin/busybox", "sh"), "1000:1000", "/lib")
+        env = env or set(found.env)
+        assert set(found.env) == env
+    assert (min(counts), max(counts)) == (1, FEW)
+    kept = await forks.said(image, "cd /; busybox stat -c '%n %u:%g' usr.*; busybox cat usr.*; busybox cat /lib/real")
+    assert kept.splitlines() == ["usr.17 17:1", "usr.18 18:1", "usr.19 19:1", "17", "18", "19", "hello"]
+    assert [left.names for left in await forks.images()] == [(naming.copy(str(before)),)]
+
+
+@pytest.mark.parametrize("most", [1, copy.MAX_LAYERS])
+async def test_copying_again_leaves_one_image(forks: Forks, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(copy, "MAX_LAYERS", most)
+    uid = forks.uid()
+    for content in ("first", "second"):
+        container = await forks.written(f"echo {content} > /usr.file")
+        made = await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
+    assert [(left.id, left.names) for left in await forks.images()] == [(made, (naming.copy(uid),))]
+    assert await forks.said(made, "busybox cat /usr.file") == "second\n"
+
+
+async def test_flattening_that_was_cut_short_is_done_again(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy, "MAX_LAYERS", 1)
+    container = await forks.written("busybox head -c 60000000 /dev/urandom > /usr.big; echo kept > /usr.file")
+    uid = forks.uid()
+    first = asyncio.create_task(forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid)))
+    async with asyncio.timeout(LIMIT):
+        while not await forks.images():  # the one that is about to be flattened
+            assert not first.done()
+            await asyncio.sleep(0.01)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    made = await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
+    assert await forks.podman.copies.layers(made) == 1
+    assert await forks.said(made, "busybox cat /usr.file; busybox stat -c %s /usr.big") == "kept\n60000000\n"
+    await forks.copier.drop(naming.copy(uid))
+    assert await forks.images() == []
+
+
+async def test_a_container_that_is_not_there_cannot_be_copied(forks: Forks) -> None:
+    uid = forks.uid()
+    with pytest.raises(NotFound, match="cannot be copied"):
+        await forks.copier.filesystem("nobody", naming.copy(uid), forks.labels(uid))
+
+
+async def test_a_build_that_fails_says_why(forks: Forks) -> None:
+    with pytest.raises(PodmanError, match="Podman refused POST /build"):
+        await forks.podman.copies.flatten("0" * 64, "localhost/stromboli/session:never")
+    assert await forks.podman.copies.inspect("localhost/stromboli/session:never") is None
+
+
+# --- removing ---
+
+
+async def test_an_image_is_dropped_once(forks: Forks) -> None:
+    uid = forks.uid()
+    container = await forks.written("true")
+    await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
+    ours = [f"LABEL {name}={value}" for name, value in forks.labels(uid).items()]
+    stacked = await forks.podman.copies.commit(container, f"{naming.copy(uid)}-stacked", ours)  # by one who died then
+    assert stacked in [left.id for left in await forks.images()]
+    for _ in range(2):
+        await forks.copier.drop(naming.copy(uid))
+        assert await forks.images() == []
+    assert await forks.podman.images.inspect(forks.bed.files) is not None
+
+
+async def test_an_image_that_a_container_uses_stays(forks: Forks) -> None:
+    uid = forks.uid()
+    made = await forks.copier.filesystem(await forks.written("true"), naming.copy(uid), forks.labels(uid))
+    container, _ = await forks.ended(made, "true")
+    with pytest.raises(PodmanError, match="in use") as caught:
+        await forks.copier.drop(naming.copy(uid))
+    assert caught.value.status == 409
+    assert [left.id for left in await forks.images()] == [made]
+    await forks.podman.containers.remove(container)
+    await forks.copier.drop(naming.copy(uid))
+    assert await forks.images() == []
+
+
+async def test_a_copy_outlives_the_one_that_it_was_copied_from(forks: Forks) -> None:
+    parent, child = forks.uid(), forks.uid()
+    first = await forks.copier.filesystem(
+        await forks.written("echo old > /usr.a"), naming.copy(parent), forks.labels(parent)
+    )
+    container, _ = await forks.ended(first, "echo new > /usr.b")
+    second = await forks.copier.filesystem(container, naming.copy(child), forks.labels(child))
+    await forks.podman.containers.remove(container)
+    await forks.copier.drop(naming.copy(parent))
+    assert await forks.said(second, "busybox cat /usr.a /usr.b") == "old\nnew\n"
+    assert [left.id for left in await forks.images()] == [second]
+
+
+async def test_somebody_else_s_image_is_not_dropped(forks: Forks) -> None:
+    uid = forks.uid()
+    container = await forks.written("true")
+    made = await forks.podman.copies.commit(container, naming.copy(uid), ["LABEL mine=1"])
+    await forks.copier.drop(naming.copy(uid))
+    assert [left.id for left in await forks.images()] == [made]
+
+
+async def test_a_list_holds_what_bears_all_labels(forks: Forks) -> None:
+    container = await forks.written("true")
+    both = await forks.podman.copies.commit(container, "localhost/stromboli/session:both", ["LABEL a=1"])
+    one = await forks.podman.copies.commit(container, "localhost/stromboli/session:one")
+    assert {left.id for left in await forks.images()} == {both, one}
+    assert [left.id for left in await forks.podman.copies.images(forks.bed.mark | {"a": "1"})] == [both]
+
+
+# --- the volume ---
+
+
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+async def test_a_volume_s_copy_has_all_but_the_credentials(forks: Forks, source: str, credentials: str) -> None:
+    before = await forks.listing(source)
+    await forks.in_volume(source, CREDENTIALS[credentials])
+    there = await forks.listing(source)
+    uid = forks.uid()
+    await forks.copier.volume(source, naming.volume(uid), forks.bed.files, forks.labels(uid))
+    assert await forks.listing(naming.volume(uid)) == before
+    assert await forks.listing(source) == there, "the original is as it was"
+    made = await forks.podman.volumes.inspect(naming.volume(uid))
+    assert made is not None
+    assert made.labels == forks.labels(uid)
+    assert await forks.podman.containers.inspect(naming.container(uid)) is None
+
+
+async def test_a_copy_s_owner_stays_when_another_user_mounts_it(forks: Forks, source: str) -> None:
+    uid = forks.uid()
+    await forks.copier.volume(source, naming.volume(uid), forks.bed.files, forks.labels(uid))
+    before = await forks.listing(naming.volume(uid))
+    use = {"Name": naming.volume(uid), "Dest": naming.SESSION, "Options": ["rw"]}
+    container = await forks.bed.run("true", user="4242:4242", volumes=[use])
+    async with asyncio.timeout(LIMIT):
+        assert await forks.podman.containers.wait(container) == 0
+    assert await forks.listing(naming.volume(uid)) == before
+
+
+async def test_copying_again_after_a_cut_ends_in_the_same(forks: Forks, source: str) -> None:
+    before = await forks.listing(source)
+    uid = forks.uid()
+    target = (await forks.podman.volumes.create(naming.volume(uid), forks.labels(uid))).name
+    # What a copy that was cut short, and a helper that nobody waited for, leave.
+    await forks.in_volume(target, "busybox mkdir -p /v/claude/.credentials.json/x /v/.old; echo > '/v/claude/big'")
+    use = [{"Name": target, "Dest": "/v", "Options": ["rw"]}]
+    helper = {"name": naming.container(uid), "labels": forks.labels(uid), "volumes": use}
+    await forks.bed.run("sleep", "600", **helper)
+    for _ in range(2):
+        await forks.copier.volume(source, target, forks.bed.files, forks.labels(uid))
+        assert await forks.listing(target) == before
+    assert await forks.podman.containers.inspect(naming.container(uid)) is None
+
+
+async def test_a_volume_that_is_not_there_cannot_be_copied(forks: Forks) -> None:
+    uid, away = forks.uid(), forks.bed.name()
+    with pytest.raises(NotFound, match="cannot be copied"):
+        await forks.copier.volume(away, naming.volume(uid), forks.bed.files, forks.labels(uid))
+    assert [await forks.podman.volumes.inspect(name) for name in (away, naming.volume(uid))] == [None, None]
+
+
+async def test_somebody_else_s_volume_is_not_written_to(forks: Forks, source: str) -> None:
+    uid = forks.uid()
+    await forks.podman.volumes.create(naming.volume(uid), forks.bed.mark)
+    with pytest.raises(PodmanError, match="not ours"):
+        await forks.copier.volume(source, naming.volume(uid), forks.bed.files, forks.labels(uid))
+    assert len(await forks.listing(naming.volume(uid))) == 1
+
+
+async def test_a_full_disk_is_told(forks: Forks, source: str, isolated_podman: IsolatedPodman) -> None:
+    uid = forks.uid()
+    labels = [part for name, value in forks.labels(uid).items() for part in ("--label", f"{name}={value}")]
+    options = ("type=tmpfs", "device=tmpfs", "o=nr_blocks=1024")  # `size` would ask for a quota
+    small = [part for option in options for part in ("--opt", option)]
+    await asyncio.to_thread(isolated_podman.run, "volume", "create", *small, *labels, naming.volume(uid))
+    with pytest.raises(NoSpace, match=f"{naming.volume(uid)}.*No space left on device"):
+        await forks.copier.volume(source, naming.volume(uid), forks.bed.files, forks.labels(uid))
+    assert await forks.podman.containers.inspect(naming.container(uid)) is None
+
+
+# --- rootless ---
+
+
+@pytest.fixture
+async def rootless() -> AsyncIterator[Forks]:
+    """The same of an ordinary user's Podman."""
+    with ordinary_user() as user, IsolatedPodman(user=user) as isolated:
+        site = Site(user.folder / "home", user.runtime / "run", str(uuid.uuid4()))
+        busybox.install(site.home)
+        user.owns(user.folder)
+        image = isolated.import_busybox()
+        async with Podman(isolated.socket) as podman:
+            bed = Bed(podman, image, image, {"contract": uuid.uuid4().hex}, real=True)
+            yield Forks(bed, Copier(podman, site), site)
+
+
+async def test_rootless_owners_are_kept(rootless: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container whose image's user is not root has a mapping of its own: its user is the person's own."""
+    ids, _ = (await rootless.podman.info()).ids
+    rows = [(0, 1, 1000), (1000, 0, 1), (1001, 1001, ids - 1001)]
+    mapping = [{"container_id": inside, "host_id": outside, "size": size} for inside, outside, size in rows]
+    own = {"userns": {"nsmode": "private"}, "idmappings": {"UIDMap": mapping, "GIDMap": mapping}}
+    volume = {"Name": rootless.bed.name(), "Dest": "/v", "Options": ["rw"]}
+    await rootless.podman.volumes.create(volume["Name"], rootless.bed.mark)
+    wrote = f"{CONVERSATION}\nbusybox mkdir /made; cd /made; echo 1 > own; echo 2 > roots; busybox chown 1000:1000 own"
+    container, _ = await rootless.ended(rootless.bed.image, wrote, volumes=[volume], **own)
+    there = await rootless.said(rootless.bed.image, LISTING.format("/v"), volumes=[volume], **own)
+    uid = rootless.uid()
+    await rootless.copier.volume(volume["Name"], naming.volume(uid), rootless.bed.image, rootless.labels(uid))
+    copied = volume | {"Name": naming.volume(uid)}
+    assert await rootless.said(rootless.bed.image, LISTING.format("/v"), volumes=[copied], **own) == there
+    for most in (copy.MAX_LAYERS, 1):
+        monkeypatch.setattr(copy, "MAX_LAYERS", most)
+        made = await rootless.copier.filesystem(container, naming.copy(uid), rootless.labels(uid))
+        said = await rootless.said(made, "cd /made; busybox stat -c '%n %u:%g' *; busybox stat -c %u /bin", **own)
+        assert said.splitlines() == ["own 1000:1000", "roots 0:0", "0"]

@@ -1,0 +1,110 @@
+"""A fork: a copy of a session's conversation and filesystem, that goes its own way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stromboli import naming
+from tests.support.cluster import Kubectl
+from tests.support.host import Host
+from tests.support.operator import Standin
+from tests.support.runs import Object, Runs, condition, finished, reason_is
+
+COUNT = "echo x >> /usr/lib/{0}; echo {0}: $(wc -l < /usr/lib/{0})"
+HOOKS = {"onCreateCommand": [COUNT.format("created")], "postStart": [COUNT.format("started")]}
+
+
+@pytest.fixture(scope="module")
+def space(spaces: Callable[..., Runs]) -> Runs:
+    return spaces("forks")
+
+
+def go(space: Runs, name: str, **spec: Any) -> Object:
+    space.apply(name, **spec)
+    done = space.until(name, finished)
+    assert condition(done)["reason"] == "Completed", condition(done)["message"]
+    return done
+
+
+def tails(run: Object) -> list[str]:
+    return [step["tail"].strip() for step in run["status"]["steps"] if step["hook"] != "agent"]
+
+
+def session(kubectl: Kubectl, space: Runs, name: str) -> Object:
+    where = ["-n", space.namespace]
+    kubectl(*where, "wait", "--for=jsonpath={.status.conditions[0].reason}=Available", "--timeout=20s", f"asess/{name}")
+    found: Object = json.loads(kubectl(*where, "get", "asess", name, "-o", "json"))
+    return found
+
+
+def heard(standin: Standin, mark: str) -> list[str]:
+    """All that a conversation had in it by the request with this mark."""
+    [asked] = [r for r in standin.requests() if f"{{{mark}}}" in str(r["last_user_text"])]
+    return [text for text in asked["user_texts"] if text.startswith("ECHO{")]
+
+
+def test_a_fork_has_all_of_its_parent_and_leaves_it_alone(
+    space: Runs, standin: Standin, python_image: str, kubectl: Kubectl, host: Host
+) -> None:
+    go(space, "a1", prompt="ECHO{a1}", image=python_image, session={"name": "a"}, lifecycle=HOOKS)
+    forked = go(space, "b1", prompt="ECHO{b1}", session={"name": "b", "fork": "a"})
+    assert tails(forked) == ["started: 2"], "its installs are there, and its hooks have not run again"
+    assert heard(standin, "b1") == ["ECHO{a1}", "ECHO{b1}"]
+    go(space, "a2", prompt="ECHO{a2}", session={"name": "a"})
+    assert heard(standin, "a2") == ["ECHO{a1}", "ECHO{a2}"], "the parent knows nothing of it"
+    again = go(space, "b2", prompt="ECHO{b2}", session={"name": "b", "fork": "a"})
+    assert tails(again) == ["started: 3"]
+    assert heard(standin, "b2") == ["ECHO{a1}", "ECHO{b1}", "ECHO{b2}"]
+    parent, child = session(kubectl, space, "a"), session(kubectl, space, "b")
+    assert child["status"]["forkedFrom"]["uid"] == parent["metadata"]["uid"]
+    assert child["status"]["claudeSessionID"] not in ("", parent["status"]["claudeSessionID"])
+    assert (parent["status"]["runs"], child["status"]["runs"]) == (2, 2)
+    uid = child["metadata"]["uid"]
+    kubectl("-n", space.namespace, "delete", "asess", "b")
+    host.await_gone(uid)
+    host.until(
+        lambda: naming.copy(uid) not in host.podman.run("images", "--format", "{{.Repository}}:{{.Tag}}"), "gone"
+    )
+    assert tails(go(space, "a3", prompt="ECHO{a3}", session={"name": "a"})) == ["started: 3"]
+
+
+def test_another_parent_is_refused(space: Runs, python_image: str) -> None:
+    go(space, "p1", prompt="ECHO{p1}", image=python_image, session={"name": "plain"})
+    space.apply("p2", prompt="ECHO{never}", session={"name": "plain", "fork": "a"})
+    refused = condition(space.until("p2", finished))
+    assert (refused["reason"], "exists and is no fork" in refused["message"]) == ("InvalidSpec", True)
+
+
+def test_a_fork_waits_for_its_parents_run(space: Runs, python_image: str, standin: Standin) -> None:
+    space.apply("w1", prompt="SLEEP{4} ECHO{w1}", image=python_image, session={"name": "busy"})
+    space.until("w1", reason_is("Running"))
+    space.apply("w2", prompt="ECHO{w2}", session={"name": "copy", "fork": "busy"})
+    waiting = condition(space.until("w2", reason_is("Queued")))
+    assert waiting["message"] == "behind the run w1, which has the session busy"
+    done = space.until("w2", finished)
+    assert condition(done)["reason"] == "Completed", condition(done)["message"]
+    [asked] = [r for r in standin.requests() if "{w2}" in str(r["last_user_text"])]
+    assert any("{w1}" in text for text in asked["user_texts"])
+
+
+def test_a_fork_may_have_other_hooks_and_resources(space: Runs, python_image: str) -> None:
+    go(space, "o1", prompt="ECHO{o1}", image=python_image, session={"name": "origin"}, lifecycle=HOOKS)
+    other = {"onCreateCommand": [COUNT.format("created")], "postCreate": ["echo more"]}
+    chosen = {"name": "other", "fork": "origin"}
+    assert tails(go(space, "o2", prompt="ECHO{o2}", session=chosen, lifecycle=other)) == ["created: 2", "more"]
+
+
+def test_forks_of_forks_pile_up_no_layers(space: Runs, python_image: str, kubectl: Kubectl, host: Host) -> None:
+    go(space, "l0", prompt="ECHO{l0}", image=python_image, session={"name": "gen-0"}, lifecycle=HOOKS)
+    for n in range(1, 6):
+        chosen = {"name": f"gen-{n}", "fork": f"gen-{n - 1}"}
+        assert tails(go(space, f"l{n}", prompt=f"ECHO{{l{n}}}", session=chosen)) == [f"started: {n + 1}"]
+    layers = []
+    for n in range(1, 6):
+        uid = session(kubectl, space, f"gen-{n}")["metadata"]["uid"]
+        layers.append(len(json.loads(host.podman.run("inspect", naming.copy(uid)))[0]["RootFS"]["Layers"]))
+    assert max(layers) <= 17, layers
