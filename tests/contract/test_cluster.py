@@ -33,8 +33,8 @@ class Fake:
         self.cluster.labels[space] = {}
         self.space = space
 
-    def run(self, name: str) -> Object:
-        return self.cluster.add_run(self.space, name, SPEC)
+    def run(self, name: str, **more: Any) -> Object:
+        return self.cluster.add_run(self.space, name, {**SPEC, **more})
 
     def delete(self, name: str) -> None:
         self.cluster.delete_run(self.space, name)
@@ -74,8 +74,8 @@ class Real:
         self._kubectl = kubectl
         self._gone = gone
 
-    def run(self, name: str) -> Object:
-        self._apply("stromboli.dev/v1alpha1", "AgentRun", name, spec=SPEC)
+    def run(self, name: str, **more: Any) -> Object:
+        self._apply("stromboli.dev/v1alpha1", "AgentRun", name, spec={**SPEC, **more})
         found: Object = json.loads(self._kubectl("-n", self.space, "get", "agentrun", name, "-o", "json"))
         return found
 
@@ -136,7 +136,7 @@ async def real(
     kubectl("create", "namespace", bed.space)
     yield bed
     kubectl("delete", "agentpolicy", "--all")
-    kubectl("-n", bed.space, "delete", "agentrun", "--all")
+    kubectl("-n", bed.space, "delete", "agentrun,agentsession", "--all")
     kubectl("delete", "namespace", bed.space, "--wait=false")
     await bed.cluster.close()
     await gone.close()
@@ -271,6 +271,10 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         lambda: gone.installation(),
         lambda: gone.run(bed.space, "a"),
         lambda: gone.policies(),
+        lambda: gone.session(bed.space, "s"),
+        lambda: gone.sessions(),
+        lambda: gone.runs_wanting(bed.space, "s"),
+        lambda: gone.create_session(bed.space, "s", {}, {}),
         lambda: gone.serves_its_kinds(),
         lambda: gone.namespace_labels(bed.space),
         lambda: gone.secret_data(bed.space, "s"),
@@ -304,3 +308,37 @@ async def test_its_kinds_are_served_once_discovery_tells_of_them(bed: Bed) -> No
                 return await bed.cluster.serves_its_kinds()
             except ClusterUnavailable:
                 await asyncio.sleep(0.1)
+
+
+async def test_a_session_is_made_once_and_written_as_of_the_version_that_was_read(bed: Bed) -> None:
+    assert await bed.cluster.session(bed.space, "s") is None
+    notes = {"stromboli.dev/forked-from": "a/uid"}
+    made = await bed.cluster.create_session(bed.space, "s", {"template": {"image": "python:3.12"}}, notes)
+    assert made["metadata"]["annotations"] == notes
+    with pytest.raises(Conflict):
+        await bed.cluster.create_session(bed.space, "s", {}, {})
+    written = await bed.cluster.write_session_status(made, {"runs": 1, "currentRun": {"name": "r", "uid": "u"}})
+    with pytest.raises(Conflict):
+        await bed.cluster.write_session_status(made, {"runs": 2})
+    filled = await bed.cluster.write_session_spec(written, {**written["spec"], "title": "t"})
+    found = await bed.cluster.session(bed.space, "s")
+    assert found is not None
+    assert found["metadata"]["annotations"] == notes
+    assert found["metadata"]["resourceVersion"] == filled["metadata"]["resourceVersion"]
+    assert (found["spec"]["title"], found["status"]["currentRun"]) == ("t", {"name": "r", "uid": "u"})
+    assert [s["metadata"]["uid"] for s in await bed.cluster.sessions()] == [made["metadata"]["uid"]]
+    freed = await bed.cluster.write_session_status(found, {"runs": 1})
+    assert "currentRun" not in freed["status"], "what a status leaves out is gone"
+    await bed.cluster.delete_session(bed.space, "s")
+    await bed.cluster.delete_session(bed.space, "s")
+    assert await bed.cluster.session(bed.space, "s") is None
+
+
+async def test_the_runs_that_want_a_session(bed: Bed) -> None:
+    bed.run("in-it", session={"name": "s"})
+    bed.run("copies-it", session={"name": "t", "fork": "s"})
+    bed.run("in-another", session={"name": "other"})
+    bed.run("has-its-own")
+    found = await bed.cluster.runs_wanting(bed.space, "s")
+    assert sorted(run["metadata"]["name"] for run in found) == ["copies-it", "in-it"]
+    assert await bed.cluster.runs_wanting(bed.space, "nobodys") == []

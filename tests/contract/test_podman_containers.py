@@ -234,3 +234,35 @@ async def test_the_host_is_described(bed: Bed) -> None:
     assert info.architecture in ("amd64", "arm64")
     assert info.runtime in ("runc", "crun")
     assert info.volume_path.startswith("/")
+
+
+async def test_stop_ends_at_once(bed: Bed) -> None:
+    container = await bed.run("sleep", "60")
+    assert await bed.podman.containers.stop(container)
+    assert await asyncio.wait_for(bed.podman.containers.wait(container), LIMIT) == 137
+    assert not await bed.podman.containers.stop("nobody")
+
+
+async def test_one_that_was_made_ready_and_not_started_is_put_back(real: Bed) -> None:
+    """Whoever attaches makes it ready; what its binds lead to is settled then."""
+    containers = real.podman.containers
+    container = await real.run("true")
+    await containers.wait(container)
+    async with containers.attached(container):
+        state = await containers.inspect(container)
+        assert state is not None
+        assert (state.status, state.running) == ("initialized", False)
+        await containers.stop(container)
+    state = await containers.inspect(container)
+    assert state is not None
+    assert state.status == "exited"
+    assert await containers.start(container)
+    assert await asyncio.wait_for(containers.wait(container), LIMIT) == 0
+
+
+async def test_its_size_is_what_was_written_in_it(real: Bed) -> None:
+    container = await real.run("dd", "if=/dev/zero", "of=/written", "bs=1024", "count=300")
+    await real.podman.containers.wait(container)
+    assert 300 * 1024 <= await real.podman.containers.size(container) < 400 * 1024
+    with pytest.raises(NotFound):
+        await real.podman.containers.size("nobody")
