@@ -48,6 +48,9 @@ from stromboli.store import Store
 log = logging.getLogger(__name__)
 
 HOOKS_LOOK = 1.0  # seconds between looks at hooks
+# Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
+# writing it would cost time just when the CLI starts.
+AT_WORK_AFTER = 0.7
 
 Object = dict[str, Any]
 # Watches for a container's end: (session's uid, container's name, uid of the run that is woken).
@@ -220,6 +223,11 @@ class Reconciler:
 
     async def _at_work(self, obj: Object, status: Status) -> float | None:
         self._watch_over(obj)
+        if states.reason_of(status) == Reason.Starting:
+            began = times.from_text(status["attempts"][-1]["startedAt"])
+            left = AT_WORK_AFTER - (self._reporter.moment(obj).now - began).total_seconds()
+            if left > 0:
+                return left
         if states.reason_of(status) != Reason.Running:
             await self._reporter.at(obj, status, Reason.Running, "the agent is at work")
         return None

@@ -73,6 +73,7 @@ class Settings:
     image: str | None = None
     credentials_file: Path | None = None
     system_namespace: str = "stromboli-system"
+    api_address: tuple[str, int] = ("127.0.0.1", 0)  # port 0 is a free one
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -90,6 +91,7 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
         node=environ.get("STROMBOLI_NODE") or socket.gethostname(),
         credentials_file=_expanded(credentials, environ) if credentials else None,
         system_namespace=environ.get("STROMBOLI_NAMESPACE") or "stromboli-system",
+        api_address=_api_address(environ),
         warnings=tuple(warnings + env_warnings),
         **values,
     )
@@ -103,6 +105,17 @@ def home(environ: Mapping[str, str]) -> Path:
     # The XDG specification has a relative path there ignored.
     base = Path(data) if data.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local/share"
     return base / "stromboli"
+
+
+def _api_address(environ: Mapping[str, str]) -> tuple[str, int]:
+    """`STROMBOLI_API_ADDRESS`, where the read API listens. Raises InvalidSettings."""
+    key = "STROMBOLI_API_ADDRESS"
+    given = environ.get(key) or "127.0.0.1:0"
+    host, _, port = given.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise InvalidSettings(f"{given!r} is not HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443", key)
+    return host, int(port)
 
 
 def podman_socket(environ: Mapping[str, str]) -> Path:

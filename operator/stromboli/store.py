@@ -32,16 +32,18 @@ class Store:
         """UIDs of the runs that want a session, to run in it or to copy it."""
         return [uid for uid, obj in self._objects.items() if _wants(obj, namespace, name)]
 
-    def put(self, obj: Mapping[str, Any]) -> None:
-        """Remember an object, unless what is there is newer. Finished ones are kept no longer."""
+    def put(self, obj: Mapping[str, Any]) -> bool:
+        """Remember an object, unless what is there is newer; whether it is news. Finished ones are kept no longer."""
         uid = obj["metadata"]["uid"]
-        if uid in self._deleted or self._versions.get(uid, 0) > _version(obj):
-            return
+        known = self._versions.get(uid)
+        if uid in self._deleted or (known is not None and known > _version(obj)):
+            return False
         self._versions[uid] = _version(obj)
         if is_finished(obj.get("status") or {}):
             self._objects.pop(uid, None)
         else:
             self._objects[uid] = dict(obj)
+        return known != _version(obj)
 
     def delete(self, uid: str) -> None:
         """The object is gone from the cluster: what it has on the node is to go too."""

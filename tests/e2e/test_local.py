@@ -173,6 +173,20 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def test_the_conversation_of_a_session_is_printed(installation: Installation, demonstrated: tuple[str, str]) -> None:
+    runs = installation.runs()
+    for name in ("one", "two"):
+        done = runs.run(f"said-{name}", prompt=f"ECHO{{{name}}}", session={"name": "talk"})
+        assert condition(done)["reason"] == "Completed", condition(done)["message"]
+    told = json.loads(installation("messages", "talk", "-o", "json"))
+    said = [(m["role"], m["text"]) for m in told["messages"]]
+    assert said == [("user", "ECHO{one}"), ("assistant", "one"), ("user", "ECHO{two}"), ("assistant", "two")]
+    assert "ECHO{two}" in installation("messages", "talk")
+    missing = installation.attempt("messages", "nobodys")
+    assert (missing.returncode, "has no AgentSession nobodys" in missing.stderr) == (1, True)
+    runs.kubectl("delete", "agentsession", "talk")
+
+
 def test_two_homes_side_by_side(installation: Installation, folder: Path, demonstrated: tuple[str, str]) -> None:
     first = installation.pids()
     other = installed_in(folder / "other", installation.programs)

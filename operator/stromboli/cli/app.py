@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from stromboli.cli import lifecycle, look, operator
+from stromboli.cli import lifecycle, look, messages, operator
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,6 +29,7 @@ for _command in (
     look.kubeconfig,
     lifecycle.demo,
     lifecycle.fetch,
+    messages.messages,
     operator.operator,
 ):
     app.add_command(_command)

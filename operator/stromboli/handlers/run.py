@@ -8,7 +8,13 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +23,7 @@ from urllib.parse import quote
 import kopf
 
 from stromboli import settings as configuration
+from stromboli.api.server import serving
 from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
@@ -25,8 +32,10 @@ from stromboli.errors import ClusterUnavailable, InvalidSettings
 from stromboli.handlers.watches import Wakers, register
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
+from stromboli.kube.reviews import Reviews
 from stromboli.observe.cli import CLIMounts
 from stromboli.observe.clisources import CLIWarmUp
+from stromboli.observe.conversations import Conversations
 from stromboli.observe.ends import Ends
 from stromboli.observe.images import Images
 from stromboli.observe.readiness import Readiness
@@ -77,8 +86,22 @@ async def _serve(settings: Settings) -> None:
         await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds)
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
-        async with assembled(settings, cluster, podman, installation) as rooms:
+        api = _api(settings, cluster, podman, installation)
+        async with assembled(settings, cluster, podman, installation) as rooms, api:
             await _watch(settings, rooms)
+
+
+def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AbstractAsyncContextManager[str]:
+    """The read API, served inside the block."""
+    host, port = settings.api_address
+    return serving(
+        reviews=Reviews(cluster.client),
+        lookup=cluster.session,
+        read=Conversations(podman, podman.folders, installation).read,
+        home=settings.home,
+        host=host,
+        port=port,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,7 @@ def take(store: Store, wakers: Wakers, how: str | None, obj: dict[str, Any]) -> 
         wakers.run(uid)
         if choice := obj["spec"].get("session"):
             _wake_queue(store, wakers, obj["metadata"]["namespace"], choice["name"])
-    elif not is_finished(obj.get("status") or {}):
-        store.put(obj)
+    elif not is_finished(obj.get("status") or {}) and store.put(obj):  # else it is the echo of our own write
         wakers.run(uid)
 
 

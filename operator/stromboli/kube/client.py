@@ -60,6 +60,11 @@ class Cluster:
     async def close(self) -> None:
         await self._client.close()
 
+    @property
+    def client(self) -> AsyncClient:
+        """The connection itself, for reviews.py."""
+        return self._client
+
     async def installation(self) -> str:
         """The UID of the kube-system namespace: which cluster this is."""
         found = await self._present(self._client.get(Namespace, "kube-system"))

@@ -14,6 +14,7 @@ from stromboli.podman.containers import Containers
 from stromboli.podman.copies import Copies
 from stromboli.podman.events import Events
 from stromboli.podman.failures import reading
+from stromboli.podman.folders import Folders
 from stromboli.podman.images import Images
 from stromboli.podman.networks import Networks
 from stromboli.podman.volumes import Volumes
@@ -45,6 +46,7 @@ class Podman:
         self._connection = Connection(socket_path)
         self.containers = Containers(self._connection)
         self.images = Images(self._connection)
+        self.folders = Folders(self._connection)
         self.copies = Copies(self._connection)
         self.archive = Archive(self._connection)
         self.volumes = Volumes(self._connection)

@@ -21,17 +21,16 @@ def asked_to_write(node: Node) -> int:
     return sum(what[0] in ("put status", "post event") for what in node.cluster.asked)
 
 
-async def test_a_simple_run_takes_three_writes_of_its_status_and_two_events(node: Node) -> None:
+async def test_a_run_that_is_over_at_once_takes_two_writes_of_its_status_and_two_events(node: Node) -> None:
     node.run()
     async with node.process():
         await node.cleared()
     assert [w for w in node.cluster.writes if w.startswith("status")] == [
         f"status {SPACE}/run Starting",
-        f"status {SPACE}/run Running",
         f"status {SPACE}/run Completed",
     ]
     assert sorted(w for w in node.cluster.writes if w.startswith("event")) == ["event Completed", "event Started"]
-    assert asked_to_write(node) == 5
+    assert asked_to_write(node) == 4
 
 
 async def test_turns_at_work_change_nothing(node: Node) -> None:

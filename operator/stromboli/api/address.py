@@ -1,0 +1,56 @@
+"""`api.json` in the operator's home: where the read API is, and by which certificate it is known.
+
+Only the home's owner can read it. One that an operator left which was killed leads nowhere, and its certificate
+belongs to nobody any more, so nobody else who comes to have that port is taken for the operator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli.errors import LocalFailure
+
+FILE = "api.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`url` is `https://HOST:PORT`, `authority` the PEM certificate that has signed the server's."""
+
+    url: str
+    authority: str
+
+
+def write(home: Path, address: Address) -> None:
+    """Put it there, whole or not at all, with mode 0600."""
+    new = home / f".{FILE}.new"
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
+        json.dump({"url": address.url, "ca": address.authority}, file)
+    new.replace(home / FILE)
+
+
+def remove(home: Path) -> None:
+    (home / FILE).unlink(missing_ok=True)
+
+
+def read(home: Path) -> Address:
+    """Where the operator of that home is. Raises LocalFailure where none has said so."""
+    path = home / FILE
+    try:
+        found = json.loads(path.read_bytes())
+        address = Address(found["url"], found["ca"])
+    except FileNotFoundError as e:
+        raise LocalFailure(
+            f"no operator is at work in {home}", "`stromboli up` starts it; STROMBOLI_HOME names another folder"
+        ) from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise LocalFailure(f"{path} is not what an operator writes", "remove it and start the operator anew") from e
+    if not isinstance(address.url, str) or not isinstance(address.authority, str):
+        raise LocalFailure(f"{path} is not what an operator writes", "remove it and start the operator anew")
+    if not address.url.startswith("https://"):  # a token goes there
+        raise LocalFailure(f"{path} leads to {address.url!r}, not to https://…", "start the operator anew")
+    return address

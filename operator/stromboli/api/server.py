@@ -1,0 +1,174 @@
+"""The read API's HTTPS side: one route, what it answers, and every error as one sentence in JSON.
+
+    GET /apis/stromboli.dev/v1alpha1/namespaces/NAMESPACE/agentsessions/NAME/messages
+
+Who may ask is `authorise`'s, reading a conversation is `observe.conversations`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from stromboli.api import address, certificate
+from stromboli.api.authorise import Asked, Gate
+from stromboli.api.errors import Declined
+from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
+from stromboli.kube.reviews import Access
+from stromboli.naming import GROUP, VERSION
+from stromboli.observe.conversations import Conversation
+
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 60.0  # for one conversation, its wait for others included
+AT_ONCE = 2  # conversations being read: each may have tens of MiB in memory
+_SHUTDOWN_SECONDS = 1.0
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_ROUTE = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/agentsessions/{{name}}/messages"
+# Names of Kubernetes (RFC 1123). They become part of a path to the API server, so nothing else may be in them.
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+
+Object = Mapping[str, Any]
+# The AgentSession of a namespace, by its name; None where there is none. Raises ClusterUnavailable.
+Lookup = Callable[[str, str], Awaitable[Object | None]]
+# The conversation of a session by (UID, conversation id, image id). Raises PodmanError, PodmanUnavailable.
+Read = Callable[[str, str, str], Awaitable[Conversation | None]]
+
+
+@asynccontextmanager
+async def serving(
+    *,
+    reviews: Asked,
+    lookup: Lookup,
+    read: Read,
+    home: Path,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> AsyncIterator[str]:
+    """Serve inside the block, with `api.json` in `home` saying where; the URL. Port 0 is a free one.
+
+    Raises InvalidSettings where the address cannot be listened on.
+    """
+    made = certificate.make([host] if host not in _EVERYWHERE else [], datetime.now(UTC))
+    runner = web.AppRunner(
+        Messages(Gate(reviews), lookup, read).application(),
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        url = await _listen(runner, host, port, made)
+        _tell(home, address.Address(url, made.authority))
+        yield url
+    finally:
+        address.remove(home)
+        await runner.cleanup()
+
+
+def _tell(home: Path, where: address.Address) -> None:
+    """The file is for the command line; a disk that is full keeps the operator from nothing else."""
+    try:
+        address.write(home, where)
+        log.info("the read API is at %s", where.url)
+    except OSError as error:
+        log.warning("the read API is at %s, but %s cannot be written: %s", where.url, address.FILE, error.strerror)
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int, made: certificate.Certificate) -> str:
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=certificate.server_context(made)).start()
+    except OSError as e:
+        raise InvalidSettings(
+            f"{host}:{port} cannot be listened on ({e.strerror}); name another", "STROMBOLI_API_ADDRESS"
+        ) from e
+    reached = _EVERYWHERE.get(host, host)
+    return f"https://{f'[{reached}]' if ':' in reached else reached}:{runner.addresses[0][1]}"
+
+
+class Messages:
+    """A session's messages, for whom the cluster lets have them."""
+
+    def __init__(self, gate: Gate, lookup: Lookup, read: Read) -> None:
+        self._gate = gate
+        self._lookup = lookup
+        self._read = read
+        self._readers = asyncio.Semaphore(AT_ONCE)
+
+    def application(self) -> web.Application:
+        """A fresh aiohttp application; the caller runs it."""
+        app = web.Application(middlewares=[_in_words])
+        app.router.add_get(_ROUTE, self._messages, allow_head=False)
+        return app
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        if not _NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
+            raise Declined(404, "the path has a name in it that nothing in a cluster can have")
+        access = Access("get", GROUP, "agentsessions", "messages", namespace, name)
+        await self._gate.admit(request.headers.get("Authorization"), access)
+        session = await self._lookup(namespace, name)
+        if session is None:
+            raise Declined(404, f"the namespace {namespace} has no AgentSession {name}")
+        return _json(200, await self._told(session, name))
+
+    async def _told(self, session: Object, name: str) -> Object:
+        status = session.get("status") or {}
+        conversation, image = str(status.get("claudeSessionID", "")), str(status.get("imageID", ""))
+        found = None
+        if _is_uuid(conversation):
+            async with asyncio.timeout(READ_SECONDS), self._readers:
+                found = await self._read(session["metadata"]["uid"], conversation, image)
+        if found is None:
+            raise Declined(404, f"the session {name} has no conversation on this node; its first run begins one")
+        return {
+            "session": name,
+            "conversation": conversation,
+            "truncated": found.truncated,
+            "messages": [message.to_json() for message in found.messages],
+        }
+
+
+@web.middleware
+async def _in_words(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Whatever goes wrong, as its HTTP status and one sentence."""
+    try:
+        return await handler(request)
+    except Declined as e:
+        return _error(e.status, str(e))
+    except (ClusterUnavailable, PodmanUnavailable, PodmanError) as e:
+        log.warning("%s: %s", request.path, e)
+        return _error(503, str(e))
+    except TimeoutError:
+        return _error(503, f"reading it took more than {READ_SECONDS:.0f} s; try again")
+    except web.HTTPException as e:  # aiohttp's own: no such path, no such method
+        return _error(e.status, f"{request.method} {request.path} is nothing that is served here: {e.reason}")
+
+
+def _error(status: int, sentence: str) -> web.Response:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return _json(status, {"error": sentence}, headers)
+
+
+def _json(status: int, body: Object, headers: Mapping[str, str] | None = None) -> web.Response:
+    text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    return web.Response(status=status, body=text, content_type="application/json", headers=headers)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

@@ -1,0 +1,54 @@
+"""`stromboli messages`: what was said in a session."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("session")
+@click.option("-n", "--namespace", help="The session's namespace. Default: the kubeconfig's.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How it is shown.")
+def messages(session: str, namespace: str | None, output: str) -> None:
+    """Print the conversation of an AgentSession, the oldest message first.
+
+    It is on the node, so the operator is asked, with the token of KUBECONFIG (or the local installation's);
+    you need `get` on agentsessions/messages.
+    """
+    from stromboli.api import address, client
+    from stromboli.kube.bearer import bearer
+    from stromboli.local.home import Home
+
+    found = address.read(Home.of(os.environ).root)
+    auth, default = bearer(_kubeconfig())
+    told = client.messages(found, auth, namespace or default, session)
+    click.echo(json.dumps(told, indent=2) if output == "json" else text(told))
+
+
+def _kubeconfig() -> Path:
+    from stromboli.cli import installation
+
+    given = os.environ.get("KUBECONFIG")
+    return Path(given) if given else installation.existing().kubeconfig
+
+
+def text(told: Mapping[str, Any]) -> str:
+    """For the eye. What an agent wrote must not move the cursor or colour the screen."""
+    parts = ["(there is more, which is not shown)"] if told.get("truncated") else []
+    for message in told.get("messages", ()):
+        head = [message["role"], message["time"] or "-", *(f"[{name}]" for name in message["tools"])]
+        said = message["text"] + (" …" if message["truncated"] else "")
+        parts.append(printable("  ".join(head) + (f"\n{said}" if said else "")))
+    return "\n\n".join(parts) or "nothing was said yet"
+
+
+def printable(text: str) -> str:
+    """`text` with every control and formatting character but line ends and tabs made visible."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)

@@ -1,0 +1,47 @@
+"""The bearer token of a kubeconfig, for a server that knows its people by the cluster's tokens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import httpx2
+from lightkube import KubeConfig
+from lightkube.config.client_adapter import BearerAuth, BearerTokenFileAuth, ExecAuth
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.core.exceptions import ConfigError
+from yaml import YAMLError
+
+from stromboli.errors import LocalFailure
+
+# What showing the token may raise, where a file or a program is to give it.
+NO_TOKEN = (ConfigError, OSError, ValueError, LookupError, TypeError)
+_HOW = "`kubectl create token ACCOUNT` makes one, `kubectl config set-credentials NAME --token=…` keeps it"
+
+
+def bearer(kubeconfig: Path) -> tuple[httpx2.Auth, str]:
+    """What shows the token of the current context's user, and that context's namespace. Raises LocalFailure."""
+    context = _context(kubeconfig)
+    user = context.user
+    if user is not None and user.token_file is not None:
+        return BearerTokenFileAuth(os.fspath(context.abs_file(user.token_file))), context.namespace
+    if user is not None and user.token is not None:
+        return BearerAuth(user.token), context.namespace
+    if user is not None and user.exec is not None:
+        return ExecAuth(user.exec), context.namespace
+    raise LocalFailure(
+        f"{kubeconfig}: the user of the context {context.context_name} has no token, and the operator knows people "
+        "by their tokens only",
+        _HOW,
+    )
+
+
+def _context(kubeconfig: Path) -> SingleConfig:
+    try:
+        found = KubeConfig.from_file(kubeconfig).get()
+        assert found is not None, "a default is what `get` answers None for"
+        return found
+    except (ConfigError, OSError) as e:
+        raise LocalFailure(f"{kubeconfig} leads to no cluster: {e}", "KUBECONFIG names another file") from e
+    except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
+        raise LocalFailure(f"{kubeconfig} is no kubeconfig", "KUBECONFIG names another file") from e

@@ -1,0 +1,93 @@
+"""Asking the API server who somebody is, and what they may do: TokenReview and SubjectAccessReview.
+
+A refusal is an answer; where nothing is known, ClusterUnavailable is raised. Nothing is remembered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx2
+from lightkube.generic_resource import GenericGlobalResource, create_global_resource
+
+from stromboli.errors import ClusterUnavailable
+
+TokenReview = create_global_resource("authentication.k8s.io", "v1", "TokenReview", "tokenreviews")
+SubjectAccessReview = create_global_resource(
+    "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews"
+)
+
+
+class Creator(Protocol):
+    """What is used of lightkube's AsyncClient."""
+
+    async def create(self, obj: GenericGlobalResource) -> GenericGlobalResource:
+        """Post an object; what the API server made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom the API server knows, in the words in which it is asked about them."""
+
+    username: str
+    uid: str
+    groups: tuple[str, ...]
+    extra: Mapping[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One verb on one object, or on a part of it (`subresource`)."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str
+    namespace: str
+    name: str
+
+
+class Reviews:
+    """The two reviews, by a client with the operator's own credentials."""
+
+    def __init__(self, client: Creator) -> None:
+        self._client = client
+
+    async def person(self, token: str) -> Person | None:
+        """Whose token that is; None where the API server does not know it. Raises ClusterUnavailable."""
+        status = await self._asked(TokenReview, {"token": token})
+        user = status.get("user") or {}
+        if status.get("authenticated") is not True or not user.get("username"):
+            return None
+        extra = {str(key): list(values) for key, values in (user.get("extra") or {}).items()}
+        return Person(str(user["username"]), str(user.get("uid") or ""), tuple(user.get("groups") or ()), extra)
+
+    async def allows(self, person: Person, access: Access) -> bool:
+        """Whether they may. Raises ClusterUnavailable."""
+        spec = {
+            "user": person.username,
+            "uid": person.uid,
+            "groups": list(person.groups),
+            "extra": dict(person.extra),
+            "resourceAttributes": {
+                "verb": access.verb,
+                "group": access.group,
+                "resource": access.resource,
+                "subresource": access.subresource,
+                "namespace": access.namespace,
+                "name": access.name,
+            },
+        }
+        status = await self._asked(SubjectAccessReview, spec)
+        return status.get("allowed") is True and status.get("denied") is not True
+
+    async def _asked(self, kind: type[GenericGlobalResource], spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            answer = dict(await self._client.create(kind.from_dict({"metadata": {}, "spec": dict(spec)})))
+            status: Mapping[str, Any] = answer.get("status") or {}
+            return status
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
+            said = str(e)[:500] or type(e).__name__
+            raise ClusterUnavailable(f"the API server, asked for a {kind.__name__}: {said}") from e
