@@ -25,7 +25,7 @@ from stromboli.observe import attempts
 from stromboli.observe.attempts import Trace
 from stromboli.observe.cli import CLIMounts
 from stromboli.observe.readiness import Ready
-from stromboli.observe.sessions import Held
+from stromboli.observe.sessions import Elsewhere, Held
 from stromboli.observe.waiting import Waiting, from_node, from_podman
 from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.entry import Entry
@@ -84,7 +84,6 @@ class Reconciler:
         turns: Sessions,
         watch: Watch,
         forget: Callable[[str], None],
-        idle: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
         self._podman = podman
@@ -99,15 +98,13 @@ class Reconciler:
         self._watch = watch
         self._sessions = turns
         self._forget = forget  # that a session's container is watched
-        self._idle = idle  # a session may have lost the run that had it
         self._without_cli: dict[str, _Missing] = {}
 
     async def turn(self, uid: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens"."""
         if self._store.is_deleted(uid):
             await self._cleaner.deleted(uid)
-            for session in await self._sessions.left_by(uid):
-                self._idle(session)
+            await self._sessions.left_by(uid)
             self._store.forget(uid)
             return None
         obj = self._store.get(uid)
@@ -126,6 +123,8 @@ class Reconciler:
             if status.get("attempts"):
                 return await self._follow(obj)
             return await self._begin(obj)
+        except Elsewhere:
+            return None
         except (Refused, Waiting) as problem:
             return await self._stop(self._reporter.latest(obj), problem)
         except (PodmanError, PodmanUnavailable) as error:

@@ -27,21 +27,11 @@ class Upkeep:
         self._cluster = cluster
         self._sessions = sessions
         self._node = node
-        self._names: dict[str, tuple[str, str]] = {}
-
-    def see(self, obj: Mapping[str, Any]) -> str:
-        """There is such a session; its UID, by which it has turns."""
-        meta = obj["metadata"]
-        self._names[meta["uid"]] = (meta["namespace"], meta["name"])
-        return str(meta["uid"])
 
     async def turn(self, uid: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens". Raises ClusterUnavailable."""
-        if uid not in self._names:
-            return None
-        obj = await self._cluster.session(*self._names[uid])
-        if obj is None or obj["metadata"]["uid"] != uid or is_being_deleted(obj):
-            self._names.pop(uid, None)
+        obj = await self._sessions.find(uid)
+        if obj is None or is_being_deleted(obj):
             return None
         status = obj.get("status") or {}
         if status.get("node") not in (None, "", self._node):
@@ -54,15 +44,15 @@ class Upkeep:
     async def _step(self, obj: Object, status: Mapping[str, Any]) -> float | None:
         if status.get("currentRun"):
             if not await self._is_used(obj, status["currentRun"]):
-                await self._sessions.vacate(obj)
+                await self._sessions.vacate(obj, status["currentRun"]["uid"])
             return None
         if not status.get("conditions"):
             await self._write(obj, ReadyReason.Available, "no run has used it yet")
             return None
         left = self._seconds_left(obj)
-        if left is None:
-            return None
-        if left > 0:
+        if left is None or left > 0:
+            if states.ready_reason(status) == ReadyReason.Expired:  # its time to live is another by now
+                await self._write(obj, ReadyReason.Available, "no run has it")
             return left
         # Written down first, by compare-and-swap: a run that comes now does not take what is about to go.
         await self._write(obj, ReadyReason.Expired, f"not used for {obj['spec']['ttlAfterLastUse']}: it is deleted")

@@ -1,11 +1,13 @@
 """`python -m tests.benchmarks [--only NAME] [--runs N] [-o json]`: measures against the goals, prints, keeps results.
 
-one_run.py, throughput.py, writes.py, memory.py    a benchmark each
-bed.py, api.py, watch.py, baseline.py              what they measure on and with
-traced_operator.py, stages.py                      where the time of a run goes
-proc.py, numbers.py, result.py, report.py          from samples to tables and files
+one_run.py, throughput.py, writes.py, memory.py            a benchmark each
+resume.py, fork.py, disk.py                                and of sessions
+bed.py, api.py, watch.py, baseline.py, applied.py          what they measure on and with
+sessions.py, storage.py                                    the same for those of sessions
+traced_operator.py, stages.py                              where the time of a run goes
+proc.py, numbers.py, result.py, report.py                  from samples to tables and files
 
-About 10 minutes in all on 2 cores. Nothing else should run beside it: what counts are ratios of measurements that
+About 13 minutes in all on 2 cores. Nothing else should run beside it: what counts are ratios of measurements that
 take turns, but memory and restart are not ratios.
 """
 
@@ -17,7 +19,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import bed, memory, one_run, report, throughput, writes
+from tests.benchmarks import bed, disk, fork, memory, one_run, report, resume, throughput, writes
 from tests.benchmarks.bed import Bed
 from tests.benchmarks.result import Result
 
@@ -27,6 +29,9 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "one-run-instant": (lambda on, runs: one_run.measure(on, "instant", runs), 20),
     "throughput": (throughput.measure, 5),
     "writes": (writes.measure, 5),
+    "resume": (resume.measure, 20),
+    "fork": (fork.measure, 3),
+    "disk": (disk.measure, 20),
     "memory": (memory.measure, 3),
 }
 

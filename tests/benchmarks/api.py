@@ -62,6 +62,12 @@ class Api:
     def delete_runs(self, namespace: str) -> None:
         self._ask("DELETE", runs_path(namespace))
 
+    def session(self, namespace: str, name: str) -> Object:
+        return self._ask("GET", f"{sessions_path(namespace)}/{name}")
+
+    def delete_session(self, namespace: str, name: str) -> None:
+        self._ask("DELETE", f"{sessions_path(namespace)}/{name}")
+
     @contextmanager
     def watch_runs(self, namespace: str, since: str) -> Iterator[Iterator[str]]:
         """An open watch of a namespace's runs: the API server has answered it when the block begins."""
@@ -104,3 +110,7 @@ def run(namespace: str, name: str, spec: Object) -> Object:
 
 def runs_path(namespace: str) -> str:
     return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/agentruns"
+
+
+def sessions_path(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/agentsessions"

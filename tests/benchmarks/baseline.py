@@ -38,7 +38,13 @@ class Baseline:
         command = self._command()
         began = time.monotonic()
         done = subprocess.run(
-            command, env=self.environ, input=prompt.encode(), capture_output=True, timeout=SECONDS, check=False
+            command,
+            env=self.environ,
+            cwd=self.gateway,  # conmon drops an empty file `oom` into the working directory
+            input=prompt.encode(),
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
         )
         took = time.monotonic() - began
         if done.returncode or b'"subtype":"success"' not in done.stdout:
@@ -53,6 +59,6 @@ class Baseline:
         if self.busybox is not None:
             options += [f"--volume={self.busybox}:{naming.PLAN}/busybox:ro"]
         options += [f"--env={name}={value}" for name, value in self.env.items()]
-        program = f"{naming.CLI_MOUNT}/bin/claude"
-        words, _ = argv.build(program, ClaudeOptions(), session_id=str(uuid.uuid4()), resume=False)
-        return ["podman", "run", *options, self.image, *words]
+        (program, *words), _ = argv.build(f"{naming.CLI_MOUNT}/bin/claude", ClaudeOptions())
+        conversation = ["--session-id", str(uuid.uuid4())]  # as the supervisor puts it
+        return ["podman", "run", *options, self.image, program, *conversation, *words]

@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx2 as httpx
 
+from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.controlplane import binaries
 from stromboli.controlplane.binaries import Binaries
@@ -106,14 +107,20 @@ class Bed:
         parts = {part.name: part.pid for part in self.cluster.parts() if part.pid is not None}
         return {**parts, "podman service": self.podman.pid}
 
-    def quiet(self) -> None:
-        """Return once no container of a run is left, so that no clean-up runs into the next measurement."""
-        limit = time.monotonic() + UNTIL_QUIET
+    def podman_api(self) -> httpx.Client:
+        """A client of Podman's API, to be closed by whoever asks."""
         transport = httpx.HTTPTransport(uds=str(self.podman.socket))
-        with httpx.Client(transport=transport, base_url="http://podman", trust_env=False) as client:
+        return httpx.Client(transport=transport, base_url="http://podman/v4.0.0/libpod", trust_env=False)
+
+    def quiet(self) -> None:
+        """Return once no container of a run is left, so that no clean-up runs into the next measurement.
+
+        Those that sessions keep are at rest then.
+        """
+        limit = time.monotonic() + UNTIL_QUIET
+        with self.podman_api() as client:
             while time.monotonic() < limit:
-                found = client.get("/v4.0.0/libpod/containers/json?all=true").json() or []
-                if all(c["State"] == "created" for c in found):  # the holders of the CLI
+                if all(map(_at_rest, client.get("containers/json?all=true").json() or [])):
                     time.sleep(SETTLE)
                     return
                 time.sleep(0.05)
@@ -127,6 +134,12 @@ class Bed:
                 self.api.create_run(cli, name, spec(self.image))
                 watch.finished(name)
         self.quiet()
+
+
+def _at_rest(container: dict[str, Any]) -> bool:
+    """A holder of the CLI, which is never started, or a session's, after Podman's clean-up."""
+    kept = naming.SHAPE in (container["Labels"] or {})
+    return container["State"] == "created" or (kept and container["State"] == "exited")
 
 
 def spec(image: str) -> dict[str, Any]:

@@ -47,6 +47,26 @@ def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: median(row[key] for row in rows if key in row) for key in keys}
 
 
+def union(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """All of both in an order that keeps each one's own; what only the second has comes after what it follows there."""
+    names, place = list(first), 0
+    for name in second:
+        if name not in names:
+            names.insert(place, name)
+        place = names.index(name) + 1
+    return names
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by name, for the file."""
+    return {name: round(value, 5) for name, value in values.items()}
+
+
 def ms(seconds: float) -> str:
     """Seconds as milliseconds, for the eye."""
     return f"{seconds * 1000:.0f} ms"
+
+
+def fine(seconds: float) -> str:
+    """The same, for what takes less than a few."""
+    return f"{seconds * 1000:.1f} ms"

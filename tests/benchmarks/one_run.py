@@ -7,18 +7,15 @@ Where the time goes is measured afterwards, by the operator with a stop-watch.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from statistics import median
 from typing import Any
 
-from tests.benchmarks import stages
-from tests.benchmarks.api import run
+from tests.benchmarks import applied, stages
 from tests.benchmarks.bed import Bed, prompt, say, spec
-from tests.benchmarks.numbers import Goal, medians, ms, spread
+from tests.benchmarks.numbers import Goal, fine, ms, rounded, spread
 from tests.benchmarks.result import Result, Table
 from tests.benchmarks.stages import Traced
 from tests.benchmarks.watch import Watch
@@ -57,7 +54,7 @@ def _interleaved(bed: Bed, cli: str, runs: int) -> dict[str, list[float]]:
     with Watch(bed.api, cli) as watch:
         sides: dict[str, Callable[[], float]] = {
             PODMAN: lambda: baseline.once(prompt()),
-            KUBECTL: lambda: _took(_by_kubectl(bed, cli, watch)),
+            KUBECTL: lambda: _took(_by_kubectl(bed, watch)),
             REQUEST: lambda: _took(_by_request(bed, cli, watch)),
         }
         samples: dict[str, list[float]] = {side: [] for side in sides}
@@ -78,18 +75,8 @@ def _took(traced: Traced) -> float:
     return traced.seen - traced.asked
 
 
-def _by_kubectl(bed: Bed, cli: str, watch: Watch) -> Traced:
-    """`kubectl apply -f FILE`, timed from its start; it is not waited for."""
-    name = f"run-{next(_numbers)}"
-    file = bed.folder / "run.json"
-    file.write_text(json.dumps(run(cli, name, spec(bed.image))), encoding="utf-8")
-    command, environ = bed.kubectl_apply(file)
-    asked = time.monotonic()
-    with subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        seen = watch.finished(name)
-    if process.returncode:
-        raise RuntimeError(f"kubectl apply ended with {process.returncode}")
-    return _traced(bed, seen.obj, asked, seen.added, seen.finished)
+def _by_kubectl(bed: Bed, watch: Watch) -> Traced:
+    return applied.by_kubectl(bed, watch, f"run-{next(_numbers)}", spec(bed.image))
 
 
 def _by_request(bed: Bed, cli: str, watch: Watch) -> Traced:
@@ -97,13 +84,7 @@ def _by_request(bed: Bed, cli: str, watch: Watch) -> Traced:
     asked = time.monotonic()
     bed.api.create_run(cli, name, spec(bed.image))
     seen = watch.finished(name)
-    return _traced(bed, seen.obj, asked, None, seen.finished)
-
-
-def _traced(bed: Bed, obj: dict[str, Any], asked: float, added: float | None, seen: float) -> Traced:
-    uid, number = obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"]
-    out = bed.home / "sessions" / uid / "attempts" / f"{uid}-{number}" / "out"
-    return Traced(uid, asked, added, seen, out)
+    return applied.traced(bed, seen.obj, asked, None, seen.finished)
 
 
 def _where_it_goes(bed: Bed, cli: str, runs: int) -> tuple[list[Table], dict[str, Any]]:
@@ -112,37 +93,29 @@ def _where_it_goes(bed: Bed, cli: str, runs: int) -> tuple[list[Table], dict[str
     done = []
     with bed.operator(trace), Watch(bed.api, cli) as watch:
         for _ in range(runs):
-            done.append(_by_kubectl(bed, cli, watch))
+            done.append(_by_kubectl(bed, watch))
             bed.quiet()
-    spans = stages.load(trace)
-    offset = time.monotonic() - time.time()
-    by_stage = medians([stages.stages(run, spans[run.uid], offset) for run in done])
-    after = median(stages.clean_up(run, spans[run.uid]) for run in done)
-    calls = [stages.calls(spans[run.uid]) for run in done]
-    by_call = medians([{name: took for name, (_, took) in row.items()} for row in calls])
-    counts = medians([{name: float(n) for name, (n, _) in row.items()} for row in calls])
+    found = stages.of_several(done, stages.load(trace), time.monotonic() - time.time())
     tables = [
-        Table(f"Where the time goes, {cli} CLI: medians of {runs} runs", list(_stage_rows(by_stage, after))),
+        Table(
+            f"Where the time goes, {cli} CLI: medians of {runs} runs", list(_stage_rows(found.stages, found.clean_up))
+        ),
         Table(
             f"The operator's calls, {cli} CLI: medians of {runs} runs, clean-up included",
-            [("", "times", "together"), *((n, f"{counts[n]:g}", _fine(t)) for n, t in by_call.items() if n != "turn")],
+            [
+                ("", "times", "together"),
+                *((n, f"{found.counts[n]:g}", fine(t)) for n, t in found.calls.items() if n != "turn"),
+            ],
         ),
     ]
-    return tables, {"stages": _rounded(by_stage), "cleanUp": round(after, 4), "calls": _rounded(by_call)}
+    data = {"stages": rounded(found.stages), "cleanUp": round(found.clean_up, 4), "calls": rounded(found.calls)}
+    return tables, data
 
 
 def _stage_rows(by_stage: dict[str, float], after: float) -> Iterator[tuple[str, str, str]]:
     total = sum(by_stage.values())
     yield "stage", "time", "share"
     for name, took in by_stage.items():
-        yield name, _fine(took), f"{took / total:.0%}"
-    yield "sum", _fine(total), ""
-    yield "afterwards: clean-up, events", _fine(after), ""
-
-
-def _fine(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
-
-
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 5) for name, value in values.items()}
+        yield name, fine(took), f"{took / total:.0%}"
+    yield "sum", fine(total), ""
+    yield "afterwards: clean-up, events", fine(after), ""

@@ -63,7 +63,7 @@ def _lines(found: Document) -> Iterator[str]:
     yield ", ".join(f"{key} {value}" for key, value in found["circumstances"].items())
     yield ""
     goals = [goal for benchmark in found["benchmarks"].values() for goal in benchmark["goals"]]
-    width = max(len(goal["what"]) for goal in goals)
+    width = max((len(goal["what"]) for goal in goals), default=0)
     for goal in goals:
         yield f"{goal['what']:<{width}}  {goal['value']:>8.2f}  {goal['goal']:<16} {'met' if goal['met'] else 'MISSED'}"
     for benchmark in found["benchmarks"].values():

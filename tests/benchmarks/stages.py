@@ -12,9 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-STATUS = "API: write status"
+from tests.benchmarks.numbers import medians
+
+STATUS, SESSION_STATUS = "API: write status", "API: write session status"
+CREATE, START = "Podman: create container", "Podman: start container"
+LOOK_UPS = "policy and look-ups"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,35 @@ def calls(spans: Sequence[Span]) -> dict[str, tuple[int, float]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Medians of several runs: seconds by stage, of the clean-up, and by call; and how often each call was made."""
+
+    stages: dict[str, float]
+    clean_up: float
+    calls: dict[str, float]
+    counts: dict[str, float]
+
+
+def of_several(runs: Sequence[Traced], spans: Mapping[str, Sequence[Span]], wall_to_monotonic: float) -> Stages:
+    """What runs of one kind have in common."""
+    made = [calls(spans[run.uid]) for run in runs]
+    return Stages(
+        stages=medians([stages(run, spans[run.uid], wall_to_monotonic) for run in runs]),
+        clean_up=median(clean_up(run, spans[run.uid]) for run in runs),
+        calls=medians([{name: took for name, (_, took) in row.items()} for row in made]),
+        counts=medians([{name: float(n) for name, (n, _) in row.items()} for row in made]),
+    )
+
+
 def clean_up(run: Traced, spans: Sequence[Span]) -> float:
     """From the end that the watch saw to the last thing done for the run, which nobody waits for."""
     return max(max(span.ended for span in spans) - run.seen, 0.0)
 
 
 def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> Iterator[tuple[str, float]]:
+    names = {span.name for span in spans}
+
     def first(name: str) -> Span:
         return next(span for span in spans if span.name == name)
 
@@ -79,7 +107,8 @@ def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> It
 
     record = {k: at + wall_to_monotonic for k, at in _record(run.out).items()}
     writes = [span for span in spans if span.name == STATUS]
-    ahead, final, create = writes[0], writes[-1], first("Podman: create container")
+    ahead, final = writes[0], writes[-1]
+    made = first(CREATE if CREATE in names else START)  # a session's container is there already
     turn = last("turn", final.began)
     # Whatever wakes the last turn: mostly the wait for the end, else an event that came between.
     noticed = min(last("Podman: wait for the end", final.began).ended, turn.began)
@@ -87,11 +116,18 @@ def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> It
         yield "kubectl: start until the API server has it", run.added
     yield "watch event to the operator", first("woken").ended
     yield "event to the first turn", first("turn").began
-    yield "policy and look-ups", ahead.began
+    if SESSION_STATUS in names:
+        turn_taken = first(SESSION_STATUS)
+        yield LOOK_UPS, turn_taken.began
+        yield "session: the turn taken", turn_taken.ended
+        yield "session: its container; the attempt's folder", ahead.began
+    else:
+        yield LOOK_UPS, ahead.began
     yield "write-ahead of the attempt", ahead.ended
-    yield "folder, secrets, links", last("folder: links", create.began).ended
-    yield "volume", create.began
-    yield "container: create", create.ended
+    yield "folder, secrets, links", last("folder: links", made.began).ended
+    if made.name == CREATE:
+        yield "volume", made.began
+        yield "container: create", made.ended
     yield "container: start, until the supervisor's first line", record["start"]
     yield "supervisor before the agent", record["begin"]
     yield "agent", record["finish"]

@@ -30,7 +30,7 @@ class Watch:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
-        self._namespace = namespace
+        self.namespace = namespace
         self._added: dict[str, float] = {}
         self._seen: dict[str, Seen] = {}
         self._news = threading.Condition()
@@ -41,7 +41,7 @@ class Watch:
     def __enter__(self) -> Self:
         self._thread.start()
         if not self._open.wait(PATIENCE):
-            raise TimeoutError(f"the watch of {self._namespace} was not open after {PATIENCE:.0f} s")
+            raise TimeoutError(f"the watch of {self.namespace} was not open after {PATIENCE:.0f} s")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,7 +53,7 @@ class Watch:
             if not self._news.wait_for(lambda: name in self._seen or self._broken, PATIENCE):
                 raise TimeoutError(f"{name} was not finished after {PATIENCE:.0f} s")
         if name not in self._seen:
-            raise RuntimeError(f"the watch of {self._namespace} broke: {self._broken}")
+            raise RuntimeError(f"the watch of {self.namespace} broke: {self._broken}")
         seen = self._seen[name]
         if seen.obj["status"]["phase"] != "Succeeded":
             raise RuntimeError(f"{name} failed: {seen.obj['status']['conditions'][0]}")
@@ -68,8 +68,8 @@ class Watch:
                 self._news.notify_all()
 
     def _read(self) -> None:
-        since = self._api.runs(self._namespace)["metadata"]["resourceVersion"]
-        with self._api.watch_runs(self._namespace, since) as lines:
+        since = self._api.runs(self.namespace)["metadata"]["resourceVersion"]
+        with self._api.watch_runs(self.namespace, since) as lines:
             self._open.set()
             for line in lines:
                 self._note(time.monotonic(), json.loads(line))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,19 +54,29 @@ def test_a_full_disk_is_said_and_then_it_goes_on(
     assert sum("no-room" in text for text in texts) == 1
 
 
-def test_an_agent_that_fills_the_disk_ends_and_keeps_nobody_for_ever(
-    tiny_home: Path, new_operator: Callable[[], OperatorProcess], runs: Runs, python_image: str, host: Host
+FILL = f"cat /dev/zero > {OUT}/junk; sync; true"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"prompt": f"BASH{{{FILL}}}", "claude": {"dangerouslySkipPermissions": True}, "timeout": "60s"},
+        {"prompt": "ECHO{never}", "lifecycle": {"postStart": [FILL]}, "timeout": "5s"},
+    ],
+    ids=["agent", "hook"],
+)
+def test_who_fills_the_disk_ends(
+    tiny_home: Path,
+    new_operator: Callable[[], OperatorProcess],
+    runs: Runs,
+    python_image: str,
+    host: Host,
+    spec: dict[str, Any],
 ) -> None:
     operator = new_operator()
     operator.home = tiny_home
     with operator:
-        filler = runs.run(
-            "filler",
-            prompt=f"BASH{{cat /dev/zero > {OUT}/junk; sync; true}}",
-            image=python_image,
-            claude={"dangerouslySkipPermissions": True},
-            timeout="60s",
-        )
+        filler = runs.run("filler", image=python_image, **spec)
         assert condition(filler)["message"]
         runs.apply("next", prompt="ECHO{after-the-filler}", image=python_image)
         runs.until("next", reason_is("NodeOutOfDisk"))

@@ -79,18 +79,18 @@ def test_down_while_the_run_ends(
 ) -> None:
     operator = new_operator()
     operator.start()
-    runs.apply("run", prompt="SLEEP{0.5} ECHO{down-at-the-end}", image=python_image)
+    runs.apply("run", prompt="SLEEP{0.5} ECHO{operator-was-down}", image=python_image)
     uid = runs.until("run", reason_is("Running"))["metadata"]["uid"]
     operator.stop()
     assert host.await_end(uid) == 0
     assert condition(runs.get("run"))["reason"] == "Running"
     with new_operator():
         done = runs.until("run", finished)
-    completed(done, "down-at-the-end")
+    completed(done, "operator-was-down")
     attempt = done["status"]["attempts"][0]
     assert attempt["exitCode"] == 0
     assert attempt["finishedAt"] < done["status"]["completionTime"]
-    sent_once(standin, "down-at-the-end")
+    sent_once(standin, "operator-was-down")
 
 
 def test_down_from_the_write_ahead_to_after_the_end(

@@ -114,6 +114,7 @@ def test_the_mount_of_the_cli_is_taken_away_by_hand(
 ) -> None:
     """Once unmounted, and once with the container that held it; in between it has worked again."""
     completed(runs.run("before", prompt="ECHO{mounted}", image=python_image), "mounted")
+    host.until(lambda: not host.agents(), "no mount but the holder's is left")
     for mount in [m for m in host.mounts() if m.endswith("/merged")]:
         subprocess.run(["umount", mount], check=True)
     completed(runs.run("unmounted", prompt="ECHO{unmounted}", image=python_image), "unmounted")

@@ -11,6 +11,8 @@ import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from stromboli.errors import LocalFailure
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -39,11 +41,22 @@ _FIELDS = {field.name for field in fields(State)}
 
 
 def read(path: Path) -> State:
-    """The state in a file; an empty one where there is none. Raises OSError for one that cannot be read."""
+    """The state in a file; an empty one where there is none.
+
+    Raises OSError for one that cannot be read, LocalFailure for one that is broken: taken for empty, a fork would be
+    copied over its own conversation, and a lost volume go unnoticed.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return State()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise LocalFailure(
+            f"{path} is not what the operator wrote there",
+            "restore it, or delete the AgentSession whose UID is the folder's name",
+        )
     return State(**{key: value for key, value in found.items() if key in _FIELDS})
 
 

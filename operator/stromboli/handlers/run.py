@@ -138,7 +138,14 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         podman=podman,
         settings=settings,
         store=store,
-        entry=Entry(cluster, settings, Readiness(cluster, settings, images, mounts), turns, reporter),
+        entry=Entry(
+            cluster=cluster,
+            settings=settings,
+            looks=Readiness(cluster, settings, images, mounts),
+            turns=turns,
+            reporter=reporter,
+            idle=session_queue.wake,
+        ),
         reporter=reporter,
         mounts=mounts,
         launcher=Launcher(podman, site, networks, ends),
@@ -147,7 +154,6 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         turns=turns,
         watch=ends.watch,
         forget=ends.forget,
-        idle=session_queue.wake,
     )
     inventory = Inventory(podman, site)
     sweep = Sweep(
@@ -156,7 +162,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         cleaner=cleaner,
         store=store,
         wake=queue.wake,
-        wake_session=lambda obj: session_queue.wake(upkeep.see(obj)),
+        wake_session=lambda obj: session_queue.wake(turns.see(obj)),
         images=images,
         mounts=mounts,
         networks=networks,
@@ -166,7 +172,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         for part in (queue, session_queue, ends, images, notifier):
             await part.close()
 
-    wakers = Wakers(queue.wake, queue.wake_all, lambda obj: session_queue.wake(upkeep.see(obj)), close)
+    wakers = Wakers(queue.wake, queue.wake_all, lambda obj: session_queue.wake(turns.see(obj)), close)
     removals = Removals(podman, installation, ends.forget)
     try:
         yield Rooms(store, queue, wakers, sweep, CLIWarmUp(cluster, settings, mounts), removals, close)

@@ -71,9 +71,11 @@ def take(store: Store, wakers: Wakers, how: str | None, obj: dict[str, Any]) -> 
     if how == "DELETED" or is_being_deleted(obj):
         store.delete(uid)
         wakers.run(uid)
-        if choice := obj["spec"].get("session"):
-            _wake_queue(store, wakers, obj["metadata"]["namespace"], choice["name"])
-    elif not is_finished(obj.get("status") or {}) and store.put(obj):  # else it is the echo of our own write
+        _wake_next(store, wakers, obj)
+    elif is_finished(obj.get("status") or {}):
+        store.put(obj)
+        _wake_next(store, wakers, obj)
+    elif store.put(obj):  # else it is the echo of our own write
         wakers.run(uid)
 
 
@@ -91,6 +93,13 @@ def take_session(store: Store, wakers: Wakers, how: str | None, obj: dict[str, A
         wakers.session(obj)
         holder = ((obj.get("status") or {}).get("currentRun") or {}).get("uid")
     _wake_queue(store, wakers, meta["namespace"], meta["name"], but=holder)
+
+
+def _wake_next(store: Store, wakers: Wakers, run: dict[str, Any]) -> None:
+    """A run wants no session any more: those behind it are looked at."""
+    choice = run["spec"].get("session") or {}
+    for name in filter(None, (choice.get("name"), choice.get("fork"))):
+        _wake_queue(store, wakers, run["metadata"]["namespace"], name)
 
 
 def _wake_queue(store: Store, wakers: Wakers, namespace: str, session: str, but: str | None = None) -> None:

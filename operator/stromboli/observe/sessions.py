@@ -27,6 +27,7 @@ from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.status.session import ready_reason
 
 Object = dict[str, Any]
+LEAVING_LOOK = 2.0  # seconds; it takes a fraction of one
 QUEUED_LOOK = 30.0  # seconds; whoever leaves a session has the others woken
 
 
@@ -66,10 +67,37 @@ class Named:
         return ((obj or {}).get("status") or {}).get("imageID") or None
 
 
-def origin(session: Mapping[str, Any]) -> str | None:
-    """The name of the session that one is a fork of."""
+class Leaving(Waiting):
+    """A run that is over still has the session: its container has to be seen to before the next may have it."""
+
+    def __init__(self, uid: str, run: str, session: str) -> None:
+        super().__init__(Reason.Queued, f"behind the run {run}, which is leaving the session {session}", LEAVING_LOOK)
+        self.uid = uid
+
+
+class Elsewhere(Exception):
+    """Another node's operator has to do this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The session that one is a fork of: what was written on it when it was made."""
+
+    name: str
+    uid: str
+
+
+def origin(session: Mapping[str, Any]) -> Origin | None:
+    """What a session is a fork of, if it is one."""
     note = (session["metadata"].get("annotations") or {}).get(naming.FORKED_FROM, "")
-    return note.partition("/")[0] or None
+    name, _, uid = note.partition("/")
+    return Origin(name, uid) if name and uid else None
+
+
+def is_fork_of(session: Mapping[str, Any], name: str) -> bool:
+    """Whether a session is a fork of the one with that name."""
+    found = origin(session)
+    return found is not None and found.name == name
 
 
 async def named(cluster: Cluster, run: Mapping[str, Any], spec: AgentRunSpec, choice: SessionChoice) -> Named:
@@ -78,7 +106,8 @@ async def named(cluster: Cluster, run: Mapping[str, Any], spec: AgentRunSpec, ch
     obj = await cluster.session(namespace, choice.name)
     if obj is not None:
         _usable(obj)
-        plan.check_parent(spec, origin(obj))
+        found = origin(obj)
+        plan.check_parent(spec, found.name if found else None)
         template = _template(obj)
         if template is not None:
             return Named(choice.name, obj, None, plan.merged(spec, template, choice.name))
@@ -102,19 +131,33 @@ async def await_turn(cluster: Cluster, run: Mapping[str, Any], session: Mapping[
     """
     meta = run["metadata"]
     found = await cluster.runs_wanting(meta["namespace"], name)
-    waiting = [other for other in found if _wants(other, name)]
-    holder = ((session or {}).get("status") or {}).get("currentRun", {}).get("uid")
+    waiting = [other for other in found if await _wants(cluster, other, name)]
+    current = ((session or {}).get("status") or {}).get("currentRun") or {}
+    holder = current.get("uid")
+    if session is not None and holder not in (None, meta["uid"], *(other["metadata"]["uid"] for other in waiting)):
+        raise Leaving(session["metadata"]["uid"], current["name"], name)
     ahead = plan.ahead_of(run, holder, waiting)
     if ahead is not None:
         doing = "has" if ahead.uid == holder else "comes first in"
         raise Waiting(Reason.Queued, f"behind the run {ahead.name}, which {doing} the session {name}", QUEUED_LOOK)
 
 
-def _wants(run: Mapping[str, Any], session: str) -> bool:
+def check_node(session: Mapping[str, Any], node: str) -> None:
+    """Raises Elsewhere for a session that another node has: its operator has the run."""
+    has = (session.get("status") or {}).get("node")
+    if has and has != node:
+        raise Elsewhere(f"the session {session['metadata']['name']} is on node {has}")
+
+
+async def _wants(cluster: Cluster, run: Mapping[str, Any], session: str) -> bool:
+    """Whether a run is to have the session: to run in it, or to copy it to one that has no copy yet."""
     if is_being_deleted(run) or is_finished(run.get("status") or {}):
         return False
     choice = run["spec"]["session"]
-    return choice["name"] == session or not ((run.get("status") or {}).get("session") or {}).get("uid")
+    if choice["name"] == session:
+        return True
+    fork = await cluster.session(run["metadata"]["namespace"], choice["name"])
+    return fork is None or (is_fork_of(fork, session) and not (fork.get("status") or {}).get("forkedFrom"))
 
 
 def _usable(session: Mapping[str, Any]) -> None:

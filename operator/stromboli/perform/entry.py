@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from stromboli.errors import ClusterUnavailable
@@ -26,13 +27,21 @@ class Entry:
     """Lets runs in."""
 
     def __init__(
-        self, cluster: Cluster, settings: Settings, looks: Readiness, turns: Sessions, reporter: Reporter
+        self,
+        *,
+        cluster: Cluster,
+        settings: Settings,
+        looks: Readiness,
+        turns: Sessions,
+        reporter: Reporter,
+        idle: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._looks = looks
         self._turns = turns
         self._reporter = reporter
+        self._idle = idle  # a session may have lost the run that had it
         # Of runs that were judged, asked anew after a restart: their timeout, and what must not be told of them.
         self._bounds: dict[str, float] = {}
         self._secrets: dict[str, tuple[str, ...]] = {}
@@ -40,7 +49,7 @@ class Entry:
     async def ready(self, obj: Object) -> tuple[Ready, Held]:
         """Before each start: judged by today's policies, and everything there; the session is the run's then.
 
-        Raises Refused, Waiting, and what `Readiness.of` and `Sessions.take` raise.
+        Raises Refused, Waiting, Elsewhere, and what `Readiness.of` and `Sessions.take` raise.
         """
         meta = obj["metadata"]
         try:
@@ -52,11 +61,16 @@ class Entry:
             self._bounds[meta["uid"]] = judged.request.timeout
             if named is None:
                 return self._remembered(meta["uid"], await self._looks.of(obj, judged)), Held(meta["uid"])
+            for session in filter(None, (named.obj, named.parent)):
+                sessions.check_node(session, self._settings.node)
             await sessions.await_turn(self._cluster, obj, named.obj, named.name)
             if named.parent is not None:
                 await self._await_parent(obj, named.parent)
             ready = self._remembered(meta["uid"], await self._looks.of(obj, judged, named.pinned))
             return ready, await self._turns.take(self._reporter.latest(obj), named, ready)
+        except sessions.Leaving as leaving:
+            self._idle(leaving.uid)
+            raise
         except ClusterUnavailable as error:
             # It may be one Secret that may not be read; if it is the whole API server, saying so fails as well.
             raise Waiting(Reason.WaitingForReference, str(error)) from error

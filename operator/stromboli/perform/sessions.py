@@ -23,13 +23,13 @@ from stromboli.attempt import records
 from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
-from stromboli.errors import NotFound, PodmanError, PodmanUnavailable
+from stromboli.errors import LocalFailure, NotFound, PodmanError, PodmanUnavailable
 from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe import sessions
 from stromboli.observe.images import local_name
 from stromboli.observe.readiness import Ready
-from stromboli.observe.sessions import Held, Named, origin
+from stromboli.observe.sessions import Held, Named, Origin
 from stromboli.observe.waiting import Waiting
 from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.copy import Copier
@@ -64,6 +64,8 @@ class Sessions:
         self._cleaner = cleaner
         self._notifier = notifier
         self._copier = Copier(podman, site)
+        self._names: dict[str, tuple[str, str]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
     async def take(self, run: Object, named: Named, ready: Ready) -> Held:
         """Have the session for this run, made if it is not there, and everything of it ready for a start.
@@ -76,34 +78,72 @@ class Sessions:
         session = await self._acquire(session, run, ready)
         uid = session["metadata"]["uid"]
         folder = self._site.folder(uid)
-        if origin(session) and (await asyncio.to_thread(folder.read_state)).copy is None:
-            await self._copy(run, session, ready)
+        if (parent := sessions.origin(session)) and (await asyncio.to_thread(folder.read_state)).copy is None:
+            await self._copy(run, session, parent, ready)
+        if parent and not session["status"].get("forkedFrom"):
+            session = await self._copied(session, parent)
         if named.pinned is not None:
             await self._tell_of_a_moved_tag(run, session, ready)
         return await self._held(run, session, ready)
 
+    def see(self, obj: Mapping[str, Any]) -> str:
+        """There is such a session; its UID."""
+        meta = obj["metadata"]
+        self._names[meta["uid"]] = (meta["namespace"], meta["name"])
+        return str(meta["uid"])
+
+    async def find(self, uid: str) -> Object | None:
+        """A session by its UID; None where there is none any more. Raises ClusterUnavailable."""
+        if uid not in self._names:  # its event has not come yet
+            for obj in await self._cluster.sessions():
+                self.see(obj)
+        found = await self._cluster.session(*self._names[uid]) if uid in self._names else None
+        if found is None or found["metadata"]["uid"] != uid:
+            self._names.pop(uid, None)
+            self._locks.pop(uid, None)
+            return None
+        return found
+
     async def leave(self, run: Object) -> None:
-        """A run has ended: its session is free for the next. Raises ClusterUnavailable: then the sweep does it."""
+        """A run has ended: its session is free for the next. Raises ClusterUnavailable: then upkeep does it."""
         choice = run["spec"]["session"]
-        for name in (choice["name"], choice.get("fork")):
-            session = await self._cluster.session(run["metadata"]["namespace"], name) if name else None
-            if session is not None and _holder(session) == run["metadata"]["uid"]:
-                await self.vacate(session)
+        for name in filter(None, (choice["name"], choice.get("fork"))):
+            session = await self._cluster.session(run["metadata"]["namespace"], name)
+            if session is not None:
+                await self.vacate(session, run["metadata"]["uid"])
 
-    async def vacate(self, session: Object) -> None:
-        """Nobody uses the session any more: note how its container is, and write it down. Raises ClusterUnavailable.
+    async def vacate(self, session: Object, run_uid: str) -> None:
+        """The run that has the session needs it no more: see to the container, then write it down.
 
-        What cannot be done now is done by whoever takes the session next.
+        In this order, and one at a time: until it is written, no other run takes the session. Without effect where
+        that run does not have it any more. What Podman cannot do now is done by whoever takes the session next.
+        Raises ClusterUnavailable.
         """
-        uid, status = session["metadata"]["uid"], dict(session.get("status") or {})
-        try:
-            status |= await self._rest(uid, status)
-        except (PodmanError, PodmanUnavailable, OSError) as error:
-            log.warning("session %s: how its container is, is looked at later: %s", session["metadata"]["name"], error)
-        try:
-            await self._cluster.write_session_status(session, states.released(status, self._moment(session)))
-        except Conflict:
-            log.info("session %s has changed meanwhile", session["metadata"]["name"])
+        meta = session["metadata"]
+        async with self._locks.setdefault(meta["uid"], asyncio.Lock()):
+            fresh = await self._cluster.session(meta["namespace"], meta["name"])
+            if fresh is None or fresh["metadata"]["uid"] != meta["uid"] or _holder(fresh) != run_uid:
+                return
+            status = dict(fresh["status"])
+            try:
+                status |= await self._rest(meta["uid"], status)
+            except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
+                log.warning("session %s: how its container is, is looked at later: %s", meta["name"], error)
+            try:
+                await self._cluster.write_session_status(fresh, states.released(status, self._moment(fresh)))
+            except Conflict:
+                log.info("session %s has changed meanwhile", meta["name"])
+
+    async def left_by(self, run_uid: str) -> None:
+        """A run is deleted: end what it has going in sessions that outlive it, and take its attempts out of them.
+
+        Raises ClusterUnavailable, OSError.
+        """
+        for uid in await asyncio.to_thread(folders.sessions_of, self._site.home, run_uid) - {run_uid}:
+            if (session := await self.find(uid)) is not None:
+                await self.vacate(session, run_uid)
+                for attempt in self._site.folder(uid).attempts_of(run_uid):
+                    await self._cleaner.without_attempt(run_uid, attempt)
 
     async def costed(self, uid: str, attempt: str, answer: Answer) -> Answer:
         """An attempt's answer with its own cost: the CLI counts a conversation's, over all of its runs.
@@ -111,28 +151,16 @@ class Sessions:
         May be repeated for an attempt.
         """
         folder = self._site.folder(uid)
-        state = await asyncio.to_thread(folder.read_state)
+        try:
+            state = await asyncio.to_thread(folder.read_state)
+        except LocalFailure as error:
+            log.warning("the cost of attempt %s includes those before it: %s", attempt, error)
+            return answer
         before = state.spent_before if state.spent_by == attempt else state.spent
         new = replace(state, spent=max(answer.cost_usd, before), spent_before=before, spent_by=attempt)
         if new != state:
             await asyncio.to_thread(folder.write_state, new)
         return replace(answer, cost_usd=max(answer.cost_usd - before, 0.0))
-
-    async def left_by(self, run_uid: str) -> set[str]:
-        """A run is deleted: end what it has going in sessions that outlive it; the UIDs of those sessions.
-
-        Raises PodmanError, PodmanUnavailable, OSError.
-        """
-        found = await asyncio.to_thread(folders.sessions_of, self._site.home, run_uid)
-        found.discard(run_uid)
-        for uid in found:
-            folder = self._site.folder(uid)
-            attempts = folder.attempts_of(run_uid)
-            if folder.handed_to() in {attempt.name for attempt in attempts}:
-                await self._rest(uid, {})
-            for attempt in attempts:
-                await self._cleaner.without_attempt(run_uid, attempt)
-        return found
 
     # --- taking ---
 
@@ -164,44 +192,47 @@ class Sessions:
         new["runs"] = int(status.get("runs", 0)) + 1
         new["claudeSessionID"] = naming.conversation(meta["uid"])
         new["imageID"] = ready.image.id
-        if note := (meta.get("annotations") or {}).get(naming.FORKED_FROM):
-            name, _, parent = note.partition("/")
-            new["forkedFrom"] = {"name": name, "uid": parent, "claudeSessionID": naming.conversation(parent)}
         return await self._cluster.write_session_status(session, new)
 
-    async def _copy(self, run: Object, session: Object, ready: Ready) -> None:
+    async def _copied(self, session: Object, origin: Origin) -> Object:
+        """From now on the fork has what it was to have, and needs its parent no more."""
+        conversation = naming.conversation(origin.uid)
+        came = {"name": origin.name, "uid": origin.uid, "claudeSessionID": conversation}
+        self._notifier.tell(session, "Forked", f"copied from the session {origin.name}")
+        return await self._cluster.write_session_status(session, {**session["status"], "forkedFrom": came})
+
+    async def _copy(self, run: Object, session: Object, origin: Origin, ready: Ready) -> None:
         """A fork's filesystem and conversation, out of its parent's, which nobody uses meanwhile."""
         namespace, uid = session["metadata"]["namespace"], session["metadata"]["uid"]
-        origin_ = session["status"]["forkedFrom"]
-        parent = await self._cluster.session(namespace, origin_["name"])
-        if parent is None or parent["metadata"]["uid"] != origin_["uid"]:
+        parent = await self._cluster.session(namespace, origin.name)
+        if parent is None or parent["metadata"]["uid"] != origin.uid:
             raise Waiting(
                 Reason.WaitingForReference,
-                f"the session {origin_['name']} was deleted before it was copied; delete the session "
+                f"the session {origin.name} was deleted before it was copied; delete the session "
                 f"{session['metadata']['name']} as well, and fork another",
             )
-        await sessions.await_turn(self._cluster, run, parent, origin_["name"])
+        await sessions.await_turn(self._cluster, run, parent, origin.name)
         if _holder(parent) != run["metadata"]["uid"]:
             taken = states.taken(parent.get("status") or {}, _as_holder(run), self._moment(parent))
             parent = await self._cluster.write_session_status(parent, taken)
         labels = self._site.labels(uid, f"{namespace}/{session['metadata']['name']}")
-        container, state = await self._settled(origin_["uid"])
+        container, state = await self._settled(origin.uid)
         copy = ""
         if container is not None and state.container == container.id:
             copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
-        if await self._podman.volumes.inspect(naming.volume(origin_["uid"])) is not None:
-            await self._copier.volume(naming.volume(origin_["uid"]), naming.volume(uid), ready.image.id, labels)
+        if await self._podman.volumes.inspect(naming.volume(origin.uid)) is not None:
+            await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), ready.image.id, labels)
         whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
         await asyncio.to_thread(self._site.folder(uid).write_state, whole)
-        await self.vacate(parent)
+        await self.vacate(parent, run["metadata"]["uid"])
 
     async def _held(self, run: Object, session: Object, ready: Ready) -> Held:
         uid, name = session["metadata"]["uid"], session["metadata"]["name"]
         container, state = await self._settled(uid, run["metadata"]["uid"])
         if state.begun and await self._podman.volumes.inspect(naming.volume(uid)) is None:
             await self._lost_volume(session)
-        forked = (session["status"].get("forkedFrom") or {}).get("claudeSessionID")
-        held = Held(uid, name, Conversation(session["status"]["claudeSessionID"], forked))
+        came = session["status"].get("forkedFrom") or {}
+        held = Held(uid, name, Conversation(session["status"]["claudeSessionID"], came.get("claudeSessionID")))
         if container is not None and state.container == container.id:
             containers.check_shape(_shape(container), ready.shape, name)
             return replace(held, container=container, initialized=True)

@@ -84,7 +84,9 @@ def at(status: Mapping[str, Any], reason: Reason, message: str, moment: Moment) 
     """The run is now at `reason`, which may be an end."""
     new: Status = dict(status)
     new["observedGeneration"] = moment.generation
-    new["node"] = status.get("node") or moment.node
+    if status.get("node") or reason is not Reason.Queued:
+        # One that is queued is nobody's yet: it goes to the node that has its session.
+        new["node"] = status.get("node") or moment.node
     new.setdefault("startTime", moment.precise)
     new["conditions"] = conditions.update(
         status.get("conditions") or [], reason, message, generation=moment.generation, now=moment.text

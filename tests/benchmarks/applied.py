@@ -1,0 +1,34 @@
+"""One run by `kubectl apply`, timed from outside: from kubectl's start to the end that a watch saw."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import Any
+
+from stromboli.status.run import session_of
+from tests.benchmarks.api import run
+from tests.benchmarks.bed import Bed
+from tests.benchmarks.stages import Traced
+from tests.benchmarks.watch import Watch
+
+
+def by_kubectl(bed: Bed, watch: Watch, name: str, spec: dict[str, Any]) -> Traced:
+    """`kubectl apply -f FILE` in the watch's namespace, timed from its start; it is not waited for."""
+    file = bed.folder / "run.json"
+    file.write_text(json.dumps(run(watch.namespace, name, spec)), encoding="utf-8")
+    command, environ = bed.kubectl_apply(file)
+    asked = time.monotonic()
+    with subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        seen = watch.finished(name)
+    if process.returncode:
+        raise RuntimeError(f"kubectl apply ended with {process.returncode}")
+    return traced(bed, seen.obj, asked, seen.added, seen.finished)
+
+
+def traced(bed: Bed, obj: dict[str, Any], asked: float, added: float | None, seen: float) -> Traced:
+    """A finished run, with the folder in which its supervisor has left its record."""
+    uid, number = obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"]
+    out = bed.home / "sessions" / session_of(obj) / "attempts" / f"{uid}-{number}" / "out"
+    return Traced(uid, asked, added, seen, out)

@@ -1,0 +1,219 @@
+"""What named sessions keep between their runs: the container and its hooks, the conversation, what it has cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from stromboli import naming
+from stromboli.attempt.site import Site
+from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.perform.sessions import Sessions
+from stromboli.plan import answer
+from stromboli.plan.answer import Answer
+from stromboli.status import run as run_states
+from tests.support.builders import result_event
+from tests.unit.reconcile.conftest import Killer, Node
+from tests.unit.reconcile.stage import STORY, Stage
+
+INIT, START = "onCreateCommand", "postStart"
+HOOKS = {INIT: ["install"], "postCreate": ["set up"], START: ["begin"]}
+
+
+@pytest.fixture
+def stage(node: Node) -> Stage:
+    return Stage(node)
+
+
+async def through(stage: Stage, name: str, **spec: Any) -> Any:
+    """One run in the session, from its beginning to its end; the session's status."""
+    stage.run(name, lifecycle=HOOKS, **spec)
+    return await stage.idle()
+
+
+def reason(stage: Stage, name: str) -> str:
+    return run_states.reason_of(stage.node.status(name))
+
+
+async def remove_by_hand(stage: Stage) -> None:
+    """As `podman rm` of the session's container."""
+    [container] = stage.node.agents()
+    del stage.node.fake.containers[container.id]
+    await stage.node.fake.happen(container, "remove")
+
+
+# --- the container ---
+
+
+async def test_hooks_of_the_beginning_run_once_a_container_and_post_start_with_each_run(
+    node: Node, stage: Stage
+) -> None:
+    async with node.process():
+        for name in ("first", "second", "third"):
+            status = await through(stage, name)
+    [container] = node.agents()
+    assert stage.hooks == {(container.id, INIT): 1, (container.id, "postCreate"): 1, (container.id, START): 3}
+    assert status["initialized"]["imageID"] == status["imageID"] == container.image_id
+    assert stage.told("ContainerRebuilt") == []
+
+
+async def test_a_container_removed_by_hand_is_made_again_hooks_and_all(node: Node, stage: Stage) -> None:
+    async with node.process():
+        before = (await through(stage, "first"))["containerID"]
+        await remove_by_hand(stage)
+        after = (await through(stage, "second"))["containerID"]
+        assert (await through(stage, "third"))["containerID"] == after != before
+        await node.until(lambda: stage.told("ContainerRebuilt") == ["second"], "it is told, and once")
+    assert [stage.hooks[before, hook] for hook in HOOKS] == [1, 1, 1]
+    assert [stage.hooks[after, hook] for hook in HOOKS] == [1, 1, 2]
+    assert {reason(stage, name) for name in ("first", "second", "third")} == {Reason.Completed}
+    assert len({node.status(name)["session"]["claudeSessionID"] for name in ("first", "second", "third")}) == 1
+
+
+@pytest.mark.parametrize("hook", [INIT, "postCreate"])
+async def test_hooks_of_the_beginning_that_fail_take_the_container_with_them(
+    node: Node, stage: Stage, hook: str
+) -> None:
+    stage.fails = {hook}
+    async with node.process():
+        failed = await through(stage, "first")
+        assert reason(stage, "first") == Reason.HookFailed
+        assert node.agents() == []
+        assert not failed.get("containerID")
+        assert not failed.get("initialized")
+        assert stage.conditions() == {"Ready": ("True", ReadyReason.Available)}
+        stage.fails = set()
+        status = await through(stage, "second")
+    assert reason(stage, "second") == Reason.Completed
+    assert [stage.hooks[status["containerID"], each] for each in HOOKS] == [1, 1, 1]
+    assert stage.told("ContainerRebuilt") == [], "nobody but us removed it"
+
+
+async def test_post_start_that_fails_does_not(node: Node, stage: Stage) -> None:
+    stage.fails = {START}
+    async with node.process():
+        before = await through(stage, "first")
+        assert reason(stage, "first") == Reason.HookFailed
+        assert before["initialized"]["hooksHash"]
+        stage.fails = set()
+        after = await through(stage, "second")
+    assert reason(stage, "second") == Reason.Completed
+    assert after["containerID"] == before["containerID"] == node.agents()[0].id
+    assert [stage.hooks[after["containerID"], hook] for hook in HOOKS] == [1, 1, 2]
+    assert stage.sent == ["second"]
+
+
+async def test_cut_short_in_the_middle_of_its_hooks_it_is_made_again(node: Node, stage: Stage) -> None:
+    """A machine that stops between two hooks has a container that is half set up, and no record of its end."""
+    played = stage.supervise
+    cut: list[str] = []
+
+    async def cut_short(inside: Any) -> None:
+        if cut:
+            return await played(inside)
+        cut.append(inside.container.id)
+        (inside.out / "started").mkdir()
+        (inside.out / "record").write_text(f"start 1.0\nbegin {INIT} 0 1.0\nfinish 0 1.0\nbegin postCreate 0 1.0\n")
+        return inside.end(137)
+
+    node.supervisor = cut_short
+    async with node.process():
+        status = await through(stage, "first")
+    assert reason(stage, "first") == Reason.Completed
+    assert [status["containerID"]] == [c.id for c in node.agents()] != cut
+    assert [stage.hooks[status["containerID"], hook] for hook in HOOKS] == [1, 1, 1]
+
+
+# --- the conversation ---
+
+
+async def test_a_volume_that_is_gone_is_said_of_the_run_and_of_the_session(node: Node, stage: Stage) -> None:
+    async with node.process():
+        await through(stage, "first")
+        uid = stage.session()["metadata"]["uid"]
+        await remove_by_hand(stage)
+        del node.fake.volumes[naming.volume(uid)]
+        await through(stage, "second")
+        assert stage.conditions() == {
+            "Ready": ("False", ReadyReason.VolumeLost),
+            "Stalled": ("True", ReadyReason.VolumeLost),
+        }
+        await node.until(lambda: stage.told("VolumeLost") == [STORY], "the session's event")
+        await through(stage, "third")
+    for name in ("second", "third"):
+        assert reason(stage, name) == Reason.ContainerLost
+        assert naming.volume(uid) in node.message(name)
+        assert f"kubectl delete agentsession {STORY}" in node.message(name)
+        assert {"type": "Stalled", "status": "True"}.items() <= node.status(name)["conditions"][-1].items()
+    assert stage.sent == ["first"]
+    assert stage.conditions()["Ready"] == ("False", ReadyReason.VolumeLost)
+
+
+async def test_a_volume_without_a_conversation_is_missed_by_nobody(node: Node, stage: Stage) -> None:
+    stage.fails = {START}
+    async with node.process():
+        await through(stage, "first")
+        await remove_by_hand(stage)
+        node.fake.volumes.clear()
+        stage.fails = set()
+        await through(stage, "second")
+    assert reason(stage, "second") == Reason.Completed
+
+
+# --- what it costs ---
+
+
+async def test_each_run_costs_what_it_added(node: Node, stage: Stage) -> None:
+    """The CLI counts a conversation's cost from its beginning; one that has lost count adds nothing, not less."""
+    stage.counted = {"first": 0.5, "second": 0.75, "third": 0.25, "fourth": 1.0}
+    async with node.process():
+        for name in stage.counted:
+            await through(stage, name)
+    costs = [node.status(name)["usage"]["costUSD"] for name in stage.counted]
+    assert costs == [0.5, 0.25, 0.0, 0.25]
+
+
+async def test_what_was_counted_is_not_counted_again_after_a_kill(node: Node, stage: Stage) -> None:
+    """The operator dies once it has noted the cost, before the run's status has it."""
+    stage.counted = {"first": 0.5, "second": 0.75}
+    killer = Killer()
+
+    def noted() -> float:
+        uid = stage.session()["metadata"]["uid"]
+        return Site(node.home(), node.settings.runtime_dir, node.cluster.uid).folder(uid).read_state().spent
+
+    def die(number: int) -> None:
+        if killer.calls[-1] == "put status" and "second" in stage.sent and noted() == 0.75:
+            killer.at = number
+
+    killer.before = die
+    async with node.process(killer):
+        await through(stage, "first")
+        stage.run("second", lifecycle=HOOKS)
+        await node.until(killer.dead.is_set, "the operator is killed")
+    assert "usage" not in node.status("second")
+    async with node.process():
+        await stage.idle()
+    assert node.status("second")["usage"]["costUSD"] == 0.25
+    assert stage.sent == ["first", "second"]
+
+
+def told(cost: float) -> Answer:
+    found = answer.parse(result_event(total_cost_usd=cost))
+    assert found is not None
+    return found
+
+
+async def test_the_cost_of_an_attempt_is_the_same_whenever_it_is_asked_for(node: Node) -> None:
+    nobody = cast(Any, None)
+    site = Site(node.home(), node.settings.runtime_dir, node.cluster.uid)
+    sessions = Sessions(cluster=node.cluster, podman=nobody, site=site, node="", cleaner=nobody, notifier=nobody)
+    uid = "0b2c6f7e-0000-4000-8000-000000000001"
+    costs = []
+    for attempt, cost in (("a-1", 0.5), ("a-1", 0.5), ("b-1", 0.75), ("b-1", 0.75), ("b-1", 0.75), ("c-1", 1.75)):
+        after = await sessions.costed(uid, attempt, told(cost))
+        assert replace(after, cost_usd=cost) == told(cost), "nothing else changes"
+        costs.append(after.cost_usd)
+    assert costs == [0.5, 0.5, 0.25, 0.25, 0.25, 1.0]

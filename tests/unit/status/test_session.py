@@ -1,0 +1,123 @@
+"""A session's status: what each step says, what it keeps, and what it takes back."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from stromboli.models.agentsession import AgentSessionStatus
+from stromboli.models.reasons import ReadyReason
+from stromboli.plan.session import Holder
+from stromboli.status import conditions
+from stromboli.status import session as states
+from tests.support.builders import moment
+
+RUN = Holder("first", "uid-1")
+READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
+
+
+def ready(status: states.Status) -> dict[str, Any]:
+    return dict(conditions.find(status["conditions"], "Ready") or {})
+
+
+def lost(seconds: float = 0.0) -> states.Status:
+    return states.at(states.taken({}, RUN, moment()), ReadyReason.VolumeLost, "it is gone", moment(seconds))
+
+
+@pytest.mark.parametrize("reason", ReadyReason)
+def test_each_reason_is_told(reason: ReadyReason) -> None:
+    status = states.at({}, reason, "so it is", moment(generation=4))
+    assert ready(status) == {
+        "type": "Ready",
+        "status": READY.get(reason, "False"),
+        "observedGeneration": 4,
+        "lastTransitionTime": "2026-01-31T12:00:00Z",
+        "reason": reason,
+        "message": "so it is",
+    }
+    assert states.ready_reason(status) == reason
+    assert (status["node"], status["observedGeneration"]) == ("node-1", 4)
+
+
+@pytest.mark.parametrize("reason", ReadyReason)
+def test_only_what_is_lost_is_stalled(reason: ReadyReason) -> None:
+    stalled = conditions.find(states.at({}, reason, "so it is", moment())["conditions"], "Stalled")
+    assert (stalled is not None) is (reason is ReadyReason.VolumeLost)
+    assert stalled is None or (stalled["status"], stalled["reason"], stalled["message"]) == ("True", reason, "so it is")
+
+
+def test_stalled_goes_with_its_cause() -> None:
+    found = states.at(lost(), ReadyReason.Available, "there again", moment(9))
+    assert [c["type"] for c in found["conditions"]] == ["Ready"]
+
+
+def test_before_the_first_there_is_no_reason() -> None:
+    assert states.ready_reason({}) == states.ready_reason({"conditions": []}) == ""
+
+
+def test_who_takes_it_has_it_and_that_is_a_use() -> None:
+    status = states.taken({"runs": 2}, RUN, moment(5))
+    assert (ready(status)["reason"], ready(status)["message"]) == (ReadyReason.InUse, "the run first has it")
+    assert status["currentRun"] == {"name": "first", "uid": "uid-1"}
+    assert status["lastUsed"] == "2026-01-31T12:00:05Z"
+    assert status["runs"] == 2
+
+
+def test_who_leaves_it_leaves_no_trace_but_the_time() -> None:
+    before = states.taken({"runs": 2, "containerID": "c1"}, RUN, moment())
+    status = states.released(before, moment(60))
+    assert ready(status)["reason"] == ReadyReason.Available
+    assert "currentRun" not in status
+    assert status["lastUsed"] == "2026-01-31T12:01:00Z"
+    assert (status["runs"], status["containerID"]) == (2, "c1")
+
+
+def test_what_is_lost_stays_lost_when_the_run_leaves() -> None:
+    before = lost()
+    status = states.released(before, moment(60))
+    assert status["conditions"] == before["conditions"]
+    assert {c["type"] for c in status["conditions"]} == {"Ready", "Stalled"}
+    assert "currentRun" not in status
+    assert status["lastUsed"] == "2026-01-31T12:01:00Z"
+
+
+def test_a_time_is_that_of_the_change_from_ready_to_not() -> None:
+    steps = [states.at({}, ReadyReason.Available, "no run has it", moment())]
+    steps.append(states.taken(steps[-1], RUN, moment(10)))
+    steps.append(states.released(steps[-1], moment(20)))
+    assert {ready(s)["lastTransitionTime"] for s in steps} == {"2026-01-31T12:00:00Z"}
+    gone = states.at(steps[-1], ReadyReason.VolumeLost, "it is gone", moment(30))
+    assert {c["lastTransitionTime"] for c in gone["conditions"]} == {"2026-01-31T12:00:30Z"}
+    again = states.at(gone, ReadyReason.VolumeLost, "it is still gone", moment(40))
+    assert {c["lastTransitionTime"] for c in again["conditions"]} == {"2026-01-31T12:00:30Z"}
+
+
+def test_the_node_stays_what_it_was_first() -> None:
+    status = states.at({}, ReadyReason.Available, "no run has it", moment(node="node-a"))
+    assert states.taken(status, RUN, moment(node="node-b"))["node"] == "node-a"
+
+
+def test_saying_it_twice_changes_nothing() -> None:
+    for step in (
+        lambda s: states.at(s, ReadyReason.Expired, "old", moment()),
+        lambda s: states.taken(s, RUN, moment()),
+        lambda s: states.released(s, moment()),
+    ):
+        once = step({"runs": 1})
+        assert step(once) == once
+
+
+def test_what_was_given_is_not_changed() -> None:
+    before = lost()
+    kept = copy.deepcopy(before)
+    states.taken(before, RUN, moment(3))
+    states.released(before, moment(3))
+    states.at(before, ReadyReason.Available, "x", moment(3))
+    assert before == kept
+
+
+def test_the_wire_takes_it() -> None:
+    for status in (states.taken({}, RUN, moment()), lost(), states.released(lost(), moment())):
+        AgentSessionStatus.model_validate(status)
