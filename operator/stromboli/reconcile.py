@@ -136,7 +136,7 @@ class Reconciler:
 
     async def _begin(self, obj: Object) -> float | None:
         """Nothing has been done for this run yet, or it was waiting."""
-        return await self._launch(obj, *await self._entry.ready(obj), number=1)
+        return await self._launch(*await self._entry.ready(obj), number=1)
 
     async def _follow(self, obj: Object) -> float | None:
         """An attempt is written down: see how it is, and go on from there."""
@@ -151,10 +151,10 @@ class Reconciler:
             case Next.finish:
                 return await self._finish(obj, trace)
             case Next.launch:
-                return await self._launch(obj, *await self._entry.ready(obj), trace.seen.number)
+                return await self._launch(*await self._entry.ready(obj), trace.seen.number)
             case Next.mount_and_launch:
                 self._mount_again(obj)
-                return await self._launch(obj, *await self._entry.ready(obj), trace.seen.number)
+                return await self._launch(*await self._entry.ready(obj), trace.seen.number)
             case Next.try_again:
                 return await self._try_again(obj, trace)
 
@@ -195,7 +195,7 @@ class Reconciler:
         """
         subject = _subject(obj, number)
         await self._launcher.prepare(subject, ready, held)
-        obj = await self._reporter.write_ahead(self._reporter.latest(obj), ready, held, number)
+        obj = await self._reporter.write_ahead(obj, ready, held, number)
         name = await self._launcher.launch(subject, ready, held)
         self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
         if hooks_to_run(ready.judged.request.hooks, held.initialized):
@@ -261,6 +261,8 @@ class Reconciler:
     async def _stop(self, obj: Object, problem: Refused | Waiting) -> float | None:
         """Refused: the end. Waiting: say for what, and end it when it has taken too long."""
         status = obj.get("status") or {}
+        if status.get("node") not in (None, "", self._settings.node):  # another operator has taken it up meanwhile
+            return None
         moment = self._reporter.moment(obj)
         if isinstance(problem, Refused):
             await self._conclude(obj, states.disallowed(status, problem, moment), problem.reason, problem.message)
@@ -316,7 +318,7 @@ class Reconciler:
 
     async def _try_again(self, obj: Object, trace: Trace) -> float | None:
         """The next attempt, once everything for it is there; not before that is the last one given up."""
-        ready, held = await self._entry.ready(obj)
+        obj, ready, held = await self._entry.ready(obj)
         number = trace.seen.number + 1
         await self._launcher.prepare(_subject(obj, number), ready, held)
         return await self._launch(await self._give_up_attempt(obj, trace), ready, held, number)

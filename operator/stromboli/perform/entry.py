@@ -46,9 +46,11 @@ class Entry:
         self._bounds: dict[str, float] = {}
         self._secrets: dict[str, tuple[str, ...]] = {}
 
-    async def ready(self, obj: Object) -> tuple[Ready, Held]:
+    async def ready(self, obj: Object) -> tuple[Object, Ready, Held]:
         """Before each start: judged by today's policies, and everything there; the session is the run's then.
 
+        Gives back the run as of the version that was judged, or that was written here: what is written next is guarded
+        by that one, so that of two operators only one comes to start it.
         Raises Refused, Waiting, Elsewhere, and what `Readiness.of` and `Sessions.take` raise.
         """
         meta = obj["metadata"]
@@ -60,14 +62,14 @@ class Entry:
             judged = await readiness.judge(self._cluster, self._settings, meta["namespace"], spec)
             self._bounds[meta["uid"]] = judged.request.timeout
             if named is None:
-                return self._remembered(meta["uid"], await self._looks.of(obj, judged)), Held(meta["uid"])
+                return obj, self._remembered(meta["uid"], await self._looks.of(obj, judged)), Held(meta["uid"])
             for session in filter(None, (named.obj, named.parent)):
                 sessions.check_node(session, self._settings.node)
             await sessions.await_turn(self._cluster, obj, named.obj, named.name)
             if named.parent is not None:
-                await self._await_parent(obj, named.parent)
+                obj = await self._await_parent(obj, named.parent)
             ready = self._remembered(meta["uid"], await self._looks.of(obj, judged, named.pinned))
-            return ready, await self._turns.take(self._reporter.latest(obj), named, ready)
+            return obj, ready, await self._turns.take(obj, named, ready)
         except sessions.Leaving as leaving:
             self._idle(leaving.uid)
             raise
@@ -75,12 +77,12 @@ class Entry:
             # It may be one Secret that may not be read; if it is the whole API server, saying so fails as well.
             raise Waiting(Reason.WaitingForReference, str(error)) from error
 
-    async def _await_parent(self, obj: Object, parent: Object) -> None:
+    async def _await_parent(self, obj: Object, parent: Object) -> Object:
         """A fork is made between its parent's runs, and may take a while."""
         name = parent["metadata"]["name"]
         await sessions.await_turn(self._cluster, obj, parent, name)
         status = obj.get("status") or {}
-        await self._reporter.at(obj, status, Reason.Starting, f"copying the session {name}")
+        return await self._reporter.at(obj, status, Reason.Starting, f"copying the session {name}")
 
     async def secrets(self, obj: Object) -> tuple[str, ...]:
         """The values that must not stand in the run's status. Raises ClusterUnavailable.

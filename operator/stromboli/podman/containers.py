@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ _STARTING = 120.0  # seconds; a start on a loaded machine, with a network to set
 _REMOVING = 300.0  # seconds; deleting a large writable layer
 # Seconds between looks once the end is said to be near: the first, the longest, and how they grow, since a look
 # costs Podman 3 ms of a core and whoever said so may be wrong.
+_UNHURRIED = 5.0  # seconds between looks before that
 _HURRIED, _SLOWEST, _GROWTH = 0.005, 1.0, 1.3
 
 
@@ -89,10 +91,11 @@ class Containers:
 
         `interval` (seconds) is how often Podman looks: at 0.02 eight waits cost it 4 % of a core, and less is no
         quicker. Podman answers only after its clean-up process, some 40 to 70 ms after the end. `hurry`, set by a
-        caller that knows the end is near, has us look by ourselves, at first every 5 ms, and saves most of that.
+        caller that knows the end is near, has us look by ourselves, at first every 5 ms, and saves most of that. We
+        look now and then in any case: where its clean-up process does not come, Podman waits for it for 20 s.
         """
         waiting = asyncio.create_task(self._wait(container, interval))
-        tasks = [waiting] if hurry is None else [waiting, asyncio.create_task(self._look(container, hurry))]
+        tasks = [waiting, asyncio.create_task(self._look(container, hurry or asyncio.Event()))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return (waiting if waiting in done else done.pop()).result()
@@ -190,9 +193,11 @@ class Containers:
             return int(response.text)
 
     async def _look(self, container: str, hurry: asyncio.Event) -> int:
-        await hurry.wait()
         pause = _HURRIED
         while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_UNHURRIED):
+                    await hurry.wait()
             state = await self.inspect(container)
             if state is None:
                 raise NotFound(f"container {container} was removed while it was waited for", 404)

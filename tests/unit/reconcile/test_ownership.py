@@ -203,6 +203,29 @@ async def test_two_operators_on_one_machine_send_each_prompt_once(node: Node) ->
     assert {node.status(f"run-{n}")["phase"] for n in range(16)} == {"Succeeded"}
 
 
+@pytest.mark.parametrize("refuses", [False, True], ids=["would-start-it", "would-refuse-it"])
+async def test_a_run_that_another_took_up_meanwhile_is_left_to_it(node: Node, refuses: bool) -> None:
+    """It learns of the other's write while it is still looking things up: what it then writes is as of before."""
+    node.agent = hangs
+    uid = node.run()["metadata"]["uid"]
+    with elsewhere(node, "node-b") as other:
+        killer = Killer(held="GET /images/")
+        async with node.process(killer) as slow, node.process(settings=other):
+            await node.until(lambda: any("/images/" in call for call in killer.calls), "the slow one looks things up")
+            await node.reason("Running")
+            version = node.get()["metadata"]["resourceVersion"]
+            known = slow.store.get(uid)
+            assert known is not None
+            assert known["metadata"]["resourceVersion"] == version
+            if refuses:
+                node.fake.images.clear()
+            killer.go_on.set()
+            await node.until(lambda: len(slow.queue) == 0, "the slow one is through")
+    assert node.get()["metadata"]["resourceVersion"] == version
+    assert node.status()["node"] == "node-b"
+    assert len(node.prompts) == 1
+
+
 @pytest.mark.parametrize("ended", [False, True], ids=["at-work", "ended"])
 async def test_an_operator_leaves_a_run_of_another_node_alone(node: Node, ended: bool) -> None:
     node.agent = hangs
