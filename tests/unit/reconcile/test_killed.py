@@ -50,7 +50,7 @@ async def test_killed_at_any_call_the_prompt_is_sent_once(roots: Roots, after: b
     calls = await calls_of_one_run(roots)
     assert any("containers/create" in call for call in calls)
     assert any("/start" in call for call in calls)
-    assert calls.count("put status") == 2
+    assert calls.count("put status") == 3
     for number, call in enumerate(calls, start=1):
         async with made_node(roots) as node:
             node.run()

@@ -21,16 +21,21 @@ def asked_to_write(node: Node) -> int:
     return sum(what[0] in ("put status", "post event") for what in node.cluster.asked)
 
 
-async def test_a_run_that_is_over_at_once_takes_two_writes_of_its_status_and_two_events(node: Node) -> None:
+@pytest.mark.parametrize(
+    ("after", "said"), [(0.0, ["Starting", "Running", "Completed"]), (60.0, ["Starting", "Completed"])]
+)
+async def test_a_simple_run_takes_few_writes(
+    node: Node, monkeypatch: pytest.MonkeyPatch, after: float, said: list[str]
+) -> None:
+    """One that is over before it is said to be at work takes one less."""
+    monkeypatch.setattr("stromboli.reconcile.AT_WORK_AFTER", after)
     node.run()
     async with node.process():
         await node.cleared()
-    assert [w for w in node.cluster.writes if w.startswith("status")] == [
-        f"status {SPACE}/run Starting",
-        f"status {SPACE}/run Completed",
-    ]
+    told = [f"status {SPACE}/run {reason}" for reason in said]
+    assert [w for w in node.cluster.writes if w.startswith("status")] == told
     assert sorted(w for w in node.cluster.writes if w.startswith("event")) == ["event Completed", "event Started"]
-    assert asked_to_write(node) == 4
+    assert asked_to_write(node) == len(said) + 2
 
 
 async def test_turns_at_work_change_nothing(node: Node) -> None:
