@@ -68,8 +68,14 @@ def all_succeeded(ended: dict[str, Object], standin: Standin, marks: list[str]) 
 
 
 def delete_all(client: Client, host: Host) -> None:
+    """All runs of the test's namespace; those of other tests may still be on their way out."""
+    uids = [str(run.metadata.uid) for run in client.list(AgentRun) if run.metadata is not None]
     client.deletecollection(AgentRun)
-    host.until(lambda: not list((host.home / "sessions").iterdir()), "the runs' folders are gone", within=60)
+    host.until(
+        lambda: not [uid for uid in uids if (host.home / "sessions" / uid).exists()],
+        "the runs' folders are gone",
+        within=60,
+    )
 
 
 def nothing_is_left(host: Host, ended: dict[str, Object], mounts: list[str]) -> None:
