@@ -7,10 +7,10 @@ demo: setup
 
 test: lint unit
 	@$(BIN)/stromboli doctor && $(BIN)/stromboli fetch
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/contract tests/e2e
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder tests/contract tests/e2e
 
 unit: setup
-	$(BIN)/pytest --numprocesses=auto tests/unit
+	$(BIN)/pytest --numprocesses=2 --dist=worksteal tests/unit
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

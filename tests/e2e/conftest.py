@@ -30,9 +30,30 @@ from tests.support.podman import podman_env as podman_env
 from tests.support.podman import registry_address as registry_address
 from tests.support.runs import Runs
 
+# What takes longest comes first: of two processes, neither is then left alone with it in the end.
+LONGEST = (
+    "test_sessions_killed",
+    "test_faults_many",
+    "test_faults_operator",
+    "test_rootless",
+    "test_local",
+    "test_sessions",
+    "test_faults_cluster",
+    "test_sessions_fork",
+    "test_sessions_rules",
+    "test_faults_podman",
+    "test_examples",
+    "test_hooks",
+)
 ROOT = Path(__file__).parent.parent.parent
 # A namespace with this label has only the policies that its own test makes.
 OWN_POLICIES = "stromboli.test/own-policies"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole modules, the longest first; within one, the order stays."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")
