@@ -22,16 +22,16 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from stromboli import signing
 from stromboli.controlplane import files
 
 _AUTHORITY_LIFE = timedelta(days=3650)
 _LIFE = timedelta(days=365)
 RENEWAL = timedelta(days=30)  # so long before its end a certificate is made anew
-_CLOCK_SKEW = timedelta(minutes=5)
 _HOSTS = (x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost"))
 _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 _TOKEN_BYTES = 32
@@ -70,7 +70,7 @@ def ensure(folder: Path, now: datetime) -> Certificates:
     _ensure_leaf(found, "apiserver", authority, [_SERVER], now)
     _ensure_leaf(found, "etcd", authority, [_SERVER, _CLIENT], now)
     if _read_key(found.key("accounts")) is None:
-        files.write_private(found.key("accounts"), _pem(ec.generate_private_key(ec.SECP256R1())))
+        files.write_private(found.key("accounts"), _pem(signing.new_key()))
     if not found.tokens.is_file():
         line = f'{secrets.token_urlsafe(_TOKEN_BYTES)},admin,admin,"system:masters"\n'
         files.write_private(found.tokens, line.encode())
@@ -87,15 +87,8 @@ def _ensure_authority(found: Certificates, now: datetime) -> _Pair:
     pair = _read(found, "ca")
     if pair and _lasts(pair, now):
         return pair
-    key = ec.generate_private_key(ec.SECP256R1())
-    # A name of its own each time: two authorities of one name are told apart by no error message.
-    name = _name(f"stromboli local control plane {secrets.token_hex(4)}")
-    certificate = (
-        _builder(name, name, key, now, _AUTHORITY_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    key = signing.new_key()
+    certificate = signing.authority("stromboli local control plane", key, now, _AUTHORITY_LIFE)
     return _write(found, "ca", _Pair(certificate, key))
 
 
@@ -105,50 +98,9 @@ def _ensure_leaf(
     pair = _read(found, name)
     if pair and _lasts(pair, now) and _issued_by(pair, authority):
         return
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = (
-        _builder(_name(name), authority.certificate.subject, key, now, _LIFE)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-        .add_extension(x509.SubjectAlternativeName(_HOSTS), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
-        .sign(authority.key, hashes.SHA256())
-    )
+    key = signing.new_key()
+    certificate = signing.leaf(name, key, (authority.certificate, authority.key), uses, _HOSTS, now, _LIFE)
     _write(found, name, _Pair(certificate, key))
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, life: timedelta
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + life)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _lasts(pair: _Pair, now: datetime) -> bool:
