@@ -14,7 +14,8 @@ from stromboli import naming
 from stromboli.errors import NotFound, PodmanError
 from stromboli.observe.images import never_started
 from stromboli.plan.conversation import Message, Transcript
-from stromboli.podman.folders import Folders, FoundFile
+from stromboli.podman.folders import Folders
+from stromboli.podman.tarstream import FoundFile
 from stromboli.podman.transport import Podman
 
 MAX_FILE = 64 * 1024 * 1024  # what is read of a record, at its end

@@ -1,14 +1,26 @@
-"""One file out of a tar stream, piece by piece. `tarfile` would want a thread; a single entry does not."""
+"""Files out of a tar stream, piece by piece. `tarfile` would want a thread; going through entry by entry does not."""
 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
 
 from stromboli.errors import PodmanError
 
 _BLOCK = 512
 _LONGEST_EXTENSION = 1024 * 1024  # a PAX header carries extended attributes; more than this is no header
+_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A regular file; `name` begins with the folder's own. `content` can be read once, or left."""
+
+    name: str
+    size: int
+    content: AsyncIterator[bytes]
 
 
 async def first_file(chunks: AsyncIterator[bytes], path: str) -> AsyncGenerator[bytes, None]:
@@ -18,68 +30,103 @@ async def first_file(chunks: AsyncIterator[bytes], path: str) -> AsyncGenerator[
     """
     source = _Source(chunks, path)
     entry = await _entry(source)
+    if entry is None:
+        raise source.broken("is no tar stream")
     if not entry.isreg():
         raise PodmanError(f"{path} in the container is not a regular file")
-    left = entry.size
-    while left:
-        piece = await source.some(left)
-        left -= len(piece)
-        yield piece
+    async with aclosing(source.pieces(entry.size)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
-async def _entry(source: _Source) -> tarfile.TarInfo:
-    """The header of the first entry proper, with the size that an extension before it may state."""
-    size: int | None = None
-    while True:
-        entry = source.header(await source.exactly(_BLOCK))
-        if entry.type not in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
-            entry.size = entry.size if size is None else size
+async def find_file(
+    chunks: AsyncIterator[bytes], folder: str, wanted: Callable[[str], bool], most: int
+) -> AsyncGenerator[FoundFile, None]:
+    """The regular files with a name that is `wanted`, one after the other; what is not read of one is passed over.
+
+    Raises PodmanError for a stream that is broken, or where more than `most` bytes had to be gone through.
+    """
+    source = _Source(chunks, folder, most)
+    while (entry := await _entry(source)) is not None:
+        end = source.taken + _padded(entry.size)
+        if entry.isreg() and wanted(entry.name):
+            yield FoundFile(entry.name, entry.size, source.pieces(entry.size))
+        async for _ in source.pieces(end - source.taken):
+            pass
+
+
+async def _entry(source: _Source) -> tarfile.TarInfo | None:
+    """The header of the next entry proper, with name and size as an extension before it may state them; None at the
+    end of the archive.
+    """
+    records: dict[str, str] = {}
+    while (block := await source.exactly(_BLOCK)) != bytes(_BLOCK):
+        entry = source.header(block)
+        if entry.type not in _EXTENSIONS:
+            entry.name = records.get("path", entry.name)
+            if (size := records.get("size", "")).isdigit():
+                entry.size = int(size)
             return entry
         if entry.size > _LONGEST_EXTENSION:
             raise source.broken("has an extension header of absurd size")
-        data = await source.exactly(-(-entry.size // _BLOCK) * _BLOCK)
+        data = await source.exactly(_padded(entry.size))
         if entry.type == tarfile.XHDTYPE:
-            size = _stated_size(data[: entry.size])
-
-
-def _stated_size(records: bytes) -> int | None:
-    """`size` among PAX records (`LENGTH NAME=VALUE\\n`, POSIX pax, "extended header"): files of 8 GiB and more."""
-    while records:
-        length, _, _ = records.partition(b" ")
-        if not length.isdigit() or not (count := int(length)):
-            return None
-        name, _, value = records[len(length) + 1 : count].partition(b"=")
-        if name == b"size":
-            return int(value)
-        records = records[count:]
+            records = _records(data[: entry.size])
     return None
 
 
-class _Source:
-    """Chunks of any size → bytes by the number wanted."""
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
 
-    def __init__(self, chunks: AsyncIterator[bytes], path: str) -> None:
+
+def _records(data: bytes) -> dict[str, str]:
+    """PAX records: `LENGTH NAME=VALUE\\n`, the length with all of itself (POSIX pax, "extended header")."""
+    found = {}
+    while data:
+        length, _, _ = data.partition(b" ")
+        if not length.isdigit() or not (count := int(length)):
+            break
+        name, _, value = data[len(length) + 1 : count - 1].partition(b"=")
+        found[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        data = data[count:]
+    return found
+
+
+class _Source:
+    """Chunks of any size → bytes by the number wanted. `path` is for messages; `taken` counts what was handed out, of
+    which there may be `most`.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], path: str, most: int | None = None) -> None:
         self._chunks = chunks
         self._path = path
+        self._most = most
         self._rest = b""
-
-    async def some(self, most: int) -> bytes:
-        """At least one byte, at most `most`."""
-        rest = self._rest or await self._next()
-        self._rest = rest[most:]
-        return rest[:most]
+        self.taken = 0
 
     async def exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            data += await self.some(count - len(data))
-        return data
+        return b"".join([piece async for piece in self.pieces(count)])
+
+    async def pieces(self, count: int) -> AsyncGenerator[bytes, None]:
+        """`count` bytes, as they come."""
+        while count > 0:
+            if not self._rest:
+                self._rest = await self._next()
+            piece, self._rest = self._rest[:count], self._rest[count:]
+            count -= len(piece)
+            self.taken += len(piece)
+            if self._most is not None and self.taken > self._most:
+                raise PodmanError(f"{self._path} in the container has more than {self._most >> 20} MiB in it")
+            yield piece
 
     def header(self, block: bytes) -> tarfile.TarInfo:
         try:
-            return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            entry = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             raise self.broken("is no tar stream") from error
+        if entry.size < 0:
+            raise self.broken("has an entry of absurd size")
+        return entry
 
     def broken(self, how: str) -> PodmanError:
         return PodmanError(f"what Podman sent for {self._path} {how}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli.errors import PodmanError
-from stromboli.podman.folders import find_file
+from stromboli.podman.tarstream import find_file
+from tests.support.streams import pieces
 
 MANY = 1 << 30
 
@@ -29,14 +29,8 @@ def _tar(files: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
     return archive.getvalue()
 
 
-async def _pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
-    yield b""
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
-
-
 async def _read(data: bytes, wanted: str, size: int = 1000, most: int = MANY) -> bytes | None:
-    async for found in find_file(_pieces(data, size), "folder", lambda name: name == wanted, most):
+    async for found in find_file(pieces(data, size), "folder", lambda name: name == wanted, most):
         content = b"".join([piece async for piece in found.content])
         assert len(content) == found.size
         return content
@@ -44,7 +38,7 @@ async def _read(data: bytes, wanted: str, size: int = 1000, most: int = MANY) ->
 
 
 @given(before=st.binary(max_size=2000), content=st.binary(max_size=2000), size=st.integers(1, 5000))
-async def test_the_content_comes_out_whatever_the_pieces(before: bytes, content: bytes, size: int) -> None:
+async def test_the_content_comes_out_whatever_thepieces(before: bytes, content: bytes, size: int) -> None:
     archive = _tar({"folder/a": before, "folder/b": content, "folder/c": b"c"})
     assert await _read(archive, "folder/b", size) == content
 
@@ -71,7 +65,7 @@ async def test_only_regular_files_are() -> None:
 async def test_several_are_told_one_after_the_other() -> None:
     archive = _tar({"folder/a": b"a" * 700, "folder/b": b"b"})
     told = []
-    async for found in find_file(_pieces(archive, 100), "folder", lambda _: True, MANY):
+    async for found in find_file(pieces(archive, 100), "folder", lambda _: True, MANY):
         # the second is found also where the first is read in part
         told.append((found.name, (await anext(aiter(found.content)))[:1]))
     assert told == [("folder/a", b"a"), ("folder/b", b"b")]

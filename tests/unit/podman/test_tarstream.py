@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from stromboli.errors import PodmanError
 from stromboli.podman.tarstream import first_file
+from tests.support.streams import pieces
 
 
 def _tar(content: bytes, *, form: int = tarfile.PAX_FORMAT, **fields: object) -> bytes:
@@ -25,18 +25,12 @@ def _tar(content: bytes, *, form: int = tarfile.PAX_FORMAT, **fields: object) ->
     return archive.getvalue()
 
 
-async def _pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
-    yield b""
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
-
-
 async def _read(data: bytes, size: int = 1000) -> bytes:
-    return b"".join([piece async for piece in first_file(_pieces(data, size), "/file")])
+    return b"".join([piece async for piece in first_file(pieces(data, size), "/file")])
 
 
 @given(content=st.binary(max_size=3000), size=st.integers(1, 5000))
-async def test_the_content_comes_out_whatever_the_pieces(content: bytes, size: int) -> None:
+async def test_the_content_comes_out_whatever_thepieces(content: bytes, size: int) -> None:
     assert await _read(_tar(content), size) == content
 
 
