@@ -13,6 +13,7 @@ from stromboli.grammar import duration
 from stromboli.kube.client import Cluster, Conflict
 from stromboli.models.reasons import ReadyReason
 from stromboli.perform.sessions import Sessions
+from stromboli.plan.session import Holder
 from stromboli.status import session as states
 from stromboli.status import times
 from stromboli.status.run import Moment, is_being_deleted, is_finished
@@ -42,9 +43,10 @@ class Upkeep:
             return 0.0
 
     async def _step(self, obj: Object, status: Mapping[str, Any]) -> float | None:
-        if status.get("currentRun"):
-            if not await self._is_used(obj, status["currentRun"]):
-                await self._sessions.vacate(obj, status["currentRun"]["uid"])
+        meta = obj["metadata"]
+        if (holder := states.holder_of(obj)) is not None:
+            if not await self._is_used(meta["namespace"], holder):
+                await self._sessions.vacate(meta["namespace"], meta["name"], holder.uid)
             return None
         if not status.get("conditions"):
             await self._write(obj, ReadyReason.Available, "no run has used it yet")
@@ -56,13 +58,13 @@ class Upkeep:
             return left
         # Written down first, by compare-and-swap: a run that comes now does not take what is about to go.
         await self._write(obj, ReadyReason.Expired, f"not used for {obj['spec']['ttlAfterLastUse']}: it is deleted")
-        await self._cluster.delete_session(obj["metadata"]["namespace"], obj["metadata"]["name"])
+        await self._cluster.delete_session(meta["namespace"], meta["name"])
         return None
 
-    async def _is_used(self, obj: Object, holder: Mapping[str, Any]) -> bool:
+    async def _is_used(self, namespace: str, holder: Holder) -> bool:
         """Whether the run that the session names still is to have it: to run in it, or to copy it."""
-        run = await self._cluster.run(obj["metadata"]["namespace"], holder["name"])
-        if run is None or run["metadata"]["uid"] != holder["uid"]:
+        run = await self._cluster.run(namespace, holder.name)
+        if run is None or run["metadata"]["uid"] != holder.uid:
             return False
         return not is_being_deleted(run) and not is_finished(run.get("status") or {})
 

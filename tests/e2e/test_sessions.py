@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,8 @@ from stromboli import naming
 from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import Standin
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import Runs, condition, finished, reason_is
+from tests.support.sessions import go, idle, session, tails
 
 COUNT = "echo x >> /usr/lib/count-{0}; echo {0}: $(wc -l < /usr/lib/count-{0})"
 LIFECYCLE = {
@@ -28,31 +28,6 @@ def space(spaces: Callable[..., Runs]) -> Runs:
     return spaces("sessions")
 
 
-def tails(run: Object) -> list[str]:
-    """What each hook wrote last."""
-    return [step["tail"].strip() for step in run["status"]["steps"] if step["hook"] != "agent"]
-
-
-def session(kubectl: Kubectl, space: Runs, name: str) -> Object:
-    found: Object = json.loads(kubectl("-n", space.namespace, "get", "agentsession", name, "-o", "json"))
-    return found
-
-
-def idle(kubectl: Kubectl, space: Runs, name: str) -> Object:
-    """The session, once no run has it any more."""
-    kubectl("-n", space.namespace, "wait", "--for=jsonpath={.status.conditions[0].reason}=Available", "--timeout=20s",
-            f"agentsession/{name}")  # fmt: skip
-    return session(kubectl, space, name)
-
-
-def go(space: Runs, name: str, **spec: Any) -> Object:
-    """A run that ends well."""
-    space.apply(name, **spec)
-    done = space.until(name, finished)
-    assert condition(done)["reason"] == "Completed", condition(done)["message"]
-    return done
-
-
 def test_installs_stay_and_the_conversation_goes_on(
     space: Runs, standin: Standin, python_image: str, kubectl: Kubectl, host: Host
 ) -> None:
@@ -63,7 +38,7 @@ def test_installs_stay_and_the_conversation_goes_on(
     assert tails(second) == ["start: 2"]
     asked = [r for r in standin.requests() if "ECHO{two}" in str(r["last_user_text"])]
     assert [text for r in asked for text in r["user_texts"] if "ECHO" in text] == ["ECHO{one}", "ECHO{two}"]
-    found = idle(kubectl, space, "story")
+    found = idle(space, "story")
     assert found["status"]["runs"] == 2
     assert found["status"]["claudeSessionID"] == second["status"]["session"]["claudeSessionID"]
     assert "currentRun" not in found["status"]
@@ -81,9 +56,7 @@ def test_a_failure_of_the_agent_keeps_what_the_hooks_have_done(space: Runs, pyth
     assert tails(go(space, "f2", prompt="ECHO{again}", session={"name": "kept"})) == ["start: 2"]
 
 
-def test_hooks_of_the_beginning_that_fail_discard_the_container(
-    space: Runs, python_image: str, kubectl: Kubectl
-) -> None:
+def test_hooks_of_the_beginning_that_fail_discard_the_container(space: Runs, python_image: str) -> None:
     """What they had done is gone with it, and so the next run begins anew."""
     hooks = {"onCreateCommand": [COUNT.format("create")], "postCreate": ["test -e /run/stromboli/session/ok"]}
     chosen = {"name": "discarded"}
@@ -91,7 +64,7 @@ def test_hooks_of_the_beginning_that_fail_discard_the_container(
     failed = condition(space.until("d1", finished))
     assert failed["reason"] == "HookFailed"
     assert "postCreate[0]" in failed["message"]
-    assert idle(kubectl, space, "discarded")["status"].get("initialized") is None
+    assert idle(space, "discarded")["status"].get("initialized") is None
     space.apply("d2", prompt="ECHO{never}", session=chosen)
     assert tails(space.until("d2", finished))[0] == "create: 1"
 
@@ -124,9 +97,7 @@ def test_what_differs_from_the_template_is_refused(space: Runs, python_image: st
         assert "name a new session, or fork this one" in refused["message"]
 
 
-def test_one_at_a_time_in_the_order_in_which_they_were_made(
-    space: Runs, python_image: str, kubectl: Kubectl, host: Host
-) -> None:
+def test_one_at_a_time_in_the_order_in_which_they_were_made(space: Runs, python_image: str, kubectl: Kubectl) -> None:
     names = [f"q{n}" for n in (5, 3, 8, 1, 9, 2, 7, 0, 6, 4)]  # kubectl creates them in this order
     chosen = {"name": "queue"}
     ends = space.run_all({n: {"prompt": f"ECHO{{{n}}}", "image": python_image, "session": chosen} for n in names})
@@ -136,15 +107,15 @@ def test_one_at_a_time_in_the_order_in_which_they_were_made(
     assert sorted(names, key=lambda n: began[n]) == names
     for one, next_ in itertools.pairwise(names):
         assert ended[one] <= began[next_], f"{next_} began before {one} had ended"
-    assert idle(kubectl, space, "queue")["status"]["runs"] == len(names)
+    assert idle(space, "queue")["status"]["runs"] == len(names)
 
 
 def test_a_container_that_somebody_removed_is_made_again(
-    space: Runs, standin: Standin, python_image: str, kubectl: Kubectl, host: Host
+    space: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
     chosen = {"name": "rebuilt"}
     go(space, "r1", prompt="ECHO{before}", image=python_image, session=chosen, lifecycle=LIFECYCLE)
-    uid = idle(kubectl, space, "rebuilt")["metadata"]["uid"]
+    uid = idle(space, "rebuilt")["metadata"]["uid"]
     host.podman.run("rm", naming.container(uid))
     assert tails(go(space, "r2", prompt="ECHO{after}", session=chosen)) == ["create: 1", "post: 1", "start: 1"]
     asked = [r for r in standin.requests() if "ECHO{after}" in str(r["last_user_text"])]
@@ -152,17 +123,17 @@ def test_a_container_that_somebody_removed_is_made_again(
     host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("r2")], "an event tells of it")
 
 
-def test_a_volume_that_somebody_removed_is_said(space: Runs, python_image: str, kubectl: Kubectl, host: Host) -> None:
+def test_a_volume_that_somebody_removed_is_said(space: Runs, python_image: str, host: Host) -> None:
     chosen = {"name": "lost"}
     go(space, "l1", prompt="ECHO{l1}", image=python_image, session=chosen)
-    uid = idle(kubectl, space, "lost")["metadata"]["uid"]
+    uid = idle(space, "lost")["metadata"]["uid"]
     host.podman.run("rm", naming.container(uid))
     host.podman.run("volume", "rm", naming.volume(uid))
     space.apply("l2", prompt="ECHO{never}", session=chosen)
     failed = condition(space.until("l2", finished))
     assert (failed["reason"], naming.volume(uid) in failed["message"]) == ("ContainerLost", True)
-    host.until(lambda: "currentRun" not in session(kubectl, space, "lost")["status"], "the run has left the session")
-    found = {c["type"]: (c["status"], c["reason"]) for c in session(kubectl, space, "lost")["status"]["conditions"]}
+    host.until(lambda: "currentRun" not in session(space, "lost")["status"], "the run has left the session")
+    found = {c["type"]: (c["status"], c["reason"]) for c in session(space, "lost")["status"]["conditions"]}
     assert found == {"Ready": ("False", "VolumeLost"), "Stalled": ("True", "VolumeLost")}
 
 
@@ -182,7 +153,7 @@ def test_deleting_a_session_cancels_its_run_and_leaves_nothing(
 ) -> None:
     space.apply("c1", prompt="SLEEP{60}", image=python_image, session={"name": "canceled"})
     space.until("c1", reason_is("Running"))
-    uid = session(kubectl, space, "canceled")["metadata"]["uid"]
+    uid = session(space, "canceled")["metadata"]["uid"]
     kubectl("-n", space.namespace, "delete", "agentsession", "canceled")
     ended = condition(space.until("c1", finished))
     assert (ended["reason"], "canceled was deleted" in ended["message"]) == ("Canceled", True)
@@ -199,7 +170,7 @@ def test_a_session_that_nobody_uses_is_deleted_after_its_time(
         "spec": {"title": "a short one", "ttlAfterLastUse": "2s", "template": {"image": python_image}},
     }
     kubectl("apply", "-f", "-", stdin=json.dumps(body))
-    uid = session(kubectl, space, "short")["metadata"]["uid"]
+    uid = session(space, "short")["metadata"]["uid"]
     go(space, "u1", prompt="ECHO{u1}", session={"name": "short"})
     kubectl("-n", space.namespace, "wait", "--for=delete", "agentsession/short", "--timeout=20s")
     host.await_gone(uid)

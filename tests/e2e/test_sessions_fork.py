@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,8 @@ from stromboli import naming
 from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import Standin
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import Runs, condition, finished, reason_is
+from tests.support.sessions import go, idle, tails
 
 COUNT = "echo x >> /usr/lib/{0}; echo {0}: $(wc -l < /usr/lib/{0})"
 HOOKS = {"onCreateCommand": [COUNT.format("created")], "postStart": [COUNT.format("started")]}
@@ -21,24 +21,6 @@ HOOKS = {"onCreateCommand": [COUNT.format("created")], "postStart": [COUNT.forma
 @pytest.fixture(scope="module")
 def space(spaces: Callable[..., Runs]) -> Runs:
     return spaces("forks")
-
-
-def go(space: Runs, name: str, **spec: Any) -> Object:
-    space.apply(name, **spec)
-    done = space.until(name, finished)
-    assert condition(done)["reason"] == "Completed", condition(done)["message"]
-    return done
-
-
-def tails(run: Object) -> list[str]:
-    return [step["tail"].strip() for step in run["status"]["steps"] if step["hook"] != "agent"]
-
-
-def session(kubectl: Kubectl, space: Runs, name: str) -> Object:
-    where = ["-n", space.namespace]
-    kubectl(*where, "wait", "--for=jsonpath={.status.conditions[0].reason}=Available", "--timeout=20s", f"asess/{name}")
-    found: Object = json.loads(kubectl(*where, "get", "asess", name, "-o", "json"))
-    return found
 
 
 def heard(standin: Standin, mark: str) -> list[str]:
@@ -59,7 +41,7 @@ def test_a_fork_has_all_of_its_parent_and_leaves_it_alone(
     again = go(space, "b2", prompt="ECHO{b2}", session={"name": "b", "fork": "a"})
     assert tails(again) == ["started: 3"]
     assert heard(standin, "b2") == ["ECHO{a1}", "ECHO{b1}", "ECHO{b2}"]
-    parent, child = session(kubectl, space, "a"), session(kubectl, space, "b")
+    parent, child = idle(space, "a"), idle(space, "b")
     assert child["status"]["forkedFrom"]["uid"] == parent["metadata"]["uid"]
     assert child["status"]["claudeSessionID"] not in ("", parent["status"]["claudeSessionID"])
     assert (parent["status"]["runs"], child["status"]["runs"]) == (2, 2)
@@ -98,13 +80,13 @@ def test_a_fork_may_have_other_hooks_and_resources(space: Runs, python_image: st
     assert tails(go(space, "o2", prompt="ECHO{o2}", session=chosen, lifecycle=other)) == ["created: 2", "more"]
 
 
-def test_forks_of_forks_pile_up_no_layers(space: Runs, python_image: str, kubectl: Kubectl, host: Host) -> None:
+def test_forks_of_forks_pile_up_no_layers(space: Runs, python_image: str, host: Host) -> None:
     go(space, "l0", prompt="ECHO{l0}", image=python_image, session={"name": "gen-0"}, lifecycle=HOOKS)
     for n in range(1, 6):
         chosen = {"name": f"gen-{n}", "fork": f"gen-{n - 1}"}
         assert tails(go(space, f"l{n}", prompt=f"ECHO{{l{n}}}", session=chosen)) == [f"started: {n + 1}"]
     layers = []
     for n in range(1, 6):
-        uid = session(kubectl, space, f"gen-{n}")["metadata"]["uid"]
+        uid = idle(space, f"gen-{n}")["metadata"]["uid"]
         layers.append(len(json.loads(host.podman.run("inspect", naming.copy(uid)))[0]["RootFS"]["Layers"]))
     assert max(layers) <= 17, layers

@@ -13,7 +13,8 @@ from stromboli import naming
 from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import Runs, condition, finished, reason_is
+from tests.support.sessions import session
 
 SECRET = "stand-in-key-5f1c"
 
@@ -33,11 +34,6 @@ def same(policy: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The tests' policy for a namespace of its own, with changes."""
     kept = {k: v for k, v in policy["spec"].items() if k != "namespaceSelector"}
     return kept | changes
-
-
-def get(kubectl: Kubectl, space: Runs, name: str) -> Object:
-    found: Object = json.loads(kubectl("-n", space.namespace, "get", "agentsession", name, "-o", "json"))
-    return found
 
 
 def ended(space: Runs, name: str, **spec: Any) -> tuple[str, str]:
@@ -71,7 +67,7 @@ def test_the_template_is_fixed_once_it_is_filled(space: Runs, kubectl: Kubectl, 
     kubectl("apply", "-f", "-", stdin=json.dumps(body))
     kubectl("-n", space.namespace, "wait", "--for=condition=Ready", "--timeout=20s", "asess/fixed")
     assert ended(space, "fills-it", prompt="ECHO{x}", image=python_image, session={"name": "fixed"})[0] == "Completed"
-    found = get(kubectl, space, "fixed")
+    found = session(space, "fixed")
     assert found["spec"] == {"title": "first", "template": {"image": python_image}}
     change = {**body, "spec": {"title": "second", "template": {"image": "debian:12"}}}
     refused = kubectl.attempt("apply", "-f", "-", stdin=json.dumps(change))
@@ -145,7 +141,7 @@ def test_neither_secret_nor_prompt_stands_in_a_container_that_is_kept(
     spec = {"prompt": "ECHO{mark-in-prompt}", "image": python_image, "lifecycle": hooks, "env": env}
     assert ended(space, "private", session={"name": "private"}, **spec)[0] == "Completed"
     kubectl("-n", space.namespace, "wait", "--for=jsonpath={.status.conditions[0].reason}=Available", "asess/private")
-    found = get(kubectl, space, "private")
+    found = session(space, "private")
     whole = host.podman.run("inspect", naming.container(found["metadata"]["uid"])) + json.dumps(found)
     for mark in (SECRET, "mark-in-prompt", "mark-in-env"):
         assert mark not in whole
@@ -153,12 +149,10 @@ def test_neither_secret_nor_prompt_stands_in_a_container_that_is_kept(
     assert found["status"]["sizeBytes"] > 0
 
 
-def test_a_runs_deletion_never_removes_its_session(
-    space: Runs, python_image: str, kubectl: Kubectl, host: Host
-) -> None:
+def test_a_runs_deletion_never_removes_its_session(space: Runs, python_image: str, host: Host) -> None:
     assert ended(space, "gone", prompt="ECHO{x}", image=python_image, session={"name": "stays"})[0] == "Completed"
     run = space.get("gone")["metadata"]["uid"]
-    uid = get(kubectl, space, "stays")["metadata"]["uid"]
+    uid = session(space, "stays")["metadata"]["uid"]
     space.delete("gone")
     attempts = host.home / "sessions" / uid / "attempts"
     host.until(lambda: not [p for p in attempts.iterdir() if p.name.startswith(run)], "the run's attempt is gone")
@@ -170,7 +164,7 @@ def test_deleted_with_the_operator_down_nothing_stays(
     space: Runs, python_image: str, kubectl: Kubectl, host: Host, steady_operator: OperatorProcess
 ) -> None:
     assert ended(space, "down", prompt="ECHO{x}", image=python_image, session={"name": "down"})[0] == "Completed"
-    uid = get(kubectl, space, "down")["metadata"]["uid"]
+    uid = session(space, "down")["metadata"]["uid"]
     steady_operator.stop()
     kubectl("-n", space.namespace, "delete", "asess", "down")
     assert host.left(uid)

@@ -34,9 +34,11 @@ class Vacated(Sessions):
         self._locks = {}
         self.names: list[str] = []
 
-    async def vacate(self, session: Object, run_uid: str) -> None:
+    async def vacate(self, namespace: str, name: str, run_uid: str) -> None:
+        session = await self._cluster.session(namespace, name)
+        assert session is not None
         assert session["status"]["currentRun"]["uid"] == run_uid
-        self.names.append(session["metadata"]["name"])
+        self.names.append(name)
 
 
 class Scene:

@@ -26,7 +26,6 @@ class State:
     """
 
     container: str | None = None
-    image: str | None = None
     hooks: str | None = None
     at: str | None = None
     begun: bool = False

@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -17,7 +17,7 @@ from contextlib import (
 )
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import kopf
@@ -132,6 +132,10 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     turns = Sessions(cluster=cluster, podman=podman, site=site, node=settings.node, cleaner=cleaner, notifier=notifier)
     upkeep = Upkeep(cluster, turns, settings.node)
     session_queue = WorkQueue(upkeep.turn)
+
+    def wake_session(obj: Mapping[str, Any]) -> None:
+        session_queue.wake(turns.see(obj))
+
     reporter = Reporter(cluster, store, notifier, settings.node)
     reconciler = Reconciler(
         cluster=cluster,
@@ -162,7 +166,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         cleaner=cleaner,
         store=store,
         wake=queue.wake,
-        wake_session=lambda obj: session_queue.wake(turns.see(obj)),
+        wake_session=wake_session,
         images=images,
         mounts=mounts,
         networks=networks,
@@ -172,7 +176,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         for part in (queue, session_queue, ends, images, notifier):
             await part.close()
 
-    wakers = Wakers(queue.wake, queue.wake_all, lambda obj: session_queue.wake(turns.see(obj)), close)
+    wakers = Wakers(queue.wake, queue.wake_all, wake_session, close)
     removals = Removals(podman, installation, ends.forget)
     try:
         yield Rooms(store, queue, wakers, sweep, CLIWarmUp(cluster, settings, mounts), removals, close)

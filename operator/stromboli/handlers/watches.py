@@ -13,6 +13,7 @@ import kopf
 
 from stromboli.naming import GROUP, VERSION
 from stromboli.status.run import is_being_deleted, is_finished
+from stromboli.status.session import holder_of
 from stromboli.store import Store
 
 # Seconds between two tries of a watch. kopf gives up on a server that refuses (403, 5xx) once they are through, and
@@ -85,14 +86,14 @@ def take_session(store: Store, wakers: Wakers, how: str | None, obj: dict[str, A
     One that is deleted is for the node what a deleted run is: a UID whose things have to go.
     """
     meta = obj["metadata"]
-    holder = None
+    holder = holder_of(obj)
     if how == "DELETED" or is_being_deleted(obj):
         store.delete(meta["uid"])
         wakers.run(meta["uid"])
+        holder = None  # its run is looked at as well: it has lost its session
     else:
         wakers.session(obj)
-        holder = ((obj.get("status") or {}).get("currentRun") or {}).get("uid")
-    _wake_queue(store, wakers, meta["namespace"], meta["name"], but=holder)
+    _wake_queue(store, wakers, meta["namespace"], meta["name"], but=holder.uid if holder else None)
 
 
 def _wake_next(store: Store, wakers: Wakers, run: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from stromboli.plan.attempt import Conversation
 from stromboli.plan.refusal import Refused
 from stromboli.podman.containers import ContainerState
 from stromboli.status.run import is_being_deleted, is_finished
-from stromboli.status.session import ready_reason
+from stromboli.status.session import holder_of, ready_reason
 
 Object = dict[str, Any]
 LEAVING_LOOK = 2.0  # seconds; it takes a fraction of one
@@ -37,7 +37,6 @@ class Held:
 
     `container` is one that is started again, None where it has to be made; `base` is then the id of the image to
     make it of, None for the run's own. `initialized` says that the hooks of the beginning have succeeded in it.
-    `lost` is a container that was there before, and that somebody removed.
     """
 
     uid: str
@@ -46,7 +45,6 @@ class Held:
     container: ContainerState | None = None
     base: str | None = None
     initialized: bool = False
-    lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +130,13 @@ async def await_turn(cluster: Cluster, run: Mapping[str, Any], session: Mapping[
     meta = run["metadata"]
     found = await cluster.runs_wanting(meta["namespace"], name)
     waiting = [other for other in found if await _wants(cluster, other, name)]
-    current = ((session or {}).get("status") or {}).get("currentRun") or {}
-    holder = current.get("uid")
-    if session is not None and holder not in (None, meta["uid"], *(other["metadata"]["uid"] for other in waiting)):
-        raise Leaving(session["metadata"]["uid"], current["name"], name)
-    ahead = plan.ahead_of(run, holder, waiting)
+    holder = holder_of(session) if session is not None else None
+    here = {meta["uid"], *(other["metadata"]["uid"] for other in waiting)}
+    if session is not None and holder is not None and holder.uid not in here:
+        raise Leaving(session["metadata"]["uid"], holder.name, name)
+    ahead = plan.ahead_of(run, holder.uid if holder else None, waiting)
     if ahead is not None:
-        doing = "has" if ahead.uid == holder else "comes first in"
+        doing = "has" if ahead == holder else "comes first in"
         raise Waiting(Reason.Queued, f"behind the run {ahead.name}, which {doing} the session {name}", QUEUED_LOOK)
 
 

@@ -76,9 +76,9 @@ class Launcher:
         folder = self._site.folder(held.uid)
         self._hand_over(folder, subject, ready, held, owner)
         name = naming.container(held.uid)
-        if held.container is None:
-            await self._make(name, folder, subject, ready, held)
         try:
+            if held.container is None:
+                await self._make(name, folder, subject, ready, held)
             await self._ends.listen(held.uid, name)
             await self._podman.containers.start(name)
         except PodmanError:
@@ -123,11 +123,7 @@ class Launcher:
             labels={**labels, naming.SHAPE: ready.shape.to_label()} if kept else labels,
             longest=MAX_TIMEOUT if kept else ready.judged.request.timeout,
         )
-        try:
-            await self._create(name, body, held.uid)
-        except PodmanError:
-            self._networks.forget()
-            raise
+        await self._create(name, body, held.uid)
 
     async def _create(self, name: str, body: container.Body, uid: str) -> None:
         """Create the container. A name that is taken answers 500: look whose it is, then judge."""

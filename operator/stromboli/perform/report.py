@@ -48,8 +48,9 @@ class Reporter:
 
         Raises Conflict, Rejected, ClusterUnavailable.
         """
-        if (choice := obj["spec"].get("session")) and "session" not in new:
-            new = {**new, "session": {"name": choice["name"], "ticket": str(obj["metadata"]["resourceVersion"])}}
+        if (choice := obj["spec"].get("session")) and "ticket" not in new.get("session", {}):
+            place = {"name": choice["name"], "ticket": str(obj["metadata"]["resourceVersion"])}
+            new = {**new, "session": {**place, **new.get("session", {})}}
         if new == (obj.get("status") or {}):
             return obj
         written = await self._cluster.write_status(obj, new)
@@ -71,8 +72,7 @@ class Reporter:
         status = states.with_images(status, *_images(ready))
         if held.conversation is not None:
             has = {"uid": held.uid, "claudeSessionID": held.conversation.id}
-            ticket = str(obj["metadata"]["resourceVersion"])
-            status["session"] = {"name": held.name, "ticket": ticket, **(status.get("session") or {}), **has}
+            status["session"] = {**(status.get("session") or {}), **has}
         attempt = {
             "number": number,
             "container": naming.container(held.uid),

@@ -65,7 +65,7 @@ class Sessions:
         self._notifier = notifier
         self._copier = Copier(podman, site)
         self._names: dict[str, tuple[str, str]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def take(self, run: Object, named: Named, ready: Ready) -> Held:
         """Have the session for this run, made if it is not there, and everything of it ready for a start.
@@ -99,8 +99,7 @@ class Sessions:
                 self.see(obj)
         found = await self._cluster.session(*self._names[uid]) if uid in self._names else None
         if found is None or found["metadata"]["uid"] != uid:
-            self._names.pop(uid, None)
-            self._locks.pop(uid, None)
+            self._locks.pop(self._names.pop(uid, ("", "")), None)
             return None
         return found
 
@@ -108,31 +107,28 @@ class Sessions:
         """A run has ended: its session is free for the next. Raises ClusterUnavailable: then upkeep does it."""
         choice = run["spec"]["session"]
         for name in filter(None, (choice["name"], choice.get("fork"))):
-            session = await self._cluster.session(run["metadata"]["namespace"], name)
-            if session is not None:
-                await self.vacate(session, run["metadata"]["uid"])
+            await self.vacate(run["metadata"]["namespace"], name, run["metadata"]["uid"])
 
-    async def vacate(self, session: Object, run_uid: str) -> None:
+    async def vacate(self, namespace: str, name: str, run_uid: str) -> None:
         """The run that has the session needs it no more: see to the container, then write it down.
 
         In this order, and one at a time: until it is written, no other run takes the session. Without effect where
         that run does not have it any more. What Podman cannot do now is done by whoever takes the session next.
         Raises ClusterUnavailable.
         """
-        meta = session["metadata"]
-        async with self._locks.setdefault(meta["uid"], asyncio.Lock()):
-            fresh = await self._cluster.session(meta["namespace"], meta["name"])
-            if fresh is None or fresh["metadata"]["uid"] != meta["uid"] or _holder(fresh) != run_uid:
+        async with self._locks.setdefault((namespace, name), asyncio.Lock()):
+            session = await self._cluster.session(namespace, name)
+            if session is None or not _has(session, run_uid):
                 return
-            status = dict(fresh["status"])
+            status = dict(session["status"])
             try:
-                status |= await self._rest(meta["uid"], status)
+                status |= await self._rest(session["metadata"]["uid"], status)
             except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
-                log.warning("session %s: how its container is, is looked at later: %s", meta["name"], error)
+                log.warning("session %s: how its container is, is looked at later: %s", name, error)
             try:
-                await self._cluster.write_session_status(fresh, states.released(status, self._moment(fresh)))
+                await self._cluster.write_session_status(session, states.released(status, self._moment(session)))
             except Conflict:
-                log.info("session %s has changed meanwhile", meta["name"])
+                log.info("session %s has changed meanwhile", name)
 
     async def left_by(self, run_uid: str) -> None:
         """A run is deleted: end what it has going in sessions that outlive it, and take its attempts out of them.
@@ -141,7 +137,7 @@ class Sessions:
         """
         for uid in await asyncio.to_thread(folders.sessions_of, self._site.home, run_uid) - {run_uid}:
             if (session := await self.find(uid)) is not None:
-                await self.vacate(session, run_uid)
+                await self.vacate(session["metadata"]["namespace"], session["metadata"]["name"], run_uid)
                 for attempt in self._site.folder(uid).attempts_of(run_uid):
                     await self._cleaner.without_attempt(run_uid, attempt)
 
@@ -186,7 +182,7 @@ class Sessions:
     async def _acquire(self, session: Object, run: Object, ready: Ready) -> Object:
         """`currentRun` is this run. Raises Conflict."""
         status, meta = session.get("status") or {}, session["metadata"]
-        if _holder(session) == run["metadata"]["uid"] and status.get("claudeSessionID"):
+        if _has(session, run["metadata"]["uid"]) and status.get("claudeSessionID"):
             return session
         new = states.taken(status, _as_holder(run), self._moment(session))
         new["runs"] = int(status.get("runs", 0)) + 1
@@ -212,9 +208,9 @@ class Sessions:
                 f"{session['metadata']['name']} as well, and fork another",
             )
         await sessions.await_turn(self._cluster, run, parent, origin.name)
-        if _holder(parent) != run["metadata"]["uid"]:
+        if not _has(parent, run["metadata"]["uid"]):
             taken = states.taken(parent.get("status") or {}, _as_holder(run), self._moment(parent))
-            parent = await self._cluster.write_session_status(parent, taken)
+            await self._cluster.write_session_status(parent, taken)
         labels = self._site.labels(uid, f"{namespace}/{session['metadata']['name']}")
         container, state = await self._settled(origin.uid)
         copy = ""
@@ -224,7 +220,7 @@ class Sessions:
             await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), ready.image.id, labels)
         whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
         await asyncio.to_thread(self._site.folder(uid).write_state, whole)
-        await self.vacate(parent, run["metadata"]["uid"])
+        await self.vacate(namespace, origin.name, run["metadata"]["uid"])
 
     async def _held(self, run: Object, session: Object, ready: Ready) -> Held:
         uid, name = session["metadata"]["uid"], session["metadata"]["name"]
@@ -245,7 +241,7 @@ class Sessions:
                 f"somebody removed the container of session {name}: it is made again, and its hooks run again",
                 warning=True,
             )
-            return replace(held, lost=state.container)
+            return held
         if state.copy and await self._podman.images.inspect(state.copy) is not None:
             same = state.copy_hooks == plan.hooks_hash(ready.judged.request.hooks)
             return replace(held, base=state.copy, initialized=same)
@@ -303,7 +299,7 @@ class Sessions:
         if state.container != container.id and plan.has_initialized(found):
             hooks = (folder.path / "attempts" / last / "plan" / HOOKS_FILE).read_text(encoding="ascii")
             now = times.to_text(datetime.now(UTC))
-            new = replace(new, container=container.id, image=container.image_id, hooks=hooks, at=now)
+            new = replace(new, container=container.id, hooks=hooks, at=now)
         if new != state:
             folder.write_state(new)
         return new
@@ -342,9 +338,9 @@ class Sessions:
         return Moment(datetime.now(UTC), self._node, session["metadata"].get("generation", 0))
 
 
-def _holder(session: Mapping[str, Any]) -> str | None:
-    found: str | None = ((session.get("status") or {}).get("currentRun") or {}).get("uid")
-    return found
+def _has(session: Mapping[str, Any], run_uid: str) -> bool:
+    holder = states.holder_of(session)
+    return holder is not None and holder.uid == run_uid
 
 
 def _as_holder(run: Object) -> Holder:

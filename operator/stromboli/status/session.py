@@ -14,6 +14,12 @@ Status = dict[str, Any]
 _READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
 
 
+def holder_of(session: Mapping[str, Any]) -> Holder | None:
+    """The run that has a session, as its status says."""
+    found = (session.get("status") or {}).get("currentRun")
+    return Holder(found["name"], found["uid"]) if found else None
+
+
 def ready_reason(status: Mapping[str, Any]) -> str:
     """The reason of `Ready`, or an empty string before the first."""
     found = conditions.find(status.get("conditions") or [], "Ready")

@@ -13,7 +13,7 @@ from stromboli.attempt import state as states
 from stromboli.attempt.state import State
 from stromboli.errors import LocalFailure
 
-WHOLE = State("c1", "i1", "h1", "2026-01-31T12:00:00Z", True, "copied", "h0", 1.25, 0.5, "run-1")
+WHOLE = State("c1", "h1", "2026-01-31T12:00:00Z", True, "copied", "h0", 1.25, 0.5, "run-1")
 
 
 @pytest.fixture
