@@ -45,6 +45,7 @@ LONGEST = (
     "test_examples",
     "test_hooks",
 )
+LOG_SHOWN = 12_000
 ROOT = Path(__file__).parent.parent.parent
 # A namespace with this label has only the policies that its own test makes.
 OWN_POLICIES = "stromboli.test/own-policies"
@@ -54,6 +55,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole modules, the longest first; within one, the order stays."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With what failed, what the operator had last written: its home is gone when a person comes to look."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    folder = getattr(item, "funcargs", {}).get("folder")
+    if report.failed and folder is not None:
+        for log in sorted(folder.glob("*.log")):
+            report.sections.append((f"{log.name}, its end", log.read_text(errors="replace")[-LOG_SHOWN:]))
 
 
 @pytest.fixture(scope="session")

@@ -133,11 +133,21 @@ class Runs:
             for last in objects(within):
                 if enough(last):
                     return last
-        raise AssertionError(f"{name} after {within:.0f} s: {json.dumps(last.get('status'))[:3000]}")
+        raise AssertionError(
+            f"{name} after {within:.0f} s: {json.dumps(last.get('status'))[:3000]}; {self._unseen(name, last)}"
+        )
 
     def events(self, name: str) -> list[Object]:
         found = json.loads(self.kubectl("-n", self.namespace, "get", "events", "-o", "json"))
         return [e for e in found["items"] if e["involvedObject"]["name"] == name]
+
+    def _unseen(self, name: str, last: Object) -> str:
+        """Whether the API server has another version by now than the watch has told of."""
+        now = self.kubectl.attempt("-n", self.namespace, "get", "agentrun", name, "-o", "json")
+        seen = last.get("metadata", {}).get("resourceVersion")
+        if now.returncode != 0 or json.loads(now.stdout)["metadata"]["resourceVersion"] == seen:
+            return f"and the API server has nothing newer {now.stderr[:500]}".rstrip()
+        return f"the watch has not told of {json.dumps(json.loads(now.stdout).get('status'))[:3000]}"
 
     @contextmanager
     def _watch(self, *name: str) -> Iterator[Callable[[float], Iterator[Object]]]:
