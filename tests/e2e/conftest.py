@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from lightkube import Client
 
-from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.kube.client import AgentPolicy, Namespace
 from tests.support import images, light_cli
 from tests.support.cluster import Kubectl
 from tests.support.cluster import cluster as cluster
@@ -28,7 +29,7 @@ from tests.support.podman import IsolatedPodman
 from tests.support.podman import isolated_podman as isolated_podman
 from tests.support.podman import podman_env as podman_env
 from tests.support.podman import registry_address as registry_address
-from tests.support.runs import Runs
+from tests.support.runs import Runs, connected, label_namespace, make_namespace
 
 # What takes longest comes first: of two processes, neither is then left alone with it in the end.
 LONGEST = (
@@ -181,28 +182,33 @@ def steady_operator(new_operator: Callable[[], OperatorProcess]) -> Iterator[Ope
         yield process
 
 
+@pytest.fixture(scope="session")
+def client(cluster: Cluster) -> Iterator[Client]:
+    """The API server, as the administrator."""
+    with connected(cluster.kubeconfig) as made:
+        yield made
+
+
 @pytest.fixture
-def runs(kubectl: Kubectl, cluster: Cluster, programs: Binaries, request: pytest.FixtureRequest) -> Iterator[Runs]:
+def runs(kubectl: Kubectl, client: Client, request: pytest.FixtureRequest) -> Iterator[Runs]:
     """AgentRuns in a namespace of the test's own, which goes with it."""
     name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
-    kubectl("create", "namespace", name)
-    yield Runs(kubectl, programs.kubectl, cluster.kubeconfig, name)
-    kubectl("delete", "namespace", name, "--wait=false")
+    make_namespace(client, name)
+    yield Runs(kubectl, client, name)
+    client.delete(Namespace, name)
 
 
 @pytest.fixture
-def light_runs(
-    runs: Runs, kubectl: Kubectl, policy: dict[str, object], podman_env: dict[str, str], python_image: str
-) -> Iterator[Runs]:
+def light_runs(runs: Runs, policy: dict[str, object], podman_env: dict[str, str], python_image: str) -> Iterator[Runs]:
     """`runs`, with a CLI that costs little and sends its prompt all the same."""
     image, tag = light_cli.build(podman_env).rsplit(":", 1)
     same = {
         k: v for k, v in cast(Mapping[str, object], policy["spec"]).items() if k not in ("namespaceSelector", "cli")
     }
-    kubectl("label", "namespace", runs.namespace, f"{OWN_POLICIES}=")
+    label_namespace(runs.client, runs.namespace, OWN_POLICIES)
     name = runs.policy("light", cli={"image": image, "tag": tag, "pull": "Never"}, **same)
     yield runs
-    kubectl("delete", "agentpolicy", name)
+    runs.client.delete(AgentPolicy, name)
 
 
 @pytest.fixture
@@ -212,9 +218,7 @@ def host(isolated_podman: IsolatedPodman, folder: Path, runtime_dir: Path) -> Ho
 
 
 @pytest.fixture(scope="module")
-def spaces(
-    steady_operator: OperatorProcess, kubectl: Kubectl, cluster: Cluster, programs: Binaries
-) -> Iterator[Callable[..., Runs]]:
+def spaces(steady_operator: OperatorProcess, kubectl: Kubectl, client: Client) -> Iterator[Callable[..., Runs]]:
     """Makes namespaces for a module's runs, each under the session's policy or (`own=True`) under none yet.
 
     They go with the module, and so do the policies that `Runs.policy` made for them.
@@ -223,20 +227,19 @@ def spaces(
 
     def make(name: str, *, own: bool = False) -> Runs:
         made.append(name)
-        kubectl("create", "namespace", name)
-        if own:
-            kubectl("label", "namespace", name, f"{OWN_POLICIES}=")
-        return Runs(kubectl, programs.kubectl, cluster.kubeconfig, name)
+        make_namespace(client, name, {OWN_POLICIES: ""} if own else {})
+        return Runs(kubectl, client, name)
 
     yield make
-    policies = [n for n in kubectl("get", "agentpolicies", "-o", "name").split() if _of(n, made)]
-    gone = [*policies, *(f"namespace/{name}" for name in made)]
-    if gone:
-        kubectl("delete", "--wait=false", *gone)
+    for policy in client.list(AgentPolicy):
+        if policy.metadata is not None and _of(str(policy.metadata.name), made):
+            client.delete(AgentPolicy, str(policy.metadata.name))
+    for name in made:
+        client.delete(Namespace, name)
 
 
 def _of(policy: str, namespaces: list[str]) -> bool:
-    return any(policy.rpartition("/")[2].startswith(f"{name}-") for name in namespaces)
+    return any(policy.startswith(f"{name}-") for name in namespaces)
 
 
 @pytest.fixture(scope="session", autouse=True)

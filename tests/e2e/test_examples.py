@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from lightkube import Client
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
@@ -129,25 +130,23 @@ def shell(
 
 
 @pytest.fixture(scope="module")
-def done(
-    shell: Shell, kubectl: Kubectl, cluster: Cluster, programs: Binaries
-) -> Iterator[dict[str, dict[Key, Object]]]:
+def done(shell: Shell, kubectl: Kubectl, client: Client) -> Iterator[dict[str, dict[Key, Object]]]:
     """All examples, applied one after the other and then followed to their ends."""
     for example in map(read, NAMES):
         shell.copy(example)
         for command in example.commands(applying=True):
             shell(command)
-    yield {name: _ended(read(name), kubectl, programs, cluster) for name in NAMES}
+    yield {name: _ended(read(name), kubectl, client) for name in NAMES}
     for _, obj in (pair for name in NAMES for pair in read(name).objects()):
         where = ["-n", obj["metadata"]["namespace"]]
         kubectl(*where, "delete", "--ignore-not-found", "--wait=false", obj["kind"], obj["metadata"]["name"])
     kubectl("delete", "agentsessions", "--all-namespaces", "--all")  # made by runs
 
 
-def _ended(example: Example, kubectl: Kubectl, programs: Binaries, cluster: Cluster) -> dict[Key, Object]:
+def _ended(example: Example, kubectl: Kubectl, client: Client) -> dict[Key, Object]:
     found = {}
     for namespace, name in example.ends():
-        runs = Runs(kubectl, programs.kubectl, cluster.kubeconfig, namespace)
+        runs = Runs(kubectl, client, namespace)
         found[namespace, name] = runs.ends([name])[name]
     return found
 

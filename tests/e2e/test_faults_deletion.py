@@ -12,7 +12,7 @@ from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Runs, condition, reason_is
+from tests.support.runs import Runs, condition, make_namespace, reason_is
 
 AT_ONCE = 5.0  # seconds; a quiet machine takes half a one
 OTHERS = "22222222-2222-4222-8222-222222222222"
@@ -102,9 +102,8 @@ def test_a_namespace_goes_with_all_that_its_runs_have(
     steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host, kubectl: Kubectl
 ) -> None:
     space = f"{light_runs.namespace[:40]}-gone"
-    kubectl("create", "namespace", space)
-    kubectl("label", "namespace", space, "stromboli.test/own-policies=")
-    runs = Runs(light_runs.kubectl, light_runs.program, light_runs.kubeconfig, space)
+    make_namespace(light_runs.client, space, {"stromboli.test/own-policies": ""})
+    runs = Runs(light_runs.kubectl, light_runs.client, space)
     body = json.loads(kubectl("get", "agentpolicy", f"{light_runs.namespace}-light", "-o", "json"))
     spec = {k: v for k, v in body["spec"].items() if k != "namespaceSelector"}
     policy = runs.policy("light", **spec)

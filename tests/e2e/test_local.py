@@ -15,7 +15,7 @@ import pytest
 from stromboli.controlplane.binaries import Binaries
 from tests.support import images
 from tests.support.installation import Installation, installed_in
-from tests.support.runs import condition, finished, reason_is
+from tests.support.runs import Runs, condition, finished, reason_is
 from tests.support.waiting import eventually
 
 PARTS = ("podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator")
@@ -46,6 +46,12 @@ def installation(folder: Path, programs: Binaries, podman_env: dict[str, str]) -
 def demonstrated(installation: Installation) -> tuple[str, str]:
     """What `stromboli demo` printed, the first time and again."""
     return installation("demo"), installation("demo")
+
+
+@pytest.fixture
+def runs(installation: Installation, demonstrated: tuple[str, str]) -> Iterator[Runs]:
+    with installation.runs() as runs:
+        yield runs
 
 
 def test_status_shows_each_part_with_its_pid(installation: Installation) -> None:
@@ -143,8 +149,7 @@ def test_the_demo_prints_an_answer_and_who_gave_it(demonstrated: tuple[str, str]
         assert "down --purge" in said.split("Stop it:")[1]
 
 
-def test_a_run_goes_on_while_everything_is_down(installation: Installation, demonstrated: tuple[str, str]) -> None:
-    runs = installation.runs()
+def test_a_run_goes_on_while_everything_is_down(installation: Installation, runs: Runs) -> None:
     wait = "until [ -e /tmp/go ]; do sleep 0.1; done; echo went on"
     runs.apply("long", prompt=f"BASH{{{wait}}}", claude={"dangerouslySkipPermissions": True})
     running = runs.until("long", reason_is("Running"))
@@ -173,8 +178,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_the_conversation_of_a_session_is_printed(installation: Installation, demonstrated: tuple[str, str]) -> None:
-    runs = installation.runs()
+def test_the_conversation_of_a_session_is_printed(installation: Installation, runs: Runs) -> None:
     for name in ("one", "two"):
         done = runs.run(f"said-{name}", prompt=f"ECHO{{{name}}}", session={"name": "talk"})
         assert condition(done)["reason"] == "Completed", condition(done)["message"]
@@ -194,7 +198,8 @@ def test_two_homes_side_by_side(installation: Installation, folder: Path, demons
         other("up")
         second = other.pids()
         assert not set(first.values()) & set(second.values())
-        assert other.runs().kubectl("get", "agentruns,agentpolicies", "-o", "name") == ""
+        with other.runs() as runs:
+            assert runs.kubectl("get", "agentruns,agentpolicies", "-o", "name") == ""
         assert other.podman("images", "--quiet") == ""
     finally:
         other("down", "--purge")
@@ -203,9 +208,8 @@ def test_two_homes_side_by_side(installation: Installation, folder: Path, demons
     assert all(part["ready"] for part in installation.status().values())
 
 
-def test_purge_leaves_nothing(installation: Installation, demonstrated: tuple[str, str]) -> None:
+def test_purge_leaves_nothing(installation: Installation, runs: Runs) -> None:
     """Not even of a run that is at work."""
-    runs = installation.runs()
     runs.apply("going", prompt="SLEEP{600}")
     runs.until("going", reason_is("Running"))
     assert set(installation.traces()) == {"files", "mounts", "processes", "secrets"}

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightkube import Client
 
 from stromboli import naming
 from stromboli.controlplane.binaries import Binaries
-from stromboli.controlplane.cluster import Cluster
 from tests.support import images
 from tests.support.cluster import Kubectl
 from tests.support.installation import installed_in
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user, program
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,13 +109,12 @@ def work(user: OrdinaryUser) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(kubectl: Kubectl, cluster: Cluster, programs: Binaries, standin: Standin, work: Path) -> Iterator[Runs]:
+def runs(kubectl: Kubectl, client: Client, standin: Standin, work: Path) -> Iterator[Runs]:
     """A namespace with a policy of its own, and the Secret that it names."""
     namespace = "rootless"
-    kubectl("create", "namespace", namespace)
-    kubectl("label", "namespace", namespace, "stromboli.test/own-policies=")
+    make_namespace(client, namespace, {"stromboli.test/own-policies": ""})
     kubectl("-n", namespace, "create", "secret", "generic", "claude", f"--from-literal=ANTHROPIC_API_KEY={KEY}")
-    runs = Runs(kubectl, programs.kubectl, cluster.kubeconfig, namespace)
+    runs = Runs(kubectl, client, namespace)
     policy = runs.policy("policy", **_policy(namespace, standin, work))
     yield runs
     kubectl("delete", "agentpolicy", policy)

@@ -7,7 +7,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,7 @@ from stromboli.local.home import Home, mounts_below
 from tests.support import images
 from tests.support.cluster import Kubectl
 from tests.support.ordinary_user import OrdinaryUser
-from tests.support.runs import Runs
+from tests.support.runs import Runs, connected
 
 SECONDS = 120.0
 
@@ -56,9 +57,11 @@ class Installation:
     def pids(self) -> dict[str, int]:
         return {name: part["pid"] for name, part in self.status().items()}
 
-    def runs(self) -> Runs:
+    @contextmanager
+    def runs(self) -> Iterator[Runs]:
         kubeconfig = Path(self("kubeconfig").strip())
-        return Runs(Kubectl(self.programs.kubectl, kubeconfig), self.programs.kubectl, kubeconfig, "default")
+        with connected(kubeconfig) as client:
+            yield Runs(Kubectl(self.programs.kubectl, kubeconfig), client, "default")
 
     def podman(self, *arguments: str) -> str:
         """Podman on the home's storage, its service up or not."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.cluster import Kubectl
+from tests.support.forked import Forked
 
 UNTIL_READY = 30.0
 UNTIL_ENDED = 20.0
@@ -27,7 +28,8 @@ UNTIL_ASKED = 20.0
 class OperatorProcess:
     """One operator; `start` returns once it is ready. `environ` adds to its environment.
 
-    `identity` are arguments of `subprocess`, by which it can be another user's.
+    It runs by `program`, and as another user's where `identity` (arguments of `subprocess`) says so; by no program, it
+    is forked from a process that has its modules loaded already.
     """
 
     home: Path
@@ -35,9 +37,9 @@ class OperatorProcess:
     kubeconfig: Path
     podman_socket: Path
     environ: Mapping[str, str] = field(default_factory=dict)
-    program: tuple[str, ...] = (sys.executable, "-m", "stromboli", "operator")
+    program: tuple[str, ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
-    _process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def log(self) -> Path:
@@ -58,8 +60,14 @@ class OperatorProcess:
     def start(self, *, wait: bool = True) -> float:
         """Start it; seconds until it was ready."""
         began = time.monotonic()
+        self._process = self._begun() if self.program else Forked(self._environment(), self.log)
+        if wait:
+            self._await_ready(self._process)
+        return time.monotonic() - began
+
+    def _begun(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self.program,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -67,9 +75,6 @@ class OperatorProcess:
                 stderr=log,
                 **self.identity,
             )
-        if wait:
-            self._await_ready(self._process)
-        return time.monotonic() - began
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -100,12 +105,12 @@ class OperatorProcess:
             **self.environ,
         }
 
-    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _await_ready(self, process: subprocess.Popen[bytes] | Forked) -> None:
         ready = self.home / "operator.ready"
         limit = time.monotonic() + UNTIL_READY
         while time.monotonic() < limit:
-            if process.poll() is not None:
-                raise RuntimeError(f"the operator ended with {process.returncode}: {self.last_words()}")
+            if (code := process.poll()) is not None:
+                raise RuntimeError(f"the operator ended with {code}: {self.last_words()}")
             if _read(ready).strip() == str(process.pid):
                 return
             time.sleep(0.02)

@@ -1,23 +1,36 @@
-"""AgentRuns as a test applies, follows and reads them: by kubectl, as a person would."""
+"""AgentRuns as a test applies, follows and reads them, over one connection: a kubectl each would cost more than a run.
+
+What a person sees of kubectl (that it refuses, waits, deletes, prints) is what `Runs.kubectl` is for.
+"""
 
 from __future__ import annotations
 
-import codecs
 import json
-import os
-import select
-import subprocess
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightkube import Client
+from lightkube.config.kubeconfig import KubeConfig
+
+from stromboli.kube.client import AgentPolicy, AgentRun, Namespace
 from tests.support.cluster import Kubectl
 
 Object = dict[str, Any]
 PATIENCE = 60.0
+MANAGER = "kubectl"  # as whom fields are applied
+
+
+@contextmanager
+def connected(kubeconfig: Path) -> Iterator[Client]:
+    """The API server, as the holder of a kubeconfig."""
+    client = Client(KubeConfig.from_file(kubeconfig), field_manager=MANAGER)
+    with closing(client._client._client):  # lightkube has no way to close one
+        yield client
 
 
 def condition(obj: Object, type_: str = "Succeeded") -> Object:
@@ -53,8 +66,7 @@ class Runs:
     """The runs of one namespace."""
 
     kubectl: Kubectl
-    program: Path
-    kubeconfig: Path
+    client: Client
     namespace: str
 
     def body(self, name: str, **spec: Any) -> Object:
@@ -66,13 +78,12 @@ class Runs:
         }
 
     def apply(self, name: str, **spec: Any) -> None:
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(self.body(name, **spec)))
+        self.client.apply(AgentRun.from_dict(self.body(name, **spec)))
 
     def apply_all(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Many runs by one command."""
-        items = [self.body(name, **spec) for name, spec in specs.items()]
-        listed = {"apiVersion": "v1", "kind": "List", "items": items}
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(listed))
+        """Many runs, one right after the other."""
+        for name, spec in specs.items():
+            self.apply(name, **spec)
 
     def run_all(self, specs: Mapping[str, Mapping[str, Any]], *, within: float = PATIENCE) -> dict[str, Object]:
         """Apply many runs at once and follow them to their ends, by name."""
@@ -89,23 +100,22 @@ class Runs:
         """Follow runs until `enough` was true of each, once; fails with what the rest were last."""
         last: dict[str, Object] = {name: {} for name in names}
         reached: dict[str, Object] = {}
-        with self._watch() as objects:
-            for obj in objects(within):
-                name = obj["metadata"]["name"]
-                if name not in last or name in reached:
-                    continue
-                last[name] = obj
-                if enough(obj):
-                    reached[name] = obj
-                if len(reached) == len(last):
-                    return reached
+        for obj in self._seen(within):
+            name = obj["metadata"]["name"]
+            if name not in last or name in reached:
+                continue
+            last[name] = obj
+            if enough(obj):
+                reached[name] = obj
+            if len(reached) == len(last):
+                return reached
         rest = {name: obj.get("status") for name, obj in last.items() if name not in reached}
         raise AssertionError(f"after {within:.0f} s: {json.dumps(rest)[:3000]}")
 
     def policy(self, name: str, **spec: Any) -> str:
         """Apply an AgentPolicy for this namespace alone; its full name. It goes with the fixture `spaces`."""
         full = f"{self.namespace}-{name}"
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(policy_body(full, self.namespace, spec)))
+        self.client.apply(AgentPolicy.from_dict(policy_body(full, self.namespace, spec)))
         return full
 
     def refused(self, name: str, **spec: Any) -> str:
@@ -115,8 +125,7 @@ class Runs:
         return done.stderr
 
     def get(self, name: str) -> Object:
-        found: Object = json.loads(self.kubectl("-n", self.namespace, "get", "agentrun", name, "-o", "json"))
-        return found
+        return dict(self.client.get(AgentRun, name, namespace=self.namespace))
 
     def delete(self, name: str) -> None:
         self.kubectl("-n", self.namespace, "delete", "agentrun", name)
@@ -129,10 +138,9 @@ class Runs:
     def until(self, name: str, enough: Callable[[Object], bool], within: float = PATIENCE) -> Object:
         """Follow a run until `enough` is true of it; fails with what it was last."""
         last: Object = {}
-        with self._watch(name) as objects:
-            for last in objects(within):
-                if enough(last):
-                    return last
+        for last in self._seen(within, name):
+            if enough(last):
+                return last
         raise AssertionError(
             f"{name} after {within:.0f} s: {json.dumps(last.get('status'))[:3000]}; {self._unseen(name, last)}"
         )
@@ -143,42 +151,25 @@ class Runs:
 
     def _unseen(self, name: str, last: Object) -> str:
         """Whether the API server has another version by now than the watch has told of."""
-        now = self.kubectl.attempt("-n", self.namespace, "get", "agentrun", name, "-o", "json")
-        seen = last.get("metadata", {}).get("resourceVersion")
-        if now.returncode != 0 or json.loads(now.stdout)["metadata"]["resourceVersion"] == seen:
-            return f"and the API server has nothing newer {now.stderr[:500]}".rstrip()
-        return f"the watch has not told of {json.dumps(json.loads(now.stdout).get('status'))[:3000]}"
+        now = self.get(name)
+        if now["metadata"]["resourceVersion"] == last.get("metadata", {}).get("resourceVersion"):
+            return "and the API server has nothing newer"
+        return f"the watch has not told of {json.dumps(now.get('status'))[:3000]}"
 
-    @contextmanager
-    def _watch(self, *name: str) -> Iterator[Callable[[float], Iterator[Object]]]:
-        command = [self.program, "-n", self.namespace, "get", "agentrun", *name, "-o", "json", "--watch"]
-        env = {"PATH": os.defpath, "HOME": str(self.kubeconfig.parent), "KUBECONFIG": str(self.kubeconfig)}
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        try:
-            yield lambda within: _objects(process, within)
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+    def _seen(self, within: float, *name: str) -> Iterator[Object]:
+        """What there is of the runs, or of one of them, and each change, for at most `within` seconds."""
+        fields = {"metadata.name": name[0]} if name else None
+        limit = time.monotonic() + within
+        seconds = math.ceil(within)
+        for _, found in self.client.watch(AgentRun, namespace=self.namespace, fields=fields, server_timeout=seconds):
+            yield dict(found)
+            if time.monotonic() > limit:
+                return
 
 
-def _objects(process: subprocess.Popen[bytes], within: float) -> Iterator[Object]:
-    """JSON documents as kubectl prints them one after the other, for at most `within` seconds."""
-    assert process.stdout is not None
-    decoder, text, limit = json.JSONDecoder(), "", time.monotonic() + within
-    utf8 = codecs.getincrementaldecoder("utf-8")()
-    while (left := limit - time.monotonic()) > 0:
-        if not select.select([process.stdout], [], [], left)[0]:
-            return
-        chunk = os.read(process.stdout.fileno(), 1 << 20)
-        if not chunk:
-            return
-        text += utf8.decode(chunk)
-        while text := text.lstrip():
-            try:
-                obj, end = decoder.raw_decode(text)
-            except ValueError:
-                break
-            yield obj
-            text = text[end:]
+def make_namespace(client: Client, name: str, labels: Mapping[str, str] | None = None) -> None:
+    client.create(Namespace.from_dict({"metadata": {"name": name, "labels": dict(labels or {})}}))
+
+
+def label_namespace(client: Client, name: str, label: str) -> None:
+    client.patch(Namespace, name, {"metadata": {"labels": {label: ""}}})
