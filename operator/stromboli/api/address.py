@@ -1,7 +1,7 @@
 """`api.json` in the operator's home: where the read API is, and by which certificate it is known.
 
-Only the home's owner can read it. One that an operator left which was killed leads nowhere, and its certificate
-belongs to nobody any more, so nobody else who comes to have that port is taken for the operator.
+Only the home's owner can read it. One that an operator left which was killed leads nowhere, and nobody else who comes
+to have that port can prove to be the operator.
 """
 
 from __future__ import annotations

@@ -1,46 +1,65 @@
-"""The read API's certificate, made anew at each start: whoever asks has its authority from `api.json`.
+"""The read API's certificate, kept in the operator's home: a restart is known by the same one.
 
-The authority signs this one certificate and its key is forgotten; the server's key stays in memory.
+The authority signs this one certificate and its key is forgotten; the server's key can be read by the home's owner
+alone. Making one is `issue`'s.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import ssl
-from collections.abc import Iterable
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from stromboli.errors import LocalFailure
 
-from stromboli import signing
+log = logging.getLogger(__name__)
 
-_LIFE = timedelta(days=3650)  # an operator may go on for long
+FILE = "api-certificate.json"
+LIFE = timedelta(days=3650)  # an operator may go on for long
+_LEFT = timedelta(days=365)  # so long does one have to hold at a start
 _ALWAYS = ("127.0.0.1", "::1", "localhost")
+_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """All PEM. `authority` is what a client has to trust; `chain` has the key and the certificate."""
+    """`authority` (PEM) is what a client has to trust; `chain` (PEM) has the key and the certificate.
+
+    It is for `hosts`, sorted, and holds until `until` (ISO 8601).
+    """
 
     authority: str
-    chain: bytes
+    chain: str
+    hosts: list[str]
+    until: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
-def make(names: Iterable[str], now: datetime) -> Certificate:
-    """A certificate for these hosts (names or addresses) and for this machine by its own; `now` has a time zone."""
-    authority_key, key = signing.new_key(), signing.new_key()
-    authority = signing.authority("stromboli read API", authority_key, now, _LIFE)
-    hosts = [_host(name) for name in sorted({*names, *_ALWAYS})]
-    uses = [ExtendedKeyUsageOID.SERVER_AUTH]
-    certificate = signing.leaf("stromboli-operator", key, (authority, authority_key), uses, hosts, now, _LIFE)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return Certificate(_pem(authority).decode("ascii"), private + _pem(certificate))
+def have(home: Path, host: str, now: datetime) -> Certificate:
+    """The certificate for `host` and for this machine by its own names; made if the home has none that will do.
+
+    Raises LocalFailure where none can be made. `now` has a time zone.
+    """
+    hosts = sorted({host, *_ALWAYS})
+    kept = _kept(home / FILE)
+    if kept is not None and kept.hosts == hosts and datetime.fromisoformat(kept.until) - now > _LEFT:
+        return kept
+    made = _made(hosts)
+    try:
+        _keep(home, made)
+    except OSError as error:
+        log.warning("the read API's next start has another certificate: %s: %s", home / FILE, error.strerror)
+    return made
 
 
 def server_context(certificate: Certificate) -> ssl.SSLContext:
@@ -48,19 +67,54 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     file = os.memfd_create("stromboli-api", os.MFD_CLOEXEC)  # OpenSSL reads keys from files only
     try:
-        os.write(file, certificate.chain)
+        os.write(file, certificate.chain.encode("ascii"))
         context.load_cert_chain(f"/proc/self/fd/{file}")
     finally:
         os.close(file)
     return context
 
 
-def _host(name: str) -> x509.GeneralName:
+def _made(hosts: Iterable[str]) -> Certificate:
+    command = [sys.executable, "-m", "stromboli.api.issue", *hosts]
     try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
+        return _read(json.loads(done.stdout))
+    except subprocess.CalledProcessError as e:
+        said = (e.stderr.strip().splitlines() or [f"exit code {e.returncode}"])[-1]
+        raise LocalFailure(f"the read API's certificate could not be made: {said}") from e
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as e:
+        raise LocalFailure(f"the read API's certificate could not be made: {e}") from e
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+def _kept(path: Path) -> Certificate | None:
+    """The one in the home; None where there is none, or what is there is not one."""
+    try:
+        return _read(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s is no certificate (%s); another is made", path, error)
+        return None
+
+
+def _read(found: Mapping[str, Any]) -> Certificate:
+    """Raises ValueError, KeyError or TypeError where it is not what `to_json` gives."""
+    certificate = Certificate(found["authority"], found["chain"], list(found["hosts"]), found["until"])
+    if not isinstance(certificate.authority, str) or not isinstance(certificate.chain, str):
+        raise TypeError("its PEM is no text")
+    if datetime.fromisoformat(certificate.until).tzinfo is None:
+        raise ValueError("its end has no time zone")
+    try:
+        server_context(certificate)
+        ssl.create_default_context(cadata=certificate.authority)
+    except ssl.SSLError as e:
+        raise ValueError(e.reason) from e
+    return certificate
+
+
+def _keep(home: Path, certificate: Certificate) -> None:
+    new = home / f".{FILE}.new"
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
+        json.dump(certificate.to_json(), file)
+    new.replace(home / FILE)

@@ -14,14 +14,14 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from stromboli.api import address, certificate
+from stromboli.api import address
 from stromboli.api.authorise import Asked, Gate
+from stromboli.api.certificate import Certificate, server_context
 from stromboli.api.errors import Declined
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
 from stromboli.kube.reviews import Access
@@ -53,6 +53,7 @@ async def serving(
     lookup: Lookup,
     read: Read,
     home: Path,
+    certificate: Certificate,
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[str]:
@@ -60,7 +61,6 @@ async def serving(
 
     Raises InvalidSettings where the address cannot be listened on.
     """
-    made = certificate.make([host] if host not in _EVERYWHERE else [], datetime.now(UTC))
     runner = web.AppRunner(
         Messages(Gate(reviews), lookup, read).application(),
         access_log=None,
@@ -68,8 +68,8 @@ async def serving(
     )
     await runner.setup()
     try:
-        url = await _listen(runner, host, port, made)
-        _tell(home, address.Address(url, made.authority))
+        url = await _listen(runner, host, port, certificate)
+        _tell(home, address.Address(url, certificate.authority))
         yield url
     finally:
         address.remove(home)
@@ -85,9 +85,9 @@ def _tell(home: Path, where: address.Address) -> None:
         log.warning("the read API is at %s, but %s cannot be written: %s", where.url, address.FILE, error.strerror)
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, made: certificate.Certificate) -> str:
+async def _listen(runner: web.AppRunner, host: str, port: int, certificate: Certificate) -> str:
     try:
-        await web.TCPSite(runner, host, port, ssl_context=certificate.server_context(made)).start()
+        await web.TCPSite(runner, host, port, ssl_context=server_context(certificate)).start()
     except OSError as e:
         raise InvalidSettings(
             f"{host}:{port} cannot be listened on ({e.strerror}); name another", "STROMBOLI_API_ADDRESS"

@@ -16,6 +16,7 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from urllib.parse import quote
 import kopf
 
 from stromboli import settings as configuration
+from stromboli.api import certificate
 from stromboli.api.server import serving
 from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
@@ -99,6 +101,7 @@ def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str
         lookup=cluster.session,
         read=Conversations(podman, podman.folders, installation).read,
         home=settings.home,
+        certificate=certificate.have(settings.home, host, datetime.now(UTC)),
         host=host,
         port=port,
     )

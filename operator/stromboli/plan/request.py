@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, UnknownType
 from pydantic import JsonValue
 
 from stromboli import naming
@@ -258,6 +256,10 @@ def schema_is_a_schema(value: JsonValue | None) -> None:
     schema = documents.schema(value, field)
     if schema is None:
         return
+    # Few runs have one, and an operator that has met none need not hold the library.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError, UnknownType
+
     try:
         Draft202012Validator.check_schema(schema)
     except RecursionError as e:

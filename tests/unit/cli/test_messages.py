@@ -6,15 +6,17 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stromboli.__main__ import run
-from stromboli.api import address
+from stromboli.api import address, issue
 from stromboli.api.address import Address
+from stromboli.api.certificate import Certificate
 from stromboli.api.server import serving
 from stromboli.cli.messages import printable, text
 from stromboli.controlplane import kubeconfig
@@ -32,6 +34,15 @@ SAID = (
     Message("assistant", TIME, "", False, ("Bash",)),
     Message("tool", None, "a\nb\x1b[2J", True, ("Bash",)),
 )
+
+
+def issued() -> Certificate:
+    return issue.make(["127.0.0.1"], datetime.now(UTC))
+
+
+def nobodys(home: Path) -> AbstractAsyncContextManager[str]:
+    """A read API behind which there is nothing."""
+    return serving(reviews=FakeReviews(), lookup=None, read=None, home=home, certificate=issued())
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +79,7 @@ def served(home: Home) -> Iterator[FakeReviews]:
     async def read(uid: str, conversation: str, image: str) -> Conversation | None:
         return Conversation(SAID, False)
 
-    with in_a_thread(lambda: serving(reviews=reviews, lookup=lookup, read=read, home=home.root)):
+    with in_a_thread(lambda: serving(reviews=reviews, lookup=lookup, read=read, home=home.root, certificate=issued())):
         yield reviews
 
 
@@ -166,7 +177,7 @@ def test_no_operator(token: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_that_was_killed_and_left_its_address(home: Home, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     kept = Address("", "")
-    with in_a_thread(lambda: serving(reviews=FakeReviews(), lookup=None, read=None, home=home.root)):
+    with in_a_thread(lambda: nobodys(home.root)):
         kept = address.read(home.root)
     address.write(home.root, kept)
     assert run(["messages", "mine"]) == 1
@@ -181,7 +192,7 @@ def test_another_who_has_its_port_gets_no_token(
     mine = address.read(home.root)
     other = tmp_path / "other"
     other.mkdir()
-    with in_a_thread(lambda: serving(reviews=FakeReviews(), lookup=None, read=None, home=other)):
+    with in_a_thread(lambda: nobodys(other)):
         authority = address.read(other).authority
     address.write(home.root, Address(mine.url, authority))
     assert run(["messages", "mine"]) == 1
