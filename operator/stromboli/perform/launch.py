@@ -151,9 +151,12 @@ class Launcher:
         return None if user.uid == 0 or (await self._podman_host()).rootless else (user.uid, user.gid)
 
     async def _identity(self, ready: Ready) -> Identity:
+        """As whom the agent works; what Podman may map is asked only where it matters, which is not for root."""
+        user = ready.user
+        if user.uid == 0:
+            return Identity(user.uid, user.gid, None)
         host = await self._podman_host()
-        mapped = host.rootless and ready.user.uid != 0
-        return Identity(ready.user.uid, ready.user.gid, host.ids if mapped else None)
+        return Identity(user.uid, user.gid, host.ids if host.rootless else None)
 
     async def _podman_host(self) -> HostInfo:
         if self._host is None:

@@ -54,6 +54,15 @@ async def test_turns_at_work_change_nothing(node: Node) -> None:
     assert len(node.fake.calls) == len([c for c in node.fake.calls if "/start" not in c]) + 1
 
 
+async def test_podman_is_not_asked_what_its_host_is_where_the_agent_is_root(node: Node) -> None:
+    """It takes Podman 0.2 s, just when the first run after a start waits for it."""
+    node.run()
+    async with node.process():
+        await node.cleared()
+    assert node.status()["phase"] == "Succeeded"
+    assert "GET /info" not in node.fake.calls
+
+
 @pytest.mark.parametrize(
     ("spec", "policy_spec", "reason"),
     [
