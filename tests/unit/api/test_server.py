@@ -309,7 +309,8 @@ async def test_an_address_that_is_taken_stops_the_start(bed: Bed, tmp_path: Path
     assert not (tmp_path / "api.json").exists()
 
 
-async def test_the_end_does_not_wait_for_a_reader(bed: Bed, tmp_path: Path) -> None:
+async def test_the_end_does_not_wait_for_a_reader(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stromboli.api.server._SHUTDOWN_SECONDS", 0.05)
     bed.held = asyncio.Event()
     async with asyncio.timeout(LIMIT), AsyncExitStack() as clients:
         async with serving(**bed.parts(tmp_path)):

@@ -22,6 +22,13 @@ def publisher(request: pytest.FixtureRequest) -> Publisher:
     return Publisher(request.param)
 
 
+@pytest.fixture(autouse=True)
+def _no_authority(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The publisher speaks plain HTTP; to load the machine's certificates for each test takes longer than the test."""
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
+
+
 @pytest.fixture
 def sources(publisher: Publisher) -> Iterator[Sources]:
     with serving(publisher) as sources:

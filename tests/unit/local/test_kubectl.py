@@ -49,17 +49,19 @@ def test_manifests_go_in_by_stdin_and_not_by_argv(tmp_path: Path) -> None:
     assert "c2VjcmV0" not in argv
 
 
-def test_each_state_as_it_comes(tmp_path: Path) -> None:
+def test_each_state_as_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "states").write_text(json.dumps(FIRST, indent=2) + "\n" + json.dumps(SECOND, ensure_ascii=False))
     kubectl = pretend(tmp_path, f"cat {tmp_path}/states; exec sleep 600")
     states = kubectl.follow("agentrun", "hello", "default", 30)
     assert next(states) == FIRST
     assert next(states) == SECOND
+    monkeypatch.setattr("stromboli.local.kubectl._BEAT", 0.01)
     assert next(states) is None
     states.close()
 
 
-def test_following_has_a_limit(tmp_path: Path) -> None:
+def test_following_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stromboli.local.kubectl._BEAT", 0.01)
     kubectl = pretend(tmp_path, "exec sleep 600")
     with pytest.raises(LocalFailure, match="not finished after 0 s"):
         list(kubectl.follow("agentrun", "hello", "default", 0.1))

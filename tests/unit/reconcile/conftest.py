@@ -39,6 +39,8 @@ from tests.support.fake_podman import FakeContainer, FakePodman
 from tests.support.opener import Image
 
 PATIENCE = 10.0
+# Where a file system in memory is: the operator syncs each mark to its disk, and these tests make hundreds of nodes.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SPACE = "space"
 IMAGE = "docker.io/library/python:3.12"
 CLI = "localhost/stromboli/agent:test"
@@ -204,6 +206,11 @@ class Node:
             ):
                 yield Process(rooms.store, rooms.queue, rooms.sweep, rooms.removals, killer)
 
+    def switch_off(self) -> None:
+        """Whatever still runs ends: the fake would give an open call about it a tenth of a second."""
+        for container in self.fake.containers.values():
+            self.fake.finish(container, 137)
+
     def cut(self) -> None:
         """Every connection to Podman breaks."""
         server = self.fake._runner.server
@@ -314,7 +321,7 @@ class Roots:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for seconds here: what is tried again later is tried again soon."""
+    """Nobody waits for seconds here: what is tried again later is tried again soon, and timeouts may be short."""
     original = work_queue._set_within
 
     async def soon(event: asyncio.Event, seconds: float | None) -> None:
@@ -322,6 +329,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(work_queue, "_set_within", soon)
     monkeypatch.setattr("stromboli.observe.ends.PAUSE", 0.01)
+    monkeypatch.setattr("stromboli.plan.request.MIN_TIMEOUT", 0.1)
     monkeypatch.setattr("stromboli.reconcile.AT_WORK_AFTER", 0.0)
 
 
@@ -356,8 +364,8 @@ async def made_node(roots: Roots, *, known: bool = True) -> AsyncIterator[Node]:
 
     Unless the images are `known`, the first run looks into them, which is most of its calls to Podman.
     """
-    folder = Path(tempfile.mkdtemp(prefix="stromboli-unit-"))
-    runtime = Path(tempfile.mkdtemp(prefix="stromboli-unit-"))
+    folder = Path(tempfile.mkdtemp(prefix="stromboli-unit-", dir=MEMORY))
+    runtime = Path(tempfile.mkdtemp(prefix="stromboli-unit-", dir=MEMORY))
     try:
         async with FakePodman(folder / "podman.sock") as fake:
             fake.add_image(IMAGE, root=roots.image)
@@ -370,6 +378,7 @@ async def made_node(roots: Roots, *, known: bool = True) -> AsyncIterator[Node]:
                 shutil.copytree(roots.facts, node.settings.home / "cache")
             fake.on_start = node.play
             yield node
+            node.switch_off()
             if not roots.facts.exists() and (node.settings.home / "cache").exists():
                 shutil.copytree(node.settings.home / "cache", roots.facts)
     finally:
