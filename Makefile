@@ -1,6 +1,8 @@
 # Each target installs what it needs first (operator/setup.sh), which takes no time where all is there.
 .PHONY: demo test unit lint bench crds setup
 BIN := .venv/bin
+# Hundreds of processes load the same modules: what Python has compiled is kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 demo: setup
 	@$(BIN)/stromboli demo

@@ -109,7 +109,7 @@ class Bed:
 
     def podman_api(self) -> httpx.Client:
         """A client of Podman's API, to be closed by whoever asks."""
-        transport = httpx.HTTPTransport(uds=str(self.podman.socket))
+        transport = httpx.HTTPTransport(uds=str(self.podman.socket), verify=False)
         return httpx.Client(transport=transport, base_url="http://podman/v4.0.0/libpod", trust_env=False)
 
     def quiet(self) -> None:

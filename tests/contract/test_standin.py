@@ -57,7 +57,7 @@ async def test_a_socket_that_any_user_reaches_in_place_of_an_old_one(tmp_path: P
     process = await start("--socket", str(path), "--log", str(tmp_path / "log"))
     assert await address(process) == f"unix://{path}"
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
-    transport = httpx.AsyncHTTPTransport(uds=str(path))
+    transport = httpx.AsyncHTTPTransport(uds=str(path), verify=False)
     async with httpx.AsyncClient(transport=transport) as client:
         assert (await client.post("http://x/v1/messages", json=_BODY)).status_code == 200
     process.send_signal(signal.SIGINT)
@@ -67,7 +67,9 @@ async def test_a_socket_that_any_user_reaches_in_place_of_an_old_one(tmp_path: P
 async def test_an_answer_under_way_does_not_hold_up_the_end(tmp_path: Path) -> None:
     process = await start("--socket", str(tmp_path / "s"), "--log", str(tmp_path / "log"))
     await address(process)
-    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "s")), timeout=_LIMIT) as client:
+    async with httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "s"), verify=False), timeout=_LIMIT
+    ) as client:
         body = {**_BODY, "messages": [{"role": "user", "content": "SLOWSTREAM{500}"}], "stream": True}
         async with client.stream("POST", "http://x/v1/messages", json=body) as answer:
             await anext(answer.aiter_bytes())

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
-from lightkube import Client
-from lightkube.config.kubeconfig import KubeConfig
 
 from stromboli.kube.client import AgentRun
 from tests.support.host import Host
@@ -18,31 +13,23 @@ from tests.support.runs import Object, Runs, condition, finished
 
 AT_ONCE = 8
 LIGHT = 200
-REAL = 16
+REAL = 8
 PATIENCE = 240.0
 KEPT = 16  # connections to Podman that the operator keeps for the next call, at most
 
 
-@pytest.fixture
-def client(runs: Runs) -> Iterator[Client]:
-    """kubectl would take more of the processor than the runs do."""
-    made = Client(KubeConfig.from_file(runs.kubeconfig), namespace=runs.namespace, field_manager="tests")
-    yield made
-    made._client._client.close()
-
-
-def run_many(client: Client, runs: Runs, marks: list[str], image: str) -> dict[str, Object]:
+def run_many(runs: Runs, marks: list[str], image: str) -> dict[str, Object]:
     """Keep eight going until all have ended; the ended ones by name."""
     waiting, ended, limit = list(reversed(marks)), {}, time.monotonic() + PATIENCE
 
     def apply_next() -> None:
         if waiting:
             mark = waiting.pop()
-            client.create(AgentRun.from_dict(runs.body(mark, prompt=f"ECHO{{{mark}}}", image=image)))
+            runs.apply(mark, prompt=f"ECHO{{{mark}}}", image=image)
 
     for _ in range(AT_ONCE):
         apply_next()
-    for _, found in client.watch(AgentRun, namespace=runs.namespace, server_timeout=int(PATIENCE)):
+    for _, found in runs.client.watch(AgentRun, namespace=runs.namespace, server_timeout=int(PATIENCE)):
         obj: dict[str, Any] = dict(found)
         name = obj["metadata"]["name"]
         if finished(obj) and name not in ended:
@@ -67,10 +54,14 @@ def all_succeeded(ended: dict[str, Object], standin: Standin, marks: list[str]) 
     assert all(sum(f"ECHO{{{mark}}}" in text for text in sent) == 1 for mark in marks)
 
 
-def delete_all(client: Client, host: Host) -> None:
+def delete_all(runs: Runs, host: Host) -> None:
     """All runs of the test's namespace; those of other tests may still be on their way out."""
-    uids = [str(run.metadata.uid) for run in client.list(AgentRun) if run.metadata is not None]
-    client.deletecollection(AgentRun)
+    uids = [
+        str(run.metadata.uid)
+        for run in runs.client.list(AgentRun, namespace=runs.namespace)
+        if run.metadata is not None
+    ]
+    runs.client.deletecollection(AgentRun, namespace=runs.namespace)
     host.until(
         lambda: not [uid for uid in uids if (host.home / "sessions" / uid).exists()],
         "the runs' folders are gone",
@@ -114,18 +105,18 @@ def threads(pid: int) -> int:
 
 
 def test_two_hundred_runs_eight_at_once(
-    operator: OperatorProcess, light_runs: Runs, client: Client, standin: Standin, python_image: str, host: Host
+    operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
     """With a CLI that costs little: the real one would take both processors for four minutes."""
-    run_many(client, light_runs, [f"warm-{n}" for n in range(AT_ONCE)], python_image)
-    delete_all(client, host)
+    run_many(light_runs, [f"warm-{n}" for n in range(AT_ONCE)], python_image)
+    delete_all(light_runs, host)
     host.until(lambda: not host.monitors(), "no process of a container's is left")
     mounts, opened, working = host.mounts(), len(descriptors(operator.pid)), threads(operator.pid)
 
     marks = [f"light-{n}" for n in range(LIGHT)]
-    ended = run_many(client, light_runs, marks, python_image)
+    ended = run_many(light_runs, marks, python_image)
     all_succeeded(ended, standin, marks)
-    delete_all(client, host)
+    delete_all(light_runs, host)
     nothing_is_left(host, ended, mounts)
     await_descriptors(operator.pid, opened + KEPT)
     assert threads(operator.pid) <= working + 4
@@ -133,11 +124,11 @@ def test_two_hundred_runs_eight_at_once(
 
 
 def test_the_real_cli_eight_at_once(
-    operator: OperatorProcess, runs: Runs, client: Client, standin: Standin, python_image: str, host: Host
+    operator: OperatorProcess, runs: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
     mounts = host.mounts()
     marks = [f"real-{n}" for n in range(REAL)]
-    ended = run_many(client, runs, marks, python_image)
+    ended = run_many(runs, marks, python_image)
     all_succeeded(ended, standin, marks)
-    delete_all(client, host)
+    delete_all(runs, host)
     nothing_is_left(host, ended, mounts)

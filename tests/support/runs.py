@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from lightkube import Client
 from lightkube.config.kubeconfig import KubeConfig
 
@@ -78,7 +79,8 @@ class Runs:
         }
 
     def apply(self, name: str, **spec: Any) -> None:
-        self.client.apply(AgentRun.from_dict(self.body(name, **spec)))
+        """Make a run; not by a patch, which is YAML, in which U+2028 ends a line."""
+        self.client.create(AgentRun.from_dict(self.body(name, **spec)))
 
     def apply_all(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
         """Many runs, one right after the other."""
@@ -160,11 +162,18 @@ class Runs:
         """What there is of the runs, or of one of them, and each change, for at most `within` seconds."""
         fields = {"metadata.name": name[0]} if name else None
         limit = time.monotonic() + within
-        seconds = math.ceil(within)
-        for _, found in self.client.watch(AgentRun, namespace=self.namespace, fields=fields, server_timeout=seconds):
-            yield dict(found)
-            if time.monotonic() > limit:
-                return
+        while (left := math.ceil(limit - time.monotonic())) > 0:
+            try:
+                for _, found in self.client.watch(
+                    AgentRun, namespace=self.namespace, fields=fields, server_timeout=left
+                ):
+                    yield dict(found)
+                    if time.monotonic() > limit:
+                        return
+            except httpx2.HTTPStatusError as e:
+                if e.response.status_code != httpx2.codes.TOO_MANY_REQUESTS:  # a server that has just started
+                    raise
+                time.sleep(float(e.response.headers.get("Retry-After", "1")))
 
 
 def make_namespace(client: Client, name: str, labels: Mapping[str, str] | None = None) -> None:
