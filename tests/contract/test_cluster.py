@@ -6,19 +6,17 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable
 from stromboli.kube.client import Cluster, Conflict, Object, Rejected
-from tests.support.cluster import Kubectl
-from tests.support.cluster import cluster as cluster
-from tests.support.cluster import kubectl as kubectl
-from tests.support.cluster import programs as programs
+from tests.support.cluster import Kubectl, running_cluster
 from tests.support.fake_cluster import FakeCluster
 
 ROOT = Path(__file__).parent.parent.parent
@@ -115,7 +113,19 @@ class Real:
 Bed = Fake | Real
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[ControlPlane]:
+    """One of this module's own: a test takes the kinds away."""
+    with running_cluster(tmp_path_factory.mktemp("cluster"), programs) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def kubectl(cluster: ControlPlane, programs: Binaries) -> Kubectl:
+    return Kubectl(programs.kubectl, cluster.kubeconfig)
+
+
+@pytest.fixture(scope="module")
 def installed(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))

@@ -21,9 +21,6 @@ from stromboli.errors import ClusterUnavailable
 from stromboli.kube.client import TIMEOUT
 from stromboli.kube.reviews import Access, Reviews
 from tests.support.cluster import Kubectl
-from tests.support.cluster import cluster as cluster
-from tests.support.cluster import kubectl as kubectl
-from tests.support.cluster import programs as programs
 
 OPERATOR_RULES = [
     {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},

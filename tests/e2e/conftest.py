@@ -20,9 +20,6 @@ from stromboli.controlplane.cluster import Cluster
 from stromboli.kube.client import AgentPolicy, Namespace
 from tests.support import images, light_cli
 from tests.support.cluster import Kubectl
-from tests.support.cluster import cluster as cluster
-from tests.support.cluster import kubectl as kubectl
-from tests.support.cluster import programs as programs
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
 from tests.support.podman import IsolatedPodman
