@@ -7,10 +7,10 @@ to have that port can prove to be the operator.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from stromboli.api import private
 from stromboli.errors import LocalFailure
 
 FILE = "api.json"
@@ -25,12 +25,8 @@ class Address:
 
 
 def write(home: Path, address: Address) -> None:
-    """Put it there, whole or not at all, with mode 0600."""
-    new = home / f".{FILE}.new"
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
-        json.dump({"url": address.url, "ca": address.authority}, file)
-    new.replace(home / FILE)
+    """Tell of it in the home, where its owner alone can read it."""
+    private.write(home / FILE, {"url": address.url, "ca": address.authority})
 
 
 def remove(home: Path) -> None:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from stromboli.api import private
 from stromboli.errors import LocalFailure
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def have(home: Path, host: str, now: datetime) -> Certificate:
         return kept
     made = _made(hosts)
     try:
-        _keep(home, made)
+        private.write(home / FILE, made.to_json())
     except OSError as error:
         log.warning("the read API's next start has another certificate: %s: %s", home / FILE, error.strerror)
     return made
@@ -110,11 +111,3 @@ def _read(found: Mapping[str, Any]) -> Certificate:
     except ssl.SSLError as e:
         raise ValueError(e.reason) from e
     return certificate
-
-
-def _keep(home: Path, certificate: Certificate) -> None:
-    new = home / f".{FILE}.new"
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
-        json.dump(certificate.to_json(), file)
-    new.replace(home / FILE)
