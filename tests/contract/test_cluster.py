@@ -18,6 +18,7 @@ from stromboli.errors import ClusterUnavailable
 from stromboli.kube.client import Cluster, Conflict, Object, Rejected
 from tests.support.cluster import Kubectl, running_cluster
 from tests.support.fake_cluster import FakeCluster
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 SPEC = {"prompt": "hello", "image": "python:3.12"}
@@ -300,6 +301,9 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
 async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, kubectl: Kubectl) -> None:
     kubectl("delete", "crd", "agentruns.stromboli.dev", "agentpolicies.stromboli.dev")
     try:
+        for kind in ("agentruns", "agentpolicies"):  # the API server goes on serving them for a moment, empty
+            ask = ("get", "--raw", f"/apis/stromboli.dev/v1alpha1/{kind}")
+            eventually(lambda ask=ask: kubectl.attempt(*ask).returncode != 0, f"{kind} are away", lambda: "served")
         with pytest.raises(ClusterUnavailable):
             _ = [obj async for obj in real.cluster.runs()]
         with pytest.raises(ClusterUnavailable):
