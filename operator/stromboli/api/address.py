@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli.api import private
+from stromboli import files
 from stromboli.errors import LocalFailure
 
 FILE = "api.json"
@@ -26,7 +26,8 @@ class Address:
 
 def write(home: Path, address: Address) -> None:
     """Tell of it in the home, where its owner alone can read it."""
-    private.write(home / FILE, {"url": address.url, "ca": address.authority})
+    told = {"url": address.url, "ca": address.authority}
+    files.write_private(home / FILE, json.dumps(told).encode("ascii"))
 
 
 def remove(home: Path) -> None:

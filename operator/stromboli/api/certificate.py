@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from stromboli.api import private
+from stromboli import files
 from stromboli.errors import LocalFailure
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def have(home: Path, host: str, now: datetime) -> Certificate:
         return kept
     made = _made(hosts)
     try:
-        private.write(home / FILE, made.to_json())
+        files.write_private(home / FILE, json.dumps(made.to_json()).encode("ascii"))
     except OSError as error:
         log.warning("the read API's next start has another certificate: %s: %s", home / FILE, error.strerror)
     return made

@@ -26,8 +26,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from stromboli import signing
-from stromboli.controlplane import files
+from stromboli import files, signing
 
 _AUTHORITY_LIFE = timedelta(days=3650)
 _LIFE = timedelta(days=365)

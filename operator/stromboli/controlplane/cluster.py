@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from stromboli import files
 from stromboli.controlplane import certificates as pki
-from stromboli.controlplane import files, kubeconfig, lock, ports, processes
+from stromboli.controlplane import kubeconfig, lock, ports, processes
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, ORDER, Part, Setting, all_parts
 from stromboli.controlplane.probes import Prober

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from stromboli.controlplane import files
+from stromboli import files
 
 _NAME = "stromboli"
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
-from stromboli.controlplane import files
+from stromboli import files
 
 HOST = "127.0.0.1"
 APISERVER = "kube-apiserver"

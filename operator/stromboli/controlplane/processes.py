@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stromboli.controlplane import files
+from stromboli import files
 
 _TERM_SECONDS = 15.0
 _KILL_SECONDS = 10.0

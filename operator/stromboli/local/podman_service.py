@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli import settings
-from stromboli.controlplane import files, processes
+from stromboli import files, settings
+from stromboli.controlplane import processes
 from stromboli.errors import InvalidSettings, LocalFailure
 from stromboli.local import podman_config
 from stromboli.local.detached import Detached

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from stromboli.controlplane import files, kubeconfig
+from stromboli import files
+from stromboli.controlplane import kubeconfig
 
 SERVER = "https://127.0.0.1:1234"
 

@@ -1,4 +1,4 @@
-"""Writing the small files of the control plane: whole or not at all, and readable by their owner only."""
+"""Writing small files: whole or not at all, and readable by their owner only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def private_folder(path: Path) -> Path:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Put `content` at `path` with mode 0600, by a rename; at no moment is a part of it to be seen."""
+    """Put `content` at `path` with mode 0600, by a rename; at no moment is a part of it to be seen. Raises OSError."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
