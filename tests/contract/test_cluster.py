@@ -6,17 +6,16 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable
 from stromboli.kube.client import Cluster, Conflict, Object, Rejected
-from tests.support.cluster import Kubectl, running_cluster
+from tests.support.cluster import Kubectl
 from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import eventually
 
@@ -115,40 +114,28 @@ Bed = Fake | Real
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[ControlPlane]:
-    """One of this module's own: a test takes the kinds away."""
-    with running_cluster(tmp_path_factory.mktemp("cluster"), programs) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def kubectl(cluster: ControlPlane, programs: Binaries) -> Kubectl:
-    return Kubectl(programs.kubectl, cluster.kubeconfig)
-
-
-@pytest.fixture(scope="module")
-def installed(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
+def installed(admin: Kubectl) -> None:
+    admin("apply", "--server-side", "-f", str(ROOT / "crds"))
+    admin("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
 
 
 @pytest.fixture
 async def real(
-    installed: None, cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: None, own: ControlPlane, admin: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Real]:
     nowhere = tmp_path / "nowhere"
-    config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
+    config = json.loads(admin("config", "view", "--raw", "-o", "json"))
     config["clusters"][0]["cluster"] = {"server": "https://127.0.0.1:9"}
     nowhere.write_text(json.dumps(config))
     monkeypatch.setenv("KUBECONFIG", str(nowhere))
     gone = Cluster()
-    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-    bed = Real(kubectl, gone, f"contract-{uuid.uuid4().hex[:12]}")
-    kubectl("create", "namespace", bed.space)
+    monkeypatch.setenv("KUBECONFIG", str(own.kubeconfig))
+    bed = Real(admin, gone, f"contract-{uuid.uuid4().hex[:12]}")
+    admin("create", "namespace", bed.space)
     yield bed
-    kubectl("delete", "agentpolicy", "--all")
-    kubectl("-n", bed.space, "delete", "agentrun,agentsession", "--all")
-    kubectl("delete", "namespace", bed.space, "--wait=false")
+    admin("delete", "agentpolicy", "--all")
+    admin("-n", bed.space, "delete", "agentrun,agentsession", "--all")
+    admin("delete", "namespace", bed.space, "--wait=false")
     await bed.cluster.close()
     await gone.close()
 
@@ -298,12 +285,12 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         _ = [obj async for obj in gone.runs()]
 
 
-async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, kubectl: Kubectl) -> None:
-    kubectl("delete", "crd", "agentruns.stromboli.dev", "agentpolicies.stromboli.dev")
+async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, admin: Kubectl) -> None:
+    admin("delete", "crd", "agentruns.stromboli.dev", "agentpolicies.stromboli.dev")
     try:
         for kind in ("agentruns", "agentpolicies"):  # the API server goes on serving them for a moment, empty
             ask = ("get", "--raw", f"/apis/stromboli.dev/v1alpha1/{kind}")
-            eventually(lambda ask=ask: kubectl.attempt(*ask).returncode != 0, f"{kind} are away", lambda: "served")
+            eventually(lambda ask=ask: admin.attempt(*ask).returncode != 0, f"{kind} are away", lambda: "served")
         with pytest.raises(ClusterUnavailable):
             _ = [obj async for obj in real.cluster.runs()]
         with pytest.raises(ClusterUnavailable):
@@ -311,8 +298,8 @@ async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, ku
         with pytest.raises(ClusterUnavailable, match=r"does not tell of|not found|404"):
             await real.cluster.serves_its_kinds()
     finally:
-        kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
+        admin("apply", "--server-side", "-f", str(ROOT / "crds"))
+        admin("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
 
 
 async def test_its_kinds_are_served_once_discovery_tells_of_them(bed: Bed) -> None:

@@ -26,7 +26,7 @@ from tests.support.podman import IsolatedPodman
 from tests.support.podman import isolated_podman as isolated_podman
 from tests.support.podman import podman_env as podman_env
 from tests.support.podman import registry_address as registry_address
-from tests.support.runs import Runs, connected, label_namespace, make_namespace
+from tests.support.runs import OWN_POLICIES, Runs, connected, make_namespace
 
 # What takes longest comes first: of two processes, neither is then left alone with it in the end.
 LONGEST = (
@@ -45,8 +45,6 @@ LONGEST = (
 )
 LOG_SHOWN = 12_000
 ROOT = Path(__file__).parent.parent.parent
-# A namespace with this label has only the policies that its own test makes.
-OWN_POLICIES = "stromboli.test/own-policies"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -196,16 +194,18 @@ def runs(kubectl: Kubectl, client: Client, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture
-def light_runs(runs: Runs, policy: dict[str, object], podman_env: dict[str, str], python_image: str) -> Iterator[Runs]:
+def light_runs(
+    runs: Runs, client: Client, policy: dict[str, object], podman_env: dict[str, str], python_image: str
+) -> Iterator[Runs]:
     """`runs`, with a CLI that costs little and sends its prompt all the same."""
     image, tag = light_cli.build(podman_env).rsplit(":", 1)
     same = {
         k: v for k, v in cast(Mapping[str, object], policy["spec"]).items() if k not in ("namespaceSelector", "cli")
     }
-    label_namespace(runs.client, runs.namespace, OWN_POLICIES)
+    client.patch(Namespace, runs.namespace, {"metadata": {"labels": {OWN_POLICIES: ""}}})
     name = runs.policy("light", cli={"image": image, "tag": tag, "pull": "Never"}, **same)
     yield runs
-    runs.client.delete(AgentPolicy, name)
+    client.delete(AgentPolicy, name)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def spaces(steady_operator: OperatorProcess, kubectl: Kubectl, client: Client) -
 
     def make(name: str, *, own: bool = False) -> Runs:
         made.append(name)
-        make_namespace(client, name, {OWN_POLICIES: ""} if own else {})
+        make_namespace(client, name, own_policies=own)
         return Runs(kubectl, client, name)
 
     yield make

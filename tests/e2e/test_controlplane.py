@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,10 @@ import pytest
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, ORDER
-from tests.support.cluster import Kubectl, find_programs, running_cluster
+from tests.support.cluster import Kubectl
 
 MIB = 1 << 20
 ETCD_LIMIT = 1.5 * MIB  # etcd's own default; a cluster elsewhere has it too
-
-
-@pytest.fixture(scope="module")
-def programs(pytestconfig: pytest.Config) -> Binaries:
-    return find_programs(pytestconfig)
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[Cluster]:
-    """A control plane that these tests may stop and kill; the session's is not theirs."""
-    with running_cluster(tmp_path_factory.mktemp("own"), programs) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def admin(own: Cluster, programs: Binaries) -> Kubectl:
-    return Kubectl(programs.kubectl, own.kubeconfig)
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def test_a_namespace_goes_with_all_that_its_runs_have(
     steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host, kubectl: Kubectl
 ) -> None:
     space = f"{light_runs.namespace[:40]}-gone"
-    make_namespace(light_runs.client, space, {"stromboli.test/own-policies": ""})
+    make_namespace(light_runs.client, space, own_policies=True)
     runs = Runs(light_runs.kubectl, light_runs.client, space)
     body = json.loads(kubectl("get", "agentpolicy", f"{light_runs.namespace}-light", "-o", "json"))
     spec = {k: v for k, v in body["spec"].items() if k != "namespaceSelector"}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from stromboli import naming
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess
 from tests.support.runs import Object, Runs, condition, finished
@@ -71,9 +70,7 @@ def test_the_operator_is_none_the_worse_for_it(
     assert "Traceback" not in steady_operator.last_words()
     done = runs.run("after", prompt="ECHO{still-here}", image=python_image)
     assert done["status"]["result"]["text"] == "still-here"
-    uids = [str(ended["metadata"]["uid"]) for ended in (*hostile.values(), done)]
-    for uid in uids:
-        host.until(lambda uid=uid: not host.containers(f"{naming.OWNER}={uid}"), f"the container of {uid} is gone")
+    host.until(lambda: not host.agents(), "the containers are gone")
     runs.kubectl("-n", "hostile", "delete", "agentruns", "--all")
     for ended in hostile.values():
         host.await_gone(ended["metadata"]["uid"])

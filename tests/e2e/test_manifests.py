@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
-from tests.support.cluster import Kubectl, running_cluster
+from tests.support.cluster import Kubectl
 from tests.support.runs import Runs, condition, reason_is
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,25 +24,14 @@ OPERATOR = "system:serviceaccount:stromboli-system:stromboli-operator"
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[Cluster]:
-    with running_cluster(tmp_path_factory.mktemp("fresh"), programs) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def admin(fresh: Cluster, programs: Binaries) -> Kubectl:
-    return Kubectl(programs.kubectl, fresh.kubeconfig)
-
-
-@pytest.fixture(scope="module")
-def onto_fresh(fresh: Cluster, programs: Binaries) -> str:
+def onto_fresh(own: Cluster, programs: Binaries) -> str:
     """What kubectl said to the line that kustomization.yaml gives for a fresh cluster."""
     [line] = re.findall(r"^#   (kubectl apply .* && .*)$", (MANIFESTS / "kustomization.yaml").read_text(), re.MULTILINE)
-    environ = {"PATH": f"{programs.folder}:{os.defpath}", "HOME": str(fresh.kubeconfig.parent)}
+    environ = {"PATH": f"{programs.folder}:{os.defpath}", "HOME": str(own.kubeconfig.parent)}
     done = subprocess.run(
         ["sh", "-ec", line],
         cwd=ROOT,
-        env={**environ, "KUBECONFIG": str(fresh.kubeconfig)},
+        env={**environ, "KUBECONFIG": str(own.kubeconfig)},
         capture_output=True,
         text=True,
         timeout=60,

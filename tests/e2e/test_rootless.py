@@ -112,7 +112,7 @@ def work(user: OrdinaryUser) -> Path:
 def runs(kubectl: Kubectl, client: Client, standin: Standin, work: Path) -> Iterator[Runs]:
     """A namespace with a policy of its own, and the Secret that it names."""
     namespace = "rootless"
-    make_namespace(client, namespace, {"stromboli.test/own-policies": ""})
+    make_namespace(client, namespace, own_policies=True)
     kubectl("-n", namespace, "create", "secret", "generic", "claude", f"--from-literal=ANTHROPIC_API_KEY={KEY}")
     runs = Runs(kubectl, client, namespace)
     policy = runs.policy("policy", **_policy(namespace, standin, work))

@@ -87,3 +87,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Ite
 def kubectl(cluster: Cluster, programs: Binaries) -> Kubectl:
     """kubectl as the administrator of `cluster`."""
     return Kubectl(programs.kubectl, cluster.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[Cluster]:
+    """A control plane that a module's tests may spoil, stop and kill; the session's is not theirs."""
+    with running_cluster(tmp_path_factory.mktemp("own"), programs) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def admin(own: Cluster, programs: Binaries) -> Kubectl:
+    """kubectl as the administrator of `own`."""
+    return Kubectl(programs.kubectl, own.kubeconfig)

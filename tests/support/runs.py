@@ -23,6 +23,8 @@ from tests.support.cluster import Kubectl
 
 Object = dict[str, Any]
 PATIENCE = 60.0
+# A namespace with this label has only the policies that its own test makes.
+OWN_POLICIES = "stromboli.test/own-policies"
 MANAGER = "kubectl"  # as whom fields are applied
 
 
@@ -102,7 +104,7 @@ class Runs:
         """Follow runs until `enough` was true of each, once; fails with what the rest were last."""
         last: dict[str, Object] = {name: {} for name in names}
         reached: dict[str, Object] = {}
-        for obj in self._seen(within):
+        for obj in self.seen(within):
             name = obj["metadata"]["name"]
             if name not in last or name in reached:
                 continue
@@ -140,7 +142,7 @@ class Runs:
     def until(self, name: str, enough: Callable[[Object], bool], within: float = PATIENCE) -> Object:
         """Follow a run until `enough` is true of it; fails with what it was last."""
         last: Object = {}
-        for last in self._seen(within, name):
+        for last in self.seen(within, name):
             if enough(last):
                 return last
         raise AssertionError(
@@ -158,7 +160,7 @@ class Runs:
             return "and the API server has nothing newer"
         return f"the watch has not told of {json.dumps(now.get('status'))[:3000]}"
 
-    def _seen(self, within: float, *name: str) -> Iterator[Object]:
+    def seen(self, within: float, *name: str) -> Iterator[Object]:
         """What there is of the runs, or of one of them, and each change, for at most `within` seconds."""
         fields = {"metadata.name": name[0]} if name else None
         limit = time.monotonic() + within
@@ -176,9 +178,6 @@ class Runs:
                 time.sleep(float(e.response.headers.get("Retry-After", "1")))
 
 
-def make_namespace(client: Client, name: str, labels: Mapping[str, str] | None = None) -> None:
-    client.create(Namespace.from_dict({"metadata": {"name": name, "labels": dict(labels or {})}}))
-
-
-def label_namespace(client: Client, name: str, label: str) -> None:
-    client.patch(Namespace, name, {"metadata": {"labels": {label: ""}}})
+def make_namespace(client: Client, name: str, *, own_policies: bool = False) -> None:
+    labels = {OWN_POLICIES: ""} if own_policies else {}
+    client.create(Namespace.from_dict({"metadata": {"name": name, "labels": labels}}))
