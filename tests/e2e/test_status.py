@@ -49,7 +49,7 @@ def is_well_formed(run: Object) -> None:
         return
     found = {c["type"]: c for c in status["conditions"]}
     assert len(found) == len(status["conditions"])
-    assert set(found) <= {"Succeeded", "Allowed", "Reconciling", "Stalled"}
+    assert set(found) <= {"Succeeded", "Finished", "Allowed", "Reconciling", "Stalled"}
     for each in found.values():
         assert each["observedGeneration"] == status["observedGeneration"] == run["metadata"]["generation"]
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", each["lastTransitionTime"])
@@ -57,6 +57,7 @@ def is_well_formed(run: Object) -> None:
         known = AllowedReason if each["type"] == "Allowed" else Reason
         assert each["reason"] in [str(reason.value) for reason in known]
     succeeded = found["Succeeded"]["status"]
+    assert found["Finished"]["status"] == ("False" if succeeded == "Unknown" else "True")
     assert (found.get("Reconciling", {}).get("status") == "True") == (succeeded == "Unknown")
     assert (found.get("Stalled", {}).get("status") == "True") == (succeeded == "False")
     phases = {"Unknown": ("Pending", "Running"), "True": ("Succeeded",), "False": ("Failed",)}
@@ -93,8 +94,10 @@ def test_ends_are_well_formed_too(ended: dict[str, Object]) -> None:
 
 def test_kubectl_waits_for_it(space: Runs, ended: dict[str, Object], kubectl: Kubectl, python_image: str) -> None:
     space.apply("waited-for", prompt="SLEEP{1}", image=python_image)
-    said = kubectl("-n", space.namespace, "wait", "--for=condition=Succeeded", "arun/waited-for", "--timeout=25s")
+    said = kubectl("-n", space.namespace, "wait", "--for=condition=Finished", "arun/waited-for", "--timeout=25s")
     assert "condition met" in said
+    kubectl("-n", space.namespace, "wait", "--for=condition=Succeeded", "arun/waited-for", "--timeout=5s")
+    kubectl("-n", space.namespace, "wait", "--for=condition=Finished", "arun/unauthorized", "--timeout=5s")
     kubectl("-n", space.namespace, "wait", "--for=condition=Succeeded=False", "arun/unauthorized", "--timeout=5s")
     kubectl("-n", space.namespace, "wait", "--for=condition=Stalled", "arun/unauthorized", "--timeout=5s")
 

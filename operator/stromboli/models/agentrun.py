@@ -192,7 +192,9 @@ class AgentRunStatus(Model):
     """What became of the run."""
 
     observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
-    conditions: Conditions = Field(default_factory=list, description="Succeeded, Allowed, Reconciling, Stalled.")
+    conditions: Conditions = Field(
+        default_factory=list, description="Succeeded, Finished (True at either end), Allowed, Reconciling, Stalled."
+    )
     phase: str = Field("", description="Pending, Running, Succeeded or Failed: for the eye.", max_length=32)
     node: str = Field("", description="The node whose operator has the run.", max_length=253)
     waiting_since: str | None = Field(

@@ -1,7 +1,8 @@
 """Conditions of a run, as Kubernetes' API conventions and kstatus have them. Pure.
 
-While a run goes on: Succeeded=Unknown, Reconciling=True. Completed: Succeeded=True. Failed:
-Succeeded=False, Stalled=True. (kstatus: Reconciling is "in progress", Stalled is "failed".)
+While a run goes on: Succeeded=Unknown, Finished=False, Reconciling=True. Completed: Succeeded=True, Finished=True.
+Failed: Succeeded=False, Finished=True, Stalled=True. (kstatus: Reconciling is "in progress", Stalled is "failed";
+`kubectl wait` follows one status of one condition, so `Finished` is the one that comes true at either end.)
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ def update(
     conditions: Sequence[Mapping[str, Any]], reason: Reason, message: str, *, generation: int, now: str
 ) -> list[Condition]:
     """The conditions of a run that is now at `reason`. An unchanged status keeps its lastTransitionTime."""
-    wanted: dict[str, tuple[str, str]] = {"Succeeded": (reason.status, reason)}
+    wanted = {"Succeeded": reason.status, "Finished": "False" if reason.status == "Unknown" else "True"}
     if reason.status == "Unknown":
-        wanted["Reconciling"] = ("True", reason)
+        wanted["Reconciling"] = "True"
     if reason.status == "False":
-        wanted["Stalled"] = ("True", reason)
-    kept = [dict(c) for c in conditions if c["type"] not in ("Succeeded", "Reconciling", "Stalled")]
-    found = [made(conditions, t, s, r, message, generation=generation, now=now) for t, (s, r) in wanted.items()]
+        wanted["Stalled"] = "True"
+    kept = [dict(c) for c in conditions if c["type"] not in ("Succeeded", "Finished", "Reconciling", "Stalled")]
+    found = [made(conditions, t, s, reason, message, generation=generation, now=now) for t, s in wanted.items()]
     return found[:1] + kept + found[1:]
 
 

@@ -28,18 +28,35 @@ def _by_type(found: Conditions) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("reason", [r for r in Reason if r.status == "Unknown"])
 def test_while_it_goes_on(reason: Reason) -> None:
     found = _by_type(_update([], reason))
-    assert {t: c["status"] for t, c in found.items()} == {"Succeeded": "Unknown", "Reconciling": "True"}
+    assert {t: c["status"] for t, c in found.items()} == {
+        "Succeeded": "Unknown",
+        "Finished": "False",
+        "Reconciling": "True",
+    }
 
 
 @pytest.mark.parametrize("reason", [r for r in Reason if r.status == "False"])
 def test_failed(reason: Reason) -> None:
     found = _by_type(_update(_update([], Reason.Running), reason))
-    assert {t: c["status"] for t, c in found.items()} == {"Succeeded": "False", "Stalled": "True"}
+    assert {t: c["status"] for t, c in found.items()} == {
+        "Succeeded": "False",
+        "Finished": "True",
+        "Stalled": "True",
+    }
 
 
 def test_completed() -> None:
     found = _by_type(_update(_update([], Reason.Running), Reason.Completed))
-    assert {t: c["status"] for t, c in found.items()} == {"Succeeded": "True"}
+    assert {t: c["status"] for t, c in found.items()} == {"Succeeded": "True", "Finished": "True"}
+
+
+@pytest.mark.parametrize("end", [r for r in Reason if r.status != "Unknown"])
+def test_finished_comes_true_once_at_either_end(end: Reason) -> None:
+    first = _update([], Reason.Queued, now=T0)
+    assert _by_type(first)["Finished"]["status"] == "False"
+    finished = _by_type(_update(first, end, "how it ended", now=T1))["Finished"]
+    assert (finished["status"], finished["reason"], finished["message"]) == ("True", end.value, "how it ended")
+    assert finished["lastTransitionTime"] == T1
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -78,6 +95,7 @@ def test_others_conditions_stay() -> None:
     found = _update([foreign, *_update([], Reason.Running)], Reason.Completed)
     assert foreign in found
     assert found[0]["type"] == "Succeeded", "kubectl shows the first first"
+    assert [c["type"] for c in found].count("Finished") == 1
 
 
 def test_the_old_ones_are_left_as_they_were() -> None:
@@ -119,7 +137,7 @@ def test_allowed_is_there_once_and_outlives_the_run() -> None:
 
 def test_find() -> None:
     found = _update([], Reason.Running)
-    assert conditions.find(found, "Reconciling") is found[1]
+    assert conditions.find(found, "Reconciling") is found[-1]
     assert conditions.find(found, "Stalled") is None
     assert conditions.find([{}], "Stalled") is None
 
@@ -140,5 +158,5 @@ def test_a_long_message_keeps_both_its_ends(more: int, char: str) -> None:
 
 
 def test_messages_are_clipped_where_they_are_written() -> None:
-    (succeeded, _) = _update([], Reason.Running, "x" * 100_000)
+    (succeeded, *_) = _update([], Reason.Running, "x" * 100_000)
     assert len(succeeded["message"]) <= conditions.MAX_MESSAGE
