@@ -198,6 +198,8 @@ class Reconciler:
         obj = await self._reporter.write_ahead(obj, ready, held, number)
         name = await self._launcher.launch(subject, ready, held)
         self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
+        if (lost := await self._launcher.unenforced(ready)) is not None:
+            self._notifier.tell(obj, "LimitsNotEnforced", lost, warning=True)
         if hooks_to_run(ready.judged.request.hooks, held.initialized):
             return await self._at_hooks(obj, ())
         return await self._at_work(obj, obj["status"])

@@ -234,6 +234,7 @@ async def test_the_host_is_described(bed: Bed) -> None:
     assert info.architecture in ("amd64", "arm64")
     assert info.runtime in ("runc", "crun")
     assert info.volume_path.startswith("/")
+    assert info.controllers >= {"memory", "cpu", "pids"}
 
 
 async def test_stop_ends_at_once(bed: Bed) -> None:

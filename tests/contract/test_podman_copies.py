@@ -16,6 +16,7 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import NoSpace, NotFound, PodmanError
+from stromboli.local import machine
 from stromboli.perform import copy
 from stromboli.perform.copy import Copier
 from stromboli.podman import Podman
@@ -423,7 +424,9 @@ async def rootless() -> AsyncIterator[Forks]:
 
 async def test_rootless_owners_are_kept(rootless: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container whose image's user is not root has a mapping of its own: its user is the person's own."""
-    ids, _ = (await rootless.podman.info()).ids
+    info = await rootless.podman.info()
+    assert bool(info.controllers) == (machine.cgroups() == "v2")
+    ids, _ = info.ids
     rows = [(0, 1, 1000), (1000, 0, 1), (1001, 1001, ids - 1001)]
     mapping = [{"container_id": inside, "host_id": outside, "size": size} for inside, outside, size in rows]
     own = {"userns": {"nsmode": "private"}, "idmappings": {"UIDMap": mapping, "GIDMap": mapping}}

@@ -184,10 +184,16 @@ def test_defaults_hold_for_runs_that_do_not_say(
     build("scratchpad", podman_env)
     space = spaces("defaults")
     env = [{"name": "FROM_POLICY", "value": "set by the administrator"}]
-    space.policy("all", env=env, defaults={"image": "python:3.12", "memory": "300Mi", "cpus": 1, "timeout": "20s"})
+    space.policy(
+        "all",
+        env=env,
+        defaults={"image": "python:3.12", "memory": "300Mi", "cpus": 1, "timeout": "20s"},
+        limits={"memory": "400Mi", "pids": 500, "timeout": "30s"},
+    )
     space.apply("plain", prompt="SLEEP{2}BASH{printenv FROM_POLICY}", claude={"dangerouslySkipPermissions": True})
     space.apply("own", prompt="SLEEP{2}", image="scratchpad-alpine:1", resources={"memory": "400Mi"}, timeout="30s")
     space.apply("overriding", prompt="hello", env=[{"name": "FROM_POLICY", "value": "mine"}])
+    space.apply("over", prompt="hello", resources={"memory": "401Mi"})
     running = space.all_until(("plain", "own"), reason_is("Running"))
     attempts = {name: run["status"]["attempts"][-1] for name, run in running.items()}
     limits = {
@@ -195,6 +201,7 @@ def test_defaults_hold_for_runs_that_do_not_say(
     }
     assert (limits["plain"]["Memory"], limits["own"]["Memory"]) == (300 << 20, 400 << 20)
     assert limits["plain"]["CpuQuota"] == limits["own"]["CpuQuota"] == 100_000
+    assert limits["plain"]["PidsLimit"] == limits["own"]["PidsLimit"] == 500
     assert (attempts["plain"]["timeout"], attempts["own"]["timeout"]) == ("20s", "30s")
     assert running["plain"]["status"]["image"]["reference"] == python_image
     plain = space.until("plain", finished)
@@ -202,6 +209,9 @@ def test_defaults_hold_for_runs_that_do_not_say(
     overriding = space.until("overriding", finished)
     assert condition(overriding)["reason"] == "PolicyViolation"
     assert "FROM_POLICY is set by a policy" in condition(overriding)["message"]
+    over = condition(space.until("over", finished))
+    assert over["reason"] == "PolicyViolation"
+    assert "401Mi is over the ceiling of 400Mi that AgentPolicy defaults-all sets" in over["message"]
 
 
 @pytest.mark.parametrize(

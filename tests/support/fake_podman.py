@@ -107,7 +107,8 @@ class FakePodman(FakeState):
     async def _info(self, _: web.Request) -> web.Response:
         rows = [{"container_id": 0, "size": 1}, {"container_id": 1, "size": 65536}] if self.rootless else None
         ids = {"uidmap": rows, "gidmap": rows}
-        host = {"arch": "amd64", "cgroupVersion": "v2", "ociRuntime": {"name": "crun"}, "idMappings": ids}
+        cgroups = {"cgroupVersion": self.cgroup_version, "cgroupControllers": ["cpu", "memory", "pids"]}
+        host = cgroups | {"arch": "amd64", "ociRuntime": {"name": "crun"}, "idMappings": ids}
         security = {"rootless": self.rootless}
         store = {"graphRoot": "/var/lib/containers/storage", "volumePath": "/var/lib/containers/storage/volumes"}
         return web.json_response(

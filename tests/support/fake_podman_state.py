@@ -70,6 +70,7 @@ class FakeState:
 
     def __init__(self) -> None:
         self.rootless = False
+        self.cgroup_version = "v2"
         self.calls: list[str] = []
         self.containers: dict[str, FakeContainer] = {}
         self.images: list[FakeImage] = []

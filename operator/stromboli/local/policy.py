@@ -15,6 +15,9 @@ NAMESPACE = "stromboli-system"
 SECRET = "claude-credentials"
 # Docker Hub's official images, and what was built on this machine.
 ALLOWED_IMAGES = ("*", "localhost/**")
+# What no single run should take by a slip of the pen. Memory and cpus are left to whoever owns the machine: a ceiling
+# would be the limit of every run that states none.
+LIMITS = {"pids": 8192, "timeout": "24h", "maxTurns": 1000, "maxBudgetUSD": 100}
 # The offline answers need none; the CLI refuses to start without one.
 _NO_KEY = "offline-stand-in"
 
@@ -76,6 +79,7 @@ def _spec(images: Images, source: Answers) -> dict[str, Any]:
         "images": {"allowed": list(ALLOWED_IMAGES)},
         "cli": _cli(images.cli),
         "defaults": {"image": images.base},
+        "limits": dict(LIMITS),
         "network": "none" if isinstance(source, Offline) else "bridge",
         "env": [{"name": name, "value": value} for name, value in _env(source).items()],
         "credentials": {"secretRef": {"name": SECRET, "namespace": NAMESPACE}},

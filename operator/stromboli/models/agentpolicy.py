@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from stromboli.grammar.pattern import PATTERN_RE2
 from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
-from stromboli.models.fields import Cpus, Duration, ImageRef, Memory
+from stromboli.models.fields import Cpus, Duration, ImageRef, MaxBudget, MaxTurns, Memory, Pids
 
 Pattern = Annotated[
     str,
@@ -121,6 +121,19 @@ class Defaults(Model):
     timeout: Duration | None = Field(None, description="Timeout for runs that set none.")
 
 
+class Limits(Model):
+    """The most that a run may have; one that states no value gets the default, or the ceiling itself."""
+
+    memory: Memory | None = Field(None, description="Most memory of a run.")
+    cpus: Cpus | None = Field(None, description="Most cpus of a run.")
+    pids: Pids | None = Field(None, description="Most processes and threads of a run.")
+    timeout: Duration | None = Field(None, description="Longest timeout of a run.")
+    max_turns: MaxTurns | None = Field(None, description="Most turns of a run.")
+    max_budget_usd: MaxBudget | None = Field(
+        None, alias="maxBudgetUSD", description="Most dollars that a run may spend on API calls."
+    )
+
+
 class AllowedVolume(Model):
     """One host folder, with all below it, that runs may mount."""
 
@@ -168,6 +181,9 @@ class AgentPolicySpec(Model):
     images: ImageRules | None = Field(None, description="Which images may run.")
     cli: CLISource | None = Field(None, description="Where the Claude CLI comes from.")
     defaults: Defaults | None = Field(None, description="What holds for runs that do not say.")
+    limits: Limits | None = Field(
+        None, description="Ceilings: a run that asks for more is refused. Of several policies the least holds."
+    )
     volumes: VolumeRules | None = Field(None, description="Which host folders may be mounted.")
     network: Network | None = Field(None, description="bridge (a network for each namespace) or none.")
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from stromboli.models.base import NO_NUL, Model, Text, Word, rules, without_nul
+from stromboli.models.fields import MaxBudget, MaxTurns
 
 # Free-form documents: the schema keeps whatever is inside, the operator checks it when the run begins.
 _DOCUMENT = {"x-kubernetes-preserve-unknown-fields": True}
@@ -82,8 +83,8 @@ class ClaudeOptions(Model):
     )
     permission_mode: PermissionMode | None = Field(None, description="How permissions are decided.")
     dangerously_skip_permissions: bool = Field(False, description="Skip every permission check.")
-    max_turns: Annotated[int, Field(ge=1, le=100000)] | None = Field(None, description="Most turns the agent may take.")
-    max_budget_usd: Annotated[float, Field(gt=0, le=100000)] | None = Field(
+    max_turns: MaxTurns | None = Field(None, description="Most turns the agent may take.")
+    max_budget_usd: MaxBudget | None = Field(
         None, alias="maxBudgetUSD", description="Most dollars the agent may spend on API calls."
     )
     json_schema: Document | None = Field(

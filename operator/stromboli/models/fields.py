@@ -49,6 +49,11 @@ _DURATION_RULES = rules(
 
 Memory = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_MEMORY_RULES})]
 Cpus = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_CPU_RULES})]
+# The kernel's own default for the highest process id (PID_MAX_DEFAULT): no kernel has fewer, few have more.
+MAX_PIDS = 32768
+Pids = Annotated[int, Field(ge=16, le=MAX_PIDS)]
+MaxTurns = Annotated[int, Field(ge=1, le=100000)]
+MaxBudget = Annotated[float, Field(gt=0, le=100000)]
 Duration = Annotated[str, Field(max_length=64, json_schema_extra=_DURATION_RULES)]
 ImageRef = Annotated[
     str,
@@ -105,6 +110,4 @@ class Resources(Model):
     cpu_shares: Annotated[int, Field(ge=2, le=262144)] | None = Field(
         None, description="Relative weight of the run where cpus are short (1024 is the usual)."
     )
-    pids: Annotated[int, Field(ge=16, le=65536)] | None = Field(
-        None, description="Most processes and threads at a time (default 2048)."
-    )
+    pids: Pids | None = Field(None, description="Most processes and threads at a time (default 2048).")

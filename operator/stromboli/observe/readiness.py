@@ -58,7 +58,7 @@ class Ready:
     @property
     def shape(self) -> Shape:
         """What a container that is made of this has."""
-        return container.shape(self.judged.policy.network, self.cli is not None, self.volumes)
+        return container.shape(self.judged.request, self.judged.policy.network, self.cli is not None, self.volumes)
 
 
 async def judge(cluster: Cluster, settings: Settings, namespace: str, spec: AgentRunSpec) -> Judged:

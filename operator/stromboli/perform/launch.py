@@ -7,6 +7,7 @@ made again, and the supervisor refuses an attempt that bears the mark `started`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from stromboli import naming
 from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
-from stromboli.errors import PodmanError
+from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.models.agentpolicy import Network
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.observe.ends import Ends
@@ -27,6 +28,8 @@ from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
 from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.podman.transport import HostInfo, Podman
+
+log = logging.getLogger(__name__)
 
 GRACE = 10.0  # seconds between TERM and KILL when an attempt's time is up
 
@@ -85,6 +88,20 @@ class Launcher:
             self._networks.forget()
             raise
         return name
+
+    async def unenforced(self, ready: Ready) -> str | None:
+        """Which of the run's limits this node cannot enforce, in a sentence; None for none, or where nobody says.
+
+        Asked once the container runs: Podman takes a while to say what its host is.
+        """
+        request = ready.judged.request
+        if container.unenforced(request, ()) is None:  # there is nothing to enforce
+            return None
+        try:
+            return container.unenforced(request, (await self._podman_host()).controllers)
+        except (PodmanError, PodmanUnavailable) as error:
+            log.warning("whether the node enforces the limits of a run is not known: %s", error)
+            return None
 
     def out(self, session: str, uid: str, number: int) -> Path:
         """Where an attempt's marks and records are."""

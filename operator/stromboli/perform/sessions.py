@@ -230,7 +230,7 @@ class Sessions:
         came = session["status"].get("forkedFrom") or {}
         held = Held(uid, name, Conversation(session["status"]["claudeSessionID"], came.get("claudeSessionID")))
         if container is not None and state.container == container.id:
-            containers.check_shape(_shape(container), ready.shape, name)
+            containers.check_shape(_shape(container), ready.shape, ready.judged.policy.limits, name)
             return replace(held, container=container, initialized=True)
         if container is not None:
             await self._podman.containers.remove(container.id)

@@ -8,15 +8,16 @@ fields in silence, so a contract test inspects a container made from this body. 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from stromboli import naming
 from stromboli.models.agentpolicy import Network
 from stromboli.models.reasons import Reason
+from stromboli.plan.limits import Limits
 from stromboli.plan.refusal import Refused
-from stromboli.plan.request import Request
+from stromboli.plan.request import DEFAULT_PIDS, Request
 from stromboli.plan.volumes import Volume
 
 Body = dict[str, Any]
@@ -93,6 +94,9 @@ class Shape:
     network: str
     cli: bool
     volumes: tuple[str, ...]
+    memory: int | None = None
+    cpus: int | None = None
+    pids: int | None = None
 
     def to_label(self) -> str:
         return json.dumps(asdict(self))
@@ -101,16 +105,17 @@ class Shape:
     def from_label(text: str) -> Shape:
         """Raises ValueError, KeyError or TypeError for what is none."""
         found = json.loads(text)
-        return Shape(found["network"], found["cli"], tuple(found["volumes"]))
+        bounds = (found.get(name) for name in ("memory", "cpus", "pids"))
+        return Shape(found["network"], found["cli"], tuple(found["volumes"]), *bounds)
 
 
-def shape(network: Network, cli: bool, volumes: tuple[Volume, ...]) -> Shape:
+def shape(request: Request, network: Network, cli: bool, volumes: tuple[Volume, ...]) -> Shape:
     """The shape of a container that is made now. `volumes` have their host paths resolved."""
     mounts = sorted(f"{v.host}:{v.container}:{'ro' if v.read_only else 'rw'}" for v in volumes)
-    return Shape(network.value, cli, tuple(mounts))
+    return Shape(network.value, cli, tuple(mounts), request.memory, request.cpus, request.pids)
 
 
-def check_shape(found: Shape, wanted: Shape, session: str) -> None:
+def check_shape(found: Shape, wanted: Shape, limits: Limits, session: str) -> None:
     """Today's policies against a container that was made under others. Raises Refused(PolicyViolation)."""
     what = ""
     if wanted.network == Network.none and found.network != wanted.network:
@@ -119,10 +124,43 @@ def check_shape(found: Shape, wanted: Shape, session: str) -> None:
         what = "was made without the CLI's mount, which the policies now ask for"
     elif found.volumes != wanted.volumes:
         what = f"has the volumes {', '.join(found.volumes)}, which today lead to {', '.join(wanted.volumes)}"
+    else:
+        what = next(_over(found, limits), "")
     if what:
         raise Refused(
             Reason.PolicyViolation, f"the container of session {session} {what}; begin a new session, or fork this one"
         )
+
+
+def _over(found: Shape, limits: Limits) -> Iterator[str]:
+    """What a container has beyond a ceiling, or without a bound where there is a ceiling."""
+    for name, has, ceiling in (
+        ("memory", found.memory, limits.memory),
+        ("cpus", found.cpus, limits.cpus),
+        ("pids", found.pids, limits.pids),
+    ):
+        if ceiling is None or (has is not None and has <= ceiling.value):
+            continue
+        made = f"with more {name} than" if has is not None else f"without a limit on {name}, and over"
+        yield f"was made {made} the ceiling of {ceiling.text} that {ceiling.owner} sets in limits.{name}"
+
+
+def unenforced(request: Request, controllers: Collection[str]) -> str | None:
+    """What a run is told whose limits a node with these cgroup controllers cannot keep; None where it keeps all."""
+    wanted = (
+        ("memory", "memory", request.memory is not None),
+        ("cpus", "cpu", request.cpus is not None),
+        ("cpuShares", "cpu", request.cpu_shares is not None),
+        ("pids", "pids", request.pids != DEFAULT_PIDS),
+    )
+    lost = [name for name, controller, asked in wanted if asked and controller not in controllers]
+    if not lost:
+        return None
+    return (
+        f"the node's Podman cannot enforce resources {', '.join(lost)}: it has no cgroup controller for them (a "
+        "rootless Podman has none on cgroup v1, and on cgroup v2 those delegated to its user); the run goes on "
+        "without, and an administrator can delegate the controllers or use a rootful Podman"
+    )
 
 
 def _mounts(place: Place, volumes: tuple[Volume, ...]) -> list[Body]:

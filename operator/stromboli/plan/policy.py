@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from stromboli.errors import InvalidInput
-from stromboli.grammar import duration, pattern, quantity, reference
+from stromboli.grammar import pattern, reference
 from stromboli.grammar.pattern import Pattern
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentpolicy import (
@@ -27,13 +27,13 @@ from stromboli.models.agentpolicy import (
     Requirement,
     SecretRef,
 )
-from stromboli.models.fields import MAX_TIMEOUT, MIN_TIMEOUT
 from stromboli.models.reasons import Reason
+from stromboli.plan import amounts, limits
+from stromboli.plan.limits import Limits
 from stromboli.plan.refusal import Refused
 
 SETTINGS = "the operator's settings"
 DEFAULT_TIMEOUT = 1800.0
-MIN_MEMORY = 6 * 1024 * 1024  # below this runc cannot start a container at all
 T = TypeVar("T")
 
 
@@ -100,6 +100,7 @@ class Effective:
     memory: int | None
     cpus: int | None
     timeout: float
+    limits: Limits
     volumes: tuple[VolumeList, ...]
     network: Network
     env: Mapping[str, str]
@@ -139,6 +140,7 @@ def combine(policies: Iterable[Policy], base: Base) -> Effective:
         memory=one("defaults.memory", lambda s: _memory(s.defaults)),
         cpus=one("defaults.cpus", lambda s: _cpus(s.defaults)),
         timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
+        limits=_limits(found),
         volumes=_volumes(found, base),
         network=Network.none if any(p.spec.network is Network.none for p in found) else Network.bridge,
         env=_env(found),
@@ -196,25 +198,15 @@ def _image(defaults: Defaults | None) -> str | None:
 
 
 def _memory(defaults: Defaults | None) -> int | None:
-    if defaults is None or defaults.memory is None:
-        return None
-    size = quantity.memory_bytes(defaults.memory)
-    if size < MIN_MEMORY:
-        raise InvalidInput(f"{defaults.memory} is less than the 6Mi that any container needs")
-    return size
+    return None if defaults is None or defaults.memory is None else amounts.memory(defaults.memory)
 
 
 def _cpus(defaults: Defaults | None) -> int | None:
-    return None if defaults is None or defaults.cpus is None else quantity.millicpus(defaults.cpus)
+    return None if defaults is None or defaults.cpus is None else amounts.cpus(defaults.cpus)
 
 
 def _timeout(defaults: Defaults | None) -> float | None:
-    if defaults is None or defaults.timeout is None:
-        return None
-    seconds = duration.parse(defaults.timeout, maximum=MAX_TIMEOUT)
-    if seconds < MIN_TIMEOUT:
-        raise InvalidInput(f"{defaults.timeout!r} is less than a second; write a duration such as 10m")
-    return seconds
+    return None if defaults is None or defaults.timeout is None else amounts.timeout(defaults.timeout)
 
 
 def _allowlists(found: Sequence[Policy], base: Base) -> tuple[Allowlist, ...]:
@@ -234,6 +226,13 @@ def _volumes(found: Sequence[Policy], base: Base) -> tuple[VolumeList, ...]:
             folders = tuple((v.path, v.read_only) for v in policy.spec.volumes.allowed)
             lists.append(VolumeList(policy.owner, folders))
     return tuple(lists)
+
+
+def _limits(found: Sequence[Policy]) -> Limits:
+    stated = [(p.owner, p.spec.limits) for p in found if p.spec.limits is not None]
+    for owner, one in stated:  # each by itself first, so that what cannot be read is said of its owner
+        _read(owner, "limits", partial(limits.least, [(owner, one)]))
+    return limits.least(stated)
 
 
 def _cli(found: Sequence[Policy], base: Base) -> CLI:

@@ -16,17 +16,16 @@ from pydantic import JsonValue
 
 from stromboli import naming
 from stromboli.errors import InvalidInput
-from stromboli.grammar import duration, quantity, reference
+from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
-from stromboli.models.fields import MAX_TIMEOUT, MIN_TIMEOUT
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.models.reasons import Reason
-from stromboli.plan import documents, volumes
+from stromboli.plan import amounts, documents, limits, volumes
 from stromboli.plan.attempt import Hook
-from stromboli.plan.policy import DEFAULT_TIMEOUT, MIN_MEMORY, Effective
+from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
 from stromboli.plan.refusal import Refused, invalid
 from stromboli.plan.volumes import Volume
 
@@ -63,7 +62,7 @@ class Request:
 def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
     """The run's timeout in seconds. Raises Refused(InvalidSpec)."""
     if spec.timeout is None:
-        return policy.timeout if policy else DEFAULT_TIMEOUT
+        return limits.capped(policy.timeout, policy.limits.timeout) if policy else DEFAULT_TIMEOUT
     return _seconds(spec.timeout, "spec.timeout")
 
 
@@ -87,16 +86,17 @@ def build(spec: AgentRunSpec, policy: Effective) -> Request:
     resources = spec.resources
     memory = resources.memory if resources else None
     cpus = resources.cpus if resources else None
+    most = policy.limits
     return Request(
         image=image_of(spec, policy),
         workdir=spec.workdir,
         volumes=volumes.parse(spec.volumes or ()),
         env=_env(spec, policy),
-        claude=spec.claude or ClaudeOptions(),
-        memory=policy.memory if memory is None else quantity.memory_bytes(memory),
-        cpus=policy.cpus if cpus is None else quantity.millicpus(cpus),
+        claude=limits.options(spec.claude or ClaudeOptions(), most),
+        memory=limits.granted(policy.memory, most.memory) if memory is None else amounts.memory(memory),
+        cpus=limits.granted(policy.cpus, most.cpus) if cpus is None else amounts.cpus(cpus),
         cpu_shares=resources.cpu_shares if resources else None,
-        pids=(resources.pids if resources else None) or DEFAULT_PIDS,
+        pids=(resources.pids if resources else None) or limits.capped(DEFAULT_PIDS, most.pids),
         timeout=timeout_of(spec, policy),
         gateway_socket=policy.env.get(GATEWAY_SOCKET) or None,
         hooks=hooks_of(spec.lifecycle),
@@ -233,12 +233,14 @@ def resources_are_quantities(spec: AgentRunSpec, policy: Effective) -> None:
         return
     if resources.memory is not None:
         memory = resources.memory
-        size = _parsed("spec.resources.memory", lambda: quantity.memory_bytes(memory))
-        if size < MIN_MEMORY:
-            raise invalid("spec.resources.memory", f"{memory} is less than the 6Mi that any container needs")
+        _parsed("spec.resources.memory", lambda: amounts.memory(memory))
     if resources.cpus is not None:
         cpus = resources.cpus
-        _parsed("spec.resources.cpus", lambda: quantity.millicpus(cpus))
+        _parsed("spec.resources.cpus", lambda: amounts.cpus(cpus))
+
+
+def nothing_is_over_a_ceiling(spec: AgentRunSpec, policy: Effective) -> None:
+    limits.check(spec, policy.limits)
 
 
 def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
@@ -283,15 +285,13 @@ CHECKS: tuple[Check, ...] = (
     volumes_are_allowed,
     env_names_are_free,
     resources_are_quantities,
+    nothing_is_over_a_ceiling,
     documents_are_json,
 )
 
 
 def _seconds(text: str, field: str) -> float:
-    seconds = _parsed(field, lambda: duration.parse(text, maximum=MAX_TIMEOUT))
-    if seconds < MIN_TIMEOUT:
-        raise invalid(field, f"{text!r} is less than a second; write a duration such as 90s, 10m or 1h30m")
-    return seconds
+    return _parsed(field, lambda: amounts.timeout(text))
 
 
 def _parsed(field: str, parse: Callable[[], T]) -> T:

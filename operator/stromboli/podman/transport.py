@@ -25,6 +25,7 @@ class HostInfo:
     """What `podman info` says that matters to us. `architecture` is Go's word (`amd64`, `arm64`).
 
     `ids` is how many uids and gids a rootless Podman has in its user namespace, the person's own included.
+    `controllers` are the cgroup controllers with which Podman can limit a container (`memory`, `cpu`, `pids`).
     """
 
     version: str
@@ -33,6 +34,7 @@ class HostInfo:
     architecture: str
     runtime: str
     volume_path: str
+    controllers: frozenset[str]
 
 
 class Podman:
@@ -83,7 +85,15 @@ class Podman:
                 architecture=host["arch"],
                 runtime=host["ociRuntime"]["name"],
                 volume_path=store["volumePath"],
+                controllers=_controllers(host),
             )
+
+
+def _controllers(host: Mapping[str, Any]) -> frozenset[str]:
+    """Rootless on cgroup v1, Podman drops every limit with no more than a warning in its log."""
+    if host["security"]["rootless"] and host["cgroupVersion"] == "v1":
+        return frozenset()
+    return frozenset(host["cgroupControllers"] or ())
 
 
 def _counts(mappings: Mapping[str, Any]) -> tuple[int, int]:

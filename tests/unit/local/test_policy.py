@@ -11,6 +11,7 @@ import pytest
 from stromboli.grammar import pattern, reference
 from stromboli.local.policy import Images, Offline, RealAPI, answers, objects
 from stromboli.models.agentpolicy import AgentPolicySpec, Network, PullPolicy
+from stromboli.plan.policy import Base, Policy, combine
 
 SOCKET = Path("/home/s/standin/api.sock")
 BUILT = Images("localhost/stromboli/agent:2.1.3", "localhost/stromboli/python:3.11")
@@ -86,3 +87,12 @@ def test_the_default_image_is_allowed(images: Images) -> None:
     assert policy.defaults.image == images.base
     parsed = reference.parse(images.base)
     assert any(pattern.parse(p).matches(parsed) for p in policy.images.allowed)
+
+
+@pytest.mark.parametrize("source", [Offline(SOCKET), RealAPI("k")])
+def test_no_run_of_the_demo_is_without_a_bound(source: RealAPI | Offline) -> None:
+    """But for memory and cpus, of which a ceiling would be every run's limit."""
+    found = spec(BUILT, source)
+    limits = combine([Policy("local", found)], Base(cli_image="c")).limits
+    assert None not in (limits.pids, limits.timeout, limits.max_turns, limits.max_budget_usd)
+    assert limits.memory is limits.cpus is None

@@ -234,3 +234,22 @@ def test_nothing_of_prompt_env_or_documents_stands_in_it(private: str) -> None:
 def test_a_body_is_json() -> None:
     body = _body(volumes=["/srv/ä:/w"], resources={"memory": "1Gi", "cpus": 1})
     assert json.loads(json.dumps(body)) == body
+
+
+@pytest.mark.parametrize(
+    ("controllers", "resources", "said"),
+    [
+        ({"memory", "cpu", "pids"}, {"memory": "1Gi", "cpus": 1, "cpuShares": 2, "pids": 64}, None),
+        (set(), {}, None),
+        ({"cpu", "pids"}, {"memory": "1Gi", "cpus": 1}, "cannot enforce resources memory: "),
+        (set(), {"memory": "1Gi", "cpus": 1, "pids": 64}, "cannot enforce resources memory, cpus, pids: "),
+        ({"memory", "pids"}, {"cpuShares": 2}, "cannot enforce resources cpuShares: "),
+    ],
+)
+def test_what_the_node_cannot_enforce_is_said(
+    controllers: set[str], resources: dict[str, Any], said: str | None
+) -> None:
+    """The bound on processes that every container has is no wish of a run's."""
+    found = container.unenforced(request.build(spec(resources=resources), OPEN), controllers)
+    assert (said is None) == (found is None)
+    assert said is None or said in str(found)

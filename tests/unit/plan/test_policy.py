@@ -13,6 +13,7 @@ from stromboli.models.agentpolicy import Network, PullPolicy, SecretRef
 from stromboli.models.reasons import Reason
 from stromboli.plan import policy as policies
 from stromboli.plan import request, volumes
+from stromboli.plan.limits import Limits
 from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Policy
 from stromboli.plan.refusal import Refused
 from tests.support.builders import CLI_IMAGE, effective, policy, spec
@@ -95,6 +96,7 @@ def test_nobody_says_anything() -> None:
         memory=None,
         cpus=None,
         timeout=DEFAULT_TIMEOUT,
+        limits=Limits(),
         volumes=(),
         network=Network.bridge,
         env={},

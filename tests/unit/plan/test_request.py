@@ -197,6 +197,7 @@ def test_the_order_of_the_checks() -> None:
         "volumes_are_allowed",
         "env_names_are_free",
         "resources_are_quantities",
+        "nothing_is_over_a_ceiling",
         "documents_are_json",
     ]
 

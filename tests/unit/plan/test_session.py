@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from stromboli.models.reasons import Reason
 from stromboli.plan import session
 from stromboli.plan.attempt import Hook, StepRecord
 from stromboli.plan.container import Shape, check_shape
+from stromboli.plan.limits import Limits
 from stromboli.plan.refusal import Refused
-from tests.support.builders import records, spec
+from tests.support.builders import effective, policy, records, spec
 
 TEMPLATE = {
     "image": "python:3.12",
@@ -207,27 +209,59 @@ def test_who_is_past_the_beginning_has_it_behind(steps: tuple[str, ...], sent: b
 
 # --- the container under today's policies ---
 
+NO_LIMITS = Limits()
+MADE = Shape("bridge", True, (), 2**30, 2000, 2048)
+
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (Shape("bridge", True, ()), None),
-        (Shape("none", True, ()), "on a network"),
-        (Shape("bridge", False, ()), None),
-        (Shape("bridge", True, ("/srv/a:/a:rw",)), "lead to"),
+        (replace(MADE), None),
+        (replace(MADE, network="none"), "on a network"),
+        (replace(MADE, cli=False), None),
+        (replace(MADE, volumes=("/srv/a:/a:rw",)), "lead to"),
+        (replace(MADE, memory=None, cpus=None, pids=16), None),
     ],
 )
 def test_what_a_policy_no_longer_allows_is_said(wanted: Shape, said: str | None) -> None:
-    found = Shape.from_label(Shape("bridge", True, ()).to_label())
+    found = Shape.from_label(MADE.to_label())
     if said is None:
-        check_shape(found, wanted, "s")
+        check_shape(found, wanted, NO_LIMITS, "s")
         return
     with pytest.raises(Refused, match=said) as refused:
-        check_shape(found, wanted, "s")
+        check_shape(found, wanted, NO_LIMITS, "s")
     assert refused.value.reason is Reason.PolicyViolation
 
 
 def test_a_container_without_a_network_stays_without_one() -> None:
-    check_shape(Shape("none", True, ()), Shape("bridge", True, ()), "s")
+    check_shape(replace(MADE, network="none"), MADE, NO_LIMITS, "s")
     with pytest.raises(Refused, match="CLI's mount"):
-        check_shape(Shape("none", False, ()), Shape("none", True, ()), "s")
+        check_shape(Shape("none", False, ()), Shape("none", True, ()), NO_LIMITS, "s")
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "said"),
+    [
+        ({"memory": "1Gi", "cpus": 2, "pids": 2048}, None),
+        (
+            {"memory": "1023Mi"},
+            "with more memory than the ceiling of 1023Mi that AgentPolicy base sets in limits.memory",
+        ),
+        ({"cpus": "1500m"}, "with more cpus than the ceiling of 1500m"),
+        ({"pids": 1024}, "with more pids than the ceiling of 1024"),
+    ],
+)
+def test_a_container_is_judged_by_the_ceilings_of_today(ceilings: dict[str, Any], said: str | None) -> None:
+    """A run in it that asks for less changes nothing: its limits are those that it was made with."""
+    limits = effective(policy(limits=ceilings)).limits
+    if said is None:
+        check_shape(MADE, MADE, limits, "s")
+        return
+    with pytest.raises(Refused, match=f"the container of session s was made {said}.*begin a new session"):
+        check_shape(MADE, replace(MADE, memory=1, cpus=1, pids=16), limits, "s")
+
+
+def test_a_container_that_was_made_without_a_limit_is_over_every_ceiling() -> None:
+    before = Shape.from_label('{"network": "bridge", "cli": true, "volumes": []}')
+    with pytest.raises(Refused, match="without a limit on memory, and over the ceiling of 64Gi"):
+        check_shape(before, MADE, effective(policy(limits={"memory": "64Gi"})).limits, "s")

@@ -63,6 +63,18 @@ async def test_podman_is_not_asked_what_its_host_is_where_the_agent_is_root(node
     assert "GET /info" not in node.fake.calls
 
 
+@pytest.mark.parametrize(("cgroups", "warnings"), [("v1", 1), ("v2", 0)])
+async def test_limits_that_the_node_cannot_enforce_are_said(node: Node, cgroups: str, warnings: int) -> None:
+    node.fake.rootless, node.fake.cgroup_version = True, cgroups
+    node.run(resources={"memory": "512Mi"})
+    async with node.process():
+        await node.cleared()
+    assert node.status()["phase"] == "Succeeded"
+    told = [e for e in node.cluster.events.values() if e["reason"] == "LimitsNotEnforced"]
+    assert len(told) == warnings
+    assert all(e["type"] == "Warning" and "cannot enforce resources memory" in e["message"] for e in told)
+
+
 @pytest.mark.parametrize(
     ("spec", "policy_spec", "reason"),
     [
