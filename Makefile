@@ -21,7 +21,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks
 
 crds: setup
-	$(BIN)/python -c 'from pathlib import Path; from stromboli.models.crd import write; write(Path("crds"))'
+	$(BIN)/python -c 'from pathlib import Path; from stromboli.models import crd, reference; crd.write(Path("crds")); reference.write(Path())'
 
 setup:
 	@operator/setup.sh

@@ -23,15 +23,60 @@ from stromboli.grammar import pattern, reference
 
 DEFAULT_CLI_IMAGE = "ghcr.io/tomblancdev/stromboli-agent"
 
-_OURS = {
-    "allowed_image_patterns": list,
-    "allowed_volumes": list,
-    "cli_image": str,
-    "cli_image_tag": str,
-    "auto_pull_cli": bool,
-    "mount_claude_cli": bool,
-    "image": str,
-    "credentials_file": str,
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as it is documented: its type, its default in words and what it does."""
+
+    type: type
+    default: str
+    text: str
+
+
+# The keys under `agent:`; in the environment with ENV_PREFIX and in capitals.
+AGENT: Mapping[str, Setting] = {
+    "allowed_image_patterns": Setting(
+        list,
+        "every image",
+        "Patterns of allowed images; commas separate them in the environment. AgentPolicies can only narrow this list.",
+    ),
+    "allowed_volumes": Setting(
+        list,
+        "no host path",
+        "Host folders that runs may mount; commas separate them in the environment. AgentPolicies can only narrow this"
+        " list.",
+    ),
+    "cli_image": Setting(str, f"`{DEFAULT_CLI_IMAGE}`", "Image that holds the Claude CLI, unless a policy names one."),
+    "cli_image_tag": Setting(str, "`latest`", "Tag of the CLI image, unless a policy names one."),
+    "auto_pull_cli": Setting(bool, "`true`", "Pull the CLI image when the operator starts, if it is missing."),
+    "mount_claude_cli": Setting(
+        bool, "`true`", "Mount the CLI at `/opt/claude`; `false` where the images bring their own."
+    ),
+    "image": Setting(str, "none", "Image of runs that name none, unless a policy has `defaults.image`."),
+    "credentials_file": Setting(
+        str, "none", "File in the format of the CLI's `.credentials.json`, used unless a policy names a Secret."
+    ),
+}
+# The variables that have no key in the file.
+ENVIRONMENT: Mapping[str, Setting] = {
+    "STROMBOLI_HOME": Setting(
+        str,
+        "`$XDG_DATA_HOME/stromboli` (`~/.local/share/stromboli`)",
+        "Folder for the records of runs and sessions; a local installation keeps everything in it.",
+    ),
+    "STROMBOLI_RUNTIME_DIR": Setting(
+        str, "`/dev/shm/stromboli-UID`", "Folder for secrets while a run needs them. It has to be on a tmpfs."
+    ),
+    "STROMBOLI_NODE": Setting(str, "the host name", "Name of the node, as `status.node` shows it."),
+    "STROMBOLI_NAMESPACE": Setting(
+        str, "`stromboli-system`", "The operator's namespace, where policies' credentials are looked up by default."
+    ),
+    "STROMBOLI_API_ADDRESS": Setting(str, "`127.0.0.1:0`", "`HOST:PORT` of the read API; port 0 is any free port."),
+    "CONTAINER_HOST": Setting(
+        str,
+        "`unix:///run/podman/podman.sock`; rootless `unix://$XDG_RUNTIME_DIR/podman/podman.sock`",
+        "Podman's socket.",
+    ),
 }
 # What Stromboli's own server understands and a Kubernetes operator has no use for.
 _FOREIGN_AGENT = frozenset(
@@ -53,7 +98,7 @@ _FOREIGN_AGENT = frozenset(
 _FOREIGN_SECTIONS = frozenset(
     {"server", "resources", "auth", "rate_limit", "jwt", "jobs", "tracing", "compose", "metrics"}
 )
-_ENV_PREFIX = "STROMBOLI_AGENT_"
+ENV_PREFIX = "STROMBOLI_AGENT_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,25 +211,25 @@ def _from_file(config: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    raw = {k.removeprefix(_ENV_PREFIX).lower(): v for k, v in environ.items() if k.startswith(_ENV_PREFIX)}
+    raw = {k.removeprefix(ENV_PREFIX).lower(): v for k, v in environ.items() if k.startswith(ENV_PREFIX)}
     return _typed(raw, [])
 
 
 def _typed(raw: Mapping[str, Any], warnings: list[str]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = {}
     for key, value in sorted(raw.items()):
-        if key in _OURS:
+        if key in AGENT:
             if value != "":  # Stromboli reads an empty text as "not set"
                 values[key] = _convert(key, value)
         elif key in _FOREIGN_AGENT:
             warnings.append(f"agent.{key}: has no meaning for the operator and is ignored")
         else:
-            raise InvalidSettings(f"there is no such key{_near(key)}; known are {', '.join(_OURS)}", f"agent.{key}")
+            raise InvalidSettings(f"there is no such key{_near(key)}; known are {', '.join(AGENT)}", f"agent.{key}")
     return values, warnings
 
 
 def _convert(key: str, value: Any) -> Any:
-    kind = _OURS[key]
+    kind = AGENT[key].type
     if kind is list:
         items = value.split(",") if isinstance(value, str) else value
         if isinstance(items, list) and all(isinstance(i, str) for i in items):
@@ -223,5 +268,5 @@ def _parsed(parse: Any, key: str) -> None:
 
 
 def _near(key: str) -> str:
-    close = difflib.get_close_matches(key, [*_OURS, "agent"], n=1)
+    close = difflib.get_close_matches(key, [*AGENT, "agent"], n=1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -164,13 +164,26 @@ def render(kind: Kind) -> str:
     return head + yaml.dump(crd(kind), Dumper=_Plain, sort_keys=False, width=110, allow_unicode=True)
 
 
-def _version(kind: Kind) -> Schema:
+def schema(kind: Kind) -> Schema:
+    """The structural schema of the kind's objects."""
     properties: Schema = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
         "spec": _spec(kind),
     }
+    if kind.status is not None:
+        # Until the operator has seen it, an object is "in progress" for kstatus: its generation is not observed.
+        properties["status"] = {**_structural(kind.status), "default": {"observedGeneration": -1}}
+    return {
+        "type": "object",
+        "description": kind.description,
+        "required": ["spec"],
+        "properties": properties,
+    }
+
+
+def _version(kind: Kind) -> Schema:
     version: Schema = {
         "name": VERSION,
         "served": True,
@@ -180,17 +193,8 @@ def _version(kind: Kind) -> Schema:
     if kind.selectable:
         version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
     if kind.status is not None:
-        # Until the operator has seen it, an object is "in progress" for kstatus: its generation is not observed.
-        properties["status"] = {**_structural(kind.status), "default": {"observedGeneration": -1}}
         version["subresources"] = {"status": {}}
-    version["schema"] = {
-        "openAPIV3Schema": {
-            "type": "object",
-            "description": kind.description,
-            "required": ["spec"],
-            "properties": properties,
-        }
-    }
+    version["schema"] = {"openAPIV3Schema": schema(kind)}
     return version
 
 

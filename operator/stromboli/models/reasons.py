@@ -1,4 +1,4 @@
-"""The reasons of conditions: one documented enum each. The README's table is generated from these texts."""
+"""The reasons of conditions: one documented enum each. The table in docs/reference.md is generated from these texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Reasons of `Succeeded`. The text beside each is what a person reads in the README."""
+    """Reasons of `Succeeded`. The text beside each is what a person reads in the reference."""
 
     text: str
     status: str
@@ -126,6 +126,6 @@ class ReadyReason(StrEnum):
 
 
 def as_markdown() -> str:
-    """The table of reasons, as it stands in the README (a test compares)."""
+    """The table of reasons, as docs/reference.md has it."""
     rows = ["| Reason | `Succeeded` | What it means |", "|---|---|---|"]
     return "\n".join([*rows, *(f"| `{reason}` | {reason.status} | {reason.text} |" for reason in Reason)])

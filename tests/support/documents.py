@@ -1,0 +1,35 @@
+"""README, CHANGELOG and docs/ as tests read them: the documents, and the scripts in them.
+
+A fenced block whose language is `sh` is typed as it is printed. A word after the language says where: `cluster` is for
+an administrator on a cluster; without one it is for anybody on a local installation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+_FENCED = re.compile(r"^```sh(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One script of a document; `line` is where it begins."""
+
+    document: str
+    line: int
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}"
+
+
+def blocks(path: Path) -> list[Block]:
+    """The scripts of a document, in their order."""
+    text = path.read_text(encoding="utf-8")
+    found = _FENCED.finditer(text)
+    return [Block(path.name, text.count("\n", 0, m.start()) + 2, m[1] or "local", m[2]) for m in found]

@@ -1,0 +1,94 @@
+"""README, docs/ and CHANGELOG say what the code says, link to what is there, and show commands that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stromboli import settings
+from stromboli.models import reference
+from stromboli.models.agentpolicy import AgentPolicySpec
+from stromboli.models.agentrun import AgentRunSpec
+from tests.support.documents import DOCUMENTS, ROOT, blocks
+
+PACKAGE = ROOT / "operator/stromboli"
+TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
+README, INTERNALS = TEXTS["README.md"], TEXTS["internals.md"]
+MODELS = {"AgentRun": AgentRunSpec, "AgentPolicy": AgentPolicySpec}
+
+
+def test_the_reference_is_generated() -> None:
+    assert (ROOT / reference.PATH).read_text() == reference.as_markdown(), "run `make crds`"
+
+
+def test_the_reference_has_every_variable_that_the_code_reads() -> None:
+    read = re.findall(r'environ(?:\.get\(|\[)"(\w+)"', (PACKAGE / "settings.py").read_text())
+    named = {name for name in read if name.startswith("STROMBOLI_") or name == "CONTAINER_HOST"}
+    assert named <= set(settings.ENVIRONMENT)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_no_line_is_too_wide_to_review() -> None:
+    wide = [
+        f"{path.name}:{number}"
+        for path in DOCUMENTS
+        if path.name != "reference.md"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 132 and not line.startswith("|")
+    ]
+    assert wide == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), target
+        if anchor:
+            assert anchor in _anchors(file.read_text()), target
+
+
+def _anchors(text: str) -> set[str]:
+    """As GitHub makes them of headings: lower case, spaces as dashes, punctuation left out."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_its_manifests_are_valid() -> None:
+    found = [obj for path in DOCUMENTS for block in blocks(path) for obj in _objects(block.text)]
+    assert {str(obj["kind"]) for obj in found} >= set(MODELS)
+    for obj in found:
+        if model := MODELS.get(obj["kind"]):
+            model.model_validate(obj["spec"])
+
+
+def _objects(script: str) -> list[dict[str, dict[str, str]]]:
+    """What a script feeds to `kubectl apply -f -`."""
+    heredocs = re.findall(r"<<'EOF'\n(.*?)^EOF$", script, re.MULTILINE | re.DOTALL)
+    return [obj for text in heredocs for obj in yaml.safe_load_all(text)]
+
+
+def test_every_package_is_on_the_map() -> None:
+    packages = [p.name for p in PACKAGE.iterdir() if p.is_dir() and not p.name.startswith("__")]
+    assert [name for name in packages if f"`{name}/`" not in INTERNALS] == []
+
+
+def test_every_file_that_the_map_names_is_there() -> None:
+    rows = INTERNALS.split("| To change | Open |")[1].split("\n\n")[0]
+    named = [word for word in rows.replace("`", " ").split() if word.endswith((".py", ".sh"))]
+    assert named
+    assert [name for name in named if not (PACKAGE / name).exists()] == []
+
+
+def test_every_make_target_that_they_name_is_there() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = {name for text in TEXTS.values() for name in re.findall(r"make (\w+)`", text)}
+    assert named
+    assert named <= set(targets)
