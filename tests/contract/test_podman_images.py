@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from stromboli.errors import PullFailed
+from stromboli.grammar.reference import Reference, parse
+from stromboli.inspection.cache import FactsCache
+from stromboli.models.agentpolicy import PullPolicy
+from stromboli.observe.images import Images
+from stromboli.observe.waiting import Waiting
+from stromboli.plan.refusal import Refused
 from stromboli.podman import Podman
+from stromboli.podman.images import ImageInfo
 from tests.contract.conftest import FILES_IMAGE, Bed
 from tests.support.fake_podman import FakePodman
 from tests.support.fake_registry import FakeRegistry
+from tests.support.podman import IsolatedPodman
 
 LIMIT = 30.0
 
@@ -128,6 +137,91 @@ async def test_cancelling_ends_the_pull(real: Bed, registry: FakeRegistry) -> No
         await pull
     await asyncio.wait_for(registry.left.wait(), LIMIT)
     assert await real.podman.images.inspect(f"{registry.address}/team/slow:1") is None
+
+
+@pytest.fixture
+async def images(bed: Bed, tmp_path: Path) -> AsyncIterator[Images]:
+    made = Images(bed.podman, FactsCache(tmp_path), "installation", lambda: None)
+    yield made
+    await made.close()
+
+
+async def test_podman_takes_a_digest_for_enough_and_we_do_not(bed: Bed, images: Images) -> None:
+    here = await bed.podman.images.inspect(FILES_IMAGE)
+    assert here is not None
+    foreign = parse(f"python@{here.digest}")
+    found = await bed.podman.images.inspect(str(foreign))
+    assert found is not None, "if Podman itself comes to tell repositories apart, this rule may go"
+    assert found.id == here.id
+    assert await images.on_node(foreign) is None
+    with pytest.raises(Refused, match="is not on the node"):
+        await images.resolve(foreign, PullPolicy.Never, "run")
+    own = parse(f"{FILES_IMAGE}@{here.digest}")
+    assert await images.resolve(own, PullPolicy.IfNotPresent, "run") == here
+
+
+async def test_the_same_image_of_two_repositories_is_asked_for_in_each(
+    real: Bed, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    """Also where Podman has all of it by then: it is the registry that says whether the repository has it."""
+    digest = registry.publish("secret/tool", "1", size=10)
+    here = await asyncio.wait_for(real.podman.images.pull(f"{registry.address}/secret/tool:1"), LIMIT)
+    allowed = parse(f"{registry.address}/allowed/tool@{digest}")
+    with pytest.raises(PullFailed) as caught:
+        await resolved(real, allowed, tmp_path)
+    assert caught.value.permanent, str(caught.value)
+    registry.publish_again(digest, "allowed/tool", "1")
+    found = await resolved(real, allowed, tmp_path)
+    assert found.id == here.id
+    assert {f"{registry.address}/{name}@{digest}" for name in ("secret/tool", "allowed/tool")} <= {*found.repo_digests}
+
+
+async def resolved(real: Bed, reference: Reference, folder: Path) -> ImageInfo:
+    """What a reference comes to that has to be pulled."""
+    ended = asyncio.Event()
+    images = Images(real.podman, FactsCache(folder), "installation", ended.set)
+    with pytest.raises(Waiting):
+        await images.resolve(reference, PullPolicy.IfNotPresent, "run")
+    await asyncio.wait_for(ended.wait(), LIMIT)
+    return await images.resolve(reference, PullPolicy.IfNotPresent, "run")
+
+
+async def test_what_was_named_loaded_or_renamed_is_known_by_its_names(
+    real: Bed, isolated_podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    names = ("quay.io/contract/named:1", "localhost/contract/named:2")
+    saved = tmp_path / "image.tar"
+    images = Images(real.podman, FactsCache(tmp_path), "installation", lambda: None)
+    isolated_podman.run("tag", FILES_IMAGE, *names)
+    isolated_podman.run("save", "--quiet", "--output", str(saved), names[0])
+    for name in names:
+        assert await images.on_node(parse(name)) is not None
+    isolated_podman.run("untag", FILES_IMAGE, *names)
+    for name in names:
+        assert await images.on_node(parse(name)) is None
+    isolated_podman.run("load", "--quiet", "--input", str(saved))
+    found = await images.on_node(parse(names[0]))
+    assert found is not None
+    for digest in found.repo_digests:
+        assert await images.on_node(parse(digest)) == found
+    isolated_podman.run("untag", names[0])
+
+
+async def test_a_sessions_copy_is_not_to_be_had_by_another_name(
+    real: Bed, isolated_podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    alias, copy = "localhost/contract/alias:1", "localhost/stromboli/session:contract"
+    images = Images(real.podman, FactsCache(tmp_path), "installation", lambda: None)
+    made = await real.run("sleep", "60")
+    await real.podman.copies.commit(made, copy)
+    isolated_podman.run("tag", copy, alias)
+    found = await real.podman.images.inspect(alias)
+    assert found is not None
+    for name in (alias, copy, f"localhost/contract/alias@{found.digest}", f"python@{found.digest}"):
+        assert await images.on_node(parse(name)) is None, name
+    isolated_podman.run("untag", copy, copy)
+    assert await images.on_node(parse(alias)) is not None
+    isolated_podman.run("rmi", alias)
 
 
 async def test_the_fake_pulls_what_a_test_put_into_its_registry(fake: FakePodman) -> None:

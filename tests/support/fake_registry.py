@@ -75,6 +75,10 @@ class FakeRegistry:
         self._names |= {(name, tag): digest, (name, digest): digest}
         return digest
 
+    def publish_again(self, digest: str, name: str, tag: str) -> None:
+        """An image that is there in another repository as well."""
+        self._names |= {(name, tag): digest, (name, digest): digest}
+
     def refuse(self, status: int, code: str) -> None:
         """Every manifest is refused."""
         body = {"errors": [{"code": code, "message": "as the test has it"}]}

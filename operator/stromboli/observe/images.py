@@ -23,6 +23,7 @@ from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
 from stromboli.observe.waiting import Waiting
+from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.refusal import Refused
 from stromboli.podman.images import ImageInfo
@@ -68,23 +69,39 @@ class Images:
         self._looking: set[str] = set()  # names of the throw-away containers that are in use
 
     async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
-        """The image that a reference means now.
+        """The image that a reference means now: one that the reference's own repository knows.
 
         Raises Waiting(Pulling) while it is being pulled, Refused(ImagePullFailed) where it may not be,
         PullFailed, PodmanError, PodmanUnavailable.
         """
         name = local_name(reference)
-        if policy is PullPolicy.Always and not self._has_pulled(name, wanted_by):
-            return await self._pull(name, wanted_by)
-        if (found := await self._podman.images.inspect(name)) is not None:
+        here = policy is not PullPolicy.Always or rules.is_local(reference) or self._has_pulled(name, wanted_by)
+        if here and (found := await self.on_node(reference)) is not None:
             return found
+        if rules.is_local(reference):
+            raise Refused(
+                Reason.ImagePullFailed,
+                f"the image {reference} is not on the node, and localhost is no registry to pull it from; build or "
+                "load it there under this name, or name an image of a registry",
+            )
         if policy is PullPolicy.Never:
             raise Refused(
                 Reason.ImagePullFailed,
                 f"the image {reference} is not on the node, and its pull policy is Never; "
                 "pull it there, or change the policy",
             )
-        return await self._pull(name, wanted_by)
+        pulled = await self._pull(name, wanted_by)
+        if not is_meant(pulled, reference):
+            raise PullFailed(f"image {reference} was pulled, and Podman does not have it by that name", permanent=False)
+        return pulled
+
+    async def on_node(self, reference: Reference) -> ImageInfo | None:
+        """The image of that name, if the node has it. Raises PodmanError, PodmanUnavailable.
+
+        What Podman finds by a digest alone is not told: it may be another tenant's.
+        """
+        found = await self._podman.images.inspect(local_name(reference))
+        return found if found is not None and is_meant(found, reference) else None
 
     async def by_id(self, image_id: str) -> ImageInfo | None:
         """An image that is on the node. Raises PodmanError, PodmanUnavailable."""
@@ -182,6 +199,11 @@ def local_name(reference: Reference) -> str:
     if reference.digest is not None:
         return f"{reference.registry}/{reference.path}@{reference.digest}"
     return str(reference)
+
+
+def is_meant(image: ImageInfo, reference: Reference) -> bool:
+    """Whether the reference's own repository knows the image."""
+    return rules.is_meant(reference, image.repo_tags, image.repo_digests)
 
 
 def digest_of(image: ImageInfo, reference: Reference) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from stromboli.errors import PullFailed
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.reasons import Reason
@@ -24,6 +25,7 @@ from stromboli.observe.images import Images
 from stromboli.observe.references import Credentials
 from stromboli.observe.waiting import Waiting
 from stromboli.plan import compatibility, container, request
+from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageUser
 from stromboli.plan.container import Shape
 from stromboli.plan.policy import Effective
@@ -105,8 +107,31 @@ class Readiness:
 
     async def _image(self, judged: Judged, pinned: str | None, uid: str) -> ImageInfo:
         """The image by its id, as long as the node has it; else what its reference means now."""
-        found = await self._images.by_id(pinned) if pinned else None
-        return found or await self._images.resolve(judged.request.image, judged.policy.pull_policy, uid)
+        if pinned and (found := await self._images.by_id(pinned)) is not None:
+            return found
+        reference = judged.request.image
+        try:
+            return await self._images.resolve(reference, judged.policy.pull_policy, uid)
+        except PullFailed as problem:
+            if hint := await self._local_twin(judged):
+                raise PullFailed(f"{problem}; {hint}", permanent=problem.permanent) from problem
+            raise
+        except Refused as problem:
+            if hint := await self._local_twin(judged):
+                raise Refused(problem.reason, f"{problem.message}; {hint}") from problem
+            raise
+
+    async def _local_twin(self, judged: Judged) -> str:
+        """What to write instead, where the node has the image under the name that Podman gives to local builds.
+
+        Nothing is said of one that the policies do not admit.
+        """
+        twin = rules.local_twin(judged.request.image)
+        if twin is None or not all(allowlist.admits(twin) for allowlist in judged.policy.allowlists):
+            return ""
+        if await self._images.on_node(twin) is None:
+            return ""
+        return f"{twin} is on the node: write that if it is meant"
 
     async def _user(self, image: ImageInfo, cli: MountedCLI | None, wanted: Request) -> ImageUser:
         """The image's user, once the image is found fit for CLI and hooks. Raises Refused(ImageIncompatible)."""

@@ -27,7 +27,7 @@ from stromboli.errors import LocalFailure, NotFound, PodmanError, PodmanUnavaila
 from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe import sessions
-from stromboli.observe.images import local_name
+from stromboli.observe.images import is_meant, local_name
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held, Named, Origin
 from stromboli.observe.waiting import Waiting
@@ -250,7 +250,7 @@ class Sessions:
     async def _tell_of_a_moved_tag(self, run: Object, session: Object, ready: Ready) -> None:
         reference = ready.judged.request.image
         now = await self._podman.images.inspect(local_name(reference))
-        if now is not None and now.id != ready.image.id:
+        if now is not None and is_meant(now, reference) and now.id != ready.image.id:
             self._notifier.tell(
                 run,
                 "ImagePinned",

@@ -70,6 +70,9 @@ class Allowlist:
     owner: str
     patterns: tuple[Pattern, ...]
 
+    def admits(self, image: Reference) -> bool:
+        return any(pattern.matches(image) for pattern in self.patterns)
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeList:

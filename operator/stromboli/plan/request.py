@@ -143,7 +143,7 @@ def image_is_allowed(spec: AgentRunSpec, policy: Effective) -> None:
     """Every allowlist that says something has to have a pattern for the image."""
     image = image_of(spec, policy)
     for rules in policy.allowlists:
-        if not any(p.matches(image) for p in rules.patterns):
+        if not rules.admits(image):
             patterns = ", ".join(p.text for p in rules.patterns)
             raise Refused(
                 Reason.ImageNotAllowed,

@@ -12,6 +12,7 @@ import pytest
 
 from stromboli.errors import PullFailed
 from stromboli.grammar import reference
+from stromboli.grammar.reference import Reference
 from stromboli.inspection.cache import FactsCache
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
@@ -22,7 +23,16 @@ from stromboli.plan.refusal import Refused
 from stromboli.podman.images import ImageInfo
 
 APP = reference.parse("ghcr.io/team/app:1")
-HERE, NEWER = (cast(ImageInfo, SimpleNamespace(id=name)) for name in ("here", "newer"))
+DIGEST = f"sha256:{'1' * 64}"
+
+
+def known_as(image_id: str, *names: str) -> ImageInfo:
+    """An image of these names, as Podman tells of it."""
+    digests = tuple(f"{name.rpartition(':')[0]}@{DIGEST}" for name in names)
+    return cast(ImageInfo, SimpleNamespace(id=image_id, repo_tags=names, repo_digests=digests))
+
+
+HERE, NEWER = (known_as(name, str(APP)) for name in ("here", "newer"))
 AWAY = PullFailed("connection refused", permanent=False)
 UNKNOWN = PullFailed("manifest unknown", permanent=True)
 
@@ -67,10 +77,12 @@ async def images(registry: Registry, tmp_path: Path) -> AsyncIterator[Images]:
     await made.close()
 
 
-async def told(images: Images, run: str = "run", policy: PullPolicy = PullPolicy.IfNotPresent) -> Exception:
+async def told(
+    images: Images, run: str = "run", policy: PullPolicy = PullPolicy.IfNotPresent, image: Reference = APP
+) -> Exception:
     """Why a run cannot go on yet, or ever."""
     with pytest.raises((Waiting, Refused, PullFailed)) as caught:
-        await images.resolve(APP, policy, run)
+        await images.resolve(image, policy, run)
     await asyncio.sleep(0)  # a pull that was begun asks the registry
     return caught.value
 
@@ -144,3 +156,58 @@ async def test_always_takes_what_was_pulled_for_this_run(images: Images, registr
     assert await images.resolve(APP, PullPolicy.Always, "run") is NEWER
     assert isinstance(await told(images, "later", PullPolicy.Always), Waiting)
     assert registry.asked == 2
+
+
+OTHERS = known_as("others", "quay.io/other/secret:1")
+PINNED = reference.parse(f"ghcr.io/team/app@{DIGEST}")
+
+
+@pytest.mark.parametrize("policy", PullPolicy)
+async def test_a_digest_that_another_repository_has_is_not_on_the_node(
+    images: Images, registry: Registry, policy: PullPolicy
+) -> None:
+    """What Podman finds by the digest alone may be an image that no policy allows, or another tenant's."""
+    registry.here = OTHERS
+    problem = await told(images, policy=policy, image=PINNED)
+    if policy is PullPolicy.Never:
+        assert isinstance(problem, Refused)
+        assert problem.message.startswith(f"the image {PINNED} is not on the node, and its pull policy is Never")
+        return
+    assert isinstance(problem, Waiting)
+    await registry.end(UNKNOWN)
+    assert await told(images, policy=policy, image=PINNED) is UNKNOWN
+    assert "quay.io" not in str(UNKNOWN), "whose it is, is not told"
+
+
+@pytest.mark.parametrize("policy", [PullPolicy.IfNotPresent, PullPolicy.Always])
+async def test_a_digest_that_two_repositories_have_is_pulled_from_the_admitted_one(
+    images: Images, registry: Registry, policy: PullPolicy
+) -> None:
+    registry.here = OTHERS
+    assert isinstance(await told(images, policy=policy, image=PINNED), Waiting)
+    registry.here = known_as("others", "quay.io/other/secret:1", "ghcr.io/team/app:2")
+    await registry.end(registry.here)
+    assert await images.resolve(PINNED, policy, "run") is registry.here
+
+
+@pytest.mark.parametrize("policy", [PullPolicy.IfNotPresent, PullPolicy.Always])
+async def test_what_podman_has_pulled_and_knows_by_another_name_is_not_taken(
+    images: Images, registry: Registry, policy: PullPolicy
+) -> None:
+    registry.here = OTHERS
+    await told(images, policy=policy, image=PINNED)
+    await registry.end(OTHERS)
+    problem = await told(images, policy=policy, image=PINNED)
+    assert isinstance(problem, PullFailed)
+
+
+@pytest.mark.parametrize("policy", PullPolicy)
+async def test_localhost_is_asked_for_nothing(images: Images, registry: Registry, policy: PullPolicy) -> None:
+    mine = reference.parse("localhost/mine:1")
+    problem = await told(images, policy=policy, image=mine)
+    assert isinstance(problem, Refused)
+    assert problem.reason is Reason.ImagePullFailed
+    assert problem.message.startswith("the image localhost/mine:1 is not on the node, and localhost is no registry")
+    registry.here = known_as("mine", "localhost/mine:1")
+    assert await images.resolve(mine, policy, "run") is registry.here
+    assert registry.asked == 0

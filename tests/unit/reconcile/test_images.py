@@ -1,0 +1,58 @@
+"""Runs whose image is not what its name says: another repository's digest, a local name that no registry has."""
+
+from __future__ import annotations
+
+import pytest
+
+from stromboli.observe import images
+from tests.unit.reconcile.conftest import Node, Roots, policy
+
+MINE = "localhost/mine:1"
+AWAY = "pinging container registry registry-1.docker.io: connection refused"
+
+
+async def test_no_image_of_the_node_runs_under_an_allowed_repositorys_name(node: Node, roots: Roots) -> None:
+    node.cluster.all_policies[:] = [policy(images={"allowed": ["python:*"]})]
+    others = node.fake.add_image("quay.io/other/secret:1", root=roots.image)
+    node.run("a", image=f"python@sha256:{others.id}")
+    node.run("b", image=f"python@sha256:{node.fake.images[0].id}")
+    async with node.process():
+        await node.finished()
+    assert (node.status("a")["phase"], node.status("b")["phase"]) == ("Failed", "Succeeded")
+    assert node.message("a").startswith(f"image docker.io/library/python@sha256:{others.id} could not be pulled")
+    assert "quay.io" not in node.message("a")
+    assert len(node.prompts) == 1
+
+
+@pytest.mark.parametrize("words", ["manifest unknown", AWAY])
+async def test_a_short_name_of_what_was_built_here_is_answered_with_the_whole_one(
+    node: Node, roots: Roots, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setattr(images, "REMEMBER_FAILURE", 60.0)
+    node.fake.add_image(MINE, root=roots.image)
+    node.fake.registry["docker.io/library/mine:1"] = words
+    node.run(image="mine:1")
+    reason = "RegistryUnavailable" if words == AWAY else "ImagePullFailed"
+    async with node.process():
+        await node.reason(reason)
+    assert f"{MINE} is on the node: write that if it is meant" in node.message()
+
+
+async def test_a_name_that_policies_do_not_admit_is_not_told_of(node: Node, roots: Roots) -> None:
+    node.cluster.all_policies[:] = [policy(images={"allowed": ["mine:*"]})]
+    node.fake.add_image(MINE, root=roots.image)
+    node.run(image="mine:1")
+    async with node.process():
+        await node.finished()
+    assert "localhost" not in node.message()
+
+
+async def test_a_local_name_that_is_not_there_ends_the_run_at_once(node: Node) -> None:
+    node.run(image=MINE)
+    async with node.process():
+        await node.finished()
+    assert node.message() == (
+        f"the image {MINE} is not on the node, and localhost is no registry to pull it from; build or load it there "
+        "under this name, or name an image of a registry"
+    )
+    assert not any("/images/create" in call for call in node.fake.calls)
