@@ -42,9 +42,20 @@ CLI_MOUNT = "/opt/claude"
 # Environment variables that the operator sets itself.
 OWN_ENV = ("HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX")
 OWN_ENV_PREFIX = "STROMBOLI_"
-# … and those by which the loader, a shell, or the CLI's own runtime run somebody else's code (ld.so(8), bash(1)).
-LOADER_ENV = ("BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", "NODE_OPTIONS", "BUN_OPTIONS")
-LOADER_ENV_PREFIX = "LD_"
+# … those by which the CLI's own runtime loads other code, waits for a debugger, prints its requests with the key in
+# them, or takes itself for somebody's worker (each tried on the CLI 2.1.332) …
+RUNTIME_ENV = (
+    "NODE_OPTIONS",
+    "NODE_CHANNEL_FD",
+    "NODE_UNIQUE_ID",
+    "BUN_OPTIONS",
+    "BUN_BE_BUN",
+    "BUN_CONFIG_VERBOSE_FETCH",
+)
+RUNTIME_ENV_PREFIXES = ("BUN_INSPECT", "BUN_JSC_")
+# … and with them those by which the loader or a shell run somebody else's code (ld.so(8), bash(1)).
+LOADER_ENV = ("BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", *RUNTIME_ENV)
+LOADER_ENV_PREFIXES = ("LD_", "BASH_FUNC_", *RUNTIME_ENV_PREFIXES)
 
 
 # Registry and repository of the images that forks began with.

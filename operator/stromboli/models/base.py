@@ -75,7 +75,8 @@ class EnvVar(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                f"!self.name.startsWith('{naming.LOADER_ENV_PREFIX}') && !(self.name in {_words(naming.LOADER_ENV)})",
+                " && ".join(f"!self.name.startsWith('{prefix}')" for prefix in naming.LOADER_ENV_PREFIXES)
+                + f" && !(self.name in {_words(naming.LOADER_ENV)})",
                 "this variable changes which code the agent's process loads and may not be set here",
             ),
             (

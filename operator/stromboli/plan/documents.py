@@ -1,4 +1,4 @@
-"""Checks of free-form values: prompts, JSON documents, names of variables that load code. Pure."""
+"""Checks of free-form values: prompts and JSON documents. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from stromboli import naming
 from stromboli.models.agentrun import MAX_PROMPT
 from stromboli.plan.refusal import invalid
 
 # One argument of a process is at most 128 KiB on Linux (MAX_ARG_STRLEN), and the schema goes by argv.
 MAX_SCHEMA = 96 * 1024
 MAX_PATH = 4096
-
-
-def loads_code(name: str) -> bool:
-    """Whether a variable of that name decides which code a process loads."""
-    return name.startswith(naming.LOADER_ENV_PREFIX) or name in naming.LOADER_ENV
 
 
 def check_prompt(prompt: str, field: str) -> None:

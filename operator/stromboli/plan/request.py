@@ -23,7 +23,7 @@ from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.models.reasons import Reason
-from stromboli.plan import amounts, documents, limits, volumes
+from stromboli.plan import amounts, documents, limits, variables, volumes
 from stromboli.plan.attempt import Hook
 from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
 from stromboli.plan.refusal import Refused, invalid
@@ -219,12 +219,7 @@ def env_names_are_free(spec: AgentRunSpec, policy: Effective) -> None:
                 field,
                 f"{variable.name!r} is not a name: letters, digits and _ only, not beginning with a digit",
             )
-        if policy.env.get(variable.name, variable.value) != variable.value:
-            raise Refused(Reason.PolicyViolation, f"{field}: {variable.name} is set by a policy and cannot be changed")
-        if variable.name in naming.OWN_ENV or variable.name.startswith(naming.OWN_ENV_PREFIX):
-            raise invalid(field, f"{variable.name} is set by the operator; choose another name")
-        if documents.loads_code(variable.name):
-            raise invalid(field, f"{variable.name} changes which code the agent's process loads and may not be set")
+        variables.check(field, variable.name, variable.value, policy.env)
 
 
 def resources_are_quantities(spec: AgentRunSpec, policy: Effective) -> None:
@@ -287,6 +282,7 @@ CHECKS: tuple[Check, ...] = (
     resources_are_quantities,
     nothing_is_over_a_ceiling,
     documents_are_json,
+    variables.documents_set_none_of_others,
 )
 
 

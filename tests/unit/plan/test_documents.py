@@ -61,16 +61,6 @@ def test_any_bytes_are_a_prompt_or_refused(data: bytes) -> None:
     assert prompt.strip()
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_", "LD_AUDIT", "BASH_ENV", "ENV", "BUN_OPTIONS", "NODE_OPTIONS"])
-def test_variables_that_load_code(name: str) -> None:
-    assert documents.loads_code(name)
-
-
-@pytest.mark.parametrize("name", ["LD", "OLD_PATH", "ENVIRONMENT", "ENV_", "ld_preload", "BASH_ENVX", "NODE_OPTION"])
-def test_variables_that_only_look_like_it(name: str) -> None:
-    assert not documents.loads_code(name)
-
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(None, None), ({"a": 1}, {"a": 1}), ("{}", {}), (' {"a": [1, null]}\n', {"a": [1, None]}), ({}, {})],

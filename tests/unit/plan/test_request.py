@@ -199,6 +199,7 @@ def test_the_order_of_the_checks() -> None:
         "resources_are_quantities",
         "nothing_is_over_a_ceiling",
         "documents_are_json",
+        "documents_set_none_of_others",
     ]
 
 

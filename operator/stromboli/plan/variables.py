@@ -1,0 +1,62 @@
+"""Environment variables: which ones a spec may set, through every door that it has. Pure.
+
+A spec can set a variable in `spec.env`, and in the `env` objects of the CLI's own documents: `claude.settings`, the
+servers of `claude.mcpConfigs`, and those of `claude.agents`. One rule holds for all of them. A document that is given
+as the path of a file inside the container cannot be judged here; against those, and against the settings of a
+project, policies are handed to the CLI as managed settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stromboli import naming
+from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.claude import ClaudeOptions
+from stromboli.models.reasons import Reason
+from stromboli.plan import documents
+from stromboli.plan.policy import Effective
+from stromboli.plan.refusal import Refused, invalid
+
+
+def loads_code(name: str) -> bool:
+    """Whether a variable of that name decides which code a process loads."""
+    return name.startswith(naming.LOADER_ENV_PREFIXES) or name in naming.LOADER_ENV
+
+
+def check(field: str, name: str, value: object, policy: Mapping[str, str]) -> None:
+    """A spec may not override the administrator's variables, nor set the operator's, nor those that load code.
+
+    `policy` holds the administrator's. Raises Refused.
+    """
+    if policy.get(name, value) != value:
+        raise Refused(Reason.PolicyViolation, f"{field}: {name} is set by a policy and cannot be changed")
+    if name in naming.OWN_ENV or name.startswith(naming.OWN_ENV_PREFIX):
+        raise invalid(field, f"{name} is set by the operator; choose another name")
+    if loads_code(name):
+        raise invalid(field, f"{name} changes which code the agent's process loads and may not be set")
+
+
+def documents_set_none_of_others(spec: AgentRunSpec, policy: Effective) -> None:
+    """The CLI's documents are held to the rules of `spec.env`."""
+    options = spec.claude or ClaudeOptions()
+    given = [("spec.claude.settings", options.settings, True), ("spec.claude.agents", options.agents, False)]
+    given += [(f"spec.claude.mcpConfigs[{n}]", config, True) for n, config in enumerate(options.mcp_configs or [])]
+    for field, document, may_be_a_path in given:
+        for where, name, value in _variables(documents.mapping(document, field, path=may_be_a_path), field):
+            check(where, name, value, policy.env)
+
+
+def _variables(document: Mapping[str, Any] | None, field: str) -> Iterator[tuple[str, str, object]]:
+    """(field, name, value) of every variable in an `env` object, at any depth; without recursion."""
+    left: list[tuple[str, object]] = [(field, document)]
+    while left:
+        where, value = left.pop()
+        if isinstance(value, list):
+            left += [(f"{where}[{n}]", item) for n, item in enumerate(value)]
+        elif isinstance(value, Mapping):
+            left += [(f"{where}.{key}", item) for key, item in value.items()]
+            env = value.get("env")
+            if isinstance(env, Mapping):
+                yield from ((f"{where}.env", name, set_to) for name, set_to in env.items())

@@ -1,0 +1,110 @@
+"""Which variables a spec may set, through every door that it has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stromboli import naming
+from stromboli.models.reasons import Reason
+from stromboli.plan import request, variables
+from stromboli.plan.refusal import Refused
+from tests.support.builders import effective, policy, spec
+
+UNDER = effective(policy(env=[{"name": "HTTPS_PROXY", "value": "http://proxy"}]))
+
+
+def _server(env: dict[str, object]) -> dict[str, object]:
+    return {"mcpServers": {"bell": {"command": "bell", "env": env}}}
+
+
+# Each door: the fields of a spec that sets variables through it, and the field that a refusal names.
+DOORS: dict[str, Any] = {
+    "env": (lambda env: {"env": [{"name": n, "value": v} for n, v in env.items()]}, "spec.env[0]"),
+    "settings": (lambda env: {"claude": {"settings": {"env": env}}}, "spec.claude.settings.env"),
+    "settings as a string": (
+        lambda env: {"claude": {"settings": json.dumps({"env": env})}},
+        "spec.claude.settings.env",
+    ),
+    "mcpConfigs": (
+        lambda env: {"claude": {"mcpConfigs": ["/etc/mcp.json", _server(env)]}},
+        "spec.claude.mcpConfigs[1].mcpServers.bell.env",
+    ),
+    "mcpConfigs as a string": (
+        lambda env: {"claude": {"mcpConfigs": [json.dumps(_server(env))]}},
+        "spec.claude.mcpConfigs[0].mcpServers.bell.env",
+    ),
+    "agents": (
+        lambda env: {"claude": {"agents": {"critic": {"mcpServers": ["known", {"bell": {"env": env}}]}}}},
+        "spec.claude.agents.critic.mcpServers[1].bell.env",
+    ),
+    "agents as a string": (
+        lambda env: {"claude": {"agents": json.dumps({"critic": {"mcpServers": [{"bell": {"env": env}}]}})}},
+        "spec.claude.agents.critic.mcpServers[0].bell.env",
+    ),
+}
+
+
+def _refusal(env: dict[str, object], door: str) -> Refused:
+    with pytest.raises(Refused) as refused:
+        request.build(spec(**DOORS[door][0](env)), UNDER)
+    return refused.value
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_administrators_variables_are_kept_at_every_door(door: str) -> None:
+    refusal = _refusal({"HTTPS_PROXY": "http://mine"}, door)
+    assert refusal.reason is Reason.PolicyViolation
+    assert refusal.message == f"{DOORS[door][1]}: HTTPS_PROXY is set by a policy and cannot be changed"
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "NODE_OPTIONS", "BUN_OPTIONS", "BUN_INSPECT_PRELOAD", "BUN_JSC_useJIT"])
+def test_no_door_sets_what_loads_code(name: str, door: str) -> None:
+    refusal = _refusal({name: "x"}, door)
+    assert refusal.reason is Reason.InvalidSpec
+    assert refusal.message.startswith(f"{DOORS[door][1]}: {name} changes which code")
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", ["PATH", "CLAUDE_CONFIG_DIR", "STROMBOLI_ENV"])
+def test_no_door_sets_what_is_the_operators(name: str, door: str) -> None:
+    refusal = _refusal({name: "x"}, door)
+    assert refusal.reason is Reason.InvalidSpec
+    assert refusal.message.startswith(f"{DOORS[door][1]}: {name} is set by the operator")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_whatever_else_may_be_set_and_the_policys_own_value_too(door: str) -> None:
+    request.build(spec(**DOORS[door][0]({"HTTPS_PROXY": "http://proxy", "DATABASE_URL": "x"})), UNDER)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"env": None}, {"env": ["NODE_OPTIONS"]}, {"env": "NODE_OPTIONS=x"}, {"NODE_OPTIONS": "x"}, {"deny": ["env"]}],
+)
+def test_only_an_object_named_env_sets_variables(document: dict[str, Any]) -> None:
+    request.build(spec(claude={"settings": document}), UNDER)
+
+
+@pytest.mark.parametrize("value", [0, True, None, ["x"], {"a": "b"}])
+def test_a_value_of_another_type_is_another_value(value: object) -> None:
+    assert _refusal({"HTTPS_PROXY": value}, "settings").reason is Reason.PolicyViolation
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*naming.LOADER_ENV, "LD_PRELOAD", "LD_", "LD_AUDIT", "BASH_FUNC_ls%%", "BUN_INSPECT_PRELOAD", "BUN_JSC_useJIT"],
+)
+def test_variables_that_load_code(name: str) -> None:
+    assert variables.loads_code(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LD", "OLD_PATH", "ENVIRONMENT", "ENV_", "ld_preload", "BASH_ENVX", "NODE_OPTION", "BUN_INSTALL", "NODE_ENV"],
+)
+def test_variables_that_only_look_like_it(name: str) -> None:
+    assert not variables.loads_code(name)
