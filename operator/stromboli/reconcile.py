@@ -33,9 +33,10 @@ from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions
-from stromboli.plan import follow, outcome, redaction
+from stromboli.plan import follow, outcome
 from stromboli.plan.attempt import Records, StepRecord
 from stromboli.plan.follow import Next
+from stromboli.plan.redaction import Secrets
 from stromboli.plan.refusal import Refused
 from stromboli.plan.session import hooks_to_run
 from stromboli.podman.transport import Podman
@@ -206,8 +207,6 @@ class Reconciler:
 
     async def _going(self, obj: Object, found: Records) -> float | None:
         """The container runs: hooks first, where there are any, and then the agent."""
-        if found.steps:
-            found = redaction.records(found, await self._entry.secrets(obj))
         if not found.sent and (found.steps or states.reason_of(obj["status"]) == Reason.RunningHooks):
             return await self._at_hooks(obj, found.steps)
         return await self._at_work(obj, states.with_steps(obj["status"], found.steps))
@@ -241,22 +240,20 @@ class Reconciler:
         status = obj["status"]
         attempt = status["attempts"][-1]
         moment = self._reporter.moment(obj)
-        secrets = await self._entry.secrets(obj)
-        found = redaction.records(trace.records, secrets)
         ended = outcome.of(
-            found,
+            trace.records,
+            self._given(obj),
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
             timeout=duration.parse(attempt["timeout"]),
             elapsed=_elapsed(attempt, trace),
         )
-        ended = redaction.outcome(ended, secrets)
         if states.is_kept(obj) and ended.answer is not None:
             name = naming.attempt(obj["metadata"]["uid"], attempt["number"])
             answer = await self._sessions.costed(states.session_of(obj), name, ended.answer)
             ended = replace(ended, answer=answer)
         closed = states.closed(attempt, ended.reason, ended.exit_code, _ended_at(trace), moment)
-        new = states.with_outcome(states.with_attempt(status, closed), ended, found.steps)
+        new = states.with_outcome(states.with_attempt(status, closed), ended, trace.records.steps)
         await self._conclude(obj, new, ended.reason, ended.message)
         return None
 
@@ -287,7 +284,7 @@ class Reconciler:
         status = obj.get("status") or {}
         if status.get("attempts"):
             attempt = status["attempts"][-1]
-            trace = await attempts.look_without_podman(self._out(obj), attempt)
+            trace = await attempts.look_without_podman(self._out(obj), attempt, self._given(obj))
             if trace.records.end is not None:
                 await self._finish(obj, trace)
                 return
@@ -340,12 +337,13 @@ class Reconciler:
     async def _look(self, obj: Object) -> Trace:
         attempt = obj["status"]["attempts"][-1]
         marks = self._launcher.marks(states.session_of(obj))
-        return await attempts.look(self._podman, self._out(obj), attempt, marks)
+        return await attempts.look(self._podman, self._out(obj), attempt, marks, self._given(obj))
 
     def _out(self, obj: Object) -> Path:
-        return self._launcher.out(
-            states.session_of(obj), obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"]
-        )
+        return self._launcher.out(*_place(obj))
+
+    def _given(self, obj: Object) -> Secrets:
+        return self._launcher.given(*_place(obj))
 
     async def _look_again(self, obj: Object) -> float | None:
         """A write lost a race: what is there now decides."""
@@ -361,6 +359,11 @@ class Reconciler:
 def _subject(obj: Mapping[str, Any], number: int) -> Subject:
     meta = obj["metadata"]
     return Subject(uid=meta["uid"], namespace=meta["namespace"], name=meta["name"], number=number)
+
+
+def _place(obj: Mapping[str, Any]) -> tuple[str, str, int]:
+    """The last attempt: its session, its run, its number."""
+    return states.session_of(obj), obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"]
 
 
 def _ended_at(trace: Trace) -> datetime | None:

@@ -19,6 +19,7 @@ from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.records import Records
 from stromboli.plan import attempt, container
 from stromboli.plan.attempt import AttemptPlan, Hook
+from tests.support.builders import NOTHING_SECRET
 from tests.support.images import NONROOT_UID, NUMERIC_UID
 from tests.support.supervised import plan
 
@@ -101,7 +102,7 @@ class Bed:
         return self.wait()
 
     def records(self) -> Records:
-        return records.read(self.out)
+        return records.read(self.out, NOTHING_SECRET)
 
     def end(self) -> attempt.EndRecord:
         end = self.records().end

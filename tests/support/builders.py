@@ -18,6 +18,7 @@ from stromboli.models.reasons import Reason
 from stromboli.plan import policy as policies
 from stromboli.plan.attempt import EndRecord, Records
 from stromboli.plan.policy import Base, Effective, Policy
+from stromboli.plan.redaction import Secrets
 from stromboli.status import run as states
 from stromboli.status.run import Moment
 
@@ -27,6 +28,7 @@ Modifier = Callable[[Object], Object]
 NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 UID = "7f1c2c2e-0000-4000-8000-000000000001"
 CLI_IMAGE = "registry.example/claude"
+NOTHING_SECRET = Secrets(())
 
 
 # --- what the operator reads ---

@@ -19,6 +19,7 @@ from stromboli import naming
 from stromboli.attempt import records
 from stromboli.attempt.folder import SUPERVISOR
 from stromboli.plan.attempt import AttemptPlan, EndRecord, Records, render
+from tests.support.builders import NOTHING_SECRET
 
 UNTIL = 20.0  # seconds; everything here takes a fraction of one
 
@@ -94,7 +95,7 @@ class Supervised:
         return self._processes[-1].wait(UNTIL)
 
     def records(self) -> Records:
-        return records.read(self.out)
+        return records.read(self.out, NOTHING_SECRET)
 
     def end(self) -> EndRecord:
         """The supervisor's last word, which has to be there."""

@@ -7,6 +7,7 @@
         nothing/                      what `gateway` leads to where there is none
         state                         what the operator knows of a session that outlives its runs: see state.py
     RUNTIME/secrets/UID/              on tmpfs: env/NAME, .credentials.json
+    RUNTIME/given/UID                 on tmpfs, in no container: what must not be shown of the last attempt's output
 
 Other users reach none of it (0700), containers do: a bind mount does not ask about the folders above its source.
 Blocking, though short; `remove` may take longer.
@@ -24,11 +25,12 @@ from pathlib import Path
 from typing import Literal
 
 from stromboli import naming
-from stromboli.attempt import busybox, records
+from stromboli.attempt import busybox, given, records
 from stromboli.attempt import state as states
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.state import State
 from stromboli.errors import LocalFailure, NoSpace
+from stromboli.plan.redaction import Secrets
 
 Owner = tuple[int, int]  # uid, gid
 Link = Literal["attempt", "secret", "cli", "gateway"]
@@ -49,6 +51,7 @@ class SessionFolder:
         self._runtime_dir = runtime_dir
         self._path = _sessions(home) / _checked(uid)
         self._secrets = _secrets(runtime_dir) / uid
+        self._given = _given(runtime_dir) / uid
 
     @property
     def path(self) -> Path:
@@ -107,6 +110,22 @@ class SessionFolder:
             _give(self._secrets, owner)
         self.point("secret", self._secrets)
 
+    def write_given(self, attempt: str, secrets: Secrets) -> None:
+        """Write down what an attempt is given that must not be shown, in place of what another was. Raises NoSpace,
+        LocalFailure.
+
+        What the same attempt was given before counts as well: a start that was cut short may have come through.
+        """
+        with _watching_space(self._runtime_dir):
+            _make_private(self._runtime_dir)
+            _make_private(self._given.parent)
+            before = given.read(self._given, attempt).values
+            given.write(self._given, attempt, Secrets({*before, *secrets.values}))
+
+    def read_given(self, attempt: str) -> Secrets:
+        """What an attempt was given: known until its secrets are removed, or the node restarts."""
+        return given.read(self._given, attempt)
+
     def point(self, name: Link, target: Path) -> None:
         """Make a link point at `target`, in one step, also if it pointed elsewhere. Raises NoSpace."""
         with _watching_space(self._path):
@@ -148,6 +167,7 @@ class SessionFolder:
     def remove_secrets(self) -> None:
         """Remove what lies on tmpfs; what is away already is no error."""
         remove_tree(self._secrets)
+        self._given.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove everything; what is away already is no error. Raises OSError for what cannot be removed."""
@@ -207,7 +227,7 @@ def runs(home: Path) -> set[str]:
 
 def with_secrets(runtime_dir: Path) -> set[str]:
     """UIDs of the sessions that have secrets on tmpfs."""
-    return _names(_secrets(runtime_dir))
+    return _names(_secrets(runtime_dir)) | _names(_given(runtime_dir))
 
 
 def _sessions(home: Path) -> Path:
@@ -216,6 +236,10 @@ def _sessions(home: Path) -> Path:
 
 def _secrets(runtime_dir: Path) -> Path:
     return runtime_dir / "secrets"
+
+
+def _given(runtime_dir: Path) -> Path:
+    return runtime_dir / "given"
 
 
 def _attempts(session: Path) -> Iterator[re.Match[str]]:

@@ -21,6 +21,7 @@ from stromboli.plan.attempt import Cause, State
 from stromboli.plan.attempt import EndRecord as EndRecord
 from stromboli.plan.attempt import Records as Records
 from stromboli.plan.attempt import StepRecord as StepRecord
+from stromboli.plan.redaction import Secrets
 
 AGENT = "agent"
 MAX_STDOUT = 10 * 1024 * 1024
@@ -56,8 +57,9 @@ def marks(out: Path) -> tuple[bool, bool]:
         return True, True
 
 
-def read(out: Path, stdout_limit: int = MAX_STDOUT) -> Records:
-    """All records; `stdout` is the newest `stdout_limit` bytes and may begin in the middle of a line.
+def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records:
+    """All records, their texts without `secrets`; `stdout` is the newest `stdout_limit` bytes, as they are, and may
+    begin in the middle of a line.
 
     Raises OSError as `marks` does. Blocking, though never for long.
     """
@@ -68,10 +70,10 @@ def read(out: Path, stdout_limit: int = MAX_STDOUT) -> Records:
             return Records(
                 started=started,
                 sent=sent,
-                steps=_with_tails(folder, steps),
+                steps=_with_tails(folder, steps, secrets),
                 end=end,
                 stdout=_segments(folder, "stdout", stdout_limit),
-                stderr_tail=_text(_segments(folder, "stderr", MAX_STDERR_TAIL), MAX_STDERR_TAIL),
+                stderr_tail=_text(folder, "stderr", MAX_STDERR_TAIL, secrets),
             )
     except (FileNotFoundError, PermissionError):
         return Records(started, sent, (), None, b"", "")
@@ -152,12 +154,12 @@ def _time(match: re.Match[str]) -> datetime | None:
 # --- output ---
 
 
-def _with_tails(folder: int, steps: Sequence[StepRecord]) -> tuple[StepRecord, ...]:
+def _with_tails(folder: int, steps: Sequence[StepRecord], secrets: Secrets) -> tuple[StepRecord, ...]:
     """Each step with its share of MAX_TAILS: the last, where a failure is, gets as much as all others."""
     others = len(steps) - 1
     shares = [MAX_TAILS // 2 // max(others, 1)] * others + [MAX_TAILS // 2 if others else MAX_TAILS]
     return tuple(
-        replace(step, tail=_text(_segments(folder, _output(step), share), share))
+        replace(step, tail=_text(folder, _output(step), share, secrets))
         for step, share in zip(steps, shares, strict=False)
     )
 
@@ -234,10 +236,17 @@ class _Regular:
             return b""
 
 
-def _text(data: bytes, limit: int) -> str:
-    """The end of some output as harmless text of at most `limit` bytes, not broken inside a character."""
-    if len(data) >= limit:  # it was cut, so that it may begin with the rest of a character
+def _text(folder: int, name: str, limit: int, secrets: Secrets) -> str:
+    """The end of an output, `limit` bytes at most. More is read, so that a secret across the edge is found whole."""
+    reach = limit + 4 * secrets.longest  # a character may take four bytes
+    data = _segments(folder, name, reach)
+    return _harmless(data, limit, secrets, cut=len(data) >= reach)
+
+
+def _harmless(data: bytes, limit: int, secrets: Secrets, *, cut: bool) -> str:
+    """The end of some bytes as text without secrets and control characters, not broken inside a character."""
+    if cut:  # it may begin with the rest of a character
         data = data[:3].lstrip(_CONTINUATION) + data[3:]
     lines = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    clean = _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", lines)
+    clean = _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", secrets.tail(lines, limit, cut=cut))
     return clean.encode()[-limit:].decode("utf-8", "ignore")  # a replacement may be longer than what it replaces

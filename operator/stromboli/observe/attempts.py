@@ -12,6 +12,7 @@ from typing import Any
 from stromboli.attempt import records
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
+from stromboli.plan.redaction import Secrets
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
 from stromboli.status import times
@@ -21,7 +22,9 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Everything seen of one attempt. `state` is None where Podman has no such container of ours."""
+    """Everything seen of one attempt. `state` is None where Podman has no such container of ours; the texts of
+    `records` are without the secrets that it was given, its `stdout` is as it is.
+    """
 
     seen: Seen
     state: ContainerState | None
@@ -33,7 +36,9 @@ def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def look(podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Mapping[str, str]) -> Trace:
+async def look(
+    podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Mapping[str, str], secrets: Secrets
+) -> Trace:
     """Look at an attempt; a container without these labels is somebody else's, whatever its name.
 
     Raises PodmanUnavailable: then nothing is known, and nothing is concluded.
@@ -41,7 +46,7 @@ async def look(podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Map
     state = await podman.containers.inspect(attempt["container"])
     if state is not None and not marks.items() <= state.labels.items():
         state = None
-    return await look_without_podman(out, attempt, _since(attempt, state))
+    return await look_without_podman(out, attempt, secrets, _since(attempt, state))
 
 
 def _since(attempt: Mapping[str, Any], state: ContainerState | None) -> ContainerState | None:
@@ -53,9 +58,11 @@ def _since(attempt: Mapping[str, Any], state: ContainerState | None) -> Containe
     return replace(state, status="created", exit_code=None, finished_at=None)
 
 
-async def look_without_podman(out: Path, attempt: Mapping[str, Any], state: ContainerState | None = None) -> Trace:
+async def look_without_podman(
+    out: Path, attempt: Mapping[str, Any], secrets: Secrets, state: ContainerState | None = None
+) -> Trace:
     """What the attempt's folder tells; its container counts as absent unless its state is given."""
-    found = await asyncio.to_thread(_records, out)
+    found = await asyncio.to_thread(_records, out, secrets)
     seen = Seen(
         phase=_phase(state),
         started=found.started,
@@ -68,11 +75,11 @@ async def look_without_podman(out: Path, attempt: Mapping[str, Any], state: Cont
     return Trace(seen, state, found)
 
 
-def _records(out: Path) -> Records:
+def _records(out: Path, secrets: Secrets) -> Records:
     """The records. The folder is made before the attempt is written down, so where it is missing, it was lost,
     and its marks with it: the prompt may have been sent.
     """
-    found = records.read(out)
+    found = records.read(out, secrets)
     return found if os.path.lexists(out) else replace(found, started=True, sent=True)
 
 

@@ -97,7 +97,7 @@ class Copier:
         finally:
             await self._podman.containers.remove(created)
         if code != 0:
-            what = f"the volume {source} could not be copied to {target}: {redact(said) or f'exit code {code}'}"
+            what = f"the volume {source} could not be copied to {target}: {_why(said) or f'exit code {code}'}"
             raise NoSpace(what) if _FULL in said else PodmanError(what)
 
     async def drop(self, image: str) -> None:
@@ -160,6 +160,11 @@ class Copier:
             "systemd": "false",
             "restart_policy": "no",
         }
+
+
+def _why(said: str) -> str:
+    """The kernel's words at the end of what busybox wrote: before them are names of files, which an agent chose."""
+    return redact(said.strip().rpartition(": ")[2])
 
 
 def _changes(base: ImageInfo, labels: Mapping[str, str]) -> list[str]:

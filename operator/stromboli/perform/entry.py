@@ -9,13 +9,13 @@ from stromboli.errors import ClusterUnavailable
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.reasons import Reason
-from stromboli.observe import policy, readiness, references, sessions
+from stromboli.observe import readiness, sessions
 from stromboli.observe.readiness import Readiness, Ready
 from stromboli.observe.sessions import Held
 from stromboli.observe.waiting import Waiting
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions
-from stromboli.plan import redaction, request
+from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
 from stromboli.plan.refusal import Refused
 from stromboli.settings import Settings
@@ -42,9 +42,8 @@ class Entry:
         self._turns = turns
         self._reporter = reporter
         self._idle = idle  # a session may have lost the run that had it
-        # Of runs that were judged, asked anew after a restart: their timeout, and what must not be told of them.
+        # The timeouts of runs that were judged, asked anew after a restart.
         self._bounds: dict[str, float] = {}
-        self._secrets: dict[str, tuple[str, ...]] = {}
 
     async def ready(self, obj: Object) -> tuple[Object, Ready, Held]:
         """Before each start: judged by today's policies, and everything there; the session is the run's then.
@@ -62,13 +61,13 @@ class Entry:
             judged = await readiness.judge(self._cluster, self._settings, meta["namespace"], spec)
             self._bounds[meta["uid"]] = judged.request.timeout
             if named is None:
-                return obj, self._remembered(meta["uid"], await self._looks.of(obj, judged)), Held(meta["uid"])
+                return obj, await self._looks.of(obj, judged), Held(meta["uid"])
             for session in filter(None, (named.obj, named.parent)):
                 sessions.check_node(session, self._settings.node)
             await sessions.await_turn(self._cluster, obj, named.obj, named.name)
             if named.parent is not None:
                 obj = await self._await_parent(obj, named.parent)
-            ready = self._remembered(meta["uid"], await self._looks.of(obj, judged, named.pinned))
+            ready = await self._looks.of(obj, judged, named.pinned)
             return obj, ready, await self._turns.take(obj, named, ready)
         except sessions.Leaving as leaving:
             self._idle(leaving.uid)
@@ -84,25 +83,6 @@ class Entry:
         status = obj.get("status") or {}
         return await self._reporter.at(obj, status, Reason.Starting, f"copying the session {name}")
 
-    async def secrets(self, obj: Object) -> tuple[str, ...]:
-        """The values that must not stand in the run's status. Raises ClusterUnavailable.
-
-        Where the policies give no credentials any more, nobody knows what they were.
-        """
-        meta = obj["metadata"]
-        if (known := self._secrets.get(meta["uid"])) is not None:
-            return known
-        try:
-            effective = await policy.effective(self._cluster, self._settings, meta["namespace"])
-            found = await references.credentials(self._cluster, self._settings, effective)
-        except (Refused, Waiting):
-            return ()
-        return redaction.values(found.env, found.file)
-
-    def _remembered(self, uid: str, ready: Ready) -> Ready:
-        self._secrets[uid] = redaction.values(ready.credentials.env, ready.credentials.file)
-        return ready
-
     def bound(self, obj: Object) -> float:
         """How long a wait may take, in seconds; it has to hold for specs and policies that cannot be read, too."""
         if made := (obj.get("status") or {}).get("attempts"):
@@ -117,4 +97,3 @@ class Entry:
     def forget(self, uid: str) -> None:
         """The run has ended."""
         self._bounds.pop(uid, None)
-        self._secrets.pop(uid, None)

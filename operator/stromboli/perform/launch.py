@@ -22,10 +22,11 @@ from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.networks import Networks
-from stromboli.plan import argv, container
+from stromboli.plan import argv, container, redaction
 from stromboli.plan.attempt import HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
+from stromboli.plan.redaction import Secrets
 from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.podman.transport import HostInfo, Podman
 
@@ -107,6 +108,10 @@ class Launcher:
         """Where an attempt's marks and records are."""
         return self._site.folder(session).attempt(uid, number) / "out"
 
+    def given(self, session: str, uid: str, number: int) -> Secrets:
+        """What an attempt was given that must not be shown."""
+        return self._site.folder(session).read_given(naming.attempt(uid, number))
+
     def marks(self, session: str) -> dict[str, str]:
         """The labels that a session's container has to bear."""
         return self._site.marks(session)
@@ -115,6 +120,8 @@ class Launcher:
         self, folder: SessionFolder, subject: Subject, ready: Ready, held: Held, owner: tuple[int, int] | None
     ) -> None:
         """The attempt's secrets, then the links: re-pointing them is what hands the attempt over."""
+        secrets = redaction.given(ready.credentials.env, ready.credentials.file)
+        folder.write_given(naming.attempt(subject.uid, subject.number), secrets)
         folder.write_secrets(ready.credentials.env, ready.credentials.file, owner)
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))

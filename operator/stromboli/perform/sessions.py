@@ -39,6 +39,7 @@ from stromboli.plan import session as plan
 from stromboli.plan.answer import Answer
 from stromboli.plan.attempt import HOOKS_FILE, Conversation
 from stromboli.plan.container import Shape
+from stromboli.plan.redaction import UNKNOWN
 from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Holder
 from stromboli.podman.containers import ContainerState
@@ -294,7 +295,7 @@ class Sessions:
         state, last = folder.read_state(), folder.handed_to()
         if last is None:
             return state
-        found = records.read(folder.path / "attempts" / last / "out", stdout_limit=0)
+        found = records.read(folder.path / "attempts" / last / "out", UNKNOWN, stdout_limit=0)
         new = replace(state, begun=True) if found.sent else state
         if state.container != container.id and plan.has_initialized(found):
             hooks = (folder.path / "attempts" / last / "plan" / HOOKS_FILE).read_text(encoding="ascii")

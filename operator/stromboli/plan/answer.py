@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stromboli.plan.redaction import Secrets
+
 MAX_TEXT = 32 * 1024
 # A status has to fit into etcd beside its object.
 MAX_STRUCTURED = 256 * 1024
@@ -37,11 +39,11 @@ class Answer:
     cost_usd: float
 
 
-def parse(output: bytes) -> Answer | None:
-    """The answer in the CLI's standard output, or None if there is none."""
+def parse(output: bytes, secrets: Secrets) -> Answer | None:
+    """The answer in the CLI's standard output, without `secrets`, or None if there is none."""
     for line in reversed(output.split(b"\n")):
         if b'"result"' in line and (event := _event(line)) is not None:
-            return _answer(event)
+            return _answer(event, secrets)
     return None
 
 
@@ -61,11 +63,11 @@ def _event(line: bytes) -> Mapping[str, Any] | None:
     return event if isinstance(event, dict) and event.get("type") == "result" else None
 
 
-def _answer(event: Mapping[str, Any]) -> Answer:
+def _answer(event: Mapping[str, Any], secrets: Secrets) -> Answer:
     raw = event.get("result")
     errors = event.get("errors")
     said = raw if isinstance(raw, str) else "\n".join(str(e) for e in errors) if isinstance(errors, list) else ""
-    text, truncated = clip(said.replace("\0", "\N{REPLACEMENT CHARACTER}"), MAX_TEXT)
+    text, truncated = secrets.head(said.replace("\0", "\N{REPLACEMENT CHARACTER}"), MAX_TEXT)
     usage = event.get("usage") if isinstance(event.get("usage"), dict) else {}
     assert isinstance(usage, dict)
     return Answer(
@@ -73,7 +75,7 @@ def _answer(event: Mapping[str, Any]) -> Answer:
         is_error=event.get("is_error") is not False,
         text=text,
         truncated=truncated,
-        structured=_structured(event.get("structured_output")),
+        structured=secrets.value(_structured(event.get("structured_output"))),
         session_id=str(event.get("session_id", "")),
         turns=_count(event.get("num_turns")),
         input_tokens=_count(usage.get("input_tokens")),

@@ -14,8 +14,13 @@ from stromboli.models.reasons import Reason
 from stromboli.plan import answer as answers
 from stromboli.plan.answer import Answer
 from stromboli.plan.attempt import WORKDIR_UNUSABLE, EndRecord, Records
+from stromboli.plan.redaction import Secrets
 
 KILLED = 137
+_WITHHELD = (
+    "what the agent and the hooks wrote is withheld, because the operator no longer knows which secrets to remove from "
+    "it: the node has restarted since the attempt began; an administrator can read it on the node"
+)
 _BY_SUBTYPE: Mapping[str, Reason] = {
     "error_max_turns": Reason.MaxTurnsReached,
     "error_max_budget_usd": Reason.BudgetExceeded,
@@ -24,24 +29,38 @@ _BY_SUBTYPE: Mapping[str, Reason] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended."""
+    """How an attempt ended. `withheld` says that what it wrote may not be shown: of its answer the numbers may."""
 
     reason: Reason
     message: str
     answer: Answer | None
     exit_code: int | None
+    withheld: bool = False
 
 
-def of(records: Records, *, container_exit: int | None, oom: bool, timeout: float, elapsed: float | None) -> Outcome:
+def of(
+    records: Records,
+    secrets: Secrets,
+    *,
+    container_exit: int | None,
+    oom: bool,
+    timeout: float,
+    elapsed: float | None,
+) -> Outcome:
     """Judge a finished attempt. `oom` is the cgroup's word; `timeout` and `elapsed` are seconds, the latter until
-    the container's end, None where nobody knows when that was.
+    the container's end, None where nobody knows when that was. Nothing of `secrets`, which the attempt was given, is
+    in what comes out.
     """
-    answer = answers.parse(records.stdout)
+    answer = answers.parse(records.stdout, secrets)
     if records.end is not None:
+        exit_code: int | None = records.end.exit_code
         reason, message = _by_record(records, records.end, answer, oom, timeout)
-        return Outcome(reason, message, answer, records.end.exit_code)
-    reason, message = _by_container(records.sent, container_exit, oom, timeout, elapsed)
-    return Outcome(reason, message, answer, container_exit)
+    else:
+        exit_code = container_exit
+        reason, message = _by_container(records.sent, container_exit, oom, timeout, elapsed)
+    if not secrets.known and (answer is not None or records.stderr_tail or any(s.tail for s in records.steps)):
+        return Outcome(reason, f"{message}; {_WITHHELD}", answer, exit_code, withheld=True)
+    return Outcome(reason, message, answer, exit_code)
 
 
 def _by_record(

@@ -1,73 +1,133 @@
-"""The values of secrets, taken out of what goes into a status: a hook or an agent can print what it was given. Pure.
+"""The values of secrets, removed from what goes into a status: a hook or an agent can print what it was given. Pure.
 
-Only exact values are found. Who encodes a secret before printing it gets it past this, as past any such filter.
+A text is redacted first and clipped afterwards: clipped first, it could end with most of a key. Values are found word
+for word, as they are and as JSON writes them, the lines of one that has several each by itself; and so is whatever has
+the shape of one of Anthropic's keys. Whoever encodes a secret before printing it gets it past this, as past any filter.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
-
-from stromboli.plan.attempt import Records
-from stromboli.plan.outcome import Outcome
 
 SHORTEST = 8  # characters: what is shorter is found in every other text
 MASK = "***"
+WITHHELD = "(withheld: the secrets that the attempt was given are no longer known)"
+
+_LONGEST_KEY = 512
+_KEY = re.compile(rf"sk-ant-[A-Za-z0-9_-]{{16,{_LONGEST_KEY}}}")  # as the Claude API gives them out
 
 
-def values(env: Mapping[str, bytes], credentials: bytes | None) -> tuple[str, ...]:
+class Secrets:
+    """What an attempt was given and must not be shown.
+
+    Those that are not `known` withhold every text: it could hold any of them.
+    """
+
+    def __init__(self, values: Iterable[str], *, known: bool = True) -> None:
+        self.values = tuple(sorted({value for value in values if len(value) >= SHORTEST}))
+        self.known = known
+        self._needles = {form for value in self.values for form in _forms(value)}
+        # No secret is longer, in characters or in bytes of UTF-8.
+        self.longest = max([_LONGEST_KEY + len("sk-ant-"), *(len(n.encode("utf-8", "replace")) for n in self._needles)])
+
+    def text(self, said: str) -> str:
+        """A text without them."""
+        return self._masked(said, 0, len(said)) if self.known else _withheld(said)
+
+    def head(self, said: str, limit: int) -> tuple[str, bool]:
+        """The first `limit` bytes of a text without them, and whether there was more."""
+        if not self.known:
+            return _withheld(said), False
+        # What begins before the limit ends within this window.
+        text = self._masked(said[: limit + self.longest], 0, limit)
+        data = text.encode("utf-8", "replace")
+        return data[:limit].decode("utf-8", "ignore"), len(said) > limit or len(data) > limit
+
+    def tail(self, said: str, limit: int, *, cut: bool) -> str:
+        """The last `limit` bytes of a text without them; `cut` says that it may begin with the rest of a secret."""
+        if not self.known:
+            return _withheld(said)
+        text = self._masked(said, self.longest if cut else 0, len(said))
+        return text.encode("utf-8", "replace")[-limit:].decode("utf-8", "ignore") if limit > 0 else ""
+
+    def value(self, value: Any) -> Any:
+        """A JSON value whose strings, keys included, are without them. Its depth is bounded in plan/answer.py."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, dict):
+            return {self.text(key): self.value(item) for key, item in value.items()}
+        return value
+
+    def _masked(self, said: str, begin: int, end: int) -> str:
+        """`said[begin:end]`; a secret that reaches over an edge is masked whole."""
+        parts = []
+        for start, stop in self._spans(said):
+            if stop <= begin or start >= end:
+                continue
+            parts += [said[begin:start], MASK]
+            begin = stop
+        return "".join([*parts, said[begin:end]])
+
+    def _spans(self, said: str) -> Iterator[tuple[int, int]]:
+        """Where they stand, in order; those that overlap are one."""
+        found = [match.span() for match in _KEY.finditer(said)]
+        for needle in self._needles:
+            at = said.find(needle)
+            while at >= 0:
+                found.append((at, at + len(needle)))
+                at = said.find(needle, at + 1)
+        begin = end = -1
+        for start, stop in sorted(found):
+            if start > end:
+                if end >= 0:
+                    yield begin, end
+                begin = start
+            end = max(end, stop)
+        if end >= 0:
+            yield begin, end
+
+
+UNKNOWN = Secrets((), known=False)
+
+
+def given(env: Mapping[str, bytes], credentials: bytes | None) -> Secrets:
     """All that has to stay secret of Claude's credentials: variables, and the strings of the CLI's own file."""
-    found = {value.decode("utf-8", "replace") for value in env.values()}
+    values = [value.decode("utf-8", "replace") for value in env.values()]
     if credentials is not None:
         try:
-            found |= set(_strings(json.loads(credentials)))
+            values += _strings(json.loads(credentials))
         except (ValueError, RecursionError):
-            found.add(credentials.decode("utf-8", "replace"))
-    # The longest first: one may be the beginning of another.
-    return tuple(sorted((v for v in found if len(v) >= SHORTEST), key=len, reverse=True))
+            values.append(credentials.decode("utf-8", "replace"))
+    return Secrets(values)
 
 
-def text(said: str, secrets: Iterable[str]) -> str:
-    """A text without them."""
-    for secret in secrets:
-        said = said.replace(secret, MASK)
-    return said
+def _forms(value: str) -> Iterator[str]:
+    """The ways in which a value is written: also on lines of a terminal's, and by itself each of its lines."""
+    plain = value.replace("\r\n", "\n").replace("\r", "\n")
+    lines = [line.strip() for line in plain.split("\n")]
+    for text in (value, plain, *(line for line in lines if len(line) >= SHORTEST)):
+        yield text
+        yield json.dumps(text)[1:-1]
+        yield json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def records(found: Records, secrets: tuple[str, ...]) -> Records:
-    """The tails of an attempt's steps without them."""
-    steps = tuple(replace(step, tail=text(step.tail, secrets)) for step in found.steps)
-    return replace(found, steps=steps, stderr_tail=text(found.stderr_tail, secrets))
+def _withheld(said: str) -> str:
+    return WITHHELD if said else ""
 
 
-def outcome(ended: Outcome, secrets: tuple[str, ...]) -> Outcome:
-    """How an attempt ended, its answer included, without them."""
-    answer = ended.answer
-    if answer is not None:
-        structured = _deep(answer.structured, secrets)
-        answer = replace(answer, text=text(answer.text, secrets), structured=structured)
-    return replace(ended, message=text(ended.message, secrets), answer=answer)
-
-
-def _deep(value: Any, secrets: tuple[str, ...]) -> Any:
-    """A JSON value with its strings, keys included, without them. Bounded: plan/answer.py takes no deeper ones."""
-    if isinstance(value, str):
-        return text(value, secrets)
-    if isinstance(value, list):
-        return [_deep(item, secrets) for item in value]
-    if isinstance(value, dict):
-        return {text(key, secrets): _deep(item, secrets) for key, item in value.items()}
-    return value
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
+def _strings(document: Any) -> Iterator[str]:
+    """Every string of a JSON document, however deep."""
+    left = [document]
+    while left:
+        match left.pop():
+            case str(text):
+                yield text
+            case list(items):
+                left += items
+            case dict(fields):
+                left += fields.values()

@@ -162,9 +162,10 @@ def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[St
     answer = outcome.answer
     if answer is None:
         return new
-    new["result"] = {"text": answer.text, "truncated": answer.truncated}
-    if answer.structured is not None:
-        new["result"]["structured"] = answer.structured
+    if not outcome.withheld:
+        new["result"] = {"text": answer.text, "truncated": answer.truncated}
+        if answer.structured is not None:
+            new["result"]["structured"] = answer.structured
     new["usage"] = {
         "turns": answer.turns,
         "inputTokens": answer.input_tokens,

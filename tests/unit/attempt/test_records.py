@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from stromboli.attempt import records
 from stromboli.attempt.records import MAX_TAILS, read
+from stromboli.plan.redaction import UNKNOWN, WITHHELD, Secrets
+from tests.support.builders import NOTHING_SECRET
 
 RECORD = (
     "start 1700000000.5\n"
@@ -33,7 +35,7 @@ def out(tmp_path: Path) -> Path:
 
 def _record(out: Path, text: str) -> records.Records:
     (out / "record").write_text(text)
-    return read(out)
+    return read(out, NOTHING_SECRET)
 
 
 def test_what_a_supervisor_wrote_is_read(out: Path) -> None:
@@ -62,7 +64,7 @@ def test_what_a_supervisor_wrote_is_read(out: Path) -> None:
 
 def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
     assert records.marks(tmp_path / "nowhere") == (False, False)
-    assert read(tmp_path / "nowhere") == NONE
+    assert read(tmp_path / "nowhere", NOTHING_SECRET) == NONE
 
 
 def test_a_step_without_an_end_runs_until_the_end_says_otherwise(out: Path) -> None:
@@ -118,7 +120,7 @@ def test_there_are_not_too_many_steps(out: Path) -> None:
 def test_no_content_raises(out: Path, data: bytes) -> None:
     for name in ("record", "stdout", "stderr", "stderr.old", "agent.0", "onCreateCommand.0"):
         (out / name).write_bytes(data)
-    found = read(out)
+    found = read(out, NOTHING_SECRET)
     assert found.stdout == data
     assert all(s.exit_code is None or 0 <= s.exit_code <= 255 for s in found.steps)
     assert "\0" not in found.stderr_tail
@@ -154,7 +156,7 @@ def _special(path: Path, kind: str) -> None:
 def test_only_regular_files_are_read(out: Path, kind: str) -> None:
     for name in ("record", "stdout", "stdout.old", "stderr", "stderr.old"):
         _special(out / name, kind)
-    assert read(out) == NONE
+    assert read(out, NOTHING_SECRET) == NONE
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "link", "dangling", "socket"])
@@ -168,7 +170,7 @@ def test_anything_by_a_marks_name_is_a_mark(out: Path, kind: str) -> None:
 def test_a_folder_that_is_a_link_is_not_followed(tmp_path: Path, out: Path) -> None:
     (tmp_path / "link").symlink_to(out)
     with pytest.raises(OSError, match="link"):
-        read(tmp_path / "link")
+        read(tmp_path / "link", NOTHING_SECRET)
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o200])
@@ -179,7 +181,7 @@ def test_a_folder_that_the_agent_closed_counts_as_sent(
     monkeypatch.chdir(out.parent)  # the folders above it are root's alone
     with ordinary_user:
         Path("out").chmod(mode)
-        found, marked = read(Path("out")), records.marks(Path("out"))
+        found, marked = read(Path("out"), NOTHING_SECRET), records.marks(Path("out"))
     assert marked == (True, True)
     assert (found.started, found.sent, found.end, found.stdout) == (True, True, None, b"")
 
@@ -193,7 +195,7 @@ def test_huge_files_are_read_at_their_end_only(out: Path) -> None:
             file.truncate(1 << 40)
             file.seek(0, os.SEEK_END)
             file.write(f"{name} end".encode())
-    found = read(out, stdout_limit=64)
+    found = read(out, NOTHING_SECRET, stdout_limit=64)
     assert (len(found.stdout), found.stdout.endswith(b"\0stdout end")) == (64, True)
     assert found.stderr_tail.endswith("stderr end")
     assert len(found.stderr_tail.encode()) <= 8192
@@ -202,15 +204,15 @@ def test_huge_files_are_read_at_their_end_only(out: Path) -> None:
 def test_older_output_fills_up_what_the_newer_leaves(out: Path) -> None:
     (out / "stdout.old").write_bytes(b"0123456789")
     (out / "stdout").write_bytes(b"abc")
-    assert read(out, stdout_limit=5).stdout == b"89abc"
-    assert read(out, stdout_limit=3).stdout == b"abc"
-    assert read(out, stdout_limit=2).stdout == b"bc"
+    assert read(out, NOTHING_SECRET, stdout_limit=5).stdout == b"89abc"
+    assert read(out, NOTHING_SECRET, stdout_limit=3).stdout == b"abc"
+    assert read(out, NOTHING_SECRET, stdout_limit=2).stdout == b"bc"
 
 
 def test_output_that_moves_while_it_is_read_counts_once(out: Path) -> None:
     (out / "stdout").write_bytes(b"abc")
     os.link(out / "stdout", out / "stdout.old")
-    assert read(out).stdout == b"abc"
+    assert read(out, NOTHING_SECRET).stdout == b"abc"
 
 
 def test_all_tails_together_are_bounded_and_the_last_has_most(out: Path) -> None:
@@ -233,8 +235,9 @@ def test_one_step_may_use_it_all(out: Path) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1), limit=st.integers(1, 40))
 def test_a_tail_never_begins_within_a_character(out: Path, text: str, limit: int) -> None:
-    data = (text * 40).encode("utf-8", "replace")[-limit:]
-    clean = records._text(data, limit)
+    (out / "stderr").write_bytes((text * 400).encode("utf-8", "replace"))
+    with records._opened(out) as folder:
+        clean = records._text(folder, "stderr", limit, NOTHING_SECRET)
     assert len(clean.encode()) <= limit
     assert not clean.startswith("\ufffd") or "\ufffd" in text or any(records._HARMFUL.match(c) for c in text)
 
@@ -253,4 +256,41 @@ def test_a_tail_never_begins_within_a_character(out: Path, text: str, limit: int
 )
 def test_control_characters_are_made_harmless(out: Path, written: bytes, shown: str) -> None:
     (out / "stderr").write_bytes(written)
-    assert read(out).stderr_tail == shown
+    assert read(out, NOTHING_SECRET).stderr_tail == shown
+
+
+# --- secrets ---
+
+KEY = "a-key-of-sixty-characters-" + "0123456789" * 4
+
+
+@pytest.mark.parametrize("shift", range(0, len(KEY) + 2, 5))
+def test_a_secret_across_the_edge_of_a_tail_leaves_nothing_of_itself(out: Path, shift: int) -> None:
+    """The tail begins after `shift` characters of the key."""
+    (out / "stderr").write_text(f"{KEY}{'.' * (records.MAX_STDERR_TAIL - len(KEY) + shift)}")
+    (out / "postStart.0").write_text(f"{KEY}{'.' * (MAX_TAILS - len(KEY) + shift)}")
+    (out / "record").write_text("begin postStart 0 1.0\n")
+    found = read(out, Secrets([KEY]))
+    for tail in (found.stderr_tail, found.steps[0].tail):
+        assert not set(tail) & set(KEY), tail[:80]
+
+
+def test_masks_do_not_draw_the_rest_of_a_secret_into_a_tail(out: Path) -> None:
+    """What is read of the file begins in the middle of a key, and masks make the rest of it shorter than the tail."""
+    (out / "stderr").write_text(KEY * 1000)
+    tail = read(out, Secrets([KEY])).stderr_tail
+    assert set(tail) == {"*"}
+
+
+def test_a_secret_of_several_lines_is_found_as_a_terminal_wrote_it(out: Path) -> None:
+    secret = "-----BEGIN KEY-----\nfirst line of it\nsecond line of it\n-----END KEY-----"
+    (out / "stderr").write_text(f"all: {secret}\n".replace("\n", "\r\n") + "part: second line of it\n")
+    assert read(out, Secrets([secret])).stderr_tail == "all: ***\npart: ***\n"
+
+
+def test_while_the_secrets_are_not_known_nothing_is_shown(out: Path) -> None:
+    (out / "stderr").write_text("anything")
+    (out / "postStart.0").write_text("anything")
+    (out / "record").write_text("begin postStart 0 1.0\nbegin postStart 1 1.0\n")
+    found = read(out, UNKNOWN)
+    assert [found.stderr_tail, *(s.tail for s in found.steps)] == [WITHHELD, WITHHELD, ""]

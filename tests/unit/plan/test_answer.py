@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stromboli.plan import answer
 from stromboli.plan.answer import Answer
-from tests.support.builders import result_event
+from tests.support.builders import NOTHING_SECRET, result_event
 
 INIT = b'{"type":"system","subtype":"init","cwd":"/w","tools":["Bash"],"model":"claude-opus"}\n'
 TURN = b'{"type":"assistant","message":{"content":[{"type":"text","text":"a \\"result\\" for you"}]}}\n'
@@ -19,7 +19,7 @@ TOOL = b'{"type":"user","message":{"content":[{"type":"tool_result","content":"d
 
 
 def _parsed(output: bytes) -> Answer:
-    found = answer.parse(output)
+    found = answer.parse(output, NOTHING_SECRET)
     assert found is not None
     return found
 
@@ -123,7 +123,7 @@ def test_the_last_result_counts() -> None:
 
 
 def test_other_events_that_speak_of_a_result_do_not_count() -> None:
-    assert answer.parse(INIT + TURN + TOOL) is None
+    assert answer.parse(INIT + TURN + TOOL, NOTHING_SECRET) is None
     assert _parsed(result_event(result="it") + TURN + TOOL).text == "it"
 
 
@@ -133,8 +133,8 @@ def test_the_beginning_may_be_cut_off(cut: int) -> None:
 
 
 def test_a_result_that_is_cut_itself_is_none() -> None:
-    assert answer.parse(result_event()[20:]) is None
-    assert answer.parse(INIT + result_event()[:-20]) is None
+    assert answer.parse(result_event()[20:], NOTHING_SECRET) is None
+    assert answer.parse(INIT + result_event()[:-20], NOTHING_SECRET) is None
 
 
 def test_a_last_line_without_its_line_feed_counts() -> None:
@@ -164,7 +164,7 @@ def test_what_comes_after_the_result_is_passed_over() -> None:
     ],
 )
 def test_garbage_is_no_answer(output: bytes) -> None:
-    assert answer.parse(output) is None
+    assert answer.parse(output, NOTHING_SECRET) is None
 
 
 def test_a_result_with_nothing_in_it() -> None:
@@ -175,7 +175,7 @@ def test_a_result_with_nothing_in_it() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_answer_or_none(output: bytes) -> None:
-    found = answer.parse(output + b'\n{"type":"result","result":' + output + b"}")
+    found = answer.parse(output + b'\n{"type":"result","result":' + output + b"}", NOTHING_SECRET)
     assert found is None or isinstance(found, Answer)
 
 

@@ -53,6 +53,14 @@ def test_who_said_what_with_which_tool() -> None:
     assert {m.time for m in read(record)} == {TIME}
 
 
+@pytest.mark.parametrize("shown", [0, 30, MAX_TEXT - 7, MAX_TEXT - 40])
+def test_a_key_that_was_printed_is_masked_before_the_text_is_cut(shown: int) -> None:
+    key = "sk-ant-api03-0123456789abcdef0123456789"
+    record = lines(entry("user", [{"type": "tool_result", "content": "." * shown + key}]))
+    [message] = read(record)
+    assert message.text.strip(".") in ("***", "**", "*", "")
+
+
 def test_a_result_in_blocks_and_pictures() -> None:
     result = [{"type": "text", "text": "it is"}, {"type": "image", "source": {"data": "…"}}]
     record = lines(

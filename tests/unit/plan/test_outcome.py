@@ -12,11 +12,11 @@ from stromboli.models.reasons import Reason
 from stromboli.plan import outcome
 from stromboli.plan.attempt import OUT_UNUSABLE, WORKDIR_UNUSABLE, Records
 from stromboli.plan.outcome import Outcome
-from tests.support.builders import end, records, result_event
+from tests.support.builders import NOTHING_SECRET, end, records, result_event
 
 
 def _of(what: Records, *, container_exit: int | None = 0, oom: bool = False, elapsed: float = 5.0) -> Outcome:
-    return outcome.of(what, container_exit=container_exit, oom=oom, timeout=600.0, elapsed=elapsed)
+    return outcome.of(what, NOTHING_SECRET, container_exit=container_exit, oom=oom, timeout=600.0, elapsed=elapsed)
 
 
 def _failed(exit_code: int = 1, stderr: str = "", **fields: Any) -> Outcome:

@@ -14,7 +14,7 @@ from stromboli.perform.sessions import Sessions
 from stromboli.plan import answer
 from stromboli.plan.answer import Answer
 from stromboli.status import run as run_states
-from tests.support.builders import result_event
+from tests.support.builders import NOTHING_SECRET, result_event
 from tests.unit.reconcile.conftest import Killer, Node
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -201,7 +201,7 @@ async def test_what_was_counted_is_not_counted_again_after_a_kill(node: Node, st
 
 
 def told(cost: float) -> Answer:
-    found = answer.parse(result_event(total_cost_usd=cost))
+    found = answer.parse(result_event(total_cost_usd=cost), NOTHING_SECRET)
     assert found is not None
     return found
 

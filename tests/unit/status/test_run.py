@@ -17,7 +17,7 @@ from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
 from stromboli.status import conditions, run
 from stromboli.status.run import Status
-from tests.support.builders import NOON, end, moment, records, result_event
+from tests.support.builders import NOON, NOTHING_SECRET, end, moment, records, result_event
 
 ATTEMPT = {"number": 1, "container": "stromboli-u", "bootID": "b", "timeout": "30m"}
 ENDS = [r for r in Reason if r.status != "Unknown"]
@@ -30,7 +30,7 @@ def _at(status: Status, *reasons: Reason, seconds: float = 0.0) -> Status:
 
 
 def _outcome(**fields: Any) -> Outcome:
-    return outcome.of(records(**fields), container_exit=0, oom=False, timeout=600.0, elapsed=1.0)
+    return outcome.of(records(**fields), NOTHING_SECRET, container_exit=0, oom=False, timeout=600.0, elapsed=1.0)
 
 
 def test_the_first_state() -> None:
