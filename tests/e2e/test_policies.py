@@ -106,6 +106,17 @@ def test_without_credentials_nothing_starts(
     assert "credentials.secretRef" in condition(run)["message"]
 
 
+def test_a_gateway_in_a_shared_folder_opens_that_folder_to_nobody(
+    spaces: Callable[..., Runs], basis: dict[str, Any], python_image: str
+) -> None:
+    space = spaces("gateway", own=True)
+    space.policy("basis", **{**basis, "env": [{"name": "ANTHROPIC_UNIX_SOCKET", "value": "/tmp/gateway.sock"}]})
+    run = space.run("run", prompt="hello", image=python_image)
+    assert condition(run)["reason"] == "PolicyViolation"
+    assert "its folder /tmp holds other things as well" in condition(run)["message"]
+    assert "attempts" not in run["status"]
+
+
 def test_a_bridge_is_a_network_of_the_namespaces_own_and_none_beats_it(
     spaces: Callable[..., Runs], basis: dict[str, Any], isolated_podman: IsolatedPodman, python_image: str
 ) -> None:

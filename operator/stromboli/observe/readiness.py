@@ -19,11 +19,10 @@ from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.reasons import Reason
 from stromboli.models.sentences import sentence
-from stromboli.observe import hostpaths, policy, references
+from stromboli.observe import gateway, hostpaths, policy, references
 from stromboli.observe.cli import CLIMounts, MountedCLI
 from stromboli.observe.images import Images
 from stromboli.observe.references import Credentials
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import compatibility, container, request
 from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageUser
@@ -47,10 +46,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that an attempt needs."""
+    """All that an attempt needs. `gateway` is the folder of a gateway's socket."""
 
     judged: Judged
     volumes: tuple[Volume, ...]
+    gateway: Path | None
     image: ImageInfo
     user: ImageUser
     cli: MountedCLI | None
@@ -93,7 +93,7 @@ class Readiness:
         """
         meta = obj["metadata"]
         volumes = hostpaths.resolve(judged.request, judged.policy)
-        _gateway(judged.request)
+        gateway_folder = await gateway.folder(judged.request.gateway_socket, self._settings.podman_socket)
         prompt = asyncio.ensure_future(references.prompt(self._cluster, meta["namespace"], judged.spec))
         credentials = asyncio.ensure_future(references.credentials(self._cluster, self._settings, judged.policy))
         cli = asyncio.ensure_future(self._mounts.ready(judged.policy.cli, meta["uid"]))
@@ -103,7 +103,16 @@ class Readiness:
         for found in (prompt, credentials, cli, image):
             found.result()
         user = await self._user(image.result(), cli.result(), judged.request)
-        return Ready(judged, volumes, image.result(), user, cli.result(), prompt.result(), credentials.result())
+        return Ready(
+            judged=judged,
+            volumes=volumes,
+            gateway=gateway_folder,
+            image=image.result(),
+            user=user,
+            cli=cli.result(),
+            prompt=prompt.result(),
+            credentials=credentials.result(),
+        )
 
     async def _image(self, judged: Judged, pinned: str | None, uid: str) -> ImageInfo:
         """The image by its id, as long as the node has it; else what its reference means now."""
@@ -147,12 +156,3 @@ class Readiness:
                 "leave the hooks out",
             )
         return facts.user
-
-
-def _gateway(wanted: Request) -> None:
-    """The folder of the gateway's socket has to be there before it can be bound."""
-    if wanted.gateway_socket is not None and not Path(wanted.gateway_socket).parent.is_dir():
-        raise Waiting(
-            Reason.WaitingForReference,
-            f"the policy's env {request.GATEWAY_SOCKET}: the folder of {wanted.gateway_socket} is not on the node yet",
-        )

@@ -126,7 +126,7 @@ class Launcher:
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))
         if held.name is not None:
-            folder.point("gateway", _gateway(ready) or folder.nothing())
+            folder.point("gateway", ready.gateway or folder.nothing())
         folder.point("attempt", folder.attempt(subject.uid, subject.number))
 
     async def _make(self, name: str, folder: SessionFolder, subject: Subject, ready: Ready, held: Held) -> None:
@@ -190,7 +190,7 @@ class Launcher:
 
 def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None) -> Place:
     # Bound through a link where the container is kept: a policy's gateway may be another by its next start.
-    gateway = folder.link("gateway") if held.name is not None else _gateway(ready)
+    gateway = folder.link("gateway") if held.name is not None else ready.gateway
     return Place(
         attempt=str(folder.link("attempt")),
         secret=str(folder.link("secret")),
@@ -199,11 +199,6 @@ def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None)
         volume=naming.volume(held.uid),
         network=network,
     )
-
-
-def _gateway(ready: Ready) -> Path | None:
-    folder = ready.judged.request.gateway_folder
-    return None if folder is None else Path(folder)
 
 
 def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:

@@ -53,11 +53,6 @@ class Request:
     hooks: tuple[Hook, ...]
     hooks_timeout: float | None
 
-    @property
-    def gateway_folder(self) -> str | None:
-        """The folder of the gateway's socket, which is what is mounted."""
-        return None if self.gateway_socket is None else posixpath.dirname(posixpath.normpath(self.gateway_socket))
-
 
 def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
     """The run's timeout in seconds. Raises Refused(InvalidSpec)."""
@@ -98,10 +93,15 @@ def build(spec: AgentRunSpec, policy: Effective) -> Request:
         cpu_shares=resources.cpu_shares if resources else None,
         pids=(resources.pids if resources else None) or limits.capped(DEFAULT_PIDS, most.pids),
         timeout=timeout_of(spec, policy),
-        gateway_socket=policy.env.get(GATEWAY_SOCKET) or None,
+        gateway_socket=_gateway_socket(policy),
         hooks=hooks_of(spec.lifecycle),
         hooks_timeout=hooks_timeout_of(spec.lifecycle),
     )
+
+
+def _gateway_socket(policy: Effective) -> str | None:
+    socket = policy.env.get(GATEWAY_SOCKET)
+    return posixpath.normpath(socket) if socket else None
 
 
 def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
@@ -110,7 +110,7 @@ def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
     Without a base URL the CLI would speak TLS to the socket; a local one speaks plain HTTP unless told otherwise.
     """
     env = {**{v.name: v.value for v in spec.env or []}, **policy.env}
-    if socket := policy.env.get(GATEWAY_SOCKET):
+    if socket := _gateway_socket(policy):
         env[GATEWAY_SOCKET] = f"{naming.GATEWAY}/{posixpath.basename(socket)}"
         env.setdefault(GATEWAY_URL, "http://gateway")
     return env
@@ -189,7 +189,7 @@ def workdir_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
 
 
 def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
-    """The folder of the gateway's socket is mounted, so it has to be one, and not the whole node."""
+    """The socket's folder is mounted, so it has to be one; what lies in it is judged on the node (plan/gateway.py)."""
     socket = policy.env.get(GATEWAY_SOCKET)
     if not socket:
         return
@@ -197,7 +197,7 @@ def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
         raise Refused(
             Reason.PolicyViolation,
             f"the policy's env {GATEWAY_SOCKET}: {socket!r} is not the absolute path of a socket in a folder, such "
-            "as /srv/gateway/api.sock; its administrator has to mend it",
+            "as /srv/gateway/api.sock; its administrator has to correct it",
         )
 
 

@@ -263,7 +263,7 @@ def _with_gateway(socket: str) -> Effective:
 
 
 def test_a_gateways_socket_is_seen_where_it_is_mounted() -> None:
-    built = request.build(spec(), _with_gateway("/srv/gateway/api.sock"))
+    built = request.build(spec(), _with_gateway("/srv//gateway/./api.sock"))
     assert built.gateway_socket == "/srv/gateway/api.sock"
     assert built.env["ANTHROPIC_UNIX_SOCKET"] == "/run/stromboli/gateway/api.sock"
     assert built.env["ANTHROPIC_BASE_URL"].startswith("http://")

@@ -1,0 +1,62 @@
+"""A gateway's socket on this node: the folder that is mounted for it, looked at before each start.
+
+What lies in that folder is judged in plan/gateway.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from stromboli.models.reasons import Reason
+from stromboli.observe.waiting import Waiting
+from stromboli.plan import gateway
+from stromboli.plan.gateway import Folder
+from stromboli.plan.request import GATEWAY_SOCKET
+
+NAMED = 3  # other things in the folder that a refusal names
+
+
+async def folder(socket: str | None, podman_socket: Path) -> Path | None:
+    """The real folder of the socket, None where there is no gateway. Raises Refused(PolicyViolation), Waiting."""
+    if socket is None:
+        return None
+    try:
+        found = await asyncio.to_thread(_look, Path(socket), podman_socket)
+    except FileNotFoundError as e:
+        raise _waiting(f"the folder of {socket} is not on the node yet") from e
+    except OSError as e:
+        raise _waiting(f"{e.filename or socket} cannot be looked at: {e.strerror}") from e
+    gateway.judge(socket, found)
+    if found.socket is None:
+        raise _waiting(f"nothing is at {socket} yet; goes on once the gateway has started")
+    return Path(found.path)
+
+
+def _look(socket: Path, podman_socket: Path) -> Folder:
+    real = Path(os.path.realpath(socket.parent, strict=True))
+    place = real / socket.name
+    others: list[str] = []
+    with os.scandir(real) as entries:
+        for entry in entries:
+            if entry.name not in gateway.names_of(socket.name):
+                others.append(entry.name)
+            if len(others) == NAMED:
+                break
+    try:
+        mode = place.lstat().st_mode
+    except FileNotFoundError:
+        return Folder(str(real), real.stat().st_mode, None, tuple(others), podman=False)
+    return Folder(str(real), real.stat().st_mode, mode, tuple(others), _same(place, podman_socket))
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
+
+
+def _waiting(what: str) -> Waiting:
+    return Waiting(Reason.WaitingForReference, f"the policy's env {GATEWAY_SOCKET}: {what}")
