@@ -42,6 +42,8 @@ CLI_MOUNT = "/opt/claude"
 # Environment variables that the operator sets itself.
 OWN_ENV = ("HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX")
 OWN_ENV_PREFIX = "STROMBOLI_"
+# … the supervisor's, which reads a run's variables into the shell that it is (attempt/supervisor.sh) …
+SUPERVISOR_ENV_RE2 = "^_[a-z]"
 # … those by which the CLI's own runtime loads other code, waits for a debugger, prints its requests with the key in
 # them, or takes itself for somebody's worker (each tried on the CLI 2.1.332) …
 RUNTIME_ENV = (

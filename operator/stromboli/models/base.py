@@ -83,6 +83,10 @@ class EnvVar(Model):
                 f"!(self.name in {_words(naming.OWN_ENV)}) && !self.name.startsWith('{naming.OWN_ENV_PREFIX}')",
                 f"{', '.join(naming.OWN_ENV)} and {naming.OWN_ENV_PREFIX}* are set by the operator",
             ),
+            (
+                f"!self.name.matches(r'{naming.SUPERVISOR_ENV_RE2}')",
+                "names that begin with _ and a lower-case letter belong to the supervisor; choose another name",
+            ),
         )
     )
 

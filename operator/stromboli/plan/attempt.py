@@ -137,11 +137,15 @@ def quote(text: str) -> str:
 
 
 def _env(plan: AttemptPlan) -> Iterator[str]:
-    """Read by each step, just before it becomes the program: nothing after it uses a variable by name."""
-    for name, value in plan.env.items():
-        yield f"export {_variable(name)}={quote(value)}"
+    """Read by each step, just before it becomes the program: nothing after it uses a variable by name.
+
+    Secrets come first, while the supervisor's variables are still its own: one of these names could be among the rest.
+    """
     for number, name in enumerate(plan.secret_env):
         yield f'export {_variable(name)}="$_secret_{number}"'
+    for name, value in plan.env.items():
+        if name not in plan.secret_env:
+            yield f"export {_variable(name)}={quote(value)}"
 
 
 def _steps(plan: AttemptPlan) -> Iterator[str]:

@@ -8,6 +8,7 @@ project, policies are handed to the CLI as managed settings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,10 @@ def check(field: str, name: str, value: object, policy: Mapping[str, str]) -> No
         raise Refused(Reason.PolicyViolation, f"{field}: {name} is set by a policy and cannot be changed")
     if name in naming.OWN_ENV or name.startswith(naming.OWN_ENV_PREFIX):
         raise invalid(field, f"{name} is set by the operator; choose another name")
+    if re.match(naming.SUPERVISOR_ENV_RE2, name):
+        raise invalid(
+            field, f"{name} begins with _ and a lower-case letter, as the supervisor's names do; choose another name"
+        )
     if loads_code(name):
         raise invalid(field, f"{name} changes which code the agent's process loads and may not be set")
 

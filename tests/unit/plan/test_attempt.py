@@ -85,6 +85,12 @@ def test_secrets_are_named_and_never_there(shell: Path) -> None:
     assert {"TOKEN=a", "KEY=b\n\n", "A=1"} <= set(_words(shell, what, export))
 
 
+def test_a_variable_cannot_stand_in_for_a_secret(shell: Path) -> None:
+    what = plan(secret_env=("KEY",), env={"_secret_0": "mine", "_secret_1": "mine", "KEY": "mine"})
+    export = "_secret_0=given; . ./env; exec env -0"
+    assert {"KEY=given", "_secret_0=mine", "_secret_1=mine"} <= set(_words(shell, what, export))
+
+
 def test_files_go_along_unchanged() -> None:
     files = {"prompt": b"\x00\xff\n", "settings.json": b"{}", "mcp-0.json": b"[]"}
     rendered = render(plan(files=files))

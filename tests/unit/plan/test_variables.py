@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import stromboli
 from stromboli import naming
 from stromboli.models.reasons import Reason
 from stromboli.plan import request, variables
@@ -74,6 +77,19 @@ def test_no_door_sets_what_is_the_operators(name: str, door: str) -> None:
     refusal = _refusal({name: "x"}, door)
     assert refusal.reason is Reason.InvalidSpec
     assert refusal.message.startswith(f"{DOORS[door][1]}: {name} is set by the operator")
+
+
+def test_no_variable_has_a_name_of_the_supervisors() -> None:
+    text = (Path(stromboli.__file__).parent / "attempt/supervisor.sh").read_text(encoding="utf-8")
+    names = {f"_{name}" for name in re.findall(r"\b_([a-z]\w*)=", text)} | {"_secret_0", "_secret_99"}
+    assert {"_plan", "_cause", "_root"} <= names
+    for name in names:
+        refusal = _refusal({name: "x"}, "env")
+        assert refusal.reason is Reason.InvalidSpec
+        assert refusal.message.startswith(f"spec.env[0]: {name} begins with _ and a lower-case letter")
+    request.build(
+        spec(env=[{"name": name, "value": "x"} for name in ("_JAVA_OPTIONS", "_", "__x", "a_b", "_1")]), UNDER
+    )
 
 
 @pytest.mark.parametrize("door", DOORS)
