@@ -9,9 +9,8 @@ by marks on disk and by the write-ahead in `_launch`, never by memory.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from stromboli import naming
 from stromboli.errors import ClusterUnavailable, LocalFailure, PodmanError, PodmanUnavailable
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster, Conflict, Rejected
+from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import Reason
 from stromboli.observe import attempts
 from stromboli.observe.attempts import Trace
@@ -58,14 +58,6 @@ Object = dict[str, Any]
 Watch = Callable[[str, str, str], None]
 
 
-@dataclass(slots=True)
-class _Missing:
-    """How often, and since when, a run's supervisors have found no CLI."""
-
-    since: float
-    times: int = 0
-
-
 class Reconciler:
     """Brings one run after the other a step further."""
 
@@ -99,7 +91,6 @@ class Reconciler:
         self._watch = watch
         self._sessions = turns
         self._forget = forget  # that a session's container is watched
-        self._without_cli: dict[str, _Missing] = {}
 
     async def turn(self, uid: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens"."""
@@ -129,7 +120,7 @@ class Reconciler:
         except (Refused, Waiting) as problem:
             return await self._stop(self._reporter.latest(obj), problem)
         except (PodmanError, PodmanUnavailable) as error:
-            self._mounts.forget()
+            self._mounts.doubt()
             return await self._stop(self._reporter.latest(obj), from_podman(error))
         except (LocalFailure, OSError) as error:
             log.warning("%s: %s", _subject(obj, 0).label, error)
@@ -153,27 +144,27 @@ class Reconciler:
                 return await self._finish(obj, trace)
             case Next.launch:
                 return await self._launch(*await self._entry.ready(obj), trace.seen.number)
-            case Next.mount_and_launch:
-                self._mount_again(obj)
-                return await self._launch(*await self._entry.ready(obj), trace.seen.number)
+            case Next.look_for_cli:
+                return await self._look_for_cli(obj, trace)
             case Next.try_again:
-                return await self._try_again(obj, trace)
+                message = "the attempt was cut short before the prompt was sent; it is tried again"
+                return await self._try_again(obj, trace, Reason.ContainerLost, message)
 
-    def _mount_again(self, obj: Object) -> None:
-        """The supervisor found no CLI. Once that is a mount that went away; again and again it is the image."""
-        missing = self._without_cli.setdefault(obj["metadata"]["uid"], _Missing(time.monotonic()))
-        missing.times += 1
-        self._mounts.forget()
-        if missing.times % 3:
-            return
-        message = (
-            "the Claude CLI is mounted, but there is no program at its place; an administrator checks cli.image and "
-            "cli.path of the AgentPolicy"
-        )
-        bound = self._entry.bound(obj)
-        if time.monotonic() - missing.since >= bound:  # each start has ended the wait that the status tells of
-            raise Refused(Reason.TimedOut, f"waited {duration.format(bound)} in vain: {message}")
-        raise Waiting(Reason.CLIImageUnavailable, message, 10.0)
+    async def _look_for_cli(self, obj: Object, trace: Trace) -> float | None:
+        """The supervisor found no CLI. What is mounted is looked at before the next start, and nothing is forgotten
+        on one container's word. Raises Waiting where it is too early for that start.
+        """
+        self._mounts.doubt()
+        message = "the container did not find the Claude CLI; its mount is looked at, and the start is tried again"
+        left = follow.pause(trace.seen.number) - self._since_end(obj, trace)
+        if left > 0:
+            raise Waiting(Reason.CLIImageUnavailable, message, left)
+        return await self._try_again(obj, trace, Reason.CLIImageUnavailable, message)
+
+    def _since_end(self, obj: Object, trace: Trace) -> float:
+        """Seconds since the container ended."""
+        now = self._reporter.moment(obj).now
+        return (now - (_ended_at(trace) or now)).total_seconds()
 
     async def _session_is_gone(self, obj: Object) -> bool:
         """Whether the session that the run has was deleted under it."""
@@ -185,7 +176,8 @@ class Reconciler:
 
     async def _cancel(self, obj: Object) -> None:
         status, name = obj["status"], obj["status"]["session"]["name"]
-        closed = states.closed(status["attempts"][-1], Reason.Canceled, None, None, self._reporter.moment(obj))
+        moment = self._reporter.moment(obj)
+        closed = states.closed(status["attempts"][-1], Reason.Canceled, PromptSent.unknown, moment)
         new = states.with_attempt(status, closed)
         await self._conclude(obj, new, Reason.Canceled, f"its session {name} was deleted while the run was going")
 
@@ -252,7 +244,14 @@ class Reconciler:
             name = naming.attempt(obj["metadata"]["uid"], attempt["number"])
             answer = await self._sessions.costed(states.session_of(obj), name, ended.answer)
             ended = replace(ended, answer=answer)
-        closed = states.closed(attempt, ended.reason, ended.exit_code, _ended_at(trace), moment)
+        closed = states.closed(
+            attempt,
+            ended.reason,
+            ended.prompt_sent,
+            moment,
+            exit_code=ended.exit_code,
+            finished=_ended_at(trace),
+        )
         new = states.with_outcome(states.with_attempt(status, closed), ended, trace.records.steps)
         await self._conclude(obj, new, ended.reason, ended.message)
         return None
@@ -300,7 +299,6 @@ class Reconciler:
             bare = {k: v for k, v in status.items() if k not in ("result", "usage", "steps")}
             await self._reporter.at(obj, bare, reason, message)
         self._entry.forget(obj["metadata"]["uid"])
-        self._without_cli.pop(obj["metadata"]["uid"], None)
         self._forget(states.session_of(obj))
         self._notifier.tell(obj, reason, message, warning=reason.status == "False")
         try:
@@ -315,22 +313,24 @@ class Reconciler:
         else:
             await self._cleaner.finished(obj["metadata"]["uid"])
 
-    async def _try_again(self, obj: Object, trace: Trace) -> float | None:
+    async def _try_again(self, obj: Object, trace: Trace, reason: Reason, message: str) -> float | None:
         """The next attempt, once everything for it is there; not before that is the last one given up."""
         obj, ready, held = await self._entry.ready(obj)
         number = trace.seen.number + 1
         await self._launcher.prepare(_subject(obj, number), ready, held)
-        return await self._launch(await self._give_up_attempt(obj, trace), ready, held, number)
+        obj = await self._give_up_attempt(obj, trace, reason, message)
+        return await self._launch(obj, ready, held, number)
 
-    async def _give_up_attempt(self, obj: Object, trace: Trace) -> Object:
+    async def _give_up_attempt(self, obj: Object, trace: Trace, reason: Reason, message: str) -> Object:
         """An attempt that never sent its prompt: note it and make room for the next."""
         status = obj["status"]
         moment = self._reporter.moment(obj)
         code = None if trace.state is None else trace.state.exit_code
         if not states.is_kept(obj):
             await self._cleaner.finished(obj["metadata"]["uid"])
-        message = "the attempt was cut short before the prompt was sent; it is tried again"
-        lost = states.closed(status["attempts"][-1], Reason.ContainerLost, code, _ended_at(trace), moment)
+        lost = states.closed(
+            status["attempts"][-1], reason, PromptSent.no, moment, exit_code=code, finished=_ended_at(trace)
+        )
         new = states.with_attempt(status, lost)
         return await self._reporter.write(obj, states.at(new, Reason.Starting, message, moment))
 

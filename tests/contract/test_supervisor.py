@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from stromboli import naming
-from stromboli.attempt import busybox, records
+from stromboli.attempt import busybox, records, seals
 from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.records import Records
+from stromboli.attempt.seals import Broken
 from stromboli.plan import attempt, container
 from stromboli.plan.attempt import AttemptPlan, Hook
 from tests.support.builders import NOTHING_SECRET
@@ -197,6 +198,40 @@ def test_what_was_started_is_refused_by_the_same_container_and_by_another(bed: B
     assert bed.records().stdout == b"x\n"
 
 
+# What a process of the container can do to its records, as root and with all the mounts that the supervisor has.
+REMOVES = {
+    "contents": f"cd /run/stromboli/out; {BUSYBOX} find . -mindepth 1 -delete; {BUSYBOX} touch -d 2026-01-01 .",
+    "everything": f"{BUSYBOX} rm -rf /run/stromboli/* /run/stromboli/out/.[a-z0-9]*",
+    "the-folder-above": f"{BUSYBOX} mv /run/stromboli /run/x && {BUSYBOX} cp -a /run/x /run/stromboli",
+}
+
+
+@pytest.mark.parametrize("how", REMOVES)
+@pytest.mark.parametrize("code", [120, 137])
+def test_whatever_an_agent_removes_it_is_seen_that_its_prompt_was_sent(
+    bed: Bed, busybox_only_image: str, how: str, code: int
+) -> None:
+    """And neither is the attempt taken again by the same container, nor the code one of the supervisor's own."""
+    counted = "echo x >>/count"
+    assert bed.run(busybox_only_image, f"{counted}; {REMOVES[how]}; exit {code}") == 1
+    assert seals.look(bed.out.parent) == Broken(started=True, sent=True)
+    bed.start()
+    assert bed.wait() == attempt.ALREADY_STARTED
+    bed.hand_over(claude())
+    bed.install_cli("cat /count")
+    bed.start()
+    assert bed.wait() == 0
+    assert bed.records().stdout == b"x\n"
+
+
+@pytest.mark.parametrize("how", REMOVES)
+def test_a_hook_that_removes_all_it_can_is_still_before_the_prompt(bed: Bed, busybox_only_image: str, how: str) -> None:
+    what = claude(hooks=(Hook("postStart", 0, f"{REMOVES[how]}; exit 120"),))
+    assert bed.run(busybox_only_image, "echo sent", what) == 1
+    assert seals.look(bed.out.parent).started
+    assert b"sent" not in bed.records().stdout
+
+
 def test_a_cli_that_is_not_mounted_is_said_and_the_attempt_is_still_good(bed: Bed, busybox_only_image: str) -> None:
     mounted = bed.cli
     bed.cli = bed.home / "empty"
@@ -205,7 +240,7 @@ def test_a_cli_that_is_not_mounted_is_said_and_the_attempt_is_still_good(bed: Be
     bed.create(busybox_only_image)
     bed.start()
     assert bed.wait() == attempt.CLI_MISSING
-    assert records.marks(bed.out) == (False, False)
+    assert seals.look(bed.out.parent) == Broken(started=False, sent=False)
     bed.cli = mounted
     bed.install_cli("echo answer")
     bed.folder.point("cli", bed.cli)
@@ -225,7 +260,7 @@ def test_pointing_the_link_elsewhere_hands_over_the_next_attempt(bed: Bed, busyb
 # --- signals, time, children ---
 
 
-@pytest.mark.parametrize("code", [0, 1, 42, 255])
+@pytest.mark.parametrize("code", [0, 1, 42, 254])
 def test_the_containers_exit_code_is_the_clis(bed: Bed, busybox_only_image: str, code: int) -> None:
     assert bed.run(busybox_only_image, f"exit {code}") == code
     assert (bed.end().cause, bed.end().exit_code) == ("completed" if code == 0 else "failed", code)
@@ -245,7 +280,7 @@ def test_term_is_passed_on_and_recorded(bed: Bed, busybox_only_image: str) -> No
 
 def test_the_timeout_kills_a_cli_that_does_not_listen(bed: Bed, busybox_only_image: str) -> None:
     deaf = f"trap '' TERM; {BUSYBOX} setsid sleep 60 & echo begun; while :; do sleep 0.05; done"
-    assert bed.run(busybox_only_image, deaf, claude(timeout=0.5, grace=0.5)) == 137
+    assert bed.run(busybox_only_image, deaf, claude(timeout=0.5, grace=0.5)) == 1
     assert (bed.end().cause, bed.end().exit_code) == ("timeout", 137)
     assert bed.records().stdout == b"begun\n"
 
@@ -272,13 +307,13 @@ def test_orphans_are_reaped(bed: Bed, busybox_only_image: str) -> None:
 
 
 def test_an_agent_that_kills_all_it_can_is_told_from_one_that_answers(bed: Bed, busybox_only_image: str) -> None:
-    assert bed.run(busybox_only_image, "echo answer; sleep 0.1; kill -KILL -1; kill -KILL $$") == 137
+    assert bed.run(busybox_only_image, "echo answer; sleep 0.1; kill -KILL -1; kill -KILL $$") == 1
     assert (bed.end().cause, bed.end().exit_code) == ("failed", 137)
 
 
 def test_a_kill_for_memory_is_told_by_the_cgroup(bed: Bed, busybox_only_image: str) -> None:
     limits = ("--memory=64m", "--memory-swap=64m")
-    assert bed.run(busybox_only_image, f"exec {BUSYBOX} tail /dev/zero", None, *limits) == 137
+    assert bed.run(busybox_only_image, f"exec {BUSYBOX} tail /dev/zero", None, *limits) == 1
     assert (bed.end().cause, bed.end().oom) == ("failed", True)
     assert bed.records().sent
 

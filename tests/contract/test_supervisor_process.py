@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.attempt import busybox
+from stromboli.attempt import busybox, seals
 from stromboli.attempt.folder import SUPERVISOR
+from stromboli.attempt.seals import Broken
 from stromboli.plan import attempt
 from stromboli.plan.attempt import Hook
 from tests.support.supervised import Supervised, plan
@@ -66,14 +67,23 @@ def test_the_prompt_arrives_byte_for_byte(box: Supervised, tmp_path: Path) -> No
     assert (tmp_path / "got").read_bytes() == prompt
 
 
-@pytest.mark.parametrize("code", [1, 3, 120, 121, 126, 127, 255])
+@pytest.mark.parametrize("code", [1, 3, 118, 124, 126, 127, 143])
 def test_exit_codes_are_the_clis(box: Supervised, code: int) -> None:
     assert box.run(sh(f"exit {code}")) == code
     assert (box.end().cause, box.end().exit_code) == ("failed", code)
 
 
+@pytest.mark.parametrize("step", ["agent", "hook"])
+@pytest.mark.parametrize("code", [119, 120, 121, 122, 123, 137, 255])
+def test_no_child_ends_the_supervisor_as_the_supervisor_ends_itself(box: Supervised, code: int, step: str) -> None:
+    """Nor as Podman says of a container that was killed. The record has the code as it was."""
+    what = sh(f"exit {code}") if step == "agent" else sh("exit 0", hooks=hooks(f"exit {code}"))
+    assert box.run(what) == 1
+    assert (box.end().cause, box.end().exit_code) == ("failed", code)
+
+
 def test_a_cli_that_is_killed_counts_as_128_and_the_signal(box: Supervised) -> None:
-    assert box.run(sh("kill -KILL $$")) == 137
+    assert box.run(sh("kill -KILL $$")) == 1
     assert (box.end().cause, box.end().exit_code) == ("failed", 137)
 
 
@@ -95,7 +105,7 @@ def test_the_cgroups_word_for_a_kill_for_memory_is_recorded(
     file = box.root / "cgroup" / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(content)
-    assert box.run(sh("kill -KILL $$")) == 137
+    assert box.run(sh("kill -KILL $$")) == 1
     assert box.end().oom, version
 
 
@@ -129,7 +139,7 @@ def test_no_variable_can_meet_one_of_the_images() -> None:
 
 def test_no_mark_is_set_where_the_cli_is_missing(box: Supervised) -> None:
     assert box.run(plan(cli=str(box.root / "nowhere/claude"))) == attempt.CLI_MISSING
-    assert list(box.out.iterdir()) == []
+    assert seals.look(box.root) == Broken(started=False, sent=False)
     assert box.run(sh("exit 0", cli="/bin/sh")) == 0, "the same attempt may be started once the CLI is there"
 
 
@@ -150,20 +160,86 @@ def test_anything_in_the_marks_place_is_a_mark(box: Supervised, make: object) ->
     assert box.run(plan()) == attempt.ALREADY_STARTED
 
 
+def test_what_was_started_is_refused_even_without_a_trace_in_its_folder(box: Supervised, tmp_path: Path) -> None:
+    clean = f"echo x >>{tmp_path}/sent; find {box.out} -mindepth 1 -delete; touch -d 2026-01-01 {box.out}"
+    assert box.run(sh(clean)) == 0
+    assert list(box.out.iterdir()) == []
+    assert box.start_again().wait(20) == attempt.ALREADY_STARTED
+    assert (tmp_path / "sent").read_text() == "x\n"
+
+
 def test_an_out_that_cannot_be_written_stops_it(box: Supervised) -> None:
-    box.out.rmdir()
-    box.out.touch()
+    box.script(change=lambda text: text.replace("$_bb mkdir", "false"))
     assert box.run(plan()) == attempt.OUT_UNUSABLE
+    assert seals.look(box.root) == Broken(started=False, sent=False)
 
 
-def test_nothing_is_sent_if_the_second_mark_cannot_be_set(box: Supervised, tmp_path: Path) -> None:
-    assert box.run(sh(f"touch {tmp_path}/ran", hooks=hooks(f"touch {box.out}/sent"))) == attempt.OUT_UNUSABLE
+def test_nothing_is_sent_if_the_second_seal_cannot_be_broken(box: Supervised, tmp_path: Path) -> None:
+    box.script(change=lambda text: text.replace("_break /proc/self/fd/7", "_break /proc/nowhere"))
+    assert box.run(sh(f"touch {tmp_path}/ran")) == attempt.OUT_UNUSABLE
+    assert seals.look(box.root) == Broken(started=True, sent=False)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_secret_that_is_not_there_stops_it_before_any_mark(box: Supervised) -> None:
     assert box.run(plan(secret_env=("TOKEN",))) == attempt.SECRET_MISSING
-    assert list(box.out.iterdir()) == []
+    assert seals.look(box.root) == Broken(started=False, sent=False)
+
+
+# --- the seals ---
+
+# What a hook or an agent may do lest it be seen that the prompt was sent.
+MENDS = {
+    "nothing": ":",
+    "removes-all": "rm -rf {out}/* {out}/.[a-z]*",
+    "restores-the-times": "touch -d '2026-01-01' {out} {out}/seal; touch -r {plan}/seals {out}/seal",
+    "puts-another": "mv {out}/seal {out}/old; cp -p {out}/old {out}/seal; touch {out}/seal",
+    "hides-it-and-puts-it-back": "ln {out}/seal {out}/kept; rm {out}/seal; mv {out}/kept {out}/seal",
+    "closes-it": "chmod 000 {out}/seal",
+}
+
+
+def _mending(box: Supervised, how: str) -> str:
+    return MENDS[how].format(out=box.out, plan=box.root / "plan")
+
+
+def test_seals_are_broken_one_after_the_other(box: Supervised) -> None:
+    os.mkfifo(box.root / "go")
+    box.start(sh(":", hooks=hooks(f"read _ <{box.root}/go")))
+    box.until("the hook", lambda: bool(box.records().steps))
+    assert seals.look(box.root) == Broken(started=True, sent=False)
+    (box.root / "go").write_text("\n")
+    assert box.wait() == 0
+    assert seals.look(box.root) == Broken(started=True, sent=True)
+
+
+@pytest.mark.parametrize("how", MENDS)
+def test_no_agent_can_mend_a_seal(box: Supervised, how: str) -> None:
+    box.run(sh(_mending(box, how)))
+    assert seals.look(box.root) == Broken(started=True, sent=True)
+
+
+@pytest.mark.parametrize("how", MENDS)
+def test_no_hook_can_have_a_prompt_sent_with_an_unbroken_seal(box: Supervised, tmp_path: Path, how: str) -> None:
+    box.run(sh(f"touch {tmp_path}/sent", hooks=hooks(f"{_mending(box, how)}; true")))
+    assert not (tmp_path / "sent").exists() or seals.look(box.root).sent
+
+
+def test_a_hook_that_puts_a_folder_in_our_folders_place_changes_nothing(box: Supervised, tmp_path: Path) -> None:
+    """Mounts cannot be moved, but the folder that holds them can."""
+    swap = f"mv {box.root} {box.root}.true; cp -a {box.root}.true {box.root}"
+    box.run(sh(f"touch {tmp_path}/sent", hooks=hooks(swap)))
+    assert (tmp_path / "sent").exists()
+    assert seals.look(box.root.with_name(f"{box.root.name}.true")) == Broken(started=True, sent=True)
+
+
+def test_a_clock_that_has_not_moved_on_is_waited_for(box: Supervised) -> None:
+    """File systems keep times in ticks, of a second even: what shows no change yet counts as unbroken."""
+    count = f"echo >>{box.root}/looks; _stamp=$_unstarted"
+    ticks = f'_look_at() {{ {count}; [ "$(wc -l <{box.root}/looks)" -lt 9 ] || _stamp=new; }}'
+    box.script(change=lambda text: text.replace("_refuse_if_started() {", f"{ticks}\n_refuse_if_started() {{"))
+    box.run(sh("exit 0"))
+    assert (box.root / "looks").read_text().count("\n") >= 9
 
 
 # --- what the steps find ---
@@ -342,7 +418,7 @@ def test_the_timeout_asks_first(box: Supervised) -> None:
 
 def test_the_timeout_kills_what_does_not_listen(box: Supervised) -> None:
     began = time.monotonic()
-    assert box.run(sh("trap '' TERM; while :; do sleep 0.01; done", timeout=0.3, grace=0.3)) == 137
+    assert box.run(sh("trap '' TERM; while :; do sleep 0.01; done", timeout=0.3, grace=0.3)) == 1
     assert 0.6 <= time.monotonic() - began < 10
     assert (box.end().cause, box.end().exit_code) == ("timeout", 137)
 
@@ -391,7 +467,7 @@ def test_a_second_term_does_not_change_the_story(box: Supervised) -> None:
     box.until_stdout(b"asked")
     box.signal(signal.SIGUSR1)
     box.signal(signal.SIGTERM)
-    assert box.wait() == 137
+    assert box.wait() == 1
     assert (box.end().cause, box.end().exit_code) == ("cancelled", 137)
 
 
@@ -468,8 +544,8 @@ def test_nothing_is_lost_where_one_segment_follows_another(box: Supervised) -> N
 
 
 def test_a_full_disk_does_not_hold_the_cli_up(box: Supervised) -> None:
-    (box.out / "stdout").symlink_to("/dev/full")
-    assert box.run(sh("head -c 5000000 /dev/zero; echo done >&2")) == 0
+    full = hooks(f"ln -s /dev/full {box.out}/stdout")
+    assert box.run(sh("head -c 5000000 /dev/zero; echo done >&2", hooks=full)) == 0
     assert box.records().stderr_tail == "done\n"
 
 

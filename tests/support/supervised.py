@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.attempt import records
+from stromboli.attempt import records, seals
 from stromboli.attempt.folder import SUPERVISOR
 from stromboli.plan.attempt import AttemptPlan, EndRecord, Records, render
 from tests.support.builders import NOTHING_SECRET
@@ -50,8 +50,10 @@ class Supervised:
         self.root = root
         self.out = root / "out"
         self._processes: list[subprocess.Popen[bytes]] = []
-        for folder in ("plan", "out", "secret/env", "session", "home", "cgroup"):
+        for folder in ("plan", "secret/env", "session", "home", "cgroup"):
             (root / folder).mkdir(parents=True)
+        seals.make(root, None)
+        (root / "plan/seals").write_bytes(seals.for_supervisor(root))
         (root / "plan/busybox").symlink_to(busybox)
         script = SUPERVISOR.read_text(encoding="utf-8")
         moved = script.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))

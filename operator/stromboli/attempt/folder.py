@@ -3,6 +3,7 @@
     HOME/sessions/UID/                0700
         attempts/RUN-N/plan/          what the supervisor reads; complete or not there
         attempts/RUN-N/out/           what it writes; read by records.py, never written by the operator
+        attempts/RUN-N/sealed         what the seals of `out` are unbroken: see seals.py
         attempt, secret, cli, gateway links that the container's binds go through, re-pointed by rename
         nothing/                      what `gateway` leads to where there is none
         state                         what the operator knows of a session that outlives its runs: see state.py
@@ -25,14 +26,14 @@ from pathlib import Path
 from typing import Literal
 
 from stromboli import naming
-from stromboli.attempt import busybox, given, records
+from stromboli.attempt import busybox, given, seals
 from stromboli.attempt import state as states
 from stromboli.attempt.removal import remove_tree
+from stromboli.attempt.seals import Owner
 from stromboli.attempt.state import State
 from stromboli.errors import LocalFailure, NoSpace
 from stromboli.plan.redaction import Secrets
 
-Owner = tuple[int, int]  # uid, gid
 Link = Literal["attempt", "secret", "cli", "gateway"]
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
@@ -73,20 +74,20 @@ class SessionFolder:
     def prepare_attempt(self, run_uid: str, number: int, files: Mapping[str, bytes], owner: Owner | None) -> Path:
         """Have the attempt's `plan/` (`files`, busybox and the supervisor) and an `out/` that `owner` may write.
 
-        May be repeated; an attempt that was started is left as it is. The names are on disk afterwards, so that
-        marks outlive a crash; the plan's contents need not, for nothing is started again after one.
+        May be repeated; an attempt that was started is left as it is. The seals are on disk afterwards, so that
+        they outlive a crash; the plan's contents need not, for nothing is started again after one.
         Raises NoSpace.
         """
         folder = self.attempt(run_uid, number)
         with _watching_space(self._path):
-            if True in records.marks(folder / "out"):
+            if not seals.is_untouched(folder):
                 return folder
             self._make_session()
             _make_durable(folder.parent)
             _make_durable(folder)
-            self._write_plan(folder, {**files, "supervisor": SUPERVISOR.read_bytes()})
-            _make_durable(folder / "out")
-            _give(folder / "out", owner)
+            seals.make(folder, owner)
+            own = {"seals": seals.for_supervisor(folder), "supervisor": SUPERVISOR.read_bytes()}
+            self._write_plan(folder, {**files, **own})
         return folder
 
     def write_secrets(self, env: Mapping[str, bytes], credentials: bytes | None, owner: Owner | None) -> None:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast, get_args
 
+from stromboli.attempt import seals
 from stromboli.models.lifecycle import HookKind
 from stromboli.plan.attempt import Cause, State
 from stromboli.plan.attempt import EndRecord as EndRecord
@@ -42,41 +43,30 @@ _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 _CONTINUATION = bytes(range(0x80, 0xC0))  # of a UTF-8 character
 
 
-def marks(out: Path) -> tuple[bool, bool]:
-    """Whether the attempt bears the marks `started` and `sent`. Anything by that name counts: doubt fails closed.
-
-    A folder that is not there bears none, one that an agent has closed bears both. Raises OSError for what else
-    keeps it from being opened: then nothing is known.
-    """
-    try:
-        with _opened(out) as folder:
-            return _exists(folder, "started"), _exists(folder, "sent")
-    except FileNotFoundError:
-        return False, False
-    except PermissionError:
-        return True, True
-
-
 def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records:
     """All records, their texts without `secrets`; `stdout` is the newest `stdout_limit` bytes, as they are, and may
     begin in the middle of a line.
 
-    Raises OSError as `marks` does. Blocking, though never for long.
+    `started` and `sent` are the word of the attempt's seals, and of nothing that an agent can write. Of a folder that
+    is not there, neither is said. Raises OSError for what keeps it from being opened, unless an agent has closed it.
+    Blocking, though never for long.
     """
-    started, sent = marks(out)
+    if not os.path.lexists(out):
+        return Records(False, False, (), None, b"", "")
+    broken = seals.look(out.parent)
     try:
         with _opened(out) as folder:
             steps, end = _parse(_tail(folder, "record", _MAX_RECORD))
             return Records(
-                started=started,
-                sent=sent,
+                started=broken.started,
+                sent=broken.sent,
                 steps=_with_tails(folder, steps, secrets),
                 end=end,
                 stdout=_segments(folder, "stdout", stdout_limit),
                 stderr_tail=_text(folder, "stderr", MAX_STDERR_TAIL, secrets),
             )
     except (FileNotFoundError, PermissionError):
-        return Records(started, sent, (), None, b"", "")
+        return Records(broken.started, broken.sent, (), None, b"", "")
 
 
 @contextmanager
@@ -86,15 +76,6 @@ def _opened(out: Path) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
-
-
-def _exists(folder: int, name: str) -> bool:
-    """Raises PermissionError where the folder may be read and not searched."""
-    try:
-        os.lstat(name, dir_fd=folder)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 # --- the record ---

@@ -4,7 +4,9 @@
 # so builtins do the most; applets run within ash where it can do that, else through our busybox.
 # Names begin with _ lest they meet a variable of the image's: assigning to such a one would change it for the agent.
 #
-# out/started, out/sent   the marks: directories, since mkdir is atomic; each synced before anything else happens
+# out/started             the mark: a directory, since mkdir is atomic; only one container takes the attempt
+# out/, out/seal          the seals (seals.py): broken, and that on disk, before anything of the image runs, and before
+#                         the CLI gets the prompt. Nothing in the container can mend one; plan/seals has them unbroken
 # out/record              lines, each one write to a descriptor held from the start (records.py reads them):
 #                           start CLOCK | begin STEP INDEX CLOCK | finish CODE CLOCK | end CAUSE CODE OOM_KILLS CLOCK
 # out/stdout, out/stderr  what the CLI wrote, the newest; what went before is in *.old
@@ -17,20 +19,33 @@ _root=/run/stromboli
 _plan=$_root/plan _out=$_root/out _secrets=$_root/secret _session=$_root/session
 _bb=$_plan/busybox
 _claude=$_session/claude
+_unstarted='' _unsent='' _stamp=''
 _cause='' _pid='' _count=0 _timer='' _records='' _signalled='' _code=0
 
 _WORKDIR_UNUSABLE=119 _CLI_MISSING=120 _ALREADY_STARTED=121 _OUT_UNUSABLE=122 _SECRET_MISSING=123
+# These and those of a kill are nobody else's: a child that ends with one ends the container with this.
+_OTHER=1
 _STDOUT_SEGMENT=5242880 _STDERR_SEGMENT=131072 _HOOK_SEGMENT=1048576  # bytes; two of each are kept
 _DRAIN=1  # seconds for the last output, if a process that was left behind holds the pipe open
 
 # --- marks and records
 
-_mark() {
-    $_bb mkdir "$_out/$1" && $_bb sync "$_out"
+# In _stamp: the inode of $1 and when it was last changed.
+_look_at() {
+    _stamp=$(TZ=UTC0 $_bb stat -L -c '%i %z' "$1") || _stamp=
+}
+
+# Break the seal $1, which is unbroken as $2. Clocks of file systems are coarse: until the change shows, it is repeated.
+_break() {
+    while $_bb touch -c "$1" && _look_at "$1" && [ "$_stamp" = "$2" ]; do :; done
+    [ -n "$_stamp" ] && [ "$_stamp" != "$2" ] && $_bb sync "$1"
 }
 
 _refuse_if_started() {
-    if [ -e "$_out/started" ] || [ -L "$_out/started" ]; then exit "$_ALREADY_STARTED"; fi
+    _look_at "$_out"
+    if [ -e "$_out/started" ] || [ -L "$_out/started" ] || [ "$_stamp" != "$_unstarted" ]; then
+        exit "$_ALREADY_STARTED"
+    fi
 }
 
 _note() {
@@ -46,7 +61,7 @@ _oom_kills() {
     done
 }
 
-# End with exit code $1: nothing that comes now can change the cause any more.
+# End with exit code $1, or for who only sees the container's with $2: nothing can change the cause any more.
 _end() {
     trap '' TERM USR1 USR2
     _oom=0
@@ -57,7 +72,7 @@ _end() {
     fi
     _note end "$_cause" "$1" "$_oom"
     $_bb sync /proc/self/fd/8
-    exit "$1"
+    exit "${2:-$1}"
 }
 
 _fail() {
@@ -146,10 +161,10 @@ _pipes() {
     _stdout=$_out/.$_count.1 _stderr=
     [ -z "$3" ] || _stderr=$_out/.$_count.2
     $_bb mkfifo "$_stdout" $_stderr || _end "$_OUT_UNUSABLE"
-    _record "$1" "$2" <"$_stdout" 8>&- 9>&- &
+    _record "$1" "$2" <"$_stdout" 7>&- 8>&- 9>&- &
     _records=$!
     [ -n "$3" ] || return 0
-    _record "$3" "$4" <"$_stderr" 8>&- 9>&- &
+    _record "$3" "$4" <"$_stderr" 7>&- 8>&- 9>&- &
     _records="$_records $!"
 }
 
@@ -162,7 +177,7 @@ _run() {
         _end 143
     fi
     (
-        exec 8>&- 9>&-
+        exec 7>&- 8>&- 9>&-
         [ -z "$_workdir" ] || cd "$_workdir" || exit "$_WORKDIR_UNUSABLE"
         set -- $_bb setsid "$@"
         . "$_plan/env"
@@ -181,7 +196,10 @@ _finish() {
     _pid=
     _after "$_DRAIN" KILL "$_records"
     for _recorder in $_records; do _await "$_recorder"; done
-    _end "$_last"
+    case $_last in
+        119 | 12[0-3] | 137 | 255) _end "$_last" "$_OTHER" ;;
+        *) _end "$_last" ;;
+    esac
 }
 
 _hook() {
@@ -208,7 +226,7 @@ _agent() {
     trap _signalled=1 USR2  # not ignored: that the CLI would inherit
     [ -z "$_timer" ] || kill "$_timer"
     _pipes stdout "$_STDOUT_SEGMENT" stderr "$_STDERR_SEGMENT"
-    _mark sent || _end "$_OUT_UNUSABLE"
+    _break /proc/self/fd/7 "$_unsent" || _end "$_OUT_UNUSABLE"
     _note begin agent 0
     _run "$_plan/prompt" "$@"
     _finish
@@ -254,10 +272,14 @@ trap '_interrupt hooks-timeout' USR2
 if PATH=/nowhere command -v mkdir >/dev/null; then _bb=; fi  # this ash runs applets by itself
 
 [ -z "$_cli" ] || [ -x "$_cli" ] || exit "$_CLI_MISSING"
+{ IFS= read -r _unstarted && IFS= read -r _unsent; } <"$_plan/seals" || exit "$_ALREADY_STARTED"
 _refuse_if_started
 _read_secrets
-_mark started || { _refuse_if_started; exit "$_OUT_UNUSABLE"; }
-$_bb mkfifo "$_out/.clock" && command exec 8>>"$_out/record" 9<>"$_out/.clock" || exit "$_OUT_UNUSABLE"
+$_bb mkdir "$_out/started" || { _refuse_if_started; exit "$_OUT_UNUSABLE"; }
+_break "$_out" "$_unstarted" || exit "$_OUT_UNUSABLE"
+# By descriptors: a hook could put something else in the place of a name.
+command exec 7<"$_out/seal" && $_bb mkfifo "$_out/.clock" \
+    && command exec 8>>"$_out/record" 9<>"$_out/.clock" || exit "$_OUT_UNUSABLE"
 _note start
 _after "$_timeout" USR1 $$
 _prepare_home

@@ -134,6 +134,14 @@ class RunSession(Model):
     )
 
 
+class PromptSent(StrEnum):
+    """Whether an attempt's prompt was sent to the model."""
+
+    yes = "Yes"
+    no = "No"
+    unknown = "Unknown"
+
+
 class Attempt(Model):
     """One try at the run, written down before its container is made."""
 
@@ -145,6 +153,11 @@ class Attempt(Model):
     finished_at: str | None = Field(None, description="When it ended.", max_length=64)
     exit_code: int | None = Field(None, description="Exit code of its container.")
     reason: str | None = Field(None, description="How it ended.", max_length=64)
+    prompt_sent: PromptSent | None = Field(
+        None,
+        description="Once it ended: Yes where the agent has answered, No where the prompt cannot have been sent, else "
+        "Unknown. A run is tried again by itself only after No.",
+    )
 
 
 class StepState(StrEnum):

@@ -101,7 +101,8 @@ class Reason(StrEnum):
     ContainerLost = (
         "ContainerLost",
         "False",
-        "The container vanished, or the machine restarted, after the prompt was sent.",
+        "The container was killed or removed, or the machine restarted, before the agent was through; the message says "
+        "whether the prompt may have been sent.",
     )
 
     Completed = "Completed", "True", "The agent answered; `status.result` has its last message."

@@ -38,6 +38,15 @@ class MountedCLI:
     needs: CLINeeds
 
 
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """Where a CLI image is mounted on the node. `visible` says that its program can be seen there from here."""
+
+    path: str
+    needs: CLINeeds
+    visible: bool
+
+
 class CLIMounts:
     """The holders of this node, one for each CLI image."""
 
@@ -45,8 +54,9 @@ class CLIMounts:
         self._podman = podman
         self._images = images
         self._installation = installation
-        # (image id, path in it) → (mount, needs); a reference is not part of it, since several can mean one image
-        self._ready: dict[tuple[str, str], tuple[str, CLINeeds]] = {}
+        # By image id and path in it; a reference is not part of it, since several can mean one image.
+        self._ready: dict[tuple[str, str], _Mount] = {}
+        self._doubted: set[tuple[str, str]] = set()
         self._lock = asyncio.Lock()
 
     async def ready(self, cli: CLI, wanted_by: str) -> MountedCLI | None:
@@ -57,19 +67,22 @@ class CLIMounts:
         if cli.reference is None:
             return None
         image = await self._image(cli, wanted_by)
-        mount, needs = await self._held(image.id, cli.path)
+        held = await self._held(image.id, cli.path)
         return MountedCLI(
             reference=str(cli.reference),
             digest=digest_of(image, cli.reference),
             image_id=image.id,
-            mount=mount,
+            mount=held.path,
             program=f"{naming.CLI_MOUNT}/{cli.path}",
-            needs=needs,
+            needs=held.needs,
         )
 
-    def forget(self) -> None:
-        """A run found no CLI at its place, or Podman was away: look and mount again before the next start."""
-        self._ready.clear()
+    def doubt(self) -> None:
+        """A container found no CLI at its place, or Podman was away: look at each mount before its next use.
+
+        What is still there stays as it is: a container's word is no reason to do anything to others.
+        """
+        self._doubted.update(self._ready)
 
     async def drop_unused(self) -> None:
         """Remove holders of CLI images that new runs use no more, while no run is on that might have bound one."""
@@ -98,17 +111,26 @@ class CLIMounts:
                 10.0,
             ) from e
 
-    async def _held(self, image_id: str, path: str) -> tuple[str, CLINeeds]:
-        """Where the image is mounted and what its binary needs, looked up once."""
+    async def _held(self, image_id: str, path: str) -> _Mount:
+        """Where the image is mounted and what its binary needs, looked up once, and again where it is doubted."""
         key = (image_id, path)
-        if (known := self._ready.get(key)) is not None:
-            return known
+        if key in self._ready and key not in self._doubted:
+            return self._ready[key]
         async with self._lock:
-            if (known := self._ready.get(key)) is None:
+            known = self._ready.get(key)
+            if known is None or (key in self._doubted and not await self._is_there(known, path)):
                 holder = await self._holder(image_id)
                 mount = await self._podman.containers.mount(holder)
-                known = self._ready[key] = mount, await self._needs(holder, mount, path)
+                visible = await asyncio.to_thread(_is_visible, mount, path)
+                known = self._ready[key] = _Mount(mount, await self._needs(holder, mount, path), visible)
+            self._doubted.discard(key)
         return known
+
+    async def _is_there(self, mount: _Mount, path: str) -> bool:
+        """Whether Podman has it mounted, and the program is to be seen where it once was."""
+        if mount.path not in (await self._podman.containers.mounted()).values():
+            return False
+        return not mount.visible or await asyncio.to_thread(_is_visible, mount.path, path)
 
     async def _holder(self, image_id: str) -> str:
         """The holder's id, whoever made it. A name that is taken is no error here: it is ours, by installation."""
@@ -125,9 +147,8 @@ class CLIMounts:
 
     async def _needs(self, holder: str, mount: str, path: str) -> CLINeeds:
         """What the binary asks for. Raises Waiting where the image has no such file."""
-        program = Path(os.path.realpath(f"{mount}/{path}"))
-        if program.is_relative_to(mount) and program.is_file():
-            return await asyncio.to_thread(_read, program)
+        if await asyncio.to_thread(_is_visible, mount, path):
+            return await asyncio.to_thread(_read, _program(mount, path))
         return await self._needs_by_archive(holder, path)
 
     async def _needs_by_archive(self, holder: str, path: str) -> CLINeeds:
@@ -142,6 +163,15 @@ class CLIMounts:
                     10.0,
                 ) from e
             return await asyncio.to_thread(needs_of, file)
+
+
+def _program(mount: str, path: str) -> Path:
+    return Path(os.path.realpath(f"{mount}/{path}"))
+
+
+def _is_visible(mount: str, path: str) -> bool:
+    program = _program(mount, path)
+    return program.is_relative_to(mount) and program.is_file()
 
 
 def _read(program: Path) -> CLINeeds:

@@ -27,7 +27,7 @@ OUT_UNUSABLE = 122  # disk full, or no right to write: before the mark, or with 
 SECRET_MISSING = 123
 
 # Files of plan/ that are made here or beside the rendered ones, which `AttemptPlan.files` must leave alone.
-RESERVED = frozenset({"busybox", "env", "steps", "supervisor"})
+RESERVED = frozenset({"busybox", "env", "seals", "steps", "supervisor"})
 
 # The one of AttemptPlan.files that is read again: the hash of the session's hooks, whichever of them the attempt runs.
 HOOKS_FILE = "hooks"

@@ -1,7 +1,7 @@
 """What an attempt left behind → how it ended: a reason, a sentence, the answer. Pure.
 
-The supervisor's last record decides; where there is none (the container was killed under it), the container's
-own exit code does.
+The supervisor's last record decides; where there is none (the container was killed under it, or the agent removed it),
+the container's own exit code does. Whether the prompt was sent is the seals' word alone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stromboli.grammar import duration
+from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import Reason
 from stromboli.plan import answer as answers
+from stromboli.plan import follow
 from stromboli.plan.answer import Answer
-from stromboli.plan.attempt import WORKDIR_UNUSABLE, EndRecord, Records
+from stromboli.plan.attempt import (
+    ALREADY_STARTED,
+    CLI_MISSING,
+    OUT_UNUSABLE,
+    SECRET_MISSING,
+    WORKDIR_UNUSABLE,
+    EndRecord,
+    Records,
+)
 from stromboli.plan.redaction import Secrets
 
 KILLED = 137
@@ -21,6 +31,13 @@ _WITHHELD = (
     "what the agent and the hooks wrote is withheld, because the operator no longer knows which secrets to remove from "
     "it: the node has restarted since the attempt began; an administrator can read it on the node"
 )
+# What the supervisor says by its exit code before anything of the image has run.
+_NOT_STARTED: Mapping[int, str] = {
+    CLI_MISSING: "its container did not find the Claude CLI, which is mounted on the node",
+    ALREADY_STARTED: "its folder had been used before",
+    OUT_UNUSABLE: "nothing could be written into its folder on the node, whose disk may be full",
+    SECRET_MISSING: "its secrets were gone when its container started",
+}
 _BY_SUBTYPE: Mapping[str, Reason] = {
     "error_max_turns": Reason.MaxTurnsReached,
     "error_max_budget_usd": Reason.BudgetExceeded,
@@ -35,6 +52,7 @@ class Outcome:
     message: str
     answer: Answer | None
     exit_code: int | None
+    prompt_sent: PromptSent
     withheld: bool = False
 
 
@@ -57,10 +75,18 @@ def of(
         reason, message = _by_record(records, records.end, answer, oom, timeout)
     else:
         exit_code = container_exit
-        reason, message = _by_container(records.sent, container_exit, oom, timeout, elapsed)
+        reason, message = _by_container(records, container_exit, oom, timeout, elapsed)
+    sent = prompt_sent(records, answer)
     if not secrets.known and (answer is not None or records.stderr_tail or any(s.tail for s in records.steps)):
-        return Outcome(reason, f"{message}; {_WITHHELD}", answer, exit_code, withheld=True)
-    return Outcome(reason, message, answer, exit_code)
+        return Outcome(reason, f"{message}; {_WITHHELD}", answer, exit_code, sent, withheld=True)
+    return Outcome(reason, message, answer, exit_code, sent)
+
+
+def prompt_sent(records: Records, answer: Answer | None = None) -> PromptSent:
+    """Whether the prompt was sent: No where the seal is unbroken; an answer is the agent's word that it was."""
+    if not records.sent:
+        return PromptSent.no
+    return PromptSent.unknown if answer is None else PromptSent.yes
 
 
 def _by_record(
@@ -120,7 +146,7 @@ def _hook_said(records: Records, what: str) -> str:
 
 
 def _by_container(
-    sent: bool, exit_code: int | None, oom: bool, timeout: float, elapsed: float | None
+    records: Records, exit_code: int | None, oom: bool, timeout: float, elapsed: float | None
 ) -> tuple[Reason, str]:
     if oom:
         return _out_of_memory()
@@ -128,16 +154,22 @@ def _by_container(
         return Reason.TimedOut, (
             f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
         )
-    code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
-    why = (
-        "the prompt had been sent, or may have been, so it is not sent again by itself"
-        if sent
-        else "the prompt was not sent, after several attempts; apply the run again once the node is well"
-    )
-    return Reason.ContainerLost, (
-        f"the container ended with {code} before the agent was through: it was killed, removed, or the machine "
-        f"restarted; {why}"
-    )
+    if not records.started and exit_code is not None and (why := _NOT_STARTED.get(exit_code)):
+        return Reason.ContainerLost, (
+            f"the agent was not started, in several attempts: {why}; the prompt was not sent; "
+            "apply the run again once the node is well"
+        )
+    if exit_code is None or exit_code in follow.KILLED:
+        code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
+        what = f"the container ended with {code} before the agent was through: it was killed, removed, or the machine "
+        what += "restarted"
+        again = "the prompt was not sent, after several attempts; apply the run again once the node is well"
+    else:
+        what = f"the container ended with exit code {exit_code} and without a record of how: what ran in it removed it"
+        again = "the prompt was not sent; fix the hooks of lifecycle, then apply the run again"
+    if records.sent:
+        again = "the prompt had been sent, or may have been, so it is not sent again by itself"
+    return Reason.ContainerLost, f"{what}; {again}"
 
 
 def _out_of_memory() -> tuple[Reason, str]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from stromboli.grammar import duration
+from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
@@ -124,13 +125,20 @@ def with_attempt(status: Mapping[str, Any], attempt: Mapping[str, Any]) -> Statu
 
 
 def closed(
-    attempt: Mapping[str, Any], reason: Reason, exit_code: int | None, finished: datetime | None, moment: Moment
+    attempt: Mapping[str, Any],
+    reason: Reason,
+    sent: PromptSent,
+    moment: Moment,
+    *,
+    exit_code: int | None = None,
+    finished: datetime | None = None,
 ) -> dict[str, Any]:
     """An attempt's entry, ended: when its container did, as far as anybody knows."""
     new = {
         **attempt,
         "finishedAt": times.to_micro(finished) if finished is not None else moment.precise,
         "reason": str(reason),
+        "promptSent": str(sent),
     }
     return new if exit_code is None else {**new, "exitCode": exit_code}
 

@@ -47,11 +47,11 @@ def test_an_attempt_is_complete(session: SessionFolder, tmp_path: Path) -> None:
     made = session.prepare_attempt(RUN, 1, FILES, OWNER)
     assert made == session.attempt(RUN, 1) == tmp_path / "home/sessions" / UID / "attempts" / f"{RUN}-1"
     plan = made / "plan"
-    assert {p.name for p in plan.iterdir()} == {*FILES, "busybox", "supervisor"}
+    assert {p.name for p in plan.iterdir()} == {*FILES, "busybox", "seals", "supervisor"}
     assert {name: (plan / name).read_bytes() for name in FILES} == FILES
     assert (plan / "supervisor").read_bytes() == folder.SUPERVISOR.read_bytes()
-    assert list((made / "out").iterdir()) == []
-    assert sorted(p.name for p in made.iterdir()) == ["out", "plan"]
+    assert [p.name for p in (made / "out").iterdir()] == ["seal"]
+    assert sorted(p.name for p in made.iterdir()) == ["out", "plan", "sealed"]
 
 
 def test_others_get_in_nowhere_but_by_a_bind(session: SessionFolder) -> None:
@@ -63,8 +63,8 @@ def test_others_get_in_nowhere_but_by_a_bind(session: SessionFolder) -> None:
     assert [_mode(p) for p in (session.path.parent, session.path, made.parent, made)] == [0o700] * 4
     # Inside a container, any user reads the plan, and only the image's writes its record.
     assert (_mode(made / "plan"), _mode(made / "plan/prompt"), _mode(made / "plan/busybox")) == (0o755, 0o644, 0o755)
-    out = (made / "out").stat()
-    assert (_mode(made / "out"), out.st_uid, out.st_gid) == (0o700, *OWNER)
+    for path, mode in ((made / "out", 0o700), (made / "out/seal", 0o600)):
+        assert (_mode(path), path.stat().st_uid, path.stat().st_gid) == (mode, *OWNER)
 
 
 def test_without_an_owner_it_stays_ours(session: SessionFolder) -> None:
@@ -98,7 +98,7 @@ def test_what_has_changed_before_the_start_replaces_the_plan(session: SessionFol
     session.prepare_attempt(RUN, 1, {**FILES, "prompt": b"other"}, OWNER)
     assert (made / "plan/prompt").read_bytes() == b"other"
     assert not (made / "plan/settings.json").exists()
-    assert sorted(p.name for p in made.iterdir()) == ["out", "plan"]
+    assert sorted(p.name for p in made.iterdir()) == ["out", "plan", "sealed"]
 
 
 @pytest.mark.parametrize("left", ["plan.new", "plan.old"])
@@ -110,10 +110,13 @@ def test_what_a_crash_left_is_made_whole(session: SessionFolder, left: str) -> N
     assert {name: (made / "plan" / name).read_bytes() for name in FILES} == FILES
 
 
-@pytest.mark.parametrize("mark", ["started", "sent"])
-def test_a_started_attempt_is_not_touched(session: SessionFolder, mark: str) -> None:
+@pytest.mark.parametrize("how", ["started", "seal"])
+def test_a_started_attempt_is_not_touched(session: SessionFolder, how: str) -> None:
     made = session.prepare_attempt(RUN, 1, FILES, OWNER)
-    (made / "out" / mark).mkdir()
+    if how == "started":
+        (made / "out/started").mkdir()
+    else:
+        (made / "out/seal").write_text("x")
     before = _tree(made)
     session.prepare_attempt(RUN, 1, {"prompt": b"other"}, None)
     assert _tree(made) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stromboli.attempt import records
+from stromboli.attempt import records, seals
 from stromboli.attempt.records import MAX_TAILS, read
 from stromboli.plan.redaction import UNKNOWN, WITHHELD, Secrets
 from tests.support.builders import NOTHING_SECRET
@@ -28,9 +29,8 @@ NONE = records.Records(False, False, (), None, b"", "")
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
+    seals.make(tmp_path, None)
+    return tmp_path / "out"
 
 
 def _record(out: Path, text: str) -> records.Records:
@@ -39,8 +39,7 @@ def _record(out: Path, text: str) -> records.Records:
 
 
 def test_what_a_supervisor_wrote_is_read(out: Path) -> None:
-    for name in ("started", "sent"):
-        (out / name).mkdir()
+    (out / seals.SEAL).touch()
     (out / "onCreateCommand.0").write_text("installed\n")
     (out / "stdout.old").write_bytes(b"older ")
     (out / "stdout").write_bytes(b"newer")
@@ -63,7 +62,6 @@ def test_what_a_supervisor_wrote_is_read(out: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
-    assert records.marks(tmp_path / "nowhere") == (False, False)
     assert read(tmp_path / "nowhere", NOTHING_SECRET) == NONE
 
 
@@ -156,15 +154,7 @@ def _special(path: Path, kind: str) -> None:
 def test_only_regular_files_are_read(out: Path, kind: str) -> None:
     for name in ("record", "stdout", "stdout.old", "stderr", "stderr.old"):
         _special(out / name, kind)
-    assert read(out, NOTHING_SECRET) == NONE
-
-
-@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "dangling", "socket"])
-def test_anything_by_a_marks_name_is_a_mark(out: Path, kind: str) -> None:
-    _special(out / "sent", kind)
-    assert records.marks(out) == (False, True)
-    _special(out / "started", kind)
-    assert records.marks(out) == (True, True)
+    assert read(out, NOTHING_SECRET) == replace(NONE, started=True)
 
 
 def test_a_folder_that_is_a_link_is_not_followed(tmp_path: Path, out: Path) -> None:
@@ -181,8 +171,7 @@ def test_a_folder_that_the_agent_closed_counts_as_sent(
     monkeypatch.chdir(out.parent)  # the folders above it are root's alone
     with ordinary_user:
         Path("out").chmod(mode)
-        found, marked = read(Path("out"), NOTHING_SECRET), records.marks(Path("out"))
-    assert marked == (True, True)
+        found = read(Path("out"), NOTHING_SECRET)
     assert (found.started, found.sent, found.end, found.stdout) == (True, True, None, b"")
 
 

@@ -11,9 +11,9 @@ from stromboli.plan.attempt import ALREADY_STARTED, CLI_MISSING, OUT_UNUSABLE, S
 from stromboli.plan.follow import MAX_ATTEMPTS, Next, Phase, Seen
 
 BOOL = (False, True)
-CODES = (None, 0, 1, WORKDIR_UNUSABLE, CLI_MISSING, ALREADY_STARTED, OUT_UNUSABLE, SECRET_MISSING, 137, 143)
+CODES = (None, -1, 0, 1, WORKDIR_UNUSABLE, CLI_MISSING, ALREADY_STARTED, OUT_UNUSABLE, SECRET_MISSING, 137, 143, 255)
 ALL = [Seen(*row) for row in product(Phase, BOOL, BOOL, BOOL, BOOL, CODES, (1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS, 99))]
-STARTS = (Next.launch, Next.mount_and_launch)
+AGAIN = (Next.launch, Next.try_again, Next.look_for_cli)
 
 
 def _seen(phase: Phase, **fields: object) -> Seen:
@@ -34,17 +34,26 @@ def test_the_table_is_whole() -> None:
     assert {follow.decide(seen) for seen in ALL} == set(Next)
 
 
-def test_nothing_is_started_for_an_attempt_that_bears_started() -> None:
-    assert [s for s in ALL if s.started and follow.decide(s) in STARTS] == []
+def test_nothing_is_started_for_an_attempt_whose_first_seal_is_broken() -> None:
+    assert [s for s in ALL if s.started and follow.decide(s) is Next.launch] == []
 
 
 def test_nothing_is_started_for_an_attempt_of_another_boot() -> None:
-    assert [s for s in ALL if not s.same_boot and follow.decide(s) in STARTS] == []
+    assert [s for s in ALL if not s.same_boot and follow.decide(s) is Next.launch] == []
 
 
-def test_what_was_sent_is_never_tried_again_in_whatever_way() -> None:
-    again = (*STARTS, Next.try_again)
-    assert [s for s in ALL if s.sent and follow.decide(s) in again] == []
+def test_whatever_is_forged_what_was_sent_is_never_tried_again() -> None:
+    """Records and exit codes are all that an agent can forge: no combination of them leads to a second prompt."""
+    assert [s for s in ALL if s.sent and follow.decide(s) in AGAIN] == []
+
+
+def test_what_a_child_can_forge_mounts_no_cli_and_repeats_no_hooks() -> None:
+    """Once something of the image has run, exit codes but for a kill's are the supervisor's map of a child's."""
+    for seen in ALL:
+        if seen.started and seen.phase is Phase.exited and seen.same_boot and seen.exit_code is not None:
+            assert follow.decide(seen) is not Next.look_for_cli
+            if seen.exit_code not in (*follow.KILLED, OUT_UNUSABLE):
+                assert follow.decide(seen) is Next.finish
 
 
 def test_what_runs_is_only_watched() -> None:
@@ -60,12 +69,14 @@ def test_what_was_sent_and_does_not_run_is_finished() -> None:
 
 
 def test_what_the_supervisor_ended_is_finished_unless_the_disk_was_full() -> None:
-    ended = [s for s in ALL if s.ended and s.phase is not Phase.running and s.exit_code != OUT_UNUSABLE]
+    whole = [s for s in ALL if s.ended and s.started and s.phase is not Phase.running]
+    ended = [s for s in whole if s.exit_code != OUT_UNUSABLE]
     assert {follow.decide(s) for s in ended} == {Next.finish}
 
 
 def test_attempts_have_an_end() -> None:
-    assert [s for s in ALL if s.number >= MAX_ATTEMPTS and follow.decide(s) is Next.try_again] == []
+    again = (Next.try_again, Next.look_for_cli)
+    assert [s for s in ALL if s.number >= MAX_ATTEMPTS and follow.decide(s) in again] == []
 
 
 def test_another_attempt_only_where_this_one_can_never_go_on() -> None:
@@ -82,11 +93,14 @@ def test_the_container_is_made_again_only_while_none_has_run() -> None:
             assert (seen.started, seen.sent) == (False, False)
 
 
-def test_the_cli_is_mounted_again_only_for_who_missed_it() -> None:
+def test_the_cli_is_looked_for_only_where_the_supervisor_itself_missed_it() -> None:
     for seen in ALL:
-        if follow.decide(seen) is Next.mount_and_launch:
-            assert (seen.phase, seen.exit_code) == (Phase.exited, CLI_MISSING)
-            assert (seen.started, seen.sent) == (False, False)
+        if follow.decide(seen) is Next.look_for_cli:
+            assert (seen.started, seen.sent, seen.exit_code) == (False, False, CLI_MISSING)
+
+
+def test_a_cli_that_is_not_found_is_looked_for_less_and_less_often() -> None:
+    assert [follow.pause(number) for number in range(1, MAX_ATTEMPTS)] == [0.0, 5.0, 10.0, 20.0]
 
 
 @pytest.mark.parametrize(
@@ -110,9 +124,15 @@ def test_the_cli_is_mounted_again_only_for_who_missed_it() -> None:
         (_seen(Phase.absent, same_boot=False), Next.try_again),
         (_seen(Phase.exited, same_boot=False, exit_code=0), Next.try_again),
         (_seen(Phase.exited, same_boot=False, started=True, sent=True), Next.finish),
+        # it removed its record, and every trace of what it was handed
+        (_seen(Phase.exited, started=True, sent=True, exit_code=CLI_MISSING), Next.finish),
+        (_seen(Phase.exited, started=True, exit_code=CLI_MISSING), Next.finish),
+        (_seen(Phase.exited, started=True, exit_code=1), Next.finish),
+        (_seen(Phase.exited, started=True, exit_code=255), Next.try_again),
+        (_seen(Phase.exited, started=True, exit_code=1, same_boot=False), Next.try_again),
         # the supervisor's own reasons
-        (_seen(Phase.exited, exit_code=CLI_MISSING), Next.mount_and_launch),
-        (_seen(Phase.exited, exit_code=CLI_MISSING, same_boot=False), Next.try_again),
+        (_seen(Phase.exited, exit_code=CLI_MISSING), Next.look_for_cli),
+        (_seen(Phase.exited, exit_code=CLI_MISSING, number=MAX_ATTEMPTS), Next.finish),
         (_seen(Phase.exited, exit_code=SECRET_MISSING), Next.try_again),
         (_seen(Phase.exited, exit_code=OUT_UNUSABLE), Next.try_again),
         (_seen(Phase.exited, started=True, ended=True, exit_code=OUT_UNUSABLE), Next.try_again),

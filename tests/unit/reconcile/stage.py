@@ -14,7 +14,7 @@ from typing import Any
 from stromboli import naming
 from stromboli.kube.client import Object
 from tests.support.builders import result_event
-from tests.unit.reconcile.conftest import SPACE, Inside, Node
+from tests.unit.reconcile.conftest import SPACE, Inside, Node, send
 
 STORY = "story"
 
@@ -98,7 +98,7 @@ class Stage:
             if code:
                 (inside.out / "record").write_text(f"{record}end failed {code} 0 2.0\n")
                 return inside.end(code)
-        (inside.out / "sent").mkdir()
+        send(inside.out)
         self.sent.append(name)
         self.node.prompts.append((inside.container.labels[naming.OWNER], inside.out.parent.name))
         if name in self._holds and not await _first(self._holds[name], inside.container.over):

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from stromboli import naming
-from stromboli.attempt import folder
+from stromboli.attempt import folder, seals
+from stromboli.attempt.removal import remove_tree
 from stromboli.errors import NoSpace
 from stromboli.kube.client import Object
+from stromboli.plan import follow
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
 
 BOOT = "00000000-0000-4000-8000-00000000000b"
@@ -44,9 +46,16 @@ def out(node: Node, uid: str, number: int = 1) -> Path:
     return node.settings.home / "sessions" / uid / "attempts" / f"{uid}-{number}" / "out"
 
 
-def unsent(node: Node, uid: str) -> None:
-    """As if the supervisor had been cut short before it sent the prompt."""
-    (out(node, uid) / "sent").rmdir()
+def unsent(node: Node, uid: str, *, started: bool = True) -> None:
+    """As if the supervisor had been cut short before it sent the prompt, or before it started at all."""
+    folder = out(node, uid).parent
+    unbroken = (folder / seals.NOTE).readlink()
+    (folder / seals.NOTE).unlink()
+    shutil.rmtree(folder / "out")
+    seals.make(folder, None)
+    if started:
+        (folder / "out/started").mkdir()
+    assert (folder / seals.NOTE).readlink() != unbroken
     node.prompts.clear()
 
 
@@ -63,9 +72,7 @@ async def test_after_a_reboot_a_prompt_that_was_sent_is_not_sent_again(node: Nod
 @pytest.mark.parametrize("started", [True, False], ids=["started", "not-started"])
 async def test_after_a_reboot_a_prompt_that_was_not_sent_is_tried_again(node: Node, boot: Path, started: bool) -> None:
     uid = await left_at_work(node)
-    unsent(node, uid)
-    if not started:
-        (out(node, uid) / "started").rmdir()
+    unsent(node, uid, started=started)
     container = node.agents()[0]
     container.status = "created"  # what Podman makes of a container that was running when the machine went down
     boot.write_text("another boot")
@@ -141,8 +148,31 @@ async def test_cut_short_again_and_again_it_ends_and_does_not_claim_that_the_pro
     assert not node.prompts
 
 
-async def test_without_the_cli_it_is_mounted_again_and_the_attempt_goes_on(node: Node) -> None:
+async def test_without_the_cli_its_mount_is_looked_at_and_the_next_attempt_finds_it(node: Node) -> None:
+    holders = [c for c in node.fake.containers.values() if c.labels.get(naming.ROLE) == naming.ROLE_HOLDER]
     missing = iter([True, False])
+
+    async def supervisor(inside: Inside) -> None:
+        if next(missing):
+            holders.extend(c for c in node.fake.containers.values() if c.mounted)
+            holders[0].mounted = False
+            inside.end(120)
+        else:
+            assert holders[0].mounted, "it is mounted again before the start"
+            await node.supervise(inside)
+
+    node.supervisor = supervisor
+    uid = node.run()["metadata"]["uid"]
+    async with node.process():
+        await node.cleared()
+    assert node.prompts == [(uid, f"{uid}-2")]
+    first, second = node.status()["attempts"]
+    assert (first["reason"], first["promptSent"], first["exitCode"]) == ("CLIImageUnavailable", "No", 120)
+    assert (second["reason"], second["promptSent"]) == ("Completed", "Yes")
+
+
+async def test_a_claim_that_the_cli_is_missing_unmounts_nobodys(node: Node) -> None:
+    missing = iter([True, False, False])
 
     async def supervisor(inside: Inside) -> None:
         if next(missing):
@@ -151,14 +181,42 @@ async def test_without_the_cli_it_is_mounted_again_and_the_attempt_goes_on(node:
             await node.supervise(inside)
 
     node.supervisor = supervisor
-    uid = node.run()["metadata"]["uid"]
+    node.run()
     async with node.process():
         await node.cleared()
-    assert node.prompts == [(uid, f"{uid}-1")]
-    assert sum(call.endswith("/mount") for call in node.fake.calls) >= 2
+        assert sum(call.endswith("/mount") for call in node.fake.calls) == 1, "it was looked at, and there"
+        assert sum(call.endswith("/showmounted") for call in node.fake.calls) == 1
+        node.run("other")
+        await node.cleared()
+    assert sum(call.endswith("/showmounted") for call in node.fake.calls) == 1
 
 
-async def test_without_a_program_in_the_cli_image_it_waits_and_says_so(node: Node) -> None:
+async def test_restarts_for_a_missing_cli_are_few_whatever_becomes_of_the_operator(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = 0
+
+    async def supervisor(inside: Inside) -> None:
+        nonlocal starts
+        starts += 1
+        inside.end(120)
+
+    monkeypatch.setattr("stromboli.plan.follow.CLI_PAUSE", 0.01)
+    node.supervisor = supervisor
+    node.run()
+    for number in range(1, follow.MAX_ATTEMPTS + 1):
+        async with node.process(Killer(held=None)):
+            await node.until(lambda n=number: starts >= n, "another start")  # type: ignore[misc]
+    async with node.process():
+        await node.reason("ContainerLost")
+    assert starts == follow.MAX_ATTEMPTS == len(node.status()["attempts"])
+    assert "its container did not find the Claude CLI, which is mounted on the node" in node.message()
+    assert "the prompt was not sent" in node.message()
+    assert "administrator" not in node.message()
+    assert {a["promptSent"] for a in node.status()["attempts"]} == {"No"}
+
+
+async def test_without_the_cli_it_waits_a_little_longer_each_time_and_says_so(node: Node) -> None:
     async def supervisor(inside: Inside) -> None:
         inside.end(120)
 
@@ -166,9 +224,35 @@ async def test_without_a_program_in_the_cli_image_it_waits_and_says_so(node: Nod
     node.run(timeout="1s")
     async with node.process():
         await node.reason("CLIImageUnavailable")
-        assert "there is no program at its place" in node.message()
+        assert "did not find the Claude CLI" in node.message()
         await node.reason("TimedOut")
+    assert len(node.status()["attempts"]) == 2
     assert not node.prompts
+
+
+# What an agent or a hook leaves of its records, and the code with which it has the container end.
+SPOILT = {"removed": "rm", "forged": "start 1.0\nend failed 120 0 2.0\n", "as-it-was": ""}
+
+
+@pytest.mark.parametrize("code", [0, 1, 119, 120, 121, 122, 123, 137, 143, 255])
+@pytest.mark.parametrize("what", SPOILT)
+async def test_an_agent_that_spoils_its_records_has_its_prompt_sent_once(node: Node, what: str, code: int) -> None:
+    async def agent(inside: Inside) -> None:
+        if what == "removed":
+            for entry in inside.out.iterdir():
+                remove_tree(entry)
+        else:
+            (inside.out / "record").write_text(SPOILT[what])
+        inside.end(code)
+
+    node.agent = agent
+    uid = node.run()["metadata"]["uid"]
+    async with node.process() as process:
+        await node.cleared()
+        assert await process.sweep.attempt()
+    assert node.prompts == [(uid, f"{uid}-1")]
+    assert "the prompt was not sent" not in node.message()
+    assert [a["promptSent"] for a in node.status()["attempts"]] == ["Unknown"]
 
 
 async def test_a_disk_that_is_full_for_the_supervisor_is_waited_for(

@@ -10,7 +10,7 @@ import pytest
 
 from stromboli import naming
 from stromboli.status.run import is_finished
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, made_node
+from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, made_node, send
 
 HOOKS = {"onCreateCommand": ["install"], "postStart": ["begin"]}
 RUNS = ("first", "second")
@@ -40,7 +40,7 @@ class Story:
         for hook, index in re.findall(r"^    _hook (\w+) (\d) ", (inside.plan / "steps").read_text(), re.MULTILINE):
             self.hooks[inside.container.id, hook] += 1
             record += f"begin {hook} {index} 1.0\nfinish 0 1.0\n"
-        (inside.out / "sent").mkdir()
+        send(inside.out)
         self.node.prompts.append((inside.container.labels[naming.OWNER], inside.out.parent.name))
         self.node.answer(inside)
         (inside.out / "record").write_text(f"{record}begin agent 0 1.0\nfinish 0 2.0\nend completed 0 0 2.0\n")
