@@ -225,7 +225,7 @@ async def test_it_is_thrown_away_also_where_the_reader_has_gone(
 
 
 async def test_without_its_image_it_says_what_brings_it_back(reader: Conversations, spoken: Session) -> None:
-    with pytest.raises(PodmanError, match="its next run brings both back"):
+    with pytest.raises(PodmanError, match="its next run brings it back"):
         await read(reader, spoken, "0" * 64)
 
 
@@ -285,22 +285,26 @@ async def test_what_is_no_file_is_no_conversation(reader: Conversations, session
     assert await read(reader, session) is None
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "mkdir -p {config}; ln -s /proc {projects}",
-        "mkdir -p {config}; ln -s / {projects}",
-        "mkdir -p {config}/x/-w; echo '{line}' > {config}/x/-w/{id}.jsonl; ln -s x {projects}",
-        "mkdir -p {config}-x/projects/-w; echo '{line}' > {config}-x/projects/-w/{id}.jsonl; ln -s claude-x {config}",
-    ],
-)
-async def test_in_a_container_that_runs_no_link_is_followed(
-    reader: Conversations, session: Session, script: str
-) -> None:
-    session.has(script.format(projects=PROJECTS, config=naming.CONFIG_DIR, id=session.id, line=line("x")))
-    session.with_container("sleep", "100")
+@pytest.mark.parametrize("target", ["/proc", "/", "/tmp/x"])
+async def test_no_link_leads_out_of_the_volume(reader: Conversations, session: Session, target: str) -> None:
+    session.has(f"mkdir -p {naming.CONFIG_DIR}; ln -s {target} {PROJECTS}")
+    script = f"mkdir -p /tmp/x/-w; echo '{line('x')}' > /tmp/x/-w/{session.id}.jsonl; exec sleep 100"
+    session.with_container("sh", "-c", script)
     session.podman.run("start", naming.container(session.uid))
     assert await read(reader, session) is None
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_pipe_in_the_container_s_root_does_not_hold_it_up(
+    reader: Conversations, session: Session, running: bool
+) -> None:
+    """Asked for a file of that container, Podman would open the pipe, and wait with the container's lock in hand."""
+    session.has(writes(session, "x"))
+    session.with_container("sh", "-c", f"rm -f /etc/passwd; mkfifo /etc/passwd; exec sleep {100 if running else 0}")
+    session.podman.run("start", naming.container(session.uid))
+    if not running:
+        session.podman.run("wait", naming.container(session.uid))
+    assert await said(reader, session) == ["x"]
 
 
 async def test_a_pipe_does_not_hold_it_up(reader: Conversations, session: Session) -> None:

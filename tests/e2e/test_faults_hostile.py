@@ -10,6 +10,7 @@ import pytest
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess
 from tests.support.runs import Object, Runs, condition, finished
+from tests.support.sessions import go
 
 OUT = "/run/stromboli/out"
 
@@ -61,6 +62,23 @@ def test_a_hostile_agent_ends_in_a_state_that_is_true(hostile: dict[str, Object]
     if expected is not None:
         assert condition(ended)["reason"] in expected, condition(ended)["message"]
     assert "root:x:0:0" not in str(ended["status"])
+
+
+def test_a_session_whose_root_would_keep_podman_waiting_goes_on(
+    spaces: Callable[..., Runs], python_image: str, host: Host
+) -> None:
+    """Podman reads passwd and group before a start: of a pipe there it would wait for ever, and all else with it."""
+    space = spaces("pipes")
+    script = "touch /kept && rm /etc/passwd /etc/group && mkfifo /etc/passwd /etc/group"
+    agent = {"image": python_image, "claude": {"dangerouslySkipPermissions": True}, "timeout": "60s"}
+    assert go(space, "a", prompt=f"BASH{{{script}}}", session={"name": "pipes"}, **agent)
+    fork = {"prompt": "BASH{ls /kept; head -n 1 /etc/passwd}", "session": {"name": "copy", "fork": "pipes"}}
+    forked = go(space, "b", **fork, **agent)
+    assert "root:x:0:0" in forked["status"]["result"]["text"], "the image's files"
+    host.until(lambda: "FilesNotCopied" in [e["reason"] for e in space.events("b")], "an event tells of it")
+    again = go(space, "c", prompt="BASH{head -n 1 /etc/passwd}", session={"name": "pipes"}, **agent)
+    assert "root:x:0:0" in again["status"]["result"]["text"]
+    host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("c")], "an event tells of it")
 
 
 def test_the_operator_is_none_the_worse_for_it(

@@ -38,6 +38,7 @@ class FakeContainer:
     started: str = NEVER
     finished: str = NEVER
     mounted: bool = False
+    root: Path | None = None  # its own files, where they are no longer its image's
     over: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
 
@@ -118,7 +119,7 @@ class FakeState:
         return next(known, None)
 
     def root(self, container: FakeContainer) -> Path:
-        return next(image.root for image in self.images if image.id == container.image_id)
+        return container.root or next(image.root for image in self.images if image.id == container.image_id)
 
     def finish(self, container: FakeContainer, exit_code: int, oom: bool = False) -> None:
         if container.status != "running":

@@ -28,7 +28,8 @@ class DirectoryOpener:
             info = os.lstat(self._root / real.lstrip("/"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Found(real, info.st_size, stat.S_ISREG(info.st_mode), bool(info.st_mode & 0o111))
+        regular, directory = stat.S_ISREG(info.st_mode), stat.S_ISDIR(info.st_mode)
+        return Found(real, info.st_size, regular, bool(info.st_mode & 0o111), directory)
 
     async def read(self, path: str, limit: int) -> bytes | None:
         self.reads.append(path)

@@ -40,6 +40,8 @@ APPLETS = (
     "ln",
     "ls",
     "mkdir",
+    "mkfifo",
+    "rm",
     "sh",
     "sleep",
     "touch",

@@ -24,7 +24,7 @@ from stromboli.plan.compatibility import CLINeeds, ImageFacts
 _log = logging.getLogger(__name__)
 
 # Raise it whenever the facts, or the way in which they are found, change.
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
-"""The opener over Podman's archive API, for a container that was created and never started."""
+"""The opener over Podman's archive API. `mounts` are the places at which the container has something mounted."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from stromboli.errors import NotFound
 from stromboli.inspection.opener import Found
@@ -10,15 +12,22 @@ from stromboli.podman.transport import Podman
 class ContainerOpener:
     """The files of one container."""
 
-    def __init__(self, podman: Podman, container: str) -> None:
+    def __init__(self, podman: Podman, container: str, mounts: Collection[str] = ()) -> None:
         self._archive = podman.archive
         self._container = container
+        self._mounts = mounts
 
     async def stat(self, path: str) -> Found | None:
-        found = await self._archive.stat(self._container, path)
+        found = await self._archive.stat(self._container, path, self._mounts)
         if found is None:
             return None
-        return Found(path=found.path, size=found.size, regular=found.regular, executable=found.executable)
+        return Found(
+            path=found.path,
+            size=found.size,
+            regular=found.regular,
+            executable=found.executable,
+            directory=found.directory,
+        )
 
     async def read(self, path: str, limit: int) -> bytes | None:
         try:

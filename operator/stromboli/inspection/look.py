@@ -15,7 +15,8 @@ from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser
 
 
 async def look(opener: Opener, needs: CLINeeds, config: ImageConfig | None = None) -> ImageFacts:
-    """Everything that decides whether the CLI can run in an image, and as whom.
+    """Everything that decides whether the CLI can run in an image, and as whom. What Podman itself reads of the image
+    is sound: see `startfiles`.
 
     Raises what the opener raises (PodmanUnavailable, PodmanError): then nothing is known of the image.
     """

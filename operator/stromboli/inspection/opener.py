@@ -21,13 +21,18 @@ class Found:
     size: int
     regular: bool
     executable: bool
+    directory: bool = False
 
 
-class Opener(Protocol):
-    """The files of one image. Errors of the connection pass through; an absent file is None."""
+class Looker(Protocol):
+    """What stands in one root, without opening any of it. Errors of the connection pass through."""
 
     async def stat(self, path: str) -> Found | None:
         """What an absolute path leads to; None if nothing is there, a dangling link included."""
+
+
+class Opener(Looker, Protocol):
+    """The files of one image. Errors of the connection pass through; an absent file is None."""
 
     async def read(self, path: str, limit: int) -> bytes | None:
         """The first `limit` bytes of a regular file, by the path that `stat` found; None if it is none."""

@@ -25,6 +25,8 @@ from stromboli.local.images import PodmanCommand
 
 _READY_SECONDS = 30.0  # it takes 0.1; after a restart of the machine Podman first looks through its storage
 _PING_SECONDS = 5.0
+# A list waits for each container's lock; a start that sets up a network on a machine under load holds one for seconds.
+HANGS_AFTER = 30.0
 _CLEANUP_SECONDS = 10.0  # they take a fraction of one
 _AGAIN = 0.05
 # Within Podman's user namespace, whose mounts are not seen from outside: $0 is what they are below, $@ what goes.
@@ -83,8 +85,13 @@ class PodmanService:
                     f"Podman does not answer on {chosen}, on which this installation lives",
                     "start it (systemctl start podman.socket), or begin anew with `stromboli down --purge`",
                 )
+            if not works(chosen):
+                raise LocalFailure(
+                    f"Podman on {chosen}, on which this installation lives, hangs: it does not list its containers",
+                    "restart it (systemctl restart podman.service)",
+                )
             return False
-        if self.pid() is not None and answers(chosen):
+        if self.pid() is not None and works(chosen):
             return False
         self._start()
         return True
@@ -136,6 +143,7 @@ class PodmanService:
         subprocess.run(["podman", "system", "migrate"], env=env, capture_output=True, timeout=60, check=False)
 
     def _start(self) -> None:
+        """Start our service, in the place of one that has ended or hangs: the locks of a process go with it."""
         self.process.stop()
         self.home.podman.mkdir(mode=0o700, exist_ok=True)
         podman_config.forget_last_boot(self.home)
@@ -166,11 +174,20 @@ class PodmanService:
 
 def answers(path: Path) -> bool:
     """Whether a Podman service answers there; what is left of a dead one's socket does not."""
+    return _says_yes(path, "/_ping", _PING_SECONDS)
+
+
+def works(path: Path) -> bool:
+    """Whether it lists its containers as well, which one that hangs on a container does not: a ping it answers."""
+    return _says_yes(path, "/v4.0.0/libpod/containers/json?all=true", HANGS_AFTER)
+
+
+def _says_yes(path: Path, url: str, seconds: float) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(_PING_SECONDS)
+        client.settimeout(seconds)
         try:
             client.connect(str(path))
-            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            client.sendall(f"GET {url} HTTP/1.0\r\n\r\n".encode())
             return b" 200 " in client.recv(64)
         except OSError:  # nothing there, nothing listening, or nothing that speaks
             return False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.errors import NotFound, PodmanError, PullFailed
+from stromboli.inspection import startfiles
 from stromboli.inspection.needs import needs_of
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
@@ -153,6 +154,8 @@ class CLIMounts:
 
     async def _needs_by_archive(self, holder: str, path: str) -> CLINeeds:
         """The way for rootless Podman, whose mounts cannot be seen from here, and for a path through links."""
+        if unreadable := await startfiles.problem_in(self._podman, holder):
+            raise Waiting(Reason.CLIImageUnavailable, f"the Claude CLI's image: {unreadable}; use another", 10.0)
         with tempfile.TemporaryFile() as file:
             try:
                 await self._podman.archive.download_file(holder, f"/{path}", file)

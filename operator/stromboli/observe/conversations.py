@@ -1,6 +1,8 @@
-"""A session's conversation, out of its container or, where that is gone, out of its volume.
+"""A session's conversation, out of its volume, through a throw-away container.
 
-What the record says is for plan/conversation.py to read. Nothing of it is kept here, and nothing is executed.
+What the record says is for plan/conversation.py to read. Nothing of it is kept here, and nothing is executed. The
+session's own container will not do: before Podman sends a file it reads the root's /etc/passwd, which an agent may
+have replaced by a pipe, and Podman would wait for ever.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 
 from stromboli import naming
 from stromboli.errors import NotFound, PodmanError
+from stromboli.inspection import startfiles
 from stromboli.observe.images import never_started
 from stromboli.plan.conversation import Message, Transcript
 from stromboli.podman.folders import Folders
@@ -45,9 +48,6 @@ class Conversations:
         `image_id` is an image that the session's container was made of. Raises PodmanError, PodmanUnavailable.
         """
         ours = {naming.INSTALLATION: self._installation, naming.OWNER: session_uid}
-        container = await self._podman.containers.inspect(naming.container(session_uid))
-        if container is not None and ours.items() <= container.labels.items():
-            return await self._read(container.id, conversation)
         volume = await self._podman.volumes.inspect(naming.volume(session_uid))
         if volume is None or not ours.items() <= volume.labels.items():
             return None
@@ -59,10 +59,11 @@ class Conversations:
         def is_it(path: str) -> bool:
             return path.count("/") == 2 and path.endswith(f"/{conversation}.jsonl")
 
+        if unreadable := await startfiles.problem_in(self._podman, container, [naming.SESSION]):
+            raise PodmanError(f"the session's image cannot be read: {unreadable}")
         try:
             for folder in (naming.CONFIG_DIR, _PROJECTS):
-                # In a container that runs, a link may lead to where reading never ends, such as /proc. In any other
-                # it leads to something in the volume or nowhere, and is not told from a folder (seen on 4.3.1).
+                # A link leads to something in the volume or nowhere, and is not told from a folder (seen on 4.3.1).
                 place = await self._podman.archive.stat(container, folder)
                 if place is None or not place.directory or place.path != folder:
                     return None
@@ -70,7 +71,7 @@ class Conversations:
                 return None if found is None else await _transcribed(found)
         except NotFound as error:
             if await self._podman.containers.inspect(container) is None:
-                raise PodmanError("the session's container went away meanwhile; try again") from error
+                raise PodmanError("the container that reads it went away meanwhile; try again") from error
             return None
 
     @asynccontextmanager
@@ -82,9 +83,7 @@ class Conversations:
         try:
             helper = await self._podman.containers.create({**never_started(name, image_id, labels), "volumes": [mount]})
         except NotFound as error:
-            raise PodmanError(
-                "the session's container and its image are gone from the node; its next run brings both back"
-            ) from error
+            raise PodmanError("the session's image is gone from the node; its next run brings it back") from error
         try:
             yield helper
         finally:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from stromboli import naming
 from stromboli.errors import PullFailed
 from stromboli.grammar.reference import Reference
+from stromboli.inspection import startfiles
 from stromboli.inspection.cache import FactsCache
 from stromboli.inspection.container import ContainerOpener
 from stromboli.inspection.look import look
@@ -132,6 +133,8 @@ class Images:
         try:
             container = await self._podman.containers.create(never_started(name, image.id, labels))
             try:
+                if unstartable := await startfiles.problem_in(self._podman, container):
+                    return ImageFacts(unstartable=unstartable)
                 return await look(ContainerOpener(self._podman, container), needs, _config(image))
             finally:
                 await self._podman.containers.remove(container)

@@ -213,7 +213,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         env=env,
         secret_env=tuple(ready.credentials.env),
         credentials=ready.credentials.file is not None,
-        workdir=request.workdir,
+        workdir=request.workdir or ready.image.workdir or None,
         hooks=hooks_to_run(request.hooks, held.initialized),
         conversation=held.conversation or Conversation(str(own)),
         argv=arguments,

@@ -24,6 +24,7 @@ from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
 from stromboli.errors import LocalFailure, NotFound, PodmanError, PodmanUnavailable
+from stromboli.inspection import startfiles
 from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe import sessions
@@ -216,7 +217,16 @@ class Sessions:
         container, state = await self._settled(origin.uid)
         copy = ""
         if container is not None and state.container == container.id:
-            copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
+            if why := await self._unstartable(container):
+                self._notifier.tell(
+                    run,
+                    "FilesNotCopied",
+                    f"the container of session {origin.name} can never be started again ({why}, and Podman reads that "
+                    "before a start): the fork begins with its conversation and the image's files",
+                    warning=True,
+                )
+            else:
+                copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
         if await self._podman.volumes.inspect(naming.volume(origin.uid)) is not None:
             await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), ready.image.id, labels)
         whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
@@ -230,16 +240,22 @@ class Sessions:
             await self._lost_volume(session)
         came = session["status"].get("forkedFrom") or {}
         held = Held(uid, name, Conversation(session["status"]["claudeSessionID"], came.get("claudeSessionID")))
+        lost = f"somebody removed the container of session {name}"
         if container is not None and state.container == container.id:
             containers.check_shape(_shape(container), ready.shape, ready.judged.policy.limits, name)
-            return replace(held, container=container, initialized=True)
+            if not (why := await self._unstartable(container)):
+                return replace(held, container=container, initialized=True)
+            lost = (
+                f"the container of session {name} can never be started again, since a run in it has left it so: {why}, "
+                "and Podman reads that before a start"
+            )
         if container is not None:
             await self._podman.containers.remove(container.id)
         if state.container is not None:
             self._notifier.tell(
                 run,
                 "ContainerRebuilt",
-                f"somebody removed the container of session {name}: it is made again, and its hooks run again",
+                f"{lost}: it is made again, and its hooks run again",
                 warning=True,
             )
             return held
@@ -247,6 +263,10 @@ class Sessions:
             same = state.copy_hooks == plan.hooks_hash(ready.judged.request.hooks)
             return replace(held, base=state.copy, initialized=same)
         return held
+
+    async def _unstartable(self, container: ContainerState) -> str:
+        """Why a start of a container, in which an agent was, would keep Podman waiting; empty where it would not."""
+        return await startfiles.problem_in(self._podman, container.id, _shape(container).mount_points)
 
     async def _tell_of_a_moved_tag(self, run: Object, session: Object, ready: Ready) -> None:
         reference = ready.judged.request.image

@@ -57,7 +57,8 @@ class ImageFacts:
     `libc_path` is the file that the libc was told from (for a static image: one of its programs).
     `interpreter` is glibc's loader as the CLI would find it, None if that is not there or is not glibc's.
     `missing_versions` are `library VERSION`, wanted by the CLI and not defined by the library.
-    `user` is None if the image's user cannot be resolved; `user_problem` then says why.
+    `user` is None if the image's user cannot be resolved; `user_problem` then says why. `unstartable` says what is
+    wrong with the files that Podman itself reads before a start; nothing else was looked at then.
     """
 
     architecture: str = ""
@@ -71,6 +72,7 @@ class ImageFacts:
     claude: str | None = None
     user: ImageUser | None = None
     user_problem: str = ""
+    unstartable: str = ""
 
     @property
     def has_shell(self) -> bool:
@@ -101,7 +103,7 @@ def judge(facts: ImageFacts, needs: CLINeeds) -> Verdict:
 
 def judge_own_cli(facts: ImageFacts) -> Verdict:
     """Whether an image can run with no CLI mounted into it: it has to bring one, whatever its libc."""
-    if problem := _user(facts, CLINeeds()):
+    if problem := _unstartable(facts, CLINeeds()) or _user(facts, CLINeeds()):
         return Verdict(False, problem)
     if facts.claude is None:
         return Verdict(
@@ -122,6 +124,15 @@ def version_of(symbol_version: str) -> Version | None:
 def text_of(version: Version) -> str:
     """(2, 17) is `2.17`."""
     return ".".join(str(part) for part in version)
+
+
+def _unstartable(facts: ImageFacts, needs: CLINeeds) -> str:
+    if not facts.unstartable:
+        return ""
+    return (
+        f"{facts.unstartable}, and Podman reads that before it starts a container; use an image in which it is a "
+        "regular file, or absent"
+    )
 
 
 def _cli_build(facts: ImageFacts, needs: CLINeeds) -> str:
@@ -191,7 +202,17 @@ def _user(facts: ImageFacts, needs: CLINeeds) -> str:
 
 
 # In the order in which they would stop the CLI from starting; later ones may rely on the earlier.
-_CHECKS = (_cli_build, _architecture, _family, _loader, _glibc_version, _libraries, _symbol_versions, _user)
+_CHECKS = (
+    _unstartable,
+    _cli_build,
+    _architecture,
+    _family,
+    _loader,
+    _glibc_version,
+    _libraries,
+    _symbol_versions,
+    _user,
+)
 
 
 def _name(facts: ImageFacts) -> str:

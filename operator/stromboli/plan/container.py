@@ -78,6 +78,9 @@ def body(
         "entrypoint": ENTRYPOINT,
         "command": [],
         "user": f"{identity.uid}:{identity.gid}",
+        # Podman 4.3 makes a working directory through whatever links the image or an agent has put there, and so
+        # outside of the container. It is made and entered by the supervisor, from within.
+        "work_dir": "/",
         "mounts": _mounts(place, volumes),
         "volumes": [{"Name": place.volume, "Dest": naming.SESSION, "Options": ["rw"]}],
         "timeout": int(longest) + BACKSTOP_MARGIN,
@@ -97,6 +100,11 @@ class Shape:
     memory: int | None = None
     cpus: int | None = None
     pids: int | None = None
+
+    @property
+    def mount_points(self) -> tuple[str, ...]:
+        """Where something is mounted over the container's root, as its own configuration has it."""
+        return (naming.RUNTIME, naming.CLI_MOUNT, *(mount.split(":")[1] for mount in self.volumes))
 
     def to_label(self) -> str:
         return json.dumps(asdict(self))

@@ -2,6 +2,9 @@
 
 Podman resolves links inside the container's root and never outside it (tests/contract has relative, absolute,
 dangling, circular and escaping ones). Only regular files are read: of anything else Podman sends no content.
+
+Asked for a path's stat, Podman opens nothing. Asked for content, it first reads the root's own /etc/passwd, while it
+holds the container's lock: of a root that anybody else has written, inspection/startfiles.py is asked before.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import stat as modes
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -47,15 +50,19 @@ class Archive:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def stat(self, container: str, path: str) -> PathStat | None:
+    async def stat(self, container: str, path: str, mounts: Collection[str] = ()) -> PathStat | None:
         """What an absolute path leads to; None if nothing is there, as for a link that dangles or goes in circles.
 
-        Raises NotFound where there is no such container.
+        Links are resolved in the root, without what is mounted over it; a path that lies in a mount is looked up in
+        that. So of a link into one of `mounts` nothing is told but where it leads: what is seen there is not what the
+        root has. Raises NotFound where there is no such container.
         """
         found = await self._head(container, path)
         if found is not None and int(found["mode"]) & _LINK:
             # The header tells of the link itself; where it ends is named in it, resolved.
             path = str(found["linkTarget"])
+            if any(path == mount or path.startswith(f"{mount.rstrip('/')}/") for mount in mounts):
+                return PathStat(path, size=0, mode=0, regular=False, directory=False)
             found = await self._head(container, path)
         with reading("a path"):
             return None if found is None else _stat(found, path)

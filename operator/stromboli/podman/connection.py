@@ -92,6 +92,8 @@ class Connection:
                 if response.status_code >= 400:
                     raise failures.refusal(response.status_code, await response.aread(), doing)
                 yield response
+        except httpx.ReadTimeout as error:
+            raise failures.hanging(doing, silence) from error
         except httpx.RequestError as error:
             raise failures.unavailable(error, doing) from error
 

@@ -59,6 +59,14 @@ def unavailable(error: Exception, doing: str) -> PodmanUnavailable:
     return PodmanUnavailable(f"Podman did not answer ({doing}): {redact(str(error) or type(error).__name__)}")
 
 
+def hanging(doing: str, seconds: float | None) -> PodmanUnavailable:
+    """Somebody is there and does not answer: one call that waits in Podman with a lock in hand stops all others."""
+    return PodmanUnavailable(
+        f"Podman has taken {doing} and not answered in {seconds or 0:.0f} s: it hangs; restart its service on the node "
+        "(systemctl restart podman.service; on a local installation, stromboli up)"
+    )
+
+
 def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavailable:
     """The error for an answer of 400 and above (or an `Err` inside one of 200)."""
     cause, message = _words(body)

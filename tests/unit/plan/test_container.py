@@ -62,6 +62,7 @@ def test_the_frame() -> None:
     assert body["entrypoint"] == ["/run/stromboli/plan/busybox", "sh", "/run/stromboli/plan/supervisor"]
     assert body["command"] == []
     assert body["user"] == "0:0"
+    assert body["work_dir"] == "/", "any other is made by Podman, through links that lead out of the container"
     assert "env" not in body
     assert "remove" not in body
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from stromboli.observe import images
-from tests.unit.reconcile.conftest import Node, Roots, policy
+from stromboli.status.run import reason_of
+from tests.unit.reconcile.conftest import Inside, Node, Roots, policy
 
 MINE = "localhost/mine:1"
 AWAY = "pinging container registry registry-1.docker.io: connection refused"
@@ -22,6 +26,38 @@ async def test_no_image_of_the_node_runs_under_an_allowed_repositorys_name(node:
     assert node.message("a").startswith(f"image docker.io/library/python@sha256:{others.id} could not be pulled")
     assert "quay.io" not in node.message("a")
     assert len(node.prompts) == 1
+
+
+async def test_an_image_in_which_podman_would_wait_is_never_started(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    os.mkfifo(tmp_path / "etc/passwd")
+    node.fake.add_image(MINE, root=tmp_path)
+    node.run(image=MINE)
+    async with node.process():
+        await node.finished()
+    assert (reason_of(node.status()), node.message()) == (
+        "ImageIncompatible",
+        "its /etc/passwd is not a regular file, and Podman reads that before it starts a container; use an image in "
+        "which it is a regular file, or absent",
+    )
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, "/image"), ("/own", "/own")])
+async def test_the_images_working_directory_is_entered_from_within(
+    node: Node, roots: Roots, wanted: str | None, expected: str
+) -> None:
+    node.fake.add_image(MINE, root=roots.image, WorkingDir="/image")
+    steps = []
+
+    async def supervisor(inside: Inside) -> None:
+        steps.append((inside.plan / "steps").read_text())
+        await node.supervise(inside)
+
+    node.supervisor = supervisor
+    node.run(image=MINE, **({"workdir": wanted} if wanted else {}))
+    async with node.process():
+        await node.finished()
+    assert f"_workdir='{expected}'\n" in steps[0]
 
 
 @pytest.mark.parametrize("words", ["manifest unknown", AWAY])

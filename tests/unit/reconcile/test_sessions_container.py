@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -70,6 +73,30 @@ async def test_a_container_removed_by_hand_is_made_again_hooks_and_all(node: Nod
     assert [stage.hooks[after, hook] for hook in HOOKS] == [1, 1, 2]
     assert {reason(stage, name) for name in ("first", "second", "third")} == {Reason.Completed}
     assert len({node.status(name)["session"]["claudeSessionID"] for name in ("first", "second", "third")}) == 1
+
+
+async def test_a_container_that_podman_could_not_start_again_is_made_again_before_that_is_tried(
+    node: Node, stage: Stage, tmp_path: Path
+) -> None:
+    async with node.process():
+        before = (await through(stage, "first"))["containerID"]
+        [container] = node.agents()
+        container.root = tmp_path / "root"
+        shutil.copytree(node.fake.images[0].root, container.root, symlinks=True)
+        (container.root / "etc/passwd").unlink()
+        os.mkfifo(container.root / "etc/passwd")
+        after = (await through(stage, "second"))["containerID"]
+        assert after != before
+        await node.until(lambda: stage.told("ContainerRebuilt") == ["second"], "it is told")
+    assert reason(stage, "second") == Reason.Completed
+    assert [stage.hooks[after, hook] for hook in HOOKS] == [1, 1, 1]
+    [event] = [e for e in node.cluster.events.values() if e["reason"] == "ContainerRebuilt"]
+    assert event["message"] == (
+        f"the container of session {STORY} can never be started again, since a run in it has left it so: its "
+        "/etc/passwd is not a regular file, and Podman reads that before a start: it is made again, and its hooks run "
+        "again"
+    )
+    assert stage.sent == ["first", "second"]
 
 
 @pytest.mark.parametrize("hook", [INIT, "postCreate"])
