@@ -13,6 +13,12 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def beginning(path: Path, size: int) -> bytes:
+    """At most the first `size` bytes of a file, however large it is. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Put `content` at `path` with mode 0600, by a rename; at no moment is a part of it to be seen. Raises OSError."""
     new = path.with_name(f".{path.name}.new")

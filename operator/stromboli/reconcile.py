@@ -8,6 +8,7 @@ by marks on disk and by the write-ahead in `_launch`, never by memory.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -232,7 +233,8 @@ class Reconciler:
         status = obj["status"]
         attempt = status["attempts"][-1]
         moment = self._reporter.moment(obj)
-        ended = outcome.of(
+        ended = await asyncio.to_thread(  # ten MiB of output may have to be read
+            outcome.of,
             trace.records,
             self._given(obj),
             container_exit=None if trace.state is None else trace.state.exit_code,
@@ -253,7 +255,12 @@ class Reconciler:
             finished=_ended_at(trace),
         )
         new = states.with_outcome(states.with_attempt(status, closed), ended, trace.records.steps)
-        await self._conclude(obj, new, ended.reason, ended.message)
+        message = ended.message
+        if ended.left_out:
+            lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(obj)}"
+            message = f"{message}; {lost}"
+            self._notifier.tell(obj, "AnswerIncomplete", lost, warning=True)
+        await self._conclude(obj, new, ended.reason, message)
         return None
 
     async def _stop(self, obj: Object, problem: Refused | Waiting) -> float | None:
@@ -296,6 +303,8 @@ class Reconciler:
         except Rejected as error:
             log.warning("%s: its answer is left out of its status: %s", _subject(obj, 0).label, error)
             message = f"{message}; the answer could not be written down: {error}"
+            if status.get("attempts"):
+                message = f"{message}; {self._whole(obj)}"
             bare = {k: v for k, v in status.items() if k not in ("result", "usage", "steps")}
             await self._reporter.at(obj, bare, reason, message)
         self._entry.forget(obj["metadata"]["uid"])
@@ -338,6 +347,11 @@ class Reconciler:
         attempt = obj["status"]["attempts"][-1]
         marks = self._launcher.marks(states.session_of(obj))
         return await attempts.look(self._podman, self._out(obj), attempt, marks, self._given(obj))
+
+    def _whole(self, obj: Object) -> str:
+        """Where everything is that the agent answered."""
+        file = self._out(obj) / "stdout"
+        return f"until the run is deleted, the CLI's output is in {file} on node {self._settings.node}"
 
     def _out(self, obj: Object) -> Path:
         return self._launcher.out(*_place(obj))

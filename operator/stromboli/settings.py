@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from stromboli import bounds, files
 from stromboli.errors import InvalidInput, InvalidSettings
 from stromboli.grammar import pattern, reference
 
@@ -192,10 +191,12 @@ def _runtime_dir(environ: Mapping[str, str]) -> Path:
 
 def _from_file(config: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        document = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        document = bounds.yaml_document(files.beginning(config, bounds.DOCUMENT.size + 1), bounds.DOCUMENT) or {}
     except OSError as e:
         raise InvalidSettings(f"cannot be read ({e.strerror}); give the path of a YAML file", "--config") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+    except bounds.OutOfBounds as e:
+        raise InvalidSettings(f"{config.name} {e}", "--config") from e
+    except ValueError as e:
         raise InvalidSettings(f"{config.name} is not YAML: {e}", "--config") from e
     if not isinstance(document, dict):
         raise InvalidSettings(f"{config.name} has no keys at its top; it starts with `agent:`", "--config")

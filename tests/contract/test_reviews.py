@@ -18,8 +18,8 @@ from stromboli.api.authorise import Gate
 from stromboli.api.errors import Declined
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable
-from stromboli.kube.client import TIMEOUT
 from stromboli.kube.reviews import Access, Reviews
+from stromboli.kube.wire import TIMEOUT
 from tests.support.cluster import Kubectl
 
 OPERATOR_RULES = [

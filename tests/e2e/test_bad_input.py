@@ -138,6 +138,28 @@ def test_a_mistake_that_no_schema_can_see_is_a_condition(space: Runs) -> None:
         assert "attempts" not in run["status"]
 
 
+def test_a_document_that_is_deeper_than_any_code_can_walk(space: Runs, python_image: str) -> None:
+    """A run among others, which the API server stores: it is refused, and the operator lives and serves the others."""
+
+    def written(name: str, schema: str) -> str:
+        body = json.dumps(space.body(name, **HELLO, claude={"jsonSchema": "here"}))
+        return body.replace('"here"', schema)
+
+    nested = '{"not":' * 4_000 + "{}" + "}" * 4_000
+    for name, schema in {"deep": nested, "deep-text": json.dumps(nested)}.items():
+        space.kubectl("create", "-f", "-", stdin=written(name, schema))
+    for name in ("deep", "deep-text"):
+        space.kubectl("-n", space.namespace, "wait", "--for=condition=Stalled", f"agentrun/{name}", "--timeout=60s")
+        said = space.kubectl(
+            *("-n", space.namespace, "get", "agentrun", name),
+            *("-o", 'jsonpath={.status.conditions[?(@.type=="Stalled")].message}'),
+        )
+        assert said == "spec.claude.jsonSchema: is nested too deeply: at most 64 levels"
+        space.kubectl("-n", space.namespace, "delete", "agentrun", name)
+    space.apply("beside", prompt="hello", image=python_image)
+    assert condition(space.ends(["beside"])["beside"])["reason"] == "Completed"
+
+
 PROMPTS = {
     "mebibyte": ("a line of plain text that is neither short nor long, by the way\n" * (MIB // 64)),
     "multi-byte": "żółw 🐢 é — 漢字 \u2028 \u202e " * 12_000,

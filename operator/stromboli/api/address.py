@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli import files
+from stromboli import bounds, files
 from stromboli.errors import LocalFailure
 
 FILE = "api.json"
@@ -38,7 +38,7 @@ def read(home: Path) -> Address:
     """Where the operator of that home is. Raises LocalFailure where none has said so."""
     path = home / FILE
     try:
-        found = json.loads(path.read_bytes())
+        found = bounds.json_document(path.read_bytes(), bounds.DOCUMENT)
         address = Address(found["url"], found["ca"])
     except FileNotFoundError as e:
         raise LocalFailure(

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from stromboli import files
+from stromboli import bounds, files
 from stromboli.errors import LocalFailure
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def _made(hosts: Iterable[str]) -> Certificate:
     command = [sys.executable, "-m", "stromboli.api.issue", *hosts]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
-        return _read(json.loads(done.stdout))
+        return _read(bounds.json_document(done.stdout, bounds.DOCUMENT))
     except subprocess.CalledProcessError as e:
         said = (e.stderr.strip().splitlines() or [f"exit code {e.returncode}"])[-1]
         raise LocalFailure(f"the read API's certificate could not be made: {said}") from e
@@ -90,7 +90,7 @@ def _made(hosts: Iterable[str]) -> Certificate:
 def _kept(path: Path) -> Certificate | None:
     """The one in the home; None where there is none, or what is there is not one."""
     try:
-        return _read(json.loads(path.read_bytes()))
+        return _read(bounds.json_document(path.read_bytes(), bounds.DOCUMENT))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

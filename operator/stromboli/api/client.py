@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
+from stromboli import bounds
 from stromboli.api.address import Address
 from stromboli.errors import LocalFailure
 from stromboli.kube.bearer import NO_TOKEN
@@ -43,7 +44,7 @@ def _asked(address: Address, auth: httpx.Auth, path: str) -> Mapping[str, Any]:
     except NO_TOKEN as e:  # of a program that is to give it
         raise _no_token(str(e)) from e
     try:
-        answer = response.json()
+        answer = bounds.json_document(response.content, bounds.ANSWER)
     except ValueError as e:
         raise LocalFailure(f"what answers at {address.url} is no operator", "start the operator anew") from e
     if response.status_code == 200 and isinstance(answer, dict):

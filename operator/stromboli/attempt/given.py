@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from stromboli import bounds
 from stromboli.files import write_private
 from stromboli.plan.redaction import UNKNOWN, Secrets
 
@@ -21,7 +22,7 @@ def write(path: Path, attempt: str, secrets: Secrets) -> None:
 def read(path: Path, attempt: str) -> Secrets:
     """What that attempt was given; UNKNOWN where there is no such file, or it is another attempt's."""
     try:
-        found = json.loads(path.read_bytes())
+        found = bounds.json_document(path.read_bytes(), bounds.ANSWER)
     except FileNotFoundError:
         return UNKNOWN
     except ValueError:

@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from stromboli import bounds
 from stromboli.errors import LocalFailure
 
 
@@ -46,7 +47,7 @@ def read(path: Path) -> State:
     copied over its own conversation, and a lost volume go unnoticed.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = bounds.json_document(path.read_bytes(), bounds.DOCUMENT)
     except FileNotFoundError:
         return State()
     except ValueError:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
-from stromboli import files
+from stromboli import bounds, files
 
 HOST = "127.0.0.1"
 APISERVER = "kube-apiserver"
@@ -21,7 +21,7 @@ NAMES = (APISERVER, ETCD, ETCD_PEER, CONTROLLER_MANAGER)
 def read(file: Path) -> dict[str, int]:
     """The ports by name as they were last settled; empty if they never were, or not all of them."""
     try:
-        stored = json.loads(file.read_bytes())
+        stored = bounds.json_document(file.read_bytes(), bounds.DOCUMENT)
     except (FileNotFoundError, ValueError):
         return {}
     if not isinstance(stored, dict) or not all(isinstance(stored.get(name), int) for name in NAMES):

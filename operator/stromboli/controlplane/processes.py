@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stromboli import files
+from stromboli import bounds, files
 
 _TERM_SECONDS = 15.0
 _KILL_SECONDS = 10.0
@@ -69,7 +69,7 @@ def recorded(record: Path) -> Process | None:
 def read(record: Path) -> Process | None:
     """The process that `record` tells of, whatever has become of it."""
     try:
-        stored = json.loads(record.read_bytes())
+        stored = bounds.json_document(record.read_bytes(), bounds.DOCUMENT)
         boot, stamp, argv = str(stored["boot"]), str(stored["stamp"]), tuple(map(str, stored["argv"]))
         return Process(int(stored["pid"]), int(stored["started"]), boot, stamp, argv)
     except (FileNotFoundError, ValueError, KeyError, TypeError):

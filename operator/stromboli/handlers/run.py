@@ -66,8 +66,6 @@ Ending = Callable[[], Awaitable[None]]
 
 def run_operator(config: Path | None = None) -> None:
     """Run the operator until it is told to end (SIGTERM, SIGINT). Raises InvalidSettings."""
-    # The API server accepts objects up to 10,000 levels deep; reading one must not end the operator.
-    sys.setrecursionlimit(50_000)
     settings = configuration.load(os.environ, config)
     _log_to_stderr()
     for warning in settings.warnings:

@@ -11,6 +11,7 @@ from typing import Any
 
 import kopf
 
+from stromboli.handlers.connection import login
 from stromboli.naming import GROUP, VERSION
 from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.status.session import holder_of
@@ -48,8 +49,8 @@ def register(store: Store, wakers: Wakers) -> kopf.OperatorRegistry:
         await wakers.ending()
 
     @kopf.on.login(registry=registry)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def on_login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        return await login(**kwargs)
 
     @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)
     async def on_run(event: kopf.RawEvent, **_: Any) -> None:

@@ -13,9 +13,10 @@ from lightkube.core.exceptions import ConfigError
 from yaml import YAMLError
 
 from stromboli.errors import LocalFailure
+from stromboli.kube.wire import measure_kubeconfig
 
 # What showing the token may raise, where a file or a program is to give it.
-NO_TOKEN = (ConfigError, OSError, ValueError, LookupError, TypeError)
+NO_TOKEN = (ConfigError, OSError, ValueError, LookupError, TypeError, RecursionError)
 _HOW = "`kubectl create token ACCOUNT` makes one, `kubectl config set-credentials NAME --token=…` keeps it"
 
 
@@ -38,6 +39,7 @@ def bearer(kubeconfig: Path) -> tuple[httpx2.Auth, str]:
 
 def _context(kubeconfig: Path) -> SingleConfig:
     try:
+        measure_kubeconfig(kubeconfig)
         found = KubeConfig.from_file(kubeconfig).get()
         assert found is not None, "a default is what `get` answers None for"
         return found

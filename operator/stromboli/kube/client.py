@@ -19,8 +19,10 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from yaml import YAMLError
 
+from stromboli import bounds
 from stromboli.errors import ClusterUnavailable, InvalidSettings, StromboliError
-from stromboli.naming import API_VERSION, GROUP, MANAGER, VERSION
+from stromboli.kube import wire
+from stromboli.naming import API_VERSION, GROUP, VERSION
 
 AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
 AgentSession = create_namespaced_resource(GROUP, VERSION, "AgentSession", "agentsessions")
@@ -32,7 +34,6 @@ Event = create_namespaced_resource("", "v1", "Event", "events")
 
 WATCHED = ("agentruns", "agentsessions", "agentpolicies")
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "finalizers", "ownerReferences")
-TIMEOUT = httpx2.Timeout(15.0)
 T = TypeVar("T")
 Object = dict[str, Any]
 
@@ -51,7 +52,7 @@ class Cluster:
     def __init__(self) -> None:
         """Raises InvalidSettings where there is nothing that says where the API server is."""
         try:
-            self._client = AsyncClient(field_manager=MANAGER, timeout=TIMEOUT)
+            self._client = wire.client()
         except (ConfigError, OSError) as e:
             raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
         except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
@@ -78,11 +79,11 @@ class Cluster:
         An API server that has just started answers for a kind before its discovery tells of it; and kopf watches
         what discovery tells of at its start, once.
         """
-        async with client_adapter.AsyncClient(self._client.config, ConnectionParams(timeout=TIMEOUT)) as plain:
+        async with client_adapter.AsyncClient(self._client.config, ConnectionParams(timeout=wire.TIMEOUT)) as plain:
             try:
                 groups, kinds = await asyncio.gather(plain.get("/apis"), plain.get(f"/apis/{GROUP}/{VERSION}"))
-                found = {group["name"] for group in groups.raise_for_status().json()["groups"]}
-                found |= {kind["name"] for kind in kinds.raise_for_status().json()["resources"]}
+                found = {group["name"] for group in _told(groups)["groups"]}
+                found |= {kind["name"] for kind in _told(kinds)["resources"]}
             except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
                 raise _unavailable(e) from e
         if missing := {GROUP, *WATCHED} - found:
@@ -220,6 +221,11 @@ def _body(kind: str, obj: Mapping[str, Any], spec: Mapping[str, Any], status: Ma
         "spec": dict(spec),
         "status": dict(status),
     }
+
+
+def _told(response: httpx2.Response) -> Any:
+    """What an answer of discovery says; extensions of the cluster have their part in it."""
+    return bounds.json_document(response.raise_for_status().content, bounds.ANSWER)
 
 
 def _code(error: Exception) -> int:

@@ -7,7 +7,6 @@ What is built here carries a name under `localhost/stromboli/`, never the name o
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from stromboli import bounds
 from stromboli.errors import LocalFailure
 from stromboli.local import debian, npm
 from stromboli.local.progress import Progress, Step
@@ -206,7 +206,7 @@ def _bytes(path: Path) -> int:
 
 def _size(podman: PodmanCommand, reference: str, text: str) -> int | None:
     """Bytes of the layers for this machine; None where the manifest does not say."""
-    manifest = json.loads(text)
+    manifest = _manifest(text)
     if "manifests" in manifest:
         wanted = {"x64": "amd64", "arm64": "arm64"}[npm.package_name().rpartition("-")[2]]
         digests = [m["digest"] for m in manifest["manifests"] if m.get("platform", {}).get("architecture") == wanted]
@@ -214,9 +214,14 @@ def _size(podman: PodmanCommand, reference: str, text: str) -> int | None:
             return None
         name = reference.partition("@")[0]
         name = name if ":" not in name.rpartition("/")[2] else name.rpartition(":")[0]
-        manifest = json.loads(podman.run("manifest", "inspect", f"{name}@{digests[0]}", timeout=_ANSWER_SECONDS))
+        manifest = _manifest(podman.run("manifest", "inspect", f"{name}@{digests[0]}", timeout=_ANSWER_SECONDS))
     layers: list[dict[str, Any]] = manifest.get("layers", [])
     return sum(int(layer.get("size", 0)) for layer in layers) or None
+
+
+def _manifest(text: str) -> Any:
+    """What a registry says, which `podman manifest inspect` passes on as it is."""
+    return bounds.json_document(text, bounds.ANSWER)
 
 
 def _last_line(error: subprocess.CalledProcessError) -> str:

@@ -6,7 +6,6 @@ to disk. Which registry npm speaks to, and how, is npm's own configuration.
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import shutil
@@ -16,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from stromboli import bounds
 from stromboli.errors import LocalFailure
 from stromboli.local.progress import Progress, Step
 from stromboli.local.rootfs import Root
@@ -108,7 +108,7 @@ def _pack(package: str, version: str, folder: Path, environ: Mapping[str, str], 
             text=True,
             check=True,
         )
-        name = Path(json.loads(packed.stdout)[0]["filename"]).name
+        name = Path(bounds.json_document(packed.stdout, bounds.ANSWER)[0]["filename"]).name
         step.note(version_of(Path(name)))
         step.done((Path(scratch) / name).stat().st_size)
         return (Path(scratch) / name).replace(folder / name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stromboli import bounds, files
 from stromboli.kube.client import Cluster
 from stromboli.models.agentpolicy import SecretRef
 from stromboli.models.agentrun import AgentRunSpec
@@ -82,15 +83,26 @@ async def _from_secret(cluster: Cluster, settings: Settings, ref: SecretRef) -> 
             f"credentials: the Secret {ref.name} in namespace {namespace} has none of the keys "
             f"{', '.join(CREDENTIAL_KEYS)} and {CREDENTIALS_FILE}",
         )
-    return Credentials(env, file)
+    return _measured(Credentials(env, file), f"the key {CREDENTIALS_FILE} of the Secret {ref.name}")
 
 
 def _from_file(settings: Settings) -> Credentials:
     assert settings.credentials_file is not None
     try:
-        return Credentials({}, settings.credentials_file.read_bytes())
+        content = files.beginning(settings.credentials_file, bounds.DOCUMENT.size + 1)
     except OSError as e:
         raise Waiting(
             Reason.WaitingForReference,
             f"credentials: agent.credentials_file {settings.credentials_file.name} cannot be read: {e.strerror}",
         ) from e
+    return _measured(Credentials({}, content), f"agent.credentials_file {settings.credentials_file.name}")
+
+
+def _measured(found: Credentials, what: str) -> Credentials:
+    """The values of the CLI's own file are taken out of statuses, so all of it has to be readable."""
+    try:
+        if found.file is not None:
+            bounds.measure_json(found.file, bounds.DOCUMENT)
+    except bounds.OutOfBounds as e:
+        raise Refused(Reason.CredentialsMissing, f"credentials: {what} {e}; put the CLI's own file there") from e
+    return found

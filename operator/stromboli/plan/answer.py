@@ -6,12 +6,15 @@ long output is kept. `is_error` decides, not `subtype` (an API error comes with 
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stromboli import bounds
+from stromboli.bounds import Bounds, OutOfBounds
 from stromboli.plan.redaction import Secrets
 
 MAX_TEXT = 32 * 1024
@@ -19,17 +22,27 @@ MAX_TEXT = 32 * 1024
 MAX_STRUCTURED = 256 * 1024
 MAX_DEPTH = 64
 MAX_NUMBER = sys.float_info.max
+_MAX_WORD = 256  # of what is one word in real events
+# An agent can write to its own output, so reading it takes a bounded time and memory: of an event that is larger than
+# _EVENT, each field of more than _SPARED bytes is left out, and one beyond _READABLE is no event.
+_EVENT = Bounds(depth=MAX_DEPTH + 2, size=16 * 1024 * 1024, values=100_000)
+_READABLE = Bounds(depth=16 * 1024 * 1024, size=16 * 1024 * 1024, values=400_000)
+_SPARED = 16 * 1024
+_MAX_TRIES = 1000  # lines that look like an event
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result event, checked. Tokens are counts, cost is in US dollars."""
+    """The result event, checked. Tokens are counts, cost is in US dollars.
+
+    `left_out` has a phrase for each part of the answer that is not here, or not whole.
+    """
 
     subtype: str
     is_error: bool
     text: str
     truncated: bool
-    structured: Any  # None also where it is larger than MAX_STRUCTURED or deeper than MAX_DEPTH
+    structured: Any
     session_id: str
     turns: int
     input_tokens: int
@@ -37,14 +50,24 @@ class Answer:
     cache_read_tokens: int
     cache_creation_tokens: int
     cost_usd: float
+    left_out: tuple[str, ...] = ()
 
 
 def parse(output: bytes, secrets: Secrets) -> Answer | None:
     """The answer in the CLI's standard output, without `secrets`, or None if there is none."""
-    for line in reversed(output.split(b"\n")):
-        if b'"result"' in line and (event := _event(line)) is not None:
-            return _answer(event, secrets)
+    for line in itertools.islice(_candidates(output), _MAX_TRIES):
+        if (found := _event(line)) is not None:
+            return _answer(*found, secrets)
     return None
+
+
+def _candidates(output: bytes) -> Iterator[bytes]:
+    """The lines that speak of a result, the last first."""
+    end = len(output)
+    while (at := output.rfind(b'"result"', 0, end)) >= 0:
+        start, stop = output.rfind(b"\n", 0, at) + 1, output.find(b"\n", at)
+        yield output[start : stop if stop >= 0 else len(output)]
+        end = start
 
 
 def clip(text: str, limit: int) -> tuple[str, bool]:
@@ -55,35 +78,62 @@ def clip(text: str, limit: int) -> tuple[str, bool]:
     return data[:limit].decode("utf-8", "ignore"), True
 
 
-def _event(line: bytes) -> Mapping[str, Any] | None:
+def _event(line: bytes) -> tuple[Mapping[str, Any], bool] | None:
+    """The result event of a line, and whether what is large in it was cut out."""
+    cut = False
     try:
-        event = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
+        bounds.measure_json(line, _READABLE)
+        line = bounds.cut_json(line, _EVENT.depth)
+        try:
+            event = _loaded(line)
+        except OutOfBounds:
+            event, cut = _loaded(bounds.cut_json(line, 1, spare=_SPARED)), True
+    except ValueError:
         return None
-    return event if isinstance(event, dict) and event.get("type") == "result" else None
+    return (event, cut) if isinstance(event, dict) and event.get("type") == "result" else None
 
 
-def _answer(event: Mapping[str, Any], secrets: Secrets) -> Answer:
-    raw = event.get("result")
-    errors = event.get("errors")
-    said = raw if isinstance(raw, str) else "\n".join(str(e) for e in errors) if isinstance(errors, list) else ""
-    text, truncated = secrets.head(said.replace("\0", "\N{REPLACEMENT CHARACTER}"), MAX_TEXT)
-    usage = event.get("usage") if isinstance(event.get("usage"), dict) else {}
-    assert isinstance(usage, dict)
+def _loaded(data: bytes) -> Any:
+    return bounds.json_document(data, _EVENT, constant=float)
+
+
+def _answer(event: Mapping[str, Any], cut: bool, secrets: Secrets) -> Answer:
+    text, truncated = secrets.head(_said(event).replace("\0", "\N{REPLACEMENT CHARACTER}"), MAX_TEXT)
+    structured, left_out = _structured(event, cut)
+    if truncated:
+        left_out = (f"the text is longer than {MAX_TEXT} bytes", *left_out)
+    usage = event.get("usage")
+    if not isinstance(usage, dict):
+        usage = {}
     return Answer(
-        subtype=str(event.get("subtype", "")),
+        subtype=_word(event.get("subtype")),
         is_error=event.get("is_error") is not False,
         text=text,
         truncated=truncated,
-        structured=secrets.value(_structured(event.get("structured_output"))),
-        session_id=str(event.get("session_id", "")),
+        structured=secrets.value(structured),
+        session_id=_word(event.get("session_id")),
         turns=_count(event.get("num_turns")),
         input_tokens=_count(usage.get("input_tokens")),
         output_tokens=_count(usage.get("output_tokens")),
         cache_read_tokens=_count(usage.get("cache_read_input_tokens")),
         cache_creation_tokens=_count(usage.get("cache_creation_input_tokens")),
         cost_usd=_amount(event.get("total_cost_usd")),
+        left_out=left_out,
     )
+
+
+def _said(event: Mapping[str, Any]) -> str:
+    """The agent's text or, where there is none, the CLI's errors."""
+    match event:
+        case {"result": str(text)}:
+            return text
+        case {"errors": list(errors)}:
+            return "\n".join(error for error in errors if isinstance(error, str))
+    return ""
+
+
+def _word(value: Any) -> str:
+    return clip(value, _MAX_WORD)[0] if isinstance(value, str) else ""
 
 
 def _count(value: Any) -> int:
@@ -95,27 +145,34 @@ def _amount(value: Any) -> float:
     return round(float(value), 6) if number and 0 <= value < 1e9 else 0.0
 
 
-def _structured(value: Any) -> Any:
+def _structured(event: Mapping[str, Any], cut: bool) -> tuple[Any, tuple[str, ...]]:
+    """The structured answer as the API server can take it, and what of it is missing. `cut` as `_event` says it."""
+    value = event.get("structured_output")
+    if value is None and cut and "structured_output" in event:
+        return None, (f"the structured answer has more than {_EVENT.values} values",)
     try:
-        storable = _storable(value, MAX_DEPTH)
-    except ValueError:
-        return None
-    return storable if len(json.dumps(storable)) <= MAX_STRUCTURED else None
+        bounds.check(value, Bounds(MAX_DEPTH, _EVENT.size, _EVENT.values))
+    except OutOfBounds:
+        return None, (f"the structured answer is nested deeper than {MAX_DEPTH} levels",)
+    storable = _storable(value)
+    if len(json.dumps(storable)) > MAX_STRUCTURED:
+        return None, (f"the structured answer is larger than {MAX_STRUCTURED} bytes",)
+    if storable != value:
+        return storable, ("the structured answer has numbers or characters that cannot be stored",)
+    return storable, ()
 
 
-def _storable(value: Any, depth: int) -> Any:
-    """The value as the API server can take it: valid UTF-8, numbers that a double holds. ValueError if too deep."""
-    if depth < 0:
-        raise ValueError("nested too deeply")
+def _storable(value: Any) -> Any:
+    """Valid UTF-8, numbers that a double holds, null in place of others. The value's depth is bounded."""
     match value:
         case str():
             return _text(value)
         case int() | float() if not -MAX_NUMBER <= value <= MAX_NUMBER:
             return None
         case list():
-            return [_storable(v, depth - 1) for v in value]
+            return [_storable(v) for v in value]
         case dict():
-            return {_text(k): _storable(v, depth - 1) for k, v in value.items()}
+            return {_text(k): _storable(v) for k, v in value.items()}
     return value
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stromboli import naming
+from stromboli import bounds, naming
 from stromboli.models.agentpolicy import Network
 from stromboli.models.reasons import Reason
 from stromboli.plan.limits import Limits
@@ -112,9 +112,9 @@ class Shape:
     @staticmethod
     def from_label(text: str) -> Shape:
         """Raises ValueError, KeyError or TypeError for what is none."""
-        found = json.loads(text)
-        bounds = (found.get(name) for name in ("memory", "cpus", "pids"))
-        return Shape(found["network"], found["cli"], tuple(found["volumes"]), *bounds)
+        found = bounds.json_document(text, bounds.DOCUMENT)
+        resources = (found.get(name) for name in ("memory", "cpus", "pids"))
+        return Shape(found["network"], found["cli"], tuple(found["volumes"]), *resources)
 
 
 def shape(request: Request, network: Network, cli: bool, volumes: tuple[Volume, ...]) -> Shape:

@@ -6,13 +6,13 @@ bounds. Of more than these the newest stays, since a conversation is read from i
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stromboli import bounds
 from stromboli.plan.answer import clip
 from stromboli.plan.redaction import Secrets
 
@@ -145,8 +145,8 @@ def _event(line: bytes) -> Mapping[str, Any] | None:
     if b'"message"' not in line:  # nine tenths of a short record are the CLI's own notes (2.1.331), and need no reading
         return None
     try:
-        event = json.loads(line.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
+        event = bounds.json_document(line, bounds.DOCUMENT)
+    except ValueError:
         return None
     if not isinstance(event, dict) or event.get("type") not in _SPEAKERS or not isinstance(event.get("message"), dict):
         return None

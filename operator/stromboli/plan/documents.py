@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from stromboli import bounds
 from stromboli.models.agentrun import MAX_PROMPT
 from stromboli.plan.refusal import invalid
 
@@ -47,7 +48,7 @@ def mapping(value: JsonValue | None, field: str, *, path: bool = False) -> Mappi
     if path and isinstance(value, str) and value.startswith("/"):
         _check_path(value, field)
         return None
-    document: Any = _loaded(value, field) if isinstance(value, str) else value
+    document: Any = _loaded(value, field) if isinstance(value, str) else _bounded(value, field)
     if not isinstance(document, dict):
         raise invalid(field, "is not an object; write keys and values")
     return document
@@ -68,11 +69,19 @@ def text(value: JsonValue) -> str:
 
 def _loaded(written: str, field: str) -> Any:
     try:
-        return json.loads(written, parse_constant=_no_constant)
-    except RecursionError as e:
-        raise invalid(field, "is nested too deeply") from e
+        return bounds.json_document(written, bounds.DOCUMENT, constant=_no_constant)
+    except bounds.OutOfBounds as e:
+        raise invalid(field, str(e)) from e
     except ValueError as e:
         raise invalid(field, f"is a string but not JSON: {e}") from e
+
+
+def _bounded(document: JsonValue, field: str) -> JsonValue:
+    try:
+        bounds.check(document, bounds.DOCUMENT)
+    except bounds.OutOfBounds as e:
+        raise invalid(field, str(e)) from e
+    return document
 
 
 def _no_constant(name: str) -> None:

@@ -55,6 +55,11 @@ class Outcome:
     prompt_sent: PromptSent
     withheld: bool = False
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What of the answer is missing here, a phrase each; nothing where the answer may not be shown."""
+        return () if self.answer is None or self.withheld else self.answer.left_out
+
 
 def of(
     records: Records,

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from stromboli import bounds
+
 SHORTEST = 8  # characters: what is shorter is found in every other text
 MASK = "***"
 WITHHELD = "(withheld: the secrets that the attempt was given are no longer known)"
@@ -100,8 +102,8 @@ def given(env: Mapping[str, bytes], credentials: bytes | None) -> Secrets:
     values = [value.decode("utf-8", "replace") for value in env.values()]
     if credentials is not None:
         try:
-            values += _strings(json.loads(credentials))
-        except (ValueError, RecursionError):
+            values += _strings(bounds.json_document(credentials, bounds.DOCUMENT))
+        except ValueError:
             values.append(credentials.decode("utf-8", "replace"))
     return Secrets(values)
 

@@ -10,7 +10,6 @@ holds the container's lock: of a root that anybody else has written, inspection/
 from __future__ import annotations
 
 import base64
-import json
 import stat as modes
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import ANSWER, Connection, segment
-from stromboli.podman.failures import reading
+from stromboli.podman.failures import answer, reading
 from stromboli.podman.tarstream import first_file
 
 _STAT = "X-Docker-Container-Path-Stat"
@@ -97,7 +96,7 @@ class Archive:
             await self._in_words(url, path)
             return None
         with reading("a path"):
-            found: Mapping[str, Any] = json.loads(base64.b64decode(response.headers[_STAT]))
+            found: Mapping[str, Any] = answer(base64.b64decode(response.headers[_STAT]))
             return found
 
     async def _in_words(self, url: str, path: str) -> None:

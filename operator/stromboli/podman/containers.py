@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import Connection, label_filter, segment
-from stromboli.podman.failures import reading, refusal
+from stromboli.podman.failures import answer, reading, refusal
 from stromboli.podman.times import moment
 
 _ENDED = ("stopped", "exited")  # "stopped" until Podman's own clean-up process has been there
@@ -77,7 +76,7 @@ class Containers:
         """
         response = await self._connection.request("POST", "/containers/create", body=dict(body), silence=_STARTING)
         with reading("a new container"):
-            return str(response.json()["Id"])
+            return str(answer(response.content)["Id"])
 
     async def start(self, container: str) -> bool:
         """Start it; False where it was running already."""
@@ -122,7 +121,7 @@ class Containers:
         except NotFound:
             return None
         with reading("a container"):
-            return _state(response.json())
+            return _state(answer(response.content))
 
     async def kill(self, container: str, signal: str = "KILL") -> bool:
         """Send a signal (`TERM`, `KILL`); False where it is not running or not there, so that none is needed."""
@@ -152,7 +151,7 @@ class Containers:
         params = {"size": "true"}
         response = await self._connection.request("GET", f"{_path(container)}/json", params=params, silence=_REMOVING)
         with reading("a container's size"):
-            return int(response.json().get("SizeRw") or 0)
+            return int(answer(response.content).get("SizeRw") or 0)
 
     async def remove(self, container: str, *, force: bool = True, volumes: bool = True) -> bool:
         """Remove it and its anonymous volumes; by `force` also while it runs (KILL at once). False if it is gone."""
@@ -173,7 +172,7 @@ class Containers:
         params = {"all": "true", "filters": label_filter(labels)}
         response = await self._connection.request("GET", "/containers/json", params=params)
         with reading("its containers"):
-            return [_summary(entry) for entry in response.json() or []]
+            return [_summary(entry) for entry in answer(response.content) or []]
 
     async def mount(self, container: str) -> str:
         """Mount its filesystem on the host, without starting it; the path, the same on every call."""
@@ -184,7 +183,7 @@ class Containers:
         """Ids of the containers that are mounted now, each with its path."""
         response = await self._connection.request("GET", "/containers/showmounted")
         with reading("its mounts"):
-            return {str(container): str(path) for container, path in (response.json() or {}).items()}
+            return {str(container): str(path) for container, path in (answer(response.content) or {}).items()}
 
     async def _wait(self, container: str, interval: float) -> int:
         params = {"interval": f"{max(1, round(interval * 1000))}ms"}
@@ -240,7 +239,7 @@ def _summary(entry: Mapping[str, Any]) -> ContainerSummary:
 def _raise_inner(content: bytes, doing: str) -> None:
     """A removal that failed may be HTTP 200, with the error in its report."""
     with reading("a removal"):
-        reports: builtins.list[Any] = json.loads(content) if content.strip() else []
+        reports: builtins.list[Any] = answer(content) if content.strip() else []
         texts = [str(report["Err"]) for report in reports or [] if report.get("Err")]
     if texts:
         raise refusal(200, texts[0].encode(), doing)

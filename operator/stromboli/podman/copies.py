@@ -13,7 +13,6 @@ Podman's temporary folder (/var/tmp) until then; there it stays if Podman itself
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import httpx2 as httpx
 
 from stromboli.errors import NotFound
 from stromboli.podman.connection import Connection, image_segment, label_filter
-from stromboli.podman.failures import reading, refusal
+from stromboli.podman.failures import answer, reading, refusal
 
 _WRITING = 3600.0  # seconds; copying and removing both go by the size, some 18 ms a MB on a slow disk
 _CONTAINERFILE = "Containerfile"
@@ -58,7 +57,7 @@ class Copies:
         )
         response = await self._connection.request("POST", "/commit", params=params, silence=_WRITING)
         with reading("a commit"):
-            return _bare(response.json()["Id"])
+            return _bare(answer(response.content)["Id"])
 
     async def flatten(self, source: str, image: str) -> str:
         """An image as a single layer, with the same configuration and a name of its own; the new image's id.
@@ -86,14 +85,14 @@ class Copies:
         except NotFound:
             return None
         with reading("an image"):
-            entry = response.json()
+            entry = answer(response.content)
             return Copy(_bare(entry["Id"]), tuple(entry["RepoTags"] or ()), dict(entry["Labels"] or {}))
 
     async def layers(self, image: str) -> int:
         """How many layers an image has. Raises NotFound."""
         response = await self._connection.request("GET", f"/images/{image_segment(image)}/json")
         with reading("an image's layers"):
-            return len(response.json()["RootFS"]["Layers"] or ())
+            return len(answer(response.content)["RootFS"]["Layers"] or ())
 
     async def images(self, labels: Mapping[str, str]) -> list[Copy]:
         """All images that bear all of these labels, those included that have no name any more."""
@@ -104,7 +103,7 @@ class Copies:
         with reading("its images"):
             found = [
                 Copy(_bare(entry["Id"]), tuple(entry.get("Names") or ()), dict(entry.get("Labels") or {}))
-                for entry in response.json() or []
+                for entry in answer(response.content) or []
             ]
         return [copy for copy in found if labels.items() <= copy.labels.items()]
 
@@ -126,7 +125,7 @@ class Copies:
         response = await self._connection.request("POST", "/build", params=params, archive=context, silence=_WRITING)
         for line in response.text.splitlines():  # one that failed is HTTP 200, with the error in its last line
             with reading("a build"):
-                failure = json.loads(line).get("error") if line.strip() else None
+                failure = answer(line).get("error") if line.strip() else None
             if failure:
                 raise refusal(response.status_code, str(failure).encode(), "POST /build")
 

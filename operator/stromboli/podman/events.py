@@ -6,11 +6,10 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from stromboli.errors import PodmanUnavailable
 from stromboli.podman.connection import Connection
-from stromboli.podman.failures import reading
+from stromboli.podman.failures import answer, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def _filters(types: Sequence[str], labels: Mapping[str, str], actions: Sequence[
 
 def _event(line: str) -> Event:
     with reading("an event"):
-        entry: Any = json.loads(line)
+        entry = answer(line)
         attributes = {str(k): str(v) for k, v in (entry["Actor"].get("Attributes") or {}).items()}
         code = attributes.get("containerExitCode")
         return Event(

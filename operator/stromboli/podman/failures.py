@@ -7,12 +7,12 @@ are all there is, and the table below has them. Whatever reaches a person is cut
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from stromboli import bounds
 from stromboli.errors import NoSpace, NotFound, PodmanError, PodmanUnavailable, PullFailed
 
 LONGEST = 400  # characters of Podman's text in one of our messages
@@ -98,6 +98,11 @@ def _without_names(words: str, reference: str) -> str:
     return re.sub(r"https?://\S+|reading manifest \S+ in", "", words)
 
 
+def answer(body: bytes | str) -> Any:
+    """What Podman answered in JSON. What images and registries say is in it, so it has bounds. Raises ValueError."""
+    return bounds.json_document(body, bounds.ANSWER)
+
+
 @contextmanager
 def reading(what: str) -> Iterator[None]:
     """Turns a surprise in the shape of an answer about `what` into a PodmanError."""
@@ -118,7 +123,7 @@ def redact(text: str) -> str:
 def _words(body: bytes) -> tuple[str, str]:
     """(cause, message); the API's router and proxies answer in plain text, which has no cause."""
     try:
-        answer: Any = json.loads(body)
-        return str(answer.get("cause", "")), str(answer.get("message", ""))
+        said = answer(body)
+        return str(said.get("cause", "")), str(said.get("message", ""))
     except (ValueError, AttributeError):
         return "", body.decode(errors="replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 
 from stromboli.errors import NotFound, PullFailed
 from stromboli.podman.connection import COMPAT, Connection, image_segment
-from stromboli.podman.failures import pull_failure, reading
+from stromboli.podman.failures import answer, pull_failure, reading
 from stromboli.podman.times import NEVER, moment
 
 _MIB = 1024 * 1024
@@ -48,7 +47,7 @@ class Images:
         except NotFound:
             return None
         with reading("an image"):
-            return _info(response.json())
+            return _info(answer(response.content))
 
     async def pull(self, reference: str, on_progress: Callable[[str], None] = lambda _: None) -> ImageInfo:
         """Ask the registry for a fully qualified reference, whether it is on the host or not; the image.
@@ -100,7 +99,7 @@ class _Progress:
 def _step(reference: str, line: str, progress: _Progress) -> None:
     """One line of a pull's stream. Raises PullFailed, NoSpace."""
     with reading("a pull"):
-        entry: Any = json.loads(line)
+        entry: Any = answer(line)
         error, detail = entry.get("error"), entry.get("progressDetail") or {}
         if detail.get("total"):
             progress.arrived(str(entry["id"]), int(detail.get("current", 0)), int(detail["total"]))

@@ -8,7 +8,7 @@ from typing import Any
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import Connection, label_filter, segment
-from stromboli.podman.failures import reading, refusal
+from stromboli.podman.failures import answer, reading, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Networks:
         except PodmanError as error:  # 409 where it exists
             return _same(await self.inspect(name), labels, isolate, error)
         with reading("a new network"):
-            return _info(response.json())
+            return _info(answer(response.content))
 
     async def inspect(self, name: str) -> NetworkInfo | None:
         """The network; None only where Podman says that there is none."""
@@ -47,7 +47,7 @@ class Networks:
         except NotFound:
             return None
         with reading("a network"):
-            return _info(response.json())
+            return _info(answer(response.content))
 
     async def remove(self, name: str) -> bool:
         """Remove it; False if it is gone. One that a container uses raises PodmanError."""
@@ -57,7 +57,7 @@ class Networks:
         except NotFound:
             return False
         with reading("a removal"):
-            texts = [str(report["Err"]) for report in response.json() or [] if report.get("Err")]
+            texts = [str(report["Err"]) for report in answer(response.content) or [] if report.get("Err")]
         if texts:  # HTTP 200 all the same
             raise refusal(200, texts[0].encode(), f"DELETE {path}")
         return True
@@ -67,7 +67,7 @@ class Networks:
         params = {"filters": label_filter(labels)}
         response = await self._connection.request("GET", "/networks/json", params=params)
         with reading("its networks"):
-            return [_info(entry) for entry in response.json() or []]
+            return [_info(entry) for entry in answer(response.content) or []]
 
 
 def _same(found: NetworkInfo | None, labels: Mapping[str, str], isolate: bool, error: PodmanError) -> NetworkInfo:

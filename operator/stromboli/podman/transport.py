@@ -13,7 +13,7 @@ from stromboli.podman.connection import CONNECT, Connection
 from stromboli.podman.containers import Containers
 from stromboli.podman.copies import Copies
 from stromboli.podman.events import Events
-from stromboli.podman.failures import reading
+from stromboli.podman.failures import answer, reading
 from stromboli.podman.folders import Folders
 from stromboli.podman.images import Images
 from stromboli.podman.networks import Networks
@@ -76,7 +76,7 @@ class Podman:
         """What the host is. Podman takes 0.2 s to gather it, so ask once."""
         response = await self._connection.request("GET", "/info")
         with reading("its host"):
-            info = response.json()
+            info = answer(response.content)
             host, store = info["host"], info["store"]
             return HostInfo(
                 version=info["version"]["Version"],

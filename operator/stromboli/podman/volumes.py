@@ -8,7 +8,7 @@ from typing import Any
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import Connection, label_filter, segment
-from stromboli.podman.failures import reading
+from stromboli.podman.failures import answer, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Volumes:
         except PodmanError as error:  # 500 where it exists
             return _same(await self.inspect(name), labels, error)
         with reading("a new volume"):
-            return _info(response.json())
+            return _info(answer(response.content))
 
     async def inspect(self, name: str) -> VolumeInfo | None:
         """The volume; None only where Podman says that there is none."""
@@ -46,7 +46,7 @@ class Volumes:
         except NotFound:
             return None
         with reading("a volume"):
-            return _info(response.json())
+            return _info(answer(response.content))
 
     async def remove(self, name: str) -> bool:
         """Remove it; False if it is gone. One that a container uses raises PodmanError with status 409."""
@@ -61,7 +61,7 @@ class Volumes:
         params = {"filters": label_filter(labels)}
         response = await self._connection.request("GET", "/volumes/json", params=params)
         with reading("its volumes"):
-            found = [_info(entry) for entry in response.json() or []]
+            found = [_info(entry) for entry in answer(response.content) or []]
         # Of several labels Podman takes any one for enough here (seen on 4.3.1), unlike with containers.
         return [volume for volume in found if labels.items() <= volume.labels.items()]
 

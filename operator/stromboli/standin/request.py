@@ -6,11 +6,11 @@ is read defensively, for a stand-in that breaks on a body it does not know tells
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stromboli import bounds
 from stromboli.errors import InvalidInput
 
 # The CLI wraps what it adds to a prompt by itself (the date, project notes) in this; it is nobody's prompt.
@@ -47,7 +47,7 @@ class Request:
 def parse(raw: bytes) -> Request:
     """Read a body. Raises InvalidInput with the API's own kind of sentence if it is not a request."""
     try:
-        body = json.loads(raw)
+        body = bounds.json_document(raw, bounds.ANSWER)
     except ValueError as e:
         raise InvalidInput("the body is not JSON") from e
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ from hypothesis import strategies as st
 from stromboli.plan import answer
 from stromboli.plan.answer import Answer
 from tests.support.builders import NOTHING_SECRET, result_event
+from tests.unit.plan.hostile_answers import OUTPUTS
 
+ROOT = Path(__file__).parent.parent.parent.parent
 INIT = b'{"type":"system","subtype":"init","cwd":"/w","tools":["Bash"],"model":"claude-opus"}\n'
 TURN = b'{"type":"assistant","message":{"content":[{"type":"text","text":"a \\"result\\" for you"}]}}\n'
 TOOL = b'{"type":"user","message":{"content":[{"type":"tool_result","content":"date"}]},"result":"no"}\n'
@@ -99,7 +104,17 @@ def test_seen(shape: str) -> None:
 
 
 def test_two_errors_are_two_lines() -> None:
-    assert _of(result=None, errors=["a", {"b": 1}]).text == "a\n{'b': 1}"
+    assert _of(result=None, errors=["a", {"b": 1}, "c"]).text == "a\nc"
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["success"], 1, None])
+def test_a_word_that_is_none_is_empty(value: Any) -> None:
+    found = _of(subtype=value, session_id=value)
+    assert (found.subtype, found.session_id) == ("", "")
+
+
+def test_a_word_has_a_bound() -> None:
+    assert _of(subtype="x" * 1000).subtype == "x" * 256
 
 
 @pytest.mark.parametrize(
@@ -247,6 +262,7 @@ def test_a_long_text_is_cut_between_characters(char: str) -> None:
     assert (_of(result=exact).text, _of(result=exact).truncated) == (exact, False)
     longer = _of(result="a" + char * (answer.MAX_TEXT // width + 1))
     assert longer.truncated
+    assert longer.left_out == ("the text is longer than 32768 bytes",)
     assert longer.text == "a" + char * ((answer.MAX_TEXT - 1) // width)
 
 
@@ -289,13 +305,26 @@ def test_structured_as_the_api_server_can_take_it(written: bytes, read: Any) -> 
     found = _parsed(b'{"type":"result","is_error":false,"result":"x","structured_output":' + written + b"}")
     assert found.structured == read
     assert found.text == "x"
+    changed = written != b'"\xff"'  # which was no JSON from the beginning
+    assert found.left_out == (
+        ("the structured answer has numbers or characters that cannot be stored",) if changed else ()
+    )
 
 
 def test_a_structured_answer_that_is_too_large_is_left_out() -> None:
     just = "x" * (answer.MAX_STRUCTURED - 2)
     assert _of(structured_output=just).structured == just
-    assert _of(structured_output=just + "x").structured is None
-    assert _of(structured_output=just + "x").text == "hi ✓"
+    assert _of(structured_output=just).left_out == ()
+    found = _of(structured_output=just + "x")
+    assert (found.structured, found.text) == (None, "hi ✓")
+    assert found.left_out == ("the structured answer is larger than 262144 bytes",)
+
+
+@pytest.mark.parametrize("values", [100_001, 390_000])
+def test_a_structured_answer_of_too_many_values_is_left_out(values: int) -> None:
+    found = _of(structured_output=[0] * values)
+    assert (found.structured, found.text, found.input_tokens, found.is_error) == (None, "hi ✓", 11, False)
+    assert found.left_out == ("the structured answer has more than 100000 values",)
 
 
 def test_a_structured_answer_that_is_too_deep_is_left_out() -> None:
@@ -306,5 +335,22 @@ def test_a_structured_answer_that_is_too_deep_is_left_out() -> None:
         return value
 
     assert _of(structured_output=nested(answer.MAX_DEPTH)).structured == nested(answer.MAX_DEPTH)
-    assert _of(structured_output=nested(answer.MAX_DEPTH + 1)).structured is None
-    assert _of(structured_output=nested(600)).structured is None
+    for depth in (answer.MAX_DEPTH + 1, 600, 10_000):
+        text = "[" * depth + "]" * depth
+        found = _parsed(result_event().replace(b'"subtype"', f'"structured_output": {text}, "subtype"'.encode()))
+        assert (found.structured, found.text, found.input_tokens) == (None, "hi ✓", 11)
+        assert found.left_out == ("the structured answer is nested deeper than 64 levels",)
+
+
+# --- outputs that an agent made ---
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+async def test_an_output_that_is_made_to_be_expensive(name: str) -> None:
+    """Whatever 10 MiB of output hold, reading them takes a bounded memory, and ends no process."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.unit.plan.hostile_answers", name, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    assert json.loads(said)["kilobytes"] < 64 * 1024

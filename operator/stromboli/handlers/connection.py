@@ -1,0 +1,101 @@
+"""kopf's connection to the API server, with every object cut to a depth that any code can walk (see kube/wire.py).
+
+kopf parses each line of a watch by itself and ends the watch at one that it cannot parse, for all objects and at each
+new try. So the lines are cut before it sees them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import aiohttp
+import kopf
+
+from stromboli import bounds
+from stromboli.kube.wire import check_kubeconfig
+
+
+async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+    """A handler for kopf's `on.login`: the cluster that kubectl would find (in-cluster, KUBECONFIG)."""
+    check_kubeconfig(os.environ)
+    found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    if found is None:
+        return None
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
+        headers=found.as_http_headers(),
+        proxy=found.proxy_url,
+        trust_env=found.trust_env,
+        response_class=ShallowResponse,
+    )
+    return _Session(
+        server=found.server,
+        priority=found.priority,
+        default_namespace=found.default_namespace,
+        expiration=found.expiration,
+        aiohttp_session=session,
+        credentials=found,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Session(kopf.AiohttpSession):
+    """The same for kopf as another with the same credentials: those that were refused it does not try again."""
+
+    credentials: kopf.ConnectionInfo = field(repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Session) and other.credentials == self.credentials
+
+    def __hash__(self) -> int:
+        return hash((self.server, self.priority))
+
+
+class ShallowResponse(aiohttp.ClientResponse):
+    """An answer in which nothing is nested deeper than bounds.OBJECT_DEPTH, read whole or line by line."""
+
+    async def start(self, connection: Any) -> Self:
+        await super().start(connection)
+        self.content = _Lines(self.content)  # type: ignore[assignment]
+        return self
+
+    async def json(self, **_: Any) -> Any:
+        return bounds.json_object(await self.read())
+
+
+class _Lines:
+    """A stream of JSON, a document a line; all but its lines is as it was."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        return _Cut(aiter(self._content.iter_chunked(size)))
+
+
+class _Cut(AsyncIterator[bytes]):
+    """Whole lines as they come, each cut."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._begun: list[bytes] = []
+
+    async def __anext__(self) -> bytes:
+        async for chunk in self._chunks:
+            whole, newline, rest = chunk.rpartition(b"\n")
+            if not newline:
+                self._begun.append(chunk)
+                continue
+            lines = b"".join((*self._begun, whole)).split(b"\n")
+            self._begun = [rest]
+            return b"".join(bounds.cut_json(line) + b"\n" for line in lines)
+        if last := b"".join(self._begun):
+            self._begun = []
+            return bounds.cut_json(last)
+        raise StopAsyncIteration

@@ -1,0 +1,311 @@
+"""Every door by which somebody else's document comes in, for `python -m tests.unit.bounds.doors GROUP`.
+
+Each is given documents of growing depth, in a process that has loaded what an operator may load. It has to answer,
+or refuse in its own words; a RecursionError or a dead process is neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jsonschema
+import msgspec
+import referencing
+from pydantic import ValidationError
+
+from stromboli import bounds, settings
+from stromboli.api import address, certificate
+from stromboli.attempt import given, state
+from stromboli.controlplane import ports, processes
+from stromboli.errors import LocalFailure, StromboliError
+from stromboli.handlers.connection import _Cut
+from stromboli.handlers.watches import Wakers, take, take_session
+from stromboli.inspection.cache import FactsCache
+from stromboli.kube import bearer, wire
+from stromboli.kube.client import Cluster
+from stromboli.observe import policy, readiness, references
+from stromboli.plan import answer, conversation, documents, redaction, request
+from stromboli.plan.compatibility import CLINeeds
+from stromboli.plan.container import Shape
+from stromboli.plan.refusal import Refused
+from stromboli.podman import failures, images
+from stromboli.podman.archive import Archive
+from stromboli.podman.events import _event
+from stromboli.standin import request as standin
+from stromboli.store import Store
+
+DEPTHS = (100, 1_000, 3_000, 10_000, 100_000, 1_000_000)
+STORED = DEPTHS[:-2]  # the API server stores nothing deeper
+LOADED = (jsonschema.Draft202012Validator, referencing.Registry)
+REFUSED = (StromboliError, Refused, ValidationError, ValueError, KeyError, TypeError)
+
+NONE = redaction.Secrets(())
+Door = Callable[[str], Any]
+
+
+def _lists(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+def _open(depth: int) -> str:
+    return "[" * depth
+
+
+def _objects(depth: int) -> str:
+    return '{"not":' * depth + "{}" + "}" * depth
+
+
+def _mixed(depth: int) -> str:
+    return '[{"allOf":' * (depth // 2) + "[]" + "}]" * (depth // 2)
+
+
+SHAPES = (_lists, _open, _objects, _mixed)
+
+
+def _parsed(text: str) -> Any:
+    """The value, made without recursion."""
+    value: Any = {} if text.startswith("{") else []
+    for _ in range(text.count("[") + text.count("{") - 1):
+        value = {"not": value} if text.startswith("{") else [value]
+    return value
+
+
+def _result(field: str) -> Door:
+    def door(text: str) -> None:
+        answer.parse(b'{"type":"result","is_error":false,"' + field.encode() + b'":' + text.encode() + b"}\n", NONE)
+
+    return door
+
+
+def _spec(field: str, *, inside: Callable[[Any], Any] = lambda value: value) -> Door:
+    """A run whose document comes as an object, as far as the API server's answers are cut."""
+
+    def door(text: str) -> None:
+        cut = bounds.json_object(text.encode())
+        obj = {"spec": {"prompt": "x", "image": "python:3.12", "claude": {field: inside(cut)}}}
+        request.documents_are_json(readiness.parse(obj), policy.parse({"metadata": {"name": "p"}}))  # type: ignore[arg-type]
+
+    return door
+
+
+def _uncut(text: str) -> None:
+    readiness.parse({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}})
+
+
+def _transcript(text: str) -> None:
+    transcript = conversation.Transcript()
+    transcript.feed(b'{"type":"user","message":' + text.encode() + b"}\n")
+    transcript.finish()
+
+
+def _template(text: str) -> None:
+    policy.parse({"metadata": {"name": "p"}, "spec": bounds.json_object(text.encode())})
+
+
+def _file(use: Callable[[Path], Any]) -> Door:
+    def door(text: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "file"
+            path.write_text(text)
+            use(path)
+
+    return door
+
+
+def _kubeconfig(use: Callable[[Path], Any]) -> Door:
+    def door(text: str) -> None:
+        def named(path: Path) -> None:
+            os.environ["KUBECONFIG"] = str(path)
+            use(path)
+
+        _file(named)(text)
+
+    return door
+
+
+def _facts(text: str) -> None:
+    async def look() -> Any:
+        raise LocalFailure("not in the cache")
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / f"{'a' * 64}.json").write_text(text)
+        asyncio.run(FactsCache(Path(folder)).get("a" * 64, CLINeeds(), look))
+
+
+def _credentials(path: Path) -> None:
+    given = settings.Settings(path, path, path, "node", credentials_file=path)
+    found = references._from_file(given)
+    redaction.given(found.env, found.file)
+
+
+class _Answering:
+    """A connection of Podman's whose every answer is this one, in body and header."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def request(self, method: str, path: str, **_: Any) -> httpx2.Response:
+        stat = base64.b64encode(self._text.encode()).decode()
+        return httpx2.Response(200, text=self._text, headers={"X-Docker-Container-Path-Stat": stat})
+
+
+def _archive(text: str) -> None:
+    asyncio.run(Archive(_Answering(text)).stat("c", "/x"))  # type: ignore[arg-type]
+
+
+def _inspect(text: str) -> None:
+    asyncio.run(images.Images(_Answering(text)).inspect("x"))  # type: ignore[arg-type]
+
+
+def _object(text: str) -> bytes:
+    meta = f'{{"uid":"u","name":"n","namespace":"s","resourceVersion":"1","managedFields":[{{"fieldsV1":{text}}}]}}'
+    spec = f'{{"prompt":"x","claude":{{"jsonSchema":{text}}}}}'
+    return f'{{"metadata":{meta},"spec":{spec},"status":{{"conditions":[],"x":{text}}}}}'.encode()
+
+
+def _lightkube(text: str) -> None:
+    """A list with the object among others, as lightkube reads it."""
+
+    async def ask() -> None:
+        body = b'{"items":[' + _object("[]") + b"," + _object(text) + b"]}"
+        inner = httpx2.MockTransport(lambda _: httpx2.Response(200, content=body))
+        async with httpx2.AsyncClient(transport=wire.Shallow(inner)) as client:
+            found = msgspec.json.decode((await client.get("https://x/")).content)
+        assert len(found["items"]) == 2
+        msgspec.json.encode(found)
+        _seen(found["items"][1])
+
+    asyncio.run(ask())
+
+
+def _kopf(text: str) -> None:
+    """A line of a watch, in chunks that end anywhere; the lines around it arrive."""
+    line = b'{"type":"ADDED","object":' + _object(text) + b"}\n"
+    stream = line + line
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(stream), 65_521):
+            yield stream[start : start + 65_521]
+
+    async def watch() -> None:
+        whole = b"".join([piece async for piece in _Cut(chunks())])
+        events = [json.loads(line) for line in whole.split(b"\n") if line]
+        assert len(events) == 2
+        _seen(events[0]["object"])
+
+    asyncio.run(watch())
+
+
+def _seen(obj: dict[str, Any]) -> None:
+    """What the operator does with any object."""
+    store = Store()
+
+    async def ending() -> None:
+        return
+
+    wakers = Wakers(lambda _: None, lambda: None, lambda _: None, ending)
+    take(store, wakers, "ADDED", obj)
+    take_session(store, wakers, "ADDED", obj)
+    assert obj == json.loads(json.dumps(obj))
+    readiness.parse(obj)
+
+
+def _whole(door: Callable[[str], Any]) -> Door:
+    """A door that only the API server knocks at: what comes there is JSON."""
+
+    def only_json(text: str) -> None:
+        depth = text.count("[") + text.count("{")
+        if text.count("[") == text.count("]") and depth <= 2 * max(STORED):
+            door(text)
+
+    return only_json
+
+
+DOORS: Mapping[str, Mapping[str, Door]] = {
+    "specs": {
+        "a document as a string": lambda text: documents.mapping(text, "spec.claude.settings"),
+        "a document as an object": _whole(lambda text: documents.mapping(_parsed(text), "spec.claude.settings")),
+        "a schema as a string": request.schema_is_a_schema,
+        "a schema as an object": _whole(lambda text: request.schema_is_a_schema(_parsed(text))),
+        "a run that was not cut": _whole(_uncut),
+        "jsonSchema": _whole(_spec("jsonSchema")),
+        "settings": _whole(_spec("settings")),
+        "agents": _whole(_spec("agents")),
+        "mcpConfigs": _whole(_spec("mcpConfigs", inside=lambda value: [value])),
+        "a policy": _whole(_template),
+    },
+    "agents": {
+        **{f"the CLI's {field}": _result(field) for field in ("result", "subtype", "session_id", "structured_output")},
+        **{f"the CLI's {field}": _result(field) for field in ("errors", "usage", "num_turns", "total_cost_usd", "x")},
+        "the CLI's errors, within": lambda text: _result("errors")(f"[{text}]"),
+        "a conversation": _transcript,
+        "a container's label": Shape.from_label,
+        "a session's state": _file(state.read),
+        "what an attempt was given": _file(lambda path: given.read(path, "a-1")),
+    },
+    "nodes": {
+        "Podman's answer": lambda text: failures.answer(text),
+        "Podman's refusal": lambda text: failures.refusal(500, text.encode(), "GET /x"),
+        "Podman's event": _event,
+        "a registry's word": lambda text: images._step("x", text, images._Progress(lambda _: None)),
+        "a path's header": _archive,
+        "an image's configuration": _inspect,
+        "an image's facts": _facts,
+        "a run of the API's": standin.parse,  # type: ignore[dict-item]
+    },
+    "administrators": {
+        "--config": _file(lambda path: settings.load({}, path)),
+        "--config, YAML": lambda text: _file(lambda path: settings.load({}, path))(_yaml(text)),
+        "credentials": _file(_credentials),
+        "KUBECONFIG": _kubeconfig(lambda _: Cluster()),
+        "KUBECONFIG, YAML": lambda text: _kubeconfig(lambda _: Cluster())(_yaml(text)),
+        "the token's kubeconfig": _kubeconfig(bearer.bearer),
+        "api.json": _file(lambda path: address.read(path.parent)),
+        "api-certificate.json": lambda text: _named(certificate.FILE, text, _certificate),
+        "ports": _file(ports.read),
+        "processes": _file(processes.read),
+    },
+    "cluster": {"lightkube": _whole(_lightkube), "kopf": _whole(_kopf)},
+}
+
+
+def _yaml(text: str) -> str:
+    return "- " * text.count("[") + "x" if text.startswith("[") else "".join(f"{' ' * n}a:\n" for n in _lines(text))
+
+
+def _lines(text: str) -> Iterator[int]:
+    """Indented by one more each: of a size that still is a file."""
+    return iter(range(min(text.count("{"), 3_000)))
+
+
+def _named(name: str, text: str, use: Callable[[Path], Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).write_text(text)
+        use(Path(folder))
+
+
+def _certificate(home: Path) -> None:
+    certificate._kept(home / certificate.FILE)
+
+
+def main(group: str) -> None:
+    for name, door in DOORS[group].items():
+        for depth in DEPTHS:
+            for shape in SHAPES:
+                with contextlib.suppress(*REFUSED):  # a RecursionError is none of them
+                    door(shape(depth))
+        print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
