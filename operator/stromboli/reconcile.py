@@ -34,7 +34,7 @@ from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions
-from stromboli.plan import follow, outcome
+from stromboli.plan import follow, outcome, refusal
 from stromboli.plan.attempt import Records, StepRecord
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
@@ -270,7 +270,8 @@ class Reconciler:
             return None
         moment = self._reporter.moment(obj)
         if isinstance(problem, Refused):
-            await self._conclude(obj, states.disallowed(status, problem, moment), problem.reason, problem.message)
+            message = refusal.as_outcome(problem)
+            await self._conclude(obj, states.disallowed(status, problem, moment), problem.reason, message)
             return None
         if problem.reason is Reason.Queued:
             await self._reporter.at(obj, status, problem.reason, problem.message)

@@ -254,6 +254,9 @@ def _check(values: Mapping[str, Any]) -> None:
     for n, path in enumerate(values.get("allowed_volumes", ())):
         if not path.startswith("/") or ".." in path.split("/"):
             raise InvalidSettings(f"{path!r} is not an absolute path", f"agent.allowed_volumes[{n}]")
+        if set(path) & set("*?["):
+            said = f"{path!r} is a path and not a pattern; name a folder, and all below it is allowed"
+            raise InvalidSettings(said, f"agent.allowed_volumes[{n}]")
     if "image" in values:
         _parsed(lambda: reference.parse(values["image"]), "agent.image")
     image = values.get("cli_image", DEFAULT_CLI_IMAGE)

@@ -49,7 +49,9 @@ class Fake:
         self.cluster.config_maps[self.space, name] = dict(data)
 
     def policy(self, name: str) -> None:
-        self.cluster.all_policies.append({"metadata": {"name": name}, "spec": {"network": "none"}})
+        meta = {"name": name, "generation": 1, "resourceVersion": "0"}
+        obj = {"metadata": meta, "spec": {"network": "none"}, "status": {"observedGeneration": -1}}
+        self.cluster.all_policies.append(obj)
 
     def label(self, key: str, value: str) -> None:
         self.cluster.labels[self.space] = {key: value}
@@ -236,6 +238,18 @@ async def test_policies_and_labels_are_read(bed: Bed) -> None:
     assert [p["spec"] for p in await bed.cluster.policies()] == [{"network": "none"}]
     assert (await bed.cluster.namespace_labels(bed.space))["team"] == "a"
     assert await bed.cluster.namespace_labels("nowhere") == {}
+
+
+async def test_a_policys_status_is_written_as_of_the_version_that_was_read(bed: Bed) -> None:
+    bed.policy("p")
+    [read] = await bed.cluster.policies()
+    assert read["status"] == {"observedGeneration": -1}
+    written = await bed.cluster.write_policy_status(read, {"observedGeneration": 1, "conditions": []})
+    assert (written["spec"], written["status"]["observedGeneration"]) == ({"network": "none"}, 1)
+    assert written["metadata"]["generation"] == read["metadata"]["generation"] == 1
+    with pytest.raises(Conflict):
+        await bed.cluster.write_policy_status(read, {"observedGeneration": 2})
+    assert [p["status"] for p in await bed.cluster.policies()] == [written["status"]]
 
 
 async def test_a_secret_or_config_map_that_is_not_there_is_none(bed: Bed) -> None:

@@ -93,6 +93,8 @@ def test_there_is_never_a_second_operator() -> None:
 
 # --- who may do what ---
 
+POLICIES = "agentpolicies.stromboli.dev"
+
 
 def test_the_operator_may_do_what_it_does_and_no_more(onto_fresh: str, admin: Kubectl) -> None:
     """What the API server says that it may, in any namespace, against the rules as they are written."""
@@ -108,6 +110,7 @@ def test_the_operator_may_do_what_it_does_and_no_more(onto_fresh: str, admin: Ku
     granted = _granted(listed)
     for resource in _granted(everybody):
         granted.pop(resource)
+    written.pop(POLICIES)  # which everybody may read
     assert granted == written
 
 
@@ -153,8 +156,10 @@ def test_a_person_with_the_users_role_runs_agents_and_writes_no_outcome(onto_fre
     everything = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
     for who, verbs in (("jane", everything), ("vera", {"get", "list", "watch"})):
         kinds = {f"{kind}.stromboli.dev": verbs for kind in ("agentruns", "agentsessions")}
-        assert _ours(admin, who, "team") == kinds | {"agentsessions.stromboli.dev/messages": {"get"}}
-        assert _ours(admin, who, "default") == {}
+        policies = {POLICIES: {"get", "list", "watch"}}
+        assert _ours(admin, who, "team") == kinds | policies | {"agentsessions.stromboli.dev/messages": {"get"}}
+        assert _ours(admin, who, "default") == policies
+        assert admin("auth", "can-i", "list", "events", f"--as={who}", "--namespace=team").strip() == "yes"
 
 
 def _ours(admin: Kubectl, who: str, namespace: str) -> dict[str, set[str]]:

@@ -166,6 +166,14 @@ def test_two_policies_that_differ_name_each_other(
         for words in (f"AgentPolicy {space.namespace}-first", f"AgentPolicy {space.namespace}-second", what):
             assert words in message
         assert condition(run, "Allowed")["status"] == "False"
+    for which, other in (("first", "second"), ("second", "first")):
+        name = f"{spaces_['cli.tag'].namespace}-{which}"
+        kubectl("wait", "--for=condition=Effective=False", "--timeout=20s", f"agentpolicy/{name}")
+        written = json.loads(kubectl("get", "agentpolicy", name, "-o", "json"))
+        assert condition(written, "Accepted")["status"] == "True"
+        assert condition(written, "Effective")["reason"] == "Contradiction"
+        said = f"cli.tag: AgentPolicy {spaces_['cli.tag'].namespace}-{other} gives another value"
+        assert said in condition(written, "Effective")["message"]
 
 
 def test_policies_narrow_each_other(spaces: Callable[..., Runs]) -> None:
@@ -238,6 +246,9 @@ def test_defaults_hold_for_runs_that_do_not_say(
         ("spec.defaults.memory", {"defaults": {"memory": "512m"}}, "write 512Mi"),
         ("spec.volumes.allowed[0].path", {"volumes": {"allowed": [{"path": "srv"}]}}, "absolute path"),
         ("spec.volumes.allowed[0].path", {"volumes": {"allowed": [{"path": "/srv/../etc"}]}}, "has a .. in it"),
+        ("spec.volumes.allowed[0].path", {"volumes": {"allowed": [{"path": "/srv/*"}]}}, "is a path and not a pattern"),
+        ("spec.images.allowed", {"images": {"allowed": []}}, "leave allowed out to allow every image"),
+        ("spec.limits.memory", {"limits": {"memory": "8g"}}, "is not a memory size"),
         ("spec.cli.image", {"cli": {"image": "docker://ghcr.io/x/y"}}, "is not an image reference"),
         ("spec.env[0]", {"env": [{"name": "LD_PRELOAD", "value": "/x.so"}]}, "changes which code"),
         ("spec.network", {"network": "host"}, 'supported values: "bridge", "none"'),

@@ -149,6 +149,20 @@ class FakeCluster(Cluster):
         async with self._call("policies"):
             return copy.deepcopy(self.all_policies)
 
+    async def write_policy_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        name = obj["metadata"]["name"]
+        async with self._call("policy status", name):
+            at = next((n for n, p in enumerate(self.all_policies) if p["metadata"]["name"] == name), None)
+            if at is None or self.all_policies[at]["metadata"].get("resourceVersion") != obj["metadata"].get(
+                "resourceVersion"
+            ):
+                raise Conflict("the policy has changed, or is gone")
+            written = copy.deepcopy(self.all_policies[at]) | {"status": json.loads(json.dumps(status))}
+            written["metadata"]["resourceVersion"] = str(next(self._versions))
+            self.all_policies[at] = written
+            self.writes.append(f"policy {name}")
+            return copy.deepcopy(written)
+
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
         async with self._call("namespace", name):
             return dict(self.labels.get(name, {}))

@@ -172,6 +172,11 @@ def test_a_value_that_is_malformed(key: str, written: Any, said: str, config: Wr
         ("allowed_image_patterns", [1], "agent.allowed_image_patterns: is a list of strings"),
         ("allowed_image_patterns", None, "agent.allowed_image_patterns: is a list of strings"),
         ("allowed_image_patterns", True, "agent.allowed_image_patterns: is a list of strings"),
+        (
+            "allowed_volumes",
+            ["/srv/*"],
+            "agent.allowed_volumes[0]: '/srv/*' is a path and not a pattern; name a folder",
+        ),
         ("allowed_volumes", 5, "agent.allowed_volumes: is a list of strings"),
         ("cli_image", 5, "agent.cli_image: 5 is not a string; put it in quotes"),
         ("cli_image_tag", 2.1, "agent.cli_image_tag: 2.1 is not a string; put it in quotes"),

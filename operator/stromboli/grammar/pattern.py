@@ -68,6 +68,32 @@ class Pattern:
         """Whether the pattern covers the image; the work is at most pattern length times reference length."""
         return self._covers_registry(ref) and self._covers_path(ref) and self._covers_version(ref)
 
+    @property
+    def takes_digests(self) -> bool:
+        """Whether any reference with a digest can match: a pattern with a tag alone wants one without."""
+        return self.tag is None or self.digest is not None
+
+    def is_disjoint(self, other: Pattern) -> bool:
+        """Whether certainly no image matches both. Where it cannot be told, it is False."""
+        return (
+            self._registries_differ(other)
+            or not _meet(self.path, other.path, _segments_meet)
+            or self._versions_differ(other)
+        )
+
+    def _registries_differ(self, other: Pattern) -> bool:
+        if self.registry is None or other.registry is None:
+            return False
+        (host, port), (other_host, other_port) = self.registry, other.registry
+        return port != other_port or not _meet(host, other_host, _characters_meet)
+
+    def _versions_differ(self, other: Pattern) -> bool:
+        for one, another in ((self, other), (other, self)):
+            if not one.takes_digests and another.digest is not None:
+                return True
+        pairs = ((self.tag, other.tag), (self.digest, other.digest))
+        return any(a is not None and b is not None and not _meet(a, b, _characters_meet) for a, b in pairs)
+
     def _covers_registry(self, ref: Reference) -> bool:
         if self.registry is None:
             return True
@@ -249,3 +275,34 @@ def _walk(tokens: Sequence[T | None], values: Sequence[str], fits: Callable[[T, 
         else:
             return False
     return all(token is None for token in tokens[at:])
+
+
+def _characters_meet(one: frozenset[str], other: frozenset[str]) -> bool:
+    return not one.isdisjoint(other)
+
+
+def _segments_meet(one: Glob, other: Glob) -> bool:
+    return _meet(one, other, _characters_meet)
+
+
+def _meet(one: Sequence[T | None], other: Sequence[T | None], fit: Callable[[T, T], bool]) -> bool:
+    """Whether some values are covered by both, where None stands for any number of them."""
+    seen, left = set[tuple[int, int]](), [(0, 0)]
+    while left:
+        at = left.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        i, j = at
+        if i == len(one) and j == len(other):
+            return True
+        a, b = (one[i] if i < len(one) else None), (other[j] if j < len(other) else None)
+        if i < len(one) and a is None:
+            left.append((i + 1, j))
+            left += [(i, j + 1)] if b is not None else []
+        if j < len(other) and b is None:
+            left.append((i, j + 1))
+            left += [(i + 1, j)] if a is not None else []
+        if a is not None and b is not None and fit(a, b):
+            left.append((i + 1, j + 1))
+    return False

@@ -47,6 +47,7 @@ from stromboli.perform.entry import Entry
 from stromboli.perform.launch import Launcher
 from stromboli.perform.networks import Networks
 from stromboli.perform.notify import Notifier
+from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions
 from stromboli.podman.transport import Podman
@@ -133,6 +134,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     turns = Sessions(cluster=cluster, podman=podman, site=site, node=settings.node, cleaner=cleaner, notifier=notifier)
     upkeep = Upkeep(cluster, turns, settings.node)
     session_queue = WorkQueue(upkeep.turn)
+    policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
 
     def wake_session(obj: Mapping[str, Any]) -> None:
         session_queue.wake(turns.see(obj))
@@ -174,10 +176,13 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     )
 
     async def close() -> None:
-        for part in (queue, session_queue, ends, images, notifier):
+        for part in (queue, session_queue, policy_queue, ends, images, notifier):
             await part.close()
 
-    wakers = Wakers(queue.wake, queue.wake_all, wake_session, close)
+    def wake_policies() -> None:
+        policy_queue.wake(EVERY_POLICY)
+
+    wakers = Wakers(queue.wake, queue.wake_all, wake_session, wake_policies, close)
     removals = Removals(podman, installation, ends.forget)
     try:
         yield Rooms(store, queue, wakers, sweep, CLIWarmUp(cluster, settings, mounts), removals, close)

@@ -24,17 +24,23 @@ BACKOFFS = (0.5, 1.0, 2.0, *[3.0] * 1200)
 
 @dataclass(frozen=True, slots=True)
 class Wakers:
-    """Who is woken by what. `session` looks after a session's object; `ending` is called at the operator's end."""
+    """Who is woken by what.
+
+    `session` looks after a session's object, `policies` after the statuses of all policies; `ending` is called at the
+    operator's end.
+    """
 
     run: Callable[[str], None]
     all: Callable[[], None]
     session: Callable[[Mapping[str, Any]], None]
+    policies: Callable[[], None]
     ending: Callable[[], Awaitable[None]]
 
 
 def register(store: Store, wakers: Wakers) -> kopf.OperatorRegistry:
     """The registry with all watches of the operator."""
     registry = kopf.OperatorRegistry()
+    generations: dict[str, int] = {}
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -61,10 +67,25 @@ def register(store: Store, wakers: Wakers) -> kopf.OperatorRegistry:
         take_session(store, wakers, event["type"], dict(event["object"]))
 
     @kopf.on.event(GROUP, VERSION, "agentpolicies", registry=registry)
-    async def on_policy(**_: Any) -> None:
-        wakers.all()
+    async def on_policy(event: kopf.RawEvent, **_: Any) -> None:
+        take_policy(generations, wakers, event["type"], dict(event["object"]))
 
     return registry
+
+
+def take_policy(generations: dict[str, int], wakers: Wakers, how: str | None, obj: Mapping[str, Any]) -> None:
+    """One event about a policy: all statuses are looked at, and all runs where it says something new.
+
+    `generations` has what each policy was last seen to say; the operator's own writes change nothing of it.
+    """
+    meta = obj["metadata"]
+    wakers.policies()
+    if how == "DELETED":
+        generations.pop(meta["uid"], None)
+        wakers.all()
+    elif generations.get(meta["uid"]) != meta.get("generation"):
+        generations[meta["uid"]] = meta.get("generation", 0)
+        wakers.all()
 
 
 def take(store: Store, wakers: Wakers, how: str | None, obj: dict[str, Any]) -> None:

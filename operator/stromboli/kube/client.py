@@ -155,6 +155,12 @@ class Cluster:
         call = self._client.replace(AgentSession.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
         return dict(await self._written(call))
 
+    async def write_policy_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        """Replace a policy's status, as `write_status` does a run's."""
+        body = _body("AgentPolicy", obj, obj.get("spec") or {}, status)
+        call = self._client.replace(AgentPolicy.Status.from_dict(body), body["metadata"]["name"])
+        return dict(await self._written(call))
+
     async def write_session_spec(self, obj: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
         """Replace a session's spec as of the object's resourceVersion; the new object. Raises Conflict, Rejected."""
         body = _body("AgentSession", obj, spec, obj.get("status") or {})

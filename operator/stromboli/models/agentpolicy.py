@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from stromboli.grammar.pattern import PATTERN_RE2
 from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
+from stromboli.models.conditions import Conditions
 from stromboli.models.fields import Cpus, Duration, ImageRef, MaxBudget, MaxTurns, Memory, Pids
 
 Pattern = Annotated[
@@ -82,11 +83,23 @@ class NamespaceSelector(Model):
     )
 
 
+# The operator still reads it, as no list at all: an older API server may have stored one.
+_NOT_EMPTY = (
+    "size(self) > 0",
+    "is empty, which says neither all nor none; leave allowed out to allow every image, or name the images, such as "
+    "python:*",
+)
+
+
 class ImageRules(Model):
     """Which images may run."""
 
-    allowed: Annotated[list[Pattern], Field(max_length=128)] | None = Field(
-        None, description="Patterns of allowed images, such as `python:*`; none allows every image."
+    allowed: Annotated[list[Pattern], Field(max_length=128, json_schema_extra=rules(_NOT_EMPTY))] | None = Field(
+        None,
+        description=(
+            "Patterns of allowed images, such as `python:*`. Without the field every image is allowed; an empty list, "
+            "which could be read either way, is refused."
+        ),
     )
     require_digest: bool = Field(False, description="Only references that name a digest.")
     pull_policy: PullPolicy | None = Field(None, description="When images are pulled (default IfNotPresent).")
@@ -145,9 +158,13 @@ class AllowedVolume(Model):
             json_schema_extra=rules(
                 (r"self.matches(r'^/[^:]*$')", "is not an absolute path without a colon"),
                 (r"!self.matches(r'(^|/)\.\.(/|$)')", "has a .. in it; write the path that is meant"),
+                (
+                    r"!self.matches(r'[*?\[]')",
+                    "is a path and not a pattern; name a folder, and all below it is allowed",
+                ),
             ),
         ),
-    ] = Field(description="Absolute path on the node.")
+    ] = Field(description="Absolute path on the node; all below it is allowed too. No pattern.")
     read_only: bool = Field(False, description="Only `ro` mounts.")
 
 
@@ -155,7 +172,8 @@ class VolumeRules(Model):
     """Which host folders may be mounted."""
 
     allowed: Annotated[list[AllowedVolume], Field(max_length=256)] = Field(
-        default_factory=list, description="Allowed folders; an empty list allows no host path."
+        default_factory=list,
+        description="Allowed folders; an empty list allows no host path, whatever other policies allow.",
     )
 
 
@@ -189,9 +207,23 @@ class AgentPolicySpec(Model):
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
         None,
         description=(
-            "Variables for every agent: a gateway's base URL, a proxy. The folder of the node's socket "
-            "that ANTHROPIC_UNIX_SOCKET names is mounted into every agent, and the variable then names it there."
+            "Variables for every agent: a gateway's base URL, a proxy; nothing secret, since people may read policies. "
+            "The folder of the node's socket that ANTHROPIC_UNIX_SOCKET names is mounted into every agent, and the "
+            "variable then names it there; it has to be the socket's own."
         ),
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     credentials: Credentials | None = Field(None, description="Claude's credentials.")
+
+
+class AgentPolicyStatus(Model):
+    """What the operator makes of the policy."""
+
+    observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
+    conditions: Conditions = Field(
+        default_factory=list,
+        description=(
+            "Accepted: the policy can be read; one that cannot stops every run. Effective: neither it nor another "
+            "policy keeps a part of it from having an effect; the message says what does."
+        ),
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from stromboli.models.agentpolicy import AgentPolicySpec
+from stromboli.models.agentpolicy import AgentPolicySpec, AgentPolicyStatus
 from stromboli.models.agentrun import AgentRunSpec, AgentRunStatus
 from stromboli.models.agentsession import AgentSessionSpec, AgentSessionStatus
 from stromboli.naming import GROUP, VERSION
@@ -50,7 +50,7 @@ class Kind:
     scope: str
     description: str
     spec: type[BaseModel]
-    status: type[BaseModel] | None
+    status: type[BaseModel]
     columns: tuple[Column, ...]
     immutable: bool = False  # each field of the spec, from the beginning
     once: tuple[str, ...] = ()  # fields of the spec that can be filled once
@@ -115,8 +115,10 @@ KINDS = (
         "Cluster",
         "The administrator's rules and defaults for agents.",
         AgentPolicySpec,
-        None,
+        AgentPolicyStatus,
         columns=(
+            Column("Accepted", _condition("Accepted", "status")),
+            Column("Effective", _condition("Effective", "status")),
             Column("Images", ".spec.images.allowed"),
             Column("Network", ".spec.network"),
             Column("CLI", ".spec.cli.image", wide=True),
@@ -172,9 +174,8 @@ def schema(kind: Kind) -> Schema:
         "metadata": {"type": "object"},
         "spec": _spec(kind),
     }
-    if kind.status is not None:
-        # Until the operator has seen it, an object is "in progress" for kstatus: its generation is not observed.
-        properties["status"] = {**_structural(kind.status), "default": {"observedGeneration": -1}}
+    # Until the operator has seen it, an object is "in progress" for kstatus: its generation is not observed.
+    properties["status"] = {**_structural(kind.status), "default": {"observedGeneration": -1}}
     return {
         "type": "object",
         "description": kind.description,
@@ -189,11 +190,10 @@ def _version(kind: Kind) -> Schema:
         "served": True,
         "storage": True,
         "additionalPrinterColumns": [_column(c) for c in kind.columns],
+        "subresources": {"status": {}},
     }
     if kind.selectable:
         version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
-    if kind.status is not None:
-        version["subresources"] = {"status": {}}
     version["schema"] = {"openAPIV3Schema": schema(kind)}
     return version
 

@@ -126,6 +126,21 @@ class ReadyReason(StrEnum):
     VolumeLost = "VolumeLost"
 
 
+class AcceptedReason(StrEnum):
+    """Reasons of an AgentPolicy's condition `Accepted`."""
+
+    Accepted = "Accepted"
+    Invalid = "Invalid"
+
+
+class EffectiveReason(StrEnum):
+    """Reasons of an AgentPolicy's condition `Effective`."""
+
+    Effective = "Effective"
+    Contradiction = "Contradiction"
+    Invalid = "Invalid"
+
+
 def as_markdown() -> str:
     """The table of reasons, as docs/reference.md has it."""
     rows = ["| Reason | `Succeeded` | What it means |", "|---|---|---|"]

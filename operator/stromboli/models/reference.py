@@ -56,8 +56,7 @@ def _kind(kind: crd.Kind) -> str:
     schema = crd.schema(kind)
     lines = [f"## {kind.kind}", "", f"{kind.description} {kind.scope}; short name `{kind.short}`.", ""]
     for part in ("spec", "status"):
-        if part in schema["properties"]:
-            lines += _table(("Field", "Type", "Description"), _fields(schema["properties"][part], part))
+        lines += _table(("Field", "Type", "Description"), _fields(schema["properties"][part], part))
     return "\n".join(lines)
 
 

@@ -151,6 +151,26 @@ def combine(policies: Iterable[Policy], base: Base) -> Effective:
     )
 
 
+def stated(spec: AgentPolicySpec) -> dict[str, object]:
+    """The values on which several policies have to agree, by field, as they are compared. Raises InvalidInput."""
+    cli = spec.cli or CLISource()
+    found: dict[str, object] = {
+        "images.pullPolicy": spec.images.pull_policy if spec.images else None,
+        "defaults.image": _image(spec.defaults),
+        "defaults.memory": _memory(spec.defaults),
+        "defaults.cpus": _cpus(spec.defaults),
+        "defaults.timeout": _timeout(spec.defaults),
+        "cli.image": cli.image,
+        "cli.tag": cli.tag,
+        "cli.pull": cli.pull,
+        "cli.mount": cli.mount,
+        "cli.path": cli.path,
+        "credentials": spec.credentials,
+    }
+    found |= {f"env {v.name}": v.value for v in spec.env or []}
+    return {field: value for field, value in found.items() if value is not None}
+
+
 def _holds(policy: Policy, requirement: Requirement, labels: Mapping[str, str]) -> bool:
     value = labels.get(requirement.key)
     values = requirement.values or []

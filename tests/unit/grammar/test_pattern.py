@@ -7,7 +7,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stromboli.errors import InvalidInput
@@ -411,6 +411,66 @@ def test_every_canonical_reference_is_a_pattern_for_itself(registry: str, path: 
     assert pattern.parse(str(ref)).matches(ref)
     assert pattern.parse("**").matches(ref)
     assert pattern.parse(f"{ref.name}:*").matches(ref)
+
+
+DISJOINT = [
+    ("python:*", "node:*"),
+    ("python:3.12", "python:3.13"),
+    ("python:3.*", "python:2*"),
+    ("python:3.12", f"python@{X}"),
+    (f"python@{X}", f"python@{Y}"),
+    ("ghcr.io/**", "python:*"),
+    ("ghcr.io:1/a", "ghcr.io/a"),
+    ("ghcr.io/a/*", "ghcr.io/a"),
+    ("ghcr.io/a/**", "ghcr.io/b/**"),
+    ("ghcr.io/a*c", "ghcr.io/b*c"),
+    ("py[a-m]thon:*", "py[n-z]thon:*"),
+    ("ghcr.io/**/x/y", "ghcr.io/**/x/z"),
+]
+MEETING = [
+    ("python:*", "python:3.12"),
+    ("python:*", f"python@{X}"),
+    ("python:3*", "python:*.12"),
+    ("**", "ghcr.io/a/b:1"),
+    ("ghcr.io/**/x", "ghcr.io/a/**"),
+    ("ghcr.io/**", "ghcr.io/**/b"),
+    ("py*", "*on:*"),
+    ("a?c", "a[a-z]c"),
+    ("*.io/a/**", "ghcr.*/a/b"),
+    (f"python:*@{X}", "python:*"),
+    (f"python:3@{X}", f"python@{X}"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "disjoint"), [(*p, True) for p in DISJOINT] + [(*p, False) for p in MEETING])
+def test_patterns_that_no_image_matches_both(one: str, other: str, disjoint: bool) -> None:
+    a, b = pattern.parse(one), pattern.parse(other)
+    assert a.is_disjoint(b) is b.is_disjoint(a) is disjoint
+
+
+GLOB_PATH = st.lists(GLOB_WORD | st.just("**"), min_size=1, max_size=3)
+
+
+@given(
+    st.lists(st.tuples(GLOB_REGISTRIES, GLOB_PATH, GLOB_VERSION), min_size=2, max_size=2),
+    st.tuples(REGISTRIES, REF_PATH, VERSION),
+)
+def test_what_matches_both_is_in_both(
+    globs: list[tuple[str, list[str], str]], name: tuple[str, list[str], str]
+) -> None:
+    one, other = (f"{registry}/{'/'.join(path)}{version}" for registry, path, version in globs)
+    assume(not refusal(one) and not refusal(other))
+    a, b = pattern.parse(one), pattern.parse(other)
+    ref = reference.parse(f"{name[0]}/{'/'.join(name[1])}{name[2]}")
+    assert not a.is_disjoint(a)
+    assert not (a.is_disjoint(b) and a.matches(ref) and b.matches(ref))
+    assert a.takes_digests or ref.digest is None or not a.matches(ref)
+
+
+def test_patterns_that_are_all_globs_are_compared_at_once() -> None:
+    """Each pair of places is looked at once: 240 by 240 and no more."""
+    a, b = pattern.parse("a" + "*?" * 120 + "b"), pattern.parse("a" + "?*" * 120 + "c")
+    assert a.is_disjoint(b)
 
 
 PIECES = [

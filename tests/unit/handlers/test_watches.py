@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stromboli.handlers.watches import Wakers, take, take_session
+from stromboli.handlers.watches import Wakers, take, take_policy, take_session
 from stromboli.models.reasons import Reason
 from stromboli.store import Store
 from tests.support.builders import Modifier, Object, at, at_version, having, of_uid, run
@@ -23,13 +23,17 @@ class Woken:
         self.runs: list[str] = []
         self.sessions: list[str] = []
         self.store = Store()
-        self.wakers = Wakers(self.runs.append, self._all, self._session, self._ending)
+        self.policies = 0
+        self.wakers = Wakers(self.runs.append, self._all, self._session, self._policies, self._ending)
 
     def _all(self) -> None:
         self.runs.append("everybody")
 
     def _session(self, obj: Mapping[str, Any]) -> None:
         self.sessions.append(obj["metadata"]["uid"])
+
+    def _policies(self) -> None:
+        self.policies += 1
 
     async def _ending(self) -> None:
         raise AssertionError("this is not the end")
@@ -164,3 +168,22 @@ def test_one_of_the_same_name_that_comes_after_it_is_new(queue: Woken) -> None:
     assert queue.session("ADDED", a_session("next")) == ["forking", "holder", "second"]
     assert queue.sessions == ["next"]
     assert not queue.store.is_deleted("next")
+
+
+# --- policies ---
+
+
+def test_a_policy_that_says_something_new_wakes_everybody_and_a_write_of_its_status_does_not(woken: Woken) -> None:
+    generations: dict[str, int] = {}
+
+    def tell(how: str | None, generation: int) -> list[str]:
+        woken.runs.clear()
+        take_policy(generations, woken.wakers, how, {"metadata": {"uid": "p", "generation": generation}})
+        return woken.runs
+
+    assert tell(None, 1) == ["everybody"]
+    assert tell("MODIFIED", 1) == []
+    assert tell("MODIFIED", 2) == ["everybody"]
+    assert tell("DELETED", 2) == ["everybody"]
+    assert generations == {}
+    assert woken.policies == 4

@@ -200,15 +200,11 @@ def test_a_sessions_template_can_be_filled_once_and_a_run_is_found_by_its_sessio
     assert paths == [".spec.session.name", ".spec.session.fork"]
 
 
-def test_a_run_has_a_status_subresource_and_begins_unobserved() -> None:
-    version = crd.crd(RUN)["spec"]["versions"][0]
+@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda k: k.plural)
+def test_each_kind_has_a_status_subresource_and_begins_unobserved(kind: crd.Kind) -> None:
+    version = crd.crd(kind)["spec"]["versions"][0]
     assert version["subresources"] == {"status": {}}
-    assert _schema(RUN)["properties"]["status"]["default"] == {"observedGeneration": -1}
-
-
-def test_a_policy_has_no_status() -> None:
-    assert "status" not in _schema(POLICY)["properties"]
-    assert "subresources" not in crd.crd(POLICY)["spec"]["versions"][0]
+    assert _schema(kind)["properties"]["status"]["default"] == {"observedGeneration": -1}
 
 
 def test_printer_columns_in_the_promised_order() -> None:

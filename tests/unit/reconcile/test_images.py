@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stromboli.observe import images
+from stromboli.plan.refusal import AFTERWARDS
 from stromboli.status.run import reason_of
 from tests.unit.reconcile.conftest import Inside, Node, Roots, policy
 
@@ -89,6 +90,6 @@ async def test_a_local_name_that_is_not_there_ends_the_run_at_once(node: Node) -
         await node.finished()
     assert node.message() == (
         f"the image {MINE} is not on the node, and localhost is no registry to pull it from; build or load it there "
-        "under this name, or name an image of a registry"
+        f"under this name, or name an image of a registry; {AFTERWARDS}"
     )
     assert not any("/images/create" in call for call in node.fake.calls)
