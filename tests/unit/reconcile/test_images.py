@@ -39,7 +39,7 @@ async def test_an_image_in_which_podman_would_wait_is_never_started(node: Node, 
     assert (reason_of(node.status()), node.message()) == (
         "ImageIncompatible",
         "its /etc/passwd is not a regular file, and Podman reads that before it starts a container; use an image in "
-        "which it is a regular file, or absent",
+        f"which it is a regular file, or absent; {AFTERWARDS}",
     )
 
 
