@@ -7,8 +7,10 @@ usage, 130 interrupted.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import click
 
@@ -17,7 +19,15 @@ from stromboli.errors import StromboliError
 
 def main() -> None:
     """Entry point of the console script."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A closed terminal and a `kill` end a command as ^C does: what it was making is removed on the way out."""
+    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -14,6 +14,8 @@ GROUP = "stromboli.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 MANAGER = "stromboli-operator"
+# RFC 1123 subdomain, as Kubernetes has it for the names of Secrets and ConfigMaps.
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
 # Labels on containers, volumes and networks.
 INSTALLATION = f"{GROUP}/installation"  # UID of the cluster's kube-system namespace

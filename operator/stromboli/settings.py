@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stromboli import bounds, files
+from stromboli import bounds, files, naming
 from stromboli.errors import InvalidInput, InvalidSettings
 from stromboli.grammar import pattern, reference
 
@@ -53,7 +54,13 @@ AGENT: Mapping[str, Setting] = {
     ),
     "image": Setting(str, "none", "Image of runs that name none, unless a policy has `defaults.image`."),
     "credentials_file": Setting(
-        str, "none", "File in the format of the CLI's `.credentials.json`, used unless a policy names a Secret."
+        str,
+        "none",
+        "File in the format of the CLI's `.credentials.json`, used unless a policy or"
+        " `credentials_secret` names a Secret.",
+    ),
+    "credentials_secret": Setting(
+        str, "none", "Secret in the operator's namespace with Claude's credentials, unless a policy names one."
     ),
 }
 # The variables that have no key in the file.
@@ -116,6 +123,7 @@ class Settings:
     mount_claude_cli: bool = True
     image: str | None = None
     credentials_file: Path | None = None
+    credentials_secret: str | None = None
     system_namespace: str = "stromboli-system"
     api_address: tuple[str, int] = ("127.0.0.1", 0)  # port 0 is a free one
     warnings: tuple[str, ...] = field(default=())
@@ -139,6 +147,11 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
         warnings=tuple(warnings + env_warnings),
         **values,
     )
+
+
+def stated(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the environment says of the keys under `agent:`, unread; an empty text means that it is unset."""
+    return {k.removeprefix(ENV_PREFIX).lower(): v for k, v in environ.items() if k.startswith(ENV_PREFIX)}
 
 
 def home(environ: Mapping[str, str]) -> Path:
@@ -212,8 +225,7 @@ def _from_file(config: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    raw = {k.removeprefix(ENV_PREFIX).lower(): v for k, v in environ.items() if k.startswith(ENV_PREFIX)}
-    return _typed(raw, [])
+    return _typed(stated(environ), [])
 
 
 def _typed(raw: Mapping[str, Any], warnings: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -259,6 +271,9 @@ def _check(values: Mapping[str, Any]) -> None:
             raise InvalidSettings(said, f"agent.allowed_volumes[{n}]")
     if "image" in values:
         _parsed(lambda: reference.parse(values["image"]), "agent.image")
+    secret = values.get("credentials_secret")
+    if secret is not None and not re.fullmatch(naming.OBJECT_NAME_PATTERN, secret):
+        raise InvalidSettings(f"{secret!r} is not the name of a Secret", "agent.credentials_secret")
     image = values.get("cli_image", DEFAULT_CLI_IMAGE)
     tag = values.get("cli_image_tag", reference.DEFAULT_TAG)
     _parsed(lambda: reference.parse(reference.with_tag(image, tag)), "agent.cli_image")

@@ -19,6 +19,7 @@ from lightkube import Client
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from stromboli.local import policy as demo
+from stromboli.local.answers import Offline
 from tests.support.cluster import Kubectl
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition
@@ -80,11 +81,17 @@ def as_in_the_demo(
     cli_image: str,
     standin: Standin,
 ) -> Iterator[None]:
-    """The demo's Secret and policy, and no other policy."""
+    """The policy of a local installation, and none other; in it what there is a setting of the operator's."""
     kubectl("delete", "agentpolicy", policy["metadata"]["name"])
-    _, secret, local = demo.objects(demo.Images(cli_image, python_image), demo.Offline(standin.socket))
-    for obj in (secret, local):
-        kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(obj))
+    local, following = demo.created(), demo.following(Offline(), standin.socket)
+    image, _, tag = cli_image.rpartition(":")
+    values = {
+        "cli": {"image": image, "tag": tag, "pull": "Never"},
+        "defaults": {"image": python_image},
+        "credentials": policy["spec"]["credentials"],
+    }
+    local["spec"] |= following["spec"] | values
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(local))
     yield
     kubectl("delete", "agentpolicy", local["metadata"]["name"])
     kubectl("apply", "-f", "-", stdin=json.dumps(policy))

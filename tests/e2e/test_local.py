@@ -18,6 +18,7 @@ from tests.support.installation import Installation, installed_in
 from tests.support.runs import Runs, condition, finished, reason_is
 from tests.support.waiting import eventually
 
+ROOT = Path(__file__).parent.parent.parent
 PARTS = ("podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator")
 IMAGES = ("cli", "glibc")
 
@@ -35,8 +36,8 @@ def installation(folder: Path, programs: Binaries, podman_env: dict[str, str]) -
     """It is up, and its Podman has the images; at the end it is removed, if a test has not done so."""
     made = installed_in(folder / "home", programs)
     try:
-        made("up")
         made.load(*(images.archive(name, podman_env) for name in IMAGES))
+        made("up")
         yield made
     finally:
         made("down", "--purge")
@@ -69,6 +70,7 @@ def test_a_killed_operator_is_started_again(installation: Installation) -> None:
     before = installation.pids()
     os.kill(before["operator"], signal.SIGKILL)
     eventually(lambda: not installation.status()["operator"]["ready"], "the operator is seen down", installation.status)
+    assert installation.attempt("status").returncode == 1
     installation("up")
     after = installation.status()
     assert after["operator"]["ready"]
@@ -76,7 +78,7 @@ def test_a_killed_operator_is_started_again(installation: Installation) -> None:
     assert {n: p["pid"] for n, p in after.items()} | {"operator": 0} == before | {"operator": 0}
 
 
-def test_up_mends_whatever_is_down(installation: Installation) -> None:
+def test_up_repairs_whatever_is_down(installation: Installation) -> None:
     before = installation.pids()
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
@@ -93,13 +95,14 @@ def test_a_shell_finds_cluster_and_podman(installation: Installation) -> None:
         "command -v kubectl; kubectl get crd -o name; podman --remote info --format '{{.Store.GraphRoot}}'"
     ).split()
     assert said == [
-        str(installation.home.programs / "kubectl"),
+        str(installation.home.bin / "kubectl"),
         "customresourcedefinition.apiextensions.k8s.io/agentpolicies.stromboli.dev",
         "customresourcedefinition.apiextensions.k8s.io/agentruns.stromboli.dev",
         "customresourcedefinition.apiextensions.k8s.io/agentsessions.stromboli.dev",
         str(installation.home.podman / "storage"),
     ]
     assert installation.shell("echo $KUBECONFIG") == installation("kubeconfig")
+    assert installation.shell("stromboli --version; stromboli status").startswith("stromboli ")
 
 
 def test_the_doctor_finds_nothing_missing(installation: Installation) -> None:
@@ -191,16 +194,20 @@ def test_the_conversation_of_a_session_is_printed(installation: Installation, ru
     runs.kubectl("delete", "agentsession", "talk")
 
 
-def test_two_homes_side_by_side(installation: Installation, folder: Path, demonstrated: tuple[str, str]) -> None:
+def test_two_homes_side_by_side(
+    installation: Installation, folder: Path, demonstrated: tuple[str, str], podman_env: dict[str, str]
+) -> None:
     first = installation.pids()
-    other = installed_in(folder / "other", installation.programs)
+    other = installed_in(folder / "other", installation.programs, environ={"STROMBOLI_AGENT_CLI_IMAGE_TAG": "instant"})
     try:
+        other.load(*(images.archive(name, podman_env) for name in ("instant-cli", "glibc")))
         other("up")
         second = other.pids()
         assert not set(first.values()) & set(second.values())
         with other.runs() as runs:
-            assert runs.kubectl("get", "agentruns,agentpolicies", "-o", "name") == ""
-        assert other.podman("images", "--quiet") == ""
+            assert condition(runs.run("first", prompt="hello"))["reason"] == "Completed", "of a fresh installation"
+            assert runs.kubectl("get", "agentruns", "-o", "name").split() == ["agentrun.stromboli.dev/first"]
+        assert "agent:real" not in other.podman("images")
     finally:
         other("down", "--purge")
     assert other.traces() == {}
@@ -208,12 +215,45 @@ def test_two_homes_side_by_side(installation: Installation, folder: Path, demons
     assert all(part["ready"] for part in installation.status().values())
 
 
+def test_what_was_set_stays_until_told_otherwise(
+    installation: Installation, runs: Runs, demonstrated: tuple[str, str]
+) -> None:
+    """A login, and what the owner of the installation has changed in its policy."""
+    runs.kubectl("patch", "agentpolicy", "local", "--type=merge", '-p={"spec":{"limits":{"maxTurns":7}}}')
+    file = installation.home.root.parent / "login.json"
+    file.write_text(json.dumps({"claudeAiOauth": {"accessToken": "secret-of-a-login"}}))
+    try:
+        assert "Claude answers" in installation("login", "--file", str(file))
+        assert "standin" not in installation.status()
+        assert "Claude answers, with a login of the Claude CLI" in installation.attempt("up").stderr
+        kept = json.loads(runs.kubectl("-n", "stromboli-system", "get", "secret", "claude", "-o", "json"))
+        assert list(kept["data"]) == [".credentials.json"]
+        policy = json.loads(runs.kubectl("get", "agentpolicy", "local", "-o", "json"))["spec"]
+        assert (policy["network"], policy["env"], policy["limits"]["maxTurns"]) == ("bridge", [], 7)
+    finally:
+        installation("logout")
+    assert installation.status()["standin"]["ready"]
+    assert condition(runs.run("offline-again", prompt="hello"))["reason"] == "Completed"
+
+
+def test_the_policy_for_clusters_narrows_the_local_one(
+    installation: Installation, runs: Runs, demonstrated: tuple[str, str]
+) -> None:
+    """It contradicts nothing: what it allows runs on."""
+    runs.kubectl("apply", "-k", str(ROOT / "manifests"))
+    done = runs.run("both", prompt="hello", image=images.RECIPES["glibc"].reference)
+    assert condition(done)["reason"] == "Completed", condition(done)["message"]
+    refused = runs.run("refused", prompt="hello", image="redis:7")
+    assert "AgentPolicy default" in condition(refused)["message"]
+    runs.kubectl("delete", "agentpolicy", "default")
+
+
 def test_purge_leaves_nothing(installation: Installation, runs: Runs) -> None:
     """Not even of a run that is at work."""
     runs.apply("going", prompt="SLEEP{600}")
     runs.until("going", reason_is("Running"))
     assert set(installation.traces()) == {"files", "mounts", "processes", "secrets"}
-    installation("down", "--purge")
+    assert "kept " in installation("down", "--purge"), "what stays is said"
     assert installation.traces() == {}
     assert "no installation" in installation("down")
     assert "stromboli up" in installation.attempt("kubeconfig").stderr

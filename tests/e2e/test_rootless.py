@@ -229,8 +229,8 @@ def test_an_installation_of_the_users_own(
     installation = installed_in(user.folder / "stromboli", assets, user, command, environ)
     with _own_volume(user) as still_there:
         try:
-            installation("up")
             installation.load(*(images.archive(name, podman_env) for name in ("cli", "glibc")))
+            installation("up")
             assert "offline stand-in" in installation("demo").split("Answer:")[1]
             installation("down")
             assert [p for p in installation.traces()["processes"] if not p.startswith("catatonit ")] == []

@@ -22,6 +22,15 @@ from tests.support.ordinary_user import OrdinaryUser
 from tests.support.runs import Runs, connected
 
 SECONDS = 120.0
+_PODMAN_UP = """
+import os
+from stromboli.local.home import Home
+from stromboli.local.podman_service import PodmanService
+
+home = Home.of(os.environ)
+home.ensure()
+PodmanService(home, os.environ).up()
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class Installation:
         return done.stdout
 
     def status(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = json.loads(self("status", "-o", "json"))
+        """Of each part; the command fails where one is down."""
+        found: dict[str, dict[str, Any]] = json.loads(self.attempt("status", "-o", "json").stdout)
         return found
 
     def pids(self) -> dict[str, int]:
@@ -71,10 +81,17 @@ class Installation:
         return done.stdout.strip()
 
     def load(self, *archives: Path) -> None:
-        """Load images by the service that is up; the user need not be able to read the archives."""
+        """Load images before anything else is up, or `up` would look for them; the user need not be able to read them.
+
+        A whole installation is then as it would be where the images could be pulled.
+        """
+        started = self._run([self.command[0], "-c", _PODMAN_UP], self.environ)
+        assert started.returncode == 0, started.stderr
         for path in archives:
             with path.open("rb") as archive:
-                self.shell("podman --remote load --quiet", archive)
+                url = self.environ["CONTAINER_HOST"]
+                done = self._run(["podman", "--remote", "--url", url, "load", "--quiet"], self.environ, archive)
+            assert done.returncode == 0, done.stderr
 
     def asked(self, text: str) -> int:
         """How often the stand-in was sent a conversation that begins with such a prompt."""

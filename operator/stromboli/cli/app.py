@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import click
 
-from stromboli.cli import lifecycle, look, messages, operator
+from stromboli.cli import lifecycle, login, look, messages, operator
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stromboli-operator", prog_name="stromboli", message="%(prog)s %(version)s")
 def app() -> None:
     """Claude Code inside any glibc container image, as a Kubernetes operator on Podman.
 
@@ -29,6 +30,8 @@ for _command in (
     look.kubeconfig,
     lifecycle.demo,
     lifecycle.fetch,
+    login.login,
+    login.logout,
     messages.messages,
     operator.operator,
 ):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stromboli.errors import LocalFailure
 
 if TYPE_CHECKING:
+    from stromboli.local.progress import Progress
     from stromboli.local.stack import Stack
 
 
-def stack(report: Callable[[str], None] | None = None) -> Stack:
-    """The local installation, which may not exist yet; it tells `report` (or standard error) what it does."""
+def stack(progress: Progress | None = None) -> Stack:
+    """The local installation, which may not exist yet; it shows on `progress` (or standard error) what it does."""
     from stromboli.local.home import Home
     from stromboli.local.progress import Progress
     from stromboli.local.stack import Stack
 
-    return Stack(Home.of(os.environ), dict(os.environ), report or Progress(sys.stderr).line)
+    return Stack(Home.of(os.environ), dict(os.environ), progress or Progress(sys.stderr))
 
 
 def existing() -> Stack:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from stromboli.cli import installation
@@ -11,20 +13,25 @@ from stromboli.cli import installation
 def up() -> None:
     """Start what is down: Podman's service, a control plane, the operator.
 
-    Everything stays as it was before `down` or a restart of the machine.
+    Everything stays as it was before `down` or a restart of the machine. The first time it also gets the images that a
+    run needs; if ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is set, Claude answers from then on.
     """
     stack = installation.stack()
-    stack.up()
+    answers = stack.up()
+    stack.report(f"{answers}; `stromboli login` and `stromboli logout` change that")
     click.echo(f"KUBECONFIG={stack.kubeconfig}")
 
 
 @click.command()
 @click.option("--purge", is_flag=True, help="Remove everything: runs, images, the cluster's data, the folder.")
-def down(purge: bool) -> None:
+@click.option("--cache", is_flag=True, help="With --purge: also what was downloaded or built, for all installations.")
+def down(purge: bool, cache: bool) -> None:
     """Stop everything; it is kept for the next `up`.
 
     Runs under way go on by themselves, and the next `up` finds what came of them.
     """
+    if cache and not purge:
+        raise click.UsageError("--cache goes with --purge")
     stack = installation.stack()
     if not stack.exists:
         click.echo(f"there is no installation in {stack.home.root}; nothing to stop")
@@ -33,6 +40,18 @@ def down(purge: bool) -> None:
         click.echo(f"removed {stack.home.root}")
     elif going := stack.down():
         click.echo(f"{going} {'run goes' if going == 1 else 'runs go'} on; `stromboli up` finds what came of it")
+    if purge:
+        _purge_cache(stack.environ, everything=cache)
+
+
+def _purge_cache(environ: Mapping[str, str], *, everything: bool) -> None:
+    from stromboli.local import cache
+
+    removed, kept = cache.purge(environ, everything=everything)
+    if removed:
+        click.echo(f"removed {removed}")
+    if kept:
+        click.echo(f"kept {kept}, which other installations use too; `stromboli down --purge --cache` removes it")
 
 
 @click.command()
@@ -43,8 +62,7 @@ def demo() -> None:
     from stromboli.local.demo import Demo
     from stromboli.local.progress import Progress
 
-    progress = Progress(sys.stdout)
-    if not Demo(installation.stack(report=progress.line), progress).run():
+    if not Demo(installation.stack(Progress(sys.stdout))).run():
         raise click.exceptions.Exit(1)
 
 

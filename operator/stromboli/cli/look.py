@@ -23,9 +23,14 @@ _output = click.option("-o", "--output", type=click.Choice(["table", "json"]), d
 @click.command()
 @_output
 def status(output: str) -> None:
-    """Show each part of the installation, with its pid."""
+    """Show each part of the installation, with its pid.
+
+    Exit code 1 if one of them is down.
+    """
     parts = installation.stack().status()
     click.echo(_json({p.name: p.as_dict() for p in parts}) if output == "json" else _parts(parts))
+    if not all(p.ready for p in parts):
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
@@ -46,9 +51,13 @@ def doctor(output: str) -> None:
 
 @click.command()
 def env() -> None:
-    """Print KUBECONFIG, PATH (with kubectl) and CONTAINER_HOST for a shell: eval "$(stromboli env)"."""
+    """Print what a shell needs for this installation: eval "$(stromboli env)".
+
+    KUBECONFIG, CONTAINER_HOST, a PATH with kubectl and stromboli, and STROMBOLI_HOME where that is set.
+    """
     stack = installation.existing()
-    click.echo(exports(stack.kubeconfig, stack.home.programs, stack.podman.socket, os.environ.get("PATH", "")))
+    home = stack.home.root if os.environ.get("STROMBOLI_HOME") else None
+    click.echo(exports(stack.kubeconfig, stack.home.bin, stack.podman.socket, os.environ.get("PATH", ""), home))
 
 
 @click.command()
@@ -57,11 +66,13 @@ def kubeconfig() -> None:
     click.echo(installation.existing().kubeconfig)
 
 
-def exports(kubeconfig: Path, programs: Path, socket: Path, path: str) -> str:
+def exports(kubeconfig: Path, programs: Path, socket: Path, path: str, home: Path | None = None) -> str:
     """Lines for a POSIX shell; a PATH that has the programs in front already stays as it is."""
     lines = [f"export KUBECONFIG={shlex.quote(str(kubeconfig))}"]
     if path.split(os.pathsep)[0] != str(programs):
         lines.append(f'export PATH={shlex.quote(str(programs))}:"$PATH"')
+    if home is not None:
+        lines.append(f"export STROMBOLI_HOME={shlex.quote(str(home))}")
     return "\n".join([*lines, f"export CONTAINER_HOST={shlex.quote(f'unix://{socket}')}"])
 
 

@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli.controlplane import build, download, lock, versions
+from stromboli.controlplane import build, download, lock, scratch, versions
 from stromboli.controlplane.progress import Report
 from stromboli.errors import LocalFailure
 
 ASSETS = "KUBEBUILDER_ASSETS"
-_SCRATCH = "fetching-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +73,18 @@ def find(
     Raises LocalFailure naming every way that was tried and why it led nowhere.
     """
     arch = versions.architecture()
+    scratch.clear(cache)
     if found := locate(cache, environ):
         return found
     tried = [_complaint_about_assets(environ, report)]
     ways: list[tuple[str, _Fetch]] = [
         ("official release", lambda to, _: download.release(to, arch, sources, report)),
-        ("build from the Go modules", lambda to, scratch: build.build(to, scratch, arch, environ, report)),
+        ("build from the Go modules", lambda to, folder: build.build(to, folder, arch, environ, report)),
     ]
     try:
         with lock.exclusive(cache / "controlplane.lock", "is fetching the control plane", report):
             if found := locate(cache, environ):
                 return found
-            _clear_leftovers(cache)
             return _first_that_works(ways, cache, tried, report)
     except OSError as e:
         raise LocalFailure(
@@ -138,20 +136,11 @@ def _first_that_works(ways: list[tuple[str, _Fetch]], cache: Path, tried: list[s
 
 def _install(fetch: _Fetch, cache: Path, final: Path) -> None:
     """Fetch into a folder beside `final`, then rename: what is at `final` is complete."""
-    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=cache))
-    try:
-        (scratch / "bin").mkdir()
-        fetch(scratch / "bin", scratch)
-        if missing := lacking(scratch / "bin"):
+    with scratch.folder(cache) as folder:
+        (folder / "bin").mkdir()
+        fetch(folder / "bin", folder)
+        if missing := lacking(folder / "bin"):
             raise LocalFailure(f"brought no {', '.join(missing)}")
         if final.exists():
             shutil.rmtree(final)
-        (scratch / "bin").rename(final)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _clear_leftovers(cache: Path) -> None:
-    """What a killed fetch left behind, up to 4 GB. The lock is held, so nobody is using it."""
-    for folder in cache.glob(f"{_SCRATCH}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "bin").rename(final)

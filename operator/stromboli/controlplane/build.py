@@ -1,7 +1,8 @@
 """The control plane built from the Go modules in `module/`. What is verified is go.sum's business.
 
-The module cache is the person's own, as for every other Go program; the build cache (3.8 GB) lies in a
-scratch folder that the caller removes. How the toolchain's output is read is in `toolchain.py`.
+The module cache is the person's own, as for every other Go program, where there is one; where there is none, and for
+the build cache (3.8 GB), it is a scratch folder that the caller removes. How the toolchain's output is read is in
+`toolchain.py`.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def _environment(environ: Mapping[str, str], scratch: Path, arch: str) -> dict[s
     (scratch / "tmp").mkdir()
     return {
         **environ,
+        **_module_cache(environ, scratch),
         "PATH": os.pathsep.join(filter(None, (environ.get("PATH"), ELSEWHERE))),
         "CGO_ENABLED": "0",
         "GOARCH": arch,
@@ -64,6 +66,17 @@ def _environment(environ: Mapping[str, str], scratch: Path, arch: str) -> dict[s
         "GOTMPDIR": str(scratch / "tmp"),
         "GOWORK": "off",
     }
+
+
+def _module_cache(environ: Mapping[str, str], scratch: Path) -> dict[str, str]:
+    """Where modules (0.8 GB) go if this person has never used Go; elsewhere they are left to the person's own cache."""
+    gopath = environ.get("GOPATH") or os.path.join(environ.get("HOME") or "/", "go")
+    own = environ.get("GOMODCACHE") or os.path.join(gopath.split(os.pathsep)[0], "pkg/mod")
+    if os.path.isdir(own):
+        return {}
+    # Writable, or it could not be removed.
+    flags = f"{environ.get('GOFLAGS', '')} -modcacherw".strip()
+    return {"GOMODCACHE": str(scratch / "gomodcache"), "GOFLAGS": flags}
 
 
 def _go(env: Mapping[str, str], module: Path) -> str:

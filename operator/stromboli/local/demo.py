@@ -1,7 +1,7 @@
-"""`make demo` after the set-up: everything up, two images, a policy, one run, and what came of it.
+"""`make demo` after the set-up: everything up, one run, and what came of it.
 
-The order and the words are here. Parts come up by `stack`, images by `images`; the policy is `policy`'s, and
-what is told of the run `account`'s.
+The order and the words are here. Parts, images, credentials and policy come up by `stack`; how a finished run is
+described is in `account`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from stromboli import settings
-from stromboli.controlplane.binaries import cache_folder
 from stromboli.errors import LocalFailure
-from stromboli.local import account, checkout, images, policy
+from stromboli.local import account, answers, checkout, policy
+from stromboli.local.answers import Answers, Offline
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.progress import Progress
 from stromboli.local.stack import Stack
@@ -33,14 +32,19 @@ Look around:
   kubectl get agentrun hello -o yaml
   kubectl get agentpolicy {policy} -o yaml
   podman --remote images
-  {program} status
+  stromboli status
 Stop it:
-  {program} down          (all is kept; `make demo` goes on from there)
-  {program} down --purge  (nothing is kept)
+  stromboli down          (everything is kept; `make demo` or `stromboli up` starts it again)
+  stromboli down --purge  (everything is removed)
 """
 _OFFLINE = """
-NOTE: this answer is not Claude's. ANTHROPIC_API_KEY is not set, so an offline stand-in of the Messages API on
-this machine answered. The CLI that asked it, in the container, is the real one."""
+NOTE: this answer is not Claude's. An offline stand-in for the Messages API on this machine answered; the CLI that
+asked it, in the container, is the real one. `{program} login` makes Claude answer: it takes an API key, an OAuth
+token (`claude setup-token` prints one) or the login of your Claude CLI."""
+_CLAUDE = """
+{answers}. `{program} login` takes other credentials, `{program} logout` removes them."""
+_UNUSED = """
+NOTE: {name} in this shell is not used, as what was chosen before stays. `{program} login --from-env` chooses it."""
 
 
 @dataclass(slots=True)
@@ -48,48 +52,33 @@ class Demo:
     """One go at it; `run` may be called once."""
 
     stack: Stack
-    progress: Progress
     _measured: list[account.Stage] = field(default_factory=list)
+
+    @property
+    def progress(self) -> Progress:
+        return self.stack.progress
 
     def run(self) -> bool:
         """Whether the run succeeded. Raises LocalFailure if it did not come to an end."""
-        source = policy.answers(self.stack.environ, self.stack.home.standin_socket)
         with self.stack.changing():
-            self._set_up(source)
+            chosen = self._set_up()
         applied = datetime.now(UTC)
         run = self._hello(self.stack.kubectl())
-        self._tell(run, applied, offline=isinstance(source, policy.Offline))
+        self._tell(run, applied, chosen)
         return account.succeeded(run).get("status") == "True"
 
-    def _set_up(self, source: policy.Answers) -> None:
+    def _set_up(self) -> Answers:
         with self._timed("Podman"):
             self.stack.podman_up()
         with self._timed("control plane"):
             self.stack.control_plane_up()
         with self._timed("images"):
-            found = self._images()
-        with self._timed("policy"):
-            self._answered_by(source)
-            self.stack.kubectl().apply(*policy.objects(found, source))
+            self.stack.images_up()
+        with self._timed("credentials, policy"):
+            chosen = self.stack.answers_up()
         with self._timed("operator"):
             self.stack.operator_up()
-
-    def _images(self) -> policy.Images:
-        """By the operator's settings, so that a CLI image or a default image named there holds here too."""
-        wanted = settings.load(self.stack.environ)
-        cli = wanted.cli_image if "@" in wanted.cli_image else f"{wanted.cli_image}:{wanted.cli_image_tag}"
-        environ, cache = self.stack.podman.command.environ, cache_folder(self.stack.environ)
-        claude = images.ensure_cli_image(environ, cli, cache, self.progress)
-        self.progress.line(f"CLI image: {claude.reference} ({claude.how})")
-        base = images.ensure_base_image(environ, cache, self.progress, wanted.image or images.HUB_PYTHON)
-        self.progress.line(f"base image: {base.reference} ({base.how})")
-        return policy.Images(claude.reference, base.reference)
-
-    def _answered_by(self, source: policy.Answers) -> None:
-        if isinstance(source, policy.Offline):
-            self.stack.standin_up()
-        else:
-            self.stack.standin.retire()
+        return chosen
 
     def _hello(self, kubectl: Kubectl) -> account.Run:
         """Apply the example anew and follow it to its end; the run as it is then."""
@@ -112,18 +101,24 @@ class Demo:
                 return state
         raise LocalFailure("the watch ended before the run did", f"see {self.stack.operator.process.log}")
 
-    def _tell(self, run: account.Run, applied: datetime, *, offline: bool) -> None:
+    def _tell(self, run: account.Run, applied: datetime, chosen: Answers) -> None:
         say = self.progress.line
         if answer := account.answer(run):
             say("\nAnswer:\n" + "\n".join(f"  {line}" for line in answer.splitlines()))
-            if offline:
-                say(_OFFLINE)
         else:
             say(f"\nThere is no answer; the operator's log: {self.stack.operator.process.log}")
+        say(self._who(chosen))
         say("\nConditions:\n" + "\n".join(f"  {line}" for line in account.conditions(run)))
         say("\nHow long it took:")
         say("\n".join(f"  {line}" for line in account.timing(self._measured, account.stages(run, applied))))
         say(_LOOK_AROUND.format(program=_program(), policy=policy.NAME).rstrip())
+
+    def _who(self, chosen: Answers) -> str:
+        """Who answers, and how that is changed."""
+        text = _OFFLINE if isinstance(chosen, Offline) else _CLAUDE
+        if name := answers.unused(chosen, self.stack.environ):
+            text += _UNUSED
+        return text.format(answers=chosen, program=_program(), name=name)
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

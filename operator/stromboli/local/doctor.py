@@ -92,24 +92,27 @@ def busybox(context: Context) -> list[Check]:
 
 
 def rootless(context: Context) -> list[Check]:
-    """Only for an ordinary user: ids to map, and a network device."""
+    """Only for an ordinary user: ids to map, and what gives agents a network."""
     if not context.rootless:
         return []
-    tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
-    network = machine.which("pasta") or machine.which("slirp4netns")
     return [
         _program("newuidmap", machine.which("newuidmap"), "uidmap"),
         *(_subordinate_ids(Path(name), context.environ) for name in ("/etc/subuid", "/etc/subgid")),
         _program("fuse-overlayfs", machine.which("fuse-overlayfs"), required=False),
-        _program("slirp4netns or pasta", network, "slirp4netns", required=False),
-        Check(
-            "/dev/net/tun",
-            tun,
-            "usable" if tun else "not usable by this user",
-            "agents have no bridge network without it; set `network: none` in the AgentPolicy",
-            required=False,
-        ),
+        network(),
     ]
+
+
+def network() -> Check:
+    """Whether agents of an ordinary user can have a network. `up` goes by this, too."""
+    name = "rootless network"
+    helper = machine.which("pasta") or machine.which("slirp4netns")
+    if helper is None:
+        hint = "apt-get install slirp4netns (as root)"
+        return Check(name, False, "neither slirp4netns nor pasta is installed", hint, required=False)
+    usable = machine.has_tun()
+    found = f"{helper.name}, /dev/net/tun" if usable else "/dev/net/tun is not usable by this user"
+    return Check(name, usable, found, "modprobe tun && chmod 666 /dev/net/tun (as root)", required=False)
 
 
 def cgroups(context: Context) -> list[Check]:

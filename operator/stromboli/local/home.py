@@ -57,6 +57,16 @@ class Home:
         return self.root / "programs"
 
     @property
+    def bin(self) -> Path:
+        """What `stromboli env` puts on PATH: kubectl and stromboli, and nothing else."""
+        return self.root / "bin"
+
+    @property
+    def settings(self) -> Path:
+        """The operator's settings file."""
+        return self.root / "settings.yaml"
+
+    @property
     def podman(self) -> Path:
         """Configuration, storage and socket of our own Podman service, where we run one."""
         return self.root / "podman"
@@ -82,17 +92,8 @@ class Home:
 
     @property
     def operator_code(self) -> Path:
-        """Which state of the code the operator was started from."""
+        """Which state of the code and of the settings file the operator was started from."""
         return self.root / "operator.code"
-
-    @property
-    def standin(self) -> Path:
-        """The stand-in's socket folder: bound into agents, so nothing else lies in it."""
-        return self.root / "standin"
-
-    @property
-    def standin_socket(self) -> Path:
-        return self.standin / "api.sock"
 
     @property
     def runtime(self) -> Path:
@@ -106,8 +107,8 @@ class Home:
 
     def ensure(self) -> None:
         """Make the folder, open to its owner only. Raises LocalFailure if it cannot be had or is not ours."""
-        longest = max((self.podman_socket, self.standin_socket), key=lambda path: len(os.fsencode(path)))
-        if (excess := len(os.fsencode(longest)) - _LONGEST_SOCKET) > 0:
+        # Podman's is the one with the longest path.
+        if (excess := len(os.fsencode(self.podman_socket)) - _LONGEST_SOCKET) > 0:
             raise LocalFailure(
                 f"{self.root} is {excess} bytes too long for the sockets in it",
                 "set STROMBOLI_HOME to a shorter path",
@@ -126,7 +127,7 @@ class Home:
         if self.root.stat().st_uid != os.getuid():
             raise LocalFailure(f"{self.root} belongs to another user", _LOOK_ELSEWHERE)
         self.root.chmod(0o700)
-        for folder in (self.logs, self.processes):
+        for folder in (self.logs, self.processes, self.bin):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def remove(self) -> None:

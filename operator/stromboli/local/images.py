@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from stromboli import bounds
+from stromboli.controlplane import scratch
 from stromboli.errors import LocalFailure
 from stromboli.local import debian, npm
 from stromboli.local.progress import Progress, Step
@@ -183,18 +184,17 @@ def _pulled(podman: PodmanCommand, reference: str, cache: Path, progress: Progre
 
 
 def _pull(podman: PodmanCommand, reference: str, cache: Path, size: int | None, step: Step) -> None:
-    cache.mkdir(parents=True, exist_ok=True)
     # Podman downloads layers into TMPDIR: of our own, its size is how far the pull has come.
-    with tempfile.TemporaryDirectory(dir=cache, prefix="pulling-") as folder:
+    with scratch.folder(cache) as folder:
         high = 0
 
         def so_far() -> int:
             nonlocal high
-            high = max(high, sum(_bytes(path) for path in Path(folder).rglob("*")))
+            high = max(high, sum(_bytes(path) for path in folder.rglob("*")))
             return high
 
         step.measured(so_far, size)
-        podman.run("pull", "--quiet", reference, TMPDIR=folder)
+        podman.run("pull", "--quiet", reference, TMPDIR=str(folder))
 
 
 def _bytes(path: Path) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from stromboli import bounds
 from stromboli.errors import LocalFailure
 
 _SECONDS = 60.0
@@ -46,6 +47,16 @@ class Kubectl:
         if done.returncode:
             raise LocalFailure(f"`kubectl {' '.join(args[:3])}` failed: {done.stderr.strip()}")
         return done.stdout
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        """An object, or None if there is no such one. Raises LocalFailure."""
+        where = ("--namespace", namespace) if namespace else ()
+        text = self("get", kind, name, *where, "--ignore-not-found", "--output", "json")
+        return bounds.json_document(text, bounds.ANSWER) if text.strip() else None
+
+    def create(self, obj: Object) -> None:
+        """Create an object that is not there yet; from then on its fields are its owner's. Raises LocalFailure."""
+        self("create", "-f", "-", stdin=json.dumps(obj))
 
     def apply(self, *objects: Object) -> None:
         """Server-side apply: what was applied before and is not said any more goes; others' fields stay."""

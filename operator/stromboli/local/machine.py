@@ -44,6 +44,15 @@ def cgroups(root: Path = _CGROUPS) -> str:
     return "v1" if (root / "memory").is_dir() else "none"
 
 
+def has_tun(device: Path = Path("/dev/net/tun")) -> bool:
+    """Whether this user can open the device for networks; its mode alone does not say, as a container may forbid it."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def limits_ceiling() -> dict[str, int] | None:
     """The most of `nofile` and `nproc` for a container where limits cannot be raised; else None."""
     if os.getuid() != 0 or _has_capability(_CAP_SYS_RESOURCE):

@@ -11,11 +11,11 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from stromboli import bounds
+from stromboli.controlplane import scratch
 from stromboli.errors import LocalFailure
 from stromboli.local.progress import Progress, Step
 from stromboli.local.rootfs import Root
@@ -89,29 +89,29 @@ def _pack(package: str, version: str, folder: Path, environ: Mapping[str, str], 
     if npm is None:
         raise LocalFailure("there is no npm on this machine", _HINT)
     # A cache of its own: the package is kept once, by us, and npm's progress can be seen from its size.
-    with tempfile.TemporaryDirectory(dir=folder, prefix="fetching-") as scratch:
-        step.measured(lambda: _largest(Path(scratch)))
+    with scratch.folder(folder) as place:
+        step.measured(lambda: _largest(place))
         packed = subprocess.run(
             [
                 npm,
                 "pack",
                 "--json",
                 "--cache",
-                f"{scratch}/cache",
+                f"{place}/cache",
                 "--pack-destination",
-                scratch,
+                str(place),
                 f"{package}@{version}",
             ],
             env=dict(environ),
-            cwd=scratch,
+            cwd=place,
             capture_output=True,
             text=True,
             check=True,
         )
         name = Path(bounds.json_document(packed.stdout, bounds.ANSWER)[0]["filename"]).name
         step.note(version_of(Path(name)))
-        step.done((Path(scratch) / name).stat().st_size)
-        return (Path(scratch) / name).replace(folder / name)
+        step.done((place / name).stat().st_size)
+        return (place / name).replace(folder / name)
 
 
 def _largest(folder: Path) -> int:

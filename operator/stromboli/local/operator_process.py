@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import stromboli
+from stromboli import settings
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home
 
@@ -42,19 +43,18 @@ class Operator:
             return False
 
     def current(self) -> bool:
-        """Whether it was started from the code that is here now: an update of the checkout starts it anew."""
+        """Whether it was started from the code and the settings that are here now; if not, it is started anew."""
         try:
-            return self.home.operator_code.read_text(encoding="ascii") == _fingerprint()
+            return self.home.operator_code.read_text(encoding="ascii") == self._fingerprint()
         except FileNotFoundError:
             return False
 
     def start(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> None:
         """Start it and return once it is ready. Raises LocalFailure with its last words."""
         self.home.operator_ready.unlink(missing_ok=True)
-        self.home.operator_code.write_text(_fingerprint(), encoding="ascii")
-        self.process.start(
-            [sys.executable, "-P", "-m", "stromboli", "operator"], self.env(kubeconfig, podman_socket, environ)
-        )
+        self.home.operator_code.write_text(self._fingerprint(), encoding="ascii")
+        command = [sys.executable, "-P", "-m", "stromboli", "operator", "--config", str(self.home.settings)]
+        self.process.start(command, self.env(kubeconfig, podman_socket, environ))
         self.process.await_ready(self.ready, _READY_SECONDS)
 
     def stop(self) -> bool:
@@ -64,8 +64,8 @@ class Operator:
         return stopped
 
     def env(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> dict[str, str]:
-        """The caller's environment (for STROMBOLI_AGENT_* and proxies), less the caller's API key."""
-        kept = {k: v for k, v in environ.items() if not k.startswith(("ANTHROPIC_", "CLAUDE_"))}
+        """The caller's environment (for proxies), without credentials and without what the settings file has."""
+        kept = {k: v for k, v in environ.items() if not k.startswith(("ANTHROPIC_", "CLAUDE_", settings.ENV_PREFIX))}
         return kept | {
             "KUBECONFIG": str(kubeconfig),
             "STROMBOLI_HOME": str(self.home.root),
@@ -75,9 +75,8 @@ class Operator:
             "PATH": environ.get("PATH", os.defpath),
         }
 
-
-def _fingerprint() -> str:
-    """The package's files by name and time: enough to tell one state of a checkout from another."""
-    files = sorted(p for p in Path(stromboli.__file__).parent.rglob("*") if p.suffix in (".py", ".sh"))
-    said = "\n".join(f"{p} {p.stat().st_mtime_ns}" for p in files)
-    return hashlib.sha256(said.encode()).hexdigest()
+    def _fingerprint(self) -> str:
+        """The package's files by name and time, and what the settings file says."""
+        files = sorted(p for p in Path(stromboli.__file__).parent.rglob("*") if p.suffix in (".py", ".sh"))
+        code = "\n".join(f"{p} {p.stat().st_mtime_ns}" for p in files)
+        return hashlib.sha256(code.encode() + self.home.settings.read_bytes()).hexdigest()

@@ -100,13 +100,15 @@ class PodmanService:
         """Stop our own service; containers go on without it. False if it was not running."""
         return self.process.stop()
 
+    def rootless(self) -> bool:
+        """Whether it is an ordinary user's. Raises LocalFailure if it cannot tell."""
+        if self.own or os.getuid() == 0:
+            return os.getuid() != 0
+        return self._info("{{.Host.Security.Rootless}}") == "true"
+
     def stores_in_home(self) -> bool:
         """Whether Podman agrees that everything it has is in the home. Raises LocalFailure if it cannot tell."""
-        try:
-            where = self.command.run("info", "--format", "{{.Store.GraphRoot}}", timeout=_READY_SECONDS).strip()
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
-            raise LocalFailure("Podman cannot say where it stores", "see that `podman info` works") from e
-        return Path(where).is_relative_to(self.home.podman)
+        return Path(self._info("{{.Store.GraphRoot}}")).is_relative_to(self.home.podman)
 
     def remove_storage(self) -> None:
         """Unmount and remove what our own Podman stored; its service is down, its containers are gone."""
@@ -141,6 +143,12 @@ class PodmanService:
             raise LocalFailure(f"Podman's storage cannot be removed: {done.stderr.strip()}", f"see {self.home.podman}")
         # Ends the process that keeps the user namespace, and the mounts in it, alive.
         subprocess.run(["podman", "system", "migrate"], env=env, capture_output=True, timeout=60, check=False)
+
+    def _info(self, template: str) -> str:
+        try:
+            return self.command.run("info", "--format", template, timeout=_READY_SECONDS).strip()
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
+            raise LocalFailure("Podman says nothing about itself", "see that `podman info` works") from e
 
     def _start(self) -> None:
         """Start our service, in the place of one that has ended or hangs: the locks of a process go with it."""

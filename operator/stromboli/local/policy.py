@@ -1,25 +1,31 @@
-"""What the demo puts into the local cluster: a policy, and a Secret with Claude's credentials. Pure."""
+"""What a local installation puts into its cluster and into the operator's settings, so that a first run works. Pure.
+
+The AgentPolicy `local` is its owner's from the moment it exists: only its network and the variables with which agents
+reach Claude follow a login. Images and credentials are settings of the operator, which hold where no policy says
+otherwise: a policy that somebody applies never contradicts them.
+"""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from stromboli.local.answers import BASE_URL, SECRET, Answers, Claude
 from stromboli.naming import API_VERSION
 
 NAME = "local"
-NAMESPACE = "stromboli-system"
-SECRET = "claude-credentials"
 # Docker Hub's official images, and what was built on this machine.
 ALLOWED_IMAGES = ("*", "localhost/**")
-# What no single run should take by a slip of the pen. Memory and cpus are left to whoever owns the machine: a ceiling
-# would be the limit of every run that states none.
+# What no single run should take by mistake. Memory and cpus are left to whoever owns the machine: a ceiling would be
+# the limit of every run that states none.
 LIMITS = {"pids": 8192, "timeout": "24h", "maxTurns": 1000, "maxBudgetUSD": 100}
-# The offline answers need none; the CLI refuses to start without one.
-_NO_KEY = "offline-stand-in"
+_SOCKET = "ANTHROPIC_UNIX_SOCKET"
+# Names of images that were built here: a newer build, or one that can be pulled, takes their place.
+_BUILT = "localhost/stromboli/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,75 +36,52 @@ class Images:
     base: str
 
 
-@dataclass(frozen=True, slots=True)
-class RealAPI:
-    """Claude answers; `base_url` is a gateway's, if the person uses one."""
-
-    key: str
-    base_url: str | None = None
+def created() -> dict[str, Any]:
+    """The policy as it is at first."""
+    return _policy({"images": {"allowed": list(ALLOWED_IMAGES)}, "limits": dict(LIMITS)})
 
 
-@dataclass(frozen=True, slots=True)
-class Offline:
-    """The stand-in answers, on this socket."""
-
-    socket: Path
-
-
-Answers = RealAPI | Offline
-
-
-def answers(environ: Mapping[str, str], standin_socket: Path) -> Answers:
-    """Who answers: the real API where `ANTHROPIC_API_KEY` is set, else the stand-in."""
-    if key := environ.get("ANTHROPIC_API_KEY"):
-        return RealAPI(key, environ.get("ANTHROPIC_BASE_URL") or None)
-    return Offline(standin_socket)
+def following(answers: Answers, socket: Path | None) -> dict[str, Any]:
+    """The fields of the policy that follow who answers. With a `socket` agents reach that and no network at all."""
+    if socket is not None:
+        network, env = "none", {_SOCKET: str(socket)}
+    else:
+        network = "bridge"
+        env = {BASE_URL: answers.base_url} if isinstance(answers, Claude) and answers.base_url else {}
+    return _policy({"network": network, "env": [{"name": name, "value": value} for name, value in env.items()]})
 
 
-def objects(images: Images, source: Answers) -> list[dict[str, Any]]:
-    """Namespace, Secret and AgentPolicy, in the order in which they are applied."""
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": SECRET, "namespace": NAMESPACE},
-            "data": {"ANTHROPIC_API_KEY": base64.b64encode(_key(source).encode()).decode()},
-        },
-        {
-            "apiVersion": API_VERSION,
-            "kind": "AgentPolicy",
-            "metadata": {"name": NAME},
-            "spec": _spec(images, source),
-        },
-    ]
+def stated(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
+    """What people have said of the keys under `agent:` in the settings file, which has `before`.
+
+    It stays until the environment says otherwise `now`, where an empty value takes a key back. Names of images that
+    were built because no other could be had are not among it.
+    """
+    built = {k for k in ("cli_image", "image") if str(before.get(k, "")).startswith(_BUILT)}
+    if "cli_image" in built:
+        built |= {"cli_image_tag", "auto_pull_cli"}
+    kept = {key: value for key, value in before.items() if key not in built}
+    return {key: value for key, value in {**kept, **now}.items() if value != ""}
 
 
-def _spec(images: Images, source: Answers) -> dict[str, Any]:
-    return {
-        "images": {"allowed": list(ALLOWED_IMAGES)},
-        "cli": _cli(images.cli),
-        "defaults": {"image": images.base},
-        "limits": dict(LIMITS),
-        "network": "none" if isinstance(source, Offline) else "bridge",
-        "env": [{"name": name, "value": value} for name, value in _env(source).items()],
-        "credentials": {"secretRef": {"name": SECRET, "namespace": NAMESPACE}},
-    }
+def found(images: Images) -> dict[str, Any]:
+    """The keys that name the images that are there, and the Secret with the credentials."""
+    return {**_cli(images.cli), "image": images.base, "credentials_secret": SECRET}
 
 
-def _cli(name: str) -> dict[str, str]:
-    pull = "Never" if name.startswith("localhost/") else "IfNotPresent"
+def render(agent: Mapping[str, Any]) -> str:
+    """The settings file."""
+    head = "# The operator's settings. `stromboli up` updates the images, and keeps what STROMBOLI_AGENT_* has set.\n"
+    return head + yaml.safe_dump({"agent": dict(agent)}, sort_keys=True)
+
+
+def _policy(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": "AgentPolicy", "metadata": {"name": NAME}, "spec": dict(spec)}
+
+
+def _cli(name: str) -> dict[str, Any]:
+    pull = {"auto_pull_cli": False} if name.startswith(_BUILT) else {}
     if "@" in name:
-        return {"image": name, "pull": pull}
+        return {"cli_image": name, **pull}
     image, _, tag = name.rpartition(":")
-    return {"image": image, "tag": tag, "pull": pull}
-
-
-def _key(source: Answers) -> str:
-    return source.key if isinstance(source, RealAPI) else _NO_KEY
-
-
-def _env(source: Answers) -> dict[str, str]:
-    if isinstance(source, Offline):
-        return {"ANTHROPIC_UNIX_SOCKET": str(source.socket)}
-    return {"ANTHROPIC_BASE_URL": source.base_url} if source.base_url else {}
+    return {"cli_image": image, "cli_image_tag": tag, **pull}

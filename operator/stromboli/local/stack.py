@@ -1,30 +1,41 @@
 """The local installation as a whole: what it consists of, and the order in which it comes up and goes down.
 
-    Podman → control plane → CRDs → stand-in, if the demo's policy wants it → operator
+    Podman → control plane with the CRDs → images, settings → who answers, the policy → operator
 
-Each part is started only if it is down, so `up` mends whatever is missing. Each part itself is in the module
-named after it; the demo's images and policy are `demo`'s.
+Each part is started only if it is down, so `up` repairs whatever is missing. Each part itself is in the module
+named after it; who answers and what the policy says is decided in `answers` and `policy`.
 """
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stromboli import bounds, files, settings
 from stromboli.controlplane import lock
 from stromboli.controlplane.binaries import Binaries, cache_folder, find
 from stromboli.controlplane.cluster import Cluster
-from stromboli.controlplane.progress import Report, silent
 from stromboli.errors import LocalFailure
-from stromboli.local import checkout, leftovers
+from stromboli.local import answers, checkout, doctor, images, leftovers, policy
+from stromboli.local.answers import Answers, Claude
+from stromboli.local.gateway_process import GatewayProcess
 from stromboli.local.home import Home
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
-from stromboli.local.standin_process import StandinProcess
+from stromboli.local.progress import Progress
+
+API = "https://api.anthropic.com"
+_LAUNCHER = """\
+#!/bin/sh
+# The `stromboli` that this installation was last brought up with.
+exec {python} -P -m stromboli "$@"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +53,11 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The installation in `home`, seen from a shell with the environment `environ`; `report` takes lines."""
+    """The installation in `home`, seen from a shell with the environment `environ`."""
 
     home: Home
     environ: Mapping[str, str]
-    report: Report = silent
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def podman(self) -> PodmanService:
@@ -57,8 +68,12 @@ class Stack:
         return Operator(self.home)
 
     @property
-    def standin(self) -> StandinProcess:
-        return StandinProcess(self.home)
+    def standin(self) -> GatewayProcess:
+        return GatewayProcess(self.home, "standin", self.environ)
+
+    @property
+    def relay(self) -> GatewayProcess:
+        return GatewayProcess(self.home, "relay", self.environ)
 
     @property
     def kubeconfig(self) -> Path:
@@ -69,6 +84,9 @@ class Stack:
         """Whether `up` was ever here."""
         return self.home.exists
 
+    def report(self, line: str) -> None:
+        self.progress.line(line)
+
     def fetch(self) -> Binaries:
         """The control plane's programs, fetched or built if need be (minutes)."""
         return find(cache_folder(self.environ), self.report, self.environ)
@@ -77,7 +95,7 @@ class Stack:
         """kubectl on this installation's control plane. Raises LocalFailure where that was never up."""
         program = self.home.programs / "kubectl"
         if not program.exists():
-            raise LocalFailure(f"{program} is not there (any more)", "`stromboli up` brings it")
+            raise LocalFailure(f"{program} is missing", "`stromboli up` brings it")
         return Kubectl(program, self.kubeconfig, self.home.root / "kube-cache")
 
     @contextmanager
@@ -87,14 +105,15 @@ class Stack:
         with lock.exclusive(self.home.lock, "is changing this installation", self.report):
             yield
 
-    def up(self) -> None:
-        """Start what is down. Raises LocalFailure with what to do."""
+    def up(self) -> Answers:
+        """Start what is down, and say who answers. Raises LocalFailure with what to do."""
         with self.changing():
             self.podman_up()
             self.control_plane_up()
-            if self.standin.wanted:
-                self.standin_up()
+            self.images_up()
+            chosen = self.answers_up()
             self.operator_up()
+        return chosen
 
     def podman_up(self) -> None:
         service = self.podman
@@ -104,7 +123,7 @@ class Stack:
     def control_plane_up(self) -> None:
         """The control plane, with the CRDs in it."""
         binaries = self.fetch()
-        self._link(binaries.folder)
+        self._put_on_path(binaries)
         Cluster(self.home.controlplane, binaries).up(self.report)
         kubectl = self.kubectl()
         # Both appear a moment after the API server is ready.
@@ -112,9 +131,35 @@ class Stack:
         kubectl.apply_folder(checkout.folder("crds"))
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(checkout.folder("crds")))
 
-    def standin_up(self) -> None:
-        self.standin.up()
-        self._running("standin", self.standin.pid(), str(self.home.standin_socket))
+    def images_up(self) -> None:
+        """The CLI's image and a base image, by the operator's settings, which are written down with what was found."""
+        stated = policy.stated(self._settings(), settings.stated(self.environ))
+        self._write_settings(stated)
+        wanted = settings.load(self.environ, self.home.settings)
+        cli = wanted.cli_image if "@" in wanted.cli_image else f"{wanted.cli_image}:{wanted.cli_image_tag}"
+        environ, cache = self.podman.command.environ, cache_folder(self.environ)
+        claude = images.ensure_cli_image(environ, cli, cache, self.progress)
+        self.report(f"CLI image: {claude.reference} ({claude.how})")
+        base = images.ensure_base_image(environ, cache, self.progress, wanted.image or images.HUB_PYTHON)
+        self.report(f"base image: {base.reference} ({base.how})")
+        self._write_settings({**stated, **policy.found(policy.Images(claude.reference, base.reference))})
+
+    def answers_up(self, told: Answers | None = None) -> Answers:
+        """Let agents reach who answers: as `told` now, else as before. Raises LocalFailure."""
+        kubectl = self.kubectl()
+        kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": answers.NAMESPACE}})
+        before = answers.kept(kubectl.get("secret", answers.SECRET, answers.NAMESPACE))
+        chosen = told or answers.choose(before, self.environ)
+        if told is not None:
+            self.relay.stop()  # it may have to lead elsewhere now
+        socket = self._gateway(chosen)
+        if kubectl.get("agentpolicy", policy.NAME) is None:
+            kubectl.create(policy.created())
+        kubectl.apply(answers.secret(chosen), policy.following(chosen, socket))
+        for gateway in (self.standin, self.relay):
+            if gateway.wanted and gateway.socket != socket:
+                gateway.retire()
+        return chosen
 
     def operator_up(self) -> None:
         if not self.operator.ready() or not self.operator.current():
@@ -151,20 +196,52 @@ class Stack:
         parts = [PartStatus("podman", service.pid(), service.answers(), str(service.socket))]
         for part in Cluster(self.home.controlplane).parts():
             parts.append(PartStatus(part.name, part.pid, part.ready, str(part.log)))
-        if self.standin.wanted:
-            pid = self.standin.pid()
-            parts.append(PartStatus("standin", pid, pid is not None, str(self.home.standin_socket)))
+        for gateway in (self.standin, self.relay):
+            if gateway.wanted:
+                parts.append(PartStatus(gateway.name, gateway.pid(), gateway.ready(), str(gateway.socket)))
         return [*parts, PartStatus("operator", operator.pid(), operator.ready(), str(operator.process.log))]
 
-    def _link(self, programs: Path) -> None:
-        draft = self.home.programs.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        draft.symlink_to(programs)
-        draft.replace(self.home.programs)
+    def _gateway(self, chosen: Answers) -> Path | None:
+        """Start the process that agents ask instead of the API itself, where they need one; its socket."""
+        if not isinstance(chosen, Claude):
+            self.standin.up("--log", str(self.home.logs / "standin-requests.jsonl"))
+            self._running("standin", self.standin.pid(), str(self.standin.socket))
+            return self.standin.socket
+        network = doctor.network()
+        if network.ok or not self.podman.rootless():
+            return None
+        self.relay.up("--to", chosen.base_url or API)
+        self._running("relay", self.relay.pid(), str(self.relay.socket))
+        self.report(
+            f"network: none, as {network.found}. Agents reach Claude through the relay, and nothing else; "
+            f"for a network: {network.hint}, then `stromboli up`"
+        )
+        return self.relay.socket
+
+    def _settings(self) -> dict[str, Any]:
+        try:
+            found = bounds.yaml_document(self.home.settings.read_bytes(), bounds.DOCUMENT)
+        except FileNotFoundError:
+            return {}
+        except ValueError as e:
+            raise LocalFailure(f"{self.home.settings} cannot be read: {e}", "correct or remove it") from e
+        agent = found.get("agent") if isinstance(found, dict) else None
+        return dict(agent) if isinstance(agent, dict) else {}
+
+    def _write_settings(self, agent: Mapping[str, Any]) -> None:
+        files.write_private(self.home.settings, policy.render(agent).encode())
+
+    def _put_on_path(self, binaries: Binaries) -> None:
+        _point(self.home.programs, binaries.folder)
+        _point(self.home.bin / "kubectl", self.home.programs / "kubectl")
+        launcher = self.home.bin / "stromboli"
+        launcher.write_text(_LAUNCHER.format(python=shlex.quote(sys.executable)), encoding="utf-8")
+        launcher.chmod(0o700)
 
     def _stop_processes(self) -> None:
         self._stopped("operator", self.operator.stop())
-        self._stopped("standin", self.standin.stop())
+        for gateway in (self.standin, self.relay):
+            self._stopped(gateway.name, gateway.stop())
         self._stopped("podman", self.podman.down())
         Cluster(self.home.controlplane).down(self.report)
 
@@ -196,3 +273,11 @@ class Stack:
     def _stopped(self, name: str, stopped: bool) -> None:
         if stopped:
             self.report(f"{name}: stopped")
+
+
+def _point(link: Path, target: Path) -> None:
+    """Make the link, or point it elsewhere, by a rename."""
+    draft = link.with_name(f"{link.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target)
+    draft.replace(link)

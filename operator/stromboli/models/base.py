@@ -12,8 +12,7 @@ from stromboli import naming
 
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
-# RFC 1123 subdomain, as Kubernetes has it for the names of Secrets and ConfigMaps.
-OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+OBJECT_NAME_PATTERN = naming.OBJECT_NAME_PATTERN
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT_NAME_PATTERN)]
 DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=KEY_PATTERN)]

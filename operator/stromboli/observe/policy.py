@@ -33,6 +33,7 @@ def base(settings: Settings) -> Base:
         mount_claude_cli=settings.mount_claude_cli,
         image=settings.image,
         credentials_file=settings.credentials_file is not None,
+        credentials_secret=settings.credentials_secret,
     )
 
 

@@ -20,6 +20,7 @@ from stromboli.grammar.reference import Reference
 from stromboli.models.agentpolicy import (
     AgentPolicySpec,
     CLISource,
+    Credentials,
     Defaults,
     Network,
     Operator,
@@ -61,6 +62,7 @@ class Base:
     mount_claude_cli: bool = True
     image: str | None = None
     credentials_file: bool = False
+    credentials_secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def combine(policies: Iterable[Policy], base: Base) -> Effective:
         volumes=_volumes(found, base),
         network=Network.none if any(p.spec.network is Network.none for p in found) else Network.bridge,
         env=_env(found),
-        secret=None if credentials is None else credentials.secret_ref,
+        secret=_secret(credentials, base),
     )
 
 
@@ -169,6 +171,12 @@ def stated(spec: AgentPolicySpec) -> dict[str, object]:
     }
     found |= {f"env {v.name}": v.value for v in spec.env or []}
     return {field: value for field, value in found.items() if value is not None}
+
+
+def _secret(stated: Credentials | None, base: Base) -> SecretRef | None:
+    if stated is not None:
+        return stated.secret_ref
+    return None if base.credentials_secret is None else SecretRef(name=base.credentials_secret, namespace=None)
 
 
 def _holds(policy: Policy, requirement: Requirement, labels: Mapping[str, str]) -> bool:

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
-from aiohttp import web
-
+from stromboli.listening import serve_until_stopped
 from stromboli.standin.server import Log, Standin
-
-_LOOPBACK = "127.0.0.1"
-_LEAVE_OPEN = 0.5  # seconds that answers under way get to end after TERM
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,34 +36,15 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _serve(options: argparse.Namespace) -> None:
     log = Log(options.log)
-    runner = web.AppRunner(Standin(log).application(), access_log=None, shutdown_timeout=_LEAVE_OPEN)
-    await runner.setup()
+    where = options.port if options.socket is None else options.socket
     try:
-        print(f"offline stand-in of the Messages API on {await _listen(runner, options)}", flush=True)
-        await _stopped()
+        await serve_until_stopped(
+            Standin(log).application(),
+            where,
+            lambda address: print(f"offline stand-in of the Messages API on {address}", flush=True),
+        )
     finally:
-        await runner.cleanup()
         log.close()
-
-
-async def _listen(runner: web.AppRunner, options: argparse.Namespace) -> str:
-    if options.socket is None:
-        await web.TCPSite(runner, _LOOPBACK, options.port).start()
-        host, port = runner.addresses[0][:2]
-        return f"http://{host}:{port}"
-    options.socket.unlink(missing_ok=True)
-    await web.UnixSite(runner, str(options.socket)).start()
-    # The image's user may be any uid; who may reach the socket is decided by the folder that it lies in.
-    options.socket.chmod(0o666)
-    return f"unix://{options.socket}"
-
-
-async def _stopped() -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ from stromboli.cli import look
 from stromboli.cli.app import app
 from stromboli.errors import LocalFailure
 from stromboli.local import doctor
+from stromboli.local.answers import Offline
 from stromboli.local.doctor import Check
 from stromboli.local.home import Home
-from stromboli.local.stack import Stack
+from stromboli.local.stack import PartStatus, Stack
 
+ROOT = Path(__file__).parents[3]
 HEAVY = ("aiohttp", "httpx2", "kopf", "lightkube", "pydantic", "yaml")
 
 
@@ -29,6 +33,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CONTAINER_HOST", raising=False)
     return Home(tmp_path / "home")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert capsys.readouterr().out == f"stromboli {declared}\n"
+
+
+@pytest.mark.parametrize(("ready", "code"), [(True, 0), (False, 1)])
+def test_status_fails_where_a_part_is_down(ready: bool, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [PartStatus("podman", 1, True, "/s"), PartStatus("operator", 2, ready, "/l")]
+    monkeypatch.setattr(Stack, "status", lambda self: parts)
+    assert run(["status"]) == code
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,12 +97,47 @@ def test_no_traceback_for_what_a_person_can_mend(
     assert capsys.readouterr().err.strip() == said.strip()
 
 
+_AT_WORK = """
+import pathlib, sys, time
+from stromboli import __main__
+from stromboli.controlplane import scratch
+from stromboli.local.stack import Stack
+
+cache = pathlib.Path(sys.argv.pop())
+
+def up(self):
+    with scratch.folder(cache):
+        print("at work", flush=True)
+        time.sleep(600)
+
+Stack.up = up
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: str(n.name))
+def test_a_command_that_is_ended_removes_what_it_was_making(number: signal.Signals, tmp_path: Path) -> None:
+    """A closed terminal too: a build of the control plane has gigabytes under way."""
+    command = [sys.executable, "-c", _AT_WORK, "up", str(tmp_path / "cache")]
+    environ = {"PYTHONPATH": ":".join(sys.path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"at work\n"
+        process.send_signal(number)
+        assert process.communicate()[1].strip() == b"stromboli: interrupted"
+    assert process.returncode == 130
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_up_prints_where_the_cluster_is(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Stack, "up", lambda self: None)
+    monkeypatch.setattr(Stack, "up", lambda self: Offline())
     assert run(["up"]) == 0
-    assert capsys.readouterr().out == f"KUBECONFIG={home.controlplane}/kubeconfig\n"
+    said = capsys.readouterr()
+    assert said.out == f"KUBECONFIG={home.controlplane}/kubeconfig\n"
+    assert "offline stand-in answers" in said.err
+    assert "`stromboli login`" in said.err
 
 
 @pytest.mark.parametrize("arguments", [["down"], ["down", "--purge"]])
@@ -93,6 +145,20 @@ def test_down_where_nothing_is(arguments: list[str], home: Home, capsys: pytest.
     assert run(arguments) == 0
     assert "nothing to stop" in capsys.readouterr().out
     assert not home.root.exists()
+
+
+def test_purge_says_what_stays_and_cache_removes_that_too(
+    tmp_path: Path, home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache/stromboli").mkdir(parents=True)
+    (tmp_path / "cache/stromboli/etcd").write_bytes(b"x" * 2_000_000)
+    assert run(["down", "--purge"]) == 0
+    assert f"kept {tmp_path}/cache/stromboli (2 MB" in (said := capsys.readouterr().out)
+    assert "`stromboli down --purge --cache` removes it" in said
+    assert run(["down", "--cache"]) == 2
+    assert run(["down", "--purge", "--cache"]) == 0
+    assert f"removed {tmp_path}/cache/stromboli" in capsys.readouterr().out
+    assert not (tmp_path / "cache/stromboli").exists()
 
 
 def test_purge_does_not_touch_a_folder_that_is_not_ours(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +179,7 @@ def test_down_tells_of_runs_that_go_on(
 
 
 def test_status_as_json_has_each_parts_pid(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["status", "-o", "json"]) == 0
+    assert run(["status", "-o", "json"]) == 1, "all of them are down"
     parts = json.loads(capsys.readouterr().out)
     assert list(parts) == ["podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator"]
     assert parts["operator"]["pid"] is None
@@ -121,7 +187,7 @@ def test_status_as_json_has_each_parts_pid(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_status_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["status"]) == 0
+    assert run(["status"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["PART", "STATE", "PID", "WHERE"]
     assert lines[-1].split()[:3] == ["operator", "down", "-"]

@@ -153,7 +153,7 @@ def test_a_build_that_fails_leaves_nothing(machine: Machine) -> None:
 
 
 def test_what_a_killed_fetch_left_is_cleared_away(machine: Machine, publisher: Publisher) -> None:
-    left = machine.cache / "fetching-abc" / "gocache"
+    left = machine.cache / "scratch-abc" / "gocache"
     left.mkdir(parents=True)
     machine.find()
     assert not left.exists()

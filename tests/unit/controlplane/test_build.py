@@ -35,7 +35,8 @@ def test_brings_all_four(tmp_path: Path, target: Path) -> None:
 
 def test_how_go_is_called(tmp_path: Path, target: Path) -> None:
     go = FakeGo(tmp_path / "go")
-    build.build(target, target.parent, "arm64", go.environ(GOFLAGS="-buildvcs=false", GOCACHE="/theirs"), silent)
+    theirs = go.environ(GOFLAGS="-buildvcs=false", GOCACHE="/theirs", GOMODCACHE=str(tmp_path))
+    build.build(target, target.parent, "arm64", theirs, silent)
     environ = go.build_environ
     assert [call.split()[0] for call in go.calls] == ["env", "list", "build"]
     assert "-X k8s.io/component-base/version.gitVersion=v" + versions.KUBERNETES in go.calls[2]
@@ -46,6 +47,20 @@ def test_how_go_is_called(tmp_path: Path, target: Path) -> None:
     assert Path(environ["GOCACHE"]).is_relative_to(target.parent)
     assert Path(environ["GOTMPDIR"]).is_relative_to(target.parent)
     assert {"go.mod", "go.sum"} <= set(go.module)
+
+
+def test_modules_go_into_the_persons_own_cache_where_there_is_one(tmp_path: Path, target: Path) -> None:
+    """Where there is none, they go with the scratch folder: a build leaves nothing that nobody asked for."""
+    go = FakeGo(tmp_path / "go")
+    scratch = tmp_path / "scratch"
+    build.build(target, scratch, "amd64", go.environ(GOPATH=f"{tmp_path}/path:/other", GOFLAGS="-v"), silent)
+    assert go.build_environ["GOMODCACHE"] == str(scratch / "gomodcache")
+    assert go.build_environ["GOFLAGS"] == "-v -modcacherw", "what is read-only cannot be removed"
+    (tmp_path / "path/pkg/mod").mkdir(parents=True)
+    again = tmp_path / "again"
+    (again / "bin").mkdir(parents=True)
+    build.build(again / "bin", again, "amd64", go.environ(GOPATH=f"{tmp_path}/path:/other"), silent)
+    assert "GOMODCACHE" not in go.build_environ
 
 
 @pytest.mark.parametrize("version", ["go1.25.9", "go1.3", "devel +abc", ""])

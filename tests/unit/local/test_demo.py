@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 
 from stromboli.errors import LocalFailure
-from stromboli.local import images
+from stromboli.local.answers import Answers, Claude, Offline
 from stromboli.local.demo import Demo
 from stromboli.local.home import Home
-from stromboli.local.images import Image
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.progress import Progress
 from stromboli.local.stack import Stack
-from stromboli.local.standin_process import StandinProcess
 
 
 def state(status: str, reason: str, text: str = "") -> dict[str, Any]:
@@ -29,16 +27,20 @@ STARTING, DONE = state("Unknown", "Starting"), state("True", "Completed", "Hello
 
 
 class World:
-    """What the demo found and did. `states` is what the watch of the run gives."""
+    """What the demo found and did. `states` is what the watch of the run gives, `chosen` who answers."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.applied: list[dict[str, Any]] = []
         self.states: list[dict[str, Any] | None] = [{}, None, STARTING, DONE]
+        self.chosen: Answers = Offline()
         self.out = io.StringIO()
 
     def note(self, what: str) -> Any:
         return lambda *args, **kwargs: self.done.append(what)
+
+    def answers_up(self, *args: Any) -> Answers:
+        self.done.append("answers_up")
+        return self.chosen
 
     def kubectl(self, command: str, *args: str) -> str:
         self.done.append(f"kubectl {command}")
@@ -50,39 +52,47 @@ class World:
     def demo(self, tmp_path: Path, **environ: str) -> Demo:
         progress = Progress(self.out, terminal=False)
         home = Home(tmp_path / "home")
-        return Demo(Stack(home, {"HOME": str(tmp_path), "PATH": "/bin", **environ}, progress.line), progress)
+        return Demo(Stack(home, {"HOME": str(tmp_path), "PATH": "/bin", **environ}, progress))
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    for name in ("podman_up", "control_plane_up", "standin_up", "operator_up"):
+    for name in ("podman_up", "control_plane_up", "images_up", "operator_up"):
         monkeypatch.setattr(Stack, name, world.note(name))
-    monkeypatch.setattr(StandinProcess, "retire", world.note("standin retired"))
+    monkeypatch.setattr(Stack, "answers_up", world.answers_up)
     monkeypatch.setattr(Stack, "kubectl", lambda self: Kubectl(Path("/k"), Path("/c"), Path("/x")))
     monkeypatch.setattr(Kubectl, "__call__", world.kubectl)
-    monkeypatch.setattr(Kubectl, "apply", lambda self, *objects: world.applied.extend(objects))
     monkeypatch.setattr(Kubectl, "follow", world.follow)
-    monkeypatch.setattr(images, "ensure_cli_image", lambda *args: Image("localhost/stromboli/agent:2.1", "built"))
-    monkeypatch.setattr(images, "ensure_base_image", lambda *args: Image("localhost/stromboli/python:3.11", "present"))
     return world
 
 
-def test_offline_it_says_so_plainly(world: World, tmp_path: Path) -> None:
+def test_offline_it_says_so_plainly_and_how_to_change_it(world: World, tmp_path: Path) -> None:
     assert world.demo(tmp_path).run()
     text = world.out.getvalue()
     assert "  Hello.\n  Again.\n" in text
     assert "this answer is not Claude's" in text
-    assert "standin_up" in world.done
+    assert "stromboli login" in text
 
 
-def test_with_a_key_the_real_api_answers_and_no_note_is_shown(world: World, tmp_path: Path) -> None:
-    assert world.demo(tmp_path, ANTHROPIC_API_KEY="sk-secret").run()
+def test_with_credentials_it_says_which_and_how_to_change_them(world: World, tmp_path: Path) -> None:
+    world.chosen = Claude("CLAUDE_CODE_OAUTH_TOKEN", "sk-secret")
+    assert world.demo(tmp_path).run()
     text = world.out.getvalue()
-    assert "not Claude's" not in text
-    assert "sk-secret" not in text
-    assert "standin retired" in world.done
-    assert "standin_up" not in world.done
+    assert "Claude answers, with an OAuth token." in text
+    assert "stromboli logout" in text
+    for not_said in ("not Claude's", "is not used", "sk-secret"):
+        assert not_said not in text
+
+
+@pytest.mark.parametrize("chosen", [Claude("ANTHROPIC_API_KEY", "sk-stored"), Offline(chosen=True)], ids=str)
+def test_credentials_of_the_shell_that_are_not_used_are_named(chosen: Answers, world: World, tmp_path: Path) -> None:
+    world.chosen = chosen
+    world.demo(tmp_path, CLAUDE_CODE_OAUTH_TOKEN="sk-other").run()
+    text = world.out.getvalue()
+    assert "CLAUDE_CODE_OAUTH_TOKEN in this shell is not used" in text
+    assert "login --from-env" in text
+    assert "sk-" not in text
 
 
 def test_the_order(world: World, tmp_path: Path) -> None:
@@ -90,14 +100,12 @@ def test_the_order(world: World, tmp_path: Path) -> None:
     assert world.done == [
         "podman_up",
         "control_plane_up",
-        "standin_up",
+        "images_up",
+        "answers_up",
         "operator_up",
         "kubectl delete",
         "kubectl apply",
     ]
-    policy = world.applied[-1]["spec"]
-    assert policy["defaults"]["image"] == "localhost/stromboli/python:3.11"
-    assert (policy["cli"]["image"], policy["cli"]["tag"]) == ("localhost/stromboli/agent", "2.1")
 
 
 def test_it_shows_conditions_times_and_the_way_on(world: World, tmp_path: Path) -> None:
@@ -122,26 +130,9 @@ def test_a_run_that_failed(world: World, tmp_path: Path) -> None:
     text = world.out.getvalue()
     assert "There is no answer" in text
     assert "it is CredentialsMissing" in text
-    assert "not Claude's" not in text
 
 
 def test_a_watch_that_ends_too_soon(world: World, tmp_path: Path) -> None:
     world.states = [STARTING]
     with pytest.raises(LocalFailure, match=r"(?s)ended before the run did.*operator\.log"):
         world.demo(tmp_path).run()
-
-
-def test_images_named_in_the_settings_are_the_ones_wanted(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted: list[str] = []
-
-    def ensure(environ: object, *args: Any) -> Image:
-        wanted.extend(a for a in args if isinstance(a, str))
-        return Image("localhost/stromboli/x:1", "present")
-
-    monkeypatch.setattr(images, "ensure_cli_image", ensure)
-    monkeypatch.setattr(images, "ensure_base_image", ensure)
-    environ = {"STROMBOLI_AGENT_CLI_IMAGE": "ghcr.io/o/cli", "STROMBOLI_AGENT_CLI_IMAGE_TAG": "7"}
-    world.demo(tmp_path, STROMBOLI_AGENT_IMAGE="node:22", **environ).run()
-    assert wanted == ["ghcr.io/o/cli:7", "node:22"]

@@ -18,6 +18,7 @@ from stromboli.local.operator_process import Operator
 def operator(tmp_path: Path) -> Iterator[Operator]:
     home = Home(tmp_path / "home")
     home.ensure()
+    home.settings.write_text("agent: {}\n")
     operator = Operator(home)
     yield operator
     operator.stop()
@@ -62,7 +63,7 @@ def test_its_last_words(operator: Operator, tmp_path: Path, monkeypatch: pytest.
 def test_what_it_is_given(operator: Operator) -> None:
     environ = {"STROMBOLI_AGENT_IMAGE": "x", "HTTPS_PROXY": "p", "ANTHROPIC_API_KEY": "secret", "KUBECONFIG": "/other"}
     env = operator.env(Path("/k"), Path("/p.sock"), environ)
-    assert env["STROMBOLI_AGENT_IMAGE"] == "x"
+    assert "STROMBOLI_AGENT_IMAGE" not in env, "it is in the settings file, with what came of it"
     assert env["HTTPS_PROXY"] == "p"
     assert env["KUBECONFIG"] == "/k"
     assert env["CONTAINER_HOST"] == "unix:///p.sock"

@@ -1,98 +1,104 @@
-"""What the demo applies: valid by the CRDs' own models, and never the key in the open."""
+"""What a local installation puts into its cluster and its settings: valid, and nothing that others contradict."""
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from stromboli import settings
 from stromboli.grammar import pattern, reference
-from stromboli.local.policy import Images, Offline, RealAPI, answers, objects
-from stromboli.models.agentpolicy import AgentPolicySpec, Network, PullPolicy
-from stromboli.plan.policy import Base, Policy, combine
+from stromboli.local import policy
+from stromboli.local.answers import Claude, Offline
+from stromboli.local.policy import Images
+from stromboli.models.agentpolicy import AgentPolicySpec, Network
+from stromboli.observe.policy import base
+from stromboli.plan.policy import Policy, combine
 
+ROOT = Path(__file__).parents[3]
 SOCKET = Path("/home/s/standin/api.sock")
 BUILT = Images("localhost/stromboli/agent:2.1.3", "localhost/stromboli/python:3.11")
 PULLED = Images("ghcr.io/tomblancdev/stromboli-agent:latest", "docker.io/library/python:3.12-slim")
+KEY = Claude("ANTHROPIC_API_KEY", "sk-very-secret", "https://gw")
 
 
-def spec(images: Images, source: RealAPI | Offline) -> AgentPolicySpec:
-    return AgentPolicySpec.model_validate(objects(images, source)[-1]["spec"])
+def spec(answers: Claude | Offline, socket: Path | None) -> AgentPolicySpec:
+    """The policy as it is once both of its halves were applied."""
+    whole: dict[str, Any] = policy.created()["spec"] | policy.following(answers, socket)["spec"]
+    return AgentPolicySpec.model_validate(whole)
 
 
-def secret(source: RealAPI | Offline) -> dict[str, Any]:
-    return next(o for o in objects(BUILT, source) if o["kind"] == "Secret")
+def loaded(tmp_path: Path, agent: dict[str, Any]) -> settings.Settings:
+    file = tmp_path / "settings.yaml"
+    file.write_text(policy.render(agent))
+    return settings.load({"HOME": "/home/me"}, file)
 
 
-def test_who_answers() -> None:
-    assert answers({}, SOCKET) == Offline(SOCKET)
-    assert answers({"ANTHROPIC_API_KEY": ""}, SOCKET) == Offline(SOCKET)
-    assert answers({"ANTHROPIC_API_KEY": "k"}, SOCKET) == RealAPI("k")
-    gateway = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "https://gw"}
-    assert answers(gateway, SOCKET) == RealAPI("k", "https://gw")
+@pytest.mark.parametrize("answers", [Offline(), KEY], ids=["offline", "relay"])
+def test_with_a_socket_agents_reach_it_and_nothing_else(answers: Claude | Offline) -> None:
+    found = spec(answers, SOCKET)
+    assert found.network is Network.none
+    assert [(e.name, e.value) for e in found.env or []] == [("ANTHROPIC_UNIX_SOCKET", str(SOCKET))]
 
 
-def test_offline_agents_reach_the_socket_and_nothing_else() -> None:
-    policy = spec(BUILT, Offline(SOCKET))
-    assert policy.network is Network.none
-    assert policy.env is not None
-    assert [(e.name, e.value) for e in policy.env] == [("ANTHROPIC_UNIX_SOCKET", str(SOCKET))]
+def test_without_one_they_have_a_network_and_the_gateways_address() -> None:
+    found = spec(KEY, None)
+    assert found.network is Network.bridge
+    assert [(e.name, e.value) for e in found.env or []] == [("ANTHROPIC_BASE_URL", "https://gw")]
+    assert spec(Claude("ANTHROPIC_API_KEY", "k"), None).env == []
 
 
-def test_with_a_key_agents_reach_the_api() -> None:
-    policy = spec(BUILT, RealAPI("k", "https://gw"))
-    assert policy.network is Network.bridge
-    assert policy.env is not None
-    assert [(e.name, e.value) for e in policy.env] == [("ANTHROPIC_BASE_URL", "https://gw")]
+def test_no_secret_is_in_the_policy_or_in_the_settings() -> None:
+    assert "sk-very-secret" not in str(policy.following(KEY, None)) + policy.render(policy.found(BUILT))
 
 
-def test_the_key_lies_in_the_secret_that_the_policy_names_and_nowhere_else() -> None:
-    held = secret(RealAPI("sk-very-secret"))
-    assert base64.b64decode(held["data"]["ANTHROPIC_API_KEY"]) == b"sk-very-secret"
-    credentials = spec(BUILT, RealAPI("sk-very-secret")).credentials
-    assert credentials is not None
-    assert (credentials.secret_ref.name, credentials.secret_ref.namespace) == (
-        held["metadata"]["name"],
-        held["metadata"]["namespace"],
-    )
-    others = [o for o in objects(BUILT, RealAPI("sk-very-secret")) if o is not held and o["kind"] != "Secret"]
-    assert "sk-very-secret" not in str(others)
-
-
-@pytest.mark.parametrize(
-    ("images", "pull"), [(BUILT, PullPolicy.Never), (PULLED, PullPolicy.IfNotPresent)], ids=["built", "pulled"]
-)
-def test_the_cli_image(images: Images, pull: PullPolicy) -> None:
-    cli = spec(images, Offline(SOCKET)).cli
-    assert cli is not None
-    assert f"{cli.image}:{cli.tag}" == images.cli
-    assert cli.pull is pull
+@pytest.mark.parametrize(("images", "auto_pull"), [(BUILT, False), (PULLED, True)], ids=["built", "pulled"])
+def test_the_settings_name_the_images(images: Images, auto_pull: bool, tmp_path: Path) -> None:
+    found = loaded(tmp_path, policy.found(images))
+    assert (f"{found.cli_image}:{found.cli_image_tag}", found.image) == (images.cli, images.base)
+    assert found.auto_pull_cli is auto_pull
+    assert found.warnings == ()
 
 
 def test_a_cli_image_by_digest_has_no_tag() -> None:
     name = f"ghcr.io/o/agent@sha256:{'a' * 64}"
-    cli = spec(Images(name, BUILT.base), Offline(SOCKET)).cli
-    assert cli is not None
-    assert (cli.image, cli.tag) == (name, None)
+    found = policy.found(Images(name, BUILT.base))
+    assert (found["cli_image"], "cli_image_tag" in found) == (name, False)
+
+
+def test_what_was_stated_stays_until_it_is_stated_otherwise() -> None:
+    before = {"allowed_image_patterns": "python:*", "image": "node:22", **policy.found(Images(PULLED.cli, "node:22"))}
+    assert policy.stated(before, {}) == before
+    assert policy.stated(before, {"image": "debian:12"})["image"] == "debian:12"
+    assert "allowed_image_patterns" not in policy.stated(before, {"allowed_image_patterns": ""})
+
+
+def test_an_image_that_was_built_for_want_of_another_is_looked_for_again() -> None:
+    assert policy.stated(policy.found(BUILT), {}) == {"credentials_secret": "claude"}
 
 
 @pytest.mark.parametrize("images", [BUILT, PULLED], ids=["built", "pulled"])
 def test_the_default_image_is_allowed(images: Images) -> None:
-    policy = spec(images, Offline(SOCKET))
-    assert policy.images is not None
-    assert policy.images.allowed is not None
-    assert policy.defaults is not None
-    assert policy.defaults.image == images.base
+    allowed = spec(Offline(), SOCKET).images
+    assert allowed is not None
     parsed = reference.parse(images.base)
-    assert any(pattern.parse(p).matches(parsed) for p in policy.images.allowed)
+    assert any(pattern.parse(p).matches(parsed) for p in allowed.allowed or [])
 
 
-@pytest.mark.parametrize("source", [Offline(SOCKET), RealAPI("k")])
-def test_no_run_of_the_demo_is_without_a_bound(source: RealAPI | Offline) -> None:
-    """But for memory and cpus, of which a ceiling would be every run's limit."""
-    found = spec(BUILT, source)
-    limits = combine([Policy("local", found)], Base(cli_image="c")).limits
-    assert None not in (limits.pids, limits.timeout, limits.max_turns, limits.max_budget_usd)
-    assert limits.memory is limits.cpus is None
+@pytest.mark.parametrize("answers", [Offline(), KEY], ids=["offline", "online"])
+def test_it_agrees_with_the_policy_for_clusters(answers: Claude | Offline, tmp_path: Path) -> None:
+    """`kubectl apply -k manifests/` on a local installation, which then narrows it and contradicts nothing."""
+    shipped = AgentPolicySpec.model_validate(yaml.safe_load((ROOT / "manifests/policy.yaml").read_text())["spec"])
+    other = {"secretRef": {"name": "of-another-name", "namespace": "elsewhere"}}
+    theirs = AgentPolicySpec.model_validate({"defaults": {"image": "node:20"}, "credentials": other})
+    local = Policy("local", spec(answers, SOCKET))
+    settled = base(loaded(tmp_path, policy.found(BUILT)))
+    alone = combine([local], settled)
+    assert (alone.secret and alone.secret.name, alone.image) == ("claude", BUILT.base)
+    with_shipped = combine([local, Policy("default", shipped)], settled)
+    assert (with_shipped.secret and with_shipped.secret.name) == "claude"
+    with_theirs = combine([local, Policy("theirs", theirs)], settled)
+    assert (with_theirs.secret and with_theirs.secret.name) == "of-another-name"
+    assert with_theirs.image == "docker.io/library/node:20"

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
+import stat
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import PartStatus as Part
 from stromboli.errors import LocalFailure
-from stromboli.local import leftovers, stack
+from stromboli.local import images, leftovers, stack
+from stromboli.local.answers import Claude, Offline
+from stromboli.local.doctor import Check
+from stromboli.local.gateway_process import GatewayProcess
 from stromboli.local.home import Home
+from stromboli.local.images import Image
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
+from stromboli.local.progress import Progress
 from stromboli.local.stack import Stack
-from stromboli.local.standin_process import StandinProcess
 
 
 class Notes(list[str]):
@@ -26,11 +36,15 @@ class Notes(list[str]):
 
     operator_ready = False
     operator_current = True
+    network = True
+    objects: dict[str, Any]
+    images: list[str]
 
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     notes = Notes()
+    notes.objects, notes.images = {}, []
 
     def note(what: str, answer: Any = None) -> Any:
         def noted(*args: object, **kwargs: object) -> Any:
@@ -54,16 +68,22 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     (programs / "kubectl").touch()
     monkeypatch.setattr(stack, "Cluster", NotedCluster)
     monkeypatch.setattr(stack, "find", lambda *args: Binaries(programs, "cache"))
-    monkeypatch.setattr(Kubectl, "__call__", lambda self, *args, **kw: _kubectl(notes, args))
-    for part, name in ((PodmanService, "podman"), (StandinProcess, "standin")):
-        monkeypatch.setattr(part, "up", note(f"{name} up", True))
+    monkeypatch.setattr(Kubectl, "__call__", lambda self, *args, **kw: _kubectl(notes, args, kw.get("stdin")))
+    monkeypatch.setattr(PodmanService, "up", note("podman up", True))
+    monkeypatch.setattr(GatewayProcess, "up", lambda self, *args: _gateway(notes, self, args))
+    for part in (PodmanService, GatewayProcess):
         monkeypatch.setattr(part, "pid", lambda self: 5)
+    monkeypatch.setattr(GatewayProcess, "ready", lambda self: True)
+    monkeypatch.setattr(PodmanService, "rootless", lambda self: True)
+    monkeypatch.setattr(stack.doctor, "network", lambda: Check("network", notes.network, "no tun", "load it"))
+    for kind in ("cli", "base"):
+        monkeypatch.setattr(images, f"ensure_{kind}_image", lambda *args, kind=kind: _image(notes, kind, args))
     monkeypatch.setattr(PodmanService, "down", note("podman down", True))
     monkeypatch.setattr(PodmanService, "answers", lambda self: True)
     monkeypatch.setattr(PodmanService, "socket", property(lambda self: self.home.podman_socket))
     monkeypatch.setattr(PodmanService, "stores_in_home", lambda self: True)
     monkeypatch.setattr(PodmanService, "remove_storage", note("storage removed"))
-    monkeypatch.setattr(StandinProcess, "stop", note("standin down", True))
+    monkeypatch.setattr(GatewayProcess, "stop", lambda self: notes.append(f"{self.name} down") or True)
     monkeypatch.setattr(Operator, "start", lambda self, *args: _operator(notes, self.home))
     monkeypatch.setattr(Operator, "stop", note("operator down", True))
     monkeypatch.setattr(Operator, "pid", lambda self: 9)
@@ -74,9 +94,31 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     return notes
 
 
-def _kubectl(notes: Notes, args: Sequence[str]) -> str:
+def _kubectl(notes: Notes, args: Sequence[str], stdin: str | None) -> str:
+    """An API server that keeps the objects it is given."""
     notes.append(f"kubectl {args[0]}")
+    if args[0] == "get":
+        found = notes.objects.get(args[1])
+        return json.dumps(found) if found else ""
+    given = json.loads(stdin) if stdin else {}
+    for obj in given.get("items", [given] if given else []):
+        kind = obj["kind"].lower()
+        spec = {**notes.objects.get(kind, {}).get("spec", {}), **obj.get("spec", {})}
+        notes.objects[kind] = {**obj, "spec": spec}
     return ""
+
+
+def _gateway(notes: Notes, gateway: GatewayProcess, options: Sequence[str]) -> None:
+    notes.append(f"{gateway.name} up")
+    gateway.folder.mkdir(exist_ok=True)
+    if gateway.name == "relay":
+        notes.append(" ".join(options))
+
+
+def _image(notes: Notes, kind: str, args: Sequence[Any]) -> Image:
+    wanted = next(a for a in args if isinstance(a, str))
+    notes.images.append(wanted)
+    return Image(wanted if "/theirs" in wanted else f"localhost/stromboli/{kind}:1", "built")
 
 
 def _operator(notes: Notes, home: Home) -> None:
@@ -86,20 +128,20 @@ def _operator(notes: Notes, home: Home) -> None:
 
 @pytest.fixture
 def installed(tmp_path: Path, notes: Notes) -> Stack:
-    return Stack(Home(tmp_path / "home"), {"PATH": os.defpath})
+    return on(tmp_path)
+
+
+def on(tmp_path: Path, **environ: str) -> Stack:
+    """The same installation, seen from a shell with these variables."""
+    return Stack(Home(tmp_path / "home"), {"PATH": os.defpath, **environ}, Progress(io.StringIO(), terminal=False))
 
 
 def test_up_in_order(installed: Stack, notes: Notes) -> None:
     installed.up()
-    assert notes == [
-        "podman up",
-        "control plane up",
-        "kubectl wait",
-        "kubectl apply",
-        "kubectl wait",
-        "operator down",
-        "operator up",
-    ]
+    steps = [note for note in notes if not note.startswith("kubectl")]
+    assert steps == ["podman up", "control plane up", "standin up", "operator down", "operator up"]
+    assert notes.index("control plane up") < notes.index("kubectl wait") < notes.index("standin up")
+    assert notes.images, "the images are there before the operator is"
 
 
 def test_up_leaves_an_operator_that_is_ready_alone(installed: Stack, notes: Notes) -> None:
@@ -114,11 +156,91 @@ def test_up_starts_an_operator_of_older_code_anew(installed: Stack, notes: Notes
     assert [n for n in notes if n.startswith("operator")] == ["operator down", "operator up"]
 
 
-def test_up_starts_the_stand_in_again_if_the_demo_has_used_it(installed: Stack, notes: Notes) -> None:
-    installed.home.ensure()
-    installed.home.standin.mkdir()
+def test_a_fresh_installation_can_run_something(installed: Stack, notes: Notes) -> None:
     installed.up()
-    assert notes.index("control plane up") < notes.index("standin up") < notes.index("operator up")
+    agent = yaml.safe_load(installed.home.settings.read_text())["agent"]
+    assert (agent["image"], agent["cli_image"]) == ("localhost/stromboli/base:1", "localhost/stromboli/cli")
+    assert agent["credentials_secret"] == notes.objects["secret"]["metadata"]["name"]
+    policy = notes.objects["agentpolicy"]["spec"]
+    assert (policy["network"], policy["images"]) == ("none", {"allowed": ["*", "localhost/**"]})
+    assert stat.S_IMODE(installed.home.settings.stat().st_mode) == 0o600
+
+
+def test_what_the_owner_changes_in_the_policy_stays(installed: Stack, notes: Notes) -> None:
+    installed.up()
+    notes.objects["agentpolicy"]["spec"]["images"] = {"allowed": ["python:*"]}
+    installed.up()
+    assert notes.objects["agentpolicy"]["spec"]["images"] == {"allowed": ["python:*"]}
+
+
+def test_what_a_shell_has_set_holds_in_the_next_one(installed: Stack, notes: Notes, tmp_path: Path) -> None:
+    """Also what forbids something: an allowlist must not be gone because another shell has started the operator."""
+    shell = {"STROMBOLI_AGENT_IMAGE": "registry.example/theirs:1", "STROMBOLI_AGENT_ALLOWED_IMAGE_PATTERNS": "python:*"}
+    on(tmp_path, **shell).up()
+    installed.up()
+    assert notes.images[1] == notes.images[3] == "registry.example/theirs:1"
+    agent = yaml.safe_load(installed.home.settings.read_text())["agent"]
+    assert agent["allowed_image_patterns"] == "python:*"
+
+
+KEY = {"ANTHROPIC_API_KEY": "sk-1"}
+
+
+@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"])
+def test_credentials_stay_in_a_shell_without_them(name: str, installed: Stack, notes: Notes, tmp_path: Path) -> None:
+    on(tmp_path, **{name: "sk-1"}).up()
+    for shell in ({}, {"ANTHROPIC_API_KEY": "sk-2"}):
+        assert str(on(tmp_path, **shell).up()).startswith("Claude answers")
+        assert notes.objects["secret"]["data"] == {name: base64.b64encode(b"sk-1").decode()}
+    assert "standin up" not in notes
+    assert notes.objects["agentpolicy"]["spec"]["network"] == "bridge"
+
+
+def test_a_key_takes_the_stand_ins_place_and_a_logout_gives_it_back(
+    installed: Stack, notes: Notes, tmp_path: Path
+) -> None:
+    installed.up()
+    assert installed.standin.wanted
+    on(tmp_path, **KEY).up()
+    assert not installed.standin.wanted
+    installed.answers_up(Offline(chosen=True))
+    assert installed.standin.wanted
+    on(tmp_path, **KEY).up()
+    assert installed.standin.wanted, "who has logged out stays logged out"
+
+
+def test_without_a_network_agents_reach_claude_by_the_relay(installed: Stack, notes: Notes, tmp_path: Path) -> None:
+    notes.network = False
+    shell = on(tmp_path, **KEY, ANTHROPIC_BASE_URL="https://gw")
+    shell.up()
+    assert "--to https://gw" in notes
+    policy = notes.objects["agentpolicy"]["spec"]
+    assert policy["network"] == "none"
+    assert policy["env"] == [{"name": "ANTHROPIC_UNIX_SOCKET", "value": str(installed.relay.socket)}]
+    said = shell.progress._stream.getvalue()  # type: ignore[attr-defined]
+    assert "network: none, as no tun" in said
+    assert "load it, then `stromboli up`" in said
+    notes.network = True
+    installed.up()
+    assert notes.objects["agentpolicy"]["spec"]["network"] == "bridge"
+    assert not installed.relay.wanted
+
+
+def test_a_login_leads_the_relay_elsewhere(installed: Stack, notes: Notes) -> None:
+    notes.network = False
+    for url in (None, "https://gw"):
+        notes.clear()
+        installed.home.ensure()
+        installed.home.programs.exists() or installed.control_plane_up()
+        installed.answers_up(Claude("ANTHROPIC_API_KEY", "k", url))
+        assert notes.index("relay down") < notes.index(f"--to {url or 'https://api.anthropic.com'}")
+
+
+def test_kubectl_and_stromboli_are_on_the_path_and_nothing_else(installed: Stack, notes: Notes) -> None:
+    installed.up()
+    assert sorted(p.name for p in installed.home.bin.iterdir()) == ["kubectl", "stromboli"]
+    done = subprocess.run([installed.home.bin / "stromboli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("stromboli ")
 
 
 def test_purge_takes_no_more_than_its_own_where_podman_stores_elsewhere(
@@ -147,7 +269,7 @@ def test_down_stops_all_and_counts_the_runs_that_go_on(installed: Stack, notes: 
     installed.up()
     notes.clear()
     assert installed.down() == 2
-    assert notes == ["operator down", "standin down", "podman down", "control plane down"]
+    assert notes == ["operator down", "standin down", "relay down", "podman down", "control plane down"]
     assert installed.home.exists
 
 
@@ -206,5 +328,5 @@ def test_status_has_every_part(installed: Stack, notes: Notes) -> None:
     assert list(parts) == ["podman", "etcd", "operator"]
     assert (parts["operator"].pid, parts["operator"].ready) == (9, True)
     installed.home.ensure()
-    installed.home.standin.mkdir()
+    installed.standin.folder.mkdir()
     assert [p.name for p in installed.status()] == ["podman", "etcd", "standin", "operator"]

@@ -103,7 +103,8 @@ def test_each_setting_arrives() -> None:
         "MOUNT_CLAUDE_CLI": "false",
         "IMAGE": "node",
         "CREDENTIALS_FILE": "/c.json",
+        "CREDENTIALS_SECRET": "claude",
     }
     found = observed.base(configuration.load({f"STROMBOLI_AGENT_{k}": v for k, v in environ.items()}))
-    assert found == Base(("python:*",), ("/srv",), "a.example/c", "v2", False, False, "node", True)
+    assert found == Base(("python:*",), ("/srv",), "a.example/c", "v2", False, False, "node", True, "claude")
     assert len(environ) == len(fields(Base)), "a setting that no test knows"

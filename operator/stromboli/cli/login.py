@@ -1,0 +1,80 @@
+"""`stromboli login` and `logout`: who answers the agents of the local installation.
+
+Credentials come from a prompt, standard input, the environment or a file, never from an argument, which every user of
+the machine can read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stromboli.cli import installation
+
+if TYPE_CHECKING:
+    from stromboli.local.answers import Answers, Claude
+
+_PROMPT = "API key or OAuth token (not shown)"
+
+
+@click.command()
+@click.option(
+    "--from-env", is_flag=True, help="Take ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN from the environment."
+)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Take the login of your Claude CLI: ~/.claude/.credentials.json.",
+)
+@click.option("--kind", type=click.Choice(["key", "token"]), help="What is given, where that cannot be seen.")
+@click.option("--base-url", metavar="URL", help="Of a gateway to the API.")
+def login(from_env: bool, file: Path | None, kind: str | None, base_url: str | None) -> None:
+    """Let Claude answer: store an API key, an OAuth token (`claude setup-token`) or the login of your Claude CLI.
+
+    It is asked for, or read from standard input if that is not a terminal. It stays until the next login or logout.
+    """
+    if from_env and file:
+        raise click.UsageError("--from-env and --file are two sources; give one")
+    _choose(_given(from_env, file, kind, base_url))
+
+
+@click.command()
+def logout() -> None:
+    """Remove the stored credentials. The offline stand-in answers from then on."""
+    from stromboli.local.answers import Offline
+
+    _choose(Offline(chosen=True))
+
+
+def _given(from_env: bool, file: Path | None, kind: str | None, base_url: str | None) -> Claude:
+    from dataclasses import replace
+
+    from stromboli.errors import LocalFailure
+    from stromboli.local import answers
+
+    if from_env:
+        found = answers.from_environment(os.environ)
+        if found is None:
+            raise LocalFailure("neither ANTHROPIC_API_KEY nor CLAUDE_CODE_OAUTH_TOKEN is set in this shell")
+        return replace(found, base_url=base_url or found.base_url)
+    if file:
+        return answers.from_text(file.read_text(encoding="utf-8", errors="replace"), "file", base_url)
+    if sys.stdin.isatty():
+        return answers.from_text(click.prompt(_PROMPT, hide_input=True), kind, base_url)
+    return answers.from_text(sys.stdin.read(answers.MOST + 1), kind, base_url)
+
+
+def _choose(answers: Answers) -> None:
+    """Store it and say so. A running agent keeps what it has; the next one gets this."""
+    from stromboli.errors import LocalFailure
+
+    stack = installation.existing()
+    if not all(part.ready for part in stack.status() if part.name == "kube-apiserver"):
+        raise LocalFailure("the local control plane is down", "`stromboli up` starts it; then run this again")
+    with stack.changing():
+        stack.answers_up(answers)
+    click.echo(f"{answers}, from the next run on")

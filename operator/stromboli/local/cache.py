@@ -1,0 +1,34 @@
+"""What downloads and builds have left for all installations of a user: how much it is, and removing it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from stromboli.controlplane import binaries, scratch
+
+
+def purge(environ: Mapping[str, str], *, everything: bool) -> tuple[str, str]:
+    """Remove what interrupted downloads and builds have left, or `everything`; what went and what stays, in words.
+
+    Nothing is touched that another process is just fetching.
+    """
+    folder = binaries.cache_folder(environ)
+    if not folder.is_dir():
+        return "", ""
+    if not everything:
+        size = scratch.clear(folder)
+        return (f"what an interrupted build left ({_shown(size)})" if size else "", _described(folder))
+    described = _described(folder)
+    shutil.rmtree(folder)
+    return described, ""
+
+
+def _described(folder: Path) -> str:
+    size = scratch.size(folder)
+    return f"{folder} ({_shown(size)}: the control plane's programs, downloaded packages)" if size else ""
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
