@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,14 @@ from stromboli.observe import attempts
 from stromboli.observe.attempts import Trace
 from stromboli.observe.cli import CLIMounts
 from stromboli.observe.readiness import Ready
-from stromboli.observe.sessions import Elsewhere, Held
+from stromboli.observe.sessions import Elsewhere
 from stromboli.observe.waiting import Waiting, from_node, from_podman
 from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.entry import Entry
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import Sessions
+from stromboli.perform.sessions import Sessions, Turn
 from stromboli.plan import follow, outcome, refusal
 from stromboli.plan.attempt import Records, StepRecord
 from stromboli.plan.follow import Next
@@ -57,6 +56,15 @@ AT_WORK_AFTER = 0.7
 Object = dict[str, Any]
 # Watches for a container's end: (session's uid, container's name, uid of the run that is woken).
 Watch = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenUp:
+    """An attempt that never sent its prompt, and what is said of it."""
+
+    trace: Trace
+    reason: Reason
+    message: str
 
 
 class Reconciler:
@@ -149,7 +157,7 @@ class Reconciler:
                 return await self._look_for_cli(obj, trace)
             case Next.try_again:
                 message = "the attempt was cut short before the prompt was sent; it is tried again"
-                return await self._try_again(obj, trace, Reason.ContainerLost, message)
+                return await self._try_again(obj, _GivenUp(trace, Reason.ContainerLost, message))
 
     async def _look_for_cli(self, obj: Object, trace: Trace) -> float | None:
         """The supervisor found no CLI. What is mounted is looked at before the next start, and nothing is forgotten
@@ -160,12 +168,12 @@ class Reconciler:
         left = follow.pause(trace.seen.number) - self._since_end(obj, trace)
         if left > 0:
             raise Waiting(Reason.CLIImageUnavailable, message, left)
-        return await self._try_again(obj, trace, Reason.CLIImageUnavailable, message)
+        return await self._try_again(obj, _GivenUp(trace, Reason.CLIImageUnavailable, message))
 
     def _since_end(self, obj: Object, trace: Trace) -> float:
         """Seconds since the container ended."""
         now = self._reporter.moment(obj).now
-        return (now - (_ended_at(trace) or now)).total_seconds()
+        return (now - (trace.ended_at or now)).total_seconds()
 
     async def _session_is_gone(self, obj: Object) -> bool:
         """Whether the session that the run has was deleted under it."""
@@ -176,21 +184,30 @@ class Reconciler:
         return found is None or found["metadata"]["uid"] != has["uid"] or states.is_being_deleted(found)
 
     async def _cancel(self, obj: Object) -> None:
+        """Its session was deleted: that it is canceled is said once its agent works no more."""
         status, name = obj["status"], obj["status"]["session"]["name"]
+        await self._sessions.end(states.session_of(obj))
         moment = self._reporter.moment(obj)
         closed = states.closed(status["attempts"][-1], Reason.Canceled, PromptSent.unknown, moment)
         new = states.with_attempt(status, closed)
         await self._conclude(obj, new, Reason.Canceled, f"its session {name} was deleted while the run was going")
 
-    async def _launch(self, obj: Object, ready: Ready, held: Held, number: int) -> float | None:
+    async def _launch(
+        self, obj: Object, ready: Ready, turn: Turn | None, number: int, given_up: _GivenUp | None = None
+    ) -> float | None:
         """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
 
-        An attempt in the status whose folder is missing has lost its marks, and counts as sent.
+        An attempt in the status whose folder is missing has lost its marks, and counts as sent. `given_up` is the one
+        before this, if it never sent its prompt. Nobody touches what the session has on the node meanwhile; and that
+        run and session are still there is seen once it is held: of the session by a look, of the run by the writes.
         """
         subject = _subject(obj, number)
-        await self._launcher.prepare(subject, ready, held)
-        obj = await self._reporter.write_ahead(obj, ready, held, number)
-        name = await self._launcher.launch(subject, ready, held)
+        async with self._entry.holding(obj, ready, turn) as held:
+            await self._launcher.prepare(subject, ready, held)
+            if given_up is not None:
+                obj = await self._give_up_attempt(obj, given_up)
+            obj = await self._reporter.write_ahead(obj, ready, held, number)
+            name = await self._launcher.launch(subject, ready, held)
         self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
         if (lost := await self._launcher.unenforced(ready)) is not None:
             self._notifier.tell(obj, "LimitsNotEnforced", lost, warning=True)
@@ -240,7 +257,7 @@ class Reconciler:
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
             timeout=duration.parse(attempt["timeout"]),
-            elapsed=_elapsed(attempt, trace),
+            elapsed=trace.elapsed(attempt),
         )
         if states.is_kept(obj) and ended.answer is not None:
             name = naming.attempt(obj["metadata"]["uid"], attempt["number"])
@@ -252,7 +269,7 @@ class Reconciler:
             ended.prompt_sent,
             moment,
             exit_code=ended.exit_code,
-            finished=_ended_at(trace),
+            finished=trace.ended_at,
         )
         new = states.with_outcome(states.with_attempt(status, closed), ended, trace.records.steps)
         message = ended.message
@@ -323,26 +340,28 @@ class Reconciler:
         else:
             await self._cleaner.finished(obj["metadata"]["uid"])
 
-    async def _try_again(self, obj: Object, trace: Trace, reason: Reason, message: str) -> float | None:
+    async def _try_again(self, obj: Object, given_up: _GivenUp) -> float | None:
         """The next attempt, once everything for it is there; not before that is the last one given up."""
-        obj, ready, held = await self._entry.ready(obj)
-        number = trace.seen.number + 1
-        await self._launcher.prepare(_subject(obj, number), ready, held)
-        obj = await self._give_up_attempt(obj, trace, reason, message)
-        return await self._launch(obj, ready, held, number)
+        number = given_up.trace.seen.number + 1
+        return await self._launch(*await self._entry.ready(obj), number, given_up)
 
-    async def _give_up_attempt(self, obj: Object, trace: Trace, reason: Reason, message: str) -> Object:
+    async def _give_up_attempt(self, obj: Object, given_up: _GivenUp) -> Object:
         """An attempt that never sent its prompt: note it and make room for the next."""
         status = obj["status"]
         moment = self._reporter.moment(obj)
-        code = None if trace.state is None else trace.state.exit_code
+        code = None if given_up.trace.state is None else given_up.trace.state.exit_code
         if not states.is_kept(obj):
-            await self._cleaner.finished(obj["metadata"]["uid"])
+            await self._cleaner.start_over(obj["metadata"]["uid"])
         lost = states.closed(
-            status["attempts"][-1], reason, PromptSent.no, moment, exit_code=code, finished=_ended_at(trace)
+            status["attempts"][-1],
+            given_up.reason,
+            PromptSent.no,
+            moment,
+            exit_code=code,
+            finished=given_up.trace.ended_at,
         )
         new = states.with_attempt(status, lost)
-        return await self._reporter.write(obj, states.at(new, Reason.Starting, message, moment))
+        return await self._reporter.write(obj, states.at(new, Reason.Starting, given_up.message, moment))
 
     async def _look(self, obj: Object) -> Trace:
         attempt = obj["status"]["attempts"][-1]
@@ -379,14 +398,3 @@ def _subject(obj: Mapping[str, Any], number: int) -> Subject:
 def _place(obj: Mapping[str, Any]) -> tuple[str, str, int]:
     """The last attempt: its session, its run, its number."""
     return states.session_of(obj), obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"]
-
-
-def _ended_at(trace: Trace) -> datetime | None:
-    """When the container ended, where Podman knows that."""
-    return None if trace.state is None else trace.state.finished_at
-
-
-def _elapsed(attempt: Mapping[str, Any], trace: Trace) -> float | None:
-    """Seconds until then."""
-    ended = _ended_at(trace)
-    return None if ended is None else (ended - times.from_text(attempt["startedAt"])).total_seconds()

@@ -1,4 +1,5 @@
-"""One turn of one session, whatever its runs do: its condition, a turn that was never given back, its time to live.
+"""One turn of one session, whatever its runs do: its condition, a turn that was never given back, its size, its time to
+live.
 
 What a deleted session has on the node goes the way of everything without an owner (reconcile.py, sweep.py).
 """
@@ -12,11 +13,12 @@ from typing import Any
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster, Conflict
 from stromboli.models.reasons import ReadyReason
+from stromboli.observe import sessions
 from stromboli.perform.sessions import Sessions
 from stromboli.plan.session import Holder
 from stromboli.status import session as states
 from stromboli.status import times
-from stromboli.status.run import Moment, is_being_deleted, is_finished
+from stromboli.status.run import is_being_deleted, is_finished
 
 Object = dict[str, Any]
 
@@ -30,7 +32,10 @@ class Upkeep:
         self._node = node
 
     async def turn(self, uid: str) -> float | None:
-        """One turn; seconds until the next, None for "when something happens". Raises ClusterUnavailable."""
+        """One turn; seconds until the next, None for "when something happens".
+
+        Raises ClusterUnavailable, PodmanError, PodmanUnavailable: then it is to be tried again.
+        """
         obj = await self._sessions.find(uid)
         if obj is None or is_being_deleted(obj):
             return None
@@ -46,8 +51,10 @@ class Upkeep:
         meta = obj["metadata"]
         if (holder := states.holder_of(obj)) is not None:
             if not await self._is_used(meta["namespace"], holder):
-                await self._sessions.vacate(meta["namespace"], meta["name"], holder.uid)
+                await self._sessions.vacate(meta["uid"], meta["namespace"], meta["name"], holder.uid)
             return None
+        if await self._sessions.measure(obj):
+            return 0.0
         if not status.get("conditions"):
             await self._write(obj, ReadyReason.Available, "no run has used it yet")
             return None
@@ -77,7 +84,6 @@ class Upkeep:
         return duration.parse(ttl) - (datetime.now(UTC) - times.from_text(last)).total_seconds()
 
     async def _write(self, obj: Object, reason: ReadyReason, message: str) -> None:
-        moment = Moment(datetime.now(UTC), self._node, obj["metadata"].get("generation", 0))
-        new = states.at(obj.get("status") or {}, reason, message, moment)
+        new = states.at(obj.get("status") or {}, reason, message, sessions.moment(obj, self._node))
         if new != obj.get("status"):
             await self._cluster.write_session_status(obj, new)

@@ -31,12 +31,13 @@ class Vacated(Sessions):
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
         self._names = {}
-        self._locks = {}
+        self._unmeasured = set()
         self.names: list[str] = []
 
-    async def vacate(self, namespace: str, name: str, run_uid: str) -> None:
+    async def vacate(self, uid: str, namespace: str, name: str, run_uid: str) -> None:
         session = await self._cluster.session(namespace, name)
         assert session is not None
+        assert session["metadata"]["uid"] == uid
         assert session["status"]["currentRun"]["uid"] == run_uid
         self.names.append(name)
 

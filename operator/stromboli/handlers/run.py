@@ -49,6 +49,7 @@ from stromboli.perform.networks import Networks
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
+from stromboli.perform.serial import SessionLocks
 from stromboli.perform.sessions import Sessions
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Reconciler
@@ -127,11 +128,20 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake_all)
     mounts = CLIMounts(podman, images, installation)
     site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
-    cleaner = Cleaner(podman, site)
+    locks = SessionLocks()
+    cleaner = Cleaner(podman, site, locks)
     networks = Networks(podman, installation)
     ends = Ends(podman, queue.wake)
     notifier = Notifier(cluster)
-    turns = Sessions(cluster=cluster, podman=podman, site=site, node=settings.node, cleaner=cleaner, notifier=notifier)
+    turns = Sessions(
+        cluster=cluster,
+        podman=podman,
+        site=site,
+        node=settings.node,
+        cleaner=cleaner,
+        notifier=notifier,
+        locks=locks,
+    )
     upkeep = Upkeep(cluster, turns, settings.node)
     session_queue = WorkQueue(upkeep.turn)
     policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
@@ -152,6 +162,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             turns=turns,
             reporter=reporter,
             idle=session_queue.wake,
+            locks=locks,
         ),
         reporter=reporter,
         mounts=mounts,

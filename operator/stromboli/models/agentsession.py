@@ -5,6 +5,7 @@ The template can be filled once, by a person or by the first run; after that it 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -56,6 +57,14 @@ class RunRef(Model):
     uid: str = Field(description="Its UID.", max_length=64)
 
 
+class Filesystem(StrEnum):
+    """What a fork has of its parent's files."""
+
+    copied = "Copied"
+    lost = "Lost"
+    not_begun = "NotBegun"
+
+
 class ForkOrigin(Model):
     """Where a fork comes from."""
 
@@ -63,6 +72,13 @@ class ForkOrigin(Model):
     uid: str = Field(description="That session's UID.", max_length=64)
     claude_session_id: str = Field(
         "", alias="claudeSessionID", description="The conversation that it went on from.", max_length=64
+    )
+    filesystem: Filesystem | None = Field(
+        None,
+        description=(
+            "What it has of that session's files: Copied; Lost, where somebody had removed that session's container; "
+            "NotBegun, where the hooks of its beginning had not succeeded yet."
+        ),
     )
 
 

@@ -122,6 +122,7 @@ class ReadyReason(StrEnum):
 
     Available = "Available"
     InUse = "InUse"
+    Leaving = "Leaving"
     Expired = "Expired"
     VolumeLost = "VolumeLost"
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ class Trace:
     seen: Seen
     state: ContainerState | None
     records: Records
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the container ended, where Podman knows that."""
+        return None if self.state is None else self.state.finished_at
+
+    def elapsed(self, attempt: Mapping[str, Any]) -> float | None:
+        """Seconds from the attempt's beginning until then."""
+        ended = self.ended_at
+        return None if ended is None else (ended - times.from_text(attempt["startedAt"])).total_seconds()
 
 
 def boot_id() -> str:

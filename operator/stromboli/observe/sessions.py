@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from stromboli.plan import session as plan
 from stromboli.plan.attempt import Conversation
 from stromboli.plan.refusal import Refused
 from stromboli.podman.containers import ContainerState
-from stromboli.status.run import is_being_deleted, is_finished
+from stromboli.status.run import Moment, is_being_deleted, is_finished
 from stromboli.status.session import holder_of, ready_reason
 
 Object = dict[str, Any]
@@ -96,6 +97,11 @@ def is_fork_of(session: Mapping[str, Any], name: str) -> bool:
     """Whether a session is a fork of the one with that name."""
     found = origin(session)
     return found is not None and found.name == name
+
+
+def moment(session: Mapping[str, Any], node: str) -> Moment:
+    """Now, for what is written of a session."""
+    return Moment(datetime.now(UTC), node, session["metadata"].get("generation", 0))
 
 
 async def named(cluster: Cluster, run: Mapping[str, Any], spec: AgentRunSpec, choice: SessionChoice) -> Named:

@@ -1,7 +1,8 @@
 """Taking away what has no owner any more: at a run's end, at its deletion, and by the sweep.
 
 Only what bears this installation's label is touched, and only by the owner's UID. What is away already is no
-error; what Podman cannot say now is tried again by the next sweep.
+error; what Podman cannot say now is tried again by the next sweep. Whose things go, nobody else touches meanwhile
+(serial.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.site import Site
 from stromboli.perform.copy import Copier
 from stromboli.perform.janitor import Janitor
+from stromboli.perform.serial import SessionLocks
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
@@ -26,32 +28,41 @@ log = logging.getLogger(__name__)
 class Cleaner:
     """Removes a session's things from this node."""
 
-    def __init__(self, podman: Podman, site: Site) -> None:
+    def __init__(self, podman: Podman, site: Site, locks: SessionLocks) -> None:
         self._podman = podman
         self._site = site
+        self._locks = locks
         self._janitor = Janitor(podman, site)
         self._copier = Copier(podman, site)
 
     async def finished(self, uid: str) -> None:
         """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
+        async with self._locks.hold(uid):
+            await self.start_over(uid)
+
+    async def deleted(self, uid: str) -> None:
+        """A run or a session is deleted: nothing of it stays."""
+        async with self._locks.hold(uid):
+            await self.start_over(uid)
+            await self._copies(uid)
+            folder = self._site.folder(uid)
+            await self._emptied(uid, folder.path, folder.remove)
+
+    async def start_over(self, uid: str) -> None:
+        """As `finished`, for a caller that holds the session: another attempt is to begin with nothing."""
+        self._locks.check(uid)
         await self._container(uid)
         await self._volume(uid)
         await self.without_secrets(uid)
 
-    async def deleted(self, uid: str) -> None:
-        """A run or a session is deleted: nothing of it stays."""
-        await self.finished(uid)
-        await self._copies(uid)
-        folder = self._site.folder(uid)
-        await self._emptied(uid, folder.path, folder.remove)
-
     async def without_secrets(self, uid: str) -> None:
-        """What lies on tmpfs goes."""
+        """What lies on tmpfs goes. The caller holds the session."""
+        self._locks.check(uid)
         folder = self._site.folder(uid)
         await self._emptied(uid, folder.secrets, folder.remove_secrets)
 
     async def without_attempt(self, run_uid: str, attempt: Path) -> None:
-        """The folder of one attempt goes, out of a session that stays."""
+        """The folder of one attempt goes, out of a session that stays; the caller holds that one."""
         await self._emptied(run_uid, attempt, lambda: remove_tree(attempt))
 
     async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:

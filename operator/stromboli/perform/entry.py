@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from stromboli.errors import ClusterUnavailable
@@ -14,7 +15,8 @@ from stromboli.observe.readiness import Readiness, Ready
 from stromboli.observe.sessions import Held
 from stromboli.observe.waiting import Waiting
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import Sessions
+from stromboli.perform.serial import SessionLocks
+from stromboli.perform.sessions import Sessions, Turn
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
 from stromboli.plan.refusal import Refused
@@ -35,6 +37,7 @@ class Entry:
         turns: Sessions,
         reporter: Reporter,
         idle: Callable[[str], None],
+        locks: SessionLocks,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
@@ -42,18 +45,20 @@ class Entry:
         self._turns = turns
         self._reporter = reporter
         self._idle = idle  # a session may have lost the run that had it
+        self._locks = locks
         # The timeouts of runs that were judged, asked anew after a restart.
         self._bounds: dict[str, float] = {}
 
-    async def ready(self, obj: Object) -> tuple[Object, Ready, Held]:
-        """Before each start: judged by today's policies, and everything there; the session is the run's then.
+    async def ready(self, obj: Object) -> tuple[Object, Ready, Turn | None]:
+        """Before each start: judged by today's policies, and everything there; the turn in the session that it names,
+        if it names one, is the run's then.
 
         Gives back the run as of the version that was judged, or that was written here: what is written next is guarded
         by that one, so that of two operators only one comes to start it.
         Raises Refused, Waiting, Elsewhere, and what `Readiness.of` and `Sessions.take` raise.
         """
         meta = obj["metadata"]
-        try:
+        with self._waited_for():
             spec, named = readiness.parse(obj), None
             if spec.session is not None:
                 named = await sessions.named(self._cluster, obj, spec, spec.session)
@@ -61,7 +66,7 @@ class Entry:
             judged = await readiness.judge(self._cluster, self._settings, meta["namespace"], spec)
             self._bounds[meta["uid"]] = judged.request.timeout
             if named is None:
-                return obj, await self._looks.of(obj, judged), Held(meta["uid"])
+                return obj, await self._looks.of(obj, judged), None
             for session in filter(None, (named.obj, named.parent)):
                 sessions.check_node(session, self._settings.node)
             await sessions.await_turn(self._cluster, obj, named.obj, named.name)
@@ -69,6 +74,23 @@ class Entry:
                 obj = await self._await_parent(obj, named.parent)
             ready = await self._looks.of(obj, judged, named.pinned)
             return obj, ready, await self._turns.take(obj, named, ready)
+
+    @asynccontextmanager
+    async def holding(self, obj: Object, ready: Ready, turn: Turn | None) -> AsyncIterator[Held]:
+        """Inside the block nobody else touches what the run's session has on the node. Raises as `Sessions.holding`."""
+        async with AsyncExitStack() as stack:
+            if turn is None:
+                await stack.enter_async_context(self._locks.hold(obj["metadata"]["uid"]))
+                held = Held(obj["metadata"]["uid"])
+            else:
+                with self._waited_for():
+                    held = await stack.enter_async_context(self._turns.holding(obj, turn, ready))
+            yield held
+
+    @contextmanager
+    def _waited_for(self) -> Iterator[None]:
+        try:
+            yield
         except sessions.Leaving as leaving:
             self._idle(leaving.uid)
             raise

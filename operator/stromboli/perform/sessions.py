@@ -1,63 +1,70 @@
 """Taking a session's turn and leaving it, and what its container, its volume and its folder go through for that.
 
-The turn is `status.currentRun`, taken by compare-and-swap on the object's version: whoever wrote first has it. What
-is known of the container (`attempt/state.py`) is judged from the records of the last attempt that it was handed to,
-whoever looks first: the end of a run, the next run's start, a deletion, or an operator that comes back.
+The turn is `status.currentRun`, taken by compare-and-swap on the object's version: whoever wrote first has it. It is
+given back once Podman says that the session's container does not run, and not before. How the container is between two
+runs is in resting.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stromboli import naming
 from stromboli.attempt import folder as folders
-from stromboli.attempt import records
-from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
-from stromboli.attempt.state import State
-from stromboli.errors import LocalFailure, NotFound, PodmanError, PodmanUnavailable
-from stromboli.inspection import startfiles
+from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable, StromboliError
 from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe import sessions
 from stromboli.observe.images import is_meant, local_name
 from stromboli.observe.readiness import Ready
-from stromboli.observe.sessions import Held, Named, Origin
+from stromboli.observe.sessions import Held, Named
 from stromboli.observe.waiting import Waiting
 from stromboli.perform.cleanup import Cleaner
-from stromboli.perform.copy import Copier
+from stromboli.perform.forks import Forks
 from stromboli.perform.notify import Notifier
+from stromboli.perform.resting import Resting, shape_of
+from stromboli.perform.serial import SessionLocks
 from stromboli.plan import container as containers
 from stromboli.plan import session as plan
 from stromboli.plan.answer import Answer
-from stromboli.plan.attempt import HOOKS_FILE, Conversation
-from stromboli.plan.container import Shape
-from stromboli.plan.redaction import UNKNOWN
+from stromboli.plan.attempt import Conversation
 from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Holder
-from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
 from stromboli.status import session as states
-from stromboli.status import times
-from stromboli.status.run import Moment
+from stromboli.status.run import is_being_deleted
 
 log = logging.getLogger(__name__)
 Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A session's turn that a run has; `pinned` says that the session had an image before."""
+
+    session: Object
+    pinned: bool
 
 
 class Sessions:
     """The sessions of this node."""
 
     def __init__(
-        self, *, cluster: Cluster, podman: Podman, site: Site, node: str, cleaner: Cleaner, notifier: Notifier
+        self,
+        *,
+        cluster: Cluster,
+        podman: Podman,
+        site: Site,
+        node: str,
+        cleaner: Cleaner,
+        notifier: Notifier,
+        locks: SessionLocks,
     ) -> None:
         self._cluster = cluster
         self._podman = podman
@@ -65,28 +72,42 @@ class Sessions:
         self._node = node
         self._cleaner = cleaner
         self._notifier = notifier
-        self._copier = Copier(podman, site)
+        self._locks = locks
+        self._resting = Resting(podman, site, cleaner)
+        self._forks = Forks(
+            cluster=cluster, podman=podman, site=site, node=node, notifier=notifier, resting=self._resting
+        )
         self._names: dict[str, tuple[str, str]] = {}
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._unmeasured: set[str] = set()
 
-    async def take(self, run: Object, named: Named, ready: Ready) -> Held:
-        """Have the session for this run, made if it is not there, and everything of it ready for a start.
+    async def take(self, run: Object, named: Named, ready: Ready) -> Turn:
+        """Have the session's turn for this run, the session made if it is not there.
 
-        May be repeated. Raises Conflict where somebody was quicker, Refused, Waiting, ClusterUnavailable, Rejected,
-        NoSpace, PodmanError, PodmanUnavailable.
+        May be repeated. Raises Conflict where somebody was quicker, Refused, ClusterUnavailable, Rejected.
         """
         session = named.obj or await self._create(run, named, ready)
         session = await self._with_template(session, ready)
-        session = await self._acquire(session, run, ready)
-        uid = session["metadata"]["uid"]
-        folder = self._site.folder(uid)
-        if (parent := sessions.origin(session)) and (await asyncio.to_thread(folder.read_state)).copy is None:
-            await self._copy(run, session, parent, ready)
-        if parent and not session["status"].get("forkedFrom"):
-            session = await self._copied(session, parent)
-        if named.pinned is not None:
-            await self._tell_of_a_moved_tag(run, session, ready)
-        return await self._held(run, session, ready)
+        return Turn(await self._acquire(session, run, ready), pinned=named.pinned is not None)
+
+    @asynccontextmanager
+    async def holding(self, run: Object, turn: Turn, ready: Ready) -> AsyncIterator[Held]:
+        """Inside the block the session's things on the node are this run's alone, and ready for a start.
+
+        Raises Conflict where the session was deleted, or the turn given back, by the time they are; Refused, Waiting,
+        ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable.
+        """
+        uid = turn.session["metadata"]["uid"]
+        parent = None if turn.session["status"].get("forkedFrom") else sessions.origin(turn.session)
+        async with self._locks.hold(uid, *([parent.uid] if parent else ())):
+            session = await self._still(turn.session, run)
+            if parent is not None:
+                if (await asyncio.to_thread(self._site.folder(uid).read_state)).copy is None:
+                    await self._vacated(await self._forks.copy(run, session, parent, ready))
+                if not session["status"].get("forkedFrom"):
+                    session = await self._forks.copied(run, session, parent)
+            if turn.pinned:
+                await self._tell_of_a_moved_tag(run, session, ready)
+            yield await self._held(run, session, ready)
 
     def see(self, obj: Mapping[str, Any]) -> str:
         """There is such a session; its UID."""
@@ -101,47 +122,75 @@ class Sessions:
                 self.see(obj)
         found = await self._cluster.session(*self._names[uid]) if uid in self._names else None
         if found is None or found["metadata"]["uid"] != uid:
-            self._locks.pop(self._names.pop(uid, ("", "")), None)
+            self._names.pop(uid, None)
+            self._unmeasured.discard(uid)
             return None
         return found
 
     async def leave(self, run: Object) -> None:
-        """A run has ended: its session is free for the next. Raises ClusterUnavailable: then upkeep does it."""
-        choice = run["spec"]["session"]
+        """A run has ended: its session is free for the next. Raises as `vacate`: then upkeep does it."""
+        meta, choice = run["metadata"], run["spec"]["session"]
+        failure: StromboliError | None = None
         for name in filter(None, (choice["name"], choice.get("fork"))):
-            await self.vacate(run["metadata"]["namespace"], name, run["metadata"]["uid"])
+            session = await self._cluster.session(meta["namespace"], name)
+            if session is None or not states.has(session, meta["uid"]):
+                continue
+            try:
+                await self.vacate(session["metadata"]["uid"], meta["namespace"], name, meta["uid"])
+            except (PodmanError, PodmanUnavailable) as error:  # the other one is not kept for that
+                failure = error
+        if failure is not None:
+            raise failure
 
-    async def vacate(self, namespace: str, name: str, run_uid: str) -> None:
-        """The run that has the session needs it no more: see to the container, then write it down.
+    async def vacate(self, uid: str, namespace: str, name: str, run_uid: str) -> None:
+        """The run that has the session needs it no more: end the container, then write it down.
 
         In this order, and one at a time: until it is written, no other run takes the session. Without effect where
-        that run does not have it any more. What Podman cannot do now is done by whoever takes the session next.
-        Raises ClusterUnavailable.
+        that run does not have it any more. A container that may still run keeps the turn: PodmanError or
+        PodmanUnavailable is raised, the session's condition says so, and it is to be tried again. What else Podman
+        cannot do now is done by whoever takes the session next. Raises ClusterUnavailable.
         """
-        async with self._locks.setdefault((namespace, name), asyncio.Lock()):
+        async with self._locks.hold(uid):
             session = await self._cluster.session(namespace, name)
-            if session is None or not _has(session, run_uid):
+            if session is None or session["metadata"]["uid"] != uid or not states.has(session, run_uid):
                 return
-            status = dict(session["status"])
-            try:
-                status |= await self._rest(session["metadata"]["uid"], status)
-            except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
-                log.warning("session %s: how its container is, is looked at later: %s", name, error)
-            try:
-                await self._cluster.write_session_status(session, states.released(status, self._moment(session)))
-            except Conflict:
-                log.info("session %s has changed meanwhile", name)
+            await self._end(session)
+            await self._vacated(session)
+
+    async def end(self, uid: str) -> None:
+        """See that a session's container does not run. Raises PodmanError, PodmanUnavailable: then it may."""
+        async with self._locks.hold(uid):
+            await self._resting.ended(uid)
+
+    async def measure(self, session: Object) -> bool:
+        """Look how much disk a session takes, once after each run in it; whether its status was written for that.
+
+        Raises ClusterUnavailable, Conflict.
+        """
+        uid, size = session["metadata"]["uid"], None
+        if uid not in self._unmeasured:
+            return False
+        try:
+            size = await self._resting.size(uid, session["status"])
+        except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
+            log.warning("session %s: how much disk it takes is not known: %s", session["metadata"]["name"], error)
+        changed = size is not None and size != session["status"].get("sizeBytes")
+        if changed:
+            await self._cluster.write_session_status(session, {**session["status"], "sizeBytes": size})
+        self._unmeasured.discard(uid)
+        return changed
 
     async def left_by(self, run_uid: str) -> None:
         """A run is deleted: end what it has going in sessions that outlive it, and take its attempts out of them.
 
-        Raises ClusterUnavailable, OSError.
+        Raises ClusterUnavailable, PodmanError, PodmanUnavailable, OSError.
         """
         for uid in await asyncio.to_thread(folders.sessions_of, self._site.home, run_uid) - {run_uid}:
             if (session := await self.find(uid)) is not None:
-                await self.vacate(session["metadata"]["namespace"], session["metadata"]["name"], run_uid)
-                for attempt in self._site.folder(uid).attempts_of(run_uid):
-                    await self._cleaner.without_attempt(run_uid, attempt)
+                await self.vacate(uid, session["metadata"]["namespace"], session["metadata"]["name"], run_uid)
+                async with self._locks.hold(uid):
+                    for attempt in self._site.folder(uid).attempts_of(run_uid):
+                        await self._cleaner.without_attempt(run_uid, attempt)
 
     async def costed(self, uid: str, attempt: str, answer: Answer) -> Answer:
         """An attempt's answer with its own cost: the CLI counts a conversation's, over all of its runs.
@@ -184,66 +233,67 @@ class Sessions:
     async def _acquire(self, session: Object, run: Object, ready: Ready) -> Object:
         """`currentRun` is this run. Raises Conflict."""
         status, meta = session.get("status") or {}, session["metadata"]
-        if _has(session, run["metadata"]["uid"]) and status.get("claudeSessionID"):
+        if states.has(session, run["metadata"]["uid"]) and status.get("claudeSessionID"):
             return session
-        new = states.taken(status, _as_holder(run), self._moment(session))
+        new = states.taken(status, _as_holder(run), sessions.moment(session, self._node))
         new["runs"] = int(status.get("runs", 0)) + 1
         new["claudeSessionID"] = naming.conversation(meta["uid"])
         new["imageID"] = ready.image.id
         return await self._cluster.write_session_status(session, new)
 
-    async def _copied(self, session: Object, origin: Origin) -> Object:
-        """From now on the fork has what it was to have, and needs its parent no more."""
-        conversation = naming.conversation(origin.uid)
-        came = {"name": origin.name, "uid": origin.uid, "claudeSessionID": conversation}
-        self._notifier.tell(session, "Forked", f"copied from the session {origin.name}")
-        return await self._cluster.write_session_status(session, {**session["status"], "forkedFrom": came})
+    async def _still(self, session: Object, run: Object) -> Object:
+        """The session as it is now, whose turn the run still has. Raises Conflict, ClusterUnavailable."""
+        meta = session["metadata"]
+        found = await self._cluster.session(meta["namespace"], meta["name"])
+        if found is None or found["metadata"]["uid"] != meta["uid"] or is_being_deleted(found):
+            raise Conflict(f"the session {meta['name']} was deleted meanwhile")
+        if not states.has(found, run["metadata"]["uid"]):
+            raise Conflict(f"the run does not have the session {meta['name']} any more")
+        return found
 
-    async def _copy(self, run: Object, session: Object, origin: Origin, ready: Ready) -> None:
-        """A fork's filesystem and conversation, out of its parent's, which nobody uses meanwhile."""
-        namespace, uid = session["metadata"]["namespace"], session["metadata"]["uid"]
-        parent = await self._cluster.session(namespace, origin.name)
-        if parent is None or parent["metadata"]["uid"] != origin.uid:
-            raise Waiting(
-                Reason.WaitingForReference,
-                f"the session {origin.name} was deleted before it was copied; delete the session "
-                f"{session['metadata']['name']} as well, and fork another",
+    async def _end(self, session: Object) -> None:
+        """See that the session's container does not run, or say that it may."""
+        try:
+            await self._resting.ended(session["metadata"]["uid"])
+        except (PodmanError, PodmanUnavailable) as error:
+            status, holder = session["status"], states.holder_of(session)
+            message = f"the run {holder.name if holder else ''} is over, but its container may still run: {error}"
+            new = states.leaving(status, f"{message}; tried again soon", sessions.moment(session, self._node))
+            if new != status:
+                try:
+                    await self._cluster.write_session_status(session, new)
+                except Conflict:
+                    log.info("session %s has changed meanwhile", session["metadata"]["name"])
+            raise
+
+    async def _vacated(self, session: Object) -> None:
+        """Its container has ended: see to what it leaves, and write down that nobody has the session."""
+        uid, status = session["metadata"]["uid"], dict(session["status"])
+        name = session["metadata"]["name"]
+        try:
+            status |= await self._resting.rest(uid, status.get("imageID", ""))
+        except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
+            log.warning("session %s: how its container is, is looked at later: %s", name, error)
+        self._unmeasured.add(uid)
+        try:
+            await self._cluster.write_session_status(
+                session, states.released(status, sessions.moment(session, self._node))
             )
-        await sessions.await_turn(self._cluster, run, parent, origin.name)
-        if not _has(parent, run["metadata"]["uid"]):
-            taken = states.taken(parent.get("status") or {}, _as_holder(run), self._moment(parent))
-            await self._cluster.write_session_status(parent, taken)
-        labels = self._site.labels(uid, f"{namespace}/{session['metadata']['name']}")
-        container, state = await self._settled(origin.uid)
-        copy = ""
-        if container is not None and state.container == container.id:
-            if why := await self._unstartable(container):
-                self._notifier.tell(
-                    run,
-                    "FilesNotCopied",
-                    f"the container of session {origin.name} can never be started again ({why}, and Podman reads that "
-                    "before a start): the fork begins with its conversation and the image's files",
-                    warning=True,
-                )
-            else:
-                copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
-        if await self._podman.volumes.inspect(naming.volume(origin.uid)) is not None:
-            await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), ready.image.id, labels)
-        whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
-        await asyncio.to_thread(self._site.folder(uid).write_state, whole)
-        await self.vacate(namespace, origin.name, run["metadata"]["uid"])
+        except Conflict:
+            log.info("session %s has changed meanwhile", name)
 
     async def _held(self, run: Object, session: Object, ready: Ready) -> Held:
         uid, name = session["metadata"]["uid"], session["metadata"]["name"]
-        container, state = await self._settled(uid, run["metadata"]["uid"])
+        await self._await_end_of_own(uid, run["metadata"]["uid"])
+        container, state = await self._resting.settled(uid)
         if state.begun and await self._podman.volumes.inspect(naming.volume(uid)) is None:
             await self._lost_volume(session)
         came = session["status"].get("forkedFrom") or {}
         held = Held(uid, name, Conversation(session["status"]["claudeSessionID"], came.get("claudeSessionID")))
         lost = f"somebody removed the container of session {name}"
         if container is not None and state.container == container.id:
-            containers.check_shape(_shape(container), ready.shape, ready.judged.policy.limits, name)
-            if not (why := await self._unstartable(container)):
+            containers.check_shape(shape_of(container), ready.shape, ready.judged.policy.limits, name)
+            if not (why := await self._resting.unstartable(container)):
                 return replace(held, container=container, initialized=True)
             lost = (
                 f"the container of session {name} can never be started again, since a run in it has left it so: {why}, "
@@ -251,22 +301,26 @@ class Sessions:
             )
         if container is not None:
             await self._podman.containers.remove(container.id)
+        if state.copy and await self._podman.images.inspect(state.copy) is not None:
+            same = state.copy_hooks == plan.hooks_hash(ready.judged.request.hooks)
+            held = replace(held, base=state.copy, initialized=same)
+        elif state.copy:
+            self._notifier.tell(
+                run,
+                "FilesNotCopied",
+                f"somebody removed the image {naming.copy(uid)}, which has the files that session {name} was forked "
+                "with: it begins with the image's files, and its hooks run again",
+                warning=True,
+            )
         if state.container is not None:
+            again = "out of the copy that it began with" if held.base else "and its hooks run again"
             self._notifier.tell(
                 run,
                 "ContainerRebuilt",
-                f"{lost}: it is made again, and its hooks run again",
+                f"{lost}: it is made again, {again}",
                 warning=True,
             )
-            return held
-        if state.copy and await self._podman.images.inspect(state.copy) is not None:
-            same = state.copy_hooks == plan.hooks_hash(ready.judged.request.hooks)
-            return replace(held, base=state.copy, initialized=same)
         return held
-
-    async def _unstartable(self, container: ContainerState) -> str:
-        """Why a start of a container, in which an agent was, would keep Podman waiting; empty where it would not."""
-        return await startfiles.problem_in(self._podman, container.id, _shape(container).mount_points)
 
     async def _tell_of_a_moved_tag(self, run: Object, session: Object, ready: Ready) -> None:
         reference = ready.judged.request.image
@@ -282,7 +336,7 @@ class Sessions:
     async def _lost_volume(self, session: Object) -> None:
         name, volume = session["metadata"]["name"], naming.volume(session["metadata"]["uid"])
         message = f"the volume {volume} is gone from Podman, and with it the conversation"
-        status = states.at(session["status"], ReadyReason.VolumeLost, message, self._moment(session))
+        status = states.at(session["status"], ReadyReason.VolumeLost, message, sessions.moment(session, self._node))
         await self._cluster.write_session_status(session, status)
         self._notifier.tell(session, ReadyReason.VolumeLost, message, warning=True)
         raise Refused(
@@ -291,77 +345,12 @@ class Sessions:
             "another",
         )
 
-    # --- how its container is ---
-
-    async def _settled(self, uid: str, run_uid: str = "") -> tuple[ContainerState | None, State]:
-        """The session's container, not running, and what is known of it. One that is not ours counts as none.
-
-        Raises Waiting where it runs for `run_uid`: a start that an operator before us had asked for has come through.
-        """
-        container = await self._podman.containers.inspect(naming.container(uid))
-        if container is None or not self._site.marks(uid).items() <= container.labels.items():
-            return None, await asyncio.to_thread(self._site.folder(uid).read_state)
-        if container.running:
-            if run_uid and (self._site.folder(uid).handed_to() or "").startswith(f"{run_uid}-"):
-                raise Waiting(Reason.Starting, "its container has come to run meanwhile", 0.5)
-            await self._podman.containers.kill(container.id)
-            await self._podman.containers.wait(container.id)
-        elif container.status == "initialized":  # it would start with the attempt before this
-            await self._podman.containers.stop(container.id)
-        return container, await asyncio.to_thread(self._noted, self._site.folder(uid), container)
-
-    def _noted(self, folder: SessionFolder, container: ContainerState) -> State:
-        """What is known of the container, with what the last attempt in it has left. Blocking."""
-        state, last = folder.read_state(), folder.handed_to()
-        if last is None:
-            return state
-        found = records.read(folder.path / "attempts" / last / "out", UNKNOWN, stdout_limit=0)
-        new = replace(state, begun=True) if found.sent else state
-        if state.container != container.id and plan.has_initialized(found):
-            hooks = (folder.path / "attempts" / last / "plan" / HOOKS_FILE).read_text(encoding="ascii")
-            now = times.to_text(datetime.now(UTC))
-            new = replace(new, container=container.id, hooks=hooks, at=now)
-        if new != state:
-            folder.write_state(new)
-        return new
-
-    async def _rest(self, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
-        """Between two runs: the container stopped, or away where its beginning has not succeeded; no secrets.
-
-        What of that stands in the session's status.
-        """
-        container, state = await self._settled(uid)
-        await self._cleaner.without_secrets(uid)
-        if container is not None and state.container != container.id:
-            await self._podman.containers.remove(container.id)
-            container = None
-        new: dict[str, Any] = {"containerID": container.id if container else "", "initialized": None}
-        if container is not None:
-            new["initialized"] = {"imageID": status.get("imageID", ""), "hooksHash": state.hooks, "at": state.at}
-        new["sizeBytes"] = await self._size(uid, container, state, status.get("imageID", ""))
-        return new
-
-    async def _size(self, uid: str, container: ContainerState | None, state: State, image_id: str) -> int:
-        """Disk of the container's own files, of a fork's copy, and of the volume where the operator can see it."""
-        total = 0
-        if container is not None:
-            with contextlib.suppress(NotFound):
-                total += await self._podman.containers.size(container.id)
-        if state.copy:
-            copied, image = await asyncio.gather(*map(self._podman.images.inspect, (state.copy, image_id)))
-            total += max(copied.size - image.size, 0) if copied and image else 0
-        volume = await self._podman.volumes.inspect(naming.volume(uid))
-        if volume is not None:
-            total += await asyncio.to_thread(_disk, Path(volume.mountpoint))
-        return total
-
-    def _moment(self, session: Object) -> Moment:
-        return Moment(datetime.now(UTC), self._node, session["metadata"].get("generation", 0))
-
-
-def _has(session: Mapping[str, Any], run_uid: str) -> bool:
-    holder = states.holder_of(session)
-    return holder is not None and holder.uid == run_uid
+    async def _await_end_of_own(self, uid: str, run_uid: str) -> None:
+        """Raises Waiting where the container runs for this run: a start of an operator before us has come through."""
+        container = await self._resting.find(uid)
+        handed_to = self._site.folder(uid).handed_to() or ""
+        if container is not None and container.alive and handed_to.startswith(f"{run_uid}-"):
+            raise Waiting(Reason.Starting, "its container has come to run meanwhile", 0.5)
 
 
 def _as_holder(run: Object) -> Holder:
@@ -371,22 +360,3 @@ def _as_holder(run: Object) -> Holder:
 def _template(ready: Ready) -> dict[str, Any]:
     request = ready.judged.request
     return plan.template_of(ready.judged.spec, str(request.image), request.memory, request.cpus)
-
-
-def _shape(container: ContainerState) -> Shape:
-    try:
-        return Shape.from_label(container.labels[naming.SHAPE])
-    except (ValueError, KeyError, TypeError) as e:
-        raise Refused(Reason.PolicyViolation, f"the container {container.name} has lost its labels; remove it") from e
-
-
-def _disk(folder: Path) -> int:
-    """Bytes below a folder; what cannot be looked at counts nothing."""
-    total = 0
-    for where, _, files in os.walk(folder):
-        for name in files:
-            try:
-                total += (Path(where) / name).lstat().st_blocks * 512
-            except OSError:
-                continue
-    return total

@@ -21,6 +21,7 @@ from stromboli.podman.failures import answer, reading, refusal
 from stromboli.podman.times import moment
 
 _ENDED = ("stopped", "exited")  # "stopped" until Podman's own clean-up process has been there
+_ALIVE = ("running", "paused", "stopping", "removing")
 _STARTING = 120.0  # seconds; a start on a loaded machine, with a network to set up
 _REMOVING = 300.0  # seconds; deleting a large writable layer
 # Seconds between looks once the end is said to be near: the first, the longest, and how they grow, since a look
@@ -49,6 +50,11 @@ class ContainerState:
     finished_at: datetime | None
     pid: int
     error: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process of it may still do something, now or once it is thawed."""
+        return self.status in _ALIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,12 @@ def holder_of(session: Mapping[str, Any]) -> Holder | None:
     return Holder(found["name"], found["uid"]) if found else None
 
 
+def has(session: Mapping[str, Any], run_uid: str) -> bool:
+    """Whether the session's turn is that run's."""
+    holder = holder_of(session)
+    return holder is not None and holder.uid == run_uid
+
+
 def ready_reason(status: Mapping[str, Any]) -> str:
     """The reason of `Ready`, or an empty string before the first."""
     found = conditions.find(status.get("conditions") or [], "Ready")
@@ -48,6 +54,15 @@ def taken(status: Mapping[str, Any], run: Holder, moment: Moment) -> Status:
     new["currentRun"] = {"name": run.name, "uid": run.uid}
     new["lastUsed"] = moment.text
     return new
+
+
+def leaving(status: Mapping[str, Any], message: str, moment: Moment) -> Status:
+    """The run that has the session is over, and its container may still run. What is lost stays lost."""
+    return (
+        dict(status)
+        if ready_reason(status) == ReadyReason.VolumeLost
+        else at(status, ReadyReason.Leaving, message, moment)
+    )
 
 
 def released(status: Mapping[str, Any], moment: Moment) -> Status:

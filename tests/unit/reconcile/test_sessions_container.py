@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -189,6 +190,33 @@ async def test_a_volume_without_a_conversation_is_missed_by_nobody(node: Node, s
     assert reason(stage, "second") == Reason.Completed
 
 
+# --- what it takes on disk ---
+
+
+async def test_its_size_is_looked_at_once_the_turn_is_given_back_and_keeps_nobody_waiting(
+    node: Node, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def walk(_: Path) -> int:
+        looking.set()
+        go_on.wait()
+        return 4096
+
+    monkeypatch.setattr("stromboli.perform.resting.disk_usage", walk)
+    try:
+        async with node.process():
+            await through(stage, "first")
+            await node.until(looking.is_set, "somebody looks")
+            await through(stage, "second")
+            assert "sizeBytes" not in stage.status()
+            go_on.set()
+            await node.until(lambda: stage.status().get("sizeBytes") == 4096, "its size is written down")
+    finally:
+        go_on.set()
+    assert stage.sent == ["first", "second"]
+
+
 # --- what it costs ---
 
 
@@ -236,7 +264,9 @@ def told(cost: float) -> Answer:
 async def test_the_cost_of_an_attempt_is_the_same_whenever_it_is_asked_for(node: Node) -> None:
     nobody = cast(Any, None)
     site = Site(node.home(), node.settings.runtime_dir, node.cluster.uid)
-    sessions = Sessions(cluster=node.cluster, podman=nobody, site=site, node="", cleaner=nobody, notifier=nobody)
+    sessions = Sessions(
+        cluster=node.cluster, podman=nobody, site=site, node="", cleaner=nobody, notifier=nobody, locks=nobody
+    )
     uid = "0b2c6f7e-0000-4000-8000-000000000001"
     costs = []
     for attempt, cost in (("a-1", 0.5), ("a-1", 0.5), ("b-1", 0.75), ("b-1", 0.75), ("b-1", 0.75), ("c-1", 1.75)):

@@ -1,0 +1,121 @@
+"""What a fork begins with, out of its parent's: its container's files, its conversation, and word of what is missing.
+
+The caller holds both sessions (serial.py). Every step may be done again after it was cut short, and ends the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from stromboli import naming
+from stromboli.attempt.site import Site
+from stromboli.attempt.state import State
+from stromboli.grammar import duration
+from stromboli.kube.client import Cluster
+from stromboli.models.agentsession import Filesystem
+from stromboli.models.reasons import Reason
+from stromboli.observe import sessions
+from stromboli.observe.readiness import Ready
+from stromboli.observe.sessions import Origin
+from stromboli.observe.waiting import Waiting
+from stromboli.perform.copy import Copier
+from stromboli.perform.notify import Notifier
+from stromboli.perform.resting import Resting
+from stromboli.plan.refusal import Refused
+from stromboli.plan.session import Holder
+from stromboli.podman.transport import Podman
+from stromboli.status import session as states
+
+Object = dict[str, Any]
+
+
+class Forks:
+    """Makes the forks of this node."""
+
+    def __init__(
+        self, *, cluster: Cluster, podman: Podman, site: Site, node: str, notifier: Notifier, resting: Resting
+    ) -> None:
+        self._cluster = cluster
+        self._podman = podman
+        self._site = site
+        self._node = node
+        self._notifier = notifier
+        self._resting = resting
+        self._copier = Copier(podman, site)
+
+    async def copy(self, run: Object, session: Object, origin: Origin, ready: Ready) -> Object:
+        """Have what the fork begins with on the node; the parent, whose turn the run has.
+
+        Raises Waiting, Refused(TimedOut) for a copy that takes longer than the run may, Conflict, ClusterUnavailable,
+        NoSpace, PodmanError, PodmanUnavailable.
+        """
+        bound = ready.judged.request.timeout
+        try:
+            async with asyncio.timeout(bound):
+                return await self._copy(run, session, origin, ready)
+        except TimeoutError as error:
+            raise Refused(
+                Reason.TimedOut,
+                f"copying the session {origin.name} took longer than the run's timeout of {duration.format(bound)}; "
+                "raise spec.timeout",
+            ) from error
+
+    async def copied(self, run: Object, session: Object, origin: Origin) -> Object:
+        """Write down where the fork comes from: it needs its parent no more. Raises Conflict, ClusterUnavailable."""
+        filesystem = _filesystem(self._site.folder(session["metadata"]["uid"]).read_state())
+        came = {"name": origin.name, "uid": origin.uid, "claudeSessionID": naming.conversation(origin.uid)}
+        came["filesystem"] = str(filesystem)
+        written = await self._cluster.write_session_status(session, {**session["status"], "forkedFrom": came})
+        self._notifier.tell(session, "Forked", f"copied from the session {origin.name}")
+        if filesystem is Filesystem.lost:
+            self._notifier.tell(
+                run,
+                "FilesNotCopied",
+                f"somebody removed the container of session {origin.name}: the fork begins with its conversation and "
+                "the image's files, and its hooks run again",
+                warning=True,
+            )
+        return written
+
+    async def _copy(self, run: Object, session: Object, origin: Origin, ready: Ready) -> Object:
+        """Nobody uses the parent meanwhile."""
+        namespace, uid = session["metadata"]["namespace"], session["metadata"]["uid"]
+        parent = await self._cluster.session(namespace, origin.name)
+        if parent is None or parent["metadata"]["uid"] != origin.uid:
+            raise Waiting(
+                Reason.WaitingForReference,
+                f"the session {origin.name} was deleted before it was copied; delete the session "
+                f"{session['metadata']['name']} as well, and fork another",
+            )
+        await sessions.await_turn(self._cluster, run, parent, origin.name)
+        if not states.has(parent, run["metadata"]["uid"]):
+            holder = Holder(run["metadata"]["name"], run["metadata"]["uid"])
+            taken = states.taken(parent.get("status") or {}, holder, sessions.moment(parent, self._node))
+            parent = await self._cluster.write_session_status(parent, taken)
+        labels = self._site.labels(uid, f"{namespace}/{session['metadata']['name']}")
+        container, state = await self._resting.settled(origin.uid)
+        copy = ""
+        if container is not None and state.container == container.id:
+            if why := await self._resting.unstartable(container):
+                self._notifier.tell(
+                    run,
+                    "FilesNotCopied",
+                    f"the container of session {origin.name} can never be started again ({why}, and Podman reads that "
+                    "before a start): the fork begins with its conversation and the image's files",
+                    warning=True,
+                )
+            else:
+                copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
+        if await self._podman.volumes.inspect(naming.volume(origin.uid)) is not None:
+            await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), ready.image.id, labels)
+        whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
+        await asyncio.to_thread(self._site.folder(uid).write_state, whole)
+        return parent
+
+
+def _filesystem(state: State) -> Filesystem:
+    """What a fork has of its parent's files. Hooks that have succeeded without a container that has them were lost."""
+    if state.copy:
+        return Filesystem.copied
+    return Filesystem.lost if state.copy_hooks is not None else Filesystem.not_begun

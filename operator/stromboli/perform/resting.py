@@ -1,0 +1,144 @@
+"""A session's container between two runs: stopped, and what is known of it written down.
+
+What is known (`attempt/state.py`) is judged from the records of the last attempt that the container was handed to,
+whoever looks first: the end of a run, the next run's start, a deletion, or an operator that comes back. Whoever calls
+holds the session (serial.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from stromboli import naming
+from stromboli.attempt import records
+from stromboli.attempt.folder import SessionFolder
+from stromboli.attempt.site import Site
+from stromboli.attempt.state import State
+from stromboli.attempt.usage import disk_usage
+from stromboli.errors import NotFound, PodmanUnavailable
+from stromboli.inspection import startfiles
+from stromboli.models.reasons import Reason
+from stromboli.perform.cleanup import Cleaner
+from stromboli.plan import session as plan
+from stromboli.plan.attempt import HOOKS_FILE
+from stromboli.plan.container import Shape
+from stromboli.plan.redaction import UNKNOWN
+from stromboli.plan.refusal import Refused
+from stromboli.podman.containers import ContainerState
+from stromboli.podman.transport import Podman
+from stromboli.status import times
+
+ENDING = 30.0  # seconds from KILL until Podman says that the container has ended
+
+
+class Resting:
+    """The containers of this node's sessions."""
+
+    def __init__(self, podman: Podman, site: Site, cleaner: Cleaner) -> None:
+        self._podman = podman
+        self._site = site
+        self._cleaner = cleaner
+
+    async def find(self, uid: str) -> ContainerState | None:
+        """The session's container; one that is not ours counts as none. Raises PodmanError, PodmanUnavailable."""
+        found = await self._podman.containers.inspect(naming.container(uid))
+        return found if found is not None and self._site.marks(uid).items() <= found.labels.items() else None
+
+    async def ended(self, uid: str) -> ContainerState | None:
+        """The session's container, which does not run: that is Podman's word, once it was ended if need be.
+
+        Raises PodmanError, PodmanUnavailable, also where it has not ended in time: then it may still run.
+        """
+        container = await self.find(uid)
+        if container is None or not container.alive:
+            return container
+        await self._podman.containers.kill(container.id)
+        try:
+            async with asyncio.timeout(ENDING):
+                await self._podman.containers.wait(container.id)
+        except NotFound:
+            return None
+        except TimeoutError:
+            pass
+        container = await self.find(uid)
+        if container is not None and container.alive:
+            raise PodmanUnavailable(f"the container {container.name} is {container.status}, although it was killed")
+        return container
+
+    async def settled(self, uid: str) -> tuple[ContainerState | None, State]:
+        """The session's container, not running, and what is known of it. Raises as `ended`, and OSError, NoSpace."""
+        container = await self.ended(uid)
+        folder = self._site.folder(uid)
+        if container is None:
+            return None, await asyncio.to_thread(folder.read_state)
+        if container.status == "initialized":  # it would start with the attempt before this
+            await self._podman.containers.stop(container.id)
+        return container, await asyncio.to_thread(_noted, folder, container)
+
+    async def unstartable(self, container: ContainerState) -> str:
+        """Why a start of a container, in which an agent was, would keep Podman waiting; empty where it would not."""
+        return await startfiles.problem_in(self._podman, container.id, shape_of(container).mount_points)
+
+    async def rest(self, uid: str, image_id: str) -> dict[str, Any]:
+        """Between two runs: the container away where its beginning has not succeeded, and no secrets.
+
+        What of that stands in the session's status. Raises as `settled`.
+        """
+        container, state = await self.settled(uid)
+        await self._cleaner.without_secrets(uid)
+        if container is not None and state.container != container.id:
+            await self._podman.containers.remove(container.id)
+            container = None
+        new: dict[str, Any] = {"containerID": container.id if container else "", "initialized": None}
+        if container is not None:
+            new["initialized"] = {"imageID": image_id, "hooksHash": state.hooks, "at": state.at}
+        return new
+
+    async def size(self, uid: str, status: Mapping[str, Any]) -> int:
+        """Disk of the container's own files, of a fork's copy, and of the volume where the operator can see it.
+
+        The session need not be held: what is removed meanwhile counts nothing. Raises PodmanError, PodmanUnavailable,
+        OSError, LocalFailure.
+        """
+        total = 0
+        if (container := await self.find(uid)) is not None:
+            with contextlib.suppress(NotFound):
+                total += await self._podman.containers.size(container.id)
+        state = await asyncio.to_thread(self._site.folder(uid).read_state)
+        if state.copy:
+            wanted = (state.copy, str(status.get("imageID", "")))
+            copied, image = await asyncio.gather(*map(self._podman.images.inspect, wanted))
+            total += max(copied.size - image.size, 0) if copied and image else 0
+        volume = await self._podman.volumes.inspect(naming.volume(uid))
+        if volume is not None:
+            total += await asyncio.to_thread(disk_usage, Path(volume.mountpoint))
+        return total
+
+
+def _noted(folder: SessionFolder, container: ContainerState) -> State:
+    """What is known of the container, with what the last attempt in it has left. Blocking."""
+    state, last = folder.read_state(), folder.handed_to()
+    if last is None:
+        return state
+    found = records.read(folder.path / "attempts" / last / "out", UNKNOWN, stdout_limit=0)
+    new = replace(state, begun=True) if found.sent else state
+    if state.container != container.id and plan.has_initialized(found):
+        hooks = (folder.path / "attempts" / last / "plan" / HOOKS_FILE).read_text(encoding="ascii")
+        new = replace(new, container=container.id, hooks=hooks, at=times.to_text(datetime.now(UTC)))
+    if new != state:
+        folder.write_state(new)
+    return new
+
+
+def shape_of(container: ContainerState) -> Shape:
+    """What a session's container has that policies restrict. Raises Refused."""
+    try:
+        return Shape.from_label(container.labels[naming.SHAPE])
+    except (ValueError, KeyError, TypeError) as e:
+        raise Refused(Reason.PolicyViolation, f"the container {container.name} has lost its labels; remove it") from e

@@ -1,0 +1,51 @@
+"""How much disk a folder takes, whatever an agent made there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stromboli.attempt import usage
+from stromboli.attempt.removal import remove_tree
+from stromboli.attempt.usage import disk_usage
+
+
+def test_it_is_what_the_files_take_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/file").write_bytes(b"x" * 100_000)
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 1 << 40)
+    (tmp_path / "link").symlink_to("/usr")
+    assert 100_000 <= disk_usage(tmp_path) < 200_000
+
+
+def test_a_folder_that_is_not_there_takes_nothing(tmp_path: Path) -> None:
+    assert disk_usage(tmp_path / "nowhere") == 0
+
+
+def test_a_deep_one_takes_no_stack(tmp_path: Path) -> None:
+    """Deeper than a path may be long: what is below that is not looked at."""
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    assert disk_usage(tmp_path) >= 0
+    remove_tree(tmp_path / "d")
+
+
+def test_a_wide_one_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "MOST_ENTRIES", 10)
+    for number in range(30):
+        (tmp_path / str(number)).write_bytes(b"x" * 4096)
+    assert disk_usage(tmp_path) == 10 * 4096
+
+
+def test_a_slow_one_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "SECONDS", -1.0)
+    (tmp_path / "file").write_bytes(b"x")
+    assert disk_usage(tmp_path) == 0
