@@ -23,7 +23,7 @@ from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.models.reasons import Reason
-from stromboli.plan import amounts, documents, limits, variables, volumes
+from stromboli.plan import amounts, documents, limits, mcp, variables, volumes
 from stromboli.plan.attempt import Hook
 from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
 from stromboli.plan.refusal import Refused, invalid
@@ -243,7 +243,10 @@ def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
     documents.mapping(options.agents, "spec.claude.agents")
     documents.mapping(options.settings, "spec.claude.settings", path=True)
     for n, config in enumerate(options.mcp_configs or []):
-        documents.mapping(config, f"spec.claude.mcpConfigs[{n}]", path=True)
+        field = f"spec.claude.mcpConfigs[{n}]"
+        servers = documents.mapping(config, field, path=True)
+        if servers is not None:
+            mcp.check(servers, field)
     schema_is_a_schema(options.json_schema)
 
 

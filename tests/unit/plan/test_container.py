@@ -222,7 +222,7 @@ def test_nothing_of_prompt_env_or_documents_stands_in_it(private: str) -> None:
             "appendSystemPrompt": f"{private}e",
             "settings": {"env": {"X": f"{private}f"}},
             "agents": {"a": {"prompt": f"{private}g"}},
-            "mcpConfigs": [{"x": f"{private}h"}],
+            "mcpConfigs": [{"mcpServers": {"x": {"command": f"{private}h"}}}],
             "model": f"{private}i",
         },
         workdir=f"/{private}j",
