@@ -5,11 +5,12 @@ What lies in that folder is judged in plan/gateway.py.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
 from stromboli.models.reasons import Reason
+from stromboli.observe import hostfiles
+from stromboli.observe.hostfiles import Unanswered
 from stromboli.observe.waiting import Waiting
 from stromboli.plan import gateway
 from stromboli.plan.gateway import Folder
@@ -23,7 +24,9 @@ async def folder(socket: str | None, podman_socket: Path) -> Path | None:
     if socket is None:
         return None
     try:
-        found = await asyncio.to_thread(_look, Path(socket), podman_socket)
+        found = await hostfiles.look(_look, Path(socket), podman_socket)
+    except Unanswered as e:
+        raise _waiting(str(e)) from e
     except FileNotFoundError as e:
         raise _waiting(f"the folder of {socket} is not on the node yet") from e
     except OSError as e:
@@ -35,7 +38,12 @@ async def folder(socket: str | None, podman_socket: Path) -> Path | None:
 
 
 def _look(socket: Path, podman_socket: Path) -> Folder:
-    real = Path(os.path.realpath(socket.parent, strict=True))
+    real = Path(hostfiles.real(str(socket.parent), strict=True))
+    with hostfiles.touching(str(real)):
+        return _look_in(real, socket, podman_socket)
+
+
+def _look_in(real: Path, socket: Path, podman_socket: Path) -> Folder:
     place = real / socket.name
     others: list[str] = []
     with os.scandir(real) as entries:

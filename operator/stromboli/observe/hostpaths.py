@@ -6,25 +6,48 @@ may already write below an allowed folder could swap a folder for a link; so the
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import replace
 
+from stromboli.models.reasons import Reason
+from stromboli.observe import hostfiles
+from stromboli.observe.hostfiles import Unanswered
+from stromboli.observe.waiting import Waiting
 from stromboli.plan import volumes
 from stromboli.plan.policy import Effective, VolumeList
-from stromboli.plan.refusal import invalid
+from stromboli.plan.refusal import Refused, invalid
 from stromboli.plan.request import Request
 from stromboli.plan.volumes import Volume
 
 
-def resolve(request: Request, policy: Effective) -> tuple[Volume, ...]:
-    """The volumes with real host paths. Raises Refused(InvalidSpec) or Refused(PolicyViolation)."""
-    lists = tuple(_real(rules) for rules in policy.volumes)
-    return tuple(_resolve(v, lists, f"spec.volumes[{n}]") for n, v in enumerate(request.volumes))
-
-
-def _resolve(volume: Volume, lists: tuple[VolumeList, ...], field: str) -> Volume:
+async def resolve(request: Request, policy: Effective) -> tuple[Volume, ...]:
+    """The volumes with real host paths. Raises Refused(InvalidSpec), Refused(PolicyViolation), Waiting."""
+    if not request.volumes:
+        return ()
     try:
-        real = os.path.realpath(volume.host, strict=True)
+        return await hostfiles.look(_resolved, request, policy)
+    except Unanswered as problem:
+        raise Waiting(Reason.WaitingForReference, f"spec.volumes: {problem}", 10.0) from problem
+
+
+def _resolved(request: Request, policy: Effective) -> tuple[Volume, ...]:
+    """Raises Unanswered where a volume, or a folder that may allow one, cannot be looked at."""
+    lists, silent = [], []
+    for rules in policy.volumes:
+        found, unanswered = _real(rules)
+        lists.append(found)
+        silent += unanswered
+    try:
+        return tuple(_resolve(v, lists, f"spec.volumes[{n}]") for n, v in enumerate(request.volumes))
+    except Refused as refusal:
+        if silent and refusal.reason is Reason.PolicyViolation:  # one of these may be the folder that allows it
+            raise silent[0] from refusal
+        raise
+
+
+def _resolve(volume: Volume, lists: Sequence[VolumeList], field: str) -> Volume:
+    try:
+        real = hostfiles.real(volume.host, strict=True)
     except OSError as e:
         raise invalid(field, f"{volume.host} is not on the node ({e.strerror}); make the folder first") from e
     resolved = replace(volume, host=real)
@@ -32,6 +55,14 @@ def _resolve(volume: Volume, lists: tuple[VolumeList, ...], field: str) -> Volum
     return resolved
 
 
-def _real(rules: VolumeList) -> VolumeList:
-    """The allowed folders where they really are: an administrator may have allowed a link."""
-    return replace(rules, folders=tuple((os.path.realpath(path), ro) for path, ro in rules.folders))
+def _real(rules: VolumeList) -> tuple[VolumeList, list[Unanswered]]:
+    """The allowed folders where they really are, since an administrator may have allowed a link; and which of their
+    file systems do not answer: those are left out.
+    """
+    folders, silent = [], []
+    for path, read_only in rules.folders:
+        try:
+            folders.append((hostfiles.real(path, strict=False), read_only))
+        except Unanswered as problem:
+            silent.append(problem)
+    return replace(rules, folders=tuple(folders)), silent

@@ -92,7 +92,7 @@ class Readiness:
         `pinned` is the id of the image that a session began with, whatever its tag means today.
         """
         meta = obj["metadata"]
-        volumes = hostpaths.resolve(judged.request, judged.policy)
+        volumes = await hostpaths.resolve(judged.request, judged.policy)
         gateway_folder = await gateway.folder(judged.request.gateway_socket, self._settings.podman_socket)
         prompt = asyncio.ensure_future(references.prompt(self._cluster, meta["namespace"], judged.spec))
         credentials = asyncio.ensure_future(references.credentials(self._cluster, self._settings, judged.policy))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from stromboli import bounds, files
 from stromboli.kube.client import Cluster
 from stromboli.models.agentpolicy import SecretRef
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.reasons import Reason
+from stromboli.observe import hostfiles
+from stromboli.observe.hostfiles import Unanswered
 from stromboli.observe.waiting import Waiting
 from stromboli.plan import documents
 from stromboli.plan.policy import Effective
@@ -59,7 +62,7 @@ async def credentials(cluster: Cluster, settings: Settings, policy: Effective) -
     if policy.secret is not None:
         return await _from_secret(cluster, settings, policy.secret)
     if settings.credentials_file is not None:
-        return _from_file(settings)
+        return await _from_file(settings)
     raise Refused(
         Reason.CredentialsMissing,
         "no credentials for Claude are configured: an administrator names a Secret in credentials.secretRef of an "
@@ -86,16 +89,25 @@ async def _from_secret(cluster: Cluster, settings: Settings, ref: SecretRef) -> 
     return _measured(Credentials(env, file), f"the key {CREDENTIALS_FILE} of the Secret {ref.name}")
 
 
-def _from_file(settings: Settings) -> Credentials:
+async def _from_file(settings: Settings) -> Credentials:
     assert settings.credentials_file is not None
     try:
-        content = files.beginning(settings.credentials_file, bounds.DOCUMENT.size + 1)
+        content = await hostfiles.look(_beginning, settings.credentials_file)
+    except Unanswered as e:
+        raise Waiting(
+            Reason.WaitingForReference, f"credentials: agent.credentials_file {settings.credentials_file.name}: {e}"
+        ) from e
     except OSError as e:
         raise Waiting(
             Reason.WaitingForReference,
             f"credentials: agent.credentials_file {settings.credentials_file.name} cannot be read: {e.strerror}",
         ) from e
     return _measured(Credentials({}, content), f"agent.credentials_file {settings.credentials_file.name}")
+
+
+def _beginning(file: Path) -> bytes:
+    with hostfiles.touching(hostfiles.real(str(file), strict=True)):
+        return files.beginning(file, bounds.DOCUMENT.size + 1)
 
 
 def _measured(found: Credentials, what: str) -> Credentials:

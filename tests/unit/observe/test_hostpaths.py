@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _allowing(*folders: Path, read_only: bool = False, **settings: Any) -> Effec
 
 
 def _resolved(under: Effective, *texts: str) -> tuple[Volume, ...]:
-    return hostpaths.resolve(request.build(spec(volumes=list(texts)), under), under)
+    return asyncio.run(hostpaths.resolve(request.build(spec(volumes=list(texts)), under), under))
 
 
 def _refused(under: Effective, *texts: str) -> Refused:

@@ -1,0 +1,163 @@
+"""Looking at files of the node that a spec or a policy names: never on the event loop, and given up after a while.
+
+A file system whose server is gone (NFS, FUSE) keeps whoever touches it in the kernel, and nothing ends that thread. So
+each look has a thread of its own, not one of asyncio's few, which everybody uses; it does not keep the operator from
+exiting; and of those that touch one mounted file system there are few, however often it is tried: while one of them
+hangs, everybody else who comes to that mount is told so at once. Other mounts are not concerned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PATIENCE = 10.0  # seconds for one look
+AT_ONCE = 4  # looks that touch one mount
+MOUNTS = Path("/proc/self/mountinfo")
+_MAX_LINKS = 40  # as the kernel
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+_changed = threading.Condition()
+_touching: dict[str, dict[int, float]] = {}  # by mount point: the threads that touch it, and since when
+
+
+class Unanswered(Exception):
+    """A file system of the node does not answer."""
+
+    def __init__(self, mount: str) -> None:
+        super().__init__(f"the file system at {mount} on the node does not answer; goes on when it does")
+        self.mount = mount
+
+
+async def look(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a blocking function returns or raises; it has to use `touching` for what may hang. Raises Unanswered."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if found.done():  # nobody waits for it any more
+            return
+        if error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            outcome: tuple[T | None, BaseException | None] = function(*args, **kwargs), None
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            outcome = None, error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    thread = threading.Thread(target=run, name="look at the node", daemon=True)
+    thread.start()
+    try:
+        await asyncio.wait([found], timeout=PATIENCE)
+        if found.done():
+            return found.result()
+    finally:
+        found.cancel()  # without effect on what is done
+    raise Unanswered(_touched_by(thread.ident))
+
+
+@contextmanager
+def touching(path: str) -> Iterator[None]:
+    """Around whatever asks the file system of `path`, in which no link is left. Raises Unanswered."""
+    with _touching_mount(_mount_of(path, _mount_points())):
+        yield
+
+
+@contextmanager
+def _touching_mount(mount: str) -> Iterator[None]:
+    me = threading.get_ident()
+    ends = time.monotonic() + PATIENCE
+    with _changed:
+        while len(others := _touching.get(mount, {})) >= AT_ONCE or _hangs(others):
+            left = ends - time.monotonic()
+            if _hangs(others) or left <= 0 or not _changed.wait(left):
+                raise Unanswered(mount)
+        _touching.setdefault(mount, {})[me] = time.monotonic()
+    try:
+        yield
+    finally:
+        with _changed:
+            del _touching[mount][me]
+            if not _touching[mount]:
+                del _touching[mount]
+            _changed.notify_all()
+
+
+def real(path: str, *, strict: bool) -> str:
+    """As `os.path.realpath`, each step within `touching`. Raises Unanswered, and OSError where it is `strict`."""
+    rest, links, here = path.split("/")[::-1], 0, "/"
+    points = _mount_points()
+    while rest:
+        part = rest.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            here = os.path.dirname(here)
+            continue
+        below = os.path.join(here, part)
+        try:
+            with _touching_mount(_mount_of(below, points)):
+                target = _target(below)
+        except OSError:
+            if strict:
+                raise
+            target = None
+        if target is None:
+            here = below
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            if strict:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            return below
+        here = "/" if target.startswith("/") else here
+        rest += target.split("/")[::-1]
+    return here
+
+
+def _target(path: str) -> str | None:
+    """Where a link leads; None for what is no link. Raises OSError where nothing is."""
+    try:
+        return os.readlink(path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
+
+
+def _hangs(threads: dict[int, float]) -> bool:
+    return bool(threads) and time.monotonic() - min(threads.values()) > PATIENCE
+
+
+def _touched_by(thread: int | None) -> str:
+    with _changed:
+        return next((mount for mount, threads in _touching.items() if thread in threads), "/")
+
+
+def _mount_of(path: str, points: frozenset[str]) -> str:
+    """The mount point that a path lies in, by the kernel's table: asking the path itself could hang."""
+    while path not in points and path != "/":
+        path = os.path.dirname(path)
+    return path
+
+
+def _mount_points() -> frozenset[str]:
+    """proc_pid_mountinfo(5): the fifth field, with blanks and the like in octal."""
+    fields = (line.split(" ") for line in MOUNTS.read_text(errors="surrogateescape").splitlines())
+    return frozenset(_ESCAPED.sub(lambda m: chr(int(m[1], 8)), field[4]) for field in fields)
