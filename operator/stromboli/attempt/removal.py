@@ -2,51 +2,61 @@
 
 `shutil.rmtree` recurses and keeps a descriptor open for each level (Python 3.11), so that a few thousand nested
 folders would make an attempt's folder stay for ever. Here each folder that is met is lifted to the top, which
-needs neither a stack nor more than two descriptors. No link is followed. Blocking: call it in a thread.
+needs neither a stack nor more than two descriptors. No link is followed. Blocking: call it in a thread of its own; one
+call takes SECONDS at most, and the next goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+SECONDS = 60.0
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: Path) -> None:
-    """Remove `path` and all that is below it; what is away already is no error. Raises OSError for the rest."""
+    """Remove `path` and all that is below it; what is away already is no error. Raises OSError for the rest.
+
+    That may be a TimeoutError: then some of it is still there.
+    """
+    ends = time.monotonic() + SECONDS
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
             return
         with _opened(path) as top:
-            _empty(top)
+            _empty(top, ends)
         path.rmdir()
     except FileNotFoundError:
         return
 
 
-def _empty(top: int) -> None:
+def _empty(top: int, ends: float) -> None:
     """Lift what the folders of `top` contain into it, until there is none left."""
     numbers = itertools.count()
-    while folders := _unlink_files(top):
+    while folders := _unlink_files(top, ends):
         for name in folders:
             with _opened(name, top) as folder:
-                for below in _unlink_files(folder):
+                for below in _unlink_files(folder, ends):
                     _own(below, folder)
                     os.rename(below, _free_name(numbers, top), src_dir_fd=folder, dst_dir_fd=top)
             os.rmdir(name, dir_fd=top)
 
 
-def _unlink_files(folder: int) -> list[str]:
+def _unlink_files(folder: int, ends: float) -> list[str]:
     """Remove all but the folders of `folder`, and return their names."""
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
+            if time.monotonic() > ends:
+                raise TimeoutError(errno.ETIMEDOUT, f"more than can be removed in {SECONDS:.0f} s")
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
             else:

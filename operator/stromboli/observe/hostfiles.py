@@ -1,9 +1,8 @@
 """Looking at files of the node that a spec or a policy names: never on the event loop, and given up after a while.
 
 A file system whose server is gone (NFS, FUSE) keeps whoever touches it in the kernel, and nothing ends that thread. So
-each look has a thread of its own, not one of asyncio's few, which everybody uses; it does not keep the operator from
-exiting; and of those that touch one mounted file system there are few, however often it is tried: while one of them
-hangs, everybody else who comes to that mount is told so at once. Other mounts are not concerned.
+each look has a thread of its own, and few of them touch one mounted file system at a time, however often it is tried:
+while one hangs, everybody else who comes to that mount is told so at once. Other mounts are not concerned.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+from stromboli.apart import start
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,34 +43,14 @@ class Unanswered(Exception):
 
 async def look(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What a blocking function returns or raises; it has to use `touching` for what may hang. Raises Unanswered."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if found.done():  # nobody waits for it any more
-            return
-        if error is not None:
-            found.set_exception(error)
-        else:
-            found.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        try:
-            outcome: tuple[T | None, BaseException | None] = function(*args, **kwargs), None
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
-            outcome = None, error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    thread = threading.Thread(target=run, name="look at the node", daemon=True)
-    thread.start()
+    work = start(function, *args, **kwargs)
     try:
-        await asyncio.wait([found], timeout=PATIENCE)
-        if found.done():
-            return found.result()
+        await asyncio.wait([work.found], timeout=PATIENCE)
+        if work.found.done():
+            return work.found.result()
     finally:
-        found.cancel()  # without effect on what is done
-    raise Unanswered(_touched_by(thread.ident))
+        work.found.cancel()  # without effect on what is done
+    raise Unanswered(_touched_by(work.thread.ident))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import naming
+from stromboli.apart import apart
 from stromboli.attempt import folder
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.site import Site
@@ -23,6 +24,8 @@ from stromboli.perform.serial import SessionLocks
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
+
+REMOVALS = 2  # folders that are emptied at a time, whatever agents have made in them
 
 
 class Cleaner:
@@ -34,6 +37,7 @@ class Cleaner:
         self._locks = locks
         self._janitor = Janitor(podman, site)
         self._copier = Copier(podman, site)
+        self._removals = asyncio.Semaphore(REMOVALS)
 
     async def finished(self, uid: str) -> None:
         """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
@@ -69,12 +73,16 @@ class Cleaner:
         """Remove a folder, whomever an agent has made things in it belong to."""
         try:
             try:
-                await asyncio.to_thread(remove)
+                await self._removed(remove)
             except PermissionError:
                 await self._janitor.reclaim(uid, folder)
-                await asyncio.to_thread(remove)
+                await self._removed(remove)
         except OSError as error:
             log.warning("%s cannot be removed; the next sweep tries again: %s", folder, error)
+
+    async def _removed(self, remove: Callable[[], None]) -> None:
+        async with self._removals:
+            await apart(remove)
 
     async def _container(self, uid: str) -> None:
         found = await self._podman.containers.inspect(naming.container(uid))

@@ -14,7 +14,10 @@ from pathlib import Path
 from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
+from stromboli.errors import PodmanError
 from stromboli.podman.transport import Podman
+
+SECONDS = 120.0  # for one folder: what an agent has made in it has bounds of its own
 
 _PLACE = "/place"
 _PROGRAM = "busybox"
@@ -37,7 +40,10 @@ class Janitor:
         created = await self._podman.containers.create(self._body(uid, root, folder))
         try:
             await self._podman.containers.start(created)
-            await self._podman.containers.wait(created)
+            async with asyncio.timeout(SECONDS):
+                await self._podman.containers.wait(created)
+        except TimeoutError as error:
+            raise PodmanError(f"giving {folder} back to the operator took longer than {SECONDS:.0f} s") from error
         finally:
             await self._podman.containers.remove(created)
 

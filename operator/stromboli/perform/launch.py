@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import naming
+from stromboli.apart import apart
 from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError, PodmanUnavailable
@@ -67,9 +68,9 @@ class Launcher:
         """
         owner = await self._owner(ready)
         require_room(self._site.home)
-        self._site.folder(held.uid).prepare_attempt(
-            subject.uid, subject.number, render(_plan(subject, ready, held)), owner
-        )
+        files = render(_plan(subject, ready, held))
+        folder = self._site.folder(held.uid)
+        await asyncio.to_thread(folder.prepare_attempt, subject.uid, subject.number, files, owner)  # it syncs the disk
 
     async def launch(self, subject: Subject, ready: Ready, held: Held) -> str:
         """Make the container of a prepared attempt, unless the session has one, and start it; the container's name.
@@ -78,7 +79,8 @@ class Launcher:
         """
         owner = await self._owner(ready)
         folder = self._site.folder(held.uid)
-        self._hand_over(folder, subject, ready, held, owner)
+        # Apart: it removes what an agent before this has made of the secrets' folder.
+        await apart(self._hand_over, folder, subject, ready, held, owner)
         name = naming.container(held.uid)
         try:
             if held.container is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stromboli import naming
+from stromboli.apart import apart
 from stromboli.attempt import records
 from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
@@ -117,7 +118,7 @@ class Resting:
             total += max(copied.size - image.size, 0) if copied and image else 0
         volume = await self._podman.volumes.inspect(naming.volume(uid))
         if volume is not None:
-            total += await asyncio.to_thread(disk_usage, Path(volume.mountpoint))
+            total += await apart(disk_usage, Path(volume.mountpoint))
         return total
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stromboli.attempt import removal
 from stromboli.attempt.removal import remove_tree
 
 
@@ -80,3 +81,16 @@ def test_folders_that_were_closed_are_opened(
             Path(name).chmod(mode)
         remove_tree(Path("folder"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_call_takes_its_time_at_most_and_the_next_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    (folder / "a/b").mkdir(parents=True)
+    (folder / "a/file").touch()
+    monkeypatch.setattr(removal, "SECONDS", -1.0)
+    with pytest.raises(TimeoutError):
+        remove_tree(folder)
+    assert folder.exists()
+    monkeypatch.undo()
+    remove_tree(folder)
+    assert not folder.exists()
