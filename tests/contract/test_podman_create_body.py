@@ -57,6 +57,7 @@ def demanding_image(isolated_podman: IsolatedPodman, busybox_only_image: str, tm
     """An image that asks for what a run must not get: an anonymous volume, a health check, another entrypoint."""
     name = "localhost/stromboli-test/demanding:1"
     lines = [f"FROM {busybox_only_image}", "VOLUME /anonymous", "HEALTHCHECK CMD true", 'ENTRYPOINT ["/bin/false"]']
+    lines.append("STOPSIGNAL QUIT")
     (tmp_path / "Containerfile").write_text("\n".join(lines))
     build = ["build", "--quiet", "--format", "docker", "--isolation", "chroot", "--tag", name]
     isolated_podman.run(*build, "--file", str(tmp_path / "Containerfile"), str(tmp_path))
@@ -93,6 +94,8 @@ async def test_a_run_s_body_takes_effect(real: Bed, podman_socket: Path, attempt
     assert (found["Name"], found["Image"], config["Labels"]["contract"]) == (name, image.id, real.mark["contract"])
     assert [found["Path"], *found["Args"]] == container.ENTRYPOINT
     assert seen["id"].startswith(f"uid={UID} gid={GID}")
+    assert seen["id"].split()[-1].removeprefix("groups=").split(",") == ["1000", "33", "4242"]
+    assert config["StopSignal"] in (15, "SIGTERM")
     # what it may
     status = dict(line.split(":\t", 1) for line in seen["status"].splitlines() if ":\t" in line)
     assert status["NoNewPrivs"] == "1"
@@ -198,7 +201,7 @@ def _body(name: str, image_id: str, attempt: Path, labels: dict[str, str]) -> co
         request,
         name=name,
         image_id=image_id,
-        identity=Identity(UID, GID),
+        identity=Identity(UID, GID, (33, 4242)),
         place=place,
         volumes=volumes,
         labels=labels,

@@ -269,8 +269,30 @@ def test_the_images_own_variables_are_left_alone(box: Supervised, tmp_path: Path
     own = {"PATH": os.defpath, "HOME": str(box.root / "home"), "code": "/srv", "in": "x", "cause": "y", "limit": "7"}
     _, env, _ = _seen(box, tmp_path, environ=own)
     added = {k: v for k, v in env.items() if own.get(k) != v}
-    assert set(added) - {"PWD", "OLDPWD", "SHLVL", "LC_CTYPE"} == {"CLAUDE_CONFIG_DIR"}
+    assert set(added) - {"LC_CTYPE"} == {"CLAUDE_CONFIG_DIR"}
     assert env["CLAUDE_CONFIG_DIR"] == f"{box.root}/session/claude"
+
+
+def test_variables_that_a_shell_cannot_keep_arrive_as_well(box: Supervised, tmp_path: Path) -> None:
+    odd = {
+        "spring.profiles.active": "prod",
+        "A-B": "c=d\n",
+        "1ST": AWKWARD,
+        "-i": "",
+        "IFS": ":",
+        "PWD": "/srv",
+        "SHLVL": "7",
+    }
+    own = {"PATH": os.defpath, "HOME": str(box.root / "home"), "PS4": "image's", **odd}
+    _, env, _ = _seen(box, tmp_path, environ=own, env={"PS4": "plan's"})
+    assert {name: env.get(name) for name in odd} == odd
+    assert env["PS4"] == "plan's"
+
+
+def test_the_shell_adds_none_of_its_own_variables(box: Supervised, tmp_path: Path) -> None:
+    own = {"PATH": os.defpath, "HOME": str(box.root / "home"), "LC_ALL": "C.UTF-8"}
+    _, env, _ = _seen(box, tmp_path, environ=own, workdir=str(tmp_path))
+    assert set(env) == {*own, "CLAUDE_CONFIG_DIR"}
 
 
 def test_secrets_become_variables_and_are_gone_before_the_first_step(box: Supervised, tmp_path: Path) -> None:
@@ -312,10 +334,10 @@ def test_a_home_that_cannot_be_used_is_replaced(box: Supervised, tmp_path: Path,
 def test_the_working_directory_is_made_for_every_step(box: Supervised, tmp_path: Path) -> None:
     where = tmp_path / "deep" / "-r 'work' $dir"
     # A hook may replace it, as `git clone` into it does.
-    _, env, cwd = _seen(
+    _, _, cwd = _seen(
         box, tmp_path, workdir=str(where), hooks=hooks("pwd", f'cd /; rm -r "{tmp_path}/deep"; mkdir -p "$OLDPWD"')
     )
-    assert (cwd, env["PWD"]) == (str(where), str(where))
+    assert cwd == str(where)
     assert box.records().steps[0].tail == f"{where}\n"
 
 

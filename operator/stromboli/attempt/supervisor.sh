@@ -12,8 +12,8 @@
 # out/stdout, out/stderr  what the CLI wrote, the newest; what went before is in *.old
 # out/HOOK.INDEX          what a hook wrote to either, likewise
 #
-# Signals: TERM cancels; USR1 and USR2 come from the timers below. A step ignores INT and QUIT when it begins, as
-# every background job of a shell does; only a program can change that for itself, no shell can.
+# Signals: TERM cancels; USR1 and USR2 come from the timers below. Every background job of a shell ignores INT and QUIT
+# when it begins, and no shell can change that: the CLI does it for itself, for hooks coreutils' `env` does it.
 
 _root=/run/stromboli
 _plan=$_root/plan _out=$_root/out _secrets=$_root/secret _session=$_root/session
@@ -168,6 +168,28 @@ _pipes() {
     _records="$_records $!"
 }
 
+# Become program "$@", in a session of its own, with the environment that the container was given and the plan's.
+# This shell would keep what it sets itself, and drop names that are none to it (spring.profiles.active): /proc has
+# the environment as it came.
+_become() {
+    while IFS= read -r -d '' _entry; do
+        case $_entry in [!=]*=*) _name=${_entry%%=*} ;; *) continue ;; esac
+        case $_name in
+        PWD | OLDPWD | SHLVL | IFS | OPTIND | PS[124] | LINENO | RANDOM | PPID | EPOCH* | FUNCNAME) ;;
+        [!A-Za-z_]* | *[!A-Za-z0-9_]*) ;;
+        *) continue ;;  # this shell has it, or it is nothing: a variable has a = and a name
+        esac
+        case $_planned in *" $_name "*) continue ;; esac
+        set -- "$_entry" "$@"
+        _odd=1
+    done <"/proc/$$/environ"
+    [ -z "$_odd" ] || set -- "$_plan/busybox" env -- "$@"
+    unset PWD OLDPWD SHLVL
+    set -- $_bb setsid "$@"
+    . "$_plan/env"
+    exec "$@"
+}
+
 # Run a step with stdin from $1, in a session of its own, and take its code. Nothing begins after a signal.
 _run() {
     _in=$1
@@ -179,9 +201,7 @@ _run() {
     (
         exec 7>&- 8>&- 9>&-
         [ -z "$_workdir" ] || cd "$_workdir" || exit "$_WORKDIR_UNUSABLE"
-        set -- $_bb setsid "$@"
-        . "$_plan/env"
-        exec "$@"
+        _become "$@"
     ) <"$_in" >"$_stdout" 2>"${_stderr:-$_stdout}" &
     _pid=$!
     [ -z "$_cause" ] || _stop  # the signal came before there was a process to pass it to
@@ -202,11 +222,20 @@ _finish() {
     esac
 }
 
+# In _with_signals: what has a hook heed INT and QUIT, where the image's coreutils can (8.31 or newer).
+_find_signals() {
+    _with_signals=
+    [ -f /usr/bin/env ] || return 0
+    $_bb head -c 262144 /usr/bin/env | $_bb grep -q default-signal || return 0
+    _with_signals='/usr/bin/env --default-signal=INT,QUIT'
+}
+
 _hook() {
+    [ -n "${_with_signals+found}" ] || _find_signals
     [ -n "$_timer" ] || [ -z "$_hooks_timeout" ] || { _after "$_hooks_timeout" USR2 $$; _timer=$!; }
     _pipes "$1.$2" "$_HOOK_SEGMENT"
     _note begin "$1" "$2"
-    _run /dev/null /bin/sh -c "$3"
+    _run /dev/null $_with_signals /bin/sh -c "$3"
     [ "$_code" = 0 ] || _finish
     _pid=
 }

@@ -36,7 +36,7 @@ async def look(opener: Opener, needs: CLINeeds, config: ImageConfig | None = Non
 
 async def _user(opener: Opener, spec: str) -> tuple[ImageUser | None, str]:
     users = await _file(opener, "/etc/passwd")
-    groups = await _file(opener, "/etc/group") if ":" in spec else None
+    groups = await _file(opener, "/etc/group")
     try:
         return passwd.resolve_user(spec, users, groups), ""
     except InvalidInput as e:

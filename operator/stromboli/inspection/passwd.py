@@ -1,7 +1,8 @@
-"""An image's `USER` and its `/etc/passwd` and `/etc/group` → uid, gid and home, by the rules of the runtimes.
+"""An image's `USER` and its `/etc/passwd` and `/etc/group` → uid, gid, groups and home, by the rules of the runtimes.
 
 The rules are those of moby/sys `user.GetExecUser`, which Podman follows too: `user[:group]`, what is a number
-is always an id, a name must have a line, an id need not; without a group the user's line gives it, else 0.
+is always an id, a name must have a line, an id need not; without a group the user's line gives it, else 0, and all
+groups that list the user's name come with it.
 One difference: a line whose numbers are none is skipped here (there they count as 0), so that a broken line
 never means root.
 """
@@ -38,8 +39,10 @@ def resolve_user(spec: str, passwd: bytes | None, group: bytes | None) -> ImageU
     user = _find_user(user_part, passwd)
     if user is None:
         user = _User("", _id_without_line(user_part, "user", "/etc/passwd"), 0, "")
-    gid = _gid(group_part, group) if group_part else user.gid
-    return ImageUser(user.uid, gid, user.home if user.home.startswith("/") else None)
+    home = user.home if user.home.startswith("/") else None
+    if group_part:
+        return ImageUser(user.uid, _gid(group_part, group), home)
+    return ImageUser(user.uid, user.gid, home, tuple(_groups_of(user.name, group)) if user.name else ())
 
 
 def _find_user(wanted: str, passwd: bytes | None) -> _User | None:
@@ -58,6 +61,15 @@ def _gid(wanted: str, group: bytes | None) -> int:
             if fields[0] == wanted and gid is not None and 0 <= gid <= _MAX_ID:
                 return gid
     return _id_without_line(wanted, "group", "/etc/group")
+
+
+def _groups_of(name: str, group: bytes | None) -> Iterator[int]:
+    found = set()
+    for fields in _lines(group or b""):
+        gid = _number(fields[2]) if len(fields) >= 4 else None
+        if gid is not None and 0 <= gid <= _MAX_ID and gid not in found and name in fields[3].split(","):
+            found.add(gid)
+            yield gid
 
 
 def _id_without_line(wanted: str, what: str, file: str) -> int:

@@ -180,9 +180,9 @@ class Launcher:
         """As whom the agent works; what Podman may map is asked only where it matters, which is not for root."""
         user = ready.user
         if user.uid == 0:
-            return Identity(user.uid, user.gid, None)
+            return Identity(user.uid, user.gid, user.groups)
         host = await self._podman_host()
-        return Identity(user.uid, user.gid, host.ids if host.rootless else None)
+        return Identity(user.uid, user.gid, user.groups, host.ids if host.rootless else None)
 
     async def _podman_host(self) -> HostInfo:
         if self._host is None:

@@ -155,6 +155,7 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
     yield f"_timeout={_seconds(plan.timeout)}"
     yield f"_hooks_timeout={'' if plan.hooks_timeout is None else _seconds(plan.hooks_timeout)}"
     yield f"_grace={_seconds(plan.grace)}"
+    yield f"_planned={quote(' '.join(['', *map(_variable, (*plan.env, *plan.secret_env)), '']))}"
     yield "_read_secrets() {"
     yield "    :"
     for number, name in enumerate(plan.secret_env):

@@ -43,11 +43,14 @@ class CLINeeds:
 
 @dataclass(frozen=True, slots=True)
 class ImageUser:
-    """Who an image's processes run as. `home` is what its passwd says, None where that has no such user."""
+    """Who an image's processes run as. `home` is what its passwd says, None where that has no such user; `groups` are
+    the supplementary ones.
+    """
 
     uid: int
     gid: int
     home: str | None
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

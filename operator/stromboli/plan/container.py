@@ -25,20 +25,23 @@ Body = dict[str, Any]
 ENTRYPOINT = [f"{naming.PLAN}/busybox", "sh", f"{naming.PLAN}/supervisor"]
 CPU_PERIOD = 100_000  # microseconds, the kernel's default
 MIN_QUOTA = 1_000  # microseconds; the kernel refuses less (min_cfs_quota_period), the kubelet rounds up likewise
+STOP_SIGNAL = 15  # TERM, which the supervisor passes on; the image's own would be for the image's own program
 # The container's own end, in case the agent kills what it should not: past the longest timeout and the grace.
 BACKSTOP_MARGIN = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The image's user, resolved to numbers.
+    """The image's user, resolved to numbers: by name, Podman would look it up anew at each start, in files of the
+    container's own that an agent may have changed.
 
-    `namespace`, where Podman is rootless and this user is not root, is how many uids and gids Podman's own user
-    namespace has.
+    `groups` are the supplementary ones. `namespace`, where Podman is rootless and this user is not root, is how many
+    uids and gids Podman's own user namespace has.
     """
 
     uid: int
     gid: int
+    groups: tuple[int, ...] = ()
     namespace: tuple[int, int] | None = None
 
 
@@ -81,6 +84,8 @@ def body(
         # Podman 4.3 makes a working directory through whatever links the image or an agent has put there, and so
         # outside of the container. It is made and entered by the supervisor, from within.
         "work_dir": "/",
+        "groups": [str(group) for group in identity.groups],
+        "stop_signal": STOP_SIGNAL,
         "mounts": _mounts(place, volumes),
         "volumes": [{"Name": place.volume, "Dest": naming.SESSION, "Options": ["rw"]}],
         "timeout": int(longest) + BACKSTOP_MARGIN,

@@ -21,7 +21,10 @@ PASSWD = (
     b"huge:x:99999999999:1:/:\n"
     b"relative:x:1003:1003::home:\n"
 )
-GROUP = b"root:x:0:\nweb:x:33:app\nbroken:x:\nodd:x:abc:\n"
+GROUP = (
+    b"root:x:0:\nweb:x:33:app\nbroken:x:\nodd:x:abc:app\nhuge:x:99999999999:app\nmore:x:44:other,app\n"
+    b"again:x:33:app\nshort:x:45\nfor-nobody:x:46:,\nlonger:x:47:apple\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -30,11 +33,11 @@ GROUP = b"root:x:0:\nweb:x:33:app\nbroken:x:\nodd:x:abc:\n"
         ("", ImageUser(0, 0, "/root")),
         ("root", ImageUser(0, 0, "/root")),
         ("0", ImageUser(0, 0, "/root")),
-        ("app", ImageUser(1000, 1001, "/home/app")),
-        ("1000", ImageUser(1000, 1001, "/home/app")),
+        ("app", ImageUser(1000, 1001, "/home/app", (33, 44))),
+        ("1000", ImageUser(1000, 1001, "/home/app", (33, 44))),
         ("1000:5", ImageUser(1000, 5, "/home/app")),
         ("app:web", ImageUser(1000, 33, "/home/app")),
-        ("app:", ImageUser(1000, 1001, "/home/app")),
+        ("app:", ImageUser(1000, 1001, "/home/app", (33, 44))),
         (":web", ImageUser(0, 33, "/root")),
         ("4711", ImageUser(4711, 0, None)),
         ("4711:4712", ImageUser(4711, 4712, None)),

@@ -63,6 +63,8 @@ def test_the_frame() -> None:
     assert body["command"] == []
     assert body["user"] == "0:0"
     assert body["work_dir"] == "/", "any other is made by Podman, through links that lead out of the container"
+    assert body["groups"] == []
+    assert body["stop_signal"] == 15
     assert "env" not in body
     assert "remove" not in body
 
@@ -252,3 +254,8 @@ def test_what_the_node_cannot_enforce_is_said(
     found = container.unenforced(request.build(spec(resources=resources), OPEN), controllers)
     assert (said is None) == (found is None)
     assert said is None or said in str(found)
+
+
+def test_supplementary_groups_go_by_number() -> None:
+    body = _body(identity=Identity(1000, 100, (33, 4242)))
+    assert (body["user"], body["groups"]) == ("1000:100", ["33", "4242"])
