@@ -75,7 +75,7 @@ IMAGES: dict[str, tuple[str, ...]] = {
     "stop-signal-quit": ("STOPSIGNAL QUIT",),
     "stop-signal-rtmin": ("STOPSIGNAL RTMIN", "USER agent"),
     "workdir": ("WORKDIR /srv/app",),
-    "workdir-of-nobody": ("WORKDIR /made", "USER 4711"),
+    "workdir-of-nobody": ("WORKDIR /srv/app", "USER 4711"),
     "podmans-own": ("ENV TERM=dumb", "ENV container=other", "ENV HOSTNAME=mine", "ENV HOME=/srv", "ENV PATH=/usr/bin"),
     "large": ("ENV LARGE=" + "x" * 6_000, "ENV a.b=" + "y" * 6_000),
     "command": ('ENTRYPOINT ["/bin/false"]', 'CMD ["x"]', "VOLUME /data"),
@@ -109,7 +109,7 @@ async def _supervised(podman: Podman, name: str, root: Path) -> tuple[str, str]:
     user = facts.user
     assert user is not None, facts.user_problem
     owner = (user.uid, user.gid)
-    what = plan(*PROGRAM, hooks=(Hook("postStart", 0, IN_A_SHELL),))
+    what = plan(*PROGRAM, workdir=image.workdir or None, hooks=(Hook("postStart", 0, IN_A_SHELL),))
     folder.point("attempt", folder.prepare_attempt(uid, 1, render(what), owner))
     folder.write_secrets({}, None, owner)
     place = Place(str(folder.link("attempt")), str(folder.link("secret")), None, None, naming.volume(uid), None)
