@@ -43,6 +43,10 @@ def test_a_fork_has_all_of_its_parent_and_leaves_it_alone(
     assert heard(standin, "b2") == ["ECHO{a1}", "ECHO{b1}", "ECHO{b2}"]
     parent, child = idle(space, "a"), idle(space, "b")
     assert child["status"]["forkedFrom"]["uid"] == parent["metadata"]["uid"]
+    assert child["status"]["forkedFrom"]["filesystem"] == "Copied"
+    copy = host.podman.run("image", "inspect", "--format", "{{.Id}}", naming.copy(child["metadata"]["uid"])).strip()
+    for run in (forked, again):
+        assert run["status"]["image"]["containerImageID"] == copy != run["status"]["image"]["id"]
     assert child["status"]["claudeSessionID"] not in ("", parent["status"]["claudeSessionID"])
     assert (parent["status"]["runs"], child["status"]["runs"]) == (2, 2)
     uid = child["metadata"]["uid"]

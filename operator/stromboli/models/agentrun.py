@@ -120,7 +120,21 @@ class ImageStatus(Model):
 
     reference: str = Field("", description="The canonical reference.", max_length=1024)
     digest: str | None = Field(None, description="The manifest's digest, where a registry gave one.", max_length=256)
-    id: str = Field("", description="The image's id: this is what starts.", max_length=256)
+    id: str = Field("", description="The image's id.", max_length=256)
+
+
+class RunImage(ImageStatus):
+    """The image that a run's reference was resolved to, and what its container was made of."""
+
+    container_image_id: str | None = Field(
+        None,
+        alias="containerImageID",
+        description=(
+            "Id of the image that the container is made of, where that is another: a fork begins with a copy of its "
+            "parent's container."
+        ),
+        max_length=256,
+    )
 
 
 class RunSession(Model):
@@ -220,7 +234,7 @@ class AgentRunStatus(Model):
         description="The attempts, oldest first.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
     )
-    image: ImageStatus | None = Field(None, description="The image that runs.")
+    image: RunImage | None = Field(None, description="The image that runs.")
     cli_image: ImageStatus | None = Field(None, description="The image that the Claude CLI comes from.")
     session: RunSession | None = Field(None, description="The session, where the run names one.")
     steps: Annotated[list[Step], Field(max_length=512)] = Field(

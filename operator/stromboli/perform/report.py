@@ -69,7 +69,7 @@ class Reporter:
             )
             self._notifier.warn_of_no_allowlist(obj)
         status = states.allowed(obj.get("status") or {}, reason, message, moment)
-        status = states.with_images(status, *_images(ready))
+        status = states.with_images(status, *_images(ready, held))
         if held.conversation is not None:
             has = {"uid": held.uid, "claudeSessionID": held.conversation.id}
             status["session"] = {**(status.get("session") or {}), **has}
@@ -84,9 +84,12 @@ class Reporter:
         return await self.write(obj, states.at(new, Reason.Starting, "making and starting the container", moment))
 
 
-def _images(ready: Ready) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _images(ready: Ready, held: Held) -> tuple[dict[str, Any], dict[str, Any] | None]:
     reference = ready.judged.request.image
     image = {"reference": str(reference), "id": ready.image.id, "digest": digest_of(ready.image, reference)}
+    made_of = held.container.image_id if held.container is not None else held.base
+    if made_of != ready.image.id:
+        image["containerImageID"] = made_of
     cli = ready.cli
     if cli is None:
         return _given(image), None

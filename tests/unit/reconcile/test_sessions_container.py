@@ -154,6 +154,64 @@ async def test_cut_short_in_the_middle_of_its_hooks_it_is_made_again(node: Node,
     assert [stage.hooks[status["containerID"], hook] for hook in HOOKS] == [1, 1, 1]
 
 
+# --- forks ---
+
+
+async def test_a_fork_of_a_session_whose_container_was_removed_says_that_it_has_none_of_its_files(
+    node: Node, stage: Stage
+) -> None:
+    stage.fails = {START}  # so that there is no conversation to copy, which this Podman could not
+    async with node.process():
+        await through(stage, "first")
+        await remove_by_hand(stage)
+        node.fake.volumes.clear()
+        stage.fails = set()
+        stage.names[node.run("forked", session={"name": "copy", "fork": STORY})["metadata"]["uid"]] = "forked"
+        status = await stage.idle("copy")
+        await node.until(lambda: stage.told("FilesNotCopied") == ["forked"], "it is told")
+    assert reason(stage, "forked") == Reason.Completed
+    assert status["forkedFrom"]["filesystem"] == "Lost"
+    assert stage.hooks[status["containerID"], INIT] == 1, "its hooks ran again"
+    assert "containerImageID" not in node.status("forked")["image"]
+
+
+async def test_a_fork_of_a_session_that_never_began_lacks_nothing(node: Node, stage: Stage) -> None:
+    stage.fails = {INIT}
+    async with node.process():
+        await through(stage, "first")
+        node.fake.volumes.clear()
+        stage.fails = set()
+        stage.names[node.run("forked", session={"name": "copy", "fork": STORY})["metadata"]["uid"]] = "forked"
+        status = await stage.idle("copy")
+    assert reason(stage, "forked") == Reason.Completed
+    assert status["forkedFrom"]["filesystem"] == "NotBegun"
+    assert stage.told("FilesNotCopied") == []
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["copy-there", "copy-removed"])
+async def test_a_forks_container_that_was_removed_is_made_of_its_copy_again(
+    node: Node, stage: Stage, there: bool
+) -> None:
+    copy = node.fake.image("localhost/copy:1", root=node.fake.images[0].root)
+    if there:
+        node.fake.images.append(copy)
+    async with node.process():
+        await through(stage, "first")
+        folder = Site(node.home(), node.settings.runtime_dir / node.cluster.uid, node.cluster.uid).folder(
+            stage.session()["metadata"]["uid"]
+        )
+        state = folder.read_state()
+        folder.write_state(replace(state, copy=copy.id, copy_hooks=state.hooks))  # as a fork has it
+        await remove_by_hand(stage)
+        status = await through(stage, "second")
+        await node.until(lambda: stage.told("ContainerRebuilt") == ["second"], "it is told")
+        await node.until(lambda: stage.told("FilesNotCopied") == ([] if there else ["second"]), "it is told")
+    [container] = node.agents()
+    assert (container.image_id == copy.id) is there
+    assert stage.hooks[status["containerID"], INIT] == (0 if there else 1)
+    assert node.status("second")["image"].get("containerImageID") == (copy.id if there else None)
+
+
 # --- the conversation ---
 
 
