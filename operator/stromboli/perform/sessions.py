@@ -198,15 +198,16 @@ class Sessions:
         May be repeated for an attempt.
         """
         folder = self._site.folder(uid)
-        try:
-            state = await asyncio.to_thread(folder.read_state)
-        except LocalFailure as error:
-            log.warning("the cost of attempt %s includes those before it: %s", attempt, error)
-            return answer
-        before = state.spent_before if state.spent_by == attempt else state.spent
-        new = replace(state, spent=max(answer.cost_usd, before), spent_before=before, spent_by=attempt)
-        if new != state:
-            await asyncio.to_thread(folder.write_state, new)
+        async with self._locks.hold(uid):
+            try:
+                state = await asyncio.to_thread(folder.read_state)
+            except LocalFailure as error:
+                log.warning("the cost of attempt %s includes those before it: %s", attempt, error)
+                return answer
+            before = state.spent_before if state.spent_by == attempt else state.spent
+            new = replace(state, spent=max(answer.cost_usd, before), spent_before=before, spent_by=attempt)
+            if new != state and folder.path.exists():  # else the session was deleted, and nothing of it is to stay
+                await asyncio.to_thread(folder.write_state, new)
         return replace(answer, cost_usd=max(answer.cost_usd - before, 0.0))
 
     # --- taking ---
