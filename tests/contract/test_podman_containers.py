@@ -267,3 +267,18 @@ async def test_its_size_is_what_was_written_in_it(real: Bed) -> None:
     assert 300 * 1024 <= await real.podman.containers.size(container) < 400 * 1024
     with pytest.raises(NotFound):
         await real.podman.containers.size("nobody")
+
+
+async def test_one_that_is_paused_is_alive_and_ended_by_a_kill(real: Bed) -> None:
+    """Podman says of it that it does not run."""
+    containers = real.podman.containers
+    container = await real.run("sleep", "60")
+    await containers._connection.request("POST", f"/containers/{container}/pause")
+    state = await containers.inspect(container)
+    assert state is not None
+    assert (state.status, state.running, state.alive) == ("paused", False, True)
+    assert await containers.kill(container)
+    assert await asyncio.wait_for(containers.wait(container), LIMIT) == 137
+    state = await containers.inspect(container)
+    assert state is not None
+    assert not state.alive
