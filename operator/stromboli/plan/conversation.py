@@ -14,7 +14,7 @@ from typing import Any
 
 from stromboli import bounds
 from stromboli.plan.answer import clip
-from stromboli.plan.redaction import Secrets
+from stromboli.plan.redaction import KEYS
 
 # A prompt, or a tool's result with a picture in it. As objects a line may take twenty times its size.
 MAX_LINE = 4 * 1024 * 1024
@@ -24,8 +24,6 @@ MAX_TOTAL = 4 * 1024 * 1024  # characters of all of them, names included
 MAX_TOOLS = 64
 MAX_NAME = 256
 
-# What the session's runs were given is not known here: what has the shape of a key is masked.
-_KEYS = Secrets(())
 _SPEAKERS = ("user", "assistant")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
 # The CLI's words to itself, and what a sub-agent and its caller said to each other.
@@ -126,7 +124,7 @@ class Transcript:
             return None
         if event.get("isCompactSummary") is True:
             role = "summary"
-        text, cut = _KEYS.head("\n".join(texts), MAX_TEXT)
+        text, cut = KEYS.head("\n".join(texts), MAX_TEXT)
         return Message(role, _time(event.get("timestamp")), text, cut, tuple(dict.fromkeys(tools))[:MAX_TOOLS])
 
     def _remember(self, call: object, name: str) -> None:

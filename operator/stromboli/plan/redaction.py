@@ -95,6 +95,7 @@ class Secrets:
 
 
 UNKNOWN = Secrets((), known=False)
+KEYS = Secrets(())  # of what was given nothing is known here: what has the shape of a key is masked
 
 
 def given(env: Mapping[str, bytes], credentials: bytes | None) -> Secrets:

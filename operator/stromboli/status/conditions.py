@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.plan.redaction import KEYS
 
 Condition = dict[str, Any]
 MAX_MESSAGE = 4096
@@ -45,8 +46,11 @@ def find(conditions: Sequence[Mapping[str, Any]], type_: str) -> Mapping[str, An
 
 
 def clip(message: str) -> str:
-    """A message that fits: the end matters most (the last lines of an error), so the middle goes."""
-    message = message.replace("\0", "")
+    """A message that fits: the end matters most (the last lines of an error), so the middle goes.
+
+    Names of files and the like are an agent's to choose: whatever has the shape of a key is masked here at the latest.
+    """
+    message = KEYS.text(message.replace("\0", ""))
     if len(message) <= MAX_MESSAGE:
         return message
     half = MAX_MESSAGE // 2 - 3

@@ -160,3 +160,10 @@ def test_a_long_message_keeps_both_its_ends(more: int, char: str) -> None:
 def test_messages_are_clipped_where_they_are_written() -> None:
     (succeeded, *_) = _update([], Reason.Running, "x" * 100_000)
     assert len(succeeded["message"]) <= conditions.MAX_MESSAGE
+
+
+def test_what_has_the_shape_of_a_key_is_masked_before_the_message_is_cut() -> None:
+    key = "sk-ant-api03-0123456789abcdef0123456789"
+    assert conditions.clip(f"its /etc/passwd leads to /{key}") == "its /etc/passwd leads to /***"
+    for before in range(0, conditions.MAX_MESSAGE, 7):
+        assert "0123456789" not in conditions.clip("." * before + key + "." * conditions.MAX_MESSAGE)
