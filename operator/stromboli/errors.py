@@ -9,6 +9,7 @@ StromboliError
 │   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
 ├── PodmanUnavailable     Podman did not answer: nothing is known, try again
 ├── ClusterUnavailable    the API server did not answer: nothing is known, try again
+├── PartDied              a part of the operator has died: the process ends
 └── LocalFailure          a step of `stromboli up` or the demo failed: the message says what to do
 """
 
@@ -62,6 +63,10 @@ class PodmanUnavailable(StromboliError):
 
 class ClusterUnavailable(StromboliError):
     """The API server is away or broke in the middle of an answer."""
+
+
+class PartDied(StromboliError):
+    """A part of the operator that is to last as long as the process has ended; the log has its traceback."""
 
 
 class LocalFailure(StromboliError):

@@ -8,6 +8,7 @@ by the UID, never by the name.
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 
 GROUP = "stromboli.dev"
@@ -24,8 +25,6 @@ RUN = f"{GROUP}/run"  # namespace/name, for the eye
 ROLE = f"{GROUP}/role"  # agent | cli-holder | look
 
 SHAPE = f"{GROUP}/shape"  # of a session's container: what it has that policies speak of, as JSON
-# Annotation on an AgentSession: NAME/UID of the one that it is a fork of.
-FORKED_FROM = f"{GROUP}/forked-from"
 
 ROLE_AGENT = "agent"
 ROLE_HOLDER = "cli-holder"
@@ -64,6 +63,16 @@ LOADER_ENV_PREFIXES = ("LD_", "BASH_FUNC_", *RUNTIME_ENV_PREFIXES)
 
 # Registry and repository of the images that forks began with.
 COPIES = ("localhost", "stromboli/session")
+
+
+# RFC 1123 subdomain, as Kubernetes has it for the names of most objects.
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_OBJECT_NAME = re.compile(OBJECT_NAME_PATTERN.removeprefix("^").removesuffix("$"))
+
+
+def is_object_name(text: str) -> bool:
+    """Whether an object can have this name. Only such a name may become part of a path of the API."""
+    return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
 
 
 def container(session_uid: str) -> str:

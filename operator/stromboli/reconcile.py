@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from stromboli import naming
-from stromboli.errors import ClusterUnavailable, LocalFailure, PodmanError, PodmanUnavailable
+from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import Reason
-from stromboli.observe import attempts
+from stromboli.observe import attempts, runs
 from stromboli.observe.attempts import Trace
 from stromboli.observe.cli import CLIMounts
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Elsewhere
 from stromboli.observe.waiting import Waiting, from_node, from_podman
 from stromboli.perform.cleanup import Cleaner
+from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Entry
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
@@ -48,6 +49,7 @@ from stromboli.store import Store
 
 log = logging.getLogger(__name__)
 
+UNTOLD_LOOK = 30.0  # seconds between looks at a run whose status cannot be written
 HOOKS_LOOK = 1.0  # seconds between looks at hooks
 # Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
 # writing it would cost time just when the CLI starts.
@@ -100,15 +102,16 @@ class Reconciler:
         self._watch = watch
         self._sessions = turns
         self._forget = forget  # that a session's container is watched
+        self._endings = Endings(reporter, notifier, turns, cleaner)
 
     async def turn(self, uid: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens"."""
+        obj = await runs.newest(self._cluster, self._store, uid)
         if self._store.is_deleted(uid):
             await self._cleaner.deleted(uid)
             await self._sessions.left_by(uid)
             self._store.forget(uid)
             return None
-        obj = self._store.get(uid)
         if obj is None:
             return None
         try:
@@ -128,6 +131,8 @@ class Reconciler:
             return None
         except (Refused, Waiting) as problem:
             return await self._stop(self._reporter.latest(obj), problem)
+        except Rejected as error:  # what is written down before a start cannot be: there is none
+            return await self._stop(self._reporter.latest(obj), Refused(Reason.InvalidSpec, str(error)))
         except (PodmanError, PodmanUnavailable) as error:
             self._mounts.doubt()
             return await self._stop(self._reporter.latest(obj), from_podman(error))
@@ -137,7 +142,7 @@ class Reconciler:
 
     async def _begin(self, obj: Object) -> float | None:
         """Nothing has been done for this run yet, or it was waiting."""
-        return await self._launch(*await self._entry.ready(obj), number=1)
+        return await self._start(obj, number=1)
 
     async def _follow(self, obj: Object) -> float | None:
         """An attempt is written down: see how it is, and go on from there."""
@@ -148,11 +153,11 @@ class Reconciler:
         decision = follow.decide(trace.seen)
         match decision:
             case Next.watch:
-                return await self._going(obj, trace.records)
+                return await self._still_going(obj, trace.records)
             case Next.finish:
                 return await self._finish(obj, trace)
             case Next.launch:
-                return await self._launch(*await self._entry.ready(obj), trace.seen.number)
+                return await self._start(obj, trace.seen.number)
             case Next.look_for_cli:
                 return await self._look_for_cli(obj, trace)
             case Next.try_again:
@@ -180,7 +185,7 @@ class Reconciler:
         has = obj["status"].get("session")
         if not has:
             return False
-        found = await self._cluster.session(obj["metadata"]["namespace"], has["name"])
+        found = await self._cluster.session_outline(obj["metadata"]["namespace"], has["name"])
         return found is None or found["metadata"]["uid"] != has["uid"] or states.is_being_deleted(found)
 
     async def _cancel(self, obj: Object) -> None:
@@ -192,8 +197,13 @@ class Reconciler:
         new = states.with_attempt(status, closed)
         await self._conclude(obj, new, Reason.Canceled, f"its session {name} was deleted while the run was going")
 
+    async def _start(self, obj: Object, number: int, given_up: _GivenUp | None = None) -> float | None:
+        """Everything that an attempt needs, and then the attempt."""
+        async with self._entry.ready(obj) as (whole, ready, turn):
+            return await self._launch(whole, ready, turn, number, given_up)
+
     async def _launch(
-        self, obj: Object, ready: Ready, turn: Turn | None, number: int, given_up: _GivenUp | None = None
+        self, obj: Object, ready: Ready, turn: Turn | None, number: int, given_up: _GivenUp | None
     ) -> float | None:
         """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
 
@@ -214,6 +224,14 @@ class Reconciler:
         if hooks_to_run(ready.judged.request.hooks, held.initialized):
             return await self._at_hooks(obj, ())
         return await self._at_work(obj, obj["status"])
+
+    async def _still_going(self, obj: Object, found: Records) -> float | None:
+        """The container runs, and goes on running where only that cannot be written down."""
+        try:
+            return await self._going(obj, found)
+        except Rejected as error:
+            log.warning("%s: how far it is stays untold: %s", _subject(obj, 0).label, error)
+            return UNTOLD_LOOK
 
     async def _going(self, obj: Object, found: Records) -> float | None:
         """The container runs: hooks first, where there are any, and then the agent."""
@@ -316,34 +334,15 @@ class Reconciler:
 
     async def _conclude(self, obj: Object, status: Status, reason: Reason, message: str) -> None:
         """End the run at `reason`, with all else that `status` tells; then what it needs no more goes."""
-        try:
-            await self._reporter.at(obj, status, reason, message)
-        except Rejected as error:
-            log.warning("%s: its answer is left out of its status: %s", _subject(obj, 0).label, error)
-            message = f"{message}; the answer could not be written down: {error}"
-            if status.get("attempts"):
-                message = f"{message}; {self._whole(obj)}"
-            bare = {k: v for k, v in status.items() if k not in ("result", "usage", "steps")}
-            await self._reporter.at(obj, bare, reason, message)
+        everything = self._whole(obj) if status.get("attempts") else ""
+        await self._endings.conclude(obj, status, reason, message, everything)
         self._entry.forget(obj["metadata"]["uid"])
         self._forget(states.session_of(obj))
-        self._notifier.tell(obj, reason, message, warning=reason.status == "False")
-        try:
-            await self._away(obj)
-        except (PodmanError, PodmanUnavailable, ClusterUnavailable) as error:
-            log.warning("%s: what it leaves behind is left to the sweep: %s", _subject(obj, 0).label, error)
-
-    async def _away(self, obj: Object) -> None:
-        """What a run that has ended needs no more: all of it, or its turn in a session that stays."""
-        if states.is_kept(obj):
-            await self._sessions.leave(obj)
-        else:
-            await self._cleaner.finished(obj["metadata"]["uid"])
+        await self._endings.leave(obj)
 
     async def _try_again(self, obj: Object, given_up: _GivenUp) -> float | None:
         """The next attempt, once everything for it is there; not before that is the last one given up."""
-        number = given_up.trace.seen.number + 1
-        return await self._launch(*await self._entry.ready(obj), number, given_up)
+        return await self._start(obj, given_up.trace.seen.number + 1, given_up)
 
     async def _give_up_attempt(self, obj: Object, given_up: _GivenUp) -> Object:
         """An attempt that never sent its prompt: note it and make room for the next."""
@@ -382,11 +381,7 @@ class Reconciler:
     async def _look_again(self, obj: Object) -> float | None:
         """A write lost a race: what is there now decides."""
         meta = obj["metadata"]
-        found = await self._cluster.run(meta["namespace"], meta["name"])
-        if found is None or found["metadata"]["uid"] != meta["uid"]:
-            self._store.delete(meta["uid"])
-        else:
-            self._store.put(found)
+        await runs.read(self._cluster, self._store, meta["uid"], meta["namespace"], meta["name"])
         return 0.0
 
 

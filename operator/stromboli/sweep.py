@@ -2,12 +2,16 @@
 
 The node is listed first and the cluster afterwards: whoever has something on the node by then has had an object
 before, so an owner that the complete LIST does not name is really gone. An incomplete LIST sweeps nothing.
+
+Each part is done by itself: what Podman refuses in one is logged, keeps no other from its turn, and is tried again by
+the next regular sweep.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from stromboli.errors import PodmanError, StromboliError
@@ -22,6 +26,16 @@ from stromboli.store import Store
 log = logging.getLogger(__name__)
 
 EVERY = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """UIDs of what there is in the cluster and is not being deleted, and all namespaces that have runs or sessions."""
+
+    finished: set[str] = field(default_factory=set)
+    going: set[str] = field(default_factory=set)
+    sessions: set[str] = field(default_factory=set)
+    namespaces: set[str] = field(default_factory=set)
 
 
 class Sweep:
@@ -50,53 +64,55 @@ class Sweep:
         self._mounts = mounts
         self._networks = networks
 
-    async def once(self) -> None:
-        """One sweep. Raises ClusterUnavailable, PodmanUnavailable or PodmanError: then another comes."""
-        found = await self._inventory.take()
-        finished, going, namespaces = set(), set(), set()
-        async for obj in self._cluster.runs():
-            uid = obj["metadata"]["uid"]
-            namespaces.add(obj["metadata"]["namespace"])
-            if is_being_deleted(obj):
-                continue
-            if is_finished(obj.get("status") or {}):
-                finished.add(uid)
-            else:
-                going.add(uid)
-                self._look_at(uid, obj)
-        sessions = set()
-        for obj in await self._cluster.sessions():
-            namespaces.add(obj["metadata"]["namespace"])
-            if not is_being_deleted(obj):
-                sessions.add(obj["metadata"]["uid"])
-                self._wake_session(obj)
-        for uid in found.everywhere - finished - going - sessions:
-            self._store.delete(uid)
-            self._wake(uid)
-        for uid in found.needed_while_running & finished:
-            await self._finish(uid)
-        await self._mounts.drop_unused()
-        await self._images.drop_looks()
-        await self._networks.clear(namespaces)
-
-    async def _finish(self, uid: str) -> None:
-        """One session whose things cannot go now keeps nobody else's from it."""
-        try:
-            await self._cleaner.finished(uid)
-        except PodmanError as error:
-            log.warning("what run %s leaves behind stays for now: %s", uid, error)
-
-    def _look_at(self, uid: str, obj: dict[str, Any]) -> None:
-        """Every run that goes on is looked at now and then, whatever events were missed: of it, or of its container."""
-        if not self._store.is_deleted(uid):
-            self._store.put(obj)
-            self._wake(uid)
-
     async def attempt(self) -> bool:
-        """One sweep that may fail; whether it went through."""
+        """One sweep that may fail; whether it went through. It has not where the API server or Podman is away."""
         try:
             await self.once()
         except (StromboliError, OSError) as error:
             log.warning("the sweep has to wait: %s", error)
             return False
         return True
+
+    async def once(self) -> None:
+        """One sweep. Raises ClusterUnavailable, PodmanUnavailable, and PodmanError where the node cannot be listed."""
+        found = await self._inventory.take()
+        known = await self.survey()
+        for uid in found.everywhere - known.finished - known.going - known.sessions:
+            self._store.delete(uid)
+            self._wake(uid)
+        for uid in found.needed_while_running & known.finished:
+            await self._part(f"what run {uid} leaves behind", self._cleaner.finished(uid))
+        await self._part("holders of CLI images that nobody uses", self._mounts.drop_unused())
+        await self._part("containers that images were looked at through", self._images.drop_looks())
+        await self._part("networks of namespaces without runs", self._networks.clear(known.namespaces))
+
+    async def survey(self) -> Known:
+        """What there is in the cluster; each run that goes on, and each session, is looked at now and then, whatever
+        events were missed. Raises ClusterUnavailable.
+        """
+        before = self._store.unfinished()
+        known = Known()
+        async for obj in self._cluster.runs():
+            uid = obj["metadata"]["uid"]
+            known.namespaces.add(obj["metadata"]["namespace"])
+            if is_being_deleted(obj):
+                continue
+            (known.finished if is_finished(obj.get("status") or {}) else known.going).add(uid)
+            if not self._store.is_deleted(uid):
+                self._store.put(obj)
+        async for obj in self._cluster.sessions():
+            known.namespaces.add(obj["metadata"]["namespace"])
+            if not is_being_deleted(obj):
+                known.sessions.add(obj["metadata"]["uid"])
+                self._wake_session(obj["metadata"])
+        for uid in before - known.going - known.finished:
+            self._store.delete(uid)
+        for uid in known.going | (before - known.finished):  # once all are known: a queue is judged by all of it
+            self._wake(uid)
+        return known
+
+    async def _part(self, what: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except PodmanError as error:
+            log.warning("%s: left to the next sweep: %s", what, error)

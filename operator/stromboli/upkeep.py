@@ -6,12 +6,13 @@ What a deleted session has on the node goes the way of everything without an own
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from stromboli.grammar import duration
-from stromboli.kube.client import Cluster, Conflict
+from stromboli.kube.client import Cluster, Conflict, Rejected
 from stromboli.models.reasons import ReadyReason
 from stromboli.observe import sessions
 from stromboli.perform.sessions import Sessions
@@ -20,6 +21,7 @@ from stromboli.status import session as states
 from stromboli.status import times
 from stromboli.status.run import is_being_deleted, is_finished
 
+log = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 
@@ -46,6 +48,9 @@ class Upkeep:
             return await self._step(obj, status)
         except Conflict:
             return 0.0
+        except Rejected as error:  # the runs that want it say so; the next sweep has it looked at again
+            log.warning("session %s: %s", obj["metadata"]["name"], error)
+            return None
 
     async def _step(self, obj: Object, status: Mapping[str, Any]) -> float | None:
         meta = obj["metadata"]

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from stromboli.backoff import backoff
 from stromboli.errors import StromboliError
+from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class WorkQueue:
             return
         if key not in self._tasks:
             self._woken[key] = asyncio.Event()
-            self._tasks[key] = asyncio.create_task(self._serve(key), name=f"run {key}")
+            self._tasks[key] = spawn(self._serve(key), f"run {key}")
         self._woken[key].set()
 
     def wake_all(self) -> None:

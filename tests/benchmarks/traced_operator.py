@@ -35,7 +35,7 @@ CALLS: tuple[tuple[Any, str, str], ...] = (
     (Cluster, "namespace_labels", "API: get namespace"),
     (Cluster, "secret_data", "API: get secret"),
     (Cluster, "session", "API: get session"),
-    (Cluster, "runs_wanting", "API: list runs of the session"),
+    (Cluster, "run_heads", "API: list runs of the session"),
     (Cluster, "write_session_status", "API: write session status"),
     (Cluster, "write_status", "API: write status"),
     (Cluster, "post_event", "API: post event"),

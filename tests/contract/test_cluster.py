@@ -14,9 +14,10 @@ import pytest
 
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable
-from stromboli.kube.client import Cluster, Conflict, Object, Rejected
+from stromboli.kube.client import MAX_SPEC, Cluster, Conflict, Object, Oversized, Rejected
+from stromboli.kube.plain import PAGE
 from tests.support.cluster import Kubectl
-from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_cluster import MAX_OBJECT, FakeCluster
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,7 +40,7 @@ class Fake:
 
     def annotate(self, name: str) -> None:
         self.cluster.change(
-            self.space, name, lambda obj: obj["metadata"].setdefault("annotations", {}).update(by="hand")
+            self.space, name, lambda obj: obj["metadata"].setdefault("annotations", {}).update(at=str(uuid.uuid4()))
         )
 
     def secret(self, name: str, data: Mapping[str, bytes]) -> None:
@@ -83,7 +84,7 @@ class Real:
         self._kubectl("-n", self.space, "delete", "agentrun", name)
 
     def annotate(self, name: str) -> None:
-        self._kubectl("-n", self.space, "annotate", "agentrun", name, "by=hand")
+        self._kubectl("-n", self.space, "annotate", "--overwrite", "agentrun", name, f"at={uuid.uuid4()}")
 
     def secret(self, name: str, data: Mapping[str, bytes]) -> None:
         self._apply("v1", "Secret", name, data={k: base64.b64encode(v).decode() for k, v in data.items()})
@@ -172,17 +173,12 @@ async def test_a_status_that_changes_nothing_makes_no_new_version(bed: Bed) -> N
     assert again["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
 
 
-async def test_another_who_writes_makes_the_version_an_old_one(bed: Bed) -> None:
-    old = bed.run("a")
-    bed.annotate("a")
-    with pytest.raises(Conflict):
-        await bed.cluster.write_status(old, {"phase": "Pending"})
-
-
 async def test_a_status_replaces_the_one_before_and_leaves_the_spec(bed: Bed) -> None:
     first = await bed.cluster.write_status(bed.run("a"), {"phase": "Pending", "node": "n"})
     forged = {**first, "spec": {"prompt": "another", "image": "node:20"}}
-    second = await bed.cluster.write_status(forged, {"phase": "Running"})
+    await bed.cluster.write_status(forged, {"phase": "Running"})
+    second = await bed.cluster.run(bed.space, "a")
+    assert second is not None
     assert second["status"] == {"phase": "Running"}
     assert second["spec"] == SPEC
 
@@ -254,13 +250,11 @@ async def test_a_policys_status_is_written_as_of_the_version_that_was_read(bed: 
 
 async def test_a_secret_or_config_map_that_is_not_there_is_none(bed: Bed) -> None:
     assert await bed.cluster.secret_data(bed.space, "s") is None
-    assert await bed.cluster.config_map_value(bed.space, "c", "k") is None
+    assert await bed.cluster.config_map_data(bed.space, "c") is None
     bed.secret("s", {"k": b"v"})
     bed.config_map("c", {"k": b"text", "b": b"\xff\xfe"})
     assert await bed.cluster.secret_data(bed.space, "s") == {"k": b"v"}
-    assert await bed.cluster.config_map_value(bed.space, "c", "k") == b"text"
-    assert await bed.cluster.config_map_value(bed.space, "c", "b") == b"\xff\xfe"
-    assert await bed.cluster.config_map_value(bed.space, "c", "other") is None
+    assert await bed.cluster.config_map_data(bed.space, "c") == {"k": b"text", "b": b"\xff\xfe"}
 
 
 async def test_an_event_told_twice_is_one(bed: Bed) -> None:
@@ -284,19 +278,24 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         lambda: gone.run(bed.space, "a"),
         lambda: gone.policies(),
         lambda: gone.session(bed.space, "s"),
-        lambda: gone.sessions(),
-        lambda: gone.runs_wanting(bed.space, "s"),
-        lambda: gone.create_session(bed.space, "s", {}, {}),
+        lambda: gone.session_outline(bed.space, "s"),
+        lambda: gone.run_heads(bed.space, "s"),
+        lambda: gone.create_session(bed.space, "s", {}),
         lambda: gone.serves_its_kinds(),
         lambda: gone.namespace_labels(bed.space),
         lambda: gone.secret_data(bed.space, "s"),
-        lambda: gone.config_map_value(bed.space, "c", "k"),
+        lambda: gone.config_map_data(bed.space, "c"),
         lambda: gone.write_status(obj, {"phase": "Pending"}),
     ):
         with pytest.raises(ClusterUnavailable):
             await call()
     with pytest.raises(ClusterUnavailable):
         _ = [obj async for obj in gone.runs()]
+    with pytest.raises(ClusterUnavailable):
+        _ = [obj async for obj in gone.sessions()]
+    with pytest.raises(ClusterUnavailable):
+        async with gone.whole_run(bed.space, "a"):
+            pass
 
 
 async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, admin: Kubectl) -> None:
@@ -327,21 +326,25 @@ async def test_its_kinds_are_served_once_discovery_tells_of_them(bed: Bed) -> No
 
 async def test_a_session_is_made_once_and_written_as_of_the_version_that_was_read(bed: Bed) -> None:
     assert await bed.cluster.session(bed.space, "s") is None
-    notes = {"stromboli.dev/forked-from": "a/uid"}
-    made = await bed.cluster.create_session(bed.space, "s", {"template": {"image": "python:3.12"}}, notes)
-    assert made["metadata"]["annotations"] == notes
+    parent = {"name": "a", "uid": str(uuid.uuid4())}
+    spec = {"template": {"image": "python:3.12"}, "forkedFrom": parent, "ttlAfterLastUse": "1h"}
+    made = await bed.cluster.create_session(bed.space, "s", spec)
+    assert made["spec"]["forkedFrom"] == parent
     with pytest.raises(Conflict):
-        await bed.cluster.create_session(bed.space, "s", {}, {})
+        await bed.cluster.create_session(bed.space, "s", {})
     written = await bed.cluster.write_session_status(made, {"runs": 1, "currentRun": {"name": "r", "uid": "u"}})
     with pytest.raises(Conflict):
         await bed.cluster.write_session_status(made, {"runs": 2})
     filled = await bed.cluster.write_session_spec(written, {**written["spec"], "title": "t"})
     found = await bed.cluster.session(bed.space, "s")
     assert found is not None
-    assert found["metadata"]["annotations"] == notes
     assert found["metadata"]["resourceVersion"] == filled["metadata"]["resourceVersion"]
     assert (found["spec"]["title"], found["status"]["currentRun"]) == ("t", {"name": "r", "uid": "u"})
-    assert [s["metadata"]["uid"] for s in await bed.cluster.sessions()] == [made["metadata"]["uid"]]
+    outline = await bed.cluster.session_outline(bed.space, "s")
+    assert outline is not None
+    assert outline["spec"] == {"forkedFrom": parent, "ttlAfterLastUse": "1h"}
+    assert outline["status"] == found["status"]
+    assert [s async for s in bed.cluster.sessions()] == [outline]
     freed = await bed.cluster.write_session_status(found, {"runs": 1})
     assert "currentRun" not in freed["status"], "what a status leaves out is gone"
     await bed.cluster.delete_session(bed.space, "s")
@@ -350,10 +353,96 @@ async def test_a_session_is_made_once_and_written_as_of_the_version_that_was_rea
 
 
 async def test_the_runs_that_want_a_session(bed: Bed) -> None:
-    bed.run("in-it", session={"name": "s"})
-    bed.run("copies-it", session={"name": "t", "fork": "s"})
+    made = {
+        bed.run("in-it", session={"name": "s"})["metadata"]["uid"],
+        bed.run("copies-it", session={"name": "t", "fork": "s"})["metadata"]["uid"],
+    }
     bed.run("in-another", session={"name": "other"})
     bed.run("has-its-own")
-    found = await bed.cluster.runs_wanting(bed.space, "s")
-    assert sorted(run["metadata"]["name"] for run in found) == ["copies-it", "in-it"]
-    assert await bed.cluster.runs_wanting(bed.space, "nobodys") == []
+    found = await bed.cluster.run_heads(bed.space, "s")
+    assert {head["uid"] for head in found} == made
+    assert {head["name"] for head in found} == {"copies-it", "in-it"}
+    assert all(head["resourceVersion"] and head["creationTimestamp"] for head in found)
+    assert await bed.cluster.run_heads(bed.space, "nobodys") == []
+
+
+# --- what is large ---
+
+
+async def test_of_a_large_run_all_is_there_only_for_the_asking(bed: Bed) -> None:
+    prompt = "x" * 200_000
+    bed.run("large", prompt=prompt, session={"name": "s"}, timeout="5m")
+    seen = await bed.cluster.run(bed.space, "large")
+    assert seen is not None
+    assert seen["spec"] == {"session": {"name": "s"}, "timeout": "5m"}
+    assert [obj["spec"] async for obj in bed.cluster.runs()] == [seen["spec"]]
+    async with bed.cluster.whole_run(bed.space, "large") as whole:
+        assert whole is not None
+        assert whole["spec"]["prompt"] == prompt
+        assert whole["metadata"] == seen["metadata"]
+    written = await bed.cluster.write_status(seen, {"phase": "Pending"})
+    assert written["spec"] == seen["spec"]
+    async with bed.cluster.whole_run(bed.space, "large") as whole:
+        assert whole is not None
+        assert (whole["spec"]["prompt"], whole["status"]) == (prompt, {"phase": "Pending"}), (
+            "the outline replaces nothing"
+        )
+    async with bed.cluster.whole_run(bed.space, "nowhere") as nothing:
+        assert nothing is None
+
+
+async def test_of_a_run_that_has_ended_a_list_has_only_the_conditions(bed: Bed) -> None:
+    condition = {"type": "Succeeded", "status": "True", "lastTransitionTime": "2026-01-31T12:00:00Z", "reason": "R"}
+    status = {"conditions": [condition], "result": {"text": "long"}, "completionTime": "2026-01-31T12:00:00Z"}
+    await bed.cluster.write_status(bed.run("a"), status)
+    [seen] = [obj async for obj in bed.cluster.runs()]
+    assert set(seen["status"]) == {"conditions", "completionTime"}
+    assert seen["status"]["conditions"][0]["status"] == "True"
+
+
+async def test_a_list_has_all_its_pages(bed: Bed) -> None:
+    made = {bed.run(f"r{n}")["metadata"]["uid"] for n in range(PAGE + 2)}
+    assert {obj["metadata"]["uid"] async for obj in bed.cluster.runs()} == made
+
+
+async def test_a_spec_that_leaves_its_status_no_room(bed: Bed) -> None:
+    bed.run("just-fits", claude={"settings": {"a": "x" * (MAX_SPEC - 100)}})
+    bed.run("over", claude={"settings": {"a": "x" * MAX_SPEC}})
+    async with bed.cluster.whole_run(bed.space, "just-fits") as whole:
+        assert whole is not None
+    with pytest.raises(Oversized, match="leave room for a status"):
+        async with bed.cluster.whole_run(bed.space, "over"):
+            pass
+    over = await bed.cluster.run(bed.space, "over")
+    assert over is not None
+    with pytest.raises(Rejected, match=r"too large|larger than max"):
+        await bed.cluster.write_status(over, {"result": {"text": "", "structured": "x" * (MAX_OBJECT - MAX_SPEC)}})
+
+
+@pytest.mark.parametrize("name", ["./x", "..", "?limit=1/x", "a\nb", "x" * 300, "", "a/b", "%2e%2e", "A"])
+async def test_what_can_be_no_name_is_the_name_of_nothing(bed: Bed, name: str) -> None:
+    """Whoever wrote it, it becomes no other path."""
+    cluster, space = bed.cluster, bed.space
+    bed.run("a")
+    assert await cluster.run(space, name) is None
+    assert await cluster.run(name, "a") is None
+    assert await cluster.session(space, name) is None
+    assert await cluster.session_outline(space, name) is None
+    assert await cluster.secret_data(space, name) is None
+    assert await cluster.config_map_data(name, "c") is None
+    assert await cluster.namespace_labels(name) == {}
+
+
+# --- others who write ---
+
+
+async def test_a_change_of_metadata_does_not_keep_a_status_from_being_written(bed: Bed) -> None:
+    old = bed.run("a")
+    bed.annotate("a")
+    written = await bed.cluster.write_status(old, {"phase": "Pending"})
+    found = await bed.cluster.run(bed.space, "a")
+    assert found is not None
+    assert found["status"] == {"phase": "Pending"}
+    assert found["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
+    bed.annotate("a")
+    await bed.cluster.write_status(written, {"phase": "Running"})

@@ -67,7 +67,14 @@ def run(*modifiers: Modifier) -> Object:
     obj: Object = {
         "apiVersion": "stromboli.dev/v1alpha1",
         "kind": "AgentRun",
-        "metadata": {"name": "a", "namespace": "team", "uid": UID, "generation": 1, "resourceVersion": "1"},
+        "metadata": {
+            "name": "a",
+            "namespace": "team",
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-01-31T12:00:00Z",
+        },
         "spec": {"prompt": "say hello", "image": "python:3.12"},
     }
     for modify in modifiers:

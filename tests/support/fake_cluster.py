@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from stromboli.errors import ClusterUnavailable
-from stromboli.kube.client import Cluster, Conflict, Rejected
+from stromboli.kube import outline
+from stromboli.kube.client import MAX_SPEC, Cluster, Conflict, Oversized, Rejected
 
 Object = dict[str, Any]
 # What etcd takes in one request by its defaults (--max-request-bytes).
@@ -98,43 +99,65 @@ class FakeCluster(Cluster):
 
     async def run(self, namespace: str, name: str) -> Object | None:
         async with self._call("run", namespace, name):
-            return copy.deepcopy(self.objects.get((namespace, name)))
+            found = self.objects.get((namespace, name))
+            return None if found is None else outline.small(msgspec.json.encode(found))
+
+    @asynccontextmanager
+    async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Object | None]:
+        async with self._call("whole run", namespace, name):
+            found = self.objects.get((namespace, name))
+            content = None if found is None else msgspec.json.encode(found)
+        if content is not None and (size := outline.spec_size(content)) > MAX_SPEC:
+            raise Oversized(f"is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a status")
+        yield None if content is None else outline.whole(content)
 
     async def runs(self) -> AsyncIterator[Object]:
         async with self._call("runs"):
             for n, obj in enumerate(list(self.objects.values())):
                 if n == self.broken_after:
                     break
-                yield copy.deepcopy(obj)
+                yield outline.of(msgspec.json.encode(obj))
             if self.broken_after is not None:
                 raise ClusterUnavailable("the API server: the list broke off")
 
-    async def runs_wanting(self, namespace: str, session: str) -> list[Object]:
-        async with self._call("runs wanting", namespace, session):
-            return [copy.deepcopy(o) for o in self.objects.values() if _wants(o, namespace, session)]
+    async def run_heads(self, namespace: str, session: str) -> list[Object]:
+        async with self._call("run heads", namespace, session):
+            return [
+                outline.head(msgspec.json.encode(o)) for o in self.objects.values() if _wants(o, namespace, session)
+            ]
 
     async def session(self, namespace: str, name: str) -> Object | None:
         async with self._call("session", namespace, name):
             return copy.deepcopy(self.all_sessions.get((namespace, name)))
 
-    async def sessions(self) -> list[Object]:
-        async with self._call("sessions"):
-            return copy.deepcopy(list(self.all_sessions.values()))
+    async def session_outline(self, namespace: str, name: str) -> Object | None:
+        async with self._call("session", namespace, name):
+            found = self.all_sessions.get((namespace, name))
+            return None if found is None else outline.of(msgspec.json.encode(found))
 
-    async def create_session(
-        self, namespace: str, name: str, spec: Mapping[str, Any], notes: Mapping[str, str]
-    ) -> Object:
+    async def sessions(self) -> AsyncIterator[Object]:
+        async with self._call("sessions"):
+            for obj in list(self.all_sessions.values()):
+                yield outline.of(msgspec.json.encode(obj))
+
+    async def create_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
         async with self._call("create session", namespace, name):
             if (namespace, name) in self.all_sessions:
                 raise Conflict(f"{name} is there")
             self.writes.append(f"session {namespace}/{name} created")
-            return self._keep(_new("AgentSession", namespace, name, spec, annotations=dict(notes)), "ADDED")
+            return self._keep(_new("AgentSession", namespace, name, spec), "ADDED")
 
     async def write_session_spec(self, obj: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
-        return await self._write_session(obj, {"spec": dict(spec)})
+        async def write(current: Mapping[str, Any]) -> Object:
+            return await self._write_session(current, {"spec": dict(spec)})
+
+        return await self._guarded(obj, write, self.session)
 
     async def write_session_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        return await self._write_session(obj, {"status": json.loads(json.dumps(status))})
+        async def write(current: Mapping[str, Any]) -> Object:
+            return await self._write_session(current, {"status": json.loads(json.dumps(status))})
+
+        return await self._guarded(obj, write, self.session)
 
     async def delete_session(self, namespace: str, name: str) -> None:
         async with self._call("delete session", namespace, name):
@@ -167,9 +190,10 @@ class FakeCluster(Cluster):
         async with self._call("namespace", name):
             return dict(self.labels.get(name, {}))
 
-    async def config_map_value(self, namespace: str, name: str, key: str) -> bytes | None:
+    async def config_map_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
         async with self._call("configmap", namespace, name):
-            return self.config_maps.get((namespace, name), {}).get(key)
+            found = self.config_maps.get((namespace, name))
+            return None if found is None else dict(found)
 
     async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
         async with self._call("secret", namespace, name):
@@ -177,6 +201,14 @@ class FakeCluster(Cluster):
             return None if found is None else dict(found)
 
     async def write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        async def write(current: Mapping[str, Any]) -> Object:
+            written = await self._write_status(current, status)
+            meta = outline.head(msgspec.json.encode(written))
+            return {**obj, "metadata": meta, "status": written["status"]}
+
+        return await self._guarded(obj, write, self.run)
+
+    async def _write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         meta = obj["metadata"]
         async with self._call("put status", meta["namespace"], meta["name"]):
             found = self.objects.get((meta["namespace"], meta["name"]))
@@ -185,6 +217,8 @@ class FakeCluster(Cluster):
             if any(found["metadata"][key] != meta[key] for key in ("uid", "resourceVersion")):
                 raise Conflict(f"{meta['name']} has changed")
             written = copy.deepcopy(found) | {"status": _as_stored(status)}
+            if len(msgspec.json.encode(written)) > MAX_OBJECT:
+                raise Rejected("the API server refuses it: the request is too large")
             if written == found:  # a write that changes nothing makes no new version
                 return copy.deepcopy(found)
             self.writes.append(f"status {meta['namespace']}/{meta['name']} {_reason(written)}")
@@ -254,8 +288,6 @@ def _as_stored(status: Mapping[str, Any]) -> Any:
         text = msgspec.json.encode(status)  # as lightkube does: an infinite number becomes null
     except UnicodeEncodeError as error:
         raise Rejected(str(error)) from error
-    if len(text) > MAX_OBJECT:
-        raise Rejected("the request is too large")
     if not isinstance(status.get("phase", ""), str):
         raise Rejected("status.phase: must be of type string")
     return json.loads(text)

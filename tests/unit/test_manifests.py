@@ -20,12 +20,17 @@ PACKAGE = ROOT / "operator/stromboli"
 # lightkube's methods (and kopf's handler for events, which lists and watches) → verbs of RBAC.
 VERBS = {
     "get": ["get"],
+    "_content": ["get"],
     "list": ["list"],
+    "heads": ["list"],
     "create": ["create"],
     "replace": ["update"],
     "delete": ["delete"],
     "event": ["list", "watch"],
 }
+
+
+KINDS = [name for name, value in vars(client).items() if hasattr(value, "_api_info")]
 
 
 def _documents(name: str) -> list[dict[str, Any]]:
@@ -56,15 +61,21 @@ def test_the_operators_role_has_exactly_the_verbs_that_are_used() -> None:
 
 
 def _calls_by_lightkube() -> Iterator[tuple[tuple[str, str], str]]:
-    """`self._client.METHOD(KIND, …)` in the module that alone makes such calls."""
+    """`self._client.METHOD(KIND, …)` in the module that alone makes such calls.
+
+    `self._plain` has methods like lightkube's client, and `partial` may stand around them; `self._content` reads.
+    """
     for call in _calls(PACKAGE / "kube/client.py"):
-        method = call.func
-        if isinstance(method, ast.Attribute) and ast.unparse(method.value) == "self._client" and call.args:
-            kind, _, rest = ast.unparse(call.args[0]).partition(".")
-            info = getattr(client, kind)._api_info
-            subresource = "/status" if rest.startswith("Status") else ""
-            for verb in VERBS[method.attr]:
-                yield (info.resource.group, info.plural + subresource), verb
+        words = [ast.unparse(part) for part in (call.func, *call.args)]
+        where, _, method = words[words[0] == "partial"].rpartition(".")
+        kinds = [word.partition(".") for word in words if word.partition(".")[0] in KINDS]
+        if method not in VERBS or where not in ("self._client", "self._plain", "self") or not kinds:
+            continue
+        kind, _, rest = kinds[0]
+        info = getattr(client, kind)._api_info
+        subresource = "/status" if rest.startswith("Status") else ""
+        for verb in VERBS[method]:
+            yield (info.resource.group, info.plural + subresource), verb
 
 
 def _reviews() -> Iterator[tuple[tuple[str, str], str]]:

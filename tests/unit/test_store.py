@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.kube import outline
+from stromboli.kube.outline import SMALL
 from stromboli.models.reasons import Reason
-from stromboli.store import Store
+from stromboli.store import Heard, Store
 from tests.support.builders import UID, at, at_version, having, of_uid, run
+
+WOKEN: list[str] = []  # whom the stores have woken: nobody, where no run wants a session
 
 
 @pytest.fixture
 def store() -> Store:
-    return Store()
+    return Store(WOKEN.append)
 
 
 def test_what_is_put_is_there(store: Store) -> None:
@@ -79,10 +84,72 @@ def test_deleted_stays_deleted_until_forgotten(store: Store) -> None:
 
 
 def test_forgetting_leaves_nothing(store: Store) -> None:
-    store.put(run(at_version(50)))
+    store.put(run(at_version(50), having(session={"name": "s", "fork": "t"})))
+    store.hear(run(at_version(51))["metadata"])
     store.delete(UID)
     store.forget(UID)
-    assert all(not held for held in vars(store).values())
+    assert not any(held for held in vars(store).values() if not callable(held))
+
+
+# --- what is heard of, and read later ---
+
+
+def test_a_version_that_is_heard_of_is_to_be_read(store: Store) -> None:
+    assert store.hear(run(at_version(3))["metadata"])
+    assert store.unread(UID) == Heard("team", "a", 3)
+    assert not store.has_read(run(at_version(3))["metadata"])
+    assert not store.hear(run(at_version(3))["metadata"]), "told twice"
+    assert store.hear(run(at_version(4))["metadata"])
+    store.put(run(at_version(4)))
+    assert store.unread(UID) is None
+    assert store.has_read(run(at_version(3))["metadata"])
+    assert not store.hear(run(at_version(4))["metadata"])
+
+
+def test_what_was_read_may_be_older_than_what_was_heard_of(store: Store) -> None:
+    store.hear(run(at_version(5))["metadata"])
+    store.put(run(at_version(4)))
+    assert store.unread(UID) == Heard("team", "a", 5)
+
+
+def test_a_deleted_one_is_not_heard_of_any_more(store: Store) -> None:
+    store.hear(run(at_version(5))["metadata"])
+    store.delete(UID)
+    assert store.unread(UID) is None
+    assert not store.hear(run(at_version(6))["metadata"])
+
+
+# --- what is kept ---
+
+
+def test_of_a_large_run_the_outline_is_kept(store: Store) -> None:
+    fields = {"prompt": "x" * SMALL, "session": {"name": "s"}, "timeout": "5m", "env": [{"name": "A", "value": "a"}]}
+    obj = run(having(**fields), at(Reason.Queued))
+    store.put(obj)
+    found = store.get(UID)
+    assert found is not None
+    assert found["spec"] == {"session": {"name": "s"}, "timeout": "5m"}
+    assert (found["status"], found["metadata"], found["kind"]) == (obj["status"], obj["metadata"], "AgentRun")
+    assert not outline.is_whole(found)
+
+
+def test_the_outline_of_a_small_run_does_not_replace_it(store: Store) -> None:
+    store.put(run())
+    store.put(outline.of(msgspec.json.encode(run())))
+    found = store.get(UID)
+    assert found is not None
+    assert outline.is_whole(found)
+    store.put(outline.of(msgspec.json.encode(run(at_version(2)))))
+    assert not outline.is_whole(store.get(UID) or run())
+
+
+def test_a_queue_is_in_the_order_of_turns(store: Store) -> None:
+    for n in (3, 1, 2):
+        store.put(run(of_uid(f"u{n}"), at_version(n), having(session={"name": "s"})))
+    store.put(run(of_uid("fork"), at_version(9), having(session={"name": "t", "fork": "s"})))
+    assert [place.uid for place in store.queue("team", "s")] == ["u1", "u2", "u3", "fork"]
+    assert [place.uid for place in store.queue("team", "t")] == ["fork"]
+    assert store.queue("other", "s") == []
 
 
 def test_what_was_never_there_can_be_deleted_and_forgotten(store: Store) -> None:
@@ -118,7 +185,7 @@ def test_what_is_put_can_be_changed_outside_at_the_top(store: Store) -> None:
 
 @given(st.lists(st.integers(1, 20), min_size=1), st.randoms(use_true_random=False))
 def test_in_whatever_order_they_come_the_newest_stays(versions: list[int], chance: random.Random) -> None:
-    store = Store()
+    store = Store(WOKEN.append)
     chance.shuffle(versions)
     for version in versions:
         store.put(run(at_version(version)))

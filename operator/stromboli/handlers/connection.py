@@ -16,6 +16,10 @@ import kopf
 
 from stromboli import bounds
 from stromboli.kube.wire import check_kubeconfig
+from stromboli.naming import GROUP, VERSION
+
+# The kinds whose objects may be large, as their paths end.
+LARGE = (f"/apis/{GROUP}/{VERSION}/agentruns", f"/apis/{GROUP}/{VERSION}/agentsessions")
 
 
 async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
@@ -30,6 +34,7 @@ async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
         proxy=found.proxy_url,
         trust_env=found.trust_env,
         response_class=ShallowResponse,
+        middlewares=(_metadata_only,),
     )
     return _Session(
         server=found.server,
@@ -39,6 +44,14 @@ async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
         aiohttp_session=session,
         credentials=found,
     )
+
+
+async def _metadata_only(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Of kinds whose objects may be large, kopf lists and watches the metadata."""
+    if request.url.path.endswith(LARGE):
+        kind = "PartialObjectMetadata" if "watch" in request.url.query else "PartialObjectMetadataList"
+        request.headers["Accept"] = f"application/json;as={kind};g=meta.k8s.io;v=v1"
+    return await handler(request)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +76,10 @@ class ShallowResponse(aiohttp.ClientResponse):
         return self
 
     async def json(self, **_: Any) -> Any:
-        return bounds.json_object(await self.read())
+        found = bounds.json_object(await self.read())
+        if isinstance(found, dict) and found.get("items", ()) is None:
+            found["items"] = []  # an empty list of metadata says null, which kopf goes through
+        return found
 
 
 class _Lines:

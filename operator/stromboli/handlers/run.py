@@ -17,6 +17,7 @@ from contextlib import (
 )
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -30,7 +31,7 @@ from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
 from stromboli.backoff import backoff
-from stromboli.errors import ClusterUnavailable, InvalidSettings
+from stromboli.errors import ClusterUnavailable, InvalidSettings, PartDied
 from stromboli.handlers.watches import Wakers, register
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
@@ -42,6 +43,7 @@ from stromboli.observe.ends import Ends
 from stromboli.observe.images import Images
 from stromboli.observe.readiness import Readiness
 from stromboli.observe.removals import Removals
+from stromboli.observe.sessions import Queues
 from stromboli.perform.cleanup import Cleaner, Inventory
 from stromboli.perform.entry import Entry
 from stromboli.perform.launch import Launcher
@@ -55,12 +57,14 @@ from stromboli.podman.transport import Podman
 from stromboli.reconcile import Reconciler
 from stromboli.settings import Settings
 from stromboli.store import Store
+from stromboli.supervision import together
 from stromboli.sweep import EVERY, Sweep
 from stromboli.upkeep import Upkeep
 from stromboli.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
+ENDING = 12.0  # seconds that kopf gets for its end
 RETRY = 5.0  # seconds at most until a sweep that could not is tried again
 T = TypeVar("T")
 Ending = Callable[[], Awaitable[None]]
@@ -123,7 +127,7 @@ class Rooms:
 @asynccontextmanager
 async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Rooms]:
     """Make the rooms and join them; the end of the block closes them."""
-    store = Store()
+    store = Store(lambda uid: queue.wake(uid))
     queue = WorkQueue(lambda uid: reconciler.turn(uid))
     images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake_all)
     mounts = CLIMounts(podman, images, installation)
@@ -133,6 +137,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     networks = Networks(podman, installation)
     ends = Ends(podman, queue.wake)
     notifier = Notifier(cluster)
+    queues = Queues(cluster, store)
     turns = Sessions(
         cluster=cluster,
         podman=podman,
@@ -141,13 +146,14 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         cleaner=cleaner,
         notifier=notifier,
         locks=locks,
+        queues=queues,
     )
     upkeep = Upkeep(cluster, turns, settings.node)
     session_queue = WorkQueue(upkeep.turn)
     policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
 
-    def wake_session(obj: Mapping[str, Any]) -> None:
-        session_queue.wake(turns.see(obj))
+    def wake_session(meta: Mapping[str, Any]) -> None:
+        session_queue.wake(turns.see(meta))
 
     reporter = Reporter(cluster, store, notifier, settings.node)
     reconciler = Reconciler(
@@ -159,6 +165,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             cluster=cluster,
             settings=settings,
             looks=Readiness(cluster, settings, images, mounts),
+            queues=queues,
             turns=turns,
             reporter=reporter,
             idle=session_queue.wake,
@@ -204,22 +211,52 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
 async def _watch(settings: Settings, rooms: Rooms) -> None:
     """kopf's loop, with what goes on beside it; ready once the first sweep is through.
 
+    The cluster is surveyed first: the watch tells of runs one by one, and a session's queue is judged by all of it.
     What still waits for a run when kopf ends, kopf would give 5 s: so it is closed by then.
     """
     ready = settings.home / "operator.ready"
     ready.unlink(missing_ok=True)
-    tasks = [
-        asyncio.create_task(rooms.warm_up.keep_trying(), name="CLI image"),
-        asyncio.create_task(rooms.removals.follow(), name="removals"),
-        asyncio.create_task(_sweep(rooms.sweep, ready, rooms.queue.wake_all), name="sweep"),
-    ]
+    await _eventually("the runs and sessions of the cluster", rooms.sweep.survey)
     try:
-        await kopf.operator(registry=register(rooms.store, rooms.wakers), standalone=True, clusterwide=True)
+        await together(
+            partial(_kopf, rooms),
+            "the watch of the cluster",
+            lasting={
+                "the sweep": partial(_sweep, rooms.sweep, ready, rooms.queue.wake_all),
+                "the follower of removals": rooms.removals.follow,
+            },
+            passing={"the search for the CLI's image": rooms.warm_up.keep_trying},
+        )
     finally:
         ready.unlink(missing_ok=True)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _kopf(rooms: Rooms) -> None:
+    """kopf's loop, until the process is told to end. Raises PartDied where it ends by itself, or does not end.
+
+    One watch that dies has kopf end all others first, and it may wait for one of them for ever (seen with 1.45.2).
+    """
+    stop, ending = asyncio.Event(), asyncio.Event()
+    registry = register(rooms.store, rooms.wakers, stop, ending)
+    watching = asyncio.ensure_future(
+        kopf.operator(registry=registry, standalone=True, clusterwide=True, stop_flag=stop)
+    )
+    late = asyncio.ensure_future(_seconds_after(ending, ENDING))
+    try:
+        await asyncio.wait({watching, late}, return_when=asyncio.FIRST_COMPLETED)
+        if not watching.done():
+            raise PartDied(f"the watch of the cluster has been ending for {ENDING:.0f} s")
+        await watching
+    finally:
+        watching.cancel()
+        late.cancel()
+    if not stop.is_set():
+        raise PartDied("the watch of the cluster has ended by itself")
+
+
+async def _seconds_after(event: asyncio.Event, seconds: float) -> None:
+    await event.wait()
+    await asyncio.sleep(seconds)
 
 
 async def _sweep(sweep: Sweep, ready: Path, wake_all: Callable[[], None]) -> None:

@@ -1,10 +1,13 @@
 """kopf's handlers: which object an event is about, and nothing more.
 
-`on.event` handlers write nothing to the objects: no annotation, no finalizer.
+`on.event` handlers write nothing to the objects: no annotation, no finalizer. Of runs and sessions, kopf lists and
+watches the metadata only: a page or a backlog of whole ones, as Python objects, could be any size.
 """
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +15,12 @@ from typing import Any
 import kopf
 
 from stromboli.handlers.connection import login
+from stromboli.kube.plain import HEADS
 from stromboli.naming import GROUP, VERSION
-from stromboli.status.run import is_being_deleted, is_finished
-from stromboli.status.session import holder_of
 from stromboli.store import Store
 
 # Seconds between two tries of a watch. kopf gives up on a server that refuses (403, 5xx) once they are through, and
-# with it the operator ends: an hour is time enough to mend an API server.
+# with it the operator ends: an hour is time enough to repair an API server.
 BACKOFFS = (0.5, 1.0, 2.0, *[3.0] * 1200)
 
 
@@ -37,8 +39,11 @@ class Wakers:
     ending: Callable[[], Awaitable[None]]
 
 
-def register(store: Store, wakers: Wakers) -> kopf.OperatorRegistry:
-    """The registry with all watches of the operator."""
+def register(store: Store, wakers: Wakers, stop: asyncio.Event, ending: asyncio.Event) -> kopf.OperatorRegistry:
+    """The registry with all watches of the operator.
+
+    `stop` is set once the process is told to end, `ending` once kopf ends, for whatever reason.
+    """
     registry = kopf.OperatorRegistry()
     generations: dict[str, int] = {}
 
@@ -47,24 +52,29 @@ def register(store: Store, wakers: Wakers) -> kopf.OperatorRegistry:
         settings.posting.enabled = False
         settings.watching.reconnect_backoff = 1.0
         settings.networking.error_backoffs = BACKOFFS
-        settings.queueing.idle_timeout = 1.0
+        settings.watching.chunk_size = HEADS
+        settings.queueing.idle_timeout = 0.2  # for which kopf holds on to an object's last event
         settings.scanning.disabled = True
 
     @kopf.on.cleanup(registry=registry)
     async def on_end(**_: Any) -> None:
+        ending.set()
         await wakers.ending()
 
     @kopf.on.login(registry=registry)
     async def on_login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        # In place of kopf's own, which does not say why it has ended; it sets them after calling its startup handlers.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         return await login(**kwargs)
 
     @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)
     async def on_run(event: kopf.RawEvent, **_: Any) -> None:
-        take(store, wakers, event["type"], dict(event["object"]))
+        take(store, wakers, event["type"], event["object"]["metadata"])
 
     @kopf.on.event(GROUP, VERSION, "agentsessions", registry=registry)
     async def on_session(event: kopf.RawEvent, **_: Any) -> None:
-        take_session(store, wakers, event["type"], dict(event["object"]))
+        take_session(store, wakers, event["type"], event["object"]["metadata"])
 
     @kopf.on.event(GROUP, VERSION, "agentpolicies", registry=registry)
     async def on_policy(event: kopf.RawEvent, **_: Any) -> None:
@@ -88,44 +98,28 @@ def take_policy(generations: dict[str, int], wakers: Wakers, how: str | None, ob
         wakers.all()
 
 
-def take(store: Store, wakers: Wakers, how: str | None, obj: dict[str, Any]) -> None:
-    """One event about a run: remember what it says, and have the run looked at."""
-    uid = obj["metadata"]["uid"]
-    if how == "DELETED" or is_being_deleted(obj):
+def take(store: Store, wakers: Wakers, how: str | None, meta: Mapping[str, Any]) -> None:
+    """One event about a run: note which version it is of, and have the run looked at."""
+    uid = meta["uid"]
+    if how == "DELETED" or meta.get("deletionTimestamp") is not None:
         store.delete(uid)
         wakers.run(uid)
-        _wake_next(store, wakers, obj)
-    elif is_finished(obj.get("status") or {}):
-        store.put(obj)
-        _wake_next(store, wakers, obj)
-    elif store.put(obj):  # else it is the echo of our own write
+    elif store.hear(meta):  # else it is the echo of our own write
         wakers.run(uid)
 
 
-def take_session(store: Store, wakers: Wakers, how: str | None, obj: dict[str, Any]) -> None:
-    """One event about a session: those who want it are looked at, and so is the session.
+def take_session(store: Store, wakers: Wakers, how: str | None, meta: Mapping[str, Any]) -> None:
+    """One event about a session: it is looked at, and so are the runs that are next in it.
 
-    One that is deleted is for the node what a deleted run is: a UID whose things have to go.
+    One that is deleted is for the node what a deleted run is: a UID whose things have to go. All that want it are
+    looked at then, the run that has lost it among them.
     """
-    meta = obj["metadata"]
-    holder = holder_of(obj)
-    if how == "DELETED" or is_being_deleted(obj):
+    namespace, name = meta["namespace"], meta["name"]
+    if how == "DELETED" or meta.get("deletionTimestamp") is not None:
         store.delete(meta["uid"])
         wakers.run(meta["uid"])
-        holder = None  # its run is looked at as well: it has lost its session
+        for place in store.queue(namespace, name):
+            wakers.run(place.uid)
     else:
-        wakers.session(obj)
-    _wake_queue(store, wakers, meta["namespace"], meta["name"], but=holder.uid if holder else None)
-
-
-def _wake_next(store: Store, wakers: Wakers, run: dict[str, Any]) -> None:
-    """A run wants no session any more: those behind it are looked at."""
-    choice = run["spec"].get("session") or {}
-    for name in filter(None, (choice.get("name"), choice.get("fork"))):
-        _wake_queue(store, wakers, run["metadata"]["namespace"], name)
-
-
-def _wake_queue(store: Store, wakers: Wakers, namespace: str, session: str, but: str | None = None) -> None:
-    for uid in store.in_session(namespace, session):
-        if uid != but:
-            wakers.run(uid)
+        wakers.session(meta)
+        store.wake_front(namespace, name)

@@ -2,27 +2,34 @@
 
 A lookup answers the object or None (the server said that it is not there); when nothing is known,
 ClusterUnavailable is raised. A write that lost a race raises Conflict.
+
+AgentRuns and AgentSessions may be large and many: lists of them come in small pages, and as outlines (outline.py).
+Names that end up in a path are checked first, whoever wrote them: what cannot be a name is the name of nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx2
+import msgspec
 from lightkube import ApiError, AsyncClient
-from lightkube.config import client_adapter
-from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from yaml import YAMLError
 
 from stromboli import bounds
 from stromboli.errors import ClusterUnavailable, InvalidSettings, StromboliError
-from stromboli.kube import wire
-from stromboli.naming import API_VERSION, GROUP, VERSION
+from stromboli.kube import outline, versions, wire
+from stromboli.kube.outline import Page
+from stromboli.kube.plain import Kind, Plain
+from stromboli.kube.room import Room
+from stromboli.naming import API_VERSION, GROUP, VERSION, is_object_name
 
 AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
 AgentSession = create_namespaced_resource(GROUP, VERSION, "AgentSession", "agentsessions")
@@ -33,9 +40,18 @@ Secret = create_namespaced_resource("", "v1", "Secret", "secrets")
 Event = create_namespaced_resource("", "v1", "Event", "events")
 
 WATCHED = ("agentruns", "agentsessions", "agentpolicies")
-_KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "finalizers", "ownerReferences")
+READS = 8  # runs and sessions that are read at once
+WHOLE = 16 * 1024 * 1024  # bytes that large runs in hand may take together, as Python objects
+# Bytes of JSON of a run's spec. etcd takes 1.5 MiB by default, of which annotations may take 256 KiB: the rest is for
+# the status, without which the run could neither be started nor ended.
+MAX_SPEC = 1152 * 1024
+TRIES = 12  # of a write that loses to others who write metadata only
 T = TypeVar("T")
 Object = dict[str, Any]
+Write = Callable[[Mapping[str, Any]], Awaitable[Object]]
+Look = Callable[[str, str], Awaitable[Object | None]]
+Decode = Callable[[bytes], Page]
+Ask = Callable[[Mapping[str, str]], Awaitable[bytes]]
 
 
 class Conflict(StromboliError):
@@ -44,6 +60,10 @@ class Conflict(StromboliError):
 
 class Rejected(StromboliError):
     """The API server will not take what was written, however often it is asked: too large, or against the schema."""
+
+
+class Oversized(StromboliError):
+    """A run's spec is larger than MAX_SPEC, so that its status may not fit."""
 
 
 class Cluster:
@@ -57,8 +77,12 @@ class Cluster:
             raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
         except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
             raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
+        self._plain = Plain(self._client.config)
+        self._reads = asyncio.Semaphore(READS)
+        self._room = Room(WHOLE)
 
     async def close(self) -> None:
+        await self._plain.close()
         await self._client.close()
 
     @property
@@ -79,111 +103,160 @@ class Cluster:
         An API server that has just started answers for a kind before its discovery tells of it; and kopf watches
         what discovery tells of at its start, once.
         """
-        async with client_adapter.AsyncClient(self._client.config, ConnectionParams(timeout=wire.TIMEOUT)) as plain:
-            try:
-                groups, kinds = await asyncio.gather(plain.get("/apis"), plain.get(f"/apis/{GROUP}/{VERSION}"))
-                found = {group["name"] for group in _told(groups)["groups"]}
-                found |= {kind["name"] for kind in _told(kinds)["resources"]}
-            except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
-                raise _unavailable(e) from e
+        try:
+            ask = self._plain.document
+            groups, kinds = map(_told, await asyncio.gather(ask("/apis"), ask(f"/apis/{GROUP}/{VERSION}")))
+            found = {group["name"] for group in groups["groups"]}
+            found |= {kind["name"] for kind in kinds["resources"]}
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
+            raise _unavailable(e) from e
         if missing := {GROUP, *WATCHED} - found:
             raise ClusterUnavailable(f"the API server does not tell of {', '.join(sorted(missing))} yet")
 
     async def run(self, namespace: str, name: str) -> Object | None:
-        return await self._present(self._client.get(AgentRun, name, namespace=namespace))
+        """A run: all of it where it is small, else its outline."""
+        async with self._reads:
+            content = await self._content(AgentRun, namespace, name)
+            return None if content is None else _decoded(outline.small, content)
+
+    @asynccontextmanager
+    async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Object | None]:
+        """A run with all of its spec, for the block: of large ones only a few are in hand at a time.
+
+        Raises Oversized.
+        """
+        async with self._reads:
+            content = await self._content(AgentRun, namespace, name)
+        if content is None or len(content) <= outline.SMALL:
+            yield None if content is None else _decoded(outline.whole, content)
+            return
+        if (size := _decoded(outline.spec_size, content)) > MAX_SPEC:
+            raise Oversized(f"is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a status")
+        cost = outline.cost(content)
+        del content  # it is read again once it is this one's turn
+        async with self._room.taken(cost):
+            async with self._reads:
+                content = await self._content(AgentRun, namespace, name)
+                obj = None if content is None else _decoded(outline.whole, content)
+                del content
+            yield obj
 
     async def runs(self) -> AsyncIterator[Object]:
-        """Every AgentRun of the cluster, to the last one or not at all: a broken list raises."""
-        async for item in self._listed(self._client.list(AgentRun, namespace="*", chunk_size=500)):
+        """The outline of every AgentRun of the cluster, to the last one or not at all: a broken list raises."""
+        async for item in self._paged(partial(self._plain.list, AgentRun), outline.page):
             yield item
 
-    async def runs_wanting(self, namespace: str, session: str) -> list[Object]:
-        """Every AgentRun that names a session, or forks it, whatever has become of it; never part of them."""
-        found = []
-        for path in ("spec.session.name", "spec.session.fork"):
-            pages = self._client.list(AgentRun, namespace=namespace, fields={path: session})
-            found += [item async for item in self._listed(pages)]
+    async def run_heads(self, namespace: str, session: str) -> list[Object]:
+        """The metadata of every AgentRun that names a session, or forks it, whatever has become of it."""
+        found: list[Object] = []
+        for path in ("spec.session.name", "spec.session.fork") if is_object_name(session) else ():
+            ask = partial(self._plain.heads, AgentRun, namespace=namespace)
+            pages = self._paged(ask, outline.heads, {"fieldSelector": f"{path}={session}"})
+            found += [item async for item in pages]
         return found
 
     async def session(self, namespace: str, name: str) -> Object | None:
-        return await self._present(self._client.get(AgentSession, name, namespace=namespace))
+        async with self._reads:
+            return await self._present(self._client.get(AgentSession, name, namespace=namespace), namespace, name)
 
-    async def sessions(self) -> list[Object]:
-        """Every AgentSession of the cluster; never part of them."""
-        pages = self._client.list(AgentSession, namespace="*", chunk_size=500)
-        return [item async for item in self._listed(pages)]
+    async def session_outline(self, namespace: str, name: str) -> Object | None:
+        """A session without its template."""
+        async with self._reads:
+            content = await self._content(AgentSession, namespace, name)
+            return None if content is None else _decoded(outline.of, content)
+
+    async def sessions(self) -> AsyncIterator[Object]:
+        """The outline of every AgentSession of the cluster, to the last one or not at all: a broken list raises."""
+        async for item in self._paged(partial(self._plain.list, AgentSession), outline.page):
+            yield item
 
     async def policies(self) -> list[Object]:
         """Every AgentPolicy; never part of them."""
-        return [item async for item in self._listed(self._client.list(AgentPolicy))]
+        try:
+            return [dict(item) async for item in self._client.list(AgentPolicy)]
+        except (httpx2.HTTPError, ValueError, KeyError) as e:
+            raise _unavailable(e) from e
 
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
-        found = await self._present(self._client.get(Namespace, name))
+        found = await self._present(self._client.get(Namespace, name), name)
         labels = (found or {}).get("metadata", {}).get("labels") or {}
         return {str(k): str(v) for k, v in labels.items()}
 
-    async def config_map_value(self, namespace: str, name: str, key: str) -> bytes | None:
-        """A key of a ConfigMap, or None where the object or the key is missing."""
-        found = await self._present(self._client.get(ConfigMap, name, namespace=namespace))
+    async def config_map_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """All of a ConfigMap's data, or None where it is missing."""
+        found = await self._present(self._client.get(ConfigMap, name, namespace=namespace), namespace, name)
         if found is None:
             return None
-        if (text := (found.get("data") or {}).get(key)) is not None:
-            return str(text).encode()
-        return _decoded((found.get("binaryData") or {}).get(key))
+        texts = {str(k): str(v).encode() for k, v in (found.get("data") or {}).items()}
+        return texts | _bytes(found.get("binaryData"))
 
     async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """All of a Secret's data, or None where it is missing."""
-        found = await self._present(self._client.get(Secret, name, namespace=namespace))
-        if found is None:
-            return None
-        return {k: _decoded(v) or b"" for k, v in (found.get("data") or {}).items()}
+        found = await self._present(self._client.get(Secret, name, namespace=namespace), namespace, name)
+        return None if found is None else _bytes(found.get("data"))
 
     async def write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        """Replace a run's status as of the object's resourceVersion; the new object. Raises Conflict, Rejected.
+        """Replace a run's status as of the version that `obj` is; the new object. Raises Conflict, Rejected.
 
-        A PUT and not a merge patch, in which a null inside a structured answer would mean "remove".
+        A PUT and not a merge patch, in which a null inside a structured answer would mean "remove". Where somebody
+        has changed nothing but metadata meanwhile, it is written as of the new version.
         """
-        body = _body("AgentRun", obj, obj["spec"], status)
-        meta = body["metadata"]
-        call = self._client.replace(AgentRun.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
-        return dict(await self._written(call))
+
+        async def write(current: Mapping[str, Any]) -> Object:
+            body = versions.body("AgentRun", current, {}, status)
+            meta = body["metadata"]
+            call = self._plain.replace(AgentRun.Status, meta["name"], body, namespace=meta["namespace"])
+            written = await self._written(f"the status of AgentRun {meta['name']}", call)
+            as_stored: Object = msgspec.json.decode(msgspec.json.encode(status))
+            return {**obj, "metadata": _decoded(outline.head, written), "status": as_stored}
+
+        return await self._guarded(obj, write, self.run)
 
     async def write_session_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         """Replace a session's status, as `write_status` does a run's."""
-        body = _body("AgentSession", obj, obj["spec"], status)
-        meta = body["metadata"]
-        call = self._client.replace(AgentSession.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
-        return dict(await self._written(call))
+
+        async def write(current: Mapping[str, Any]) -> Object:
+            body = versions.body("AgentSession", current, {}, status)
+            meta = body["metadata"]
+            call = self._client.replace(AgentSession.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
+            return dict(await self._written(f"the status of AgentSession {meta['name']}", call))
+
+        return await self._guarded(obj, write, self.session)
 
     async def write_policy_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         """Replace a policy's status, as `write_status` does a run's."""
-        body = _body("AgentPolicy", obj, obj.get("spec") or {}, status)
-        call = self._client.replace(AgentPolicy.Status.from_dict(body), body["metadata"]["name"])
-        return dict(await self._written(call))
+        body = versions.body("AgentPolicy", obj, obj.get("spec") or {}, status)
+        name = body["metadata"]["name"]
+        call = self._client.replace(AgentPolicy.Status.from_dict(body), name)
+        return dict(await self._written(f"the status of AgentPolicy {name}", call))
 
     async def write_session_spec(self, obj: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
-        """Replace a session's spec as of the object's resourceVersion; the new object. Raises Conflict, Rejected."""
-        body = _body("AgentSession", obj, spec, obj.get("status") or {})
-        meta = body["metadata"]
-        call = self._client.replace(AgentSession.from_dict(body), meta["name"], namespace=meta["namespace"])
-        return dict(await self._written(call))
+        """Replace a session's spec as of the version that `obj` is, as `write_status` does; the new object."""
 
-    async def create_session(
-        self, namespace: str, name: str, spec: Mapping[str, Any], notes: Mapping[str, str]
-    ) -> Object:
-        """Make a session with these annotations; as it is stored. Raises Conflict where there is one, Rejected."""
+        async def write(current: Mapping[str, Any]) -> Object:
+            body = versions.body("AgentSession", current, spec, obj.get("status") or {})
+            meta = body["metadata"]
+            call = self._client.replace(AgentSession.from_dict(body), meta["name"], namespace=meta["namespace"])
+            return dict(await self._written(f"the spec of AgentSession {meta['name']}", call))
+
+        return await self._guarded(obj, write, self.session)
+
+    async def create_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+        """Make a session; as it is stored. Raises Conflict where there is one, Rejected."""
         body = {
             "apiVersion": API_VERSION,
             "kind": "AgentSession",
-            "metadata": {"name": name, "namespace": namespace, "annotations": dict(notes)},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": dict(spec),
         }
-        return dict(await self._written(self._client.create(AgentSession.from_dict(body))))
+        call = self._client.create(AgentSession.from_dict(body))
+        return dict(await self._written(f"a new AgentSession {name}", call))
 
     async def delete_session(self, namespace: str, name: str) -> None:
         """Delete a session; one that is gone is no error."""
         try:
-            await self._written(self._client.delete(AgentSession, name, namespace=namespace))
+            call = self._client.delete(AgentSession, name, namespace=namespace)
+            await self._written(f"the deletion of AgentSession {name}", call)
         except Conflict:
             return
 
@@ -191,18 +264,56 @@ class Cluster:
         """Write a Kubernetes event; one of the same name is the same event and stays as it is."""
         call = self._client.create(Event.from_dict(dict(event)))
         try:
-            await self._written(call)
+            await self._written(f"an event {event['reason']}", call)
         except Conflict:
             return
 
-    async def _listed(self, pages: Any) -> AsyncIterator[Object]:
+    async def _guarded(self, obj: Mapping[str, Any], write: Write, look: Look) -> Object:
+        """Write as of the version that was read, or as of a later one that differs in nothing but metadata.
+
+        Whoever patches labels all the time would otherwise keep an object from ever being written.
+        """
+        current, meta = obj, obj["metadata"]
+        for _ in range(TRIES):
+            try:
+                return await write(current)
+            except Conflict:
+                found = await look(meta["namespace"], meta["name"])
+                if found is None or not versions.is_as_read(obj, found) or versions.of(found) == versions.of(current):
+                    raise
+                current = found
+        raise Conflict(f"{meta['name']} is changed all the time")
+
+    async def _paged(self, ask: Ask, decode: Decode, select: Mapping[str, str] | None = None) -> AsyncIterator[Object]:
+        """All that the pages of a list have, to the last one or not at all."""
+        query = dict(select or {})
+        while True:
+            try:
+                page = decode(await ask(query))
+            except (httpx2.HTTPError, ValueError) as e:
+                raise _unavailable(e) from e
+            for item in page.items:
+                yield item
+            if not page.more:
+                return
+            query["continue"] = page.more
+
+    async def _content(self, kind: Kind, namespace: str, name: str) -> bytes | None:
+        """An object in bytes; None where it is not there."""
+        if not (is_object_name(namespace) and is_object_name(name)):
+            return None
         try:
-            async for item in pages:
-                yield dict(item)
-        except (httpx2.HTTPError, ValueError, KeyError) as e:
+            return await self._plain.get(kind, name, namespace=namespace)
+        except httpx2.HTTPError as e:
+            if _code(e) == 404:
+                return None
             raise _unavailable(e) from e
 
-    async def _present(self, call: Awaitable[Any]) -> Object | None:
+    async def _present(self, call: Coroutine[Any, Any, Any], *names: str) -> Object | None:
+        """What a lookup by these names finds."""
+        if not all(map(is_object_name, names)):
+            call.close()
+            return None
         try:
             return dict(await call)
         except (httpx2.HTTPError, ValueError, KeyError) as e:
@@ -210,28 +321,16 @@ class Cluster:
                 return None
             raise _unavailable(e) from e
 
-    async def _written(self, call: Awaitable[T]) -> T:
+    async def _written(self, what: str, call: Awaitable[T]) -> T:
         try:
             return await call
         except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _refused(e) from e
+            raise _refused(what, e) from e
 
 
-def _body(kind: str, obj: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-    """An object as it is to be from now on. All that is a person's of its metadata goes along: a PUT replaces it."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": kind,
-        "metadata": {k: obj["metadata"][k] for k in _KEPT if k in obj["metadata"]},
-        # At a status, the API server keeps the spec as it is; the schema only asks that there is one.
-        "spec": dict(spec),
-        "status": dict(status),
-    }
-
-
-def _told(response: httpx2.Response) -> Any:
+def _told(content: bytes) -> Any:
     """What an answer of discovery says; extensions of the cluster have their part in it."""
-    return bounds.json_document(response.raise_for_status().content, bounds.ANSWER)
+    return bounds.json_document(content, bounds.ANSWER)
 
 
 def _code(error: Exception) -> int:
@@ -242,14 +341,19 @@ def _code(error: Exception) -> int:
     return 0
 
 
-def _refused(error: Exception) -> StromboliError:
+def _refused(what: str, error: Exception) -> StromboliError:
     """What lightkube raises for a write → our tree."""
     if _code(error) in (404, 409):
         return Conflict(_text(error))
     # half of a surrogate pair cannot even be sent
-    if _code(error) in (400, 413, 422) or isinstance(error, UnicodeEncodeError):
-        return Rejected(f"the API server refuses it: {_text(error)}")
+    if _code(error) in (400, 413, 422) or isinstance(error, UnicodeEncodeError) or _is_too_large(error):
+        return Rejected(f"the API server refuses {what}: {_text(error)}")
     return _unavailable(error)
+
+
+def _is_too_large(error: Exception) -> bool:
+    """What etcd will not take is an internal error for the API server: by its own limit, or by that of gRPC."""
+    return _code(error) == 500 and any(words in str(error) for words in ("too large", "larger than max"))
 
 
 def _unavailable(error: Exception) -> ClusterUnavailable:
@@ -261,5 +365,12 @@ def _text(error: Exception) -> str:
     return str(error)[:500] or type(error).__name__
 
 
-def _decoded(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text)
+def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
+    try:
+        return decode(content)
+    except ValueError as e:
+        raise _unavailable(e) from e
+
+
+def _bytes(data: Mapping[str, str] | None) -> dict[str, bytes]:
+    return {str(key): base64.b64decode(text or "") for key, text in (data or {}).items()}

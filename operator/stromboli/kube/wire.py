@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx2
 from lightkube import AsyncClient, KubeConfig
-from lightkube.config.client_adapter import verify_cluster
+from lightkube.config.client_adapter import user_auth, verify_cluster
+from lightkube.config.kubeconfig import SingleConfig
 
 from stromboli import bounds, files
 from stromboli.errors import InvalidSettings
@@ -31,9 +32,18 @@ def client() -> AsyncClient:
     config = KubeConfig.from_env().get()
     if config is None or config.user is None:
         raise InvalidSettings("names a file whose current context has no user; name one that has", "KUBECONFIG")
-    verify = verify_cluster(config.cluster, config.user, config.abs_file)
-    transport = Shallow(httpx2.AsyncHTTPTransport(verify=verify))
-    return AsyncClient(config=config, field_manager=MANAGER, timeout=TIMEOUT, transport=transport)
+    return AsyncClient(config=config, field_manager=MANAGER, timeout=TIMEOUT, transport=_transport(config))
+
+
+def plain(config: SingleConfig) -> httpx2.AsyncClient:
+    """A client of the same cluster, whose answers are bytes."""
+    auth = user_auth(config.user)
+    return httpx2.AsyncClient(base_url=config.cluster.server, auth=auth, timeout=TIMEOUT, transport=_transport(config))
+
+
+def _transport(config: SingleConfig) -> Shallow:
+    assert config.user is not None, "`client` has seen to that"
+    return Shallow(httpx2.AsyncHTTPTransport(verify=verify_cluster(config.cluster, config.user, config.abs_file)))
 
 
 def check_kubeconfig(environ: Mapping[str, str]) -> None:

@@ -244,4 +244,4 @@ class AgentRunStatus(Model):
     usage: Usage | None = Field(None, description="What it took.")
     start_time: str | None = Field(None, description="When the operator first took up the run.", max_length=64)
     completion_time: str | None = Field(None, description="When it ended.", max_length=64)
-    duration: str = Field("", description="From start to completion, for the eye.", max_length=32)
+    duration: str = Field("", description="How long its attempts took, without what it waited for.", max_length=32)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stromboli.models.base import NO_NUL, Model, rules, without_nul
+from stromboli.models.base import NO_NUL, Model, ObjectName, rules, without_nul
 from stromboli.models.conditions import Conditions
 from stromboli.models.fields import AbsolutePath, Duration, ImageRef, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
@@ -26,6 +26,16 @@ class SessionTemplate(Model):
     resources: Resources | None = Field(None, description="Limits of the container.")
 
 
+UID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+
+
+class Parent(Model):
+    """A session of the same namespace that another is a copy of."""
+
+    name: ObjectName = Field(description="Its name.")
+    uid: Annotated[str, Field(min_length=36, max_length=36, pattern=UID_PATTERN)] = Field(description="Its UID.")
+
+
 class AgentSessionSpec(Model):
     """What a session is for."""
 
@@ -34,6 +44,11 @@ class AgentSessionSpec(Model):
     )
     template: SessionTemplate | None = Field(
         None, description="What its runs have in common; filled by the first run if absent, and fixed from then on."
+    )
+    forked_from: Parent | None = Field(
+        None,
+        description="The session that this one begins as a copy of, from its creation on; a run with `session.fork` "
+        "fills it in.",
     )
     ttl_after_last_use: Duration | None = Field(
         None,
@@ -66,7 +81,7 @@ class Filesystem(StrEnum):
 
 
 class ForkOrigin(Model):
-    """Where a fork comes from."""
+    """Where a fork came from: the copy is made."""
 
     name: str = Field(description="The session that it is a copy of.", max_length=253)
     uid: str = Field(description="That session's UID.", max_length=64)

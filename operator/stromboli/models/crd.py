@@ -53,6 +53,7 @@ class Kind:
     status: type[BaseModel]
     columns: tuple[Column, ...]
     immutable: bool = False  # each field of the spec, from the beginning
+    fixed: tuple[str, ...] = ()  # fields of the spec that stay as they were at the object's creation
     once: tuple[str, ...] = ()  # fields of the spec that can be filled once
     selectable: tuple[str, ...] = ()  # paths that a field selector can name (Kubernetes 1.31)
 
@@ -95,6 +96,7 @@ KINDS = (
         "What outlives a run: a conversation, and the container with all that was installed in it.",
         AgentSessionSpec,
         AgentSessionStatus,
+        fixed=("forkedFrom",),
         once=("template",),
         columns=(
             Column("Title", ".spec.title"),
@@ -205,7 +207,7 @@ def _column(column: Column) -> Schema:
 
 def _spec(kind: Kind) -> Schema:
     schema = _structural(kind.spec)
-    added = [_immutable(name) for name in schema["properties"]] if kind.immutable else []
+    added = [_immutable(name) for name in (schema["properties"] if kind.immutable else kind.fixed)]
     added += [_once(name) for name in kind.once]
     if added:
         schema["x-kubernetes-validations"] = schema.get("x-kubernetes-validations", []) + added

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from stromboli.errors import NotFound, PodmanError, PodmanUnavailable
 from stromboli.podman.transport import Podman
+from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Ends:
         if old := self._listeners.pop(session, None):
             old.task.cancel()
         opened, near = asyncio.Event(), asyncio.Event()
-        task = asyncio.create_task(self._listen(container, opened, near), name=f"output of {session}")
+        task = spawn(self._listen(container, opened, near), f"output of {session}")
         self._listeners[session] = _Listener(task, near)
         try:
             async with asyncio.timeout(OPENING):
@@ -55,7 +56,7 @@ class Ends:
     def watch(self, session: str, container: str, run: str) -> None:
         """Watch the container for a run, once."""
         if session not in self._tasks:
-            task = asyncio.create_task(self._wait(session, container, run), name=f"end of {session}")
+            task = spawn(self._wait(session, container, run), f"end of {session}")
             self._tasks[session] = task
 
     def forget(self, session: str) -> None:

@@ -24,6 +24,7 @@ from stromboli.plan.refusal import Refused
 from stromboli.settings import Settings
 
 CREDENTIALS_FILE = ".credentials.json"
+_SHOWN = 10  # keys in a message
 CREDENTIAL_KEYS = ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 
 
@@ -40,21 +41,26 @@ async def prompt(cluster: Cluster, namespace: str, spec: AgentRunSpec) -> str:
     if spec.prompt is not None:
         return spec.prompt
     assert spec.prompt_from is not None, "the checks of plan/request.py have run"
+    keys = ""
     if ref := spec.prompt_from.config_map_key_ref:
-        data = await cluster.config_map_value(namespace, ref.name, ref.key)
-        what = f"ConfigMap {ref.name}"
+        data, what = await cluster.config_map_data(namespace, ref.name), f"ConfigMap {ref.name}"
+        keys = f"; {_keys(data or {})}"
     else:
         ref = spec.prompt_from.secret_key_ref
         assert ref is not None
-        secret = await cluster.secret_data(namespace, ref.name)
-        data = None if secret is None else secret.get(ref.key)
-        what = f"Secret {ref.name}"
+        data, what = await cluster.secret_data(namespace, ref.name), f"Secret {ref.name}"
     if data is None:
-        raise Waiting(
-            Reason.WaitingForReference,
-            f"spec.promptFrom: the {what} with key {ref.key} is not in namespace {namespace} yet",
-        )
-    return documents.decode_prompt(data, f"spec.promptFrom: key {ref.key} of the {what}")
+        raise Waiting(Reason.WaitingForReference, f"spec.promptFrom: the {what} is not in namespace {namespace} yet")
+    if ref.key not in data:
+        raise Waiting(Reason.WaitingForReference, f"spec.promptFrom: the {what} has no key {ref.key} yet{keys}")
+    return documents.decode_prompt(data[ref.key], f"spec.promptFrom: key {ref.key} of the {what}")
+
+
+def _keys(data: Mapping[str, bytes]) -> str:
+    """Which keys there are, as far as a sentence holds them."""
+    names = sorted(data)
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return f"its keys are {shown}" if names else "it has no keys at all"
 
 
 async def credentials(cluster: Cluster, settings: Settings, policy: Effective) -> Credentials:

@@ -8,19 +8,21 @@ from typing import Any
 
 from stromboli.errors import ClusterUnavailable
 from stromboli.grammar import duration
-from stromboli.kube.client import Cluster
+from stromboli.kube import outline
+from stromboli.kube.client import Cluster, Conflict, Oversized
 from stromboli.models.reasons import Reason
 from stromboli.observe import readiness, sessions
 from stromboli.observe.readiness import Readiness, Ready
-from stromboli.observe.sessions import Held
+from stromboli.observe.sessions import Held, Queues
 from stromboli.observe.waiting import Waiting
 from stromboli.perform.report import Reporter
 from stromboli.perform.serial import SessionLocks
 from stromboli.perform.sessions import Sessions, Turn
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
-from stromboli.plan.refusal import Refused
+from stromboli.plan.refusal import Refused, invalid
 from stromboli.settings import Settings
+from stromboli.status.run import reason_of
 
 Object = dict[str, Any]
 
@@ -34,6 +36,7 @@ class Entry:
         cluster: Cluster,
         settings: Settings,
         looks: Readiness,
+        queues: Queues,
         turns: Sessions,
         reporter: Reporter,
         idle: Callable[[str], None],
@@ -42,6 +45,7 @@ class Entry:
         self._cluster = cluster
         self._settings = settings
         self._looks = looks
+        self._queues = queues
         self._turns = turns
         self._reporter = reporter
         self._idle = idle  # a session may have lost the run that had it
@@ -49,14 +53,37 @@ class Entry:
         # The timeouts of runs that were judged, asked anew after a restart.
         self._bounds: dict[str, float] = {}
 
-    async def ready(self, obj: Object) -> tuple[Object, Ready, Turn | None]:
+    @asynccontextmanager
+    async def ready(self, obj: Object) -> AsyncIterator[tuple[Object, Ready, Turn | None]]:
         """Before each start: judged by today's policies, and everything there; the turn in the session that it names,
         if it names one, is the run's then.
 
-        Gives back the run as of the version that was judged, or that was written here: what is written next is guarded
-        by that one, so that of two operators only one comes to start it.
-        Raises Refused, Waiting, Elsewhere, and what `Readiness.of` and `Sessions.take` raise.
+        Gives the run as of the version that was judged, or that was written here: what is written next is guarded by
+        that one, so that of two operators only one comes to start it. All of the run is in hand for the block only.
+        Raises Refused, Waiting, Elsewhere, Conflict, and what `Readiness.of` and `Sessions.take` raise.
         """
+        if reason_of(obj.get("status") or {}) == Reason.Queued:
+            with self._waited_for():
+                await self._queues.await_turn_again(obj)
+        async with self._whole(obj) as whole:
+            yield await self._ready(whole)
+
+    @asynccontextmanager
+    async def _whole(self, obj: Object) -> AsyncIterator[Object]:
+        """The run with all of its spec. Raises Conflict where it has changed, Refused, ClusterUnavailable."""
+        if outline.is_whole(obj):
+            yield obj
+            return
+        meta = obj["metadata"]
+        try:
+            async with self._cluster.whole_run(meta["namespace"], meta["name"]) as found:
+                if found is None or found["metadata"]["uid"] != meta["uid"] or found.get("status") != obj.get("status"):
+                    raise Conflict(f"{meta['name']} has changed since it was looked at")
+                yield found
+        except Oversized as error:
+            raise invalid("spec", f"{error}; put the prompt into a ConfigMap or Secret (spec.promptFrom)") from error
+
+    async def _ready(self, obj: Object) -> tuple[Object, Ready, Turn | None]:
         meta = obj["metadata"]
         with self._waited_for():
             spec, named = readiness.parse(obj), None
@@ -69,7 +96,7 @@ class Entry:
                 return obj, await self._looks.of(obj, judged), None
             for session in filter(None, (named.obj, named.parent)):
                 sessions.check_node(session, self._settings.node)
-            await sessions.await_turn(self._cluster, obj, named.obj, named.name)
+            await self._queues.await_turn(obj, named.obj, named.name)
             if named.parent is not None:
                 obj = await self._await_parent(obj, named.parent)
             ready = await self._looks.of(obj, judged, named.pinned)
@@ -101,7 +128,7 @@ class Entry:
     async def _await_parent(self, obj: Object, parent: Object) -> Object:
         """A fork is made between its parent's runs, and may take a while."""
         name = parent["metadata"]["name"]
-        await sessions.await_turn(self._cluster, obj, parent, name)
+        await self._queues.await_turn(obj, parent, name)
         status = obj.get("status") or {}
         return await self._reporter.at(obj, status, Reason.Starting, f"copying the session {name}")
 

@@ -17,7 +17,7 @@ from stromboli.models.agentsession import Filesystem
 from stromboli.models.reasons import Reason
 from stromboli.observe import sessions
 from stromboli.observe.readiness import Ready
-from stromboli.observe.sessions import Origin
+from stromboli.observe.sessions import Origin, Queues
 from stromboli.observe.waiting import Waiting
 from stromboli.perform.copy import Copier
 from stromboli.perform.notify import Notifier
@@ -34,13 +34,22 @@ class Forks:
     """Makes the forks of this node."""
 
     def __init__(
-        self, *, cluster: Cluster, podman: Podman, site: Site, node: str, notifier: Notifier, resting: Resting
+        self,
+        *,
+        cluster: Cluster,
+        podman: Podman,
+        site: Site,
+        node: str,
+        notifier: Notifier,
+        queues: Queues,
+        resting: Resting,
     ) -> None:
         self._cluster = cluster
         self._podman = podman
         self._site = site
         self._node = node
         self._notifier = notifier
+        self._queues = queues
         self._resting = resting
         self._copier = Copier(podman, site)
 
@@ -81,14 +90,14 @@ class Forks:
     async def _copy(self, run: Object, session: Object, origin: Origin, ready: Ready) -> Object:
         """Nobody uses the parent meanwhile."""
         namespace, uid = session["metadata"]["namespace"], session["metadata"]["uid"]
-        parent = await self._cluster.session(namespace, origin.name)
+        parent = await self._cluster.session_outline(namespace, origin.name)
         if parent is None or parent["metadata"]["uid"] != origin.uid:
             raise Waiting(
                 Reason.WaitingForReference,
                 f"the session {origin.name} was deleted before it was copied; delete the session "
                 f"{session['metadata']['name']} as well, and fork another",
             )
-        await sessions.await_turn(self._cluster, run, parent, origin.name)
+        await self._queues.await_turn(run, parent, origin.name)
         if not states.has(parent, run["metadata"]["uid"]):
             holder = Holder(run["metadata"]["name"], run["metadata"]["uid"])
             taken = states.taken(parent.get("status") or {}, holder, sessions.moment(parent, self._node))

@@ -11,6 +11,7 @@ from typing import Any
 from stromboli.errors import StromboliError
 from stromboli.kube.client import Cluster
 from stromboli.status.events import event
+from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Notifier:
 
     def _start(self, obj: Mapping[str, Any], reason: str, message: str, key: str, warning: bool) -> None:
         body = event(obj, reason, message, now=datetime.now(UTC), key=key, warning=warning)
-        task = asyncio.create_task(self._post(body))
+        task = spawn(self._post(body), f"event {reason}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

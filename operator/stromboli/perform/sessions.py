@@ -23,7 +23,7 @@ from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe import sessions
 from stromboli.observe.images import is_meant, local_name
 from stromboli.observe.readiness import Ready
-from stromboli.observe.sessions import Held, Named
+from stromboli.observe.sessions import Held, Named, Queues
 from stromboli.observe.waiting import Waiting
 from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.forks import Forks
@@ -65,6 +65,7 @@ class Sessions:
         cleaner: Cleaner,
         notifier: Notifier,
         locks: SessionLocks,
+        queues: Queues,
     ) -> None:
         self._cluster = cluster
         self._podman = podman
@@ -75,7 +76,13 @@ class Sessions:
         self._locks = locks
         self._resting = Resting(podman, site, cleaner)
         self._forks = Forks(
-            cluster=cluster, podman=podman, site=site, node=node, notifier=notifier, resting=self._resting
+            cluster=cluster,
+            podman=podman,
+            site=site,
+            node=node,
+            notifier=notifier,
+            queues=queues,
+            resting=self._resting,
         )
         self._names: dict[str, tuple[str, str]] = {}
         self._unmeasured: set[str] = set()
@@ -109,18 +116,17 @@ class Sessions:
                 await self._tell_of_a_moved_tag(run, session, ready)
             yield await self._held(run, session, ready)
 
-    def see(self, obj: Mapping[str, Any]) -> str:
-        """There is such a session; its UID."""
-        meta = obj["metadata"]
+    def see(self, meta: Mapping[str, Any]) -> str:
+        """There is a session with this metadata; its UID."""
         self._names[meta["uid"]] = (meta["namespace"], meta["name"])
         return str(meta["uid"])
 
     async def find(self, uid: str) -> Object | None:
         """A session by its UID; None where there is none any more. Raises ClusterUnavailable."""
         if uid not in self._names:  # its event has not come yet
-            for obj in await self._cluster.sessions():
-                self.see(obj)
-        found = await self._cluster.session(*self._names[uid]) if uid in self._names else None
+            async for obj in self._cluster.sessions():
+                self.see(obj["metadata"])
+        found = await self._cluster.session_outline(*self._names[uid]) if uid in self._names else None
         if found is None or found["metadata"]["uid"] != uid:
             self._names.pop(uid, None)
             self._unmeasured.discard(uid)
@@ -132,7 +138,7 @@ class Sessions:
         meta, choice = run["metadata"], run["spec"]["session"]
         failure: StromboliError | None = None
         for name in filter(None, (choice["name"], choice.get("fork"))):
-            session = await self._cluster.session(meta["namespace"], name)
+            session = await self._cluster.session_outline(meta["namespace"], name)
             if session is None or not states.has(session, meta["uid"]):
                 continue
             try:
@@ -151,7 +157,7 @@ class Sessions:
         cannot do now is done by whoever takes the session next. Raises ClusterUnavailable.
         """
         async with self._locks.hold(uid):
-            session = await self._cluster.session(namespace, name)
+            session = await self._cluster.session_outline(namespace, name)
             if session is None or session["metadata"]["uid"] != uid or not states.has(session, run_uid):
                 return
             await self._end(session)
@@ -213,13 +219,11 @@ class Sessions:
     # --- taking ---
 
     async def _create(self, run: Object, named: Named, ready: Ready) -> Object:
-        notes = {}
+        spec: dict[str, Any] = {"template": _template(ready)}
         if named.parent is not None:
-            parent = named.parent["metadata"]
-            notes = {naming.FORKED_FROM: f"{parent['name']}/{parent['uid']}"}
-        spec = {"template": _template(ready)}
+            spec["forkedFrom"] = {key: named.parent["metadata"][key] for key in ("name", "uid")}
         try:
-            made = await self._cluster.create_session(run["metadata"]["namespace"], named.name, spec, notes)
+            made = await self._cluster.create_session(run["metadata"]["namespace"], named.name, spec)
         except Rejected as e:
             raise Refused(Reason.InvalidSpec, f"spec.session: the session {named.name} cannot be made: {e}") from e
         self._notifier.tell(made, "Created", f"made for the run {run['metadata']['name']}")
@@ -227,7 +231,7 @@ class Sessions:
 
     async def _with_template(self, session: Object, ready: Ready) -> Object:
         spec = session.get("spec") or {}
-        if spec.get("template"):
+        if spec.get("template") is not None:  # also an empty one: it is filled, with nothing
             return session
         return await self._cluster.write_session_spec(session, {**spec, "template": _template(ready)})
 
@@ -245,7 +249,7 @@ class Sessions:
     async def _still(self, session: Object, run: Object) -> Object:
         """The session as it is now, whose turn the run still has. Raises Conflict, ClusterUnavailable."""
         meta = session["metadata"]
-        found = await self._cluster.session(meta["namespace"], meta["name"])
+        found = await self._cluster.session_outline(meta["namespace"], meta["name"])
         if found is None or found["metadata"]["uid"] != meta["uid"] or is_being_deleted(found):
             raise Conflict(f"the session {meta['name']} was deleted meanwhile")
         if not states.has(found, run["metadata"]["uid"]):

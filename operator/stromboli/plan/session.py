@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,12 +18,14 @@ from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.models.fields import Resources
 from stromboli.models.lifecycle import INIT_HOOKS, Lifecycle
+from stromboli.models.reasons import Reason
 from stromboli.plan import volumes
 from stromboli.plan.attempt import Hook, Records
 from stromboli.plan.refusal import Refused, invalid
 
 Object = Mapping[str, Any]
 T = TypeVar("T")
+FRONT = 10  # runs at the front of a queue, which are looked at whenever somebody leaves it
 ANOTHER = "name a new session, or fork this one"
 
 
@@ -32,6 +35,22 @@ class Holder:
 
     name: str
     uid: str
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Place:
+    """A run's place in its session's queue: by creation, and within one second by the version it was created at.
+
+    `session` is the one that it runs in, which is another where it waits to copy this one. `waits` says that it has not
+    got past the queue.
+    """
+
+    created: str
+    ticket: int
+    uid: str
+    name: str
+    session: str
+    waits: bool = True
 
 
 def merged(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> AgentRunSpec:
@@ -98,24 +117,44 @@ def check_parent(spec: AgentRunSpec, forked_from: str | None) -> None:
     )  # fmt: skip
 
 
-def place(run: Object) -> tuple[str, int, str]:
-    """A run's place in its session's queue: by creation, and within one second by the version it was created at."""
-    meta = run["metadata"]
-    ticket = ((run.get("status") or {}).get("session") or {}).get("ticket") or meta.get("resourceVersion", "")
-    return meta["creationTimestamp"], int(ticket) if str(ticket).isdigit() else 0, meta["uid"]
+def place_of(run: Object) -> Place:
+    """A run's place in its session's queue, as the run says."""
+    meta, status = run["metadata"], run.get("status") or {}
+    ticket = str((status.get("session") or {}).get("ticket") or meta.get("resourceVersion", ""))
+    choice = run["spec"]["session"]
+    return Place(
+        created=meta["creationTimestamp"],
+        ticket=int(ticket) if ticket.isdigit() else 0,
+        uid=meta["uid"],
+        name=meta["name"],
+        session=choice["name"],
+        waits=not status.get("conditions") or any(c.get("reason") == Reason.Queued for c in status["conditions"]),
+    )
 
 
-def ahead_of(run: Object, holder: str | None, waiting: Iterable[Object]) -> Holder | None:
-    """Whom the run has to wait for: None when it is its turn.
+def sessions_of(run: Object) -> tuple[str, ...]:
+    """The names of the sessions in whose queues a run stands: to run in one, to copy another."""
+    choice = run["spec"].get("session") or {}
+    return tuple(choice[key] for key in ("name", "fork") if choice.get(key))
+
+
+def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) -> str | None:
+    """Why the run has to wait for the session `name`, as a sentence: None when it is its turn.
 
     `waiting` are all runs that want the session and are neither finished nor being deleted, `holder` is the UID that
     the session's status names. A holder that is not among them has left without saying so.
+
+    Who is far behind is not told who has the session at the moment: it would be another sentence, and another write of
+    each status in the queue, whenever a run leaves it.
     """
-    queue = sorted(waiting, key=place)
-    first = next((other for other in queue if other["metadata"]["uid"] == holder), queue[0] if queue else None)
-    if first is None or first["metadata"]["uid"] == run["metadata"]["uid"]:
+    queue = sorted(waiting)
+    first = next((other for other in queue if other.uid == holder), queue[0] if queue else None)
+    if first is None or first.uid == own.uid:
         return None
-    return Holder(first["metadata"]["name"], first["metadata"]["uid"])
+    if bisect_left(queue, own) > FRONT:
+        return f"behind more than {FRONT} runs in the queue of the session {name}"
+    doing = "has" if first.uid == holder else "comes first in"
+    return f"behind the run {first.name}, which {doing} the session {name}"
 
 
 def hooks_hash(hooks: Iterable[Hook]) -> str:

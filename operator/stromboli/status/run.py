@@ -31,6 +31,7 @@ WAITS = frozenset(
         Reason.Pulling,
     }
 )
+COST_DIGITS = 6  # after the point: a sum of binary fractions ends in ...99999998
 _PHASES = {"True": "Succeeded", "False": "Failed"}
 
 
@@ -99,7 +100,8 @@ def at(status: Mapping[str, Any], reason: Reason, message: str, moment: Moment) 
         new.pop("waitingSince", None)
     if reason.status != "Unknown":
         new["completionTime"] = moment.precise
-        new["duration"] = duration.format(_seconds_since(new["startTime"], moment))
+        if attempts := status.get("attempts"):
+            new["duration"] = duration.format(sum(_seconds_of(attempt, moment) for attempt in attempts))
     return new
 
 
@@ -180,7 +182,7 @@ def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[St
         "outputTokens": answer.output_tokens,
         "cacheReadTokens": answer.cache_read_tokens,
         "cacheCreationTokens": answer.cache_creation_tokens,
-        "costUSD": answer.cost_usd,
+        "costUSD": round(answer.cost_usd, COST_DIGITS),
     }
     return new
 
@@ -198,6 +200,12 @@ def _step(record: StepRecord) -> dict[str, Any]:
         "finishedAt": record.finished_at and times.to_micro(record.finished_at),
     }
     return step | {k: v for k, v in optional.items() if v is not None}
+
+
+def _seconds_of(attempt: Mapping[str, Any], moment: Moment) -> float:
+    """How long an attempt took, until now where its end is not known. What came before it was waiting."""
+    end = times.from_text(attempt["finishedAt"]) if attempt.get("finishedAt") else moment.now
+    return max((end - times.from_text(attempt["startedAt"])).total_seconds(), 0.0)
 
 
 def _seconds_since(text: str, moment: Moment) -> float:

@@ -195,7 +195,11 @@ def test_names_scope_and_category(kind: crd.Kind) -> None:
 
 def test_a_sessions_template_can_be_filled_once_and_a_run_is_found_by_its_session() -> None:
     said = [r["rule"] for r in _schema(SESSION)["properties"]["spec"]["x-kubernetes-validations"]]
-    assert said == ["!has(oldSelf.template) || (has(self.template) && self.template == oldSelf.template)"]
+    assert said == [
+        "has(self.forkedFrom) == has(oldSelf.forkedFrom) && "
+        "(!has(self.forkedFrom) || self.forkedFrom == oldSelf.forkedFrom)",
+        "!has(oldSelf.template) || (has(self.template) && self.template == oldSelf.template)",
+    ]
     paths = [field["jsonPath"] for field in crd.crd(RUN)["spec"]["versions"][0]["selectableFields"]]
     assert paths == [".spec.session.name", ".spec.session.fork"]
 

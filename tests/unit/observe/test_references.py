@@ -63,7 +63,19 @@ async def test_a_prompt_that_is_not_there_yet(cluster: FakeCluster, kind: str, s
     with pytest.raises(Waiting) as wait:
         await references.prompt(cluster, "team", _from(kind))
     assert wait.value.reason is Reason.WaitingForReference
-    assert wait.value.message == f"spec.promptFrom: the {said} with key prompt is not in namespace team yet"
+    wanted = f"the {said} is not in namespace team yet"
+    if there:
+        wanted = f"the {said} has no key prompt yet" + ("; its keys are other" if kind == "configMap" else "")
+    assert wait.value.message == f"spec.promptFrom: {wanted}"
+
+
+async def test_of_many_keys_some_are_named(cluster: FakeCluster) -> None:
+    cluster.config_maps["team", "task"] = {f"key-{n:02}": b"x" for n in range(12)}
+    with pytest.raises(Waiting, match=r"its keys are key-00, .*, key-09 and 2 more$"):
+        await references.prompt(cluster, "team", _from("configMap"))
+    cluster.config_maps["team", "task"] = {}
+    with pytest.raises(Waiting, match=r"no key prompt yet; it has no keys at all$"):
+        await references.prompt(cluster, "team", _from("configMap"))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty
 
 def told(rooms: Rooms, how: str, obj: Object) -> None:
     """As kopf's watches tell of it."""
-    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, obj)
+    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, obj["metadata"])
 
 
 class Killed(BaseException):

@@ -327,7 +327,14 @@ def sessions_of(node: Node) -> tuple[Sessions, SessionFolder]:
     nobody = cast(Any, None)
     site = Site(node.home(), node.settings.runtime_dir, node.cluster.uid)
     made = Sessions(
-        cluster=node.cluster, podman=nobody, site=site, node="", cleaner=nobody, notifier=nobody, locks=SessionLocks()
+        cluster=node.cluster,
+        podman=nobody,
+        site=site,
+        node="",
+        cleaner=nobody,
+        notifier=nobody,
+        locks=SessionLocks(),
+        queues=nobody,
     )
     return made, site.folder("0b2c6f7e-0000-4000-8000-000000000001")
 

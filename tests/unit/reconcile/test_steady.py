@@ -130,6 +130,7 @@ async def test_a_run_that_has_ended_never_changes(node: Node, spec: dict[str, An
 async def test_a_run_that_has_ended_is_not_worked_on_even_if_it_is_asked_for(node: Node) -> None:
     ended = await finished(node)
     async with node.process() as process:
+        await node.until(lambda: len(process.queue) == 0, "it has been looked at once")
         process.store._objects[ended["metadata"]["uid"]] = ended
         asked = len(node.cluster.asked)
         process.queue.wake(ended["metadata"]["uid"])

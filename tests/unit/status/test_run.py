@@ -19,7 +19,7 @@ from stromboli.status import conditions, run
 from stromboli.status.run import Status
 from tests.support.builders import NOON, NOTHING_SECRET, end, moment, records, result_event
 
-ATTEMPT = {"number": 1, "container": "stromboli-u", "bootID": "b", "timeout": "30m"}
+ATTEMPT = {"number": 1, "container": "stromboli-u", "bootID": "b", "timeout": "30m", "startedAt": moment().precise}
 ENDS = [r for r in Reason if r.status != "Unknown"]
 
 
@@ -80,7 +80,7 @@ def test_a_run_that_nobody_has_seen(status: Status) -> None:
 
 @pytest.mark.parametrize("reason", ENDS)
 def test_an_end(reason: Reason) -> None:
-    status = _at(_at({}, Reason.Starting, Reason.Running), reason, seconds=83)
+    status = _at(_at(run.with_attempt({}, ATTEMPT), Reason.Starting, Reason.Running), reason, seconds=83)
     assert status["completionTime"] == "2026-01-31T12:01:23.000000Z"
     assert status["duration"] == "1m23s"
     assert conditions.find(status["conditions"], "Reconciling") is None
@@ -89,7 +89,24 @@ def test_an_end(reason: Reason) -> None:
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_duration() -> None:
-    assert _at(_at({}, Reason.Running), Reason.Completed, seconds=-60)["duration"] == "0s"
+    assert _at(run.with_attempt({}, ATTEMPT), Reason.Completed, seconds=-60)["duration"] == "0s"
+
+
+def test_the_duration_is_that_of_the_attempts_and_not_of_the_wait() -> None:
+    status = _at({}, Reason.Queued)
+    first = {**ATTEMPT, "startedAt": moment(3600).precise, "finishedAt": moment(3601.5).precise}
+    second = {**ATTEMPT, "number": 2, "startedAt": moment(3700).precise}
+    status = run.with_attempt(run.with_attempt(status, first), second)
+    assert _at(status, Reason.Completed, seconds=3702.25)["duration"] == "3.8s"
+    assert "duration" not in _at(_at({}, Reason.Pulling), Reason.TimedOut, seconds=1800), "nothing of it ran"
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"), [(0.00019999999999999998, "0.0002"), (0.1 + 0.2, "0.3"), (1.5, "1.5"), (0.0, "0.0")]
+)
+def test_a_cost_is_shown_without_the_rest_of_binary_fractions(cost: float, shown: str) -> None:
+    status = run.with_outcome({}, _outcome(stdout=result_event(total_cost_usd=cost)), [])
+    assert json.dumps(status["usage"]["costUSD"]) == shown
 
 
 def test_what_was_given_is_not_changed() -> None:

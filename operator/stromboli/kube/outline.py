@@ -1,0 +1,169 @@
+"""Objects as the API server sends them, in bytes → what of them is kept in memory. Pure.
+
+A spec may be 1.5 MiB of JSON, and many times that as Python objects. Everything that is only passed by (pages of a
+list, the runs of a queue) is decoded straight to its *outline*, which leaves out what is large: the rest is never
+made into objects at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+Object = dict[str, Any]
+
+SMALL = 32 * 1024  # bytes of JSON up to which a run is kept whole
+_VALUE = 64  # bytes, at least, of one more value as a Python object
+
+
+class _Meta(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """What is used of an object's metadata. Annotations alone may be 256 KiB."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+
+
+class _Spec(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """What is used of the spec of a run, or of a session, besides a start."""
+
+    session: dict[str, Any] | None = None
+    timeout: str | None = None
+    forked_from: dict[str, Any] | None = None
+    ttl_after_last_use: str | None = None
+
+
+class _Ended(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """What is used of the status of a run that has ended."""
+
+    completion_time: str | None = None
+    conditions: list[dict[str, Any]] | None = None
+
+
+class _Outline(msgspec.Struct, rename="camel"):
+    metadata: _Meta
+    api_version: str = ""
+    kind: str = ""
+    spec: _Spec | None = None
+    status: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _RawSpec(msgspec.Struct):
+    spec: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Page(msgspec.Struct):
+    items: list[_Outline] | None  # null where there are none
+    metadata: dict[str, Any]
+
+
+class _Head(msgspec.Struct):
+    metadata: _Meta
+
+
+class _Heads(msgspec.Struct):
+    items: list[_Head] | None
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list; `more` asks for the next, and is empty on the last."""
+
+    items: list[Object]
+    more: str
+
+
+def page(content: bytes) -> Page:
+    """The outlines of a page of a list. Raises ValueError."""
+    found = msgspec.json.decode(content, type=_Page)
+    return Page([_object(item) for item in found.items or ()], _more(found.metadata))
+
+
+def heads(content: bytes) -> Page:
+    """The metadata of a page of a list, of whatever kind its objects are. Raises ValueError."""
+    found = msgspec.json.decode(content, type=_Heads)
+    return Page([msgspec.to_builtins(item.metadata) for item in found.items or ()], _more(found.metadata))
+
+
+def head(content: bytes) -> Object:
+    """The metadata of one object. Raises ValueError."""
+    found: Object = msgspec.to_builtins(msgspec.json.decode(content, type=_Head).metadata)
+    return found
+
+
+def of(content: bytes) -> Object:
+    """The outline of one object. Raises ValueError."""
+    return _object(msgspec.json.decode(content, type=_Outline))
+
+
+def small(content: bytes) -> Object:
+    """An object as it is kept: whole where it is small, else its outline. Raises ValueError."""
+    return whole(content) if len(content) <= SMALL else of(content)
+
+
+def kept(obj: Object) -> Object:
+    """The same of an object that is there already."""
+    return of(msgspec.json.encode(obj)) if is_whole(obj) and size(obj["spec"]) > SMALL else obj
+
+
+def size(spec: Mapping[str, Any]) -> int:
+    """How many bytes of JSON a spec is that is there already."""
+    return len(msgspec.json.encode(spec))
+
+
+def whole(content: bytes) -> Object:
+    """An object, less what nobody uses of its metadata. Raises ValueError."""
+    found: Object = msgspec.json.decode(content)
+    return {**found, "metadata": head(content)}
+
+
+def spec_size(content: bytes) -> int:
+    """How many bytes of JSON an object's spec is. Raises ValueError."""
+    found = msgspec.json.decode(content, type=_RawSpec)
+    return len(memoryview(found.spec))
+
+
+def is_whole(run: Mapping[str, Any]) -> bool:
+    """Whether a run is there with all of its spec: each has a prompt, or says where it is."""
+    return "prompt" in run["spec"] or "promptFrom" in run["spec"]
+
+
+def cost(content: bytes) -> int:
+    """About how many bytes an object takes as Python objects."""
+    return len(content) + _VALUE * sum(content.count(mark) for mark in (b",", b"[", b"{"))
+
+
+def _object(found: _Outline) -> Object:
+    made: Object = {
+        "apiVersion": found.api_version,
+        "kind": found.kind,
+        "metadata": msgspec.to_builtins(found.metadata),
+        "spec": msgspec.to_builtins(found.spec or _Spec()),
+    }
+    if status := _status(found.status):
+        made["status"] = status
+    return made
+
+
+def _status(raw: msgspec.Raw) -> Object | None:
+    """All of a status that is still written to, since a write replaces it; of one that is final, the conditions."""
+    ended = msgspec.json.decode(raw, type=_Ended | None)
+    if ended is None:
+        return None
+    if ended.completion_time is not None:
+        reduced: Object = msgspec.to_builtins(ended)
+        return reduced
+    found: Object = msgspec.json.decode(raw)
+    return found
+
+
+def _more(metadata: Mapping[str, Any]) -> str:
+    return str(metadata.get("continue") or "")

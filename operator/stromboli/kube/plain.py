@@ -1,0 +1,77 @@
+"""Calls to the API server whose answers stay bytes, over a connection like lightkube's own (wire.py).
+
+lightkube makes Python objects of all that is in an answer, and cannot ask for metadata alone. Errors are httpx2's;
+kube/client.py maps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+import msgspec
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.core.exceptions import ApiError
+from lightkube.core.resource import NamespacedResourceG, api_info
+
+from stromboli.kube import wire
+
+PAGE = 10  # objects a page, each of which may be 1.5 MiB
+HEADS = 100  # … and where only metadata comes
+_META = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METAS = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_JSON = "application/json"
+
+Kind = type[NamespacedResourceG]
+
+
+class Plain:
+    """The connection. Names must have been checked: they become part of a path."""
+
+    def __init__(self, config: SingleConfig) -> None:
+        self._http = wire.plain(config)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def document(self, path: str) -> bytes:
+        """What stands at a path. Raises httpx2.HTTPError."""
+        return await self._answer("GET", path, _JSON)
+
+    async def get(self, kind: Kind, name: str, *, namespace: str) -> bytes:
+        """One object. Raises httpx2.HTTPError."""
+        return await self._answer("GET", _path(kind, namespace, name), _JSON)
+
+    async def list(self, kind: Kind, query: Mapping[str, str], *, namespace: str | None = None) -> bytes:
+        """A page of a list, over all namespaces or of one. Raises httpx2.HTTPError."""
+        return await self._answer("GET", _path(kind, namespace), _JSON, {"limit": str(PAGE), **query})
+
+    async def heads(self, kind: Kind, query: Mapping[str, str], *, namespace: str | None = None) -> bytes:
+        """A page of a list, with nothing of the objects but their metadata. Raises httpx2.HTTPError."""
+        return await self._answer("GET", _path(kind, namespace), _METAS, {"limit": str(HEADS), **query})
+
+    async def replace(self, kind: Kind, name: str, body: Mapping[str, Any], *, namespace: str) -> bytes:
+        """Write an object, or a part of it; its metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        return await self._answer("PUT", _path(kind, namespace, name), _META, content=msgspec.json.encode(body))
+
+    async def _answer(
+        self, method: str, path: str, accept: str, query: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> bytes:
+        headers = {"Accept": accept} if content is None else {"Accept": accept, "Content-Type": _JSON}
+        response = await self._http.request(method, path, params=query, content=content, headers=headers)
+        try:
+            return response.raise_for_status().content
+        except httpx2.HTTPStatusError as e:
+            if response.headers.get("Content-Type") == _JSON:  # a Status, in the API server's own words
+                raise ApiError(e.request, response) from e
+            raise
+
+
+def _path(kind: Kind, namespace: str | None = None, name: str | None = None) -> str:
+    info = api_info(kind)
+    resource = info.parent or info.resource
+    parts = ["apis", resource.group, resource.version]
+    parts += ["namespaces", namespace] if namespace is not None else []
+    parts += [info.plural, name, info.action]
+    return "/" + "/".join(part for part in parts if part)

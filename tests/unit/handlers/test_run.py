@@ -1,0 +1,135 @@
+"""The operator as a process: what of it may not die in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import kopf
+import pytest
+
+from stromboli.__main__ import run
+from stromboli.errors import PartDied
+from stromboli.handlers import run as process
+from stromboli.handlers.watches import Wakers
+from stromboli.settings import Settings
+from stromboli.store import Store
+from stromboli.work_queue import WorkQueue
+
+Step = Callable[[], Awaitable[Any]]
+
+
+async def forever(*_: object, **__: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def nothing(*_: object, **__: object) -> None:
+    return
+
+
+class Part:
+    """Stands for the sweep, the follower of removals and the warm-up."""
+
+    def __init__(self, dies: str) -> None:
+        self._dies = dies
+
+    async def _step(self, name: str, otherwise: Step) -> Any:
+        if self._dies == name:
+            raise KeyError(name)
+        return await otherwise()
+
+    async def survey(self) -> None:
+        return
+
+    async def attempt(self) -> bool:
+        await self._step("sweep", nothing)
+        return True
+
+    async def follow(self) -> None:
+        await self._step("removals", forever)
+
+    async def keep_trying(self) -> None:
+        await self._step("CLI", nothing)
+
+
+def rooms(dies: str = "") -> process.Rooms:
+    part = cast(Any, Part(dies))
+    wakers = Wakers(*(cast(Any, nothing) for _ in range(5)))
+    return process.Rooms(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, part, part, part, nothing)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, runtime_dir=tmp_path, podman_socket=tmp_path / "s", node="n")
+
+
+@pytest.mark.parametrize(
+    ("dies", "said"),
+    [("sweep", "the sweep"), ("removals", "the follower of removals"), ("CLI", "the search for the CLI's image")],
+)
+async def test_a_background_part_that_dies_ends_the_operator(
+    dies: str, said: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kopf, "operator", forever)
+    with pytest.raises(PartDied, match=rf"^{said} has died \(KeyError\)"):
+        await process._watch(settings, rooms(dies))
+    assert any(record.exc_info for record in caplog.records)
+    assert not (settings.home / "operator.ready").exists()
+
+
+async def test_a_watch_that_ends_by_itself_ends_the_operator(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kopf, "operator", nothing)
+    with pytest.raises(PartDied, match="the watch of the cluster has ended by itself"):
+        await process._watch(settings, rooms())
+
+
+async def test_a_watch_that_does_not_come_to_its_end_ends_the_operator(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its watches has died, and it waits for another."""
+
+    async def stuck(*, registry: kopf.OperatorRegistry, **_: object) -> None:
+        await handler(registry, "cleanup")()
+        await forever()
+
+    monkeypatch.setattr(kopf, "operator", stuck)
+    monkeypatch.setattr(process, "ENDING", 0.01)
+    with pytest.raises(PartDied, match="the watch of the cluster has been ending for 0 s"):
+        await process._watch(settings, rooms())
+
+
+async def test_being_told_to_end_is_no_failure(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told(*, registry: kopf.OperatorRegistry, stop_flag: asyncio.Event, **_: object) -> None:
+        await handler(registry, "authentication")()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop_flag.wait()
+
+    monkeypatch.setattr(kopf, "operator", told)
+    monkeypatch.setattr("stromboli.handlers.watches.login", nothing)
+    try:
+        await process._watch(settings, rooms())
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def handler(registry: kopf.OperatorRegistry, activity: str) -> Step:
+    found = registry._activities.get_all_handlers()
+    return cast(Step, next(h.fn for h in found if h.activity is not None and h.activity.value == activity))
+
+
+def test_the_exit_code_of_one_whose_part_died(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def died(_: Path | None) -> None:
+        raise PartDied("the sweep has died (KeyError); the log has its traceback")
+
+    monkeypatch.setattr(process, "run_operator", died)
+    assert run(["operator"]) == 1
+    assert capsys.readouterr().err == "stromboli: the sweep has died (KeyError); the log has its traceback\n"
