@@ -34,7 +34,7 @@ from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions, Turn
-from stromboli.plan import follow, outcome, refusal
+from stromboli.plan import follow, outcome, refusal, variables
 from stromboli.plan.attempt import Records, StepRecord
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
@@ -219,6 +219,8 @@ class Reconciler:
             obj = await self._reporter.write_ahead(obj, ready, held, number)
             name = await self._launcher.launch(subject, ready, held)
         self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
+        if names := variables.withheld(ready.image.env):
+            self._notifier.tell(obj, "VariablesWithheld", _withheld(names), warning=True)
         if (lost := await self._launcher.unenforced(ready)) is not None:
             self._notifier.tell(obj, "LimitsNotEnforced", lost, warning=True)
         if hooks_to_run(ready.judged.request.hooks, held.initialized):
@@ -393,3 +395,10 @@ def _subject(obj: Mapping[str, Any], number: int) -> Subject:
 def _place(obj: Mapping[str, Any]) -> tuple[str, str, int]:
     """The last attempt: its session, its run, its number."""
     return states.session_of(obj), obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"]
+
+
+def _withheld(names: Sequence[str]) -> str:
+    return (
+        f"the image sets {', '.join(names)}, by which the Claude CLI's own runtime would load other code, wait for a "
+        "debugger or end: neither the CLI nor what it starts gets this; hooks do"
+    )

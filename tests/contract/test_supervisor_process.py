@@ -295,6 +295,22 @@ def test_the_shell_adds_none_of_its_own_variables(box: Supervised, tmp_path: Pat
     assert set(env) == {*own, "CLAUDE_CONFIG_DIR"}
 
 
+def test_the_cli_is_not_given_what_is_withheld_and_hooks_are(box: Supervised, tmp_path: Path) -> None:
+    odd, file = "BUN_JSC_a.b", tmp_path / "hook"
+    given = {
+        "PATH": os.defpath,
+        "HOME": str(box.root / "home"),
+        "BUN_OPTIONS": "--version",
+        "LD_LIBRARY_PATH": "/x",
+        odd: "1",
+    }
+    withheld = ("BUN_OPTIONS", odd)
+    hook = hooks(f"tr '\\0' '\\n' </proc/self/environ >{file}")
+    _, env, _ = _seen(box, tmp_path, environ=given, withheld=withheld, hooks=hook)
+    assert (set(env) & set(given)) == {"PATH", "HOME", "LD_LIBRARY_PATH"}
+    assert "BUN_OPTIONS=--version" in file.read_text().splitlines()
+
+
 def test_secrets_become_variables_and_are_gone_before_the_first_step(box: Supervised, tmp_path: Path) -> None:
     for name, value in (("TOKEN", AWKWARD), ("EMPTY", "")):
         (box.root / "secret/env" / name).write_text(value, newline="")

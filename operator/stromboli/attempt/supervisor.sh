@@ -251,9 +251,18 @@ _conversation() {
     done
 }
 
+# Forget the variables $@; those whose name is none to this shell are left out by _become.
+_withhold() {
+    _planned="$_planned$* "
+    for _name; do
+        case $_name in *[!A-Za-z0-9_]*) ;; *) unset "$_name" ;; esac
+    done
+}
+
 _agent() {
     trap _signalled=1 USR2  # not ignored: that the CLI would inherit
     [ -z "$_timer" ] || kill "$_timer"
+    _withhold $_withheld
     _pipes stdout "$_STDOUT_SEGMENT" stderr "$_STDERR_SEGMENT"
     _break /proc/self/fd/7 "$_unsent" || _end "$_OUT_UNUSABLE"
     _note begin agent 0

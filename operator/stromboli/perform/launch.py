@@ -23,7 +23,7 @@ from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.networks import Networks
-from stromboli.plan import argv, container, redaction
+from stromboli.plan import argv, container, redaction, variables
 from stromboli.plan.attempt import HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
@@ -224,6 +224,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         hooks_timeout=request.hooks_timeout,
         grace=GRACE,
         files={**files, "prompt": ready.prompt.encode(), HOOKS_FILE: hooks_hash(request.hooks).encode()},
+        withheld=variables.withheld(ready.image.env),
     )
 
 

@@ -64,7 +64,8 @@ class AttemptPlan:
     `.credentials.json` lies beside that folder. `cli` is the program whose presence is checked first, and whose
     folder comes first on PATH; it is empty where the image brings its own. `files` has the prompt, which goes to
     the CLI's standard input, and what argv points at; what of argv tells the CLI its `conversation` is added by the
-    supervisor, where there is one. A `workdir` of None is the image's own.
+    supervisor, where there is one. `withheld` are variables of the container that the CLI is not given. A `workdir` of
+    None is the image's own.
     """
 
     env: Mapping[str, str]
@@ -79,6 +80,7 @@ class AttemptPlan:
     hooks_timeout: float | None
     grace: float
     files: Mapping[str, bytes]
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
     yield f"_timeout={_seconds(plan.timeout)}"
     yield f"_hooks_timeout={'' if plan.hooks_timeout is None else _seconds(plan.hooks_timeout)}"
     yield f"_grace={_seconds(plan.grace)}"
+    yield f"_withheld={quote(' '.join(plan.withheld))}"
     yield f"_planned={quote(' '.join(['', *map(_variable, (*plan.env, *plan.secret_env)), '']))}"
     yield "_read_secrets() {"
     yield "    :"

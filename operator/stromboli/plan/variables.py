@@ -1,4 +1,4 @@
-"""Environment variables: which ones a spec may set, through every door that it has. Pure.
+"""Environment variables: which ones a spec may set, through every door that it has, and which the CLI is spared. Pure.
 
 A spec can set a variable in `spec.env`, and in the `env` objects of the CLI's own documents: `claude.settings`, the
 servers of `claude.mcpConfigs`, and those of `claude.agents`. One rule holds for all of them. A document that is given
@@ -9,7 +9,7 @@ project, policies are handed to the CLI as managed settings.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stromboli import naming
@@ -19,6 +19,13 @@ from stromboli.models.reasons import Reason
 from stromboli.plan import documents
 from stromboli.plan.policy import Effective
 from stromboli.plan.refusal import Refused, invalid
+
+# Options of Node.js that load nothing: limits of memory, certificates, warnings.
+_HARMLESS = re.compile(
+    r"--(max-old-space-size|max-semi-space-size|max-http-header-size|stack-trace-limit|dns-result-order|tls-min-v[0-9.]+"
+    r"|openssl-legacy-provider|use-openssl-ca|use-bundled-ca|use-system-ca|no-warnings|no-deprecation|enable-source-maps"
+    r"|unhandled-rejections|trace-warnings|trace-deprecation)(=[A-Za-z0-9.,-]*)?"
+)
 
 
 def loads_code(name: str) -> bool:
@@ -51,6 +58,22 @@ def documents_set_none_of_others(spec: AgentRunSpec, policy: Effective) -> None:
     for field, document, may_be_a_path in given:
         for where, name, value in _variables(documents.mapping(document, field, path=may_be_a_path), field):
             check(where, name, value, policy.env)
+
+
+def withheld(environ: Iterable[str]) -> tuple[str, ...]:
+    """Names of an image's variables (`NAME=value` each) that the CLI must not have, in order.
+
+    In an image they are meant for its own programs; the CLI's runtime would load other code by them, wait for a
+    debugger or end. What an image commonly gives to its programs and does the CLI no harm stays.
+    """
+    given = (entry.partition("=") for entry in environ)
+    return tuple(sorted({name for name, _, value in given if _disturbs_runtime(name, value)}))
+
+
+def _disturbs_runtime(name: str, value: str) -> bool:
+    if name == "NODE_OPTIONS":
+        return not all(_HARMLESS.fullmatch(word) for word in value.split())
+    return name in naming.RUNTIME_ENV or name.startswith(naming.RUNTIME_ENV_PREFIXES)
 
 
 def _variables(document: Mapping[str, Any] | None, field: str) -> Iterator[tuple[str, str, object]]:

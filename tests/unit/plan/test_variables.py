@@ -111,6 +111,31 @@ def test_a_value_of_another_type_is_another_value(value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("NODE_OPTIONS=--inspect-brk", ("NODE_OPTIONS",)),
+        ("NODE_OPTIONS=--max-old-space-size=4096 --require=/x.js", ("NODE_OPTIONS",)),
+        ("NODE_OPTIONS=-r /x.js", ("NODE_OPTIONS",)),
+        ("NODE_OPTIONS=--max-old-space-size=4096  --openssl-legacy-provider", ()),
+        ("NODE_OPTIONS=", ()),
+        ("BUN_OPTIONS=--preload /x.js", ("BUN_OPTIONS",)),
+        ("BUN_OPTIONS=", ("BUN_OPTIONS",)),
+        ("BUN_INSPECT=ws://localhost:6499/?wait=1", ("BUN_INSPECT",)),
+        ("BUN_JSC_useJIT=0", ("BUN_JSC_useJIT",)),
+        ("BUN_INSTALL=/usr/local", ()),
+        ("NODE_ENV=production", ()),
+        ("LD_PRELOAD=/usr/lib/libjemalloc.so.2", ()),
+        ("LD_LIBRARY_PATH=/opt/lib", ()),
+        ("LANG=C.UTF-8", ()),
+        ("NODE_EXTRA_CA_CERTS=/etc/ssl/corp.pem", ()),
+        ("BUN_OPTIONS", ("BUN_OPTIONS",)),
+    ],
+)
+def test_what_of_an_image_the_cli_is_spared(entry: str, expected: tuple[str, ...]) -> None:
+    assert variables.withheld(["PATH=/bin", entry]) == expected
+
+
+@pytest.mark.parametrize(
     "name",
     [*naming.LOADER_ENV, "LD_PRELOAD", "LD_", "LD_AUDIT", "BASH_FUNC_ls%%", "BUN_INSPECT_PRELOAD", "BUN_JSC_useJIT"],
 )

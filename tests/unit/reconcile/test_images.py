@@ -93,3 +93,13 @@ async def test_a_local_name_that_is_not_there_ends_the_run_at_once(node: Node) -
         f"under this name, or name an image of a registry; {AFTERWARDS}"
     )
     assert not any("/images/create" in call for call in node.fake.calls)
+
+
+async def test_variables_of_the_image_that_the_cli_is_spared_are_told_of(node: Node, roots: Roots) -> None:
+    node.fake.add_image(MINE, root=roots.image, Env=["PATH=/bin", "NODE_OPTIONS=--inspect-brk", "LANG=C"])
+    node.run(image=MINE)
+    async with node.process():
+        await node.finished()
+    [told] = [e for e in node.cluster.events.values() if e["reason"] == "VariablesWithheld"]
+    assert told["type"] == "Warning"
+    assert "the image sets NODE_OPTIONS, by which" in told["message"]
