@@ -35,7 +35,7 @@ from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions, Turn
 from stromboli.plan import follow, outcome, refusal, variables
-from stromboli.plan.attempt import Records, StepRecord
+from stromboli.plan.attempt import StepRecord
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
 from stromboli.plan.refusal import Refused
@@ -56,8 +56,9 @@ HOOKS_LOOK = 1.0  # seconds between looks at hooks
 AT_WORK_AFTER = 0.7
 
 Object = dict[str, Any]
-# Watches for a container's end: (session's uid, container's name, uid of the run that is woken).
-Watch = Callable[[str, str, str], None]
+# Watches for a container's end: (session's uid, container's name, uid of the run that is woken, seconds after which it
+# is woken in any case).
+Watch = Callable[[str, str, str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,10 @@ class Reconciler:
         decision = follow.decide(trace.seen)
         match decision:
             case Next.watch:
-                return await self._still_going(obj, trace.records)
+                return await self._still_going(obj, trace)
+            case Next.call_time | Next.kill:
+                await self._launcher.end(obj["status"]["attempts"][-1]["container"], by_force=decision is Next.kill)
+                return await self._still_going(obj, trace)
             case Next.finish:
                 return await self._finish(obj, trace)
             case Next.launch:
@@ -170,15 +174,10 @@ class Reconciler:
         """
         self._mounts.doubt()
         message = "the container did not find the Claude CLI; its mount is looked at, and the start is tried again"
-        left = follow.pause(trace.seen.number) - self._since_end(obj, trace)
+        left = follow.pause(trace.seen.number) - trace.since_end(self._reporter.moment(obj).now)
         if left > 0:
             raise Waiting(Reason.CLIImageUnavailable, message, left)
         return await self._try_again(obj, _GivenUp(trace, Reason.CLIImageUnavailable, message))
-
-    def _since_end(self, obj: Object, trace: Trace) -> float:
-        """Seconds since the container ended."""
-        now = self._reporter.moment(obj).now
-        return (now - (trace.ended_at or now)).total_seconds()
 
     async def _session_is_gone(self, obj: Object) -> bool:
         """Whether the session that the run has was deleted under it."""
@@ -223,27 +222,29 @@ class Reconciler:
             self._notifier.tell(obj, "VariablesWithheld", _withheld(names), warning=True)
         if (lost := await self._launcher.unenforced(ready)) is not None:
             self._notifier.tell(obj, "LimitsNotEnforced", lost, warning=True)
+        until = ready.judged.request.timeout + follow.CALL_AFTER
         if hooks_to_run(ready.judged.request.hooks, held.initialized):
-            return await self._at_hooks(obj, ())
-        return await self._at_work(obj, obj["status"])
+            return await self._at_hooks(obj, (), until)
+        return await self._at_work(obj, obj["status"], until)
 
-    async def _still_going(self, obj: Object, found: Records) -> float | None:
+    async def _still_going(self, obj: Object, trace: Trace) -> float | None:
         """The container runs, and goes on running where only that cannot be written down."""
         try:
-            return await self._going(obj, found)
+            return await self._going(obj, trace)
         except Rejected as error:
             log.warning("%s: how far it is stays untold: %s", _subject(obj, 0).label, error)
             return UNTOLD_LOOK
 
-    async def _going(self, obj: Object, found: Records) -> float | None:
+    async def _going(self, obj: Object, trace: Trace) -> float | None:
         """The container runs: hooks first, where there are any, and then the agent."""
+        found, until = trace.records, follow.next_look(trace.seen)
         if not found.sent and (found.steps or states.reason_of(obj["status"]) == Reason.RunningHooks):
-            return await self._at_hooks(obj, found.steps)
-        return await self._at_work(obj, states.with_steps(obj["status"], found.steps))
+            return await self._at_hooks(obj, found.steps, until)
+        return await self._at_work(obj, states.with_steps(obj["status"], found.steps), until)
 
-    async def _at_hooks(self, obj: Object, steps: Sequence[StepRecord]) -> float:
+    async def _at_hooks(self, obj: Object, steps: Sequence[StepRecord], until: float) -> float:
         """Nobody tells when a hook is over: so it is looked at now and then."""
-        self._watch_over(obj)
+        self._watch_over(obj, until)
         status = states.with_steps(obj["status"], steps)
         message = "the hooks of lifecycle run"
         if steps:
@@ -251,8 +252,8 @@ class Reconciler:
         await self._reporter.at(obj, status, Reason.RunningHooks, message)
         return HOOKS_LOOK
 
-    async def _at_work(self, obj: Object, status: Status) -> float | None:
-        self._watch_over(obj)
+    async def _at_work(self, obj: Object, status: Status, until: float) -> float | None:
+        self._watch_over(obj, until)
         if states.reason_of(status) == Reason.Starting:
             began = times.from_text(status["attempts"][-1]["startedAt"])
             left = AT_WORK_AFTER - (self._reporter.moment(obj).now - began).total_seconds()
@@ -262,8 +263,9 @@ class Reconciler:
             await self._reporter.at(obj, status, Reason.Running, "the agent is at work")
         return None
 
-    def _watch_over(self, obj: Object) -> None:
-        self._watch(states.session_of(obj), obj["status"]["attempts"][-1]["container"], obj["metadata"]["uid"])
+    def _watch_over(self, obj: Object, until: float) -> None:
+        """Hear of the container's end, or that it has not come in `until` seconds."""
+        self._watch(states.session_of(obj), obj["status"]["attempts"][-1]["container"], obj["metadata"]["uid"], until)
 
     async def _finish(self, obj: Object, trace: Trace) -> float | None:
         """The attempt has ended: judge it, write it down, take its container away."""
@@ -277,7 +279,7 @@ class Reconciler:
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
             timeout=duration.parse(attempt["timeout"]),
-            elapsed=trace.elapsed(attempt),
+            ran=attempts.ran(trace.state),
         )
         if states.is_kept(obj) and ended.answer is not None:
             name = naming.attempt(obj["metadata"]["uid"], attempt["number"])
@@ -328,7 +330,8 @@ class Reconciler:
         status = obj.get("status") or {}
         if status.get("attempts"):
             attempt = status["attempts"][-1]
-            trace = await attempts.look_without_podman(self._out(obj), attempt, self._given(obj))
+            now = self._reporter.moment(obj).now
+            trace = await attempts.look_without_podman(self._out(obj), attempt, self._given(obj), now)
             if trace.records.end is not None:
                 await self._finish(obj, trace)
                 return
@@ -353,21 +356,14 @@ class Reconciler:
         code = None if given_up.trace.state is None else given_up.trace.state.exit_code
         if not states.is_kept(obj):
             await self._cleaner.start_over(obj["metadata"]["uid"])
-        lost = states.closed(
-            status["attempts"][-1],
-            given_up.reason,
-            PromptSent.no,
-            moment,
-            exit_code=code,
-            finished=given_up.trace.ended_at,
-        )
-        new = states.with_attempt(status, lost)
-        return await self._reporter.write(obj, states.at(new, Reason.Starting, given_up.message, moment))
+        new = states.given_up(status, given_up.reason, given_up.message, moment, code, given_up.trace.ended_at)
+        return await self._reporter.write(obj, new)
 
     async def _look(self, obj: Object) -> Trace:
         attempt = obj["status"]["attempts"][-1]
         marks = self._launcher.marks(states.session_of(obj))
-        return await attempts.look(self._podman, self._out(obj), attempt, marks, self._given(obj))
+        now = self._reporter.moment(obj).now
+        return await attempts.look(self._podman, self._out(obj), attempt, marks, self._given(obj), now)
 
     def _whole(self, obj: Object) -> str:
         """Where everything is that the agent answered."""

@@ -106,6 +106,30 @@ async def test_term_is_passed_on_and_may_be_ignored(bed: Bed) -> None:
     assert state.running
 
 
+async def test_what_is_paused_runs_and_is_killed_as_such(real: Bed) -> None:
+    containers = real.podman.containers
+    container = await real.run("sleep", "60")
+    await real.podman._connection.request("POST", f"/containers/{container}/pause")
+    paused = await containers.inspect(container)
+    assert paused is not None
+    assert (paused.status, paused.running, paused.alive, paused.exit_code) == ("paused", False, True, None)
+    assert await containers.kill(container)
+    assert await asyncio.wait_for(containers.wait(container), LIMIT) == 137
+
+
+async def test_a_containers_own_timeout_counts_from_each_start(real: Bed) -> None:
+    """It is fixed when the container is made: so a session's, whose runs differ, is the longest there may be."""
+    container = await real.podman.containers.create({**real.body("sleep", "60"), "timeout": 1})
+    for _ in range(2):
+        assert await real.podman.containers.start(container)
+        assert await asyncio.wait_for(real.podman.containers.wait(container), LIMIT) == -1
+        state = await real.podman.containers.inspect(container)
+        assert state is not None
+        assert state.started_at is not None
+        assert state.finished_at is not None
+        assert timedelta(seconds=0.5) < state.finished_at - state.started_at < timedelta(seconds=10)
+
+
 async def test_removing_by_force_does_not_wait_for_a_grace(bed: Bed) -> None:
     container = await bed.run("sleep", "60")
     with pytest.raises(PodmanError):

@@ -20,12 +20,22 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.fake_podman_state import NEVER, FakeContainer, FakeImage, FakeState, Program, now, program_of_command
+from tests.support.fake_podman_state import (
+    ALIVE,
+    NEVER,
+    FakeContainer,
+    FakeImage,
+    FakeState,
+    Program,
+    now,
+    program_of_command,
+)
 from tests.support.opener import DirectoryOpener
 
 __all__ = ["FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
 
 _PREFIX = "/{version:v[0-9.]+}/libpod"
+ENDS = {"KILL": 137, "TERM": 143}  # signals that end a program which does not ignore them, and its exit code
 _GO_DIRECTORY, _GO_LINK, _GO_PIPE = 1 << 31, 1 << 27, 1 << 25
 
 
@@ -158,11 +168,12 @@ class FakePodman(FakeState):
     async def _kill(self, request: web.Request) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
-        if container.status != "running":
+        if container.status not in ALIVE:
             return _error(500, "container state improper")
         signal = request.query.get("signal", "KILL").removeprefix("SIG")
-        if signal not in self.program(container).ignores:
-            self.finish(container, {"KILL": 137, "TERM": 143}[signal])
+        container.signals.append(signal)
+        if signal in ENDS and signal not in self.program(container).ignores:
+            self.finish(container, ENDS[signal])
         return web.Response(status=204)
 
     async def _stop(self, request: web.Request) -> web.Response:
@@ -215,7 +226,7 @@ class FakePodman(FakeState):
     async def _remove_container(self, request: web.Request) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
-        if container.status == "running":
+        if container.status in ALIVE:
             if request.query.get("force") != "true":
                 return _error(500, "container state improper")
             self.finish(container, 137)

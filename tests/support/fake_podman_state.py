@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+ALIVE = ("running", "paused")
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -41,6 +42,7 @@ class FakeContainer:
     root: Path | None = None  # its own files, where they are no longer its image's
     over: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
+    signals: list[str] = field(default_factory=list)  # that it was sent
 
     @property
     def labels(self) -> dict[str, str]:
@@ -122,7 +124,7 @@ class FakeState:
         return container.root or next(image.root for image in self.images if image.id == container.image_id)
 
     def finish(self, container: FakeContainer, exit_code: int, oom: bool = False) -> None:
-        if container.status != "running":
+        if container.status not in ALIVE:
             return
         if container.timer is not None:
             container.timer.cancel()

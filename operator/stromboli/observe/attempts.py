@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stromboli.attempt import records
+from stromboli.grammar import duration
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
 from stromboli.plan.redaction import Secrets
@@ -36,10 +37,9 @@ class Trace:
         """When the container ended, where Podman knows that."""
         return None if self.state is None else self.state.finished_at
 
-    def elapsed(self, attempt: Mapping[str, Any]) -> float | None:
-        """Seconds from the attempt's beginning until then."""
-        ended = self.ended_at
-        return None if ended is None else (ended - times.from_text(attempt["startedAt"])).total_seconds()
+    def since_end(self, now: datetime) -> float:
+        """Seconds since then; 0 where it is not known."""
+        return 0.0 if self.ended_at is None else (now - self.ended_at).total_seconds()
 
 
 def boot_id() -> str:
@@ -48,29 +48,29 @@ def boot_id() -> str:
 
 
 async def look(
-    podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Mapping[str, str], secrets: Secrets
+    podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Mapping[str, str], secrets: Secrets, now: datetime
 ) -> Trace:
-    """Look at an attempt; a container without these labels is somebody else's, whatever its name.
+    """Look at an attempt, `now`; a container without these labels is somebody else's, whatever its name.
 
     Raises PodmanUnavailable: then nothing is known, and nothing is concluded.
     """
     state = await podman.containers.inspect(attempt["container"])
     if state is not None and not marks.items() <= state.labels.items():
         state = None
-    return await look_without_podman(out, attempt, secrets, _since(attempt, state))
+    return await look_without_podman(out, attempt, secrets, now, _since(attempt, state))
 
 
 def _since(attempt: Mapping[str, Any], state: ContainerState | None) -> ContainerState | None:
     """How the container has been since the attempt was written down: a session's has an end of its last run."""
-    if state is None or state.running or state.started_at is None:
+    if state is None or state.alive or state.started_at is None:
         return state
     if state.started_at >= times.from_text(attempt["startedAt"]):
         return state
-    return replace(state, status="created", exit_code=None, finished_at=None)
+    return replace(state, status="created", exit_code=None, started_at=None, finished_at=None)
 
 
 async def look_without_podman(
-    out: Path, attempt: Mapping[str, Any], secrets: Secrets, state: ContainerState | None = None
+    out: Path, attempt: Mapping[str, Any], secrets: Secrets, now: datetime, state: ContainerState | None = None
 ) -> Trace:
     """What the attempt's folder tells; its container counts as absent unless its state is given."""
     found = await asyncio.to_thread(_records, out, secrets)
@@ -82,8 +82,21 @@ async def look_without_podman(
         same_boot=attempt["bootID"] == boot_id(),
         exit_code=None if state is None else state.exit_code,
         number=attempt["number"],
+        ran=ran(state, now),
+        timeout=duration.parse(attempt["timeout"]),
     )
     return Trace(seen, state, found)
+
+
+def ran(state: ContainerState | None, now: datetime | None = None) -> float | None:
+    """Seconds from a container's start, by Podman's word, to its end, or until `now`; None where either is not known.
+
+    Not from when the attempt was written down: the operator may have been away in between.
+    """
+    if state is None or state.started_at is None:
+        return None
+    until = now if state.alive else state.finished_at
+    return None if until is None else max((until - state.started_at).total_seconds(), 0.0)
 
 
 def _records(out: Path, secrets: Secrets) -> Records:

@@ -53,10 +53,10 @@ class Ends:
         except TimeoutError:
             task.cancel()  # the start does not wait for it
 
-    def watch(self, session: str, container: str, run: str) -> None:
-        """Watch the container for a run, once."""
+    def watch(self, session: str, container: str, run: str, within: float) -> None:
+        """Watch the container for a run, once. The run is woken too where it has not ended `within` these seconds."""
         if session not in self._tasks:
-            task = spawn(self._wait(session, container, run), f"end of {session}")
+            task = spawn(self._wait(session, container, run, within), f"end of {session}")
             self._tasks[session] = task
 
     def forget(self, session: str) -> None:
@@ -72,10 +72,13 @@ class Ends:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _wait(self, session: str, container: str, run: str) -> None:
+    async def _wait(self, session: str, container: str, run: str, within: float) -> None:
         try:
             listener = self._listeners.get(session)
-            await self._podman.containers.wait(container, hurry=listener.near if listener else None)
+            async with asyncio.timeout(within):
+                await self._podman.containers.wait(container, hurry=listener.near if listener else None)
+        except TimeoutError:
+            log.debug("container %s has not ended in its time", container)
         except NotFound:
             log.info("container %s is gone", container)
         except (PodmanError, PodmanUnavailable) as error:

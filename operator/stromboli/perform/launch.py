@@ -23,7 +23,7 @@ from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.networks import Networks
-from stromboli.plan import argv, container, redaction, variables
+from stromboli.plan import argv, container, follow, redaction, variables
 from stromboli.plan.attempt import HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
@@ -32,8 +32,6 @@ from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.podman.transport import HostInfo, Podman
 
 log = logging.getLogger(__name__)
-
-GRACE = 10.0  # seconds between TERM and KILL when an attempt's time is up
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +104,14 @@ class Launcher:
             log.warning("whether the node enforces the limits of a run is not known: %s", error)
             return None
 
+    async def end(self, container: str, *, by_force: bool) -> None:
+        """End what its own timer should have ended: the supervisor takes USR1 for that timer's, and gives a step its
+        grace. Without effect where it has ended. Raises PodmanError, PodmanUnavailable.
+        """
+        if by_force:
+            log.warning("container %s outlives its timeout, and is killed", container)
+        await self._podman.containers.kill(container, "KILL" if by_force else "USR1")
+
     def out(self, session: str, uid: str, number: int) -> Path:
         """Where an attempt's marks and records are."""
         return self._site.folder(session).attempt(uid, number) / "out"
@@ -157,7 +163,7 @@ class Launcher:
             await self._podman.containers.create(body)
         except PodmanError as error:
             found = await self._podman.containers.inspect(name)
-            if found is None or found.running:
+            if found is None or found.alive:
                 raise
             if not self._site.marks(uid).items() <= found.labels.items():
                 raise PodmanError(
@@ -222,7 +228,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         cli=program if cli is not None else "",
         timeout=request.timeout,
         hooks_timeout=request.hooks_timeout,
-        grace=GRACE,
+        grace=follow.GRACE,
         files={**files, "prompt": ready.prompt.encode(), HOOKS_FILE: hooks_hash(request.hooks).encode()},
         withheld=variables.withheld(ready.image.env),
     )

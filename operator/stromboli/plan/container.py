@@ -26,7 +26,8 @@ ENTRYPOINT = [f"{naming.PLAN}/busybox", "sh", f"{naming.PLAN}/supervisor"]
 CPU_PERIOD = 100_000  # microseconds, the kernel's default
 MIN_QUOTA = 1_000  # microseconds; the kernel refuses less (min_cfs_quota_period), the kubelet rounds up likewise
 STOP_SIGNAL = 15  # TERM, which the supervisor passes on; the image's own would be for the image's own program
-# The container's own end, in case the agent kills what it should not: past the longest timeout and the grace.
+# The container's own end, in case the agent kills what it should not and the operator is down: past the longest timeout
+# and the grace. Podman counts it from each start, but fixes it when the container is made.
 BACKSTOP_MARGIN = 120
 
 

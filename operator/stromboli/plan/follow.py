@@ -17,6 +17,12 @@ from stromboli.plan.attempt import CLI_MISSING, OUT_UNUSABLE
 MAX_ATTEMPTS = 5
 # What Podman says of a container that was killed, or whose end it did not see. The supervisor never ends with these.
 KILLED = frozenset({137, 255, -1})
+# Seconds after the timeout. The supervisor has a timer of its own, which an agent can kill and a suspended machine
+# stops; it gives a step GRACE between TERM and KILL, and then writes down what is left of the output.
+CALL_AFTER = 1.0
+GRACE = 10.0
+KILL_AFTER = CALL_AFTER + GRACE + 4.0
+KILL_AGAIN = 5.0  # seconds: where Podman could not
 CLI_PAUSE = 5.0  # seconds before the third attempt that may find no CLI; twice as many before each further one
 
 
@@ -34,6 +40,8 @@ class Next(Enum):
 
     launch = auto()  # make the container (again) and start it: nothing has begun
     watch = auto()  # it is going
+    call_time = auto()  # its time is up and it still runs: have its supervisor end it
+    kill = auto()  # not even its supervisor has ended it: what runs there may have stopped its timers
     finish = auto()  # it has ended, whatever way
     try_again = auto()  # it was cut short before the prompt was sent: another attempt
     look_for_cli = auto()  # likewise, for its supervisor found no CLI
@@ -41,7 +49,10 @@ class Next(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is there of one attempt. `started` and `sent` say which seals are broken; `ended` is its record's word."""
+    """What is there of one attempt. `started` and `sent` say which seals are broken; `ended` is its record's word.
+
+    `ran` is for how long, in seconds, its container has run, None where it has not; and `timeout` how long it may.
+    """
 
     phase: Phase
     started: bool
@@ -50,19 +61,40 @@ class Seen:
     same_boot: bool
     exit_code: int | None
     number: int
+    ran: float | None
+    timeout: float
 
 
 def decide(seen: Seen) -> Next:
     """The next thing to do with an attempt."""
     if seen.phase is Phase.running:
-        return Next.watch
+        return _by_time(seen)
     if seen.sent:
         return Next.finish
     if not seen.started and seen.same_boot and seen.phase in (Phase.absent, Phase.created):
         return Next.launch
-    if seen.number >= MAX_ATTEMPTS or _ended_by_itself(seen):
+    if seen.number >= MAX_ATTEMPTS or _ended_by_itself(seen) or (seen.started and is_over(seen)):
         return Next.finish
     return Next.look_for_cli if found_no_cli(seen.started, seen.exit_code) else Next.try_again
+
+
+def is_over(seen: Seen) -> bool:
+    """Whether it has run for as long as it may."""
+    return seen.ran is not None and seen.ran >= seen.timeout
+
+
+def next_look(seen: Seen) -> float:
+    """Seconds after which something that runs has to be looked at, whatever is heard of it."""
+    over = (seen.ran or 0.0) - seen.timeout
+    ahead = [moment - over for moment in (CALL_AFTER, KILL_AFTER) if moment > over]
+    return ahead[0] if ahead else KILL_AGAIN
+
+
+def _by_time(seen: Seen) -> Next:
+    over = (seen.ran or 0.0) - seen.timeout
+    if over >= KILL_AFTER:
+        return Next.kill
+    return Next.call_time if over >= CALL_AFTER else Next.watch
 
 
 def found_no_cli(started: bool, exit_code: int | None) -> bool:

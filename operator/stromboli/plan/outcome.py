@@ -68,19 +68,21 @@ def of(
     container_exit: int | None,
     oom: bool,
     timeout: float,
-    elapsed: float | None,
+    ran: float | None,
 ) -> Outcome:
-    """Judge a finished attempt. `oom` is the cgroup's word; `timeout` and `elapsed` are seconds, the latter until
-    the container's end, None where nobody knows when that was. Nothing of `secrets`, which the attempt was given, is
-    in what comes out.
+    """Judge a finished attempt. `oom` is the cgroup's word; `timeout` and `ran` are seconds, the latter what the
+    container took from its start to its end, None where nobody knows. Nothing of `secrets`, which the attempt was
+    given, is in what comes out.
     """
     answer = answers.parse(records.stdout, secrets)
     if records.end is not None:
         exit_code: int | None = records.end.exit_code
         reason, message = _by_record(records, records.end, answer, oom, timeout)
+        if ran is not None and ran >= timeout + follow.KILL_AFTER:  # whatever the record says
+            reason, message = _timed_out(timeout)
     else:
         exit_code = container_exit
-        reason, message = _by_container(records, container_exit, oom, timeout, elapsed)
+        reason, message = _by_container(records, container_exit, oom, timeout, ran)
     sent = prompt_sent(records, answer)
     if not secrets.known and (answer is not None or records.stderr_tail or any(s.tail for s in records.steps)):
         return Outcome(reason, f"{message}; {_WITHHELD}", answer, exit_code, sent, withheld=True)
@@ -100,9 +102,7 @@ def _by_record(
     if end.cause == "hooks-timeout":
         return Reason.HookFailed, _hook_said(records, "the hooks took longer than lifecycle.hooksTimeout")
     if end.cause == "timeout":
-        return Reason.TimedOut, (
-            f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
-        )
+        return _timed_out(timeout)
     if end.cause == "cancelled":
         return Reason.AgentFailed, "the container was asked to end (SIGTERM) from outside the operator"
     if end.exit_code == KILLED and (end.oom or oom):
@@ -151,14 +151,12 @@ def _hook_said(records: Records, what: str) -> str:
 
 
 def _by_container(
-    records: Records, exit_code: int | None, oom: bool, timeout: float, elapsed: float | None
+    records: Records, exit_code: int | None, oom: bool, timeout: float, ran: float | None
 ) -> tuple[Reason, str]:
     if oom:
         return _out_of_memory()
-    if elapsed is not None and elapsed >= timeout:
-        return Reason.TimedOut, (
-            f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
-        )
+    if ran is not None and ran >= timeout:
+        return _timed_out(timeout)
     if not records.started and exit_code is not None and (why := _NOT_STARTED.get(exit_code)):
         return Reason.ContainerLost, (
             f"the agent was not started, in several attempts: {why}; the prompt was not sent; "
@@ -175,6 +173,12 @@ def _by_container(
     if records.sent:
         again = "the prompt had been sent, or may have been, so it is not sent again by itself"
     return Reason.ContainerLost, f"{what}; {again}"
+
+
+def _timed_out(timeout: float) -> tuple[Reason, str]:
+    return Reason.TimedOut, (
+        f"the attempt took longer than its timeout of {duration.format(timeout)}; raise spec.timeout"
+    )
 
 
 def _out_of_memory() -> tuple[Reason, str]:

@@ -32,7 +32,8 @@ _HURRIED, _SLOWEST, _GROWTH = 0.005, 1.0, 1.3
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """One inspected container. `exit_code` and `finished_at` are None unless it ended after its last start.
+    """One inspected container. `exit_code` and `finished_at` are None unless it ended after its last start. One that
+    is paused does not count as `running`.
 
     `oom_killed` can be False wrongly: with cgroups v1 on a recent kernel conmon is not told (4.3.1 on 6.18, while
     the container's own cgroup counts an `oom_kill`).
@@ -130,13 +131,15 @@ class Containers:
             return _state(answer(response.content))
 
     async def kill(self, container: str, signal: str = "KILL") -> bool:
-        """Send a signal (`TERM`, `KILL`); False where it is not running or not there, so that none is needed."""
+        """Send a signal (`TERM`, `USR1`, or `KILL`, which ends a paused one as well); False where it is not running or
+        not there, so that none is needed.
+        """
         try:
             await self._connection.request("POST", f"{_path(container)}/kill", params={"signal": signal})
         except PodmanError:
             # 500 for a container that is not running, as for everything else: look instead of reading words.
             state = await self.inspect(container)
-            if state is None or not state.running:
+            if state is None or not state.alive:
                 return False
             raise
         return True

@@ -145,6 +145,19 @@ def closed(
     return new if exit_code is None else {**new, "exitCode": exit_code}
 
 
+def given_up(
+    status: Mapping[str, Any],
+    reason: Reason,
+    message: str,
+    moment: Moment,
+    exit_code: int | None,
+    finished: datetime | None,
+) -> Status:
+    """The last attempt never sent its prompt, and ended for `reason`: another comes."""
+    last = closed(status["attempts"][-1], reason, PromptSent.no, moment, exit_code=exit_code, finished=finished)
+    return at(with_attempt(status, last), Reason.Starting, message, moment)
+
+
 def disallowed(status: Mapping[str, Any], problem: Refused, moment: Moment) -> Status:
     """`Allowed` says so too where it was a policy that refused."""
     if problem.reason not in (Reason.ImageNotAllowed, Reason.PolicyViolation):

@@ -12,7 +12,10 @@ from stromboli.plan.follow import MAX_ATTEMPTS, Next, Phase, Seen
 
 BOOL = (False, True)
 CODES = (None, -1, 0, 1, WORKDIR_UNUSABLE, CLI_MISSING, ALREADY_STARTED, OUT_UNUSABLE, SECRET_MISSING, 137, 143, 255)
-ALL = [Seen(*row) for row in product(Phase, BOOL, BOOL, BOOL, BOOL, CODES, (1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS, 99))]
+NUMBERS = (1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS, 99)
+TIMEOUT = 60.0
+RAN = (None, 0.0, TIMEOUT - 0.1, TIMEOUT, TIMEOUT + follow.CALL_AFTER, TIMEOUT + follow.KILL_AFTER, 1e6)
+ALL = [Seen(*row, TIMEOUT) for row in product(Phase, BOOL, BOOL, BOOL, BOOL, CODES, NUMBERS, RAN)]
 AGAIN = (Next.launch, Next.try_again, Next.look_for_cli)
 
 
@@ -25,12 +28,14 @@ def _seen(phase: Phase, **fields: object) -> Seen:
         "same_boot": True,
         "exit_code": None,
         "number": 1,
+        "ran": 5.0,
+        "timeout": TIMEOUT,
     }
     return Seen(**(whole | fields))  # type: ignore[arg-type]
 
 
 def test_the_table_is_whole() -> None:
-    assert len(ALL) == 4 * 2**4 * len(CODES) * 4
+    assert len(ALL) == 4 * 2**4 * len(CODES) * len(NUMBERS) * len(RAN)
     assert {follow.decide(seen) for seen in ALL} == set(Next)
 
 
@@ -56,12 +61,37 @@ def test_what_a_child_can_forge_mounts_no_cli_and_repeats_no_hooks() -> None:
                 assert follow.decide(seen) is Next.finish
 
 
-def test_what_runs_is_only_watched() -> None:
-    assert {follow.decide(s) for s in ALL if s.phase is Phase.running} == {Next.watch}
+def test_what_runs_is_watched_while_its_time_is_not_up_and_ended_by_and_by() -> None:
+    for seen in ALL:
+        if seen.phase is Phase.running:
+            over = (seen.ran or 0.0) - TIMEOUT
+            expected = Next.watch
+            if over >= follow.CALL_AFTER:
+                expected = Next.kill if over >= follow.KILL_AFTER else Next.call_time
+            assert follow.decide(seen) is expected
 
 
-def test_only_what_runs_is_watched() -> None:
-    assert {s.phase for s in ALL if follow.decide(s) is Next.watch} == {Phase.running}
+def test_only_what_runs_is_watched_or_ended() -> None:
+    going = (Next.watch, Next.call_time, Next.kill)
+    assert {s.phase for s in ALL if follow.decide(s) in going} == {Phase.running}
+
+
+@pytest.mark.parametrize(
+    ("ran", "delay"),
+    [(None, 61.0), (0.0, 61.0), (59.0, 2.0), (61.0, 14.0), (75.0, 5.0), (1e6, 5.0)],
+)
+def test_whoever_hears_nothing_looks_in_time(ran: float | None, delay: float) -> None:
+    assert follow.next_look(_seen(Phase.running, ran=ran)) == pytest.approx(delay)
+
+
+def test_the_supervisor_has_the_time_that_it_gives_a_step() -> None:
+    assert follow.KILL_AFTER > follow.CALL_AFTER + follow.GRACE + 1.0
+
+
+def test_what_was_ended_for_its_time_is_not_tried_again_whatever_became_of_its_records() -> None:
+    for seen in ALL:
+        if seen.started and seen.phase is Phase.exited and follow.is_over(seen):
+            assert follow.decide(seen) is Next.finish
 
 
 def test_what_was_sent_and_does_not_run_is_finished() -> None:

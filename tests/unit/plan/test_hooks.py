@@ -26,7 +26,7 @@ def _step(hook: str, index: int, exit_code: int | None, tail: str = "") -> StepR
 def _ended(*steps: StepRecord, cause: str = "failed", code: int = 1, oom: bool = False, **fields: Any) -> Outcome:
     """An attempt that never came to its agent."""
     left = records(sent=False, steps=steps, stdout=b"", end=end(cause=cause, exit_code=code, oom=oom), **fields)
-    return outcome.of(left, NOTHING_SECRET, container_exit=code, oom=False, timeout=600.0, elapsed=5.0)
+    return outcome.of(left, NOTHING_SECRET, container_exit=code, oom=False, timeout=600.0, ran=5.0)
 
 
 def test_hooks_are_numbered_within_their_kind() -> None:

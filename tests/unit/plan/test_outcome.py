@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import Reason
-from stromboli.plan import outcome
-from stromboli.plan.attempt import OUT_UNUSABLE, WORKDIR_UNUSABLE, Records
+from stromboli.plan import follow, outcome
+from stromboli.plan.attempt import ALREADY_STARTED, CLI_MISSING, OUT_UNUSABLE, SECRET_MISSING, WORKDIR_UNUSABLE, Records
 from stromboli.plan.outcome import Outcome
 from tests.support.builders import NOTHING_SECRET, end, records, result_event
 
 
-def _of(what: Records, *, container_exit: int | None = 0, oom: bool = False, elapsed: float = 5.0) -> Outcome:
-    return outcome.of(what, NOTHING_SECRET, container_exit=container_exit, oom=oom, timeout=600.0, elapsed=elapsed)
+def _of(what: Records, *, container_exit: int | None = 0, oom: bool = False, ran: float = 5.0) -> Outcome:
+    return outcome.of(what, NOTHING_SECRET, container_exit=container_exit, oom=oom, timeout=600.0, ran=ran)
 
 
 def _failed(exit_code: int = 1, stderr: str = "", **fields: Any) -> Outcome:
@@ -186,9 +187,51 @@ def test_the_container_was_killed_for_lack_of_memory() -> None:
 
 
 def test_the_backstop_ended_it() -> None:
-    found = _of(records(end=None, stdout=b""), container_exit=137, elapsed=720.0)
+    found = _of(records(end=None, stdout=b""), container_exit=137, ran=720.0)
     assert found.reason is Reason.TimedOut
     assert "timeout of 10m" in found.message
+
+
+@pytest.mark.parametrize("code", [-1, 137, 1])
+def test_what_outlived_its_timeout_is_a_timeout_whatever_its_record_says(code: int) -> None:
+    """An agent can kill the supervisor's timer, and answer when it likes."""
+    beyond = 600.0 + follow.KILL_AFTER
+    assert _of(records(), container_exit=code, ran=beyond).reason is Reason.TimedOut
+    assert _of(records(end=None), container_exit=code, ran=beyond).reason is Reason.TimedOut
+    assert _of(records(), container_exit=0, ran=601.0).reason is Reason.Completed, "it came to its end in its grace"
+
+
+@pytest.mark.parametrize("code", [0, 1, 126])
+def test_a_record_that_was_removed_is_not_called_a_kill(code: int) -> None:
+    found = _of(records(end=None, stdout=b""), container_exit=code)
+    assert found.reason is Reason.ContainerLost
+    assert f"exit code {code} and without a record of how: what ran in it removed it" in found.message
+    assert "killed" not in found.message
+    assert "it is not sent again by itself" in found.message
+
+
+@pytest.mark.parametrize("code", [CLI_MISSING, ALREADY_STARTED, OUT_UNUSABLE, SECRET_MISSING])
+def test_what_kept_the_supervisor_from_starting_is_said(code: int) -> None:
+    found = _of(records(started=False, sent=False, end=None, stdout=b""), container_exit=code)
+    assert found.reason is Reason.ContainerLost
+    assert "the agent was not started, in several attempts" in found.message
+    assert "the prompt was not sent" in found.message
+    forged = _of(records(started=True, sent=True, end=None, stdout=b""), container_exit=code)
+    assert "not started" not in forged.message
+
+
+@pytest.mark.parametrize(
+    ("sent", "stdout", "said"),
+    [
+        (False, b"", PromptSent.no),
+        (False, result_event(), PromptSent.no),
+        (True, b"", PromptSent.unknown),
+        (True, result_event(), PromptSent.yes),
+    ],
+)
+def test_whether_the_prompt_was_sent(sent: bool, stdout: bytes, said: PromptSent) -> None:
+    assert _of(records(sent=sent, stdout=stdout)).prompt_sent is said
+    assert _of(records(sent=sent, stdout=stdout, end=None)).prompt_sent is said
 
 
 def test_an_answer_before_the_end_was_written_is_kept() -> None:
@@ -219,15 +262,15 @@ RECORDS = st.builds(records, sent=st.booleans(), end=ENDS, stdout=OUTPUTS, stder
 
 
 @given(RECORDS, st.sampled_from([None, 0, 1, 137]), st.booleans(), st.floats(0, 1000))
-def test_an_end_is_an_end(what: Records, code: int | None, oom: bool, elapsed: float) -> None:
-    found = _of(what, container_exit=code, oom=oom, elapsed=elapsed)
+def test_an_end_is_an_end(what: Records, code: int | None, oom: bool, ran: float) -> None:
+    found = _of(what, container_exit=code, oom=oom, ran=ran)
     assert found.reason.status in ("True", "False"), "an attempt that has ended leaves nothing open"
     assert found.message
 
 
 @given(RECORDS, st.sampled_from([None, 0, 1, 137]), st.booleans(), st.floats(0, 1000))
-def test_completed_only_with_everybodys_word(what: Records, code: int | None, oom: bool, elapsed: float) -> None:
-    found = _of(what, container_exit=code, oom=oom, elapsed=elapsed)
+def test_completed_only_with_everybodys_word(what: Records, code: int | None, oom: bool, ran: float) -> None:
+    found = _of(what, container_exit=code, oom=oom, ran=ran)
     if found.reason is Reason.Completed:
         assert what.sent
         assert what.end is not None

@@ -17,7 +17,7 @@ from tests.support.builders import end, records, result_event
 
 KEY = "sk-0123456789-abcdef"
 FILE = json.dumps({"claudeAiOauth": {"accessToken": "token-abcdef", "scopes": ["user:inference"], "expiresAt": 17}})
-ATTEMPT = {"container_exit": 1, "oom": False, "timeout": 60.0, "elapsed": 1.0}
+ATTEMPT = {"container_exit": 1, "oom": False, "timeout": 60.0, "ran": 1.0}
 
 
 def test_the_values_are_the_variables_and_the_strings_of_the_file() -> None:

@@ -30,7 +30,7 @@ def _at(status: Status, *reasons: Reason, seconds: float = 0.0) -> Status:
 
 
 def _outcome(**fields: Any) -> Outcome:
-    return outcome.of(records(**fields), NOTHING_SECRET, container_exit=0, oom=False, timeout=600.0, elapsed=1.0)
+    return outcome.of(records(**fields), NOTHING_SECRET, container_exit=0, oom=False, timeout=600.0, ran=1.0)
 
 
 def test_the_first_state() -> None:
