@@ -144,7 +144,7 @@ def _facts(text: str) -> None:
 
 def _credentials(path: Path) -> None:
     given = settings.Settings(path, path, path, "node", credentials_file=path)
-    found = references._from_file(given)
+    found = asyncio.run(references._from_file(given))
     redaction.given(found.env, found.file)
 
 
