@@ -6,6 +6,8 @@ StromboliError
 ├── PodmanError           Podman answered, and the answer is no
 │   ├── NotFound          … there is no such object
 │   ├── NoSpace           … the disk is full
+│   ├── Unmountable       … the runtime cannot mount something at its place in this container
+│   ├── TooLittleMemory   … the runtime cannot start a container in so little
 │   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
 ├── PodmanUnavailable     Podman did not answer: nothing is known, try again
 ├── ClusterUnavailable    the API server did not answer: nothing is known, try again
@@ -47,6 +49,19 @@ class NotFound(PodmanError):
 
 class NoSpace(PodmanError):
     """Podman's disk, or the operator's own, is full."""
+
+
+class Unmountable(PodmanError):
+    """What is to be mounted at `target` does not fit what is there; `why` are the kernel's words."""
+
+    def __init__(self, message: str, status: int, target: str, why: str) -> None:
+        super().__init__(message, status)
+        self.target = target
+        self.why = why
+
+
+class TooLittleMemory(PodmanError):
+    """The memory limit of a container is less than what its own start takes."""
 
 
 class PullFailed(PodmanError):

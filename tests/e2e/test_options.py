@@ -92,6 +92,10 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "skipping": {"prompt": 'BASH{echo "$(id -u) $IS_SANDBOX $((6 * 7))"}', "claude": SKIP},
     "bypassing": {"prompt": "BASH{echo $IS_SANDBOX}", "claude": {"permissionMode": "bypassPermissions"}},
+    "bypassing-by-settings": {
+        "prompt": "BASH{echo $IS_SANDBOX}",
+        "claude": {"settings": {"permissions": {"defaultMode": "bypassPermissions"}}},
+    },
     "not-skipping": {"prompt": "BASH{printenv | sort}", "claude": {"allowedTools": ["Bash"]}},
     "turns": {"prompt": "LOOP{true}", "claude": {"maxTurns": 2, **SKIP}},
     "budget": {"prompt": "LOOP{true}", "claude": {"maxBudgetUSD": 0.000001, **SKIP}},
@@ -193,6 +197,7 @@ def test_settings_as_a_document(ended: dict[str, Object]) -> None:
 def test_permissions_skipped_as_root(ended: dict[str, Object]) -> None:
     assert "0 1 42" in completed(ended["skipping"])
     assert completed(ended["bypassing"]).endswith("1")
+    assert completed(ended["bypassing-by-settings"]).endswith("1")
     assert "CLAUDE_CONFIG_DIR" in completed(ended["not-skipping"])
     assert "IS_SANDBOX" not in completed(ended["not-skipping"])
 

@@ -115,8 +115,3 @@ class ClaudeOptions(Model):
     disable_slash_commands: bool = Field(False, description="Turn all skills off.")
     include_partial_messages: bool = Field(False, description="Put partial messages into the output.")
     debug: bool = Field(False, description="Write debug messages to the run's standard error.")
-
-    @property
-    def skips_permissions(self) -> bool:
-        """Whether the CLI is asked to bypass every permission check."""
-        return self.dangerously_skip_permissions or self.permission_mode is PermissionMode.bypassPermissions

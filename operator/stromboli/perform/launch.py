@@ -16,18 +16,19 @@ from stromboli import naming
 from stromboli.apart import apart
 from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
-from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.errors import PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
 from stromboli.models.agentpolicy import Network
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.networks import Networks
-from stromboli.plan import argv, container, follow, redaction, variables
+from stromboli.plan import argv, container, follow, permissions, redaction, variables, volumes
 from stromboli.plan.attempt import HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
 from stromboli.plan.redaction import Secrets
+from stromboli.plan.refusal import invalid
 from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.podman.transport import HostInfo, Podman
 
@@ -73,7 +74,8 @@ class Launcher:
     async def launch(self, subject: Subject, ready: Ready, held: Held) -> str:
         """Make the container of a prepared attempt, unless the session has one, and start it; the container's name.
 
-        Raises NoSpace, PodmanError, PodmanUnavailable; nothing was sent then.
+        Raises NoSpace, PodmanError, PodmanUnavailable, and Refused where the container can never be started as the
+        spec has it; nothing was sent then.
         """
         owner = await self._owner(ready)
         folder = self._site.folder(held.uid)
@@ -85,6 +87,13 @@ class Launcher:
                 await self._make(name, folder, subject, ready, held)
             await self._ends.listen(held.uid, name)
             await self._podman.containers.start(name)
+        except Unmountable as error:
+            raise volumes.misfit(error.target, error.why, ready.volumes) from error
+        except TooLittleMemory as error:
+            memory = ready.judged.request.memory
+            raise invalid(
+                "spec.resources.memory", f"{memory} bytes are too few to start a container in; write 512Mi for example"
+            ) from error
         except PodmanError:
             self._networks.forget()
             raise
@@ -215,7 +224,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
     program = cli.program if cli is not None else "claude"
     arguments, files = argv.build(program, request.claude)
     env = dict(_CLI_ENV) | dict(request.env)
-    if ready.user.uid == 0 and request.claude.skips_permissions:
+    if ready.user.uid == 0 and permissions.are_skipped(request.claude):
         env["IS_SANDBOX"] = "1"
     return AttemptPlan(
         env=env,

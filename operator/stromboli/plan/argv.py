@@ -97,7 +97,7 @@ def _switches(options: ClaudeOptions) -> list[str]:
 
 def _document(value: JsonValue | None, flag: str, name: str, in_file: InFile) -> list[str]:
     """A document goes by file; a string that is a path of the container is passed as it is."""
-    if isinstance(value, str) and value.startswith("/"):
+    if documents.is_path(value):
         return [flag, value]
     return in_file(flag, name, None if value is None else documents.text(value))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import JsonValue
 
@@ -38,6 +38,11 @@ def decode_prompt(data: bytes, field: str) -> str:
     return prompt
 
 
+def is_path(value: JsonValue | None) -> TypeGuard[str]:
+    """Whether a document is given as the path of a file inside the container."""
+    return isinstance(value, str) and value.startswith("/")
+
+
 def mapping(value: JsonValue | None, field: str, *, path: bool = False) -> Mapping[str, Any] | None:
     """A document that must be a JSON object, written as YAML or as a string; with `path`, a file's path too.
 
@@ -45,7 +50,7 @@ def mapping(value: JsonValue | None, field: str, *, path: bool = False) -> Mappi
     """
     if value is None:
         return None
-    if path and isinstance(value, str) and value.startswith("/"):
+    if path and is_path(value):
         _check_path(value, field)
         return None
     document: Any = _loaded(value, field) if isinstance(value, str) else _bounded(value, field)

@@ -23,7 +23,7 @@ from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.models.reasons import Reason
-from stromboli.plan import amounts, documents, limits, mcp, variables, volumes
+from stromboli.plan import amounts, documents, limits, mcp, processes, variables, volumes
 from stromboli.plan.attempt import Hook
 from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
 from stromboli.plan.refusal import Refused, invalid
@@ -186,6 +186,8 @@ def workdir_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
         raise invalid("spec.workdir", f"{path!r} has a .. in it; write the path that is meant")
     if "\0" in path:
         raise invalid("spec.workdir", "has a NUL character in it; take it out")
+    if why := volumes.too_long(path):
+        raise invalid("spec.workdir", why)
 
 
 def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
@@ -286,6 +288,7 @@ CHECKS: tuple[Check, ...] = (
     nothing_is_over_a_ceiling,
     documents_are_json,
     variables.documents_set_none_of_others,
+    processes.arguments_and_variables_fit,
 )
 
 

@@ -7,7 +7,7 @@ see observe/hostpaths.py.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stromboli import naming
@@ -15,6 +15,7 @@ from stromboli.models.reasons import Reason
 from stromboli.plan.policy import VolumeList
 from stromboli.plan.refusal import Refused, invalid
 
+NAME_MAX, PATH_MAX = 255, 4096  # limits.h
 # The kernel's own trees, and the places where our own mounts lie.
 _TREES = ("/proc", "/sys", "/dev", naming.RUNTIME, naming.CLI_MOUNT)
 
@@ -66,9 +67,49 @@ def _one(text: str, field: str) -> Volume:
             raise invalid(field, f"{path!r} has a .. in it; write the path that is meant")
         if "\0" in path:
             raise invalid(field, "has a NUL character in it")
+        if why := too_long(path):
+            raise invalid(field, why)
     volume = Volume(normal(host), normal(target), parts[2:] == ["ro"])
     _check_target(volume.container, field)
     return volume
+
+
+def misfit(target: str, why: str, mounted: Sequence[Volume]) -> Refused:
+    """What the runtime could not mount at `target`, and the kernel's words → the refusal that names the mistake.
+
+    `mounted` are the volumes in the order of the spec.
+    """
+    found = [(len(v.container), n, v) for n, v in enumerate(mounted) if within(target, v.container)]
+    if not found:
+        return Refused(
+            Reason.ImageIncompatible,
+            f"Stromboli's own mount at {target} does not fit what the image, or an earlier run of the session, has "
+            f"there ({why}); use an image without it, or a new session",
+        )
+    _, n, volume = max(found)
+    return invalid(
+        f"spec.volumes[{n}]", f"{volume.host} cannot be mounted at {volume.container}: {_advice(target, why, volume)}"
+    )
+
+
+def _advice(target: str, why: str, volume: Volume) -> str:
+    match why:
+        case "read-only file system" if target == volume.container:
+            return (
+                "it lies in another volume, which is mounted read-only and has nothing of that name, so that it cannot "
+                "be made there; make it on the node, or choose another place"
+            )
+        case "read-only file system":
+            return f"{target} is mounted in it, for which there is no place in a read-only volume; mount it elsewhere"
+        case "file name too long":
+            return f"{target} is longer than a path can be; choose a shorter place"
+        case "too many levels of symbolic links":
+            return f"in the image, the way to {target} is a loop of links; choose another place, such as /workspace"
+        case _:
+            return (
+                "a folder can be mounted only where the container has a folder or nothing, and a file only where it "
+                f"has a file or nothing ({target}: {why}); choose another place, such as /workspace"
+            )
 
 
 def reserved(target: str) -> str | None:
@@ -76,6 +117,20 @@ def reserved(target: str) -> str | None:
     # In nearly every image /var/run is a link to /run, and mounts follow it.
     place = target.removeprefix("/var") if within(target, "/var/run") else target
     return next((tree for tree in _TREES if within(place, tree) or within(tree, place)), None)
+
+
+def too_long(path: str) -> str | None:
+    """Why the kernel takes no such path, in a sentence; None where it does (NAME_MAX, PATH_MAX; in bytes)."""
+    longest = max((_size(name) for name in path.split("/")), default=0)
+    if longest > NAME_MAX:
+        return f"a name in the path has {longest} bytes, and the kernel takes {NAME_MAX}; choose a shorter one"
+    if _size(path) >= PATH_MAX:
+        return f"the path has {_size(path)} bytes, and the kernel takes {PATH_MAX - 1}; choose a shorter one"
+    return None
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def normal(path: str) -> str:

@@ -1,8 +1,9 @@
 """The seam at which what Podman says went wrong becomes one of our errors. Nothing here talks.
 
 An answer `{"cause", "message", "response"}` is told apart by its HTTP code and by `cause`, the exact text of
-Podman's innermost error, or by the kernel's words at its end. A failed pull is the exception: the registry's own words
-are all there is, and the table below has them. Whatever reaches a person is cut and redacted.
+Podman's innermost error, or by the kernel's words at its end. There are two exceptions: of a failed pull, the
+registry's own words are all there is, and the table below has them; of a failed start, the runtime's, which starts.py
+has. Whatever reaches a person is cut and redacted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from stromboli import bounds
 from stromboli.errors import NoSpace, NotFound, PodmanError, PodmanUnavailable, PullFailed
+from stromboli.podman import starts
 
 LONGEST = 400  # characters of Podman's text in one of our messages
 
@@ -77,7 +79,7 @@ def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavail
         return NotFound(text, status)
     if cause in _FULL or message.rstrip().endswith(_FULL):
         return NoSpace(text, status)
-    return PodmanError(text, status)
+    return starts.classified(message, text, status) or PodmanError(text, status)
 
 
 def pull_failure(reference: str, message: str) -> PullFailed | NoSpace:

@@ -188,19 +188,6 @@ def test_mcp_files_are_numbered_by_their_place() -> None:
     assert set(files) == {"mcp-0.json", "mcp-2.json"}
 
 
-@pytest.mark.parametrize(
-    ("options", "skips"),
-    [
-        ({"dangerouslySkipPermissions": True}, True),
-        ({"permissionMode": "bypassPermissions"}, True),
-        ({"permissionMode": "acceptEdits"}, False),
-        ({}, False),
-    ],
-)
-def test_who_skips_permissions(options: dict[str, Any], skips: bool) -> None:
-    assert claude(**options).skips_permissions is skips
-
-
 # --- what must not stand in a process list ---
 
 # Begins with what no flag or path has in it, so that only the secret itself can be found.

@@ -71,6 +71,10 @@ BAD: dict[str, tuple[dict[str, Any], Reason, str, str]] = {
     "timeout with a newline": ({"timeout": "10m\n"}, INVALID, "spec.timeout", "is not a duration"),
     "relative workdir": ({"workdir": "app"}, INVALID, "spec.workdir", "write an absolute path such as /workspace"),
     "empty part": ({"workdir": "./app"}, INVALID, "spec.workdir", "write an absolute path such as /workspace"),
+    "a name too long in workdir": ({"workdir": "/" + "é" * 128}, INVALID, "spec.workdir", "256 bytes"),
+    "a workdir too long": ({"workdir": f"/{'é' * 100}" * 30}, INVALID, "spec.workdir", "the path has 6030 bytes"),
+    "a name too long in a volume": ({"volumes": ["/srv:/" + "x" * 256]}, INVALID, "spec.volumes[0]", "256 bytes"),
+    "a host's name too long": ({"volumes": [f"/srv/{'x' * 256}:/w"]}, INVALID, "spec.volumes[0]", "shorter one"),
     ".. in workdir": ({"workdir": "/app/../etc"}, INVALID, "spec.workdir", "write the path that is meant"),
     "volume that is none": ({"volumes": ["data"]}, INVALID, "spec.volumes[0]", "such as /srv/code:/workspace:ro"),
     "volume by name": ({"volumes": ["data:/w"]}, INVALID, "spec.volumes[0]", "'data' is not an absolute path"),
@@ -200,6 +204,7 @@ def test_the_order_of_the_checks() -> None:
         "nothing_is_over_a_ceiling",
         "documents_are_json",
         "documents_set_none_of_others",
+        "arguments_and_variables_fit",
     ]
 
 

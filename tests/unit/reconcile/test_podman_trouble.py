@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from stromboli import naming
-from stromboli.errors import NoSpace, PodmanError, PodmanUnavailable
+from stromboli.errors import NoSpace, PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
 from stromboli.observe.removals import Removals
 from stromboli.perform import networks
 from stromboli.podman import Podman
 from stromboli.podman.containers import Containers
-from stromboli.status.run import is_finished
+from stromboli.status.run import is_finished, reason_of
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, Trouble, made_node, policy
 
 GONE = PodmanUnavailable("Podman did not answer: connection reset")
@@ -225,3 +225,31 @@ async def test_a_network_that_a_launch_has_just_asked_for_is_not_swept(node: Nod
         node.cluster.delete_run(SPACE, "run")
         await process.sweep.once()
     assert len(node.fake.networks) == 1
+
+
+class Misfit(Unmountable):
+    """As a runtime that finds a file where a folder is to be mounted."""
+
+    def __init__(self, message: str = "Podman refused POST /start") -> None:
+        super().__init__(message, 500, "/w", "not a directory")
+
+
+@pytest.mark.parametrize("session", [None, {"name": "kept"}])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(Misfit(), "spec.volumes[0]: "), (TooLittleMemory("Podman refused POST /start", 500), "spec.resources.memory: ")],
+)
+async def test_a_container_that_can_never_start_as_the_spec_has_it_ends_the_run_at_once(
+    node: Node, error: Exception, said: str, session: dict[str, str] | None
+) -> None:
+    node.cluster.all_policies = [policy(volumes={"allowed": [{"path": str(node.folder)}]})]
+    node.run(volumes=[f"{node.folder}:/w"], resources={"memory": "6Mi"}, **({"session": session} if session else {}))
+    trouble = Trouble(error=error)
+    trouble.matching = "/start"
+    async with node.process(trouble=trouble):
+        await node.finished()
+        await node.until(lambda: not node.agents(), "its container is gone")
+    assert reason_of(node.status()) == "InvalidSpec"
+    assert node.message().startswith(said)
+    assert len([call for call in trouble.calls if "/start" in call]) == 1
+    assert not node.prompts

@@ -1,0 +1,59 @@
+"""What a process can be given to start with, against what a spec and its policies would give it. Pure.
+
+execve(2): one string has at most 128 KiB, its NUL included, and all arguments and variables together a quarter of the
+stack's limit, which is 2 MiB nearly everywhere. Some of that is left to the image's own variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.claude import ClaudeOptions
+from stromboli.models.reasons import Reason
+from stromboli.plan import argv
+from stromboli.plan.policy import Effective
+from stromboli.plan.refusal import Refused, invalid
+
+MAX_STRING = 128 * 1024
+MAX_TOTAL = 3 * 512 * 1024
+_POINTER = 8  # bytes that each of them takes beside its text
+
+
+def arguments_and_variables_fit(spec: AgentRunSpec, policy: Effective) -> None:
+    """Raises Refused(InvalidSpec), or Refused(PolicyViolation) for a policy's own."""
+    own = {v.name: v.value for v in spec.env or []}
+    for n, (name, value) in enumerate(own.items()):
+        if (size := _variable(name, value)) > MAX_STRING:
+            raise invalid(f"spec.env[{n}]", _too_large(name, size))
+    for name, value in policy.env.items():
+        if (size := _variable(name, value)) > MAX_STRING:
+            raise Refused(Reason.PolicyViolation, f"the policy's env {_too_large(name, size)}")
+    words, _ = argv.build("claude", spec.claude or ClaudeOptions())
+    total = _total(words) + _total(f"{name}={value}" for name, value in (own | dict(policy.env)).items())
+    if total > MAX_TOTAL:
+        raise invalid(
+            "spec",
+            f"env and the options of claude that become arguments have {total} bytes together, and a process can be "
+            f"started with {MAX_TOTAL}; put what is long into files",
+        )
+
+
+def _too_large(name: str, size: int) -> str:
+    return (
+        f"{name} has {size} bytes with its name, and the kernel gives no process a variable of more than {MAX_STRING}; "
+        "put it into a file"
+    )
+
+
+def _variable(name: str, value: str) -> int:
+    return _size(f"{name}={value}")
+
+
+def _total(strings: Iterable[str]) -> int:
+    return sum(_size(text) + _POINTER for text in strings)
+
+
+def _size(text: str) -> int:
+    """Bytes as the kernel counts them: with the NUL."""
+    return len(text.encode("utf-8", "surrogatepass")) + 1

@@ -1,0 +1,148 @@
+"""What a real Podman and its runtime refuse at a start, row by row: whose mistake it is, and which sentence it becomes.
+
+Sorted into the spec's mistakes (which end a run at once), the image's, and the node's trouble (which passes).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stromboli.errors import NotFound, PodmanError, TooLittleMemory, Unmountable
+from stromboli.models.reasons import Reason
+from stromboli.observe.waiting import Waiting, from_podman
+from stromboli.plan import volumes
+from stromboli.plan.volumes import Volume
+from tests.contract.conftest import Bed
+
+LONG = "x" * 300
+
+
+@dataclass(frozen=True)
+class Host:
+    """Things of a node to mount."""
+
+    root: Path
+
+    def volume(self, name: str, target: str, *, read_only: bool = False) -> Volume:
+        return Volume(str(self.root / name), target, read_only)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    for folder in ("folder", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "fifo")
+    return Host(tmp_path)
+
+
+def _mounts(*mounted: Volume) -> dict[str, Any]:
+    binds = [
+        {
+            "type": "bind",
+            "source": v.host,
+            "destination": v.container,
+            "options": ["ro" if v.read_only else "rw", "rbind", "nosuid", "nodev"],
+        }
+        for v in mounted
+    ]
+    return {"mounts": binds}
+
+
+async def _refused(bed: Bed, **fields: Any) -> PodmanError:
+    with pytest.raises(PodmanError) as refused:
+        await bed.run("true", image=bed.files, entrypoint=["/bin/busybox"], **fields)
+    return refused.value
+
+
+# --- the spec's mistakes: (what is mounted, where), the place that is told, and what a person reads ---
+
+Row = tuple[list[tuple[str, str, bool]], str, str]
+SPEC: dict[str, Row] = {
+    "a folder over the image's file": (
+        [("folder", "/lib/real", False)],
+        "/lib/real",
+        "spec.volumes[0]: {root}/folder cannot be mounted at /lib/real: a folder can be mounted only where",
+    ),
+    "a file over the image's folder": (
+        [("folder", "/w", False), ("file", "/lib", False)],
+        "/lib",
+        "spec.volumes[1]: {root}/file cannot be mounted at /lib: a folder can be mounted only",
+    ),
+    "below the image's file": ([("folder", "/lib/real/x", False)], "/lib/real/x", "spec.volumes[0]"),
+    "a name that is too long": ([("folder", f"/{LONG}", False)], f"/{LONG}", "is longer than a path can be"),
+    "a loop of links in the image": ([("folder", "/circle/x", False)], "/circle/x", "is a loop of links"),
+    "in a read-only volume that has no such folder": (
+        [("folder", "/w", True), ("other", "/w/inner", False)],
+        "/w/inner",
+        "spec.volumes[1]: {root}/other cannot be mounted at /w/inner: it lies in another volume, which is mounted "
+        "read-only",
+    ),
+    "a read-only volume where Podman itself mounts": (
+        [("folder", "/etc", True)],
+        "/etc/hostname",
+        "spec.volumes[0]: {root}/folder cannot be mounted at /etc: /etc/",
+    ),
+    "a place with a quote in its name": ([("folder", '/lib/real/a"b', False)], '/lib/real/a"b', "spec.volumes[0]"),
+}
+
+
+@pytest.mark.parametrize("what", SPEC)
+async def test_a_volume_that_does_not_fit_is_the_specs_mistake(real: Bed, host: Host, what: str) -> None:
+    written, target, said = SPEC[what]
+    mounted = [host.volume(name, place, read_only=ro) for name, place, ro in written]
+    error = await _refused(real, **_mounts(*mounted))
+    assert isinstance(error, Unmountable)
+    assert error.target.startswith("/etc/") if target.startswith("/etc/") else error.target == target
+    refusal = volumes.misfit(error.target, error.why, mounted)
+    assert refusal.reason is Reason.InvalidSpec
+    assert said.format(root=host.root) in refusal.message
+
+
+async def test_what_is_no_folder_and_no_file_is_mounted_like_a_file(real: Bed, host: Host) -> None:
+    await real.run("true", **_mounts(host.volume("fifo", "/w")))
+
+
+async def test_too_little_memory_is_the_specs_mistake(real: Bed) -> None:
+    error = await _refused(real, resource_limits={"memory": {"limit": 2**20, "swap": 2**20}})
+    assert isinstance(error, TooLittleMemory)
+
+
+# --- the image's, or an earlier run's ---
+
+
+@pytest.mark.parametrize("target", ["/lib/real", "/lib/real/out"])
+async def test_a_mount_of_stromboli_s_that_does_not_fit_is_the_image_s_mistake(
+    real: Bed, host: Host, target: str
+) -> None:
+    error = await _refused(real, **_mounts(host.volume("folder", target)))
+    assert isinstance(error, Unmountable)
+    refusal = volumes.misfit(error.target, error.why, [host.volume("other", "/w")])
+    assert refusal.reason is Reason.ImageIncompatible
+    assert refusal.message.startswith(f"Stromboli's own mount at {target} does not fit what the image")
+
+
+# --- the node's trouble, which passes ---
+
+NODE: dict[str, dict[str, Any]] = {
+    "a source that went away": _mounts(Volume("/nowhere/at/all", "/w", read_only=False)),
+    "a device that is not there": {"devices": [{"path": "/dev/nowhere"}]},
+    "a limit that may not be raised": {"r_limits": [{"type": "nofile", "soft": 2**30, "hard": 2**30}]},
+    "a program that is not there": {"entrypoint": ["/nowhere"]},
+    "a place in a tree of the kernel's": _mounts(Volume("/tmp", "/proc/x", read_only=False)),
+}
+
+
+@pytest.mark.parametrize("what", NODE)
+async def test_what_the_node_cannot_do_now_is_tried_again(real: Bed, what: str) -> None:
+    with pytest.raises(PodmanError) as refused:
+        await real.run("true", **NODE[what])
+    assert not isinstance(refused.value, Unmountable | TooLittleMemory | NotFound)
+    waiting = from_podman(refused.value)
+    assert isinstance(waiting, Waiting)
+    assert waiting.reason is Reason.PodmanUnavailable
