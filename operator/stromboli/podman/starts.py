@@ -7,9 +7,9 @@ from its source; each row of runc's has a contract test.
 
 from __future__ import annotations
 
-import json
 import re
 
+from stromboli import bounds
 from stromboli.errors import PodmanError, TooLittleMemory, Unmountable
 
 # strerror() of ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP, EROFS; what is to be mounted and its place do not go together.
@@ -43,7 +43,7 @@ def _path(written: str) -> str:
     """The place as the create body had it: runc quotes it as Go does, crun leaves out the first slash."""
     if written.startswith('"'):
         try:
-            return str(json.loads(written))
+            return str(bounds.json_document(written, bounds.ANSWER))
         except ValueError:  # an escape of Go's that JSON has not
             return written[1:-1]
     return "/" + written.lstrip("/")
