@@ -164,3 +164,35 @@ async def test_deleted_at_any_call_of_a_run_nothing_of_the_session_stays(roots: 
                     assert not node.left(gone), told
             assert len(node.prompts) <= 2, told
             assert run_states.reason_of(node.status("first")) in ENDS, told
+
+
+class Named(dict[str, str]):
+    """Whoever is not known is the second run."""
+
+    def __missing__(self, _: str) -> str:
+        return "second"
+
+
+@pytest.mark.parametrize("part", range(2))
+async def test_a_run_deleted_at_any_call_leaves_its_session_to_the_next(roots: Roots, part: int) -> None:
+    calls = await calls_of_a_launch(roots)
+    for number in range(1 + part, len(calls) + 1, 2):
+        async with made_node(roots) as node:
+            stage = Stage(node)
+            first = stage.run("first", lifecycle=HOOKS)
+            killer, told = Killer(), f"deleted at call {number}, {calls[number - 1]}"
+
+            def delete(at: int, node: Node = node, number: int = number) -> None:
+                if at == number and (SPACE, "first") in node.cluster.objects:
+                    node.cluster.delete_run(SPACE, "first")
+                    node.run("second", session={"name": STORY}, lifecycle=HOOKS)
+
+            killer.before = delete
+            stage.names = Named(stage.names)
+            async with node.process(killer) as process:
+                await node.until(lambda node=node: (SPACE, "second") in node.cluster.objects, told)
+                await stage.idle()
+                await node.until(lambda p=process: len(p.queue) == 0, f"{told}: the queue is empty")
+            assert run_states.reason_of(node.status("second")) == Reason.Completed, told
+            assert not list(node.home().glob(f"sessions/*/attempts/{first}-*")), told
+            assert [c.status for c in node.agents()] == ["exited"], told
