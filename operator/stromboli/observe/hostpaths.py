@@ -6,6 +6,7 @@ may already write below an allowed folder could swap a folder for a link; so the
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from stromboli.plan.policy import Effective, VolumeList
 from stromboli.plan.refusal import Refused, invalid
 from stromboli.plan.request import Request
 from stromboli.plan.volumes import Volume
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENAMETOOLONG)
 
 
 async def resolve(request: Request, policy: Effective) -> tuple[Volume, ...]:
@@ -49,6 +52,9 @@ def _resolve(volume: Volume, lists: Sequence[VolumeList], field: str) -> Volume:
     try:
         real = hostfiles.real(volume.host, strict=True)
     except OSError as e:
+        if e.errno not in _NOT_THERE:  # a server's trouble, not the spec's
+            said = f"{field}: {volume.host} cannot be looked at ({e.strerror}); goes on when it can"
+            raise Waiting(Reason.WaitingForReference, said, 10.0) from e
         raise invalid(field, f"{volume.host} is not on the node ({e.strerror}); make the folder first") from e
     resolved = replace(volume, host=real)
     volumes.judge(resolved, lists)

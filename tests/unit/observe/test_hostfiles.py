@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -127,6 +128,19 @@ async def test_an_allowed_folder_that_does_not_answer_keeps_nobody_elses_volume(
         await volumes(f"{tmp_path}/alive/out:/w", allowed=allowed)
     with pytest.raises(Refused):
         await volumes(f"{tmp_path}/alive/out:/w", allowed=[tmp_path / "alive"])
+
+
+@pytest.mark.parametrize("trouble", [errno.ESTALE, errno.ENOTCONN, errno.EIO])
+async def test_a_file_system_that_answers_with_trouble_of_its_own_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int
+) -> None:
+    def readlink(path: str) -> str:
+        raise OSError(trouble, os.strerror(trouble), path)
+
+    monkeypatch.setattr(hostfiles.os, "readlink", readlink)
+    with pytest.raises(Waiting, match=r"^spec\.volumes\[0\]: .* cannot be looked at \(") as waiting:
+        await volumes(f"{tmp_path}:/w", allowed=[tmp_path])
+    assert waiting.value.reason is Reason.WaitingForReference
 
 
 # --- what it finds ---
