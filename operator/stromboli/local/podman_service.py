@@ -18,7 +18,7 @@ from pathlib import Path
 from stromboli import files, settings
 from stromboli.controlplane import processes
 from stromboli.errors import InvalidSettings, LocalFailure
-from stromboli.local import podman_config
+from stromboli.local import podman_config, rootless_network
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home, mounts_below
 from stromboli.local.images import PodmanCommand
@@ -91,10 +91,12 @@ class PodmanService:
                     "restart it (systemctl restart podman.service)",
                 )
             return False
-        if self.pid() is not None and works(chosen):
-            return False
-        self._start()
-        return True
+        started = self.pid() is None or not works(chosen)
+        if started:
+            self._start()
+        if os.getuid() != 0:
+            self._heal_network()
+        return started
 
     def down(self) -> bool:
         """Stop our own service; containers go on without it. False if it was not running."""
@@ -143,6 +145,15 @@ class PodmanService:
             raise LocalFailure(f"Podman's storage cannot be removed: {done.stderr.strip()}", f"see {self.home.podman}")
         # Ends the process that keeps the user namespace, and the mounts in it, alive.
         subprocess.run(["podman", "system", "migrate"], env=env, capture_output=True, timeout=60, check=False)
+
+    def _heal_network(self) -> None:
+        try:
+            rootless_network.heal(self.home.podman, self.command)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
+            raise LocalFailure(
+                "the network that Podman left incomplete cannot be removed",
+                "run `stromboli down`, `podman system migrate`, `stromboli up`",
+            ) from e
 
     def _info(self, template: str) -> str:
         try:

@@ -1,0 +1,75 @@
+"""What a rootless Podman leaves of its network where /dev/net/tun cannot be used, on the real one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stromboli.attempt import busybox
+from stromboli.local import podman_config, rootless_network
+from stromboli.local.home import Home
+from stromboli.local.images import PodmanCommand
+from tests.support.ordinary_user import OrdinaryUser, ordinary_user
+
+
+@dataclass(frozen=True, slots=True)
+class AsUser(PodmanCommand):
+    """The command as an ordinary user types it."""
+
+    user: OrdinaryUser
+
+    def run(self, *arguments: str, timeout: float | None = None, **more: str) -> str:
+        done = self.attempt(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["podman", *arguments]
+        return subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, timeout=60, check=False, **self.user.identity
+        )
+
+
+@pytest.fixture
+def home() -> Iterator[tuple[Home, AsUser]]:
+    """A home's Podman of a user for whom slirp4netns ends at once, as it does without a usable device."""
+    with ordinary_user() as user:
+        home = Home(user.folder / "home")
+        broken = user.folder / "bin" / "slirp4netns"
+        broken.parent.mkdir()
+        broken.write_text("#!/bin/sh\necho 'open(\"/dev/net/tun\"): Permission denied' >&2\nexit 1\n")
+        broken.chmod(0o755)
+        environ = podman_config.env(home, user.environ, rootless=True)
+        podman = AsUser({**environ, "PATH": f"{broken.parent}:{environ['PATH']}"}, user)
+        home.ensure()
+        podman_config.write(home)
+        shutil.copy(next(filter(busybox.is_usable, busybox.CANDIDATES)), user.folder / "busybox")
+        user.owns(user.folder)
+        subprocess.run(["tar", "-cf", "root.tar", "busybox"], check=True, **user.identity)
+        podman.run("import", "--quiet", "root.tar", "one")
+        podman.run("network", "create", "net")
+        yield home, podman
+        podman.attempt("system", "reset", "--force")
+        podman.attempt("system", "migrate")
+
+
+def start(podman: AsUser) -> str:
+    done = podman.attempt("run", "--rm", "--network=net", "one", "/busybox", "true")
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_what_was_left_incomplete_is_made_anew(home: tuple[Home, AsUser]) -> None:
+    folder, podman = home[0].podman, home[1]
+    assert not rootless_network.heal(folder, podman), "there is nothing yet"
+    assert "/dev/net/tun" in start(podman)
+    assert "rootless netns" in start(podman), "Podman takes what is left for a network"
+    assert rootless_network.heal(folder, podman)
+    assert "/dev/net/tun" in start(podman), "it is tried again, and says what is really wrong"
+    assert rootless_network.heal(folder, podman)
+    assert list(Path(folder / "run/netns").iterdir()) == []
