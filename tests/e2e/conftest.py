@@ -35,6 +35,7 @@ LONGEST = (
     "test_faults_operator",
     "test_rootless",
     "test_local",
+    "test_documents",
     "test_sessions",
     "test_faults_cluster",
     "test_sessions_fork",

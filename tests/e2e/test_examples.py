@@ -27,7 +27,7 @@ from tests.support.runs import Object, Runs, condition
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 NAMES = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
 # The folder of the node that an example mounts is one of the test's own here.
-MOUNTED = "/srv/example"
+MOUNTED = "/tmp/stromboli-example"
 Key = tuple[str, str]  # namespace and name
 
 

@@ -16,6 +16,7 @@ import yaml
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from tests.support.cluster import Kubectl
+from tests.support.documents import DOCUMENTS, blocks
 from tests.support.runs import Runs, condition, reason_is
 
 ROOT = Path(__file__).parent.parent.parent
@@ -196,3 +197,34 @@ def test_the_default_policy_is_restrictive(spaces: Callable[..., Runs], tmp_path
     runs.apply("allowed", prompt="hello", image="python:3.12")
     runs.until("allowed", reason_is("CLIImageUnavailable"))
     runs.delete("allowed")
+
+
+# --- what the documents say for a cluster ---
+
+
+def test_what_an_administrator_types(onto_fresh: str, own: Cluster, admin: Kubectl, programs: Binaries) -> None:
+    """Each command as printed, in the order of reading; the last ones remove it all."""
+    admin("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}))
+    admin("delete", "namespace", "team")
+    environ = {
+        "PATH": f"{programs.folder}:{os.defpath}",
+        "HOME": str(own.kubeconfig.parent),
+        "KUBECONFIG": str(own.kubeconfig),
+        "NODE": "node",
+        "KEY": "sk-ant-api03-none",
+    }
+    typed = [block for path in DOCUMENTS for block in blocks(path) if block.where == "cluster"]
+    assert len(typed) > 3
+    for block in typed:
+        done = subprocess.run(
+            ["sh", "-ec", block.text],
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}: {done.stdout}{done.stderr}"
+    assert admin.attempt("get", "agentruns").returncode != 0, "it is still there"

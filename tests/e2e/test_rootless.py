@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,14 @@ import pytest
 from lightkube import Client
 
 from stromboli import naming
-from stromboli.controlplane.binaries import Binaries
 from tests.support import images
 from tests.support.cluster import Kubectl
-from tests.support.installation import installed_in
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user, program
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parent.parent.parent
 # By the image's own user: root, one of its passwd, and a number that no passwd entry has.
 USERS = {"root": "glibc", "named": "nonroot", "numeric": "numeric-user"}
 KEY = "ordinary-key-77aa"
@@ -211,46 +206,3 @@ def test_nothing_stays_of_deleted_runs(done: dict[str, Object], bed: Bed) -> Non
     assert [p.stat().st_uid == bed.user.uid for p in given] == [False], "nothing was given away"
     bed.runs.kubectl("-n", bed.runs.namespace, "delete", "agentruns", "--all")
     eventually(lambda: not any(bed.left().values()), "nothing of any run is left", bed.left)
-
-
-def test_an_installation_of_the_users_own(
-    user: OrdinaryUser, interpreter: tuple[str, dict[str, str]], programs: Binaries, podman_env: dict[str, str]
-) -> None:
-    """From `up` to `down --purge` with nothing but what the user has.
-
-    After a mere `down` Podman's pause process stays: runs that go on live in its user namespace.
-    """
-    python, environ = interpreter
-    for name in ("crds", "examples"):  # where they lie in a checkout, as seen from the package
-        shutil.copytree(ROOT / name, user.folder / "program" / name)
-    assets = Binaries(Path(shutil.copytree(programs.folder, user.folder / "assets")), "copy")
-    user.owns(user.folder)
-    command = (python, "-m", "stromboli")
-    installation = installed_in(user.folder / "stromboli", assets, user, command, environ)
-    with _own_volume(user) as still_there:
-        try:
-            installation.load(*(images.archive(name, podman_env) for name in ("cli", "glibc")))
-            installation("up")
-            assert "offline stand-in" in installation("demo").split("Answer:")[1]
-            installation("down")
-            assert [p for p in installation.traces()["processes"] if not p.startswith("catatonit ")] == []
-            installation("up")
-            assert all(part["ready"] for part in installation.status().values()), installation("status")
-        finally:
-            installation("down", "--purge")
-        assert installation.traces() == {}
-        assert still_there(), "a volume of the user's own Podman is gone"
-
-
-@contextmanager
-def _own_volume(user: OrdinaryUser) -> Iterator[Callable[[], bool]]:
-    """A volume in the Podman that the user has anyway; what is given tells whether it is still there."""
-
-    def podman(*arguments: str) -> int:
-        command = ["podman", *arguments]
-        return subprocess.run(command, env=user.environ, capture_output=True, check=False, **user.identity).returncode
-
-    assert podman("volume", "create", "theirs") == 0
-    yield lambda: podman("volume", "exists", "theirs") == 0
-    podman("volume", "rm", "theirs")
-    podman("system", "migrate")  # ends the process that keeps the user namespace

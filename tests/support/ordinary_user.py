@@ -25,7 +25,7 @@ SUBORDINATE = 65536  # ids, as an image's user may be any of as many
 _BIG_AND_UNUSED = (
     "pip", "setuptools", "mypy", "mypyc", "*__mypyc*", "ruff", "hypothesis", "grimp", "_pytest",
 )  # fmt: skip
-_NOT_OF_THE_LIBRARY = ("site-packages", "test", "config-*", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip")
+_NOT_OF_THE_LIBRARY = ("site-packages", "test", "config-*", "idlelib", "tkinter", "turtledemo", "lib2to3")
 
 
 @dataclass(frozen=True, slots=True)

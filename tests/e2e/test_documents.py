@@ -1,0 +1,126 @@
+"""Every command of README and docs/ is typed as it is printed, by a person who has just cloned the project.
+
+Here those for a local installation, by an ordinary user, in the order of reading, from `make demo` to `down --purge`.
+Those for a cluster are typed by test_manifests.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stromboli.controlplane.binaries import Binaries
+from tests.support import images
+from tests.support.documents import DOCUMENTS, Block, blocks
+from tests.support.newcomer import Newcomer, newcomer
+from tests.support.runs import condition
+
+READING = ("README.md", "users.md", "administrators.md", "troubleshooting.md", "upgrade-and-removal.md")
+BY_NAME = {path.name: path for path in DOCUMENTS}
+SHELL = 'eval "$(.venv/bin/stromboli env)"'
+# A refused key is refused again; the CLI would try for minutes.
+AT_ONCE = """kubectl patch agentpolicy local --type=json --patch='[
+{"op": "add", "path": "/spec/env/-", "value": {"name": "CLAUDE_CODE_MAX_RETRIES", "value": "0"}}]'"""
+EXAMPLE = Path("/tmp/stromboli-example")
+
+
+def local(name: str) -> list[Block]:
+    return [block for block in blocks(BY_NAME[name]) if block.where == "local"]
+
+
+def test_every_document_with_commands_is_typed() -> None:
+    found = [block for path in DOCUMENTS for block in blocks(path)]
+    assert {block.document for block in found} == set(READING)
+    assert {block.where for block in found} == {"local", "cluster"}
+
+
+@pytest.fixture(scope="module")
+def person(programs: Binaries, podman_env: dict[str, str]) -> Iterator[Newcomer]:
+    archives = [images.archive(name, podman_env) for name in ("cli", "glibc")]
+    with newcomer(programs, archives) as made, _own_volume(made) as still_there:
+        yield made
+        assert made.installation.traces() == {}
+        assert still_there(), "a volume of the user's own Podman is gone"
+    shutil.rmtree(EXAMPLE, ignore_errors=True)
+
+
+@contextmanager
+def _own_volume(person: Newcomer) -> Iterator[Callable[[], bool]]:
+    """A volume in the Podman that the user has anyway; what is given tells whether it is still there."""
+
+    def podman(*arguments: str) -> int:
+        command = ["podman", *arguments]
+        done = subprocess.run(
+            command, env=person.user.environ, capture_output=True, check=False, **person.user.identity
+        )
+        return done.returncode
+
+    assert podman("volume", "create", "theirs") == 0
+    yield lambda: podman("volume", "exists", "theirs") == 0
+    podman("volume", "rm", "theirs")
+    podman("system", "migrate")  # ends the process that keeps the user namespace
+
+
+@pytest.fixture(scope="module")
+def ten_minutes(person: Newcomer) -> str:
+    """What README's commands have shown, but for the last ones, which end it."""
+    *most, last = local("README.md")
+    assert "down" in last.text
+    return person.types(most)
+
+
+def test_the_ten_minutes_of_the_readme(ten_minutes: str, person: Newcomer) -> None:
+    assert "setup:" not in ten_minutes, "it installs what is there"
+    assert "offline stand-in" in ten_minutes.split("Answer:")[1].split("Conditions:")[0]
+    assert "condition met" in ten_minutes
+    found = json.loads(person.installation.shell("kubectl get agentruns -o json"))["items"]
+    reasons = {run["metadata"]["name"]: condition(run)["reason"] for run in found}
+    assert set(reasons) >= {"hello", "structured", "hooks-1-install", "hooks-2-resume"}
+    assert set(reasons.values()) == {"Completed"}, reasons
+
+
+@pytest.mark.parametrize("name", READING[1:-1])
+def test_the_guides(name: str, ten_minutes: str, person: Newcomer) -> None:
+    person.types(local(name), before=SHELL)
+
+
+def test_a_key_that_is_refused(ten_minutes: str, person: Newcomer, tmp_path: Path) -> None:
+    """Also where there is no /dev/net/tun: the run says what is wrong, and after a logout all is as before."""
+    with _refusing(tmp_path) as url, person.installation.runs() as runs:
+        login = f"echo sk-ant-api03-wrong | stromboli login --base-url {url}"
+        person.types([Block("login", 1, "local", f"{login}\n{AT_ONCE}")], SHELL)
+        done = runs.run("refused", prompt="STATUS{401}")
+        assert condition(done)["reason"] == "AgentFailed"
+        assert "401" in condition(done)["message"]
+    said = person.types([Block("logout", 1, "local", "stromboli up 2>&1\nstromboli logout\nmake demo")], SHELL)
+    assert "Claude answers, with an API key" in said, "it stays"
+    assert "this answer is not Claude's" in said
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[str]:
+    """The stand-in on a port; what is asked of it decides that it refuses."""
+    command = [sys.executable, "-m", "stromboli.standin", "--port", "0", "--log", str(folder / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+def test_runs_go_on_after_a_stop(ten_minutes: str, person: Newcomer) -> None:
+    installation = person.installation
+    installation("down")
+    assert [p for p in installation.traces()["processes"] if not p.startswith("catatonit ")] == []
+
+
+def test_upgrade_and_removal(ten_minutes: str, person: Newcomer) -> None:
+    person.types(local("upgrade-and-removal.md"), before=SHELL)
+    assert person.installation.traces() == {}
+    person.types(local("README.md")[-1:], before="PATH=$PWD/.venv/bin:$PATH")
