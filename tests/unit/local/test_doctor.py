@@ -155,3 +155,31 @@ def test_what_is_missing_and_not_ok_always_says_what_to_do(
     checks = doctor.examine(context(tmp_path, rootless=True))
     assert len(checks) > 10
     assert [c.name for c in checks if not c.ok and not c.hint] == []
+
+
+@pytest.mark.parametrize(
+    ("installed", "tun", "ok", "said"),
+    [
+        ("", True, False, "neither slirp4netns nor pasta is installed"),
+        ("slirp4netns", False, False, "/dev/net/tun is not usable by this user"),
+        ("slirp4netns", True, True, "slirp4netns, /dev/net/tun"),
+        ("pasta", True, True, "pasta, /dev/net/tun"),
+    ],
+)
+def test_the_network_of_an_ordinary_user(
+    installed: str, tun: bool, ok: bool, said: str, lay: Lay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if installed:
+        lay(installed)
+    monkeypatch.setattr(machine, "has_tun", lambda: tun)
+    check = doctor.network()
+    assert (check.ok, check.found, check.required) == (ok, said, False)
+    assert check.hint, "what to do"
+
+
+def test_a_device_is_usable_if_it_can_be_opened(tmp_path: Path) -> None:
+    """Its mode does not say: a container may forbid what it allows."""
+    assert machine.has_tun(Path("/dev/null"))
+    assert not machine.has_tun(tmp_path / "missing")
+    (tmp_path / "socket").symlink_to(tmp_path / "socket")
+    assert not machine.has_tun(tmp_path / "socket")
