@@ -109,8 +109,8 @@ class Reconciler:
         """One turn; seconds until the next, None for "when something happens"."""
         obj = await runs.newest(self._cluster, self._store, uid)
         if self._store.is_deleted(uid):
-            await self._cleaner.deleted(uid)
-            await self._sessions.left_by(uid)
+            await self._endings.gone(uid)
+            self._entry.forget(uid)
             self._store.forget(uid)
             return None
         if obj is None:
@@ -166,7 +166,7 @@ class Reconciler:
                 return await self._look_for_cli(obj, trace)
             case Next.try_again:
                 message = "the attempt was cut short before the prompt was sent; it is tried again"
-                return await self._try_again(obj, _GivenUp(trace, Reason.ContainerLost, message))
+                return await self._start(obj, trace.seen.number + 1, _GivenUp(trace, Reason.ContainerLost, message))
 
     async def _look_for_cli(self, obj: Object, trace: Trace) -> float | None:
         """The supervisor found no CLI. What is mounted is looked at before the next start, and nothing is forgotten
@@ -177,7 +177,7 @@ class Reconciler:
         left = follow.pause(trace.seen.number) - trace.since_end(self._reporter.moment(obj).now)
         if left > 0:
             raise Waiting(Reason.CLIImageUnavailable, message, left)
-        return await self._try_again(obj, _GivenUp(trace, Reason.CLIImageUnavailable, message))
+        return await self._start(obj, trace.seen.number + 1, _GivenUp(trace, Reason.CLIImageUnavailable, message))
 
     async def _session_is_gone(self, obj: Object) -> bool:
         """Whether the session that the run has was deleted under it."""
@@ -344,10 +344,6 @@ class Reconciler:
         self._entry.forget(obj["metadata"]["uid"])
         self._forget(states.session_of(obj))
         await self._endings.leave(obj)
-
-    async def _try_again(self, obj: Object, given_up: _GivenUp) -> float | None:
-        """The next attempt, once everything for it is there; not before that is the last one given up."""
-        return await self._start(obj, given_up.trace.seen.number + 1, given_up)
 
     async def _give_up_attempt(self, obj: Object, given_up: _GivenUp) -> Object:
         """An attempt that never sent its prompt: note it and make room for the next."""

@@ -101,9 +101,9 @@ class Store:
         self._heard.pop(uid, None)
         self._drop(uid)
 
-    def unfinished(self) -> set[str]:
-        """UIDs of all runs that are here."""
-        return set(self._objects)
+    def known(self) -> set[str]:
+        """UIDs of all runs that anything is known of, finished ones included."""
+        return {*self._versions, *self._heard}
 
     def is_deleted(self, uid: str) -> bool:
         return uid in self._deleted

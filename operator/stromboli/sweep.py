@@ -20,6 +20,7 @@ from stromboli.observe.cli import CLIMounts
 from stromboli.observe.images import Images
 from stromboli.perform.cleanup import Cleaner, Inventory
 from stromboli.perform.networks import Networks
+from stromboli.perform.notify import Notifier
 from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.store import Store
 
@@ -53,6 +54,7 @@ class Sweep:
         images: Images,
         mounts: CLIMounts,
         networks: Networks,
+        notifier: Notifier,
     ) -> None:
         self._cluster = cluster
         self._inventory = inventory
@@ -63,6 +65,7 @@ class Sweep:
         self._images = images
         self._mounts = mounts
         self._networks = networks
+        self._notifier = notifier
 
     async def attempt(self) -> bool:
         """One sweep that may fail; whether it went through. It has not where the API server or Podman is away."""
@@ -82,6 +85,7 @@ class Sweep:
             self._wake(uid)
         for uid in found.needed_while_running & known.finished:
             await self._part(f"what run {uid} leaves behind", self._cleaner.finished(uid))
+        self._images.forget_pulls()
         await self._part("holders of CLI images that nobody uses", self._mounts.drop_unused())
         await self._part("containers that images were looked at through", self._images.drop_looks())
         await self._part("networks of namespaces without runs", self._networks.clear(known.namespaces))
@@ -90,7 +94,7 @@ class Sweep:
         """What there is in the cluster; each run that goes on, and each session, is looked at now and then, whatever
         events were missed. Raises ClusterUnavailable.
         """
-        before = self._store.unfinished()
+        before = self._store.known()
         known = Known()
         async for obj in self._cluster.runs():
             uid = obj["metadata"]["uid"]
@@ -105,10 +109,12 @@ class Sweep:
             if not is_being_deleted(obj):
                 known.sessions.add(obj["metadata"]["uid"])
                 self._wake_session(obj["metadata"])
-        for uid in before - known.going - known.finished:
+        gone = before - known.going - known.finished
+        for uid in gone:
             self._store.delete(uid)
-        for uid in known.going | (before - known.finished):  # once all are known: a queue is judged by all of it
+        for uid in gone | known.going:  # once all are known: a queue is judged by all of it
             self._wake(uid)
+        self._notifier.forget_all_but(known.namespaces)
         return known
 
     async def _part(self, what: str, work: Awaitable[None]) -> None:

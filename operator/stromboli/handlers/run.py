@@ -191,6 +191,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         images=images,
         mounts=mounts,
         networks=networks,
+        notifier=notifier,
     )
 
     async def close() -> None:

@@ -13,9 +13,11 @@ import json
 import logging
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +25,7 @@ from stromboli.plan.compatibility import CLINeeds, ImageFacts
 
 _log = logging.getLogger(__name__)
 
+REMEMBERED = 256  # images whose facts are in memory; those of others are on disk
 # Raise it whenever the facts, or the way in which they are found, change.
 SCHEMA = 2
 
@@ -42,8 +45,8 @@ class FactsCache:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._memory: dict[tuple[str, str], ImageFacts] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._memory: OrderedDict[tuple[str, str], ImageFacts] = OrderedDict()  # the last used at the end
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # those that somebody has, or wants
 
     async def get(self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]]) -> ImageFacts:
         """The facts of an image, looked up by `look` if they are not known; never twice at the same time.
@@ -52,12 +55,16 @@ class FactsCache:
         is not 64 hexadecimal digits (`sha256:` may stand before them).
         """
         key = (_hex(image_id), _hash(needs))
-        async with self._locks.setdefault(key[0], asyncio.Lock()):
+        lock = self._locks.setdefault(key[0], asyncio.Lock())
+        async with lock:
             facts = self._memory.get(key) or self._read(*key)
             if facts is None:
                 facts = await look()
                 self._write(*key, facts)
             self._memory[key] = facts
+            self._memory.move_to_end(key)
+            if len(self._memory) > REMEMBERED:
+                self._memory.popitem(last=False)
             return facts
 
     def _path(self, image: str) -> Path:

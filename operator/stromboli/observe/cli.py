@@ -7,8 +7,10 @@ created, mounted and never started; every run binds its path. After a reboot the
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +25,13 @@ from stromboli.observe.waiting import Waiting
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.policy import CLI
 from stromboli.plan.refusal import Refused
+from stromboli.podman.containers import ContainerSummary
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
+
+log = logging.getLogger(__name__)
+
+UNUSED = 3600.0  # seconds after which a CLI image that no run has asked for is nobody's any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class CLIMounts:
         self._installation = installation
         # By image id and path in it; a reference is not part of it, since several can mean one image.
         self._ready: dict[tuple[str, str], _Mount] = {}
+        self._used: dict[tuple[str, str], float] = {}  # when each was last asked for
         self._doubted: set[tuple[str, str]] = set()
         self._lock = asyncio.Lock()
 
@@ -86,15 +94,35 @@ class CLIMounts:
         self._doubted.update(self._ready)
 
     async def drop_unused(self) -> None:
-        """Remove holders of CLI images that new runs use no more, while no run is on that might have bound one."""
+        """Remove holders of CLI images that new runs use no more, while no run is on that might have bound one.
+
+        A session's container between two runs has bound none: the next start binds what is mounted then.
+        """
         async with self._lock:
+            self._forget_unused()
             in_use = {image for image, _ in self._ready}
             found = await self._podman.containers.list({naming.INSTALLATION: self._installation})
-            if not in_use or any(c.labels.get(naming.ROLE) == naming.ROLE_AGENT for c in found):
+            on = [c for c in found if c.labels.get(naming.ROLE) == naming.ROLE_AGENT and c.status != "exited"]
+            if not in_use or on:
                 return
             for container in found:
                 if container.labels.get(naming.ROLE) == naming.ROLE_HOLDER and container.image_id not in in_use:
-                    await self._podman.containers.remove(container.id)
+                    await self._drop(container)
+
+    async def _drop(self, holder: ContainerSummary) -> None:
+        try:
+            await self._podman.containers.remove(holder.id)
+        except PodmanError as error:
+            log.warning("the holder %s of a CLI image that nobody uses stays for now: %s", holder.name, error)
+
+    def _forget_unused(self) -> None:
+        """Mounts that no run has asked for in a while, but for the last that one did."""
+        now, last = time.monotonic(), max(self._used.values(), default=0.0)
+        for key, used in list(self._used.items()):
+            if used != last and now - used > UNUSED:
+                self._used.pop(key)
+                self._ready.pop(key, None)
+                self._doubted.discard(key)
 
     async def _image(self, cli: CLI, wanted_by: str) -> ImageInfo:
         assert cli.reference is not None
@@ -115,6 +143,7 @@ class CLIMounts:
     async def _held(self, image_id: str, path: str) -> _Mount:
         """Where the image is mounted and what its binary needs, looked up once, and again where it is doubted."""
         key = (image_id, path)
+        self._used[key] = time.monotonic()
         if key in self._ready and key not in self._doubted:
             return self._ready[key]
         async with self._lock:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stromboli import naming
-from stromboli.errors import PullFailed
+from stromboli.errors import PodmanError, PullFailed
 from stromboli.grammar.reference import Reference
 from stromboli.inspection import startfiles
 from stromboli.inspection.cache import FactsCache
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 # A failed pull is everybody's answer for so long; then the next one who wants the image asks again.
 REMEMBER_FAILURE = 5.0
+REMEMBER_PULL = (
+    300.0  # so long is a pull known that has ended: by the policy Always, each run has its image pulled once
+)
 PROGRESS_EVERY = 2.0
 
 
@@ -124,7 +127,17 @@ class Images:
         ours = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
         for container in await self._podman.containers.list(ours):
             if container.name not in self._looking:
-                await self._podman.containers.remove(container.id)
+                try:
+                    await self._podman.containers.remove(container.id)
+                except PodmanError as error:
+                    log.warning("the container %s, which is only looked into, stays for now: %s", container.name, error)
+
+    def forget_pulls(self) -> None:
+        """Those that have ended a while ago: whoever waited for one has had its answer."""
+        now = time.monotonic()
+        for name, pull in list(self._pulls.items()):
+            if pull.ended is not None and now - pull.ended > REMEMBER_PULL:
+                del self._pulls[name]
 
     async def _look(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
         name = f"{naming.look(image.id)}-{uuid.uuid4().hex[:8]}"

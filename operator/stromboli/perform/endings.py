@@ -42,6 +42,15 @@ class Endings:
             await self._barely(obj, status, reason, message)
         self._notifier.tell(obj, reason, message, warning=reason.status == "False")
 
+    async def gone(self, uid: str) -> None:
+        """A run or a session is deleted: nothing of it stays, here or in sessions that outlive it.
+
+        Raises ClusterUnavailable, PodmanError, PodmanUnavailable, OSError.
+        """
+        await self._cleaner.deleted(uid)
+        await self._turns.left_by(uid)
+        self._turns.forget(uid)
+
     async def leave(self, obj: Object) -> None:
         """What a run that has ended needs no more goes: all of it, or its turn in a session that stays."""
         try:

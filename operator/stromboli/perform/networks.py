@@ -5,11 +5,15 @@ Which namespaces still have runs is told by the sweep. Podman itself refuses to 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 
 from stromboli import naming
+from stromboli.errors import PodmanError
 from stromboli.podman.transport import Podman
+
+log = logging.getLogger(__name__)
 
 # Seconds for which a network that was asked for stays, whatever the sweep knows: a container that is being made
 # is not seen yet, and its run may be younger than the sweep's list.
@@ -43,9 +47,17 @@ class Networks:
         wanted = {naming.network(self._installation, namespace) for namespace in namespaces}
         for network in await self._podman.networks.list({naming.INSTALLATION: self._installation}):
             if network.name not in wanted and not self._is_fresh(network.name):
-                self._made.discard(network.name)
-                self._asked.pop(network.name, None)
-                await self._podman.networks.remove(network.name)
+                await self._remove(network.name)
+        for name in [name for name in self._asked if name not in wanted and not self._is_fresh(name)]:
+            self._made.discard(name)
+            del self._asked[name]
+
+    async def _remove(self, name: str) -> None:
+        self._made.discard(name)
+        try:
+            await self._podman.networks.remove(name)
+        except PodmanError as error:
+            log.warning("the network %s of a namespace without runs stays for now: %s", name, error)
 
     def _is_fresh(self, name: str) -> bool:
         asked = self._asked.get(name)

@@ -49,6 +49,10 @@ class Notifier:
         )
         self._start(obj, "NoAllowlist", message, f"namespace/{namespace}", warning=True)
 
+    def forget_all_but(self, namespaces: set[str]) -> None:
+        """Of namespaces that have no runs any more, it is not known whether they were warned."""
+        self._warned &= namespaces
+
     async def close(self) -> None:
         """Let what is under way be written, for a moment."""
         if self._tasks:

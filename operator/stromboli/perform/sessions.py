@@ -121,6 +121,11 @@ class Sessions:
         self._names[meta["uid"]] = (meta["namespace"], meta["name"])
         return str(meta["uid"])
 
+    def forget(self, uid: str) -> None:
+        """There is no such session any more."""
+        self._names.pop(uid, None)
+        self._unmeasured.discard(uid)
+
     async def find(self, uid: str) -> Object | None:
         """A session by its UID; None where there is none any more. Raises ClusterUnavailable."""
         if uid not in self._names:  # its event has not come yet
@@ -128,8 +133,7 @@ class Sessions:
                 self.see(obj["metadata"])
         found = await self._cluster.session_outline(*self._names[uid]) if uid in self._names else None
         if found is None or found["metadata"]["uid"] != uid:
-            self._names.pop(uid, None)
-            self._unmeasured.discard(uid)
+            self.forget(uid)
             return None
         return found
 
