@@ -26,7 +26,7 @@ ASSETS = "KUBEBUILDER_ASSETS"
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """A complete set of programs in one folder; `origin` says, for the eye, where it was found."""
+    """A complete set of programs in one folder; `origin` says where it was found, for display."""
 
     folder: Path
     origin: str
@@ -94,7 +94,7 @@ def find(
 
 
 def lacking(folder: Path) -> list[str]:
-    """The programs that `folder` has not got, or cannot run."""
+    """The programs that `folder` lacks, or that cannot be run."""
     return [name for name in versions.PROGRAMS if not os.access(folder / name, os.X_OK)]
 
 
@@ -127,7 +127,7 @@ def _first_that_works(ways: list[tuple[str, _Fetch]], cache: Path, tried: list[s
         else:
             return Binaries(final.absolute(), name)
     raise LocalFailure(
-        "no control plane could be had\n" + "\n".join(f"  - {way}" for way in tried),
+        "there is no way to get a control plane\n" + "\n".join(f"  - {way}" for way in tried),
         "let this machine reach dl.k8s.io and github.com, "
         f"or install Go {'.'.join(map(str, versions.GO))} or newer, "
         f"or put {', '.join(versions.PROGRAMS)} into a folder and name it in {ASSETS}",

@@ -1,7 +1,7 @@
 """The official releases of Kubernetes and etcd, by checksum. Nothing unverified leaves this module.
 
 The checksums come first: they are small, so a machine with no way to the internet knows it in seconds,
-and they come from both hosts, so nobody downloads one half in vain. Layout of the two hosts:
+and they come from both hosts, so nobody downloads half of them for nothing. Layout of the two hosts:
 https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/ and etcd's release notes on GitHub.
 """
 

@@ -57,7 +57,7 @@ class Context:
 
 
 def examine(context: Context) -> list[Check]:
-    """Run all checks, in the order in which a person would mend things."""
+    """Run all checks, in the order in which a person would fix things."""
     return [check for look in CHECKS for check in look(context)]
 
 

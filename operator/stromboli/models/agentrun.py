@@ -222,7 +222,11 @@ class AgentRunStatus(Model):
     conditions: Conditions = Field(
         default_factory=list, description="Succeeded, Finished (True at either end), Allowed, Reconciling, Stalled."
     )
-    phase: str = Field("", description="Pending, Running, Succeeded or Failed: for the eye.", max_length=32)
+    phase: str = Field(
+        "",
+        description="Pending, Running, Succeeded or Failed, for display: programs read the conditions.",
+        max_length=32,
+    )
     node: str = Field("", description="The node whose operator has the run.", max_length=253)
     waiting_since: str | None = Field(
         None,

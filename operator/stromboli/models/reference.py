@@ -56,45 +56,49 @@ def _kind(kind: crd.Kind) -> str:
     schema = crd.schema(kind)
     lines = [f"## {kind.kind}", "", f"{kind.description} {kind.scope}; short name `{kind.short}`.", ""]
     for part in ("spec", "status"):
-        lines += _table(("Field", "Type", "Description"), _fields(schema["properties"][part], part))
+        rows = _fields(schema["properties"][part], part, stated=part == "spec")
+        lines += _table(("Field", "Type", "Description"), rows)
     return "\n".join(lines)
 
 
-def _fields(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
-    """A row for each field, depth first: its path, its type with its bounds, and its description."""
-    required = schema.get("required", ())
+def _fields(schema: Mapping[str, Any], path: str, *, stated: bool) -> Iterator[tuple[str, str, str]]:
+    """A row for each field, depth first: its path, its type, and its description.
+
+    Bounds, and which fields are required, are shown of fields that people state: of a status they tell nothing.
+    """
+    required = schema.get("required", ()) if stated else ()
     for name, child in sorted(schema.get("properties", {}).items()):
         below = f"{path}.{name}"
         text = _one_line(child.get("description"))
-        yield f"`{below}`", _type(child), f"Required. {text}" if name in required else text
-        yield from _below(child, below)
+        yield f"`{below}`", _type(child, stated), f"Required. {text}" if name in required else text
+        inside, its_path = _inside(child, below)
+        yield from _fields(inside, its_path, stated=stated)
 
 
-def _below(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
+def _inside(schema: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any], str]:
+    """The schema that has the fields below this one, and their path."""
     if "items" in schema:
-        yield from _fields(schema["items"], f"{path}[]")
-    elif isinstance(more := schema.get("additionalProperties"), Mapping):
-        yield from _fields(more, f"{path}.NAME")
-    else:
-        yield from _fields(schema, path)
+        return schema["items"], f"{path}[]"
+    if isinstance(more := schema.get("additionalProperties"), Mapping):
+        return more, f"{path}.NAME"
+    return schema, path
 
 
-def _type(schema: Mapping[str, Any]) -> str:
+def _type(schema: Mapping[str, Any], bounds: bool) -> str:
+    def bound(key: str) -> str:
+        return f" (≤ {schema[key]:,})" if bounds and key in schema else ""
+
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("x-kubernetes-int-or-string"):
         return "integer or string"
     if "items" in schema:
-        return f"list of {_type(schema['items'])}{_bound(schema, 'maxItems')}"
+        return f"list{bound('maxItems')} of {_type(schema['items'], bounds)}"
     if isinstance(more := schema.get("additionalProperties"), Mapping):
-        return f"map of {_type(more)}{_bound(schema, 'maxProperties')}"
+        return f"map{bound('maxProperties')} of {_type(more, bounds)}"
     if schema.get("x-kubernetes-preserve-unknown-fields") or "type" not in schema:
         return "any"
-    return str(schema["type"]) + _bound(schema, "maxLength") + _bound(schema, "maximum")
-
-
-def _bound(schema: Mapping[str, Any], key: str) -> str:
-    return f" (≤ {schema[key]:,})" if key in schema else ""
+    return str(schema["type"]) + bound("maxLength") + bound("maximum")
 
 
 def _settings() -> str:

@@ -15,7 +15,7 @@ from stromboli.standin.server import Log, Standin
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; the exit code is 0 after a signal and 1 if the address or the log is not to be had."""
+    """Entry point; the exit code is 0 after a signal and 1 if the address is taken or the log cannot be written."""
     options = _parser().parse_args(argv)
     try:
         asyncio.run(_serve(options))
