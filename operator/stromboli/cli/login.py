@@ -65,7 +65,8 @@ def _given(from_env: bool, file: Path | None, kind: str | None, base_url: str | 
         return answers.from_text(file.read_text(encoding="utf-8", errors="replace"), "file", base_url)
     if sys.stdin.isatty():
         return answers.from_text(click.prompt(_PROMPT, hide_input=True), kind, base_url)
-    return answers.from_text(sys.stdin.read(answers.MOST + 1), kind, base_url)
+    given = sys.stdin.buffer.read(answers.MOST + 1)
+    return answers.from_text(given.decode(errors="replace"), kind, base_url)
 
 
 def _choose(answers: Answers) -> None:

@@ -82,7 +82,9 @@ def kept(secret: Mapping[str, Any] | None) -> Answers | None:
         return None
     if _LOGGED_OUT in (secret["metadata"].get("annotations") or {}):
         return Offline(chosen=True)
-    data = {name: base64.b64decode(value).decode() for name, value in (secret.get("data") or {}).items()}
+    data = {
+        name: base64.b64decode(value).decode(errors="replace") for name, value in (secret.get("data") or {}).items()
+    }
     for key in KINDS.values():
         if (value := data.get(key)) and value != _NO_KEY:
             return Claude(key, value, data.get(BASE_URL))

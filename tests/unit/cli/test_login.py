@@ -38,7 +38,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape"))))
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,11 @@ def test_while_it_is_down(
     assert installed.chosen == []
 
 
+@pytest.mark.parametrize("text", ["my-secret", "my-secret\udcff"], ids=["text", "not UTF-8"])
 def test_what_is_no_credential_is_not_stored(
-    installed: Installed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str, installed: Installed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    piped(monkeypatch, "my-secret")
+    piped(monkeypatch, text)
     assert run(["login"]) == 1
     assert "--kind key or --kind token" in (said := capsys.readouterr().err)
     assert "my-secret" not in said
