@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -26,6 +29,12 @@ class Block:
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}"
+
+
+def objects(block: Block) -> list[dict[str, Any]]:
+    """What a script gives to `kubectl apply -f -`."""
+    heredocs = re.findall(r"<<'EOF'\n(.*?)^EOF$", block.text, re.MULTILINE | re.DOTALL)
+    return [obj for text in heredocs for obj in yaml.safe_load_all(text)]
 
 
 def blocks(path: Path) -> list[Block]:

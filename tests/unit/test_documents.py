@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stromboli import settings
 from stromboli.models import reference
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.agentrun import AgentRunSpec
-from tests.support.documents import DOCUMENTS, ROOT, blocks
+from tests.support.documents import DOCUMENTS, ROOT, blocks, objects
 
 PACKAGE = ROOT / "operator/stromboli"
 TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
@@ -63,17 +62,11 @@ def _anchors(text: str) -> set[str]:
 
 
 def test_its_manifests_are_valid() -> None:
-    found = [obj for path in DOCUMENTS for block in blocks(path) for obj in _objects(block.text)]
+    found = [obj for path in DOCUMENTS for block in blocks(path) for obj in objects(block)]
     assert {str(obj["kind"]) for obj in found} >= set(MODELS)
     for obj in found:
         if model := MODELS.get(obj["kind"]):
             model.model_validate(obj["spec"])
-
-
-def _objects(script: str) -> list[dict[str, dict[str, str]]]:
-    """What a script feeds to `kubectl apply -f -`."""
-    heredocs = re.findall(r"<<'EOF'\n(.*?)^EOF$", script, re.MULTILINE | re.DOTALL)
-    return [obj for text in heredocs for obj in yaml.safe_load_all(text)]
 
 
 def test_every_package_is_on_the_map() -> None:

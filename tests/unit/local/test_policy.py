@@ -16,6 +16,7 @@ from stromboli.local.policy import Images
 from stromboli.models.agentpolicy import AgentPolicySpec, Network
 from stromboli.observe.policy import base
 from stromboli.plan.policy import Policy, combine
+from tests.support.documents import DOCUMENTS, blocks, objects
 
 ROOT = Path(__file__).parents[3]
 SOCKET = Path("/home/s/standin/api.sock")
@@ -85,6 +86,16 @@ def test_the_default_image_is_allowed(images: Images) -> None:
     assert allowed is not None
     parsed = reference.parse(images.base)
     assert any(pattern.parse(p).matches(parsed) for p in allowed.allowed or [])
+
+
+@pytest.mark.parametrize("answers", [Offline(), KEY], ids=["offline", "online"])
+def test_it_agrees_with_the_policies_in_the_guides(answers: Claude | Offline, tmp_path: Path) -> None:
+    printed = [obj for path in DOCUMENTS for block in blocks(path) for obj in objects(block)]
+    found = [AgentPolicySpec.model_validate(obj["spec"]) for obj in printed if obj["kind"] == "AgentPolicy"]
+    assert found
+    settled = base(loaded(tmp_path, policy.found(BUILT)))
+    for theirs in found:
+        combine([Policy("local", spec(answers, SOCKET)), Policy("theirs", theirs)], settled)
 
 
 @pytest.mark.parametrize("answers", [Offline(), KEY], ids=["offline", "online"])
