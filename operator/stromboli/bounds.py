@@ -45,7 +45,7 @@ _MIB = 1024 * 1024
 # What a person writes into a spec, a file of settings, credentials.
 DOCUMENT = Bounds(depth=64, size=4 * _MIB, values=50_000)
 # What a program answers that the operator asked: Podman, a registry, npm, the read API, the CLI. A listing may be long.
-ANSWER = Bounds(depth=64, size=32 * _MIB, values=1_000_000)
+ANSWER = Bounds(depth=128, size=32 * _MIB, values=1_000_000)
 # Objects of the API server are cut off below this depth: deeper than any document of theirs may be, so that one that
 # was cut is still found to be too deep; and far from where recursive code fails.
 OBJECT_DEPTH = 128

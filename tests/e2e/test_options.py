@@ -26,9 +26,15 @@ for line in sys.stdin:
     if "id" in ask:
         print(json.dumps({"jsonrpc": "2.0", "id": ask["id"], "result": result}), flush=True)
 """
-SCHEMA = {
+SCHEMA = {  # in a dialect that the CLI does not take as it is
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
-    "properties": {"name": {"type": "string"}, "score": {"type": ["number", "null"]}, "tags": {"type": "array"}},
+    "properties": {
+        "name": {"type": "string"},
+        "score": {"type": ["number", "null"]},
+        "tags": {"type": "array", "prefixItems": [{"$ref": "#/$defs/none"}]},
+    },
+    "$defs": {"none": {"type": "null"}},
     "required": ["name", "score"],
 }
 SKIP = {"dangerouslySkipPermissions": True}
@@ -102,6 +108,10 @@ CASES: dict[str, dict[str, Any]] = {
     "schema": {
         "prompt": 'JSON{"name": "Zoë", "score": null, "tags": [null, 1.5, {"deep": null}]}',
         "claude": {"jsonSchema": SCHEMA},
+    },
+    "list-schema": {
+        "prompt": "never sent",
+        "claude": {"jsonSchema": {"type": "array", "items": {"type": "string"}}},
     },
     "no-schema": {
         "prompt": "hello",
@@ -224,6 +234,7 @@ def test_a_structured_answer_arrives_whole(ended: dict[str, Object]) -> None:
 @pytest.mark.parametrize(
     ("case", "said"),
     [
+        ("list-schema", "spec.claude.jsonSchema: describes no object, which the answer always is"),
         ("no-schema", "spec.claude.jsonSchema: is not a JSON Schema at $.properties.a.type"),
         ("broken-json", "spec.claude.settings: is a string but not JSON"),
         ("listed-agents", "spec.claude.agents: is not an object"),

@@ -43,6 +43,7 @@ from stromboli.observe.ends import Ends
 from stromboli.observe.images import Images
 from stromboli.observe.readiness import Readiness
 from stromboli.observe.removals import Removals
+from stromboli.observe.schemas import Schemas
 from stromboli.observe.sessions import Queues
 from stromboli.perform.cleanup import Cleaner, Inventory
 from stromboli.perform.entry import Entry
@@ -164,7 +165,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         entry=Entry(
             cluster=cluster,
             settings=settings,
-            looks=Readiness(cluster, settings, images, mounts),
+            looks=Readiness(cluster, settings, images, mounts, Schemas()),
             queues=queues,
             turns=turns,
             reporter=reporter,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from stromboli.observe import gateway, hostpaths, policy, references
 from stromboli.observe.cli import CLIMounts, MountedCLI
 from stromboli.observe.images import Images
 from stromboli.observe.references import Credentials
+from stromboli.observe.schemas import Schemas
 from stromboli.plan import compatibility, container, request
 from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageUser
@@ -80,11 +81,14 @@ def parse(obj: Mapping[str, Any]) -> AgentRunSpec:
 class Readiness:
     """Looks up what a judged run needs on this node and in the cluster."""
 
-    def __init__(self, cluster: Cluster, settings: Settings, images: Images, mounts: CLIMounts) -> None:
+    def __init__(
+        self, cluster: Cluster, settings: Settings, images: Images, mounts: CLIMounts, schemas: Schemas
+    ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._images = images
         self._mounts = mounts
+        self._schemas = schemas
 
     async def of(self, obj: Mapping[str, Any], judged: Judged, pinned: str | None = None) -> Ready:
         """Everything, or the first thing that is wrong (Refused) or missing (Waiting, or a Podman error).
@@ -92,6 +96,7 @@ class Readiness:
         `pinned` is the id of the image that a session began with, whatever its tag means today.
         """
         meta = obj["metadata"]
+        judged = await self._with_schema(judged, meta["namespace"])
         volumes = await hostpaths.resolve(judged.request, judged.policy)
         gateway_folder = await gateway.folder(judged.request.gateway_socket, self._settings.podman_socket)
         prompt = asyncio.ensure_future(references.prompt(self._cluster, meta["namespace"], judged.spec))
@@ -113,6 +118,14 @@ class Readiness:
             prompt=prompt.result(),
             credentials=credentials.result(),
         )
+
+    async def _with_schema(self, judged: Judged, namespace: str) -> Judged:
+        """The run's JSON Schema as the CLI is given it."""
+        claude = judged.request.claude
+        if claude.json_schema is None:
+            return judged
+        text = await self._schemas.prepared(claude.json_schema, namespace)
+        return replace(judged, request=replace(judged.request, claude=claude.model_copy(update={"json_schema": text})))
 
     async def _image(self, judged: Judged, pinned: str | None, uid: str) -> ImageInfo:
         """The image by its id, as long as the node has it; else what its reference means now."""

@@ -143,7 +143,7 @@ def _event(line: bytes) -> Mapping[str, Any] | None:
     if b'"message"' not in line:  # nine tenths of a short record are the CLI's own notes (2.1.331), and need no reading
         return None
     try:
-        event = bounds.json_document(line, bounds.DOCUMENT)
+        event = bounds.json_document(line, bounds.ANSWER)
     except ValueError:
         return None
     if not isinstance(event, dict) or event.get("type") not in _SPEAKERS or not isinstance(event.get("message"), dict):

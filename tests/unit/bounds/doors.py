@@ -235,8 +235,8 @@ DOORS: Mapping[str, Mapping[str, Door]] = {
     "specs": {
         "a document as a string": lambda text: documents.mapping(text, "spec.claude.settings"),
         "a document as an object": _whole(lambda text: documents.mapping(_parsed(text), "spec.claude.settings")),
-        "a schema as a string": request.schema_is_a_schema,
-        "a schema as an object": _whole(lambda text: request.schema_is_a_schema(_parsed(text))),
+        "a schema as a string": lambda text: documents.schema(text, "spec.claude.jsonSchema"),
+        "a schema as an object": _whole(lambda text: documents.schema(_parsed(text), "spec.claude.jsonSchema")),
         "a run that was not cut": _whole(_uncut),
         "jsonSchema": _whole(_spec("jsonSchema")),
         "settings": _whole(_spec("settings")),

@@ -1,0 +1,121 @@
+"""JSON Schemas of runs, each judged once, by a process that has limits of time and memory.
+
+A schema of a few kilobytes can take minutes to judge. Neither the operator's loop nor its memory may depend on one, so
+a process of its own does it, at a low priority; and since what it said of a schema never changes, it is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from stromboli import bounds
+from stromboli.errors import LocalFailure
+from stromboli.observe.schema_judge import TOO_LARGE
+from stromboli.plan import documents
+from stromboli.plan.refusal import invalid
+
+FIELD = "spec.claude.jsonSchema"
+AT_ONCE = 2  # of which one namespace may have one
+WALL_SECONDS = 120.0  # a loaded machine takes its time for what the kernel counts as five seconds
+MAX_REMEMBERED = 16 * 1024 * 1024  # bytes of verdicts
+_OVERHEAD = 512  # of one that is remembered
+_ENDED_BY_LIMITS = (-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, TOO_LARGE)
+_TOO_EXPENSIVE = "takes too much time or memory to check; make it simpler"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the CLI is given, or why the schema is refused."""
+
+    text: str
+    refused: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.text) + _OVERHEAD
+
+
+class Schemas:
+    """The judge, and what it has said. `command` is the process that judges."""
+
+    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "stromboli.observe.schema_judge")) -> None:
+        self._command = tuple(command)
+        self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
+        self._remembered = 0
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._turns: dict[str, _Turn] = {}
+
+    async def prepared(self, schema: JsonValue, namespace: str) -> str:
+        """The schema as the CLI is given it. Raises Refused(InvalidSpec), and LocalFailure where it was not judged."""
+        documents.schema(schema, FIELD)
+        text = documents.text(schema)
+        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        async with self._turn(namespace):
+            if (verdict := self._verdicts.get(key)) is None:
+                async with self._free:
+                    verdict = await self._judged(text)
+                self._remember(key, verdict)
+            self._verdicts.move_to_end(key)
+        if verdict.refused:
+            raise invalid(FIELD, verdict.text)
+        return verdict.text
+
+    @asynccontextmanager
+    async def _turn(self, namespace: str) -> AsyncIterator[None]:
+        """One schema of a namespace at a time: whoever has many keeps the others' waiting for one at most."""
+        turn = self._turns.setdefault(namespace, _Turn())
+        turn.wanted += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.wanted -= 1
+            if not turn.wanted:
+                del self._turns[namespace]
+
+    def _remember(self, key: bytes, verdict: Verdict) -> None:
+        self._verdicts[key] = verdict
+        self._remembered += verdict.size
+        while self._remembered > MAX_REMEMBERED:
+            _, oldest = self._verdicts.popitem(last=False)
+            self._remembered -= oldest.size
+
+    async def _judged(self, text: str) -> Verdict:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=pipe)
+        try:
+            async with asyncio.timeout(WALL_SECONDS):
+                said, why = await process.communicate(text.encode("utf-8", "replace"))
+        except TimeoutError as e:
+            raise LocalFailure(f"{FIELD} could not be checked within {WALL_SECONDS:.0f} s; it is tried again") from e
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode in _ENDED_BY_LIMITS:
+            return Verdict(_TOO_EXPENSIVE, refused=True)
+        if process.returncode != 0:
+            last = (why.decode("utf-8", "replace").strip().splitlines() or ["no word"])[-1]
+            raise LocalFailure(f"{FIELD} could not be checked: exit code {process.returncode}: {last[:200]}")
+        answer = bounds.json_document(said, bounds.ANSWER)
+        if "refused" in answer:
+            return Verdict(str(answer["refused"]), refused=True)
+        return Verdict(json.dumps(answer["schema"], ensure_ascii=False), refused=False)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """How many want to judge a schema of one namespace, and who does."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wanted: int = 0
