@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast, get_args
 
+from stromboli import visible
 from stromboli.attempt import seals
 from stromboli.models.lifecycle import HookKind
 from stromboli.plan.attempt import Cause, State
@@ -38,8 +39,6 @@ _CLOCK = r"(?P<clock>[0-9]{1,11}\.[0-9]{1,9})"
 _BEGIN = re.compile(rf"begin (?P<hook>{'|'.join(get_args(HookKind))}|{AGENT}) (?P<index>[0-9]{{1,4}}) {_CLOCK}")
 _FINISH = re.compile(rf"finish (?P<code>[0-9]{{1,3}}) {_CLOCK}")
 _END = re.compile(rf"end (?P<cause>{'|'.join(get_args(Cause))}) (?P<code>[0-9]{{1,3}}) (?P<oom>[0-9]{{1,9}}) {_CLOCK}")
-# Everything that moves a terminal's cursor or turns text around; a line feed and a tab are all that may stay.
-_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTINUATION = bytes(range(0x80, 0xC0))  # of a UTF-8 character
 
 
@@ -229,5 +228,5 @@ def _harmless(data: bytes, limit: int, secrets: Secrets, *, cut: bool) -> str:
     if cut:  # it may begin with the rest of a character
         data = data[:3].lstrip(_CONTINUATION) + data[3:]
     lines = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    clean = _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", secrets.tail(lines, limit, cut=cut))
-    return clean.encode()[-limit:].decode("utf-8", "ignore")  # a replacement may be longer than what it replaces
+    clean = visible.text(secrets.tail(lines, limit, cut=cut))
+    return clean.encode()[-limit:].decode("utf-8", "ignore")  # what is made visible takes more room

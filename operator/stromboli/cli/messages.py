@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+
+from stromboli import visible
 
 
 @click.command()
@@ -45,10 +46,5 @@ def text(told: Mapping[str, Any]) -> str:
     for message in told.get("messages", ()):
         head = [message["role"], message["time"] or "-", *(f"[{name}]" for name in message["tools"])]
         said = message["text"] + (" …" if message["truncated"] else "")
-        parts.append(printable("  ".join(head) + (f"\n{said}" if said else "")))
+        parts.append(visible.text("  ".join(head) + (f"\n{said}" if said else "")))
     return "\n\n".join(parts) or "nothing was said yet"
-
-
-def printable(text: str) -> str:
-    """`text` with every control and formatting character but line ends and tabs made visible."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)

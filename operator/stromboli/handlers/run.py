@@ -25,6 +25,7 @@ from urllib.parse import quote
 import kopf
 
 from stromboli import settings as configuration
+from stromboli import visible
 from stromboli.api import certificate
 from stromboli.api.server import serving
 from stromboli.attempt import busybox
@@ -345,7 +346,16 @@ def _claim(home: Path, installation: str) -> None:
     mark.write_text(f"{installation}\n", encoding="ascii")
 
 
+class _Visible(logging.Formatter):
+    """Lines that steer no terminal, whatever words of others are in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible.text(super().format(record))
+
+
 def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Visible("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "kopf.objects"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stromboli import bounds
+from stromboli import bounds, visible
 from stromboli.bounds import Bounds, OutOfBounds
 from stromboli.plan.redaction import Secrets
 
@@ -98,7 +98,9 @@ def _loaded(data: bytes) -> Any:
 
 
 def _answer(event: Mapping[str, Any], cut: bool, secrets: Secrets) -> Answer:
-    text, truncated = secrets.head(_said(event).replace("\0", "\N{REPLACEMENT CHARACTER}"), MAX_TEXT)
+    head, more = secrets.head(_said(event), MAX_TEXT)
+    text, cut_off = clip(visible.text(head), MAX_TEXT)  # what is made visible takes more room
+    truncated = more or cut_off
     structured, left_out = _structured(event, cut)
     if truncated:
         left_out = (f"the text is longer than {MAX_TEXT} bytes", *left_out)

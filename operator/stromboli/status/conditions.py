@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stromboli import visible
 from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.plan.redaction import KEYS
 
@@ -50,7 +51,7 @@ def clip(message: str) -> str:
 
     Names of files and the like are an agent's to choose: whatever has the shape of a key is masked here at the latest.
     """
-    message = KEYS.text(message.replace("\0", ""))
+    message = visible.text(KEYS.text(message))
     if len(message) <= MAX_MESSAGE:
         return message
     half = MAX_MESSAGE // 2 - 3

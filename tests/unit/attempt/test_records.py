@@ -228,17 +228,17 @@ def test_a_tail_never_begins_within_a_character(out: Path, text: str, limit: int
     with records._opened(out) as folder:
         clean = records._text(folder, "stderr", limit, NOTHING_SECRET)
     assert len(clean.encode()) <= limit
-    assert not clean.startswith("\ufffd") or "\ufffd" in text or any(records._HARMFUL.match(c) for c in text)
+    assert not clean.startswith("\ufffd") or "\ufffd" in text
 
 
 @pytest.mark.parametrize(
     ("written", "shown"),
     [
-        (b"\x1b[31mred\x1b[0m", "\ufffd[31mred\ufffd[0m"),
+        (b"\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
         (b"10%\r20%\r\ndone\n", "10%\n20%\ndone\n"),
         (b"tab\tstays\n", "tab\tstays\n"),
-        (b"nul\0bel\x07del\x7f", "nul\ufffdbel\ufffddel\ufffd"),
-        ("c1 \x9b31m, bidi \u202e, line \u2028".encode(), "c1 \ufffd31m, bidi \ufffd, line \ufffd"),
+        (b"nul\0bel\x07del\x7f", "nul\\x00bel\\x07del\\x7f"),
+        ("c1 \x9b31m, bidi \u202e, line \u2028".encode(), "c1 \\x9b31m, bidi \\u202e, line \\u2028"),
         (b"latin \xe9\xff", "latin \ufffd\ufffd"),
         ("👩‍💻 né".encode(), "👩‍💻 né"),
     ],

@@ -246,8 +246,17 @@ def test_a_usage_that_is_none(usage: Any) -> None:
 # --- text ---
 
 
-def test_a_nul_in_the_text_is_replaced() -> None:
-    assert _of(result="a\0b").text == "a\N{REPLACEMENT CHARACTER}b"
+def test_what_would_steer_a_terminal_is_shown() -> None:
+    assert _of(result="a\0b\x1b[31m\u202ec\r\n").text == "a\\x00b\\x1b[31m\\u202ec\n"
+    assert _of(result=None, errors=["a\x1bb"]).text == "a\\x1bb"
+    found = _of(result="\x1b" * 10_000)
+    assert (len(found.text), found.truncated) == (answer.MAX_TEXT, True)
+    assert found.left_out == ("the text is longer than 32768 bytes",)
+
+
+def test_a_structured_answer_keeps_its_meaning() -> None:
+    """It is data for programs, whatever is in it."""
+    assert _of(structured_output={"a\x1b": "b\x1b\u202e\0"}).structured == {"a\x1b": "b\x1b\u202e\0"}
 
 
 def test_half_a_surrogate_pair_is_replaced() -> None:
