@@ -34,7 +34,7 @@ from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions, Turn
-from stromboli.plan import follow, outcome, refusal, variables
+from stromboli.plan import follow, outcome, progress, refusal, variables
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
@@ -240,7 +240,7 @@ class Reconciler:
         found, until = trace.records, follow.next_look(trace.seen)
         if not found.sent and (found.steps or states.reason_of(obj["status"]) == Reason.RunningHooks):
             return await self._at_hooks(obj, found.steps, until)
-        return await self._at_work(obj, states.with_steps(obj["status"], found.steps), until)
+        return await self._at_work(obj, states.with_steps(obj["status"], found.steps), until, found.stdout)
 
     async def _at_hooks(self, obj: Object, steps: Sequence[StepRecord], until: float) -> float:
         """Nobody tells when a hook is over: so it is looked at now and then."""
@@ -252,16 +252,28 @@ class Reconciler:
         await self._reporter.at(obj, status, Reason.RunningHooks, message)
         return HOOKS_LOOK
 
-    async def _at_work(self, obj: Object, status: Status, until: float) -> float | None:
-        self._watch_over(obj, until)
-        if states.reason_of(status) == Reason.Starting:
-            began = times.from_text(status["attempts"][-1]["startedAt"])
-            left = AT_WORK_AFTER - (self._reporter.moment(obj).now - began).total_seconds()
-            if left > 0:
-                return left
-        if states.reason_of(status) != Reason.Running:
-            await self._reporter.at(obj, status, Reason.Running, "the agent is at work")
+    async def _at_work(self, obj: Object, status: Status, until: float, output: bytes = b"") -> float | None:
+        """What the CLI writes is looked at now and then: requests that fail, MCP servers that did not start."""
+        began = times.from_text(status["attempts"][-1]["startedAt"])
+        spent = (self._reporter.moment(obj).now - began).total_seconds()
+        self._watch_over(obj, min(until, progress.next_look(spent)))
+        if states.reason_of(status) == Reason.Starting and spent < AT_WORK_AFTER:
+            return AT_WORK_AFTER - spent
+        status = self._with_mcp_servers(obj, status, output)
+        failing = progress.retry(output)
+        message = progress.at_work(failing)
+        if failing is not None and message != states.message_of(status):
+            self._notifier.tell(obj, "RequestsFail", message, warning=True)
+        await self._reporter.at(obj, status, Reason.Running, message)
         return None
+
+    def _with_mcp_servers(self, obj: Object, status: Status, output: bytes) -> Status:
+        """How the MCP servers fared, once the CLI has said so; an event for those that the agent works without."""
+        servers = progress.mcp_servers(output, states.mcp_servers_of(status), self._given(obj))
+        new = states.with_mcp_servers(status, servers) if servers else status
+        if new != status and (failed := progress.servers_failed(servers)) is not None:
+            self._notifier.tell(obj, "MCPServerFailed", failed, warning=True)
+        return new
 
     def _watch_over(self, obj: Object, until: float) -> None:
         """Hear of the container's end, or that it has not come in `until` seconds."""
@@ -294,6 +306,7 @@ class Reconciler:
             finished=trace.ended_at,
         )
         new = states.with_outcome(states.with_attempt(status, closed), ended, trace.records.steps)
+        new = self._with_mcp_servers(obj, new, trace.records.stdout)
         message = ended.message
         if ended.left_out:
             lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(obj)}"

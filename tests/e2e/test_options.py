@@ -91,7 +91,13 @@ CASES: dict[str, dict[str, Any]] = {
         "workdir": "/workspace",
         "claude": {"permissionMode": "acceptEdits"},
     },
-    "disallowed-tool": {"prompt": "disallowed-tool ECHO{done}", "claude": {"disallowedTools": ["Bash", "Edit"]}},
+    "disallowed-tool": {
+        "prompt": "disallowed-tool ECHO{done}",
+        "claude": {
+            "disallowedTools": ["Bash", "Edit"],
+            "mcpConfigs": [{"mcpServers": {"gone": {"command": "/no/such/server"}}}],
+        },
+    },
     "settings": {
         "prompt": "BASH{printenv FROM_SETTINGS}",
         "claude": {"settings": {"env": {"FROM_SETTINGS": "from the document"}}, **SKIP},
@@ -157,6 +163,11 @@ def test_every_option_at_once(ended: dict[str, Object], standin: Standin, folder
     assert "[DEBUG]" in run["status"]["steps"][-1]["tail"]
 
 
+def test_mcp_servers_and_how_they_fared(ended: dict[str, Object]) -> None:
+    assert ended["everything"]["status"]["mcpServers"] == [{"name": "bell", "status": "connected"}]
+    assert ended["disallowed-tool"]["status"]["mcpServers"] == [{"name": "gone", "status": "failed"}]
+
+
 def test_an_agent_of_its_own(ended: dict[str, Object], standin: Standin) -> None:
     assert completed(ended["agent"]) == "done"
     assert "You are the critic." in asked(standin, CASES["agent"]["prompt"])[-1]["system"]
@@ -175,15 +186,31 @@ def test_the_fallback_model(
     spaces: Callable[..., Runs], policy: dict[str, Any], standin: Standin, python_image: str
 ) -> None:
     space, prompt = spaces("fallback", own=True), "fallback STATUS{529,opus} ECHO{from the other}"
-    retrying = [v if v["name"] != "CLAUDE_CODE_MAX_RETRIES" else {**v, "value": "3"} for v in policy["spec"]["env"]]
-    space.policy(
-        "retrying", **{k: v for k, v in policy["spec"].items() if k != "namespaceSelector"} | {"env": retrying}
-    )
+    space.policy("retrying", **with_retries(policy, 3))
     claude = {"model": "opus", "fallbackModel": "haiku"}
     assert completed(space.run("overloaded", prompt=prompt, image=python_image, claude=claude)) == "from the other"
     models = [r["model"] for r in asked(standin, prompt)]
     assert "opus" in models[0]
     assert "haiku" in models[-1]
+
+
+def test_requests_that_are_tried_again_are_said(
+    spaces: Callable[..., Runs], policy: dict[str, Any], python_image: str
+) -> None:
+    space = spaces("retries", own=True)
+    space.policy("retrying", **with_retries(policy, 10))
+    space.apply("unauthorized", prompt="STATUS{401}", image=python_image)
+    space.until("unauthorized", lambda run: "the Claude API answers 401" in condition(run).get("message", ""))
+    [told] = [event for event in space.events("unauthorized") if event["reason"] == "RequestsFail"]
+    assert told["type"] == "Warning"
+    space.delete("unauthorized")
+
+
+def with_retries(policy: dict[str, Any], retries: int) -> dict[str, Any]:
+    """The spec of a policy under which the CLI tries so often again, for a namespace of the test's own."""
+    name = "CLAUDE_CODE_MAX_RETRIES"
+    env = [v if v["name"] != name else {**v, "value": str(retries)} for v in policy["spec"]["env"]]
+    return {k: v for k, v in policy["spec"].items() if k != "namespaceSelector"} | {"env": env}
 
 
 def test_tools_are_allowed_by_rule(ended: dict[str, Object], standin: Standin) -> None:

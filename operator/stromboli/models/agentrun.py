@@ -194,6 +194,17 @@ class Step(Model):
     tail: str = Field("", description="The last lines of its output.", max_length=16384)
 
 
+class MCPServer(Model):
+    """An MCP server of the agent's, as the CLI began with it."""
+
+    name: str = Field(description="Its name.", max_length=128)
+    status: str = Field(
+        description="pending until the CLI has started; then connected, failed, needs-auth or pending, as it says, or "
+        "missing where it says nothing of a server that `claude.mcpConfigs` names.",
+        max_length=64,
+    )
+
+
 class Result(Model):
     """What the agent answered."""
 
@@ -243,6 +254,11 @@ class AgentRunStatus(Model):
     session: RunSession | None = Field(None, description="The session, where the run names one.")
     steps: Annotated[list[Step], Field(max_length=512)] = Field(
         default_factory=list, description="What the supervisor did."
+    )
+    mcp_servers: Annotated[list[MCPServer], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="The agent's MCP servers, and how each fared.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     result: Result | None = Field(None, description="The answer.")
     usage: Usage | None = Field(None, description="What it took.")

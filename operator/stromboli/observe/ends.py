@@ -73,12 +73,13 @@ class Ends:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _wait(self, session: str, container: str, run: str, within: float) -> None:
+        runs_on = False
         try:
             listener = self._listeners.get(session)
             async with asyncio.timeout(within):
                 await self._podman.containers.wait(container, hurry=listener.near if listener else None)
         except TimeoutError:
-            log.debug("container %s has not ended in its time", container)
+            runs_on = True
         except NotFound:
             log.info("container %s is gone", container)
         except (PodmanError, PodmanUnavailable) as error:
@@ -87,7 +88,8 @@ class Ends:
         finally:
             if self._tasks.get(session) is asyncio.current_task():  # else somebody else watches it by now
                 self._tasks.pop(session)
-                self._listeners.pop(session, None)
+                if not runs_on:
+                    self._listeners.pop(session, None)
             self._wake(run)
 
     async def _listen(self, container: str, opened: asyncio.Event, near: asyncio.Event) -> None:

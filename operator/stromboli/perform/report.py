@@ -9,12 +9,14 @@ from typing import Any
 from stromboli import naming
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
+from stromboli.models.claude import ClaudeOptions
 from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.observe import attempts
 from stromboli.observe.images import digest_of
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.notify import Notifier
+from stromboli.plan import mcp, progress
 from stromboli.status import run as states
 from stromboli.status.run import Moment, Status
 from stromboli.store import Store
@@ -73,6 +75,8 @@ class Reporter:
         if held.conversation is not None:
             has = {"uid": held.uid, "claudeSessionID": held.conversation.id}
             status["session"] = {**(status.get("session") or {}), **has}
+        if servers := mcp.names((ready.judged.spec.claude or ClaudeOptions()).mcp_configs or []):
+            status = states.with_mcp_servers(status, progress.pending(servers))
         attempt = {
             "number": number,
             "container": naming.container(held.uid),

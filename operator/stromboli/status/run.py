@@ -15,6 +15,7 @@ from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
+from stromboli.plan.progress import MCPServer
 from stromboli.plan.refusal import Refused
 from stromboli.status import conditions, times
 
@@ -80,6 +81,12 @@ def reason_of(status: Mapping[str, Any]) -> str:
     """The reason of `Succeeded`, or an empty string before the first."""
     succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
     return "" if succeeded is None else str(succeeded.get("reason", ""))
+
+
+def message_of(status: Mapping[str, Any]) -> str:
+    """The message of `Succeeded`, or an empty string before the first."""
+    succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
+    return "" if succeeded is None else str(succeeded.get("message", ""))
 
 
 def at(status: Mapping[str, Any], reason: Reason, message: str, moment: Moment) -> Status:
@@ -177,6 +184,16 @@ def with_steps(status: Mapping[str, Any], steps: Sequence[StepRecord]) -> Status
     if told == [(s.hook, s.index, s.state) for s in steps]:
         return dict(status)
     return {**status, "steps": [_step(s) for s in steps]}
+
+
+def mcp_servers_of(status: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the MCP servers that the status has."""
+    return tuple(server["name"] for server in status.get("mcpServers") or [])
+
+
+def with_mcp_servers(status: Mapping[str, Any], servers: Sequence[MCPServer]) -> Status:
+    """The MCP servers, and how each fared."""
+    return {**status, "mcpServers": [{"name": server.name, "status": server.status} for server in servers]}
 
 
 def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[StepRecord]) -> Status:

@@ -277,9 +277,9 @@ class Node:
         self.answer(inside)
         return None
 
-    def answer(self, inside: Inside, code: int = 0) -> None:
-        """The agent's answer, and the end."""
-        (inside.out / "stdout").write_bytes(ANSWER)
+    def answer(self, inside: Inside, code: int = 0, before: bytes = b"") -> None:
+        """The agent's answer, after what it wrote `before`, and the end."""
+        (inside.out / "stdout").write_bytes(before + ANSWER)
         cause = "completed" if code == 0 else "failed"
         (inside.out / "record").write_text(
             f"start 1.0\nbegin agent 0 1.0\nfinish {code} 2.0\nend {cause} {code} 0 2.0\n"
