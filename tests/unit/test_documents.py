@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stromboli import settings
+from stromboli.cli.app import app
 from stromboli.models import reference
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.agentrun import AgentRunSpec
@@ -79,6 +80,15 @@ def test_every_file_that_the_map_names_is_there() -> None:
     named = [word for word in rows.replace("`", " ").split() if word.endswith((".py", ".sh"))]
     assert named
     assert [name for name in named if not (PACKAGE / name).exists()] == []
+
+
+def test_every_command_of_stromboli_that_they_name_is_there() -> None:
+    """Those in the text as well; the ones in scripts are typed by the end-to-end tests."""
+    named = [m.groups() for text in TEXTS.values() for m in re.finditer(r"stromboli ([a-z]+)((?: --[a-z-]+)*)", text)]
+    assert {"up", "down", "login"} <= {name for name, _ in named}
+    for name, options in named:
+        known = {option for param in app.commands[name].params for option in param.opts} | {"--help"}
+        assert set(options.split()) <= known, name
 
 
 def test_every_event_is_explained() -> None:
