@@ -1,8 +1,7 @@
 """Names, labels and paths that more than one room must agree on. Nothing here decides or touches anything.
 
 Every Podman object of ours has a name computed from its owner's UID, and labels that say which
-installation and which object own it: whoever finds one can tell whose it is, and ownership is judged
-by the UID, never by the name.
+installation and which object own it. Whose one is that was found is judged by both: see plan/ownership.py.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from collections.abc import Callable
 
 GROUP = "stromboli.dev"
 VERSION = "v1alpha1"
@@ -61,8 +61,11 @@ LOADER_ENV = ("BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", *RUNTIME_ENV)
 LOADER_ENV_PREFIXES = ("LD_", "BASH_FUNC_", *RUNTIME_ENV_PREFIXES)
 
 
+Named = Callable[[str], str]  # a name computed from a UID
+NETWORK = re.compile(r"stromboli-[0-9a-f]{16}")  # as `network` makes them
 # Registry and repository of the images that forks began with.
 COPIES = ("localhost", "stromboli/session")
+STACKED = "-stacked"  # ends the tag of one that has too many layers, until it is flattened
 
 
 # RFC 1123 subdomain, as Kubernetes has it for the names of most objects.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import naming
 from stromboli.attempt.folder import SessionFolder
+from stromboli.plan import ownership
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,16 @@ class Site:
         return SessionFolder(self.home, self.runtime_dir, uid)
 
     def marks(self, uid: str) -> dict[str, str]:
-        """The labels by which what a session has in Podman is told from everybody else's."""
+        """The labels that say whose a thing is; see plan/ownership.py for what they prove."""
         return {naming.INSTALLATION: self.installation, naming.OWNER: uid}
+
+    def owns_container(self, uid: str, name: str, labels: Mapping[str, str]) -> bool:
+        """Whether a container that was found is the one that this session has."""
+        return ownership.session_of_container(name, labels, self.installation) == uid
+
+    def owns_volume(self, uid: str, name: str, labels: Mapping[str, str]) -> bool:
+        """Whether a volume that was found is the one that this session has."""
+        return ownership.session_of_volume(name, labels, self.installation) == uid
 
     def labels(self, uid: str, eye: str) -> dict[str, str]:
         """All labels of a session's container and volume; `eye` is the namespace/name that a person looks for."""

@@ -1,58 +1,121 @@
 """What an installation has in Podman, seen from outside with the operator down: counted, or removed for good.
 
-By label, through the `podman` command; while the operator runs, its own sweep keeps order by itself.
+By name and labels (plan/ownership.py), through the `podman` command; while the operator runs, its own sweep keeps
+order by itself.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from stromboli import bounds
 from stromboli.errors import LocalFailure
 from stromboli.local.images import PodmanCommand
-from stromboli.naming import INSTALLATION, ROLE, ROLE_AGENT
+from stromboli.naming import INSTALLATION
+from stromboli.plan import ownership
 
 _CHUNK = 100  # names in one command line
 _SECONDS = 300.0
 _HINT = "see that `podman ps --all` works, then run it again: nothing else was removed yet"
 _DEFAULT_NETWORK = "podman"
+_CONTAINERS = ("ps", "--all")
+_VOLUMES = ("volume", "ls")
+_NETWORKS = ("network", "ls")
+_IMAGES = ("images",)
+
+Row = Mapping[str, Any]
 
 
 def running(podman: PodmanCommand, installation: str) -> int:
     """How many agents are at work. Raises LocalFailure."""
-    filters = (f"label={INSTALLATION}={installation}", f"label={ROLE}={ROLE_AGENT}", "status=running")
-    return len(_names(podman, ("ps", "--quiet"), filters))
+    rows = _rows(podman, ("ps",), installation, "status=running")
+    return sum(ownership.session_of_container(_name(row), _labels(row), installation) is not None for row in rows)
 
 
 def remove(podman: PodmanCommand, installation: str | None) -> str:
     """Remove containers, volumes, networks and copies of sessions of `installation`, or all there are where it is
-    None.
+    None; of images only copies of sessions, in any case: the others are somebody's own.
 
     Says what went, such as `3 containers, 1 volume, 0 networks, 0 images`. Raises LocalFailure.
     """
-    filters = (f"label={INSTALLATION}={installation}",) if installation else ()
-    # Of images only those that were made of containers: the others are anybody's.
-    ours = filters or (f"label={INSTALLATION}",)
     kinds = (
-        ("container", ("ps", "--all", "--quiet"), ("rm", "--force", "--time", "0", "--volumes")),
-        ("volume", ("volume", "ls", "--quiet"), ("volume", "rm", "--force")),
-        ("network", ("network", "ls", "--format", "{{.Name}}"), ("network", "rm", "--force")),
+        ("container", _containers, ("rm", "--force", "--time", "0", "--volumes")),
+        ("volume", _volumes, ("volume", "rm", "--force")),
+        ("network", _networks, ("network", "rm", "--force")),
+        ("image", _copies, ("rmi", "--force")),
     )
-    went = [_removed(podman, what, ls, rm, filters) for what, ls, rm in kinds]
-    images = _removed(podman, "image", ("images", "--quiet"), ("rmi", "--force"), ours)
-    return ", ".join([*went, images])
+    went = []
+    for what, found, rm in kinds:
+        names = found(podman, installation)
+        for chunk in _chunks(names):
+            _run(podman, *rm, *chunk)
+        went.append(f"{len(names)} {what}{'' if len(names) == 1 else 's'}")
+    return ", ".join(went)
 
 
-def _removed(podman: PodmanCommand, what: str, ls: Sequence[str], rm: Sequence[str], filters: Sequence[str]) -> str:
-    names = _names(podman, ls, filters)
-    for chunk in _chunks(names):
-        _run(podman, *rm, *chunk)
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
+def _containers(podman: PodmanCommand, installation: str | None) -> list[str]:
+    rows = _rows(podman, _CONTAINERS, installation)
+    return [row["Id"] for row in rows if installation is None or _is_our_container(row, installation)]
 
 
-def _names(podman: PodmanCommand, ls: Sequence[str], filters: Sequence[str]) -> list[str]:
-    options = [part for text in filters for part in ("--filter", text)]
-    return [name for name in _run(podman, *ls, *options).split() if name != _DEFAULT_NETWORK]
+def _is_our_container(row: Row, installation: str) -> bool:
+    name, image, labels = _name(row), row["ImageID"], _labels(row)
+    return (
+        ownership.session_of_container(name, labels, installation) is not None
+        or ownership.is_holder(name, image, labels, installation)
+        or ownership.is_look(name, image, labels, installation)
+    )
+
+
+def _volumes(podman: PodmanCommand, installation: str | None) -> list[str]:
+    rows = _rows(podman, _VOLUMES, installation)
+    return [
+        row["Name"]
+        for row in rows
+        if installation is None or ownership.session_of_volume(row["Name"], _labels(row), installation) is not None
+    ]
+
+
+def _networks(podman: PodmanCommand, installation: str | None) -> list[str]:
+    rows = _rows(podman, _NETWORKS, installation)
+    return [
+        row["name"]
+        for row in rows
+        if row["name"] != _DEFAULT_NETWORK
+        and (installation is None or ownership.is_network(row["name"], _labels(row), installation))
+    ]
+
+
+def _copies(podman: PodmanCommand, installation: str | None) -> list[str]:
+    """Their names, and not their ids: an image that has another name as well stays by that."""
+    found: list[str] = []
+    for row in _rows(podman, _IMAGES, installation, *(() if installation else (f"label={INSTALLATION}",))):
+        labels = _labels(row)
+        owner = installation or labels.get(INSTALLATION, "")
+        found += ownership.copies_of(row.get("Names") or (), labels, owner)
+    return found
+
+
+def _rows(podman: PodmanCommand, ls: Sequence[str], installation: str | None, *filters: str) -> list[Row]:
+    """What such a list has, narrowed by the label, which alone proves nothing."""
+    wanted = [*filters, *([f"label={INSTALLATION}={installation}"] if installation else [])]
+    options = [part for text in wanted for part in ("--filter", text)]
+    said = _run(podman, *ls, *options, "--format", "json")
+    try:
+        rows: list[Row] = bounds.json_document(said or "[]", bounds.ANSWER) or []
+    except ValueError as e:
+        raise LocalFailure(f"`podman {ls[0]}` does not answer in JSON", _HINT) from e
+    return rows
+
+
+def _labels(row: Row) -> Mapping[str, str]:
+    return row.get("Labels") or row.get("labels") or {}
+
+
+def _name(row: Row) -> str:
+    return str(row["Names"][0])
 
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:

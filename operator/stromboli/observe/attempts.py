@@ -10,8 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from stromboli import naming
 from stromboli.attempt import records
 from stromboli.grammar import duration
+from stromboli.plan import ownership
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
 from stromboli.plan.redaction import Secrets
@@ -50,13 +52,14 @@ def boot_id() -> str:
 async def look(
     podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Mapping[str, str], secrets: Secrets, now: datetime
 ) -> Trace:
-    """Look at an attempt, `now`; a container without these labels is somebody else's, whatever its name.
+    """Look at an attempt, `now`; a container that is not the session's, as `marks` has it, is somebody else's.
 
     Raises PodmanUnavailable: then nothing is known, and nothing is concluded.
     """
     state = await podman.containers.inspect(attempt["container"])
-    if state is not None and not marks.items() <= state.labels.items():
-        state = None
+    if state is not None:
+        owner = ownership.session_of_container(state.name, state.labels, marks[naming.INSTALLATION])
+        state = state if owner == marks[naming.OWNER] else None
     return await look_without_podman(out, attempt, secrets, now, _since(attempt, state))
 
 

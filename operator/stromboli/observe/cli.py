@@ -22,6 +22,7 @@ from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
 from stromboli.observe.images import Images, digest_of, never_started
 from stromboli.observe.waiting import Waiting
+from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.policy import CLI
 from stromboli.plan.refusal import Refused
@@ -101,12 +102,14 @@ class CLIMounts:
         async with self._lock:
             self._forget_unused()
             in_use = {image for image, _ in self._ready}
-            found = await self._podman.containers.list({naming.INSTALLATION: self._installation})
-            on = [c for c in found if c.labels.get(naming.ROLE) == naming.ROLE_AGENT and c.status != "exited"]
-            if not in_use or on:
+            ours = self._installation
+            found = await self._podman.containers.list({naming.INSTALLATION: ours})
+            agents = (c for c in found if ownership.session_of_container(c.name, c.labels, ours) is not None)
+            if not in_use or any(agent.status != "exited" for agent in agents):
                 return
             for container in found:
-                if container.labels.get(naming.ROLE) == naming.ROLE_HOLDER and container.image_id not in in_use:
+                is_holder = ownership.is_holder(container.name, container.image_id, container.labels, ours)
+                if is_holder and container.image_id not in in_use:
                     await self._drop(container)
 
     async def _drop(self, holder: ContainerSummary) -> None:
@@ -163,17 +166,25 @@ class CLIMounts:
         return not mount.visible or await asyncio.to_thread(_is_visible, mount.path, path)
 
     async def _holder(self, image_id: str) -> str:
-        """The holder's id, whoever made it. A name that is taken is no error here: it is ours, by installation."""
+        """The holder's id, made if it is not there. Raises PodmanError where somebody else has its name."""
         name = naming.holder(self._installation, image_id)
-        if (found := await self._podman.containers.inspect(name)) is not None:
-            return found.id
+        if (found := await self._found_holder(name, image_id)) is not None:
+            return found
         labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_HOLDER}
         try:
             return await self._podman.containers.create(never_started(name, image_id, labels))
         except PodmanError:
-            if (found := await self._podman.containers.inspect(name)) is not None:
-                return found.id
+            if (found := await self._found_holder(name, image_id)) is not None:  # another operator was quicker
+                return found
             raise
+
+    async def _found_holder(self, name: str, image_id: str) -> str | None:
+        found = await self._podman.containers.inspect(name)
+        if found is None:
+            return None
+        if found.image_id == image_id and ownership.is_holder(name, image_id, found.labels, self._installation):
+            return found.id
+        raise PodmanError(f"a container named {name} is there and does not hold the Claude CLI's image; remove it")
 
     async def _needs(self, holder: str, mount: str, path: str) -> CLINeeds:
         """What the binary asks for. Raises Waiting where the image has no such file."""

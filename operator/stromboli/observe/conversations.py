@@ -16,6 +16,7 @@ from stromboli import naming
 from stromboli.errors import NotFound, PodmanError
 from stromboli.inspection import startfiles
 from stromboli.observe.images import never_started
+from stromboli.plan import ownership
 from stromboli.plan.conversation import Message, Transcript
 from stromboli.podman.folders import Folders
 from stromboli.podman.tarstream import FoundFile
@@ -47,9 +48,10 @@ class Conversations:
 
         `image_id` is an image that the session's container was made of. Raises PodmanError, PodmanUnavailable.
         """
-        ours = {naming.INSTALLATION: self._installation, naming.OWNER: session_uid}
         volume = await self._podman.volumes.inspect(naming.volume(session_uid))
-        if volume is None or not ours.items() <= volume.labels.items():
+        if volume is None:
+            return None
+        if ownership.session_of_volume(volume.name, volume.labels, self._installation) != session_uid:
             return None
         async with self._opened(volume.name, image_id) as helper:
             return await self._read(helper, conversation)

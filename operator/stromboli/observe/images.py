@@ -25,6 +25,7 @@ from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.reasons import Reason
 from stromboli.observe.waiting import Waiting
 from stromboli.plan import images as rules
+from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.refusal import Refused
 from stromboli.podman.images import ImageInfo
@@ -126,7 +127,8 @@ class Images:
         """Remove throw-away containers that an operator before us left."""
         ours = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
         for container in await self._podman.containers.list(ours):
-            if container.name not in self._looking:
+            is_look = ownership.is_look(container.name, container.image_id, container.labels, self._installation)
+            if is_look and container.name not in self._looking:
                 try:
                     await self._podman.containers.remove(container.id)
                 except PodmanError as error:

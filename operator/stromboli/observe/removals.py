@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from stromboli import naming
 from stromboli.backoff import backoff
 from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.plan import ownership
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
@@ -50,5 +51,5 @@ class Removals:
         told = self._podman.events.stream(types=["container"], labels=labels, actions=["remove"], since=since)
         async with aclosing(told) as events:
             async for event in events:
-                if uid := event.attributes.get(naming.OWNER):
+                if uid := ownership.session_of_container(event.name, event.attributes, self._installation):
                     self._gone(uid)

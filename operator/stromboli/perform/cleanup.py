@@ -1,15 +1,14 @@
 """Taking away what has no owner any more: at a run's end, at its deletion, and by the sweep.
 
-Only what bears this installation's label is touched, and only by the owner's UID. What is away already is no
-error; what Podman cannot say now is tried again by the next sweep. Whose things go, nobody else touches meanwhile
-(serial.py).
+Only what is this installation's by name and labels (plan/ownership.py) is touched. What is away already is no error;
+what Podman cannot say now is tried again by the next sweep. Whose things go, nobody else touches meanwhile (serial.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from stromboli.attempt.site import Site
 from stromboli.perform.copy import Copier
 from stromboli.perform.janitor import Janitor
 from stromboli.perform.serial import SessionLocks
+from stromboli.plan import ownership
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Cleaner:
         """A run or a session is deleted: nothing of it stays."""
         async with self._locks.hold(uid):
             await self.start_over(uid)
-            await self._copies(uid)
+            await self._copier.drop(naming.copy(uid))
             folder = self._site.folder(uid)
             await self._emptied(uid, folder.path, folder.remove)
 
@@ -86,27 +86,21 @@ class Cleaner:
 
     async def _container(self, uid: str) -> None:
         found = await self._podman.containers.inspect(naming.container(uid))
-        if found is not None and self._is_ours(f"container {found.name}", found.labels, uid):
+        if found is None:
+            return
+        if self._site.owns_container(uid, found.name, found.labels):
             await self._podman.containers.remove(found.id)
+        else:
+            log.warning("the container %s is not ours and stays", found.name)
 
     async def _volume(self, uid: str) -> None:
         found = await self._podman.volumes.inspect(naming.volume(uid))
-        if found is not None and self._is_ours(f"volume {found.name}", found.labels, uid):
+        if found is None:
+            return
+        if self._site.owns_volume(uid, found.name, found.labels):
             await self._podman.volumes.remove(found.name)
-
-    async def _copies(self, uid: str) -> None:
-        """What a fork began with, and what is left of a copy that was cut short: also such as have no name any more."""
-        found = await self._podman.copies.images(self._site.marks(uid))
-        if found:
-            await self._copier.drop(naming.copy(uid))
-        for copy in found:
-            await self._podman.copies.remove(copy.id)
-
-    def _is_ours(self, what: str, labels: Mapping[str, str], uid: str) -> bool:
-        if self._site.marks(uid).items() <= labels.items():
-            return True
-        log.warning("the %s is not ours and stays", what)
-        return False
+        else:
+            log.warning("the volume %s is not ours and stays", found.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +122,16 @@ class Inventory:
 
     async def take(self) -> Found:
         """Everybody who has something here. Raises PodmanError, PodmanUnavailable."""
+        ours = self._site.installation
         made, kept, copies = await asyncio.gather(
             self._podman.containers.list(self._labels),
             self._podman.volumes.list(self._labels),
             self._podman.copies.images(self._labels),
         )
-        labels = [c.labels for c in made] + [v.labels for v in kept]
-        copied = {copy.labels[naming.OWNER] for copy in copies if naming.OWNER in copy.labels}
-        running = {found[naming.OWNER] for found in labels if naming.OWNER in found}
+        found = {ownership.session_of_container(c.name, c.labels, ours) for c in made}
+        found |= {ownership.session_of_volume(v.name, v.labels, ours) for v in kept}
+        running = {uid for uid in found if uid is not None}
+        copied = {uid for copy in copies for uid in ownership.copies_of(copy.names, copy.labels, ours).values()}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
         sessions = await asyncio.to_thread(folder.sessions, self._site.home)
         runs = await asyncio.to_thread(folder.runs, self._site.home)

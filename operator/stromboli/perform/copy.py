@@ -19,6 +19,7 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import NoSpace, NotFound, PodmanError
+from stromboli.plan import ownership
 from stromboli.podman.failures import redact
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 # 120 as with 2, and a commit 0.1 s longer with 64; a flat copy, on the other hand, takes the disk of the whole image
 # again. So flattening comes late, and half of the limit is left to whatever else adds layers.
 MAX_LAYERS = 64
-_STACKED = "-stacked"  # ends the tag of what is about to be flattened
 
 _PROGRAM = f"{naming.RUNTIME}/busybox"
 _FROM = f"{naming.RUNTIME}/from"
@@ -68,7 +68,7 @@ class Copier:
         changes = _changes(base, labels)
         if await self._podman.copies.layers(base.id) < MAX_LAYERS:
             return await self._podman.copies.commit(container, image, changes)
-        stacked = f"{image}{_STACKED}"
+        stacked = f"{image}{naming.STACKED}"
         try:
             return await self._podman.copies.flatten(
                 await self._podman.copies.commit(container, stacked, changes), image
@@ -115,7 +115,7 @@ class Copier:
 
     async def _drop_stacked(self, image: str) -> None:
         """By force: a build that was cut short may have left a container of its own, which no other call ends."""
-        stacked = f"{image}{_STACKED}"
+        stacked = f"{image}{naming.STACKED}"
         if await self._is_ours(stacked):
             await self._podman.copies.remove(stacked, force=True)
 
@@ -124,7 +124,7 @@ class Copier:
         found = await self._podman.copies.inspect(image)
         if found is None:
             return False
-        if found.labels.get(naming.INSTALLATION) == self._site.installation:
+        if ownership.copies_of([image], found.labels, self._site.installation):
             return True
         log.warning("the image %s is not ours and stays", image)
         return False
@@ -132,7 +132,7 @@ class Copier:
     async def _remove_helper(self, name: str, labels: Mapping[str, str]) -> None:
         """Remove the helper of a copy that was cut short, also where it still runs."""
         found = await self._podman.containers.inspect(name)
-        if found is not None and dict(labels).items() <= found.labels.items():
+        if found is not None and self._site.owns_container(labels[naming.OWNER], found.name, found.labels):
             await self._podman.containers.remove(found.id)
 
     def _helper(self, name: str, source: str, target: str, image: str, labels: Mapping[str, str]) -> dict[str, object]:

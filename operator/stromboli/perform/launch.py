@@ -174,7 +174,7 @@ class Launcher:
             found = await self._podman.containers.inspect(name)
             if found is None or found.alive:
                 raise
-            if not self._site.marks(uid).items() <= found.labels.items():
+            if not self._site.owns_container(uid, found.name, found.labels):
                 raise PodmanError(
                     f"a container named {name} is there and is not ours; remove it", error.status
                 ) from error

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from stromboli import naming
 from stromboli.errors import PodmanError
+from stromboli.plan import ownership
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class Networks:
         """Remove the networks of all namespaces but these. Raises PodmanError, PodmanUnavailable."""
         wanted = {naming.network(self._installation, namespace) for namespace in namespaces}
         for network in await self._podman.networks.list({naming.INSTALLATION: self._installation}):
-            if network.name not in wanted and not self._is_fresh(network.name):
+            is_ours = ownership.is_network(network.name, network.labels, self._installation)
+            if is_ours and network.name not in wanted and not self._is_fresh(network.name):
                 await self._remove(network.name)
         for name in [name for name in self._asked if name not in wanted and not self._is_fresh(name)]:
             self._made.discard(name)

@@ -49,7 +49,9 @@ class Resting:
     async def find(self, uid: str) -> ContainerState | None:
         """The session's container; one that is not ours counts as none. Raises PodmanError, PodmanUnavailable."""
         found = await self._podman.containers.inspect(naming.container(uid))
-        return found if found is not None and self._site.marks(uid).items() <= found.labels.items() else None
+        if found is None or not self._site.owns_container(uid, found.name, found.labels):
+            return None
+        return found
 
     async def ended(self, uid: str) -> ContainerState | None:
         """The session's container, which does not run: that is Podman's word, once it was ended if need be.

@@ -2,27 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from stromboli import naming
 from stromboli.errors import LocalFailure
 from stromboli.local import leftovers
 from stromboli.local.images import PodmanCommand
 
+UID, ANOTHER = (f"0b2c6f7e-0000-4000-8000-00000000000{n}" for n in (1, 2))
+MARKS = {naming.INSTALLATION: "uid-1", naming.OWNER: UID}
+OURS = f"stromboli-{UID}"
+CLI, LOOKED = "c" * 64, "d" * 64
+
+
+def container(key: str, name: str, image: str = "", **labels: str) -> dict[str, object]:
+    return {"Id": key, "Names": [name], "ImageID": image, "Labels": MARKS | labels}
+
+
+# What Podman lists by our label, and of that what is somebody's own: made of an image that was committed or built on
+# a container of ours, which hand the labels on.
+LISTS = {
+    "ps": [
+        container("c1", OURS),
+        container("c2", naming.holder("uid-1", CLI), CLI, **{naming.ROLE: naming.ROLE_HOLDER}),
+        container("c3", f"{naming.look(LOOKED)}-1", LOOKED, **{naming.ROLE: naming.ROLE_LOOK}),
+        container("p1", "persons_own"),
+        container("p2", f"stromboli-{ANOTHER}"),
+        container("p3", naming.holder("uid-1", CLI), LOOKED, **{naming.ROLE: naming.ROLE_HOLDER}),
+        container("p4", f"{naming.look(LOOKED)}-1", CLI, **{naming.ROLE: naming.ROLE_LOOK}),
+    ],
+    "volume": [{"Name": OURS, "Labels": MARKS}, {"Name": "data", "Labels": MARKS}],
+    "network": [
+        {"name": naming.network("uid-1", "team"), "labels": {naming.INSTALLATION: "uid-1"}},
+        {"name": "podman", "labels": {}},
+        {"name": "office", "labels": {naming.INSTALLATION: "uid-1"}},
+    ],
+    "images": [
+        {"Id": "i1", "Names": [naming.copy(UID), "localhost/kept:1"], "Labels": MARKS},
+        {"Id": "i2", "Names": [f"{naming.copy(UID)}-stacked"], "Labels": MARKS},
+        {"Id": "i3", "Names": ["localhost/persons/own:1"], "Labels": MARKS},
+        {"Id": "i4", "Names": None, "Labels": MARKS},
+        {"Id": "i5", "Names": [naming.copy(ANOTHER)], "Labels": MARKS},
+    ],
+}
 SCRIPT = """#!/bin/sh
-echo "$@" >> {log}
+echo "$@" >> {folder}/log
 case "$1 $2" in
-  "ps "*) printf 'c1\\nc2\\n';;
-  "volume ls") echo v1;;
-  "network ls") printf 'podman\\n';;
-  "images "*) echo i1;;
+  "ps "* | "images "* | "volume ls" | "network ls") cat {folder}/$1.json;;
 esac
 """
 
 
 def pretend(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> PodmanCommand:
+    for name, rows in LISTS.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
     program = tmp_path / "podman"
     program.write_text(script)
     program.chmod(0o755)
@@ -31,50 +68,49 @@ def pretend(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Pod
     return PodmanCommand({"PATH": path})
 
 
-def test_only_what_bears_the_label_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = tmp_path / "log"
-    podman = pretend(tmp_path, SCRIPT.format(log=log), monkeypatch)
-    assert leftovers.remove(podman, "uid-1") == "2 containers, 1 volume, 0 networks, 1 image"
-    assert log.read_text().splitlines() == [
-        "ps --all --quiet --filter label=stromboli.dev/installation=uid-1",
-        "rm --force --time 0 --volumes c1 c2",
-        "volume ls --quiet --filter label=stromboli.dev/installation=uid-1",
-        "volume rm --force v1",
-        "network ls --format {{.Name}} --filter label=stromboli.dev/installation=uid-1",
-        "images --quiet --filter label=stromboli.dev/installation=uid-1",
-        "rmi --force i1",
+def test_only_what_is_ours_by_name_and_label_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    podman = pretend(tmp_path, SCRIPT.format(folder=tmp_path), monkeypatch)
+    assert leftovers.remove(podman, "uid-1") == "3 containers, 1 volume, 1 network, 2 images"
+    label = "--filter label=stromboli.dev/installation=uid-1 --format json"
+    assert (tmp_path / "log").read_text().splitlines() == [
+        f"ps --all {label}",
+        "rm --force --time 0 --volumes c1 c2 c3",
+        f"volume ls {label}",
+        f"volume rm --force {OURS}",
+        f"network ls {label}",
+        f"network rm --force {naming.network('uid-1', 'team')}",
+        f"images {label}",
+        f"rmi --force {naming.copy(UID)} {naming.copy(UID)}-stacked",
     ]
 
 
-def test_in_a_podman_of_our_own_all_goes_but_the_default_network(
+def test_in_a_podman_of_our_own_all_goes_but_the_default_network_and_peoples_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = tmp_path / "log"
-    leftovers.remove(pretend(tmp_path, SCRIPT.format(log=log), monkeypatch), None)
-    filtered = [line for line in log.read_text().splitlines() if "--filter" in line]
-    assert filtered == ["images --quiet --filter label=stromboli.dev/installation"], "other images are anybody's"
-    assert "network rm" not in log.read_text()
+    podman = pretend(tmp_path, SCRIPT.format(folder=tmp_path), monkeypatch)
+    assert leftovers.remove(podman, None) == "7 containers, 2 volumes, 2 networks, 2 images"
+    told = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in told if "--filter" in line] == [
+        "images --filter label=stromboli.dev/installation --format json"
+    ]
+    assert f"network rm --force {naming.network('uid-1', 'team')} office" in told
 
 
-def test_running_agents_are_counted_and_holders_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = tmp_path / "log"
-    assert leftovers.running(pretend(tmp_path, SCRIPT.format(log=log), monkeypatch), "uid-1") == 2
-    assert log.read_text().split() == [
-        "ps",
-        "--quiet",
-        "--filter",
-        "label=stromboli.dev/installation=uid-1",
-        "--filter",
-        "label=stromboli.dev/role=agent",
-        "--filter",
-        "status=running",
+def test_running_agents_are_counted_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    podman = pretend(tmp_path, SCRIPT.format(folder=tmp_path), monkeypatch)
+    assert leftovers.running(podman, "uid-1") == 1
+    assert (tmp_path / "log").read_text().splitlines() == [
+        "ps --filter status=running --filter label=stromboli.dev/installation=uid-1 --format json"
     ]
 
 
 def test_more_than_one_command_line_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
-    script = f'#!/bin/sh\necho "$1" >> {log}\n[ "$1" = ps ] && seq 250\nexit 0\n'
-    assert leftovers.remove(pretend(tmp_path, script, monkeypatch), None).startswith("250 containers")
+    podman = pretend(
+        tmp_path, f'#!/bin/sh\necho "$1" >> {log}\n[ "$1" != ps ] || cat {tmp_path}/ps.json\n', monkeypatch
+    )
+    (tmp_path / "ps.json").write_text(json.dumps([container(f"c{n}", f"n{n}") for n in range(250)]))
+    assert leftovers.remove(podman, None).startswith("250 containers")
     assert log.read_text().split().count("rm") == 3
 
 

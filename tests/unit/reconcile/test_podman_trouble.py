@@ -165,11 +165,13 @@ async def test_the_events_stream_is_opened_again(node: Node, monkeypatch: pytest
     async with Podman(node.fake.socket) as podman:
         following = asyncio.create_task(Removals(podman, node.cluster.uid, gone.append).follow())
         labels = {naming.INSTALLATION: node.cluster.uid, naming.OWNER: "somebody"}
-        await podman.containers.remove(await podman.containers.create({"image": IMAGE, "labels": labels}))
+        for name in ("made-of-a-committed-image", naming.container("somebody")):
+            body = {"image": IMAGE, "name": name, "labels": labels}
+            await podman.containers.remove(await podman.containers.create(body))
         await node.until(lambda: "somebody" in gone, "the removal is told")
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-    assert set(gone) == {"somebody"}
+    assert set(gone) == {"somebody"}, "of the container that only bears the label nothing is told"
 
 
 async def test_a_container_killed_by_hand_is_lost(node: Node) -> None:

@@ -1,0 +1,110 @@
+"""What people make of a session's container, on the real Podman: labels are handed on, and it is still theirs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from stromboli import naming
+from stromboli.attempt import busybox
+from stromboli.attempt.site import Site
+from stromboli.inspection.cache import FactsCache
+from stromboli.observe.cli import CLIMounts
+from stromboli.observe.images import Images, never_started
+from stromboli.perform.cleanup import Cleaner, Inventory
+from stromboli.perform.copy import Copier
+from stromboli.perform.networks import Networks
+from stromboli.perform.serial import SessionLocks
+from tests.contract.conftest import Bed
+from tests.support.podman import IsolatedPodman
+
+COMMITTED, BUILT, TAGGED, ON_TOP = (
+    f"localhost/persons/{name}:1" for name in ("committed", "built", "tagged", "on-a-copy")
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = Site(tmp_path / "home", tmp_path / "run", str(uuid.uuid4()))
+    busybox.install(made.home)
+    return made
+
+
+@pytest.fixture
+async def persons(isolated_podman: IsolatedPodman) -> AsyncIterator[IsolatedPodman]:
+    yield isolated_podman
+    isolated_podman.run("rm", "--force", "--ignore", "--time", "0", "persons-own", "persons-look", "persons-cli")
+    isolated_podman.run("rmi", "--force", "--ignore", COMMITTED, BUILT, TAGGED, ON_TOP)
+
+
+def built(podman: IsolatedPodman, base: str, name: str) -> None:
+    podman.run(
+        "build", "--quiet", "--isolation", "chroot", "--tag", name, "-", stdin=f"FROM {base}\nENV A=b\n".encode()
+    )
+
+
+async def test_images_and_containers_that_inherited_our_labels_outlive_the_session(
+    real: Bed, persons: IsolatedPodman, site: Site
+) -> None:
+    uid = str(uuid.uuid4())
+    labels = site.labels(uid, "team/a")
+    await real.podman.volumes.create(naming.volume(uid), labels)
+    await real.run("true", name=naming.container(uid), labels=labels)
+    await real.podman.containers.wait(naming.container(uid))
+    await Copier(real.podman, site).filesystem(naming.container(uid), naming.copy(uid), labels)
+    persons.run("commit", "--quiet", naming.container(uid), COMMITTED)
+    built(persons, COMMITTED, BUILT)
+    persons.run("tag", naming.copy(uid), TAGGED)
+    built(persons, naming.copy(uid), ON_TOP)
+    persons.run("create", "--name", "persons-own", BUILT, "true")
+    mine = (COMMITTED, BUILT, TAGGED, ON_TOP)
+    for image in mine:
+        found = await real.podman.copies.inspect(image)
+        assert found is not None
+        assert found.labels[naming.OWNER] == uid, "if Podman comes to leave labels out, names are not needed"
+    inventory = Inventory(real.podman, site)
+    assert (await inventory.take()).everywhere == {uid}
+    await Cleaner(real.podman, site, SessionLocks()).deleted(uid)
+    assert await real.podman.containers.inspect(naming.container(uid)) is None
+    assert await real.podman.volumes.inspect(naming.volume(uid)) is None
+    assert await real.podman.copies.inspect(naming.copy(uid)) is None
+    for image in mine:
+        assert await real.podman.copies.inspect(image) is not None, image
+        assert persons.run("run", "--rm", "--network", "none", image, "echo", "works") == "works"
+    assert await real.podman.containers.inspect("persons-own") is not None
+    found_later = await inventory.take()
+    assert (found_later.everywhere, found_later.needed_while_running) == (frozenset(), frozenset())
+
+
+async def test_what_only_bears_a_role_s_label_is_not_swept(
+    real: Bed, persons: IsolatedPodman, site: Site, tmp_path: Path
+) -> None:
+    ours = site.installation
+    images = Images(real.podman, FactsCache(tmp_path), ours, lambda: None)
+    mounts, networks = CLIMounts(real.podman, images, ours), Networks(real.podman, ours)
+    found = await real.podman.images.inspect(real.image)
+    assert found is not None
+    for name, role in (("persons-look", naming.ROLE_LOOK), ("persons-cli", naming.ROLE_HOLDER)):
+        labels = [f"{naming.INSTALLATION}={ours}", f"{naming.ROLE}={role}"]
+        persons.run("create", "--name", name, *(f"--label={label}" for label in labels), real.image, "true")
+    look = f"{naming.look(found.id)}-0"
+    await real.podman.containers.create(
+        never_started(look, found.id, {naming.INSTALLATION: ours, naming.ROLE: naming.ROLE_LOOK})
+    )
+    persons.run("network", "create", f"--label={naming.INSTALLATION}={ours}", "persons-net")
+    made = await networks.have("team")
+    networks._asked.clear()
+    mounts._ready[("another image", "bin/claude")] = None  # type: ignore[assignment]
+    try:
+        await images.drop_looks()
+        await mounts.drop_unused()
+        await networks.clear([])
+        left = {c.name for c in await real.podman.containers.list({naming.INSTALLATION: ours})}
+        assert left == {"persons-look", "persons-cli"}
+        assert {n.name for n in await real.podman.networks.list({naming.INSTALLATION: ours})} == {"persons-net"}
+        assert made != "persons-net"
+    finally:
+        persons.run("network", "rm", "persons-net")
