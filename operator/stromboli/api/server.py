@@ -13,13 +13,13 @@ import logging
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from stromboli.api import address
+from stromboli.api import address, listener
 from stromboli.api.authorise import Asked, Gate
 from stromboli.api.certificate import Certificate, server_context
 from stromboli.api.errors import Declined
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 READ_SECONDS = 60.0  # for one conversation, its wait for others included
 AT_ONCE = 2  # conversations being read: each may have tens of MiB in memory
 _SHUTDOWN_SECONDS = 1.0
+_KEEP_ALIVE = 5.0  # seconds between two requests of a connection
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _ROUTE = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/agentsessions/{{name}}/messages"
 # Names of Kubernetes (RFC 1123). They become part of a path to the API server, so nothing else may be in them.
@@ -64,15 +65,18 @@ async def serving(
     runner = web.AppRunner(
         Messages(Gate(reviews), lookup, read).application(),
         access_log=None,
+        keepalive_timeout=_KEEP_ALIVE,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     await runner.setup()
     try:
-        url = await _listen(runner, host, port, certificate)
-        _tell(home, address.Address(url, certificate.authority))
-        yield url
+        async with _listening(runner, host, port, certificate) as url:
+            try:
+                _tell(home, address.Address(url, certificate.authority))
+                yield url
+            finally:
+                address.remove(home)
     finally:
-        address.remove(home)
         await runner.cleanup()
 
 
@@ -85,15 +89,20 @@ def _tell(home: Path, where: address.Address) -> None:
         log.warning("the read API is at %s, but %s cannot be written: %s", where.url, address.FILE, error.strerror)
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, certificate: Certificate) -> str:
-    try:
-        await web.TCPSite(runner, host, port, ssl_context=server_context(certificate)).start()
-    except OSError as e:
-        raise InvalidSettings(
-            f"{host}:{port} cannot be listened on ({e.strerror}); name another", "STROMBOLI_API_ADDRESS"
-        ) from e
-    reached = _EVERYWHERE.get(host, host)
-    return f"https://{f'[{reached}]' if ':' in reached else reached}:{runner.addresses[0][1]}"
+@asynccontextmanager
+async def _listening(runner: web.AppRunner, host: str, port: int, certificate: Certificate) -> AsyncIterator[str]:
+    """The URL at which it is listened. Raises InvalidSettings."""
+    assert runner.server is not None, "it was set up"
+    async with AsyncExitStack() as stack:
+        try:
+            context = server_context(certificate)
+            taken = await stack.enter_async_context(listener.listening(runner.server, host, port, context))
+        except OSError as e:
+            raise InvalidSettings(
+                f"{host}:{port} cannot be listened on ({e.strerror}); name another", "STROMBOLI_API_ADDRESS"
+            ) from e
+        reached = _EVERYWHERE.get(host, host)
+        yield f"https://{f'[{reached}]' if ':' in reached else reached}:{taken}"
 
 
 class Messages:
