@@ -48,6 +48,16 @@ _PULL = (
     (r"not found|\b404\b|invalid reference format", True),
 )
 
+# What a person can do about it, by words of Podman's that do not say so: (pattern, what to do).
+_WAYS_OUT = (
+    (
+        r"slirp4netns failed: .*/dev/net/tun|for rootless netns",
+        "for a network, Podman's user has to be able to open /dev/net/tun: modprobe tun && chmod 666 /dev/net/tun "
+        "(as root), then `podman system migrate` (on a local installation: stromboli up); "
+        "or let a policy say network: none",
+    ),
+)
+
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 …"),
     (re.compile(r"(?i)(://)[^/\s@]+@"), r"\1…@"),  # user:password@host
@@ -72,7 +82,7 @@ def hanging(doing: str, seconds: float | None) -> PodmanUnavailable:
 def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavailable:
     """The error for an answer of 400 and above (or an `Err` inside one of 200)."""
     cause, message = _words(body)
-    text = f"Podman refused {doing}: {redact(message) or f'HTTP {status}'}"
+    text = f"Podman refused {doing}: {redact(message) or f'HTTP {status}'}{_way_out(message)}"
     if status in (502, 503, 504):  # something in front of Podman, or Podman itself going down
         return PodmanUnavailable(text)
     if status == 404 or cause in _ABSENT or cause.endswith(_LOOP):
@@ -80,6 +90,10 @@ def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavail
     if cause in _FULL or message.rstrip().endswith(_FULL):
         return NoSpace(text, status)
     return starts.classified(message, text, status) or PodmanError(text, status)
+
+
+def _way_out(message: str) -> str:
+    return next((f"; {todo}" for pattern, todo in _WAYS_OUT if re.search(pattern, message)), "")
 
 
 def pull_failure(reference: str, message: str) -> PullFailed | NoSpace:

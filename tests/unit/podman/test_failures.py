@@ -52,6 +52,21 @@ def test_a_runtime_s_full_disk_is_told_at_the_message_s_end() -> None:
     assert isinstance(failures.refusal(500, _body("OCI runtime error", message), "POST /x"), NoSpace)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        '/usr/bin/slirp4netns failed: "open(\\"/dev/net/tun\\"): Permission denied"',
+        "failed to mount runtime directory for rootless netns: no such file or directory",
+    ],
+)
+def test_a_network_that_a_user_cannot_have_comes_with_a_way_out(words: str) -> None:
+    """Both as Podman 4.3 says them: at the first start, and at every later one."""
+    told = str(failures.refusal(500, _body("exit status 1", words), "POST /start"))
+    assert "chmod 666 /dev/net/tun" in told
+    assert "network: none" in told
+    assert "chmod" not in str(failures.refusal(500, _body("exit status 1", "other words"), "POST /start"))
+
+
 @pytest.mark.parametrize("body", [b"", b"404 page not found", b"[]", b'"text"', b"\xff\xfe", b"null"])
 def test_an_answer_of_another_shape_is_an_error_all_the_same(body: bytes) -> None:
     error = failures.refusal(500, body, "POST /x")
