@@ -111,9 +111,9 @@ def test_a_prompt_that_is_no_text_is_refused(started: Runs, case: str, words: st
 
 def test_what_is_missing_is_waited_for_and_then_used(started: Runs, kubectl: Kubectl, standin: Standin) -> None:
     for case, what in (
-        ("late-map", "ConfigMap late with key text"),
-        ("late-key", "ConfigMap plain with key other"),
-        ("late-secret", "Secret late with key text"),
+        ("late-map", "ConfigMap late is not in namespace"),
+        ("late-key", "ConfigMap plain has no key other yet; its keys are "),
+        ("late-secret", "Secret late is not in namespace"),
     ):
         waiting = started.until(case, reason_is("WaitingForReference"))
         assert condition(waiting)["status"] == "Unknown"

@@ -289,9 +289,11 @@ class Cluster:
         query = dict(select or {})
         while True:
             try:
-                page = decode(await ask(query))
-            except (httpx2.HTTPError, ValueError) as e:
+                content = await ask(query)
+            except httpx2.HTTPError as e:
                 raise _unavailable(e) from e
+            page = _decoded(decode, content)
+            del content
             for item in page.items:
                 yield item
             if not page.more:
@@ -366,8 +368,12 @@ def _text(error: Exception) -> str:
 
 
 def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
+    """What the bytes say. Cutting them takes longer than skipping what is large, and few are too deep to be skipped."""
     try:
-        return decode(content)
+        try:
+            return decode(content)
+        except RecursionError:
+            return decode(bounds.cut_json(content))
     except ValueError as e:
         raise _unavailable(e) from e
 

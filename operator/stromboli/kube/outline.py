@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from stromboli import bounds
+
 Object = dict[str, Any]
 
 SMALL = 32 * 1024  # bytes of JSON up to which a run is kept whole
@@ -120,7 +122,8 @@ def size(spec: Mapping[str, Any]) -> int:
 
 
 def whole(content: bytes) -> Object:
-    """An object, less what nobody uses of its metadata. Raises ValueError."""
+    """An object, cut to a depth that any code can walk, less what nobody uses of its metadata. Raises ValueError."""
+    content = bounds.cut_json(content)
     found: Object = msgspec.json.decode(content)
     return {**found, "metadata": head(content)}
 

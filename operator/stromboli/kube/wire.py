@@ -32,18 +32,23 @@ def client() -> AsyncClient:
     config = KubeConfig.from_env().get()
     if config is None or config.user is None:
         raise InvalidSettings("names a file whose current context has no user; name one that has", "KUBECONFIG")
-    return AsyncClient(config=config, field_manager=MANAGER, timeout=TIMEOUT, transport=_transport(config))
+    return AsyncClient(config=config, field_manager=MANAGER, timeout=TIMEOUT, transport=Shallow(_transport(config)))
 
 
 def plain(config: SingleConfig) -> httpx2.AsyncClient:
-    """A client of the same cluster, whose answers are bytes."""
-    auth = user_auth(config.user)
-    return httpx2.AsyncClient(base_url=config.cluster.server, auth=auth, timeout=TIMEOUT, transport=_transport(config))
+    """A client of the same cluster, whose answers are bytes: whoever makes objects of them cuts them first."""
+    return httpx2.AsyncClient(
+        base_url=config.cluster.server,
+        auth=user_auth(config.user),
+        timeout=TIMEOUT,
+        transport=_transport(config),
+        headers={"Accept-Encoding": "identity"},
+    )
 
 
-def _transport(config: SingleConfig) -> Shallow:
+def _transport(config: SingleConfig) -> httpx2.AsyncHTTPTransport:
     assert config.user is not None, "`client` has seen to that"
-    return Shallow(httpx2.AsyncHTTPTransport(verify=verify_cluster(config.cluster, config.user, config.abs_file)))
+    return httpx2.AsyncHTTPTransport(verify=verify_cluster(config.cluster, config.user, config.abs_file))
 
 
 def check_kubeconfig(environ: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stromboli.kube import outline
+from stromboli.kube import client, outline
 from stromboli.models.reasons import Reason
 from tests.support.builders import Object, at, having, run
 
@@ -89,3 +89,11 @@ def test_nothing_of_a_large_spec_is_made_into_objects() -> None:
     finally:
         tracemalloc.stop()
     assert most < 1_000_000
+
+
+def test_what_is_too_deep_to_be_skipped_is_cut_and_then_skipped() -> None:
+    deep = encoded(run(having(claude={"settings": "DEEP"}))).replace(b'"DEEP"', b"[" * 9_000 + b"]" * 9_000)
+    with pytest.raises(RecursionError):
+        outline.of(deep)
+    assert client._decoded(outline.of, deep)["metadata"] == run()["metadata"]
+    assert outline.whole(deep)["spec"]["claude"]["settings"] is not None

@@ -1,0 +1,57 @@
+"""`python -m tests.support.measured FOLDER`: an operator's rooms, until all runs of KUBECONFIG's cluster are queued or
+have ended; prints how many kilobytes it had before, and had at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from stromboli.attempt import busybox
+from stromboli.handlers.run import assembled
+from stromboli.kube.client import Cluster
+from stromboli.podman.transport import Podman
+from stromboli.settings import Settings
+from stromboli.status.run import reason_of
+from tests.support.fake_podman import FakePodman
+from tests.support.large_cluster import NODE
+
+INSTALLATION = "11111111-1111-4111-8111-111111111111"
+
+
+async def main(folder: Path) -> None:
+    home = folder / "home"
+    kept = busybox.path(home)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"\x7fELF, as far as this test goes")
+    settings = Settings(home=home, runtime_dir=folder / "runtime", podman_socket=folder / "podman.sock", node=NODE)
+    cluster = Cluster()
+    async with (
+        FakePodman(settings.podman_socket),
+        Podman(settings.podman_socket) as podman,
+        assembled(settings, cluster, podman, INSTALLATION) as rooms,
+    ):
+        before = memory("VmRSS")
+        assert await rooms.sweep.attempt(), "the first sweep"
+        while not all(map(is_queued, rooms.store._objects.values())):  # noqa: ASYNC110 - none tells of itself
+            await asyncio.sleep(0.05)
+        print(json.dumps({"before": before, "most": memory("VmHWM"), "runs": len(rooms.store)}), flush=True)
+    await cluster.close()
+
+
+def is_queued(obj: dict[str, Any]) -> bool:
+    return reason_of(obj.get("status") or {}) == "Queued"
+
+
+def memory(what: str) -> int:
+    found = re.search(rf"^{what}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
