@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightkube.types import PatchType
 
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable
-from stromboli.kube.client import MAX_SPEC, Cluster, Conflict, Object, Oversized, Rejected
+from stromboli.kube.client import MAX_SPEC, AgentRun, Cluster, Conflict, Object, Oversized, Rejected
 from stromboli.kube.plain import PAGE
 from tests.support.cluster import Kubectl
 from tests.support.fake_cluster import MAX_OBJECT, FakeCluster
@@ -446,3 +447,26 @@ async def test_a_change_of_metadata_does_not_keep_a_status_from_being_written(be
     assert found["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
     bed.annotate("a")
     await bed.cluster.write_status(written, {"phase": "Running"})
+
+
+async def test_a_status_is_written_while_somebody_patches_the_metadata_all_the_time(real: Real) -> None:
+    obj, patches, over = real.run("a"), 0, False
+
+    async def patch() -> None:
+        nonlocal patches
+        while not over:
+            body = {"metadata": {"labels": {"n": str(patches)}}}
+            await real.cluster.client.patch(AgentRun, "a", body, namespace=real.space, patch_type=PatchType.MERGE)
+            patches += 1
+
+    patching = asyncio.create_task(patch())
+    try:
+        for phase in ("Pending", "Running", "Succeeded"):
+            obj = await real.cluster.write_status(obj, {"phase": phase})
+    finally:
+        over = True
+        await patching
+    found = await real.cluster.run(real.space, "a")
+    assert found is not None
+    assert found["status"] == {"phase": "Succeeded"}
+    assert patches > 2, "somebody was at it all the while"
