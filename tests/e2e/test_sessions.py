@@ -12,6 +12,7 @@ from stromboli import naming
 from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import Standin
+from tests.support.podman import IsolatedPodman
 from tests.support.runs import Runs, condition, finished, reason_is
 from tests.support.sessions import go, idle, session, tails
 
@@ -46,6 +47,25 @@ def test_installs_stay_and_the_conversation_goes_on(
     kubectl("-n", space.namespace, "delete", "agentsession", "story")
     host.await_gone(uid)
     assert naming.container(uid) not in str(host.containers())
+
+
+def test_configuration_begins_each_run_as_the_image_has_it(
+    space: Runs, python_image: str, isolated_podman: IsolatedPodman
+) -> None:
+    image, made = "localhost/stromboli-test/configured:1", "configured"
+    write = """mkdir ~/.claude && echo '{"env": {"FROM_IMAGE": "yes"}}' >~/.claude/settings.json"""
+    isolated_podman.run("run", "--name", made, "--network=none", python_image, "/bin/sh", "-c", write)
+    isolated_podman.run("commit", "--quiet", made, image)
+    isolated_podman.run("rm", made)
+    hook = {"hooks": {"UserPromptSubmit": [{"hooks": [{"type": "command", "command": "touch /usr/lib/hooked"}]}]}}
+    leave = f"BASH{{printenv FROM_IMAGE; echo '{json.dumps(hook)}' >$CLAUDE_CONFIG_DIR/settings.json}}"
+    chosen = {"name": "configured"}
+    may = {"dangerouslySkipPermissions": True}
+    first = go(space, "c1", prompt=leave, image=image, session=chosen, claude=may)
+    second = go(space, "c2", prompt="BASH{printenv FROM_IMAGE; ls /usr/lib/hooked}", session=chosen, claude=may)
+    texts = [run["status"]["result"]["text"] for run in (first, second)]
+    assert ["yes" in text for text in texts] == [True, True]
+    assert "No such file" in texts[1], texts[1]
 
 
 def test_a_failure_of_the_agent_keeps_what_the_hooks_have_done(space: Runs, python_image: str) -> None:

@@ -11,12 +11,12 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stromboli import naming
 from stromboli.errors import PodmanError, PullFailed
 from stromboli.grammar.reference import Reference
-from stromboli.inspection import startfiles
+from stromboli.inspection import configuration, startfiles
 from stromboli.inspection.cache import FactsCache
 from stromboli.inspection.container import ContainerOpener
 from stromboli.inspection.look import look
@@ -150,7 +150,11 @@ class Images:
             try:
                 if unstartable := await startfiles.problem_in(self._podman, container):
                     return ImageFacts(unstartable=unstartable)
-                return await look(ContainerOpener(self._podman, container), needs, _config(image))
+                opener = ContainerOpener(self._podman, container)
+                facts = await look(opener, needs, _config(image))
+                home = facts.user.home if facts.user is not None else None
+                found = await configuration.collect(self._podman, container, opener, image.env, home)
+                return replace(facts, configuration=found.archive, configuration_problem=found.problem)
             finally:
                 await self._podman.containers.remove(container)
         finally:

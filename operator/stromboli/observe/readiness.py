@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stromboli.errors import PullFailed
+from stromboli.inspection import configuration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.reasons import Reason
@@ -47,7 +48,9 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that an attempt needs. `gateway` is the folder of a gateway's socket."""
+    """All that an attempt needs. `gateway` is the folder of a gateway's socket, `configuration` a tar of what the image
+    has for the CLI, None where that is nothing.
+    """
 
     judged: Judged
     volumes: tuple[Volume, ...]
@@ -57,6 +60,7 @@ class Ready:
     cli: MountedCLI | None
     prompt: str
     credentials: Credentials
+    configuration: bytes | None = None
 
     @property
     def shape(self) -> Shape:
@@ -107,7 +111,7 @@ class Readiness:
         await asyncio.gather(prompt, credentials, cli, image, return_exceptions=True)
         for found in (prompt, credentials, cli, image):
             found.result()
-        user = await self._user(image.result(), cli.result(), judged.request)
+        user, packed = await self._user(image.result(), cli.result(), judged.request)
         return Ready(
             judged=judged,
             volumes=volumes,
@@ -117,6 +121,7 @@ class Readiness:
             cli=cli.result(),
             prompt=prompt.result(),
             credentials=credentials.result(),
+            configuration=configuration.archive_of(packed) if packed else None,
         )
 
     async def _with_schema(self, judged: Judged, namespace: str) -> Judged:
@@ -155,8 +160,11 @@ class Readiness:
             return ""
         return f"{twin} is on the node: write that if it is meant"
 
-    async def _user(self, image: ImageInfo, cli: MountedCLI | None, wanted: Request) -> ImageUser:
-        """The image's user, once the image is found fit for CLI and hooks. Raises Refused(ImageIncompatible)."""
+    async def _user(self, image: ImageInfo, cli: MountedCLI | None, wanted: Request) -> tuple[ImageUser, str]:
+        """The image's user, and what it has for the CLI, once the image is found fit for CLI and hooks.
+
+        Raises Refused(ImageIncompatible).
+        """
         needs = cli.needs if cli is not None else CLINeeds()
         facts = await self._images.facts(image, needs)
         verdict = compatibility.judge(facts, needs) if cli is not None else compatibility.judge_own_cli(facts)
@@ -168,4 +176,4 @@ class Readiness:
                 "the image has no /bin/sh, which the commands of spec.lifecycle need; use an image that has one, or "
                 "leave the hooks out",
             )
-        return facts.user
+        return facts.user, facts.configuration

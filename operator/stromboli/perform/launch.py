@@ -24,7 +24,7 @@ from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.networks import Networks
 from stromboli.plan import argv, container, follow, permissions, redaction, variables, volumes
-from stromboli.plan.attempt import HOOKS_FILE, AttemptPlan, Conversation, render
+from stromboli.plan.attempt import CONFIGURATION_FILE, HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
 from stromboli.plan.redaction import Secrets
@@ -226,6 +226,9 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
     env = dict(_CLI_ENV) | dict(request.env)
     if ready.user.uid == 0 and permissions.are_skipped(request.claude):
         env["IS_SANDBOX"] = "1"
+    files = {**files, "prompt": ready.prompt.encode(), HOOKS_FILE: hooks_hash(request.hooks).encode()}
+    if ready.configuration is not None:
+        files[CONFIGURATION_FILE] = ready.configuration
     return AttemptPlan(
         env=env,
         secret_env=tuple(ready.credentials.env),
@@ -238,7 +241,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         timeout=request.timeout,
         hooks_timeout=request.hooks_timeout,
         grace=follow.GRACE,
-        files={**files, "prompt": ready.prompt.encode(), HOOKS_FILE: hooks_hash(request.hooks).encode()},
+        files=files,
         withheld=variables.withheld(ready.image.env),
     )
 

@@ -31,6 +31,8 @@ RESERVED = frozenset({"busybox", "env", "seals", "steps", "supervisor"})
 
 # The one of AttemptPlan.files that is read again: the hash of the session's hooks, whichever of them the attempt runs.
 HOOKS_FILE = "hooks"
+# The one that the supervisor unpacks before the first step: what the image has for the CLI.
+CONFIGURATION_FILE = "claude.tar"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

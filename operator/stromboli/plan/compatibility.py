@@ -61,7 +61,8 @@ class ImageFacts:
     `interpreter` is glibc's loader as the CLI would find it, None if that is not there or is not glibc's.
     `missing_versions` are `library VERSION`, wanted by the CLI and not defined by the library.
     `user` is None if the image's user cannot be resolved; `user_problem` then says why. `unstartable` says what is
-    wrong with the files that Podman itself reads before a start; nothing else was looked at then.
+    wrong with the files that Podman itself reads before a start; nothing else was looked at then. `configuration` is
+    what the user has for the CLI in the image (see inspection/configuration.py), and what is wrong with it.
     """
 
     architecture: str = ""
@@ -76,6 +77,8 @@ class ImageFacts:
     user: ImageUser | None = None
     user_problem: str = ""
     unstartable: str = ""
+    configuration: str = ""
+    configuration_problem: str = ""
 
     @property
     def has_shell(self) -> bool:
@@ -106,8 +109,9 @@ def judge(facts: ImageFacts, needs: CLINeeds) -> Verdict:
 
 def judge_own_cli(facts: ImageFacts) -> Verdict:
     """Whether an image can run with no CLI mounted into it: it has to bring one, whatever its libc."""
-    if problem := _unstartable(facts, CLINeeds()) or _user(facts, CLINeeds()):
-        return Verdict(False, problem)
+    for check in (_unstartable, _user, _configuration):
+        if problem := check(facts, CLINeeds()):
+            return Verdict(False, problem)
     if facts.claude is None:
         return Verdict(
             False,
@@ -127,6 +131,12 @@ def version_of(symbol_version: str) -> Version | None:
 def text_of(version: Version) -> str:
     """(2, 17) is `2.17`."""
     return ".".join(str(part) for part in version)
+
+
+def _configuration(facts: ImageFacts, needs: CLINeeds) -> str:
+    if not facts.configuration_problem:
+        return ""
+    return f"{facts.configuration_problem}, and all of it is handed to each run; make it smaller"
 
 
 def _unstartable(facts: ImageFacts, needs: CLINeeds) -> str:
@@ -215,6 +225,7 @@ _CHECKS = (
     _libraries,
     _symbol_versions,
     _user,
+    _configuration,
 )
 
 

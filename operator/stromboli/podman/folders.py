@@ -1,4 +1,4 @@
-"""A folder of a container, walked in the archive API's tar stream for one file whose place is not known beforehand.
+"""A folder of a container, walked in the archive API's tar stream: for one file whose place is not known, or for all.
 
 The archive API has no list of names and takes no patterns (seen on 4.3.1). Where the path is known, use `archive`.
 """
@@ -27,9 +27,22 @@ class Folders:
         Raises NotFound where the folder (or the container) is not there, PodmanError where the file is not among the
         first `most` bytes of what there is.
         """
+        async with self._walk(container, folder, wanted, most) as found:
+            yield await anext(found, None)
+
+    @asynccontextmanager
+    async def files(self, container: str, folder: str, most: int) -> AsyncIterator[AsyncIterator[FoundFile]]:
+        """All regular files below `folder`, each to be read before the next. Raises as `find` does."""
+        async with self._walk(container, folder, lambda _: True, most) as found:
+            yield found
+
+    @asynccontextmanager
+    async def _walk(
+        self, container: str, folder: str, wanted: Callable[[str], bool], most: int
+    ) -> AsyncIterator[AsyncIterator[FoundFile]]:
         url = f"/containers/{segment(container)}/archive"
         async with (
             self._connection.stream("GET", url, params={"path": folder}, silence=ANSWER) as response,
             aclosing(find_file(response.aiter_raw(), folder, wanted, most)) as found,
         ):
-            yield await anext(found, None)
+            yield found

@@ -21,6 +21,7 @@ class FoundFile:
     name: str
     size: int
     content: AsyncIterator[bytes]
+    executable: bool = False
 
 
 async def first_file(chunks: AsyncIterator[bytes], path: str) -> AsyncGenerator[bytes, None]:
@@ -50,7 +51,7 @@ async def find_file(
     while (entry := await _entry(source)) is not None:
         end = source.taken + _padded(entry.size)
         if entry.isreg() and wanted(entry.name):
-            yield FoundFile(entry.name, entry.size, source.pieces(entry.size))
+            yield FoundFile(entry.name, entry.size, source.pieces(entry.size), bool(entry.mode & 0o111))
         async for _ in source.pieces(end - source.taken):
             pass
 
