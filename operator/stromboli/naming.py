@@ -39,6 +39,7 @@ SESSION = f"{RUNTIME}/session"
 CONFIG_DIR = f"{SESSION}/claude"
 GATEWAY = f"{RUNTIME}/gateway"
 CLI_MOUNT = "/opt/claude"
+MANAGED = "/etc/claude-code"  # where the CLI looks for the settings that win over all others
 
 # Environment variables that the operator sets itself.
 OWN_ENV = ("HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX")

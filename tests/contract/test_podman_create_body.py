@@ -41,7 +41,7 @@ true
 @pytest.fixture
 def attempt(tmp_path: Path) -> Path:
     """The folders of one attempt, as the container's user may use them."""
-    for folder in ("attempt/plan", "attempt/out", "secret", "cli/bin", "ro", "rw"):
+    for folder in ("attempt/plan/managed", "attempt/out", "secret", "cli/bin", "ro", "rw"):
         (tmp_path / folder).mkdir(parents=True)
     for folder in ("attempt/out", "secret", "rw", "ro"):
         shutil.chown(tmp_path / folder, UID, GID)
@@ -119,6 +119,7 @@ async def test_a_run_s_body_takes_effect(real: Bed, podman_socket: Path, attempt
         naming.OUT: ("bind", True),
         naming.SECRET: ("bind", True),
         naming.CLI_MOUNT: ("bind", False),
+        naming.MANAGED: ("bind", False),
         naming.SESSION: ("volume", True),
         "/mnt/ro": ("bind", False),
         "/mnt/rw": ("bind", True),

@@ -53,7 +53,10 @@ def test_configuration_begins_each_run_as_the_image_has_it(
     space: Runs, python_image: str, isolated_podman: IsolatedPodman
 ) -> None:
     image, made = "localhost/stromboli-test/configured:1", "configured"
-    write = """mkdir ~/.claude && echo '{"env": {"FROM_IMAGE": "yes"}}' >~/.claude/settings.json"""
+    write = """
+        mkdir -p ~/.claude /work/.claude && echo '{"env": {"FROM_IMAGE": "yes"}}' >~/.claude/settings.json
+        echo '{"env": {"CLAUDE_CODE_MAX_RETRIES": "9"}}' >/work/.claude/settings.json
+    """
     isolated_podman.run("run", "--name", made, "--network=none", python_image, "/bin/sh", "-c", write)
     isolated_podman.run("commit", "--quiet", made, image)
     isolated_podman.run("rm", made)
@@ -61,11 +64,14 @@ def test_configuration_begins_each_run_as_the_image_has_it(
     leave = f"BASH{{printenv FROM_IMAGE; echo '{json.dumps(hook)}' >$CLAUDE_CONFIG_DIR/settings.json}}"
     chosen = {"name": "configured"}
     may = {"dangerouslySkipPermissions": True}
-    first = go(space, "c1", prompt=leave, image=image, session=chosen, claude=may)
-    second = go(space, "c2", prompt="BASH{printenv FROM_IMAGE; ls /usr/lib/hooked}", session=chosen, claude=may)
+    first = go(space, "c1", prompt=leave, image=image, workdir="/work", session=chosen, claude=may)
+    look = "printenv FROM_IMAGE; ls /usr/lib/hooked; echo retries: $CLAUDE_CODE_MAX_RETRIES; touch /etc/claude-code/x"
+    second = go(space, "c2", prompt=f"BASH{{{look}}}", session=chosen, claude=may)
     texts = [run["status"]["result"]["text"] for run in (first, second)]
     assert ["yes" in text for text in texts] == [True, True]
     assert "No such file" in texts[1], texts[1]
+    assert "retries: 0" in texts[1], "a project's settings have no say in what a policy sets"
+    assert "Read-only file system" in texts[1]
 
 
 def test_a_failure_of_the_agent_keeps_what_the_hooks_have_done(space: Runs, python_image: str) -> None:

@@ -32,6 +32,7 @@ from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.seals import Owner
 from stromboli.attempt.state import State
 from stromboli.errors import LocalFailure, NoSpace
+from stromboli.plan.attempt import MANAGED_FOLDER
 from stromboli.plan.redaction import Secrets
 
 Link = Literal["attempt", "secret", "cli", "gateway"]
@@ -187,7 +188,9 @@ class SessionFolder:
         new.mkdir()
         new.chmod(0o755)
         for name, content in files.items():
+            _make_readable((new / name).parent, new)
             _write(new / name, content, 0o644, None)
+        _make_readable(new / MANAGED_FOLDER, new)
         _link_or_copy(busybox.path(self._home), new / "busybox")
         if plan.exists():
             remove_tree(old)
@@ -315,8 +318,15 @@ def _give(folder: Path, owner: Owner | None) -> None:
 
 def _holds(plan: Path, files: Mapping[str, bytes]) -> bool:
     """Whether a plan is there with exactly these files and a busybox."""
-    there = {entry.name for entry in plan.iterdir()} if plan.is_dir() else set()
+    there = {str(entry.relative_to(plan)) for entry in plan.rglob("*") if not entry.is_dir()}
     return there == {*files, "busybox"} and all((plan / n).read_bytes() == c for n, c in files.items())
+
+
+def _make_readable(folder: Path, above: Path) -> None:
+    """Have a folder below `above` that anybody may read, whatever the umask."""
+    for made in reversed([folder, *folder.parents][: len(folder.relative_to(above).parts)]):
+        made.mkdir(exist_ok=True)
+        made.chmod(0o755)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from posixpath import basename
 
-from stromboli import bounds
+from stromboli import bounds, naming
 from stromboli.errors import NotFound
 from stromboli.inspection.opener import Found, Opener
 from stromboli.podman.transport import Podman
@@ -31,9 +31,12 @@ _GONE_THROUGH = 64 * 1024 * 1024  # bytes of a folder's tar, what is not taken i
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`archive` is as `packed` makes it, empty where there is nothing; `problem` is the beginning of a refusal."""
+    """`archive` is as `packed` makes it, empty where there is nothing, and so is `managed`, of what the image has in
+    /etc/claude-code; `problem` is a refusal's sentence.
+    """
 
     archive: str = ""
+    managed: str = ""
     problem: str = ""
 
 
@@ -52,7 +55,8 @@ async def collect(
     home = given.get("HOME") or home or "/"
     own = given.get("CLAUDE_CONFIG_DIR")
     folder = own or f"{home.rstrip('/')}/.claude"
-    taking = _Taking()
+    taking, managed = _Taking(), _Taking()
+    where = folder
     try:
         if (found := await opener.stat(folder)) is not None and found.directory:
             for name in FILES:
@@ -60,15 +64,24 @@ async def collect(
             for name in FOLDERS:
                 await taking.folder(podman, container, await opener.stat(f"{folder}/{name}"), name)
         await taking.servers(opener, f"{own or home.rstrip('/')}/{STATE}")
+        where = naming.MANAGED
+        if (found := await opener.stat(where)) is not None and not found.directory:
+            return Configuration(
+                problem=f"its {where} is not a folder, and managed settings are mounted there; remove it"
+            )
+        await managed.folder(podman, container, found, "")
     except _TooMuch:
         return Configuration(
-            problem=f"its {folder} has more than {LARGEST >> 20} MiB or {MOST} files of configuration in it"
+            problem=f"its {where} has more than {LARGEST >> 20} MiB or {MOST} files of configuration in it, and all "
+            "of it is handed to each run; make it smaller"
         )
-    return Configuration(packed(taking.files)) if taking.files else Configuration()
+    return Configuration(packed(taking.files), packed(managed.files))
 
 
 def packed(files: dict[str, tuple[bytes, bool]]) -> str:
-    """Files (content, and whether it is executable) by name, as text that `archive_of` understands."""
+    """Files (content, and whether it is executable) by name, as text that `archive_of` understands; none is none."""
+    if not files:
+        return ""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for name, (content, executable) in sorted(files.items()):
@@ -81,6 +94,14 @@ def packed(files: dict[str, tuple[bytes, bool]]) -> str:
 def archive_of(text: str) -> bytes:
     """The tar that `packed` made."""
     return zlib.decompress(base64.b64decode(text))
+
+
+def files_of(text: str) -> dict[str, bytes]:
+    """The files that `packed` was given."""
+    if not text:
+        return {}
+    with tarfile.open(fileobj=io.BytesIO(archive_of(text))) as tar:
+        return {entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None}
 
 
 class _Taking:
@@ -110,7 +131,7 @@ class _Taking:
                         continue
                     self._may_take(file.size)
                     content = b"".join([piece async for piece in file.content])
-                    self.files[f"{name}/{below}"] = (content, file.executable)
+                    self.files[f"{name}/{below}".lstrip("/")] = (content, file.executable)
         except NotFound:
             return
 

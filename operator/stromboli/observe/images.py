@@ -154,7 +154,9 @@ class Images:
                 facts = await look(opener, needs, _config(image))
                 home = facts.user.home if facts.user is not None else None
                 found = await configuration.collect(self._podman, container, opener, image.env, home)
-                return replace(facts, configuration=found.archive, configuration_problem=found.problem)
+                return replace(
+                    facts, configuration=found.archive, managed=found.managed, configuration_problem=found.problem
+                )
             finally:
                 await self._podman.containers.remove(container)
         finally:

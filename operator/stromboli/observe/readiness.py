@@ -27,7 +27,7 @@ from stromboli.observe.references import Credentials
 from stromboli.observe.schemas import Schemas
 from stromboli.plan import compatibility, container, request
 from stromboli.plan import images as rules
-from stromboli.plan.compatibility import CLINeeds, ImageUser
+from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser
 from stromboli.plan.container import Shape
 from stromboli.plan.policy import Effective
 from stromboli.plan.refusal import Refused
@@ -49,7 +49,7 @@ class Judged:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """All that an attempt needs. `gateway` is the folder of a gateway's socket, `configuration` a tar of what the image
-    has for the CLI, None where that is nothing.
+    has for the CLI, None where that is nothing, `managed` its files in /etc/claude-code.
     """
 
     judged: Judged
@@ -60,7 +60,8 @@ class Ready:
     cli: MountedCLI | None
     prompt: str
     credentials: Credentials
-    configuration: bytes | None = None
+    configuration: bytes | None
+    managed: Mapping[str, bytes]
 
     @property
     def shape(self) -> Shape:
@@ -111,7 +112,7 @@ class Readiness:
         await asyncio.gather(prompt, credentials, cli, image, return_exceptions=True)
         for found in (prompt, credentials, cli, image):
             found.result()
-        user, packed = await self._user(image.result(), cli.result(), judged.request)
+        facts, user = await self._fit(image.result(), cli.result(), judged.request)
         return Ready(
             judged=judged,
             volumes=volumes,
@@ -121,7 +122,8 @@ class Readiness:
             cli=cli.result(),
             prompt=prompt.result(),
             credentials=credentials.result(),
-            configuration=configuration.archive_of(packed) if packed else None,
+            configuration=configuration.archive_of(facts.configuration) if facts.configuration else None,
+            managed=configuration.files_of(facts.managed),
         )
 
     async def _with_schema(self, judged: Judged, namespace: str) -> Judged:
@@ -160,11 +162,8 @@ class Readiness:
             return ""
         return f"{twin} is on the node: write that if it is meant"
 
-    async def _user(self, image: ImageInfo, cli: MountedCLI | None, wanted: Request) -> tuple[ImageUser, str]:
-        """The image's user, and what it has for the CLI, once the image is found fit for CLI and hooks.
-
-        Raises Refused(ImageIncompatible).
-        """
+    async def _fit(self, image: ImageInfo, cli: MountedCLI | None, wanted: Request) -> tuple[ImageFacts, ImageUser]:
+        """What is in the image, and its user, if it is fit for CLI and hooks. Raises Refused(ImageIncompatible)."""
         needs = cli.needs if cli is not None else CLINeeds()
         facts = await self._images.facts(image, needs)
         verdict = compatibility.judge(facts, needs) if cli is not None else compatibility.judge_own_cli(facts)
@@ -176,4 +175,4 @@ class Readiness:
                 "the image has no /bin/sh, which the commands of spec.lifecycle need; use an image that has one, or "
                 "leave the hooks out",
             )
-        return facts.user, facts.configuration
+        return facts, facts.user

@@ -23,7 +23,7 @@ from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.networks import Networks
-from stromboli.plan import argv, container, follow, permissions, redaction, variables, volumes
+from stromboli.plan import argv, container, follow, managed, permissions, redaction, variables, volumes
 from stromboli.plan.attempt import CONFIGURATION_FILE, HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
@@ -243,6 +243,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         grace=follow.GRACE,
         files=files,
         withheld=variables.withheld(ready.image.env),
+        managed=managed.files(ready.managed, {n: request.env[n] for n in ready.judged.policy.env}),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -27,12 +27,14 @@ OUT_UNUSABLE = 122  # disk full, or no right to write: before the mark, or with 
 SECRET_MISSING = 123
 
 # Files of plan/ that are made here or beside the rendered ones, which `AttemptPlan.files` must leave alone.
-RESERVED = frozenset({"busybox", "env", "seals", "steps", "supervisor"})
+RESERVED = frozenset({"busybox", "managed", "env", "seals", "steps", "supervisor"})
 
 # The one of AttemptPlan.files that is read again: the hash of the session's hooks, whichever of them the attempt runs.
 HOOKS_FILE = "hooks"
 # The one that the supervisor unpacks before the first step: what the image has for the CLI.
 CONFIGURATION_FILE = "claude.tar"
+# The folder of plan/ that is mounted where the CLI looks for managed settings.
+MANAGED_FOLDER = "managed"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -66,8 +68,8 @@ class AttemptPlan:
     `.credentials.json` lies beside that folder. `cli` is the program whose presence is checked first, and whose
     folder comes first on PATH; it is empty where the image brings its own. `files` has the prompt, which goes to
     the CLI's standard input, and what argv points at; what of argv tells the CLI its `conversation` is added by the
-    supervisor, where there is one. `withheld` are variables of the container that the CLI is not given. A `workdir` of
-    None is the image's own.
+    supervisor, where there is one. `withheld` are variables of the container that the CLI is not given. `managed` are
+    files by their name below /etc/claude-code. A `workdir` of None is the image's own.
     """
 
     env: Mapping[str, str]
@@ -83,6 +85,7 @@ class AttemptPlan:
     grace: float
     files: Mapping[str, bytes]
     withheld: tuple[str, ...] = ()
+    managed: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,14 @@ def render(plan: AttemptPlan) -> dict[str, bytes]:
             raise ValueError(f"{name!r} cannot be a file of an attempt's plan")
     if "prompt" not in plan.files:
         raise ValueError("an attempt's plan has no prompt")
-    return {**plan.files, "env": _text(_env(plan)), "steps": _text(_steps(plan))}
+    return {**plan.files, "env": _text(_env(plan)), "steps": _text(_steps(plan)), **_managed(plan)}
+
+
+def _managed(plan: AttemptPlan) -> dict[str, bytes]:
+    for name in plan.managed:
+        if not all(map(_FILE_NAME.fullmatch, name.split("/"))):
+            raise ValueError(f"{name!r} cannot be a file of the managed settings")
+    return {f"{MANAGED_FOLDER}/{name}": content for name, content in plan.managed.items()}
 
 
 def quote(text: str) -> str:

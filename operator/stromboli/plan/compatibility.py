@@ -62,7 +62,8 @@ class ImageFacts:
     `missing_versions` are `library VERSION`, wanted by the CLI and not defined by the library.
     `user` is None if the image's user cannot be resolved; `user_problem` then says why. `unstartable` says what is
     wrong with the files that Podman itself reads before a start; nothing else was looked at then. `configuration` is
-    what the user has for the CLI in the image (see inspection/configuration.py), and what is wrong with it.
+    what the user has for the CLI in the image (see inspection/configuration.py), `managed` what the image has in
+    /etc/claude-code, and `configuration_problem` what is wrong with them.
     """
 
     architecture: str = ""
@@ -78,6 +79,7 @@ class ImageFacts:
     user_problem: str = ""
     unstartable: str = ""
     configuration: str = ""
+    managed: str = ""
     configuration_problem: str = ""
 
     @property
@@ -134,9 +136,7 @@ def text_of(version: Version) -> str:
 
 
 def _configuration(facts: ImageFacts, needs: CLINeeds) -> str:
-    if not facts.configuration_problem:
-        return ""
-    return f"{facts.configuration_problem}, and all of it is handed to each run; make it smaller"
+    return facts.configuration_problem
 
 
 def _unstartable(facts: ImageFacts, needs: CLINeeds) -> str:

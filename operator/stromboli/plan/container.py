@@ -15,6 +15,7 @@ from typing import Any
 from stromboli import bounds, naming
 from stromboli.models.agentpolicy import Network
 from stromboli.models.reasons import Reason
+from stromboli.plan.attempt import MANAGED_FOLDER
 from stromboli.plan.limits import Limits
 from stromboli.plan.refusal import Refused
 from stromboli.plan.request import DEFAULT_PIDS, Request
@@ -110,7 +111,7 @@ class Shape:
     @property
     def mount_points(self) -> tuple[str, ...]:
         """Where something is mounted over the container's root, as its own configuration has it."""
-        return (naming.RUNTIME, naming.CLI_MOUNT, *(mount.split(":")[1] for mount in self.volumes))
+        return (naming.RUNTIME, naming.CLI_MOUNT, naming.MANAGED, *(mount.split(":")[1] for mount in self.volumes))
 
     def to_label(self) -> str:
         return json.dumps(asdict(self))
@@ -180,6 +181,7 @@ def unenforced(request: Request, controllers: Collection[str]) -> str | None:
 def _mounts(place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
     mounts = [
         _bind(f"{place.attempt}/plan", naming.PLAN, read_only=True),
+        _bind(f"{place.attempt}/plan/{MANAGED_FOLDER}", naming.MANAGED, read_only=True),
         _bind(f"{place.attempt}/out", naming.OUT, read_only=False),
         _bind(place.secret, naming.SECRET, read_only=False),
     ]

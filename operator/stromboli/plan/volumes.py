@@ -17,7 +17,7 @@ from stromboli.plan.refusal import Refused, invalid
 
 NAME_MAX, PATH_MAX = 255, 4096  # limits.h
 # The kernel's own trees, and the places where our own mounts lie.
-_TREES = ("/proc", "/sys", "/dev", naming.RUNTIME, naming.CLI_MOUNT)
+_TREES = ("/proc", "/sys", "/dev", naming.RUNTIME, naming.CLI_MOUNT, naming.MANAGED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def test_an_attempt_is_complete(session: SessionFolder, tmp_path: Path) -> None:
     made = session.prepare_attempt(RUN, 1, FILES, OWNER)
     assert made == session.attempt(RUN, 1) == tmp_path / "home/sessions" / UID / "attempts" / f"{RUN}-1"
     plan = made / "plan"
-    assert {p.name for p in plan.iterdir()} == {*FILES, "busybox", "seals", "supervisor"}
+    assert {p.name for p in plan.iterdir()} == {*FILES, "busybox", "managed", "seals", "supervisor"}
     assert {name: (plan / name).read_bytes() for name in FILES} == FILES
     assert (plan / "supervisor").read_bytes() == folder.SUPERVISOR.read_bytes()
     assert [p.name for p in (made / "out").iterdir()] == ["seal"]

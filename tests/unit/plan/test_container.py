@@ -86,6 +86,7 @@ def test_isolation_is_podmans_own_and_no_less() -> None:
 def test_our_own_mounts() -> None:
     assert _binds(_body()) == {
         "/run/stromboli/plan": (f"{HOME}/attempt/plan", ["ro", "rbind", "nosuid", "nodev"]),
+        "/etc/claude-code": (f"{HOME}/attempt/plan/managed", ["ro", "rbind", "nosuid", "nodev"]),
         "/run/stromboli/out": (f"{HOME}/attempt/out", ["rw", "rbind", "nosuid", "nodev"]),
         "/run/stromboli/secret": (f"{HOME}/secret", ["rw", "rbind", "nosuid", "nodev"]),
         "/opt/claude": (f"{HOME}/cli", ["ro", "rbind", "nosuid", "nodev"]),
