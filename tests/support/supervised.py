@@ -52,12 +52,20 @@ class Supervised:
         self._processes: list[subprocess.Popen[bytes]] = []
         for folder in ("plan", "secret/env", "session", "home", "cgroup"):
             (root / folder).mkdir(parents=True)
-        seals.make(root, None)
-        (root / "plan/seals").write_bytes(seals.for_supervisor(root))
+        self._seal()
         (root / "plan/busybox").symlink_to(busybox)
         script = SUPERVISOR.read_text(encoding="utf-8")
         moved = script.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))
         self.script(moved)
+
+    def _seal(self) -> None:
+        seals.make(self.root, None)
+        (self.root / "plan/seals").write_bytes(seals.for_supervisor(self.root))
+
+    def hand_over_again(self) -> None:
+        """The session's next attempt: in the same container, and on the same volume."""
+        (self.root / seals.NOTE).unlink()
+        self._seal()
 
     def script(self, text: str | None = None, change: Callable[[str], str] | None = None) -> None:
         """Replace the supervisor, or change it."""

@@ -26,6 +26,10 @@ _WORKDIR_UNUSABLE=119 _CLI_MISSING=120 _ALREADY_STARTED=121 _OUT_UNUSABLE=122 _S
 # These and those of a kill are nobody else's: a child that ends with one ends the container with this.
 _OTHER=1
 _STDOUT_SEGMENT=5242880 _STDERR_SEGMENT=131072 _HOOK_SEGMENT=1048576  # bytes; two of each are kept
+_HANDED_MOST=65536  # bytes that hooks may hand on
+_newline='
+'
+_hooking='' _handed=''
 _DRAIN=1  # seconds for the last output, if a process that was left behind holds the pipe open
 
 # --- marks and records
@@ -187,6 +191,10 @@ _become() {
     unset PWD OLDPWD SHLVL
     set -- $_bb setsid "$@"
     . "$_plan/env"
+    while [ -n "$_handed" ]; do
+        export "${_handed%%"$_newline"*}"
+        _handed=${_handed#*"$_newline"}
+    done
     exec "$@"
 }
 
@@ -206,6 +214,7 @@ _run() {
     _pid=$!
     [ -z "$_cause" ] || _stop  # the signal came before there was a process to pass it to
     _await "$_pid"
+    [ "$_code" != 0 ] || [ -z "$_hooking" ] || _take_handed "$_hooking" || _code=1
     _note finish "$_code"
 }
 
@@ -235,9 +244,101 @@ _hook() {
     [ -n "$_timer" ] || [ -z "$_hooks_timeout" ] || { _after "$_hooks_timeout" USR2 $$; _timer=$!; }
     _pipes "$1.$2" "$_HOOK_SEGMENT"
     _note begin "$1" "$2"
+    _hooking=$1.$2
     _run /dev/null $_with_signals /bin/sh -c "$3"
+    _hooking=
     [ "$_code" = 0 ] || _finish
     _pid=
+}
+
+# --- what hooks hand on
+
+# Take the lines of file $1, each of which $2 has to accept with $3. Opened for writing as well, so that a pipe in its
+# place holds nothing up; what is not there, or no file, has no lines.
+_each_line() {
+    [ -f "$1" ] && [ ! -L "$1" ] && command exec 6<>"$1" || return 0
+    _length=0 _number=0
+    while IFS= read -r -t 1 _line <&6 || [ -n "$_line" ]; do
+        _number=$((_number + 1))
+        _length=$((_length + ${#_line} + 1))
+        [ "$_length" -le "$_HANDED_MOST" ] || { _why="hooks hand on more than $_HANDED_MOST bytes"; break; }
+        [ -z "$_line" ] || "$2" "$3" || break
+    done
+    exec 6<&-
+    [ -z "$_why" ]
+}
+
+# What is wrong is said by the line's number: its value may be a secret.
+_take_variable() {
+    _name=${_line%%=*}
+    case $_line in
+    [A-Za-z_]*=*) case $_name in *[!A-Za-z0-9_]*) _why='has a name that no variable can have' ;; esac ;;
+    *) _why="is not 'NAME=value'" ;;
+    esac
+    [ -n "$_why" ] || _may_be_set "$_name" || _why="sets $_name, which $_why_not"
+    if [ -z "$_why" ]; then
+        _new="$_new$_line$_newline"
+        return 0
+    fi
+    _why="line $_number of \$STROMBOLI_ENV $_why"
+    [ -n "$1" ] && _why=
+}
+
+_take_folder() {
+    case $_line in
+    *:*) _why='is not one folder; write each on a line of its own' ;;
+    /*) _new="$_line:$_new"; return 0 ;;
+    *) _why='is not an absolute path' ;;
+    esac
+    _why="line $_number of \$STROMBOLI_PATH $_why"
+    [ -n "$1" ] && _why=
+}
+
+# What files $1.env and $1.path hand on, for the steps to come: in _handed, and on PATH behind the CLI. Where $2 is
+# set, lines that the rules forbid are passed over: an agent may have written them.
+_hand_on() {
+    _why='' _new=''
+    _each_line "$1.env" _take_variable "$2" || return 1
+    _handed=$_new _new=''
+    _each_line "$1.path" _take_folder "$2" || return 1
+    _folders=$_new
+    PATH=${_cli:+${_cli%/*}:}$_folders$_own_path
+}
+
+# After hook $1: what it has handed on, or why not.
+_take_handed() {
+    _hand_on "$_session/handed/now" '' && return
+    printf 'stromboli: %s\n' "$_why" >>"$_out/$1"
+    return 1
+}
+
+# Before the first hook: what the hooks of the session's beginning have handed on, if there is any, and nothing else.
+_prepare_handed() {
+    _handed='' _folders=''
+    [ -z "$_recalls" ] || _hand_on "$_session/handed/beginning" lenient
+    if [ -e "$_session/handed" ] || [ -L "$_session/handed" ]; then
+        $_bb mv "$_session/handed" "$_session/.replaced.$EPOCHREALTIME" || return 0
+    fi
+    [ -n "$_hands_on" ] || return 0
+    $_bb mkdir "$_session/handed" || return 0
+    _write_handed now
+    [ -z "$_recalls" ] || _write_handed beginning
+    export STROMBOLI_ENV="$_session/handed/now.env" STROMBOLI_PATH="$_session/handed/now.path"
+}
+
+_write_handed() {
+    printf %s "$_handed" >"$_session/handed/$1.env"
+    _rest=$_folders _lines=
+    while [ -n "$_rest" ]; do
+        _lines="${_rest%%:*}$_newline$_lines"
+        _rest=${_rest#*:}
+    done
+    printf %s "$_lines" >"$_session/handed/$1.path"
+}
+
+# The hooks of the session's beginning are over: what they have handed on is there for its later runs.
+_remember_handed() {
+    _write_handed beginning
 }
 
 # In _talk: how the CLI is to begin conversation $1, or go on with it if it lies on the volume, or with a fork of $2.
@@ -263,6 +364,7 @@ _agent() {
     trap _signalled=1 USR2  # not ignored: that the CLI would inherit
     [ -z "$_timer" ] || kill "$_timer"
     _withhold $_withheld
+    unset STROMBOLI_ENV STROMBOLI_PATH
     _pipes stdout "$_STDOUT_SEGMENT" stderr "$_STDERR_SEGMENT"
     _break /proc/self/fd/7 "$_unsent" || _end "$_OUT_UNUSABLE"
     _note begin agent 0
@@ -274,8 +376,8 @@ _agent() {
 
 _prepare_home() {
     export CLAUDE_CONFIG_DIR="$_claude"
-    export PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
-    [ -z "$_cli" ] || PATH=${_cli%/*}:$PATH
+    _own_path=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
+    export PATH="${_cli:+${_cli%/*}:}$_own_path"
     if [ -z "$HOME" ] || [ ! -d "$HOME" ] || [ ! -w "$HOME" ]; then
         export HOME="$_session/home"
         [ -d "$HOME" ] || $_bb mkdir -p "$HOME"
@@ -356,6 +458,7 @@ _note start
 _after "$_timeout" USR1 $$
 _prepare_home
 _prepare_workdir
+_prepare_handed
 _prepare_configuration
 _prepare_credentials
 [ ! -d "$_secrets/env" ] || $_bb rm -rf "$_secrets/env"

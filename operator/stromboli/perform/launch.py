@@ -19,6 +19,7 @@ from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
 from stromboli.models.agentpolicy import Network
 from stromboli.models.fields import MAX_TIMEOUT
+from stromboli.models.lifecycle import INIT_HOOKS
 from stromboli.observe.ends import Ends
 from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
@@ -243,6 +244,8 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         grace=follow.GRACE,
         files=files,
         withheld=variables.withheld(ready.image.env),
+        recalls=held.initialized and any(hook.kind in INIT_HOOKS for hook in request.hooks),
+        kept_env=tuple(ready.judged.policy.env),
         managed=managed.files(ready.managed, {n: request.env[n] for n in ready.judged.policy.env}),
     )
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from stromboli.models.lifecycle import HookKind
+from stromboli import naming
+from stromboli.models.lifecycle import INIT_HOOKS, HookKind
 
 State = Literal["Running", "Succeeded", "Failed"]
 Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "cancelled"]
@@ -69,7 +70,8 @@ class AttemptPlan:
     folder comes first on PATH; it is empty where the image brings its own. `files` has the prompt, which goes to
     the CLI's standard input, and what argv points at; what of argv tells the CLI its `conversation` is added by the
     supervisor, where there is one. `withheld` are variables of the container that the CLI is not given. `managed` are
-    files by their name below /etc/claude-code. A `workdir` of None is the image's own.
+    files by their name below /etc/claude-code. `recalls` says that hooks of the session's beginning have run, which may
+    have handed something on; `kept_env` are variables that none may set. A `workdir` of None is the image's own.
     """
 
     env: Mapping[str, str]
@@ -86,6 +88,8 @@ class AttemptPlan:
     files: Mapping[str, bytes]
     withheld: tuple[str, ...] = ()
     managed: Mapping[str, bytes] = field(default_factory=dict)
+    recalls: bool = False
+    kept_env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +175,42 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
     yield f"_grace={_seconds(plan.grace)}"
     yield f"_withheld={quote(' '.join(plan.withheld))}"
     yield f"_planned={quote(' '.join(['', *map(_variable, (*plan.env, *plan.secret_env)), '']))}"
+    yield f"_hands_on={'1' if plan.hooks or plan.recalls else ''}"
+    yield f"_recalls={'1' if plan.recalls else ''}"
+    yield from _rules(plan)
     yield "_read_secrets() {"
     yield "    :"
     for number, name in enumerate(plan.secret_env):
         yield f"    _secret {number} {_variable(name)}"
     yield "}"
     yield "_steps() {"
+    initial = [hook for hook in plan.hooks if hook.kind in INIT_HOOKS]
     for hook in plan.hooks:
         yield f"    _hook {hook.kind} {hook.index} {quote(hook.command)}"
+        if initial and hook is initial[-1]:
+            yield "    _remember_handed"
     program, *arguments = map(quote, plan.argv)
     if plan.conversation is not None:
         yield f"    _conversation {' '.join(_uuids(plan.conversation))}"
         arguments.insert(0, "$_talk")
     yield f"    _agent {' '.join([program, *arguments])}"
+    yield "}"
+
+
+def _rules(plan: AttemptPlan) -> Iterator[str]:
+    """Which variables a hook may hand on: those that a spec may set, without the policies' and the credentials."""
+    own = (*naming.OWN_ENV, f"{naming.OWN_ENV_PREFIX}*")
+    loaders = (*naming.LOADER_ENV, *(f"{prefix}*" for prefix in naming.LOADER_ENV_PREFIXES))
+    yield "_may_be_set() {"
+    yield "    case $1 in"
+    yield f"    {' | '.join(own)}) _why_not='is set by the operator; choose another name' ;;"
+    yield f"    {' | '.join(loaders)}) _why_not='changes which code the agent loads and may not be set' ;;"
+    if kept := (*plan.kept_env, *plan.secret_env):
+        yield f"    {' | '.join(map(_variable, kept))}) _why_not='is set by an administrator and cannot be changed' ;;"
+    yield "    _[a-z]*) _why_not='is a name of the supervisor; choose another' ;;"
+    yield "    *) return 0 ;;"
+    yield "    esac"
+    yield "    return 1"
     yield "}"
 
 
