@@ -57,7 +57,7 @@ def test_arguments_survive_a_shell(shell: Path, words: list[str]) -> None:
 @given(commands=WORDS)
 def test_hooks_survive_a_shell(shell: Path, commands: list[str]) -> None:
     hooks = tuple(Hook("postCreate", n, command) for n, command in enumerate(commands))
-    print_them = "_agent() { :; }; _hook() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
+    print_them = "_agent() { :; }; _remember_handed() { :; }; _hook() { printf '%s\\0' \"$@\"; }; . ./steps; _steps"
     expected = [word for hook in hooks for word in (hook.kind, str(hook.index), hook.command)]
     assert _words(shell, plan(hooks=hooks), print_them) == expected
 
