@@ -7,6 +7,7 @@ Not searched: `LD_LIBRARY_PATH` and run paths, since the CLI has none of either.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from stromboli.inspection.opener import Found, Opener
 
 LIBRARY_LIMIT = 32 * 1024 * 1024
 _CACHE_LIMIT = 8 * 1024 * 1024
+# A real cache has a few thousand entries, one or two of a name. Each can be as long as a path, also where all of them
+# are the same one, and is looked for in the image.
+_MOST_ENTRIES = 20_000
+_MOST_OF_A_NAME = 16
 _MULTIARCH = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 # glibc, sysdeps/generic/dl-cache.h: cache_file_new, then file_entry_new records.
@@ -54,7 +59,7 @@ class Search:
         self._opener = opener
         self._architecture = architecture
         self._directories = tuple(_directories(architecture, loader))
-        self._cache: dict[str, list[str]] | None = None
+        self._cache: bytes | None = None
 
     async def library(self, name: str) -> Library | None:
         """The first file of that name that is a library for this architecture, as the loader picks it."""
@@ -76,10 +81,9 @@ class Search:
         if self._cache is None:
             found = await self._opener.stat("/etc/ld.so.cache")
             data = await self._opener.read(found.path, _CACHE_LIMIT) if found and found.regular else None
-            self._cache = {}
-            for key, path in _cache_entries(data or b""):
-                self._cache.setdefault(key, []).append(path)
-        return self._cache.get(name, [])
+            self._cache = data or b""
+        paths = (path for key, path in _cache_entries(self._cache) if key == name)
+        return list(itertools.islice(paths, _MOST_OF_A_NAME))
 
 
 def _directories(architecture: str, loader: str) -> Iterator[str]:
@@ -95,7 +99,7 @@ def _cache_entries(data: bytes) -> Iterator[tuple[str, str]]:
         return
     data = data[start:]
     count = _CACHE_HEADER.unpack_from(data)[1]
-    for n in range(min(count, (len(data) - _CACHE_HEADER.size) // _CACHE_ENTRY.size)):
+    for n in range(min(count, _MOST_ENTRIES, (len(data) - _CACHE_HEADER.size) // _CACHE_ENTRY.size)):
         _, key, value, _, _ = _CACHE_ENTRY.unpack_from(data, _CACHE_HEADER.size + n * _CACHE_ENTRY.size)
         path = _text(data, value)
         if path.startswith("/") and basename(path):

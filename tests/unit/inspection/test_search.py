@@ -72,6 +72,20 @@ async def test_other_folders_are_found_through_the_cache(image: Image, before: b
     assert await found(image.file("/etc/ld.so.cache", data)) == "/usr/local/lib64/libx.so.1"
 
 
+async def test_a_cache_that_names_one_path_for_ever_is_bounded(image: Image) -> None:
+    """Each of its entries could be 4 KiB in memory, and a look into the image."""
+    strings = b"libx.so.1\0" + b"/a" * 1500 + b"\0"
+    count = 100_000
+    start = 48 + 24 * count
+    table = struct.pack("<iIIIQ", 0x303, start, start + 10, 0, 0) * count
+    data = b"glibc-ld.so.cache1.1" + struct.pack("<II20x", count, len(strings)) + table + strings
+    image.file("/etc/ld.so.cache", data)
+    paths = await Search(image.opener, "amd64", LOADER)._cached("libx.so.1")
+    assert len(paths) == search._MOST_OF_A_NAME
+    assert len(list(search._cache_entries(data))) == search._MOST_ENTRIES
+    assert await found(image) is None
+
+
 async def test_relative_paths_in_the_cache_are_not_followed(image: Image) -> None:
     image.file("/x/libx.so.1", LIBRARY).file("/etc/ld.so.cache", cache(("libx.so.1", "x/libx.so.1")))
     assert await found(image) is None
