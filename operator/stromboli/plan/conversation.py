@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from stromboli import bounds
+from stromboli.bounds import Bounds, OutOfBounds
 from stromboli.plan.answer import clip
 from stromboli.plan.redaction import KEYS
 
-# A prompt, or a tool's result with a picture in it. As objects a line may take twenty times its size.
+# A prompt, or a tool's result with a picture in it: large, and of few values. As objects, many would take twenty times
+# the size of their line.
 MAX_LINE = 4 * 1024 * 1024
 MAX_MESSAGES = 10_000
 MAX_TEXT = 32 * 1024  # bytes of one message
 MAX_TOTAL = 4 * 1024 * 1024  # characters of all of them, names included
 MAX_TOOLS = 64
 MAX_NAME = 256
+
+_LINE = Bounds(depth=bounds.OBJECT_DEPTH, size=MAX_LINE, values=50_000)
 
 _SPEAKERS = ("user", "assistant")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
@@ -89,9 +93,12 @@ class Transcript:
             self._line += part
 
     def _end_line(self) -> None:
-        if self._too_long:
-            self.truncated = True
-        elif (event := _event(bytes(self._line))) is not None and (message := self._message(event)) is not None:
+        try:
+            event = None if self._too_long else _event(bytes(self._line))
+            self.truncated |= self._too_long
+        except OutOfBounds:
+            event, self.truncated = None, True
+        if event is not None and (message := self._message(event)) is not None:
             self._add(message)
         self._line.clear()
         self._too_long = False
@@ -139,11 +146,13 @@ class Transcript:
 
 
 def _event(line: bytes) -> Mapping[str, Any] | None:
-    """The line, if a person, the agent or a tool says something in it."""
+    """The line, if a person, the agent or a tool says something in it. Raises OutOfBounds."""
     if b'"message"' not in line:  # nine tenths of a short record are the CLI's own notes (2.1.331), and need no reading
         return None
     try:
-        event = bounds.json_document(line, bounds.ANSWER)
+        event = bounds.json_document(line, _LINE)
+    except OutOfBounds:
+        raise
     except ValueError:
         return None
     if not isinstance(event, dict) or event.get("type") not in _SPEAKERS or not isinstance(event.get("message"), dict):

@@ -105,6 +105,14 @@ def test_what_is_no_message_is_passed_over(line: bytes) -> None:
     ]
 
 
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"[" + b"[]," * 100_000 + b"0]"])
+def test_a_line_that_would_take_too_much_is_left_out_and_that_is_said(content: bytes) -> None:
+    transcript = Transcript()
+    transcript.feed(b'{"type":"user","message":{"content":' + content + b"}}\n" + lines(entry("user", "b")))
+    assert [message.text for message in transcript.finish()] == ["b"]
+    assert transcript.truncated
+
+
 @pytest.mark.parametrize("time", [None, 7, "yesterday", f"{TIME}\n", "\x1b[2J", f"{TIME} " * 100])
 def test_a_time_is_one_or_none(time: object) -> None:
     (message,) = read(lines(entry("user", "x") | {"timestamp": time}))
