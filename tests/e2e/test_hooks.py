@@ -23,6 +23,12 @@ CASES: dict[str, dict[str, Any]] = {
     "kill-pid-1": {"postStart": ["kill -9 1; echo survived"]},
     "kill-all": {"postStart": ["kill -9 -1; echo survived"]},
     "term-pid-1": {"postStart": ["kill -TERM 1; sleep 600"]},
+    "handing": {
+        "onCreateCommand": ["mkdir /opt/tool; cp /bin/echo /opt/tool/say", "echo /opt/tool >>$STROMBOLI_PATH"],
+        "postCreate": ['echo "GIVEN=by a hook" >>$STROMBOLI_ENV'],
+        "postStart": ["say $GIVEN"],
+    },
+    "forbidden": {"postStart": ["echo LD_PRELOAD=/x.so >>$STROMBOLI_ENV"]},
     "odd": {"postStart": [f"cat > odd <<'E'\n{ODD}\nE\ncat odd; pwd; printenv GIVEN ANTHROPIC_API_KEY"]},
 }
 
@@ -97,6 +103,15 @@ def test_the_first_failure_is_the_end(ended: dict[str, Object], standin: Standin
     assert [s["hook"] for s in ended["failing"]["status"]["steps"]] == ["onCreateCommand", "postCreate", "postCreate"]
     assert condition(ended["failing"], "Stalled")["status"] == "True"
     assert not sent(standin, "failing")
+
+
+def test_a_hook_hands_on_what_a_spec_may_set_and_no_more(ended: dict[str, Object], standin: Standin) -> None:
+    assert said(ended["handing"])[0] == "Completed", said(ended["handing"])
+    assert ended["handing"]["status"]["steps"][-2]["tail"].strip() == "by a hook"
+    reason, message = said(ended["forbidden"])
+    assert reason == "HookFailed"
+    assert "line 1 of $STROMBOLI_ENV sets LD_PRELOAD, which changes which code the agent loads" in message
+    assert not sent(standin, "forbidden")
 
 
 def test_hooks_that_never_end(ended: dict[str, Object], standin: Standin) -> None:
