@@ -150,10 +150,11 @@ class Queues:
 
     async def await_turn_again(self, run: Mapping[str, Any]) -> None:
         """What `await_turn` does, for a run that has been Queued already: all that it needs is known here."""
-        namespace = run["metadata"]["namespace"]
+        namespace, own = run["metadata"]["namespace"], plan.place_of(run)
         for name in plan.sessions_of(run):
-            session = await self._cluster.session_outline(namespace, name)
-            await self._check(run, session, name, self._store.queue(namespace, name))
+            if await self._wants(namespace, own, name):
+                session = await self._cluster.session_outline(namespace, name)
+                await self._check(run, session, name, self._store.queue(namespace, name))
 
     async def _check(
         self, run: Mapping[str, Any], session: Mapping[str, Any] | None, name: str, queue: Iterable[Place]

@@ -181,6 +181,30 @@ async def test_what_a_run_leaves_is_seen_to_before_the_next_or_without_harm_to_i
     assert run_states.reason_of(node.status("second")) == Reason.Completed
 
 
+async def test_a_fork_that_is_made_does_not_wait_for_its_parent_any_more(node: Node, stage: Stage) -> None:
+    """Though its run names the parent, and was queued once."""
+
+    def forking(name: str) -> None:
+        stage.names[node.run(name, session={"name": "copy", "fork": STORY})["metadata"]["uid"]] = name
+
+    stage.hold("busy", "second")
+    node.cluster.add_session(SPACE, STORY, {"template": {"image": "python:3.12"}})
+    async with node.process():
+        forking("forking")
+        await stage.idle("copy")
+        stage.run("busy")
+        stage.run("second", "copy")
+        await stage.at_work("busy")
+        await stage.at_work("second")
+        forking("third")
+        await node.until(lambda: run_states.reason_of(node.status("third")) == Reason.Queued, "it waits for the second")
+        stage.let("second")
+        await stage.at_work("third")
+        assert node.status("busy")["phase"] == "Running"
+        stage.let("busy")
+        await stage.idle()
+
+
 async def test_the_last_run_that_is_deleted_leaves_the_session_free(node: Node, stage: Stage) -> None:
     stage.hold("first")
     stage.run("first")
