@@ -29,6 +29,7 @@ from stromboli.local.kubectl import Kubectl
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
 from stromboli.local.progress import Progress
+from stromboli.settings import Settings
 
 API = "https://api.anthropic.com"
 _LAUNCHER = """\
@@ -134,15 +135,15 @@ class Stack:
     def images_up(self) -> None:
         """The CLI's image and a base image, by the operator's settings, which are written down with what was found."""
         stated = policy.stated(self._settings(), settings.stated(self.environ))
-        self._write_settings(stated)
-        wanted = settings.load(self.environ, self.home.settings)
+        wanted = self._checked(stated)
         cli = wanted.cli_image if "@" in wanted.cli_image else f"{wanted.cli_image}:{wanted.cli_image_tag}"
         environ, cache = self.podman.command.environ, cache_folder(self.environ)
         claude = images.ensure_cli_image(environ, cli, cache, self.progress)
         self.report(f"CLI image: {claude.reference} ({claude.how})")
         base = images.ensure_base_image(environ, cache, self.progress, wanted.image or images.HUB_PYTHON)
         self.report(f"base image: {base.reference} ({base.how})")
-        self._write_settings({**stated, **policy.found(policy.Images(claude.reference, base.reference))})
+        found = policy.found(policy.Images(claude.reference, base.reference))
+        files.write_private(self.home.settings, policy.render({**stated, **found}).encode())
 
     def answers_up(self, told: Answers | None = None) -> Answers:
         """Let agents reach who answers: as `told` now, else as before. Raises LocalFailure."""
@@ -228,8 +229,14 @@ class Stack:
         agent = found.get("agent") if isinstance(found, dict) else None
         return dict(agent) if isinstance(agent, dict) else {}
 
-    def _write_settings(self, agent: Mapping[str, Any]) -> None:
-        files.write_private(self.home.settings, policy.render(agent).encode())
+    def _checked(self, agent: Mapping[str, Any]) -> Settings:
+        """What these keys say. Raises InvalidSettings: what is wrong is not kept for the next time."""
+        draft = self.home.settings.with_suffix(".draft")
+        files.write_private(draft, policy.render(agent).encode())
+        try:
+            return settings.load(self.environ, draft)
+        finally:
+            draft.unlink()
 
     def _put_on_path(self, binaries: Binaries) -> None:
         _point(self.home.programs, binaries.folder)

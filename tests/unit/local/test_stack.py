@@ -17,7 +17,7 @@ import yaml
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import PartStatus as Part
-from stromboli.errors import LocalFailure
+from stromboli.errors import InvalidSettings, LocalFailure
 from stromboli.local import images, leftovers, stack
 from stromboli.local.answers import Claude, Offline
 from stromboli.local.doctor import Check
@@ -181,6 +181,14 @@ def test_what_a_shell_has_set_holds_in_the_next_one(installed: Stack, notes: Not
     assert notes.images[1] == notes.images[3] == "registry.example/theirs:1"
     agent = yaml.safe_load(installed.home.settings.read_text())["agent"]
     assert agent["allowed_image_patterns"] == "python:*"
+
+
+def test_what_is_wrong_is_not_kept(installed: Stack, notes: Notes, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="cli_imge"):
+        on(tmp_path, STROMBOLI_AGENT_CLI_IMGE="x").up()
+    installed.up()
+    assert "cli_imge" not in installed.home.settings.read_text()
+    assert [p.name for p in installed.home.root.glob("settings*")] == ["settings.yaml"]
 
 
 KEY = {"ANTHROPIC_API_KEY": "sk-1"}
