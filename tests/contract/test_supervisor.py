@@ -22,6 +22,7 @@ from stromboli.plan import attempt, container
 from stromboli.plan.attempt import AttemptPlan, Hook
 from tests.support.builders import NOTHING_SECRET
 from tests.support.images import NONROOT_UID, NUMERIC_UID
+from tests.support.podman import IsolatedPodman
 from tests.support.supervised import plan
 
 CLI = f"{naming.CLI_MOUNT}/bin/claude"
@@ -247,6 +248,39 @@ def test_a_cli_that_is_not_mounted_is_said_and_the_attempt_is_still_good(bed: Be
     bed.start()
     assert bed.wait() == 0
     assert bed.records().stdout == b"answer\n"
+
+
+@pytest.fixture(scope="module")
+def image_of_links(isolated_podman: IsolatedPodman, busybox_only_image: str) -> str:
+    """Links to where the CLI is mounted, and around it; /opt itself lies elsewhere."""
+    links = "mkdir -p /usr/opt /srv/a/b /srv/data && ln -s usr/opt /opt && ln -s /opt/claude/bin /srv/tools"
+    links += " && ln -s /opt/claude /srv/a/b/whole && ln -s /usr/opt /srv/a/b/around"
+    text = f"FROM {busybox_only_image}\nRUN {links}\n"
+    name = "localhost/stromboli-test/links:1"
+    isolated_podman.run("build", "--quiet", "--isolation", "chroot", "--tag", name, "-", stdin=text.encode())
+    return name
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        ("/srv/data", 0),
+        ("/srv/tools", attempt.CLI_MISSING),
+        ("/srv/a/b/whole", attempt.CLI_MISSING),
+        ("/srv/a/b/around", attempt.CLI_MISSING),
+    ],
+)
+def test_a_cli_that_a_volume_covers_is_not_taken_for_the_one_that_was_mounted(
+    bed: Bed, image_of_links: str, tmp_path: Path, target: str, code: int
+) -> None:
+    """A program lies at the CLI's place in all of them: that of the volume."""
+    inside = {"/srv/tools": "claude", "/srv/a/b/around": "claude/bin/claude"}.get(target, "bin/claude")
+    other = tmp_path / "other" / inside
+    other.parent.mkdir(parents=True)
+    other.write_text(f"#!{BUSYBOX} sh\necho replaced\n")
+    other.chmod(0o755)
+    assert bed.run(image_of_links, "echo genuine", claude(), "--volume", f"{tmp_path}/other:{target}") == code
+    assert bed.records().stdout == (b"genuine\n" if code == 0 else b"")
 
 
 def test_pointing_the_link_elsewhere_hands_over_the_next_attempt(bed: Bed, busybox_only_image: str) -> None:

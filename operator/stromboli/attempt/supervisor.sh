@@ -17,7 +17,7 @@
 
 _root=/run/stromboli
 _plan=$_root/plan _out=$_root/out _secrets=$_root/secret _session=$_root/session
-_bb=$_plan/busybox
+_bb=$_plan/busybox _cli_mount=/opt/claude
 _claude=$_session/claude
 _unstarted='' _unsent='' _stamp=''
 _cause='' _pid='' _count=0 _timer='' _records='' _signalled='' _code=0
@@ -439,13 +439,28 @@ _prepare_credentials() {
     $_bb ln -s "$_secrets/.credentials.json" "$_claude/.credentials.json"
 }
 
+# Whether $_cli is of the CLI that was mounted: a volume whose target goes through a link may lie over it, or over a
+# folder around it. Mounts are listed in the order in which they were made.
+_is_mounted_cli() {
+    case $_cli in "$_cli_mount"/*) ;; *) return 0 ;; esac
+    _place=$($_bb readlink -f "$_cli_mount") _last='' _times=0
+    while read -r _ _ _ _ _point _; do
+        case $_point in
+            "$_place") _last=$_point _times=$((_times + 1)) ;;
+            "$_place"/*) return 1 ;;
+            *) case $_place in "${_point%/}"/*) _last=$_point ;; esac ;;
+        esac
+    done </proc/self/mountinfo
+    [ "$_last" = "$_place" ] && [ "$_times" = 1 ]
+}
+
 . "$_plan/steps"
 trap '_interrupt cancelled' TERM
 trap '_interrupt timeout' USR1
 trap '_interrupt hooks-timeout' USR2
 if PATH=/nowhere command -v mkdir >/dev/null; then _bb=; fi  # this ash runs applets by itself
 
-[ -z "$_cli" ] || [ -x "$_cli" ] || exit "$_CLI_MISSING"
+[ -z "$_cli" ] || { [ -x "$_cli" ] && _is_mounted_cli; } || exit "$_CLI_MISSING"
 { IFS= read -r _unstarted && IFS= read -r _unsent; } <"$_plan/seals" || exit "$_ALREADY_STARTED"
 _refuse_if_started
 _read_secrets

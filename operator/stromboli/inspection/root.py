@@ -29,6 +29,10 @@ class MountedRoot:
         except OSError:
             return False
 
+    def landing(self, path: str) -> str | None:
+        """Where something that is mounted at a path lands, also where nothing is there yet; None for a circle."""
+        return self._resolved(path)
+
     async def stat(self, path: str) -> Found | None:
         real = self._resolved(path)
         if real is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from stromboli.apart import apart
 from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
+from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import Network
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.models.lifecycle import INIT_HOOKS
@@ -31,6 +33,7 @@ from stromboli.plan.policy import Effective
 from stromboli.plan.redaction import Secrets
 from stromboli.plan.refusal import invalid
 from stromboli.plan.session import hooks_hash, hooks_to_run
+from stromboli.plan.volumes import Volume
 from stromboli.podman.transport import HostInfo, Podman
 
 log = logging.getLogger(__name__)
@@ -86,6 +89,7 @@ class Launcher:
         try:
             if held.container is None:
                 await self._make(name, folder, subject, ready, held)
+            await self._check_landings(name, ready.volumes)
             await self._ends.listen(held.uid, name)
             await self._podman.containers.start(name)
         except Unmountable as error:
@@ -99,6 +103,20 @@ class Launcher:
             self._networks.forget()
             raise
         return name
+
+    async def _check_landings(self, name: str, mounted: Sequence[Volume]) -> None:
+        """The volumes' targets as the container's own links have them: those of its image, or what an agent has made.
+
+        Where the operator does not see the mounted root, the supervisor alone looks whether the CLI was covered.
+        """
+        if not mounted:
+            return
+        root = MountedRoot(Path(await self._podman.containers.mount(name)))
+        if not root.visible:
+            return
+        targets = (*volumes.own_places(), *(volume.container for volume in mounted))
+        # A circle of links cannot be mounted at, which the runtime says by itself.
+        volumes.check_landings(mounted, {target: root.landing(target) or target for target in targets})
 
     async def unenforced(self, ready: Ready) -> str | None:
         """Which of the run's limits this node cannot enforce, in a sentence; None for none, or where nobody says.

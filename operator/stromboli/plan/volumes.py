@@ -7,7 +7,7 @@ see observe/hostpaths.py.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stromboli import naming
@@ -110,6 +110,28 @@ def _advice(target: str, why: str, volume: Volume) -> str:
                 "a folder can be mounted only where the container has a folder or nothing, and a file only where it "
                 f"has a file or nothing ({target}: {why}); choose another place, such as /workspace"
             )
+
+
+def own_places() -> tuple[str, ...]:
+    """Where the kernel and Stromboli have mounts of their own, as paths that an image's links may lead elsewhere."""
+    return _TREES
+
+
+def check_landings(mounted: Sequence[Volume], landings: Mapping[str, str]) -> None:
+    """Each volume against the places where the mounts of a container really land: a runtime follows the links in it.
+
+    `landings` has those of all targets and of `own_places`; `mounted` are in the order of the spec. Raises
+    Refused(InvalidSpec).
+    """
+    for n, volume in enumerate(mounted):
+        place = landings[volume.container]
+        for tree in _TREES:
+            if any(within(place, own) or within(own, place) for own in (tree, landings[tree])):
+                raise invalid(
+                    f"spec.volumes[{n}]",
+                    f"nothing can be mounted at {volume.container}: there the container has a link to {place}, and "
+                    f"{tree} belongs to the kernel or to Stromboli; choose another place, such as /workspace",
+                )
 
 
 def reserved(target: str) -> str | None:

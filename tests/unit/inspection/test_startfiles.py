@@ -139,3 +139,14 @@ async def test_links_of_a_mounted_root_stay_in_it(root: Path) -> None:
     there = await mounted.stat("/")
     assert there is not None
     assert there.directory
+
+
+def test_where_a_mount_would_land(root: Path) -> None:
+    (root / "tools").symlink_to("/opt/claude/bin")
+    (root / "opt").symlink_to("usr/opt")
+    (root / "loop").symlink_to("loop")
+    mounted = MountedRoot(root)
+    assert mounted.landing("/tools") == "/usr/opt/claude/bin", "where nothing is yet"
+    assert mounted.landing("/tools/x/../../y") == "/usr/opt/claude/y"
+    assert mounted.landing("/workspace") == "/workspace"
+    assert mounted.landing("/loop/x") is None

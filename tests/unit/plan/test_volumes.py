@@ -231,3 +231,37 @@ PATHS = st.lists(st.sampled_from(["srv", "code", "code-evil", "a"]), max_size=3)
 def test_a_root_covers_itself_and_what_has_all_its_parts_first(host: str, root: str) -> None:
     parts, first = host.strip("/").split("/"), [p for p in root.split("/") if p]
     assert (_judge(f"{host}:/w", _rules("p", (root, False))) is None) == (parts[: len(first)] == first)
+
+
+def landed(**moved: str) -> dict[str, str]:
+    """Where mounts land: at their own paths, but for these (`srv_tools` is /srv/tools)."""
+    paths = (*volumes.own_places(), "/srv/tools", "/work")
+    return {path: moved.get(path[1:].replace("/", "_"), path) for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("places", "tree"),
+    [
+        (landed(srv_tools="/opt/claude/bin"), "/opt/claude"),
+        (landed(srv_tools="/opt"), "/opt/claude"),
+        (landed(srv_tools="/run/stromboli/plan"), "/run/stromboli"),
+        (landed(srv_tools="/proc/1"), "/proc"),
+        (landed(srv_tools="/"), "/proc"),
+        (landed(srv_tools="/usr/opt/claude/bin", opt_claude="/usr/opt/claude"), "/opt/claude"),
+        (landed(opt_claude="/srv/tools/claude"), "/opt/claude"),
+    ],
+)
+def test_a_target_is_judged_where_it_really_lands(places: dict[str, str], tree: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        volumes.check_landings(_parse("/a:/work", "/b:/srv/tools"), places)
+    assert refusal.value.reason is Reason.InvalidSpec
+    assert refusal.value.message == (
+        f"spec.volumes[1]: nothing can be mounted at /srv/tools: there the container has a link to "
+        f"{places['/srv/tools']}, and {tree} belongs to the kernel or to Stromboli; choose another place, such as "
+        "/workspace"
+    )
+
+
+def test_a_target_that_lands_anywhere_else_is_good() -> None:
+    for places in (landed(), landed(srv_tools="/opt/claudette"), landed(opt_claude="/usr/opt/claude")):
+        volumes.check_landings(_parse("/a:/work", "/b:/srv/tools"), places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,27 @@ async def test_variables_of_the_image_that_the_cli_is_spared_are_told_of(node: N
     [told] = [e for e in node.cluster.events.values() if e["reason"] == "VariablesWithheld"]
     assert told["type"] == "Warning"
     assert "the image sets NODE_OPTIONS, by which" in told["message"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_volume_whose_target_leads_over_the_cli_is_refused(
+    node: Node, roots: Roots, tmp_path: Path, kept: bool
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(roots.image, root, symlinks=True)
+    (root / "srv").mkdir()
+    (root / "srv/tools").symlink_to("/opt/claude/bin")
+    (tmp_path / "mine").mkdir()
+    node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(tmp_path)}]})]
+    node.fake.add_image(MINE, root=root)
+    volumes = [f"{tmp_path}/mine:/work", f"{tmp_path}/mine:/srv/tools"]
+    node.run(image=MINE, volumes=volumes, **({"session": {"name": "s"}} if kept else {}))
+    async with node.process():
+        await node.finished()
+    assert reason_of(node.status()) == "InvalidSpec"
+    assert node.message().startswith(
+        "spec.volumes[1]: nothing can be mounted at /srv/tools: there the container has a link to /opt/claude/bin, and "
+        "/opt/claude belongs to the kernel or to Stromboli"
+    )
+    assert node.prompts == []
+    assert not any(call.endswith("/start") for call in node.fake.calls)
