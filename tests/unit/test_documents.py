@@ -70,9 +70,9 @@ def test_its_manifests_are_valid() -> None:
             model.model_validate(obj["spec"])
 
 
-def test_every_package_is_on_the_map() -> None:
-    packages = [p.name for p in PACKAGE.iterdir() if p.is_dir() and not p.name.startswith("__")]
-    assert [name for name in packages if f"`{name}/`" not in INTERNALS] == []
+def test_every_package_and_module_is_on_the_map() -> None:
+    found = [f"{p.name}/" if p.is_dir() else p.name for p in PACKAGE.iterdir() if not p.name.startswith("__")]
+    assert [name for name in found if f"`{name}`" not in INTERNALS] == []
 
 
 def test_every_file_that_the_map_names_is_there() -> None:
