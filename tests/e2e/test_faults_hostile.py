@@ -79,6 +79,7 @@ def test_a_session_whose_root_would_keep_podman_waiting_goes_on(
     again = go(space, "c", prompt="BASH{head -n 1 /etc/passwd}", session={"name": "pipes"}, **agent)
     assert "root:x:0:0" in again["status"]["result"]["text"]
     host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("c")], "an event tells of it")
+    space.kubectl("-n", space.namespace, "delete", "agentsessions", "--all")  # they would keep their containers
 
 
 def test_the_operator_is_none_the_worse_for_it(
