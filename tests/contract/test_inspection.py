@@ -155,6 +155,12 @@ async def test_what_leads_nowhere_is_absent(bed: Bed, path: str) -> None:
         assert await opener.stat(path) is None
 
 
+async def test_a_circle_is_told_from_what_is_not_there(bed: Bed) -> None:
+    async with never_started(bed.podman, bed.files) as opener:
+        for path in ("/circle", "/nowhere", "/dangling", "/lib/real"):
+            assert await opener.is_circle(path) is (path == "/circle"), path
+
+
 async def test_the_images_own_files_answer_for_links_out_of_it(bed: Bed) -> None:
     async with never_started(bed.podman, bed.files) as opener:
         found = await opener.stat("/escaping")

@@ -238,9 +238,10 @@ class FakePodman(FakeState):
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         path = request.query["path"]
-        found = await DirectoryOpener(self.root(container)).stat(path)
+        opener = DirectoryOpener(self.root(container))
+        found = await opener.stat(path)
         if found is None:
-            return _error(404, "no such file or directory")
+            return await _nothing_at(opener, path)
         info = (self.root(container) / found.path.lstrip("/")).stat()
         kind = {stat.S_IFDIR: _GO_DIRECTORY, stat.S_IFIFO: _GO_PIPE}.get(stat.S_IFMT(info.st_mode), 0)
         if found.path != path:  # the real one tells of a link itself, and where it ends
@@ -253,9 +254,10 @@ class FakePodman(FakeState):
     async def _archive(self, request: web.Request) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
-        found = await DirectoryOpener(self.root(container)).stat(request.query["path"])
+        opener = DirectoryOpener(self.root(container))
+        found = await opener.stat(request.query["path"])
         if found is None:
-            return _error(404, "no such file or directory")
+            return await _nothing_at(opener, request.query["path"])
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             tar.add(self.root(container) / found.path.lstrip("/"), Path(request.query["path"]).name)
@@ -348,6 +350,12 @@ class FakePodman(FakeState):
 
 def _error(status: int, cause: str) -> web.Response:
     return web.json_response({"cause": cause, "message": f"…: {cause}", "response": status}, status=status)
+
+
+async def _nothing_at(opener: DirectoryOpener, path: str) -> web.Response:
+    if await opener.is_circle(path):
+        return _error(500, f"copier: stat: open {path}: too many levels of symbolic links")
+    return _error(404, "no such file or directory")
 
 
 def _bears(labels: Mapping[str, str], request: web.Request, enough: Callable[[Iterable[bool]], bool] = all) -> bool:

@@ -31,6 +31,9 @@ class DirectoryOpener:
         regular, directory = stat.S_ISREG(info.st_mode), stat.S_ISDIR(info.st_mode)
         return Found(real, info.st_size, regular, bool(info.st_mode & 0o111), directory)
 
+    async def is_circle(self, path: str) -> bool:
+        return self._resolve(path) is None
+
     async def read(self, path: str, limit: int) -> bytes | None:
         self.reads.append(path)
         file = self._root / path.lstrip("/")

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 REMEMBERED = 256  # images whose facts are in memory; those of others are on disk
 # Raise it whenever the facts, or the way in which they are found, change.
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True, slots=True)

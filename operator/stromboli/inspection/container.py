@@ -29,6 +29,9 @@ class ContainerOpener:
             directory=found.directory,
         )
 
+    async def is_circle(self, path: str) -> bool:
+        return await self._archive.is_circle(self._container, path)
+
     async def read(self, path: str, limit: int) -> bytes | None:
         try:
             return await self._archive.read_file(self._container, path, limit)

@@ -27,6 +27,7 @@ MUSL_LOADERS = (
 _PARTS_OF_GLIBC = frozenset({"libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1"})
 # Headers stand at the front, but a tool that rewrote the interpreter's path may have put that further back.
 _PROGRAM_LIMIT = 8 * 1024 * 1024
+_BEGINNING = 1024  # bytes of what is no loader, which tell what it is instead
 
 
 async def find(opener: Opener, needs: CLINeeds, config: ImageConfig) -> ImageFacts:
@@ -41,7 +42,43 @@ async def find(opener: Opener, needs: CLINeeds, config: ImageConfig) -> ImageFac
     for path in GLIBC_LOADERS.values():
         if path not in asked and (facts := await _glibc(opener, path, needs)):
             return replace(facts, interpreter=None)
-    return await _by_programs(opener, needs, config)
+    facts = await _by_programs(opener, needs, config)
+    if facts.libc in (Libc.UNKNOWN, Libc.STATIC):
+        return await _without_loader(opener, needs) or facts
+    return facts
+
+
+async def _without_loader(opener: Opener, needs: CLINeeds) -> ImageFacts | None:
+    """The facts of a glibc that lies where it usually does and cannot be loaded; None if there is none."""
+    for architecture, usual in GLIBC_LOADERS.items():
+        if needs.architecture not in ("", architecture):
+            continue
+        loader = needs.interpreter or usual
+        libc = await Search(opener, architecture, loader).library("libc.so.6")
+        if libc is not None and (version := _highest(libc.elf)) is not None:
+            return ImageFacts(
+                architecture=architecture,
+                libc=Libc.GLIBC,
+                libc_version=text_of(version),
+                libc_path=libc.path,
+                loader_problem=f"{loader} {await _wrong_with(opener, loader)}",
+            )
+    return None
+
+
+async def _wrong_with(opener: Opener, loader: str) -> str:
+    """What is at the place of a loader, which is none of glibc's."""
+    found = await opener.stat(loader)
+    if found is None:
+        if await opener.is_circle(loader):
+            return "is a loop of links"
+        return "is not there, or a link that leads nowhere"
+    data = await opener.read(found.path, _BEGINNING) if found.regular else None
+    if data is None:
+        return "is not a regular file"
+    if not data.startswith(b"\x7fELF"):
+        return "is a text file" if data.isascii() and b"\0" not in data else "is not a program"
+    return "is not a loader of glibc's" if found.executable else "is not executable"
 
 
 async def _glibc(opener: Opener, path: str, needs: CLINeeds) -> ImageFacts | None:

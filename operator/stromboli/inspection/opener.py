@@ -34,6 +34,9 @@ class Looker(Protocol):
 class Opener(Looker, Protocol):
     """The files of one image. Errors of the connection pass through; an absent file is None."""
 
+    async def is_circle(self, path: str) -> bool:
+        """Whether a path at which nothing is found is a circle of links."""
+
     async def read(self, path: str, limit: int) -> bytes | None:
         """The first `limit` bytes of a regular file, by the path that `stat` found; None if it is none."""
 

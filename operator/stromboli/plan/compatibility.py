@@ -59,6 +59,7 @@ class ImageFacts:
 
     `libc_path` is the file that the libc was told from (for a static image: one of its programs).
     `interpreter` is glibc's loader as the CLI would find it, None if that is not there or is not glibc's.
+    `loader_problem` says what is at the loader's place where a glibc is there and its loader is not.
     `missing_versions` are `library VERSION`, wanted by the CLI and not defined by the library.
     `user` is None if the image's user cannot be resolved; `user_problem` then says why. `unstartable` says what is
     wrong with the files that Podman itself reads before a start; nothing else was looked at then. `configuration` is
@@ -78,6 +79,7 @@ class ImageFacts:
     user: ImageUser | None = None
     user_problem: str = ""
     unstartable: str = ""
+    loader_problem: str = ""
     configuration: str = ""
     managed: str = ""
     configuration_problem: str = ""
@@ -178,6 +180,11 @@ def _family(facts: ImageFacts, needs: CLINeeds) -> str:
 
 
 def _loader(facts: ImageFacts, needs: CLINeeds) -> str:
+    if facts.loader_problem:
+        return (
+            f"{_name(facts)}, but its loader {facts.loader_problem}; use an image with the whole of glibc (Debian's "
+            "libc6), such as a Debian-based one"
+        )
     if facts.interpreter or needs.interpreter is None:
         return ""
     return (

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import ANSWER, Connection, segment
-from stromboli.podman.failures import answer, reading
+from stromboli.podman.failures import answer, reading, tells_of_a_circle
 from stromboli.podman.tarstream import first_file
 
 _STAT = "X-Docker-Container-Path-Stat"
@@ -65,6 +65,16 @@ class Archive:
             found = await self._head(container, path)
         with reading("a path"):
             return None if found is None else _stat(found, path)
+
+    async def is_circle(self, container: str, path: str) -> bool:
+        """Whether a path at which nothing is found is a circle of links."""
+        try:
+            async with self._connection.stream(
+                "GET", f"/containers/{segment(container)}/archive", params={"path": path}, silence=ANSWER
+            ):
+                return False
+        except NotFound as error:
+            return tells_of_a_circle(error)
 
     async def read_file(self, container: str, path: str, limit: int) -> bytes:
         """The first `limit` bytes of a regular file. Raises NotFound (no such path), PodmanError (no file)."""

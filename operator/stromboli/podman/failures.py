@@ -71,6 +71,11 @@ def unavailable(error: Exception, doing: str) -> PodmanUnavailable:
     return PodmanUnavailable(f"Podman did not answer ({doing}): {redact(str(error) or type(error).__name__)}")
 
 
+def tells_of_a_circle(error: NotFound) -> bool:
+    """Whether what could not be found is a circle of links."""
+    return str(error).endswith(_LOOP)
+
+
 def hanging(doing: str, seconds: float | None) -> PodmanUnavailable:
     """Somebody is there and does not answer: one call that waits in Podman with a lock in hand stops all others."""
     return PodmanUnavailable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -305,3 +306,40 @@ async def test_this_machines_own_root_is_told_right() -> None:
     newest = version_of(os.confstr("CS_GNU_LIBC_VERSION").replace("glibc ", "GLIBC_"))  # type: ignore[union-attr]
     assert (2, 17) <= tuple(int(n) for n in facts.libc_version.split(".")) <= newest  # type: ignore[operator]
     assert facts.has_shell
+
+
+def _replaced(image: Image, make: Callable[[Path], object]) -> Image:
+    """Debian's, with something else at the loader's own place."""
+    debian(image)
+    loader = image.root / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    loader.unlink()
+    make(loader)
+    return image
+
+
+def _another_program(path: Path) -> None:
+    path.write_bytes(program(LOADER))
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "is not there, or a link that leads nowhere"),
+        (lambda path: path.symlink_to("nowhere"), "is not there, or a link that leads nowhere"),
+        (lambda path: path.symlink_to("ld-linux-x86-64.so.2"), "is a loop of links"),
+        (lambda path: path.write_text("it was here"), "is a text file"),
+        (lambda path: path.write_bytes(bytes(range(256))), "is not a program"),
+        (lambda path: path.mkdir(), "is not a regular file"),
+        (lambda path: path.write_bytes(glibc_loader()), "is not executable"),
+        (_another_program, "is not a loader of glibc's"),
+    ],
+)
+async def test_a_glibc_without_its_loader_is_told_with_what_is_in_its_place(
+    image: Image, make: Callable[[Path], object], words: str
+) -> None:
+    facts = await facts_of(_replaced(image, make))
+    assert judge(facts, NEEDS).message == (
+        f"glibc 2.36 ({MULTIARCH}/libc.so.6), but its loader {LOADER} {words}; use an image with the whole "
+        "of glibc (Debian's libc6), such as a Debian-based one"
+    )
