@@ -30,12 +30,12 @@ from stromboli.observe.waiting import Waiting, from_node, from_podman
 from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Entry
+from stromboli.perform.going import Going, Watch
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions, Turn
-from stromboli.plan import follow, outcome, progress, refusal, variables
-from stromboli.plan.attempt import StepRecord
+from stromboli.plan import follow, outcome, refusal, variables
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
 from stromboli.plan.refusal import Refused
@@ -43,22 +43,14 @@ from stromboli.plan.session import hooks_to_run
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.status import run as states
-from stromboli.status import times
 from stromboli.status.run import Status
 from stromboli.store import Store
 
 log = logging.getLogger(__name__)
 
 UNTOLD_LOOK = 30.0  # seconds between looks at a run whose status cannot be written
-HOOKS_LOOK = 1.0  # seconds between looks at hooks
-# Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
-# writing it would cost time just when the CLI starts.
-AT_WORK_AFTER = 0.7
 
 Object = dict[str, Any]
-# Watches for a container's end: (session's uid, container's name, uid of the run that is woken, seconds after which it
-# is woken in any case).
-Watch = Callable[[str, str, str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +92,9 @@ class Reconciler:
         self._launcher = launcher
         self._cleaner = cleaner
         self._notifier = notifier
-        self._watch = watch
         self._sessions = turns
         self._forget = forget  # that a session's container is watched
+        self._going = Going(reporter, notifier, watch)
         self._endings = Endings(reporter, notifier, turns, cleaner)
 
     async def turn(self, uid: str) -> float | None:
@@ -223,61 +215,16 @@ class Reconciler:
         if (lost := await self._launcher.unenforced(ready)) is not None:
             self._notifier.tell(obj, "LimitsNotEnforced", lost, warning=True)
         until = ready.judged.request.timeout + follow.CALL_AFTER
-        if hooks_to_run(ready.judged.request.hooks, held.initialized):
-            return await self._at_hooks(obj, (), until)
-        return await self._at_work(obj, obj["status"], until)
+        hooks = bool(hooks_to_run(ready.judged.request.hooks, held.initialized))
+        return await self._going.started(obj, until, hooks=hooks)
 
     async def _still_going(self, obj: Object, trace: Trace) -> float | None:
         """The container runs, and goes on running where only that cannot be written down."""
         try:
-            return await self._going(obj, trace)
+            return await self._going.look(obj, trace, self._given(obj))
         except Rejected as error:
             log.warning("%s: how far it is stays untold: %s", _subject(obj, 0).label, error)
             return UNTOLD_LOOK
-
-    async def _going(self, obj: Object, trace: Trace) -> float | None:
-        """The container runs: hooks first, where there are any, and then the agent."""
-        found, until = trace.records, follow.next_look(trace.seen)
-        if not found.sent and (found.steps or states.reason_of(obj["status"]) == Reason.RunningHooks):
-            return await self._at_hooks(obj, found.steps, until)
-        return await self._at_work(obj, states.with_steps(obj["status"], found.steps), until, found.stdout)
-
-    async def _at_hooks(self, obj: Object, steps: Sequence[StepRecord], until: float) -> float:
-        """Nobody tells when a hook is over: so it is looked at now and then."""
-        self._watch_over(obj, until)
-        status = states.with_steps(obj["status"], steps)
-        message = "the hooks of lifecycle run"
-        if steps:
-            message = f"{steps[-1].hook}[{steps[-1].index}] runs"
-        await self._reporter.at(obj, status, Reason.RunningHooks, message)
-        return HOOKS_LOOK
-
-    async def _at_work(self, obj: Object, status: Status, until: float, output: bytes = b"") -> float | None:
-        """What the CLI writes is looked at now and then: requests that fail, MCP servers that did not start."""
-        began = times.from_text(status["attempts"][-1]["startedAt"])
-        spent = (self._reporter.moment(obj).now - began).total_seconds()
-        self._watch_over(obj, min(until, progress.next_look(spent)))
-        if states.reason_of(status) == Reason.Starting and spent < AT_WORK_AFTER:
-            return AT_WORK_AFTER - spent
-        status = self._with_mcp_servers(obj, status, output)
-        failing = progress.retry(output)
-        message = progress.at_work(failing)
-        if failing is not None and message != states.message_of(status):
-            self._notifier.tell(obj, "RequestsFail", message, warning=True)
-        await self._reporter.at(obj, status, Reason.Running, message)
-        return None
-
-    def _with_mcp_servers(self, obj: Object, status: Status, output: bytes) -> Status:
-        """How the MCP servers fared, once the CLI has said so; an event for those that the agent works without."""
-        servers = progress.mcp_servers(output, states.mcp_servers_of(status), self._given(obj))
-        new = states.with_mcp_servers(status, servers) if servers else status
-        if new != status and (failed := progress.servers_failed(servers)) is not None:
-            self._notifier.tell(obj, "MCPServerFailed", failed, warning=True)
-        return new
-
-    def _watch_over(self, obj: Object, until: float) -> None:
-        """Hear of the container's end, or that it has not come in `until` seconds."""
-        self._watch(states.session_of(obj), obj["status"]["attempts"][-1]["container"], obj["metadata"]["uid"], until)
 
     async def _finish(self, obj: Object, trace: Trace) -> float | None:
         """The attempt has ended: judge it, write it down, take its container away."""
@@ -306,7 +253,7 @@ class Reconciler:
             finished=trace.ended_at,
         )
         new = states.with_outcome(states.with_attempt(status, closed), ended, trace.records.steps)
-        new = self._with_mcp_servers(obj, new, trace.records.stdout)
+        new = self._going.with_mcp_servers(obj, new, trace.records.stdout, self._given(obj))
         message = ended.message
         if ended.left_out:
             lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(obj)}"
