@@ -64,17 +64,28 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("spec.env[0].value", {"env": [{"name": "A", "value": "a\0"}]}, "has a NUL character in it"),
     ("spec.env", {"env": [{"name": "A"}, {"name": "A"}]}, "duplicate entries for key"),
-    ("spec.resources.memory", {"resources": {"memory": "512m"}}, "write 512Mi (or 512M) instead of 512m"),
+    ("spec.resources.memory", {"resources": {"memory": "512m"}}, "write 512Mi"),
     ("spec.resources.memory", {"resources": {"memory": "-1Gi"}}, "is not a memory size"),
     ("spec.resources.memory", {"resources": {"memory": "lots"}}, "such as 512Mi"),
     ("spec.resources.memory", {"resources": {"memory": 512}}, "write 512Mi for example"),
-    ("spec.resources.cpus", {"resources": {"cpus": "two"}}, "write 2, '0.5' or 500m"),
-    ("spec.resources.cpus", {"resources": {"cpus": -1}}, "is a number of cpus above 0"),
+    ("spec.resources.memory", {"resources": {"memory": "300m"}}, "write 300Mi"),
+    ("spec.resources.memory", {"resources": {"memory": "2GB"}}, "write 2Gi"),
+    ("spec.resources.memory", {"resources": {"memory": "1.5 gib"}}, "write 1.5Gi"),
+    ("spec.resources.cpus", {"resources": {"cpus": -1}}, "should be greater than 0"),
+    ("spec.resources.cpus", {"resources": {"cpus": {"limit": 1}}}, "must have at most 0"),
     ("spec.resources.pids", {"resources": {"pids": 1}}, "should be greater than or equal to 16"),
     ("spec.timeout", {"timeout": "-5m"}, "such as 90s, 10m or 1h30m"),
     ("spec.timeout", {"timeout": "0s"}, "such as 90s, 10m or 1h30m"),
     ("spec.timeout", {"timeout": "ten minutes"}, "such as 90s, 10m or 1h30m"),
-    ("spec.timeout", {"timeout": "10"}, "such as 90s, 10m or 1h30m"),
+    ("spec.timeout", {"timeout": "10"}, "needs a unit: write 10s for seconds or 10m for minutes"),
+    ("spec.timeout", {"timeout": 600}, "needs a unit: write 600s for seconds or 600m for minutes"),
+    ("spec.timeout", {"timeout": "2d"}, "the longest unit is h: write 24h for each day"),
+    ("spec.timeout", {"timeout": "1 week"}, "168h for a week"),
+    (
+        "spec.lifecycle",
+        {"lifecycle": {"postCreate": ["a"], "postCreateCommand": ["a"]}},
+        "postCreateCommand is another name of postCreate; give one of the two",
+    ),
     ("spec.timeout", {"timeout": "169h"}, "is longer than a week"),
     ("spec.claude.maxTurns", {"claude": {"maxTurns": 0}}, "greater than or equal to 1"),
     ("spec.claude.maxBudgetUSD", {"claude": {"maxBudgetUSD": 0}}, "should be greater than 0"),
@@ -99,12 +110,13 @@ def test_each_mistake_that_a_schema_can_see_is_refused_at_apply(space: Runs) -> 
 
 
 def test_nothing_of_a_spec_can_be_changed(space: Runs) -> None:
-    body = space.body("immutable", **HELLO, timeout="1h")
+    body = space.body("immutable", **HELLO, timeout="1h", resources={"cpus": 1.5})
     space.kubectl("apply", "--server-side", "--dry-run=none", "-f", "-", stdin=json.dumps(body))
     changes: list[dict[str, Any]] = [
         {"prompt": "another"},
         {"image": None},
         {"timeout": "2h"},
+        {"resources": {"cpus": 2}},
         {"env": [{"name": "A", "value": "b"}]},
         {"claude": {"maxTurns": 3}},
         {"workdir": "/elsewhere"},
@@ -125,6 +137,10 @@ def test_a_mistake_that_no_schema_can_see_is_a_condition(space: Runs) -> None:
         "oci": ({"image": "oci:python"}, "spec.image: "),
         "storage": ({"image": "containers-storage:python"}, "spec.image: "),
         "hex": ({"image": "a" * 64}, "spec.image: "),
+        "cpus": (
+            {"resources": {"cpus": "two"}},
+            "spec.resources.cpus: 'two' is not a number of cpus; write 2, 0.5 or 500m for example",
+        ),
         "blank": ({"prompt": " \n\t"}, "spec.prompt: is empty; write what the agent should do"),
         "no-image": ({"image": None}, "spec.image: names no image, and no policy has a default"),
     }
@@ -154,7 +170,7 @@ def test_a_document_that_is_deeper_than_any_code_can_walk(space: Runs, python_im
             *("-n", space.namespace, "get", "agentrun", name),
             *("-o", 'jsonpath={.status.conditions[?(@.type=="Stalled")].message}'),
         )
-        assert said == "spec.claude.jsonSchema: is nested too deeply: at most 64 levels"
+        assert said.startswith("spec.claude.jsonSchema: is nested too deeply: at most 64 levels; ")
         space.kubectl("-n", space.namespace, "delete", "agentrun", name)
     space.apply("beside", prompt="hello", image=python_image)
     assert condition(space.ends(["beside"])["beside"])["reason"] == "Completed"

@@ -14,7 +14,12 @@ from tests.support.runs import Object, Runs, condition, reason_is
 
 ODD = 'it\'s "two  spaces" $HOME; `id` \\n żółw 🐢'
 CASES: dict[str, dict[str, Any]] = {
-    "order": {"onCreateCommand": ["echo a", "echo b"], "postCreate": ["echo c"], "postStart": ["echo d"]},
+    "order": {
+        "onCreateCommand": ["echo a"],
+        "updateContentCommand": ["echo b"],
+        "postCreateCommand": ["echo c"],
+        "postStart": ["echo d"],
+    },
     "failing": {"onCreateCommand": ["true"], "postCreate": ["true", "echo no luck; exit 7"], "postStart": ["true"]},
     "endless": {"postStart": ["sleep 600"], "hooksTimeout": "1s"},
     "loud": {"postStart": ["head -c 100000000 /dev/zero | tr '\\0' x; echo last"] + ["seq 9999"] * 4},
@@ -170,7 +175,7 @@ def test_an_image_without_a_shell(space: Runs, podman_env: dict[str, str]) -> No
         ({"postStart": [" \t"]}, "is blank; write a shell command"),
         ({"postStart": ["x" * 8193]}, "8192"),
         ({"postStart": ["a\0b"]}, "NUL"),
-        ({"hooksTimeout": "5"}, "is a duration of at least a second"),
+        ({"hooksTimeout": "5"}, "needs a unit: write 5s for seconds or 5m for minutes"),
         ({"hooksTimeout": "1ms"}, "is a duration of at least a second"),
         ({"postAttach": ["true"]}, "postAttach"),
     ],

@@ -55,7 +55,7 @@ def memory_bytes(value: int | str) -> int:
     return int(amount)
 
 
-def millicpus(value: int | str) -> int:
+def millicpus(value: int | float | str) -> int:
     """A cpu quantity in thousandths, above zero. Raises InvalidInput. Bare numbers of YAML are int."""
     text = str(value)
     amount = _parse(text, "a number of cpus", "write 2, 0.5 or 500m for example")

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from stromboli.grammar.pattern import PATTERN_RE2
 from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
 from stromboli.models.conditions import Conditions
-from stromboli.models.fields import Cpus, Duration, ImageRef, MaxBudget, MaxTurns, Memory, Pids
+from stromboli.models.fields import Duration, ImageRef, MaxBudget, MaxTurns, Memory, Pids, PolicyCpus
 
 Pattern = Annotated[
     str,
@@ -130,7 +130,7 @@ class Defaults(Model):
 
     image: ImageRef | None = Field(None, description="Image for runs that name none.")
     memory: Memory | None = Field(None, description="Memory limit for runs that set none.")
-    cpus: Cpus | None = Field(None, description="CPU limit for runs that set none.")
+    cpus: PolicyCpus | None = Field(None, description="CPU limit for runs that set none.")
     timeout: Duration | None = Field(None, description="Timeout for runs that set none.")
 
 
@@ -138,7 +138,7 @@ class Limits(Model):
     """The most that a run may have; one that states no value gets the default, or the ceiling itself."""
 
     memory: Memory | None = Field(None, description="Most memory of a run.")
-    cpus: Cpus | None = Field(None, description="Most cpus of a run.")
+    cpus: PolicyCpus | None = Field(None, description="Most cpus of a run.")
     pids: Pids | None = Field(None, description="Most processes and threads of a run.")
     timeout: Duration | None = Field(None, description="Longest timeout of a run.")
     max_turns: MaxTurns | None = Field(None, description="Most turns of a run.")

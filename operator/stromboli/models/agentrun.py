@@ -96,7 +96,7 @@ class AgentRunSpec(Model):
     workdir: AbsolutePath | None = Field(
         None, description="Working directory, absolute; it is made if missing. Default: the image's own."
     )
-    volumes: Volumes | None = Field(
+    volumes: Volumes = Field(
         None, description="Host folders to mount, `host:container[:ro|rw]`, where a policy allows them."
     )
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(

@@ -22,7 +22,7 @@ class SessionTemplate(Model):
     image: ImageRef | None = Field(None, description="Image of the session's container.")
     workdir: AbsolutePath | None = Field(None, description="Working directory; conversations are filed by it.")
     lifecycle: Lifecycle | None = Field(None, description="Commands that run before the agent.")
-    volumes: Volumes | None = Field(None, description="Host folders that are mounted, `host:container[:ro|rw]`.")
+    volumes: Volumes = Field(None, description="Host folders that are mounted, `host:container[:ro|rw]`.")
     resources: Resources | None = Field(None, description="Limits of the container.")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from stromboli import naming
+
+T = TypeVar("T")
 
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
@@ -22,9 +24,15 @@ DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=KEY_PATTERN
 NO_NUL = (r"!self.contains('\u0000')", "has a NUL character in it; take it out")
 
 
+def rule(condition: str, message: str, expression: str | None = None) -> dict[str, str]:
+    """One CEL rule; `expression` makes its message of the value, where it can."""
+    made = {"rule": condition, "message": message}
+    return made if expression is None else {**made, "messageExpression": expression}
+
+
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     """CEL rules for `json_schema_extra`: (rule, message) each."""
-    return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in pairs]}
+    return {"x-kubernetes-validations": [rule(r, m) for r, m in pairs]}
 
 
 def matches(regex: str, message: str) -> dict[str, Any]:
@@ -36,6 +44,11 @@ def matches(regex: str, message: str) -> dict[str, Any]:
 def _words(names: Iterable[str]) -> str:
     """A list of strings, in CEL."""
     return "[" + ",".join(f"'{name}'" for name in names) + "]"
+
+
+def none_if_empty(values: list[T] | None) -> list[T] | None:
+    """For lists that say nothing by being empty."""
+    return values or None
 
 
 def _without_nul(text: str) -> str:

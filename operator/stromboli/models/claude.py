@@ -37,11 +37,12 @@ ContainerPath = Annotated[
 
 
 class PermissionMode(StrEnum):
-    """The CLI's own choices for `--permission-mode`."""
+    """The CLI's own choices for `--permission-mode`; it takes `default` for `manual`."""
 
     acceptEdits = "acceptEdits"
     auto = "auto"
     bypassPermissions = "bypassPermissions"
+    default = "default"
     manual = "manual"
     dontAsk = "dontAsk"
     plan = "plan"

@@ -244,6 +244,7 @@ def _translate(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
     if isinstance(extra := schema.get("additionalProperties"), Mapping):
         out["additionalProperties"] = _translate(extra, defs)
     if out.get("x-kubernetes-int-or-string"):
+        out.pop("type", None)
         out["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         out["maxLength"] = 64
     if out.get("type") == "integer":

@@ -4,57 +4,88 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from stromboli.grammar.duration import DURATION_RE2
 from stromboli.grammar.quantity import CPU_RE2, MEMORY_RE2
 from stromboli.grammar.reference import REFERENCE_RE2
-from stromboli.models.base import NO_NUL, Model, matches, rules, without_nul
+from stromboli.models.base import NO_NUL, Model, matches, none_if_empty, rule, rules, without_nul
 
 MIN_TIMEOUT = 1.0
 MAX_TIMEOUT = 7 * 24 * 3600.0
 
 _int_or_string = {"x-kubernetes-int-or-string": True}
-_MEMORY_RULES = rules(
-    (
-        "type(self) != string || !self.endsWith('m')",
-        "m is a thousandth of a byte in Kubernetes quantities: write 512Mi (or 512M) instead of 512m",
-    ),
-    (
-        f"type(self) != string || self.endsWith('m') || self.matches(r'{MEMORY_RE2}')",
-        "is not a memory size: write a number of bytes, or one with Ki, Mi, Gi, K, M or G, such as 512Mi",
-    ),
-    (
-        "type(self) != int || self >= 6291456",
-        "is a number of bytes and at least 6Mi: write 512Mi for example",
-    ),
-)
-_CPU_RULES = rules(
-    (
-        f"type(self) != string || self.matches(r'{CPU_RE2}')",
-        "is not a number of cpus: write 2, '0.5' or 500m",
-    ),
-    ("type(self) != int || self > 0", "is a number of cpus above 0: write 2, '0.5' or 500m"),
-)
-_DURATION_RULES = rules(
-    (
-        f"self.matches(r'{DURATION_RE2}') && duration(self) >= duration('1s')",
-        "is a duration of at least a second, such as 90s, 10m or 1h30m",
-    ),
-    (
-        f"!self.matches(r'{DURATION_RE2}') || duration(self) <= duration('168h')",
-        "is longer than a week; write at most 168h",
-    ),
-)
+# What was probably meant by a unit that is none, such as 2g or 512MB, in CEL.
+_MEMORY_MEANT = "self.find('^[0-9.]+') + self.find('[kKmMgGtT]').upperAscii() + 'i'"
+_MEMORY_ADVICE = "a number of bytes, or one with Ki, Mi, Gi, K, M or G, such as 512Mi"
+_MEMORY_RULES = {
+    "x-kubernetes-validations": [
+        rule(
+            "type(self) != string || !self.endsWith('m')",
+            "m is a thousandth of a byte in Kubernetes quantities: write 512Mi (or 512M) instead of 512m",
+            "'m is a thousandth of a byte in Kubernetes quantities: write '"
+            " + (self.matches('^[0-9.]+m$') ? self.find('^[0-9.]+') + 'Mi' : '512Mi')",
+        ),
+        rule(
+            f"type(self) != string || self.endsWith('m') || self.matches(r'{MEMORY_RE2}')",
+            f"is not a memory size: write {_MEMORY_ADVICE}",
+            "'is not a memory size: write ' + (self.matches('^[0-9]+([.][0-9]+)? *[kKmMgGtT][iI]?[bB]?$') ? "
+            f"{_MEMORY_MEANT} : '{_MEMORY_ADVICE}')",
+        ),
+        rule("type(self) != int || self >= 6291456", "is a number of bytes and at least 6Mi: write 512Mi for example"),
+    ]
+}
+# JSON has one kind of number, and a schema's integer-or-string has no room for 1.5: so these have no type at all. What
+# is no quantity is then found when a run begins; in a policy, which would stop every run, the API server has to do it.
+_CPUS = {
+    "x-kubernetes-preserve-unknown-fields": True,
+    "maxLength": 64,
+    "exclusiveMinimum": 0,
+    "maxItems": 0,
+    "maxProperties": 0,
+}
+_DURATION_RULES = {
+    "x-kubernetes-validations": [
+        rule(
+            "type(self) == string && !self.matches('^[0-9]+$')",
+            "needs a unit: write 90s, 10m or 1h30m",
+            "'needs a unit: write ' + string(self) + 's for seconds or ' + string(self) + 'm for minutes'",
+        ),
+        rule(
+            "type(self) != string || !self.matches('^[0-9]+ *(d|day|days|w|week|weeks)$')",
+            "the longest unit is h: write 24h for each day, 168h for a week",
+        ),
+        rule(
+            "type(self) != string || self.matches('^[0-9]+ *(d|day|days|w|week|weeks)?$')"
+            f" || (self.matches(r'{DURATION_RE2}') && duration(self) >= duration('1s'))",
+            "is a duration of at least a second, such as 90s, 10m or 1h30m",
+        ),
+        rule(
+            f"type(self) != string || !self.matches(r'{DURATION_RE2}') || duration(self) <= duration('168h')",
+            "is longer than a week; write at most 168h",
+        ),
+    ]
+}
+
+
+def _is_number_or_text(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("is not a number of cpus; write 2, 0.5 or 500m for example")
+    return value
+
 
 Memory = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_MEMORY_RULES})]
-Cpus = Annotated[int | str, Field(json_schema_extra={**_int_or_string, **_CPU_RULES})]
+Cpus = Annotated[int | float | str, BeforeValidator(_is_number_or_text), Field(json_schema_extra={**_CPUS})]
+PolicyCpus = Annotated[
+    int | float | str, BeforeValidator(_is_number_or_text), Field(json_schema_extra={**_CPUS, "pattern": CPU_RE2})
+]
 # The kernel's own default for the highest process id (PID_MAX_DEFAULT): no kernel has fewer, few have more.
 MAX_PIDS = 32768
 Pids = Annotated[int, Field(ge=16, le=MAX_PIDS)]
 MaxTurns = Annotated[int, Field(ge=1, le=100000)]
 MaxBudget = Annotated[float, Field(gt=0, le=100000)]
-Duration = Annotated[str, Field(max_length=64, json_schema_extra=_DURATION_RULES)]
+# A bare number is taken by the schema, so that a rule can say what to write instead.
+Duration = Annotated[str, Field(max_length=64, json_schema_extra={**_int_or_string, **_DURATION_RULES})]
 ImageRef = Annotated[
     str,
     Field(
@@ -99,14 +130,15 @@ Volume = Annotated[
         ),
     ),
 ]
-Volumes = Annotated[list[Volume], Field(max_length=64)]
+# Given and empty is as not given, here and wherever a list has nothing to say by being empty.
+Volumes = Annotated[Annotated[list[Volume], Field(max_length=64)] | None, AfterValidator(none_if_empty)]
 
 
 class Resources(Model):
     """Limits of the run's container."""
 
     memory: Memory | None = Field(None, description="Memory limit, a Kubernetes quantity such as 512Mi.")
-    cpus: Cpus | None = Field(None, description="CPU limit, a Kubernetes quantity such as 2 or 500m.")
+    cpus: Cpus | None = Field(None, description="CPU limit, a Kubernetes quantity such as 2, 1.5 or 500m.")
     cpu_shares: Annotated[int, Field(ge=2, le=262144)] | None = Field(
         None, description="Relative weight of the run where cpus are short (1024 is the usual)."
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from stromboli.models.base import NO_NUL, Model, rules, without_nul
+from stromboli.models.base import NO_NUL, Model, none_if_empty, rules, without_nul
 from stromboli.models.fields import Duration
 
 HookKind = Literal["onCreateCommand", "postCreate", "postStart"]
@@ -27,20 +27,56 @@ Command = Annotated[
     without_nul,
     AfterValidator(_not_blank),
 ]
-Commands = Annotated[list[Command], Field(max_length=32)]
+Commands = Annotated[Annotated[list[Command], Field(max_length=32)] | None, AfterValidator(none_if_empty)]
+# The names of development containers (containers.dev) → ours.
+_ALIASES = {"postCreateCommand": "postCreate", "postStartCommand": "postStart"}
+
+
+def _one_name(alias: str, name: str) -> tuple[str, str]:
+    return (f"!has(self.{alias}) || !has(self.{name})", f"{alias} is another name of {name}; give one of the two")
 
 
 class Lifecycle(Model):
     """Each entry is one shell command (`/bin/sh -c`, in `workdir`), in order; the first that fails ends the run."""
 
-    on_create_command: Commands | None = Field(
+    model_config = ConfigDict(json_schema_extra=rules(*(_one_name(*pair) for pair in _ALIASES.items())))
+
+    on_create_command: Commands = Field(
         None, description="Run once in a session, when its container is made: installs, for example."
     )
-    post_create: Commands | None = Field(None, description="Run once in a session, after `onCreateCommand`.")
-    post_start: Commands | None = Field(None, description="Run on every run, before the agent.")
+    update_content_command: Commands = Field(
+        None, description="Run once in a session, at the end of `onCreateCommand`, as development containers have it."
+    )
+    post_create: Commands = Field(None, description="Run once in a session, after `onCreateCommand`.")
+    post_create_command: Commands = Field(None, description="Another name of `postCreate`.")
+    post_start: Commands = Field(None, description="Run on every run, before the agent.")
+    post_start_command: Commands = Field(None, description="Another name of `postStart`.")
     hooks_timeout: Duration | None = Field(
         None, description="How long all the hooks of a run may take; `timeout` bounds them as well."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_our_names(cls, given: Any) -> Any:
+        """What was given under a name of development containers, under ours: nothing else has to know of them."""
+        if not isinstance(given, Mapping):
+            return given
+        found = dict(given)
+        for alias, name in _ALIASES.items():
+            if found.get(alias):
+                if found.get(name):
+                    raise ValueError(_one_name(alias, name)[1])
+                found[name] = found.pop(alias)
+        if isinstance(found.get("updateContentCommand"), list):
+            first = found.get("onCreateCommand") or []
+            if isinstance(first, list):
+                found["onCreateCommand"] = [*first, *found.pop("updateContentCommand")]
+        return found
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing, which is as if it were not given."""
+        return not self.model_dump(exclude_none=True)
 
     def commands(self) -> Mapping[HookKind, tuple[str, ...]]:
         """The commands by hook, in the order in which the hooks run."""

@@ -20,7 +20,7 @@ def memory(value: int | str) -> int:
     return size
 
 
-def cpus(value: int | str) -> int:
+def cpus(value: int | float | str) -> int:
     """Thousandths of a cpu."""
     return quantity.millicpus(value)
 

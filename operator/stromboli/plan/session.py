@@ -78,9 +78,9 @@ def forked(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
     found = {
         "image": _same(spec.image, template.image, "spec.image", name, _canonical),
         "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
-        "volumes": spec.volumes if spec.volumes is not None else template.volumes,
-        "lifecycle": spec.lifecycle or template.lifecycle,
-        "resources": spec.resources or template.resources,
+        "volumes": spec.volumes or template.volumes,
+        "lifecycle": template.lifecycle if spec.lifecycle is None or spec.lifecycle.is_empty else spec.lifecycle,
+        "resources": template.resources if spec.resources in (None, Resources()) else spec.resources,
     }
     return spec.model_copy(update=found)
 

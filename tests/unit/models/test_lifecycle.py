@@ -23,6 +23,34 @@ def test_hooks_that_are_not_given_have_no_commands() -> None:
     assert _lifecycle(postCreate=[]).commands() == dict.fromkeys(HOOKS, ())
 
 
+def test_the_names_of_development_containers_are_other_names() -> None:
+    theirs = _lifecycle(
+        postStartCommand=["c"], postCreateCommand=["b"], updateContentCommand=["a2"], onCreateCommand=["a1"]
+    )
+    assert theirs == _lifecycle(onCreateCommand=["a1", "a2"], postCreate=["b"], postStart=["c"])
+    assert theirs.model_dump(by_alias=True, exclude_none=True).keys() == {"onCreateCommand", "postCreate", "postStart"}
+    assert _lifecycle(updateContentCommand=["a"]) == _lifecycle(onCreateCommand=["a"])
+    assert _lifecycle(postCreate=[], postCreateCommand=["b"]) == _lifecycle(postCreate=["b"], postCreateCommand=[])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"postCreate": ["a"], "postCreateCommand": ["a"]},
+            "postCreateCommand is another name of postCreate",
+        ),
+        ({"postStart": ["a"], "postStartCommand": ["b"]}, "postStartCommand is another name of postStart; give one"),
+        ({"postStartCommand": [" "]}, "is blank"),
+        ({"updateContentCommand": "npm ci"}, "Input should be a valid list"),
+        ({"onCreateCommand": ["true"] * 20, "updateContentCommand": ["true"] * 20}, "at most 32 items"),
+    ],
+)
+def test_other_names_that_cannot_be(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        _lifecycle(**given)
+
+
 def test_the_hooks_of_the_beginning() -> None:
     assert INIT_HOOKS == ("onCreateCommand", "postCreate")
 

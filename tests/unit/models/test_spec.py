@@ -35,6 +35,8 @@ def _refused(model: type[Any], **fields: Any) -> str:
         ({"claude": {"systemPrompt": "\0"}}, f"spec.claude.systemPrompt: {NUL}"),
         ({"claude": {"addDirs": ["/a", "b"]}}, "spec.claude.addDirs[1]: is relative; write an absolute path"),
         ({"claude": {"pluginDirs": ["/a\0"]}}, f"spec.claude.pluginDirs[0]: {NUL}"),
+        ({"resources": {"cpus": True}}, "spec.resources.cpus: is not a number of cpus; write 2, 0.5 or 500m"),
+        ({"resources": {"cpus": {"a": 1}}}, "spec.resources.cpus: is not a number of cpus; write 2, 0.5 or 500m"),
         ({"claude": {"permissionMode": "yolo"}}, "spec.claude.permissionMode: Input should be 'acceptEdits', 'auto'"),
         ({"claude": {"maxTurns": 0}}, "spec.claude.maxTurns: Input should be greater than or equal to 1"),
         ({"claude": {"maxBudgetUSD": 0}}, "spec.claude.maxBudgetUSD: Input should be greater than 0"),

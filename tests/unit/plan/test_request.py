@@ -99,6 +99,8 @@ BAD: dict[str, tuple[dict[str, Any], Reason, str, str]] = {
     "negative memory": ({"resources": {"memory": "-1Gi"}}, INVALID, "spec.resources.memory", "is not above zero"),
     "memory past an int64": ({"resources": {"memory": "9999E"}}, INVALID, "spec.resources.memory", "512Mi"),
     "no cpus": ({"resources": {"cpus": 0}}, INVALID, "spec.resources.cpus", "write 2, 0.5 or 500m"),
+    "cpus finer than can be": ({"resources": {"cpus": 0.0001}}, INVALID, "spec.resources.cpus", "write 1m or more"),
+    "more cpus than can be": ({"resources": {"cpus": 1e9}}, INVALID, "spec.resources.cpus", "write 2 or 500m"),
     "cpus in a unit": ({"resources": {"cpus": "2 cores"}}, INVALID, "spec.resources.cpus", "write 2, 0.5 or 500m"),
     "a schema in no JSON": ({"claude": {"jsonSchema": "{"}}, INVALID, "spec.claude.jsonSchema", "not JSON"),
     "a schema that is no object": (
@@ -290,6 +292,11 @@ def test_a_gateway_that_is_no_place_is_the_policys_fault(socket: str) -> None:
     assert refusal.reason is Reason.PolicyViolation
     assert "ANTHROPIC_UNIX_SOCKET" in refusal.message
     assert "such as /srv/gateway/api.sock" in refusal.message
+
+
+@pytest.mark.parametrize(("cpus", "thousandths"), [(1.5, 1500), (2.0, 2000), (0.001, 1), ("1.5", 1500), (2, 2000)])
+def test_cpus_as_pods_take_them(cpus: object, thousandths: int) -> None:
+    assert request.build(spec(resources={"cpus": cpus}), OPEN).cpus == thousandths
 
 
 def test_no_gateway() -> None:

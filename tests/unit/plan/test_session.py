@@ -69,7 +69,6 @@ def test_the_same_in_other_words_is_the_same(same: dict[str, Any]) -> None:
         ("spec.image", {"image": "ghcr.io/library/python:3.12"}),
         ("spec.workdir", {"workdir": "/work/"}),
         ("spec.volumes", {"volumes": ["/srv/a:/a"]}),
-        ("spec.volumes", {"volumes": []}),
         ("spec.lifecycle.onCreateCommand", {"lifecycle": {"onCreateCommand": ["install", "more"]}}),
         ("spec.lifecycle.postCreate", {"lifecycle": {"postCreate": ["more"]}}),
         ("spec.lifecycle.postStart", {"lifecycle": {"postStart": ["more"]}}),
@@ -125,6 +124,29 @@ def test_the_template_has_what_the_policies_gave() -> None:
     stated = session.template_of(spec(**TEMPLATE), "unused:1", 1, 1)
     assert stated == TEMPLATE
     assert session.merged(spec(**TEMPLATE), SessionTemplate.model_validate(stated), "s")
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"volumes": []},
+        {"lifecycle": {}},
+        {"lifecycle": {"onCreateCommand": []}},
+        {"lifecycle": {"postCreate": [], "postStart": [], "updateContentCommand": []}},
+        {"resources": {}},
+    ],
+)
+def test_what_is_given_and_empty_is_as_not_given(empty: dict[str, Any]) -> None:
+    """In the run, in the template, in a fork and in the template that a first run fills."""
+    nothing = spec(image=None)
+    assert session.merged(spec(image=None, **empty), template(), "s") == session.merged(nothing, template(), "s")
+    assert session.forked(spec(image=None, **empty), template(), "s") == session.forked(nothing, template(), "s")
+    assert session.template_of(spec(**empty), "i", None, None) == session.template_of(spec(), "i", None, None)
+    said = {"volumes": ["/srv/c:/c"], "lifecycle": {"postStart": ["x"]}, "resources": {"pids": 100}}
+    for name in empty:
+        for have in (template(**empty), template(**{name: None})):
+            with pytest.raises(Refused, match="and the session s has none; leave it out"):
+                session.merged(spec(image=None, **{name: said[name]}), have, "s")
 
 
 # --- the queue ---
