@@ -55,3 +55,23 @@ async def test_only_a_beginning_that_has_succeeded_is_recalled(node: Node) -> No
     steps = {plan.parent.name.rsplit("-", 1)[0]: (plan / "steps").read_text() for plan in plans}
     recalls = {n: "_recalls=1" in steps[node.get(n)["metadata"]["uid"]] for n in ("first", "second", "other")}
     assert recalls == {"first": False, "second": True, "other": False}
+
+
+async def test_the_images_user_keeps_its_groups(node: Node, roots: Roots, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(roots.image, root, symlinks=True)
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/passwd").write_text("app:x:1000:1001::/home/app:/bin/sh\n")
+    (root / "etc/group").write_text("app:x:1001:\nextra:x:4242:app\n")
+    node.fake.add_image(IMAGE, root=root, User="app")
+    bodies = []
+
+    async def supervisor(inside: Inside) -> None:
+        bodies.append(inside.container.body)
+        await node.supervise(inside)
+
+    node.supervisor = supervisor
+    node.run(image=IMAGE)
+    async with node.process():
+        await node.finished()
+    assert [(body["user"], body["groups"]) for body in bodies] == [("1000:1001", ["4242"])]
