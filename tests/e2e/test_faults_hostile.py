@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import pytest
 
+from tests.support import light_cli
 from tests.support.host import Host
-from tests.support.operator import OperatorProcess
+from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition, finished
 from tests.support.sessions import go
 
@@ -82,8 +84,79 @@ def test_a_session_whose_root_would_keep_podman_waiting_goes_on(
     space.kubectl("-n", space.namespace, "delete", "agentsessions", "--all")  # they would keep their containers
 
 
+# What a process of the container does lest it be seen that the prompt was sent: by the agent, and by a hook.
+REMOVES = "rm -rf /run/stromboli/* /run/stromboli/out/.[a-z0-9]*"
+MOVES = "mv /run/stromboli /run/x; cp -a /run/x /run/stromboli; find /run/stromboli/out -mindepth 1 -delete"
+OTHERS = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || kill -9 $p; done"
+AGENTS: dict[str, dict[str, object]] = {
+    "agent-removes-120": {"prompt": f"ECHO{{sh:{REMOVES}; exit 120}}"},
+    "agent-moves-137": {"prompt": f"ECHO{{sh:{MOVES}; kill -9 $$}}"},
+    "agent-forges-122": {"prompt": f"ECHO{{sh:echo end failed 122 0 1.0 >> {OUT}/record; exit 122}}"},
+}
+HOOKS: dict[str, dict[str, object]] = {
+    "hook-removes-120": {"lifecycle": {"postStart": [f"{REMOVES}; exit 120"]}},
+    "hook-moves-137": {"lifecycle": {"postStart": [f"{MOVES}; kill -9 $$"]}},
+}
+# … and what it does to be there for longer than it may; in `OTHERS` braces would not pass through a prompt.
+ENDLESS: dict[str, dict[str, object]] = {
+    "hook-kills-the-timer": {"lifecycle": {"postStart": [f"{OTHERS}; sleep 600"]}, "timeout": "2s"},
+    "agent-in-a-session": {"prompt": "ECHO{sh:pkill -9 -P 1 sh; sleep 600}", "timeout": "2s", "session": {"name": "s"}},
+}
+
+
+@pytest.fixture(scope="module")
+def spoilt(
+    spaces: Callable[..., Runs], policy: dict[str, object], podman_env: dict[str, str], python_image: str
+) -> dict[str, Object]:
+    """Those at once, under a CLI that costs little, ended."""
+    space = spaces("spoilt", own=True)
+    image, tag = light_cli.build(podman_env).rsplit(":", 1)
+    given = cast(Mapping[str, Any], policy["spec"])
+    same = {k: v for k, v in given.items() if k not in ("namespaceSelector", "cli")}
+    space.policy("light", cli={"image": image, "tag": tag, "pull": "Never"}, **same)
+    cases = AGENTS | HOOKS | ENDLESS
+    specs = {n: {"image": python_image, **case, "prompt": f"{n} {case.get('prompt', '')}"} for n, case in cases.items()}
+    return space.run_all(specs)
+
+
+def _sent(standin: Standin, name: str) -> int:
+    return sum(name in str(request["last_user_text"]) for request in standin.requests())
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_whatever_an_agent_does_to_its_records_its_prompt_is_sent_once(
+    spoilt: dict[str, Object], standin: Standin, name: str
+) -> None:
+    assert _sent(standin, name) == 1
+    [attempt] = spoilt[name]["status"]["attempts"]
+    assert attempt["promptSent"] == "Unknown"
+    assert "the prompt was not sent" not in condition(spoilt[name])["message"]
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_that_removes_its_records_is_neither_repeated_nor_blamed_on_somebody_else(
+    spoilt: dict[str, Object], standin: Standin, name: str
+) -> None:
+    assert _sent(standin, name) == 0
+    [attempt] = spoilt[name]["status"]["attempts"]
+    assert attempt["promptSent"] == "No"
+    assert condition(spoilt[name])["reason"] in ("HookFailed", "ContainerLost")
+    assert "administrator" not in condition(spoilt[name])["message"]
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_the_operator_ends_what_its_timeout_should_have_ended(spoilt: dict[str, Object], name: str) -> None:
+    assert condition(spoilt[name])["reason"] == "TimedOut", condition(spoilt[name])["message"]
+    assert len(spoilt[name]["status"]["attempts"]) == 1
+
+
 def test_the_operator_is_none_the_worse_for_it(
-    hostile: dict[str, Object], steady_operator: OperatorProcess, runs: Runs, python_image: str, host: Host
+    hostile: dict[str, Object],
+    spoilt: dict[str, Object],
+    steady_operator: OperatorProcess,
+    runs: Runs,
+    python_image: str,
+    host: Host,
 ) -> None:
     os.kill(steady_operator.pid, 0)
     assert "Traceback" not in steady_operator.last_words()
@@ -91,5 +164,6 @@ def test_the_operator_is_none_the_worse_for_it(
     assert done["status"]["result"]["text"] == "still-here"
     host.until(lambda: not host.agents(), "the containers are gone")
     runs.kubectl("-n", "hostile", "delete", "agentruns", "--all")
-    for ended in hostile.values():
+    runs.kubectl("-n", "spoilt", "delete", "agentruns,agentsessions", "--all")
+    for ended in (*hostile.values(), *spoilt.values()):
         host.await_gone(ended["metadata"]["uid"])

@@ -1,7 +1,8 @@
 """A CLI that costs a tenth of the real one's processor time and still sends its prompt: for loads and many kills.
 
-It posts what it reads on standard input to the stand-in, whose directives hold, and prints what the real one would.
-It is a script for the Python of the image that it runs in.
+It posts what it reads on standard input to the stand-in, whose directives hold, and prints what the real one would;
+an answer that begins with `sh:` is a script that takes its place, exit code and all. It is a script for the Python of
+the image that it runs in.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ with socket.socket(socket.AF_UNIX) as gateway:
     gateway.sendall(head.encode() + body)
     answer = b"".join(iter(lambda: gateway.recv(65536), b""))
 said = json.loads(answer.partition(b"\\r\\n\\r\\n")[2])["content"][0]["text"]
+if said.startswith("sh:"):
+    os.execv("/bin/sh", ["sh", "-c", said[3:]])
 print(json.dumps({"type": "system", "subtype": "init"}))
 print(json.dumps({"type": "result", "subtype": "success", "is_error": False, "result": said, "num_turns": 1,
                   "usage": {"input_tokens": 1, "output_tokens": 1}, "total_cost_usd": 0}))
