@@ -220,6 +220,7 @@ class Reconciler:
 
     async def _still_going(self, obj: Object, trace: Trace) -> float | None:
         """The container runs, and goes on running where only that cannot be written down."""
+        self._launcher.take_back(states.session_of(obj))
         try:
             return await self._going.look(obj, trace, self._given(obj))
         except Rejected as error:
@@ -316,9 +317,8 @@ class Reconciler:
         return await self._reporter.write(obj, new)
 
     async def _look(self, obj: Object) -> Trace:
-        attempt = obj["status"]["attempts"][-1]
+        attempt, now = obj["status"]["attempts"][-1], self._reporter.moment(obj).now
         marks = self._launcher.marks(states.session_of(obj))
-        now = self._reporter.moment(obj).now
         return await attempts.look(self._podman, self._out(obj), attempt, marks, self._given(obj), now)
 
     def _whole(self, obj: Object) -> str:

@@ -194,7 +194,7 @@ async def test_nothing_that_is_mounted_gets_into_a_copy(forks: Forks, tmp_path: 
     for name in ("plan", "secret", "cli"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(SECRET)
-    places = {"plan": naming.PLAN, "secret": naming.SECRET, "cli": naming.CLI_MOUNT}
+    places = {"plan": naming.PLAN, "secret": naming.HANDED, "cli": naming.CLI_MOUNT}
     binds = [
         {"type": "bind", "source": str(tmp_path / name), "destination": place, "options": ["rw", "rbind"]}
         for name, place in places.items()

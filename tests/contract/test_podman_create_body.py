@@ -32,7 +32,10 @@ cat /proc/net/dev > net
 (echo x > /mnt/ro/x) 2>/dev/null && echo writable > ro
 (echo x > /mnt/rw/x) 2>/dev/null && echo writable > rw
 (echo x > /run/stromboli/session/x) 2>/dev/null && echo writable > session
-(read -r secret < /run/stromboli/secret/key && echo "$secret" > secret)
+(read -r secret < /run/stromboli/handed && echo "$secret" > secret)
+(echo x > /run/stromboli/handed) 2>/dev/null && echo writable > handed
+mkdir -p /dev/shm/.stromboli && echo writable > own-secret
+grep ' /dev/shm ' /proc/self/mounts > shm
 (echo x > /dev/sda) 2>/dev/null && echo writable > device
 true
 """
@@ -41,13 +44,13 @@ true
 @pytest.fixture
 def attempt(tmp_path: Path) -> Path:
     """The folders of one attempt, as the container's user may use them."""
-    for folder in ("attempt/plan/managed", "attempt/out", "secret", "cli/bin", "ro", "rw"):
+    for folder in ("attempt/plan/managed", "attempt/out", "cli/bin", "ro", "rw"):
         (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "secret").write_text("opened\n")
     for folder in ("attempt/out", "secret", "rw", "ro"):
         shutil.chown(tmp_path / folder, UID, GID)
     shutil.copy(BUSYBOX, tmp_path / "attempt/plan/busybox")
     (tmp_path / "attempt/plan/supervisor").write_text(SUPERVISOR)
-    (tmp_path / "secret/key").write_text("opened\n")
     (tmp_path / "cli/bin/claude").touch()
     return tmp_path
 
@@ -113,11 +116,12 @@ async def test_a_run_s_body_takes_effect(real: Bed, podman_socket: Path, attempt
     assert seen["cli"].split() == ["bin"]
     assert seen["secret"] == "opened\n"
     written = sorted(file for file in seen if seen[file] == "writable\n")
-    assert written == ["rw", "session"]
+    assert written == ["own-secret", "rw", "session"]
+    assert "size=64000k" in seen["shm"]
     assert {m["Destination"]: (m["Type"], m["RW"]) for m in found["Mounts"]} == {
         naming.PLAN: ("bind", False),
         naming.OUT: ("bind", True),
-        naming.SECRET: ("bind", True),
+        naming.HANDED: ("bind", False),
         naming.CLI_MOUNT: ("bind", False),
         naming.MANAGED: ("bind", False),
         naming.SESSION: ("volume", True),

@@ -67,12 +67,17 @@ class Bed:
         file.chmod(0o755)
 
     def hand_over(
-        self, what: AttemptPlan, *, secrets: dict[str, bytes] | None = None, owner: tuple[int, int] | None = None
+        self,
+        what: AttemptPlan,
+        *,
+        secrets: dict[str, bytes] | None = None,
+        credentials: bytes | None = None,
+        owner: tuple[int, int] | None = None,
     ) -> None:
         """Prepare the next attempt, as the operator does."""
         self.number += 1
         made = self.folder.prepare_attempt(self.uid, self.number, attempt.render(what), owner)
-        self.folder.write_secrets(secrets or {}, None, owner)
+        self.folder.write_secrets((secrets or {}).values(), credentials, owner)
         self.folder.point("cli", self.cli)
         self.folder.point("attempt", made)
 
@@ -80,17 +85,23 @@ class Bed:
         binds = {
             f"{self.folder.link('attempt')}/plan": f"{naming.PLAN}:ro",
             f"{self.folder.link('attempt')}/out": naming.OUT,
-            str(self.folder.link("secret")): naming.SECRET,
+            str(self.folder.link("secret")): f"{naming.HANDED}:ro",
             str(self.folder.link("cli")): f"{naming.CLI_MOUNT}:ro",
             self.name: naming.SESSION,
         }
         volumes = [part for source, target in binds.items() for part in ("--volume", f"{source}:{target}")]
-        isolation = ("--network=none", "--security-opt=no-new-privileges", "--log-driver=none", "--pids-limit=200")
+        isolation = (
+            "--network=none",
+            "--security-opt=no-new-privileges",
+            "--log-driver=none",
+            "--pids-limit=200",
+        )
         entrypoint = f"--entrypoint={json.dumps(container.ENTRYPOINT)}"
         self.podman("create", "--name", self.name, *volumes, *isolation, entrypoint, *options, image)
 
     def start(self) -> None:
         self.podman("start", self.name)
+        self.folder.take_back()
 
     def wait(self) -> int:
         return int(self.podman("wait", "--interval=10ms", self.name))
@@ -404,6 +415,46 @@ def test_secrets_are_with_the_steps_and_nowhere_else(bed: Bed, busybox_only_imag
     bed.podman("kill", "--signal=KILL", bed.name)
     assert bed.wait() == 137
     assert (bed.records().end, bed.records().sent) == (None, True)
+
+
+def test_the_nodes_tmpfs_cannot_be_written_and_the_containers_own_is_small(
+    bed: Bed, glibc_image: str, tmp_path: Path
+) -> None:
+    fill = """
+        for f in /run/stromboli/handed /dev/shm/junk /dev/shm/.stromboli/.credentials.json; do
+            (head -c 100000000 /dev/zero >"$f") 2>/dev/null && echo "$f has room for all of it"
+        done
+        (mv /run/stromboli/handed /run/x || rm -f /run/stromboli/handed) 2>/dev/null
+        ls /run/stromboli
+    """
+    bed.install_cli(fill)
+    bed.hand_over(claude(secret_env=("TOKEN",), credentials=True), secrets={"TOKEN": b"t"}, credentials=b"{}")
+    before = bed.folder.secrets.joinpath("handed").stat().st_size
+    bed.create(glibc_image)
+    bed.podman("start", bed.name)
+    bed.wait()
+    assert bed.folder.secrets.joinpath("handed").stat().st_size == before
+    assert [p.name for p in (tmp_path / "run").rglob("*")] == ["secrets", bed.uid, "handed"]
+    assert bed.records().stdout.decode().split() == ["handed", "out", "plan", "session"]
+
+
+@pytest.mark.parametrize(("image", "uid"), [("busybox_only_image", 0), ("nonroot_image", NONROOT_UID)])
+def test_credentials_are_the_users_own_and_may_be_renewed(
+    bed: Bed, image: str, uid: int, request: pytest.FixtureRequest
+) -> None:
+    bed.install_cli(
+        'cd "$CLAUDE_CONFIG_DIR"; cat .credentials.json; echo new >.credentials.json && cat .credentials.json'
+    )
+    owner = (uid, uid) if uid else None
+    bed.hand_over(claude(credentials=True), credentials=b"old\n", owner=owner)
+    bed.create(request.getfixturevalue(image), f"--user={uid}:{uid}")
+    bed.start()
+    assert bed.wait() == 0, bed.records()
+    assert bed.records().stdout == b"old\nnew\n"
+    bed.hand_over(claude(credentials=True), credentials=b"again\n", owner=owner)
+    bed.start()
+    assert bed.wait() == 0, bed.records()
+    assert bed.records().stdout.startswith(b"again\n"), "nothing of the last run's is there"
 
 
 def test_the_plan_cannot_be_written(bed: Bed, busybox_only_image: str) -> None:

@@ -150,7 +150,7 @@ def test_no_mark_is_set_where_the_cli_is_missing(box: Supervised) -> None:
 
 def test_what_was_started_once_is_refused(box: Supervised, tmp_path: Path) -> None:
     what = sh(f"echo x >>{tmp_path}/sent", secret_env=("TOKEN",))
-    (box.root / "secret/env/TOKEN").write_text("t")
+    box.hand_over("t")
     assert box.run(what) == 0
     record = (box.out / "record").read_bytes()
     assert box.start_again().wait(20) == attempt.ALREADY_STARTED
@@ -188,6 +188,17 @@ def test_nothing_is_sent_if_the_second_seal_cannot_be_broken(box: Supervised, tm
 
 def test_a_secret_that_is_not_there_stops_it_before_any_mark(box: Supervised) -> None:
     assert box.run(plan(secret_env=("TOKEN",))) == attempt.SECRET_MISSING
+    (box.root / "handed").write_text("cut sho")
+    assert box.start_again().wait(20) == attempt.SECRET_MISSING
+    (box.root / "handed").unlink()
+    assert box.start_again().wait(20) == attempt.SECRET_MISSING
+    assert seals.look(box.root) == Broken(started=False, sent=False)
+
+
+def test_credentials_that_do_not_fit_stop_it_before_any_mark(box: Supervised) -> None:
+    box.hand_over(credentials="{}")
+    (box.root / "secret/.credentials.json").symlink_to("/dev/full")
+    assert box.run(sh(":", credentials=True)) == attempt.SECRET_MISSING
     assert seals.look(box.root) == Broken(started=False, sent=False)
 
 
@@ -521,14 +532,14 @@ def test_the_cli_is_not_given_what_is_withheld_and_hooks_are(box: Supervised, tm
     assert "BUN_OPTIONS=--version" in file.read_text().splitlines()
 
 
-def test_secrets_become_variables_and_are_gone_before_the_first_step(box: Supervised, tmp_path: Path) -> None:
-    for name, value in (("TOKEN", AWKWARD), ("EMPTY", "")):
-        (box.root / "secret/env" / name).write_text(value, newline="")
-    what = hooks(f'ls -R {box.root}/secret >{tmp_path}/left; printf %s "$TOKEN" >{tmp_path}/hook')
+def test_secrets_become_variables_and_lie_nowhere_else(box: Supervised, tmp_path: Path) -> None:
+    box.hand_over(AWKWARD, "")
+    what = hooks(f'ls -A {box.root}/secret >{tmp_path}/left; printf %s "$TOKEN" >{tmp_path}/hook; ls /proc/$$/fd')
     _, env, _ = _seen(box, tmp_path, secret_env=("TOKEN", "EMPTY"), hooks=what)
     assert (env["TOKEN"], env["EMPTY"]) == (AWKWARD, "")
     assert (tmp_path / "hook").read_bytes() == AWKWARD.encode()
-    assert "TOKEN" not in (tmp_path / "left").read_text()
+    assert (tmp_path / "left").read_text() == ""
+    assert box.records().steps[0].tail.split() == ["0", "1", "2"], "nothing of ours is inherited"
     kept = [f for f in [*box.root.rglob("plan/*"), *box.root.rglob("out/*")] if f.is_file() and not f.is_symlink()]
     assert all(AWKWARD.encode() not in f.read_bytes() for f in kept)
 
@@ -578,10 +589,12 @@ def test_a_working_directory_that_cannot_be_is_said(box: Supervised, tmp_path: P
 
 
 def test_credentials_are_a_link_while_it_runs_and_gone_afterwards(box: Supervised, tmp_path: Path) -> None:
-    (box.root / "secret/.credentials.json").write_text("{}")
+    box.hand_over("t", credentials='{"awkward": "é\\n"}\n')
     link = box.root / "session/claude/.credentials.json"
-    renew = f"readlink {link} >{tmp_path}/link; echo renewed >{link}.new; mv {link}.new {link}"
-    assert box.run(sh(renew, credentials=True)) == 0
+    shown = f"readlink {link} >{tmp_path}/link; stat -c %a $(readlink {link}); cat {link}"
+    renew = f"{shown}; echo renewed >{link}.new; mv {link}.new {link}"
+    assert box.run(sh(renew, credentials=True, secret_env=("TOKEN",))) == 0
+    assert box.records().stdout.decode() == '600\n{"awkward": "é\\n"}\n'
     assert (tmp_path / "link").read_text().strip() == f"{box.root}/secret/.credentials.json"
     assert not os.path.lexists(link)
 

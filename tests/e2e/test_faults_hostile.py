@@ -139,7 +139,7 @@ def test_a_hook_that_removes_its_records_is_neither_repeated_nor_blamed_on_someb
 ) -> None:
     assert _sent(standin, name) == 0
     [attempt] = spoilt[name]["status"]["attempts"]
-    assert attempt["promptSent"] == "No"
+    assert attempt["promptSent"] == ("Unknown" if "removes" in name else "No"), "what it removed is no proof any more"
     assert condition(spoilt[name])["reason"] in ("HookFailed", "ContainerLost")
     assert "administrator" not in condition(spoilt[name])["message"]
 
@@ -162,8 +162,8 @@ def test_the_operator_is_none_the_worse_for_it(
     assert "Traceback" not in steady_operator.last_words()
     done = runs.run("after", prompt="ECHO{still-here}", image=python_image)
     assert done["status"]["result"]["text"] == "still-here"
+    runs.kubectl("-n", "spoilt", "delete", "agentruns,agentsessions", "--all")
     host.until(lambda: not host.agents(), "the containers are gone")
     runs.kubectl("-n", "hostile", "delete", "agentruns", "--all")
-    runs.kubectl("-n", "spoilt", "delete", "agentruns,agentsessions", "--all")
     for ended in (*hostile.values(), *spoilt.values()):
         host.await_gone(ended["metadata"]["uid"])

@@ -16,8 +16,8 @@ from tests.support.runs import Object, Runs, condition
 LOOK = (
     'BASH{id -u; id -g; echo "$HOME"; touch "$HOME/made" && echo home is writable; '
     'touch "$CLAUDE_CONFIG_DIR/made" && echo configuration is writable; echo "sandbox=$IS_SANDBOX"; '
-    "echo written > /shared/answer; mkdir /shared/folder; cat /run/stromboli/secret/env/* 2>&1 | head -c 0; "
-    "ls /run/stromboli/secret/env 2>/dev/null | wc -l; touch /run/stromboli/plan/x 2>/dev/null || echo plan is sealed; "
+    "echo written > /shared/answer; mkdir /shared/folder; "
+    "ls -A /run/stromboli/secret | wc -l; touch /run/stromboli/plan/x 2>/dev/null || echo plan is sealed; "
     "touch /opt/claude/x 2>/dev/null || echo the CLI is sealed}"
 )
 

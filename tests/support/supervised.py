@@ -50,12 +50,14 @@ class Supervised:
         self.root = root
         self.out = root / "out"
         self._processes: list[subprocess.Popen[bytes]] = []
-        for folder in ("plan", "secret/env", "session", "home", "cgroup"):
+        for folder in ("plan", "secret", "session", "home", "cgroup"):
             (root / folder).mkdir(parents=True)
+        self.hand_over()
         self._seal()
         (root / "plan/busybox").symlink_to(busybox)
         script = SUPERVISOR.read_text(encoding="utf-8")
-        moved = script.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))
+        moved = script.replace(naming.SECRET, str(root / "secret"))
+        moved = moved.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))
         self.script(moved)
 
     def _seal(self) -> None:
@@ -66,6 +68,11 @@ class Supervised:
         """The session's next attempt: in the same container, and on the same volume."""
         (self.root / seals.NOTE).unlink()
         self._seal()
+
+    def hand_over(self, *values: str, credentials: str = "") -> None:
+        """What the supervisor is given of secrets."""
+        text = "".join(f"{value}\0" for value in values) + credentials
+        (self.root / "handed").write_bytes(text.encode())
 
     def script(self, text: str | None = None, change: Callable[[str], str] | None = None) -> None:
         """Replace the supervisor, or change it."""

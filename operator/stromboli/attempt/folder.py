@@ -7,7 +7,7 @@
         attempt, secret, cli, gateway links that the container's binds go through, re-pointed by rename
         nothing/                      what `gateway` leads to where there is none
         state                         what the operator knows of a session that outlives its runs: see state.py
-    RUNTIME/secrets/UID/              on tmpfs: env/NAME, .credentials.json
+    RUNTIME/secrets/UID/handed        on tmpfs: what one start is given, and gone once the container has it
     RUNTIME/given/UID                 on tmpfs, in no container: what must not be shown of the last attempt's output
 
 Other users reach none of it (0700), containers do: a bind mount does not ask about the folders above its source.
@@ -20,7 +20,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -53,6 +53,7 @@ class SessionFolder:
         self._runtime_dir = runtime_dir
         self._path = _sessions(home) / _checked(uid)
         self._secrets = _secrets(runtime_dir) / uid
+        self._handed = self._secrets / "handed"
         self._given = _given(runtime_dir) / uid
 
     @property
@@ -91,26 +92,24 @@ class SessionFolder:
             self._write_plan(folder, {**files, **own})
         return folder
 
-    def write_secrets(self, env: Mapping[str, bytes], credentials: bytes | None, owner: Owner | None) -> None:
+    def write_secrets(self, env: Iterable[bytes], credentials: bytes | None, owner: Owner | None) -> None:
         """Write this attempt's secrets, in place of any before, and point the link `secret` at them.
 
-        `env` is by variable; the supervisor unlinks those once read. Raises NoSpace, or LocalFailure where
-        somebody else could get at them.
+        `env` are the values of its variables, in their order. Raises NoSpace, or LocalFailure where somebody else
+        could get at them.
         """
         with _watching_space(self._runtime_dir):
             _make_private(self._runtime_dir)
             _make_private(self._secrets.parent)
             remove_tree(self._secrets)
-            folder = self._secrets / "env"
-            for made in (self._secrets, folder):
-                made.mkdir(mode=0o700)
-            for name, value in env.items():
-                _write(folder / name, value, 0o400, owner)
-            if credentials is not None:
-                _write(self._secrets / ".credentials.json", credentials, 0o600, owner)
-            _give(folder, owner)
-            _give(self._secrets, owner)
-        self.point("secret", self._secrets)
+            self._secrets.mkdir(mode=0o700)
+            values = b"".join(value.partition(b"\0")[0] + b"\0" for value in env)
+            _write(self._handed, values + (credentials or b""), 0o400, owner)
+        self.point("secret", self._handed)
+
+    def take_back(self) -> None:
+        """The container has started, and keeps what it mounted: what was handed over is on the node no more."""
+        self._handed.unlink(missing_ok=True)
 
     def write_given(self, attempt: str, secrets: Secrets) -> None:
         """Write down what an attempt is given that must not be shown, in place of what another was. Raises NoSpace,

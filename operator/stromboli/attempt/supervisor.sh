@@ -16,7 +16,9 @@
 # when it begins, and no shell can change that: the CLI does it for itself, for hooks coreutils' `env` does it.
 
 _root=/run/stromboli
-_plan=$_root/plan _out=$_root/out _secrets=$_root/secret _session=$_root/session
+_plan=$_root/plan _out=$_root/out _session=$_root/session
+_secret_file=$_root/handed  # the secrets, read-only: each variable's and a NUL, in order, then the credentials file
+_secrets=/dev/shm/.stromboli  # where the CLI may write its credentials: a tmpfs of the container's own, and bounded
 _bb=$_plan/busybox _cli_mount=/opt/claude
 _claude=$_session/claude
 _unstarted='' _unsent='' _stamp=''
@@ -153,8 +155,17 @@ _await() {
 
 # Called by plan/steps for each secret: keep it in a variable for plan/env, which gives it its name.
 _secret() {
-    [ -r "$_secrets/env/$2" ] || exit "$_SECRET_MISSING"
-    IFS= read -r -d '' "_secret_$1" <"$_secrets/env/$2" || :
+    IFS= read -r -d '' -u 6 "_secret_$1" || exit "$_SECRET_MISSING"
+}
+
+_take_secrets() {
+    [ -r "$_secret_file" ] && command exec 6<"$_secret_file" || exit "$_SECRET_MISSING"
+    _read_secrets
+    [ -z "$_credentials" ] || (
+        umask 077
+        $_bb mkdir -p "$_secrets" && $_bb cat <&6 >"$_secrets/.credentials.json"
+    ) || exit "$_SECRET_MISSING"
+    exec 6<&-
 }
 
 # Pipes and recorders for the next step: out/$1 gets its stdout, and out/$3 its stderr if there is a $3.
@@ -463,7 +474,7 @@ if PATH=/nowhere command -v mkdir >/dev/null; then _bb=; fi  # this ash runs app
 [ -z "$_cli" ] || { [ -x "$_cli" ] && _is_mounted_cli; } || exit "$_CLI_MISSING"
 { IFS= read -r _unstarted && IFS= read -r _unsent; } <"$_plan/seals" || exit "$_ALREADY_STARTED"
 _refuse_if_started
-_read_secrets
+_take_secrets
 $_bb mkdir "$_out/started" || { _refuse_if_started; exit "$_OUT_UNUSABLE"; }
 _break "$_out" "$_unstarted" || exit "$_OUT_UNUSABLE"
 # By descriptors: a hook could put something else in the place of a name.
@@ -476,5 +487,4 @@ _prepare_workdir
 _prepare_handed
 _prepare_configuration
 _prepare_credentials
-[ ! -d "$_secrets/env" ] || $_bb rm -rf "$_secrets/env"
 _steps

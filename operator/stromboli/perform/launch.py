@@ -102,7 +102,12 @@ class Launcher:
         except PodmanError:
             self._networks.forget()
             raise
+        folder.take_back()
         return name
+
+    def take_back(self, session: str) -> None:
+        """A container of the session runs: it has what it was handed, also where who started it was killed since."""
+        self._site.folder(session).take_back()
 
     async def _check_landings(self, name: str, mounted: Sequence[Volume]) -> None:
         """The volumes' targets as the container's own links have them: those of its image, or what an agent has made.
@@ -158,7 +163,7 @@ class Launcher:
         """The attempt's secrets, then the links: re-pointing them is what hands the attempt over."""
         secrets = redaction.given(ready.credentials.env, ready.credentials.file)
         folder.write_given(naming.attempt(subject.uid, subject.number), secrets)
-        folder.write_secrets(ready.credentials.env, ready.credentials.file, owner)
+        folder.write_secrets(ready.credentials.env.values(), ready.credentials.file, owner)
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))
         if held.name is not None:

@@ -65,8 +65,8 @@ class Conversation:
 class AttemptPlan:
     """All that one attempt is told; times are seconds.
 
-    `secret_env` names the files of `/run/stromboli/secret/env/` that become variables; `credentials` says that
-    `.credentials.json` lies beside that folder. `cli` is the program whose presence is checked first, and whose
+    `secret_env` names the variables whose values are handed over, in this order, and `credentials` says that the
+    credentials file comes after them. `cli` is the program whose presence is checked first, and whose
     folder comes first on PATH; it is empty where the image brings its own. `files` has the prompt, which goes to
     the CLI's standard input, and what argv points at; what of argv tells the CLI its `conversation` is added by the
     supervisor, where there is one. `withheld` are variables of the container that the CLI is not given. `managed` are

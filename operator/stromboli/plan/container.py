@@ -30,6 +30,8 @@ STOP_SIGNAL = 15  # TERM, which the supervisor passes on; the image's own would 
 # The container's own end, in case the agent kills what it should not and the operator is down: past the longest timeout
 # and the grace. Podman counts it from each start, but fixes it when the container is made.
 BACKSTOP_MARGIN = 120
+# Which mounts of ours a container has; those of another layout cannot be handed an attempt.
+LAYOUT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Identity:
 class Place:
     """Where the session's things lie on the node: the links of its folder, its volume and network.
 
+    `secret` is the file that hands the secrets over, or a link to it.
     `gateway` is the folder of a gateway's socket, or a link to it.
     """
 
@@ -107,6 +110,7 @@ class Shape:
     memory: int | None = None
     cpus: int | None = None
     pids: int | None = None
+    layout: int | None = None
 
     @property
     def mount_points(self) -> tuple[str, ...]:
@@ -120,20 +124,22 @@ class Shape:
     def from_label(text: str) -> Shape:
         """Raises ValueError, KeyError or TypeError for what is none."""
         found = bounds.json_document(text, bounds.DOCUMENT)
-        resources = (found.get(name) for name in ("memory", "cpus", "pids"))
-        return Shape(found["network"], found["cli"], tuple(found["volumes"]), *resources)
+        rest = (found.get(name) for name in ("memory", "cpus", "pids", "layout"))
+        return Shape(found["network"], found["cli"], tuple(found["volumes"]), *rest)
 
 
 def shape(request: Request, network: Network, cli: bool, volumes: tuple[Volume, ...]) -> Shape:
     """The shape of a container that is made now. `volumes` have their host paths resolved."""
     mounts = sorted(f"{v.host}:{v.container}:{'ro' if v.read_only else 'rw'}" for v in volumes)
-    return Shape(network.value, cli, tuple(mounts), request.memory, request.cpus, request.pids)
+    return Shape(network.value, cli, tuple(mounts), request.memory, request.cpus, request.pids, LAYOUT)
 
 
 def check_shape(found: Shape, wanted: Shape, limits: Limits, session: str) -> None:
     """Today's policies against a container that was made under others. Raises Refused(PolicyViolation)."""
     what = ""
-    if wanted.network == Network.none and found.network != wanted.network:
+    if found.layout != wanted.layout:
+        what = "was made by another version of the operator, which mounted other things into it"
+    elif wanted.network == Network.none and found.network != wanted.network:
         what = "is on a network, which a policy no longer allows"
     elif wanted.cli and not found.cli:
         what = "was made without the CLI's mount, which the policies now ask for"
@@ -183,7 +189,8 @@ def _mounts(place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
         _bind(f"{place.attempt}/plan", naming.PLAN, read_only=True),
         _bind(f"{place.attempt}/plan/{MANAGED_FOLDER}", naming.MANAGED, read_only=True),
         _bind(f"{place.attempt}/out", naming.OUT, read_only=False),
-        _bind(place.secret, naming.SECRET, read_only=False),
+        # Read-only: the node's tmpfs is everybody's. What the CLI has to write lies on the container's own (/dev/shm).
+        _bind(place.secret, naming.HANDED, read_only=True),
     ]
     if place.cli is not None:
         mounts.append(_bind(place.cli, naming.CLI_MOUNT, read_only=True))

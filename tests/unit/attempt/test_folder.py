@@ -153,32 +153,24 @@ def test_a_link_that_a_crash_left_half_made_is_no_obstacle(session: SessionFolde
 # --- secrets ---
 
 
-def test_secrets_lie_apart_and_belong_to_the_images_user(session: SessionFolder, tmp_path: Path) -> None:
-    session.write_secrets({"TOKEN": b"t\n", "EMPTY": b""}, b"{}", OWNER)
+def test_secrets_lie_apart_in_one_file_of_the_images_user(session: SessionFolder, tmp_path: Path) -> None:
+    session.write_secrets([b"t\n", b"", b"cut\0off"], b"{}", OWNER)
     place = tmp_path / "run/secrets" / UID
-    assert session.link("secret").readlink() == place
-    assert _mode(tmp_path / "run") == _mode(place.parent) == 0o700
-    found = {str(p.relative_to(place)): (_mode(p), p.stat().st_uid, p.stat().st_gid) for p in place.rglob("*")}
-    assert found == {
-        "env": (0o700, *OWNER),
-        "env/TOKEN": (0o400, *OWNER),
-        "env/EMPTY": (0o400, *OWNER),
-        ".credentials.json": (0o600, *OWNER),
-    }
-    assert (place / "env/TOKEN").read_bytes() == b"t\n"
-    assert (_mode(place), place.stat().st_uid) == (0o700, OWNER[0])
+    assert session.link("secret").readlink() == place / "handed"
+    assert [_mode(p) for p in (tmp_path / "run", place.parent, place)] == [0o700] * 3
+    assert [p.name for p in place.iterdir()] == ["handed"]
+    found = (place / "handed").stat()
+    assert (_mode(place / "handed"), found.st_uid, found.st_gid) == (0o400, *OWNER)
+    assert (place / "handed").read_bytes() == b"t\n\0\0cut\0{}"
 
 
-def test_what_lay_there_before_is_gone_whatever_an_agent_made_of_it(session: SessionFolder, tmp_path: Path) -> None:
-    session.write_secrets({"OLD": b"1"}, b"{}", None)
-    place, precious = tmp_path / "run/secrets" / UID, tmp_path / "precious"
-    precious.mkdir()
-    (place / "env/OLD").unlink()
-    (place / "env").rmdir()
-    (place / "env").symlink_to(precious)
-    session.write_secrets({"NEW": b"2"}, None, OWNER)
-    assert [p.name for p in place.rglob("*")] == ["env", "NEW"]
-    assert (list(precious.iterdir()), precious.stat().st_uid) == ([], ME[0])
+def test_once_handed_over_they_are_taken_back_and_the_next_are_new(session: SessionFolder, tmp_path: Path) -> None:
+    session.write_secrets([b"1"], b"{}", None)
+    for _ in range(2):
+        session.take_back()
+        assert not session.link("secret").exists()
+    session.write_secrets([b"2"], None, OWNER)
+    assert session.link("secret").read_bytes() == b"2\0"
 
 
 @pytest.mark.parametrize("spoil", ["link", "mode", "file"])
@@ -194,8 +186,8 @@ def test_a_place_that_is_not_ours_alone_is_refused(session: SessionFolder, tmp_p
     if with_file:
         place.touch(0o600)
     with pytest.raises((LocalFailure, FileExistsError)):
-        session.write_secrets({"TOKEN": b"t"}, None, None)
-    assert not list(tmp_path.rglob("TOKEN"))
+        session.write_secrets([b"t"], None, None)
+    assert not list(tmp_path.rglob("handed"))
 
 
 # --- the end ---
@@ -205,7 +197,7 @@ def test_removing_leaves_nothing_and_nobody_elses(session: SessionFolder, tmp_pa
     other = SessionFolder(tmp_path / "home", tmp_path / "run", "other")
     for s in (session, other):
         out = s.prepare_attempt(RUN, 1, FILES, OWNER) / "out"
-        s.write_secrets({"TOKEN": b"t"}, b"{}", OWNER)
+        s.write_secrets([b"t"], b"{}", OWNER)
         s.point("cli", tmp_path)
         (out / "evil").symlink_to(busybox.path(tmp_path / "home"))
     assert folder.sessions(tmp_path / "home") == folder.with_secrets(tmp_path / "run") == {UID, "other"}

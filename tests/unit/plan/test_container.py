@@ -88,7 +88,7 @@ def test_our_own_mounts() -> None:
         "/run/stromboli/plan": (f"{HOME}/attempt/plan", ["ro", "rbind", "nosuid", "nodev"]),
         "/etc/claude-code": (f"{HOME}/attempt/plan/managed", ["ro", "rbind", "nosuid", "nodev"]),
         "/run/stromboli/out": (f"{HOME}/attempt/out", ["rw", "rbind", "nosuid", "nodev"]),
-        "/run/stromboli/secret": (f"{HOME}/secret", ["rw", "rbind", "nosuid", "nodev"]),
+        "/run/stromboli/handed": (f"{HOME}/secret", ["ro", "rbind", "nosuid", "nodev"]),
         "/opt/claude": (f"{HOME}/cli", ["ro", "rbind", "nosuid", "nodev"]),
     }
     assert _body()["volumes"] == [{"Name": "stromboli-u", "Dest": "/run/stromboli/session", "Options": ["rw"]}]

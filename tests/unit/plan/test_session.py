@@ -274,6 +274,7 @@ MADE = Shape("bridge", True, (), 2**30, 2000, 2048)
         (replace(MADE), None),
         (replace(MADE, network="none"), "on a network"),
         (replace(MADE, cli=False), None),
+        (replace(MADE, layout=1), "another version of the operator"),
         (replace(MADE, volumes=("/srv/a:/a:rw",)), "lead to"),
         (replace(MADE, memory=None, cpus=None, pids=16), None),
     ],

@@ -255,7 +255,7 @@ class Node:
             return
         places = {m["destination"]: Path(m["source"]) for m in container.body["mounts"]}
         plan, out, secret, cli = (
-            places[p].resolve() for p in (naming.PLAN, naming.OUT, naming.SECRET, naming.CLI_MOUNT)
+            places[p].resolve() for p in (naming.PLAN, naming.OUT, naming.HANDED, naming.CLI_MOUNT)
         )
         inside = Inside(container, plan, out, secret, cli, self.fake)
         if self.supervisor is not None:
