@@ -229,31 +229,22 @@ class Reconciler:
 
     async def _finish(self, obj: Object, trace: Trace) -> float | None:
         """The attempt has ended: judge it, write it down, take its container away."""
-        status = obj["status"]
-        attempt = status["attempts"][-1]
-        moment = self._reporter.moment(obj)
+        status, attempt = obj["status"], obj["status"]["attempts"][-1]
         ended = await asyncio.to_thread(  # ten MiB of output may have to be read
             outcome.of,
             trace.records,
             self._given(obj),
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
-            timeout=duration.parse(attempt["timeout"]),
+            timeout=trace.seen.timeout,
             ran=attempts.ran(trace.state),
+            too_large=trace.seen.too_large,
         )
         if states.is_kept(obj) and ended.answer is not None:
             name = naming.attempt(obj["metadata"]["uid"], attempt["number"])
             answer = await self._sessions.costed(states.session_of(obj), name, ended.answer)
             ended = replace(ended, answer=answer)
-        closed = states.closed(
-            attempt,
-            ended.reason,
-            ended.prompt_sent,
-            moment,
-            exit_code=ended.exit_code,
-            finished=trace.ended_at,
-        )
-        new = states.with_outcome(states.with_attempt(status, closed), ended, trace.records.steps)
+        new = states.ended(status, ended, trace.records.steps, trace.ended_at, self._reporter.moment(obj))
         new = self._going.with_mcp_servers(obj, new, trace.records.stdout, self._given(obj))
         message = ended.message
         if ended.left_out:

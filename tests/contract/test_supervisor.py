@@ -101,7 +101,6 @@ class Bed:
 
     def start(self) -> None:
         self.podman("start", self.name)
-        self.folder.take_back()
 
     def wait(self) -> int:
         return int(self.podman("wait", "--interval=10ms", self.name))
@@ -405,6 +404,7 @@ def test_secrets_are_with_the_steps_and_nowhere_else(bed: Bed, busybox_only_imag
     bed.hand_over(claude(secret_env=("TOKEN",)), secrets={"TOKEN": b"my-precious-token\n"})
     bed.create(busybox_only_image)
     bed.start()
+    bed.folder.take_back()
     bed.until("the CLI", lambda: b"ready" in bed.records().stdout)
     assert bed.records().stdout == b"my-precious-token\n\nready\n"
     assert [p.name for p in (tmp_path / "run").rglob("*")] == ["secrets", bed.uid]

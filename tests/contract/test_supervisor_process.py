@@ -366,7 +366,7 @@ def test_a_beginning_that_is_made_anew_recalls_nothing(box: Supervised, tmp_path
     ],
 )
 def test_a_hook_may_hand_on_no_more_than_a_spec_may_set(box: Supervised, tmp_path: Path, line: str, said: str) -> None:
-    (box.root / "secret/env/TOKEN").write_text("t")
+    box.hand_over("t")
     given = {"kept_env": ("HTTPS_PROXY",), "secret_env": ("TOKEN",)}
     what = sh(f"touch {tmp_path}/ran", hooks=_begin(f"echo '{line}' >>$STROMBOLI_ENV"), **given)
     assert box.run(what) == 1

@@ -48,6 +48,7 @@ from stromboli.observe.schemas import Schemas
 from stromboli.observe.sessions import Queues
 from stromboli.perform.cleanup import Cleaner, Inventory
 from stromboli.perform.entry import Entry
+from stromboli.perform.guard import Guard
 from stromboli.perform.launch import Launcher
 from stromboli.perform.networks import Networks
 from stromboli.perform.notify import Notifier
@@ -121,6 +122,7 @@ class Rooms:
     queue: WorkQueue
     wakers: Wakers
     sweep: Sweep
+    guard: Guard
     warm_up: CLIWarmUp
     removals: Removals
     close: Ending
@@ -205,8 +207,9 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
 
     wakers = Wakers(queue.wake, queue.wake_all, wake_session, wake_policies, close)
     removals = Removals(podman, installation, ends.forget)
+    guard = Guard(podman, site, ends.watched)
     try:
-        yield Rooms(store, queue, wakers, sweep, CLIWarmUp(cluster, settings, mounts), removals, close)
+        yield Rooms(store, queue, wakers, sweep, guard, CLIWarmUp(cluster, settings, mounts), removals, close)
     finally:
         await close()
 
@@ -227,6 +230,7 @@ async def _watch(settings: Settings, rooms: Rooms) -> None:
             lasting={
                 "the sweep": partial(_sweep, rooms.sweep, ready, rooms.queue.wake_all),
                 "the follower of removals": rooms.removals.follow,
+                "the guard of the disk": rooms.guard.run,
             },
             passing={"the search for the CLI's image": rooms.warm_up.keep_trying},
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from stromboli import naming
 from stromboli.attempt import records
+from stromboli.attempt.tidy import is_too_large
 from stromboli.grammar import duration
 from stromboli.plan import ownership
 from stromboli.plan.attempt import Records
@@ -87,6 +88,7 @@ async def look_without_podman(
         number=attempt["number"],
         ran=ran(state, now),
         timeout=duration.parse(attempt["timeout"]),
+        too_large=found.end is None and await asyncio.to_thread(is_too_large, out),
     )
     return Trace(seen, state, found)
 

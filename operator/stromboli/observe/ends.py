@@ -59,6 +59,10 @@ class Ends:
             task = spawn(self._wait(session, container, run, within), f"end of {session}")
             self._tasks[session] = task
 
+    def watched(self) -> list[str]:
+        """UIDs of the sessions whose containers are watched."""
+        return list(self._tasks)
+
     def forget(self, session: str) -> None:
         """The container is gone, or its end is known: there is nothing to wait for any more."""
         if task := self._tasks.pop(session, None):

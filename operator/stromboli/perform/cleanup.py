@@ -17,6 +17,7 @@ from stromboli.apart import apart
 from stromboli.attempt import folder
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.site import Site
+from stromboli.attempt.tidy import tidy
 from stromboli.perform.copy import Copier
 from stromboli.perform.janitor import Janitor
 from stromboli.perform.serial import SessionLocks
@@ -68,6 +69,12 @@ class Cleaner:
     async def without_attempt(self, run_uid: str, attempt: Path) -> None:
         """The folder of one attempt goes, out of a session that stays; the caller holds that one."""
         await self._emptied(run_uid, attempt, lambda: remove_tree(attempt))
+
+    async def tidy(self, session: str, run_uid: str) -> None:
+        """A run has ended: of what its agent wrote where the records are, they alone stay."""
+        for attempt in self._site.folder(session).attempts_of(run_uid):
+            out = attempt / "out"
+            await self._emptied(session, out, lambda out=out: tidy(out))  # type: ignore[misc]
 
     async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:
         """Remove a folder, whomever an agent has made things in it belong to."""

@@ -58,6 +58,7 @@ class Endings:
                 await self._turns.leave(obj)
             else:
                 await self._cleaner.finished(obj["metadata"]["uid"])
+            await self._cleaner.tidy(states.session_of(obj), obj["metadata"]["uid"])
         except (PodmanError, PodmanUnavailable, ClusterUnavailable, Rejected) as error:
             log.warning("%s: what it leaves behind is left to the sweep: %s", _label(obj), error)
 

@@ -52,6 +52,7 @@ class Seen:
     """What is there of one attempt. `started` and `sent` say which seals are broken; `ended` is its record's word.
 
     `ran` is for how long, in seconds, its container has run, None where it has not; and `timeout` how long it may.
+    `too_large` says that it ended with more in its folder than records can be.
     """
 
     phase: Phase
@@ -63,6 +64,7 @@ class Seen:
     number: int
     ran: float | None
     timeout: float
+    too_large: bool = False
 
 
 def decide(seen: Seen) -> Next:
@@ -73,7 +75,7 @@ def decide(seen: Seen) -> Next:
         return Next.finish
     if not seen.started and seen.same_boot and seen.phase in (Phase.absent, Phase.created):
         return Next.launch
-    if seen.number >= MAX_ATTEMPTS or _ended_by_itself(seen) or (seen.started and is_over(seen)):
+    if seen.number >= MAX_ATTEMPTS or _ended_by_itself(seen) or (seen.started and is_over(seen)) or seen.too_large:
         return Next.finish
     return Next.look_for_cli if found_no_cli(seen.started, seen.exit_code) else Next.try_again
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stromboli import naming
 from stromboli.grammar import duration
 from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import Reason
@@ -30,6 +31,10 @@ KILLED = 137
 _WITHHELD = (
     "what the agent and the hooks wrote is withheld, because the operator no longer knows which secrets to remove from "
     "it: the node has restarted since the attempt began; an administrator can read it on the node"
+)
+_TOO_LARGE = (
+    f"what ran in the container filled {naming.OUT}, which is on the node's disk and for the run's records, so the "
+    "container was killed; write files into the working directory, a volume, or /tmp"
 )
 # What the supervisor says by its exit code before anything of the image has run.
 _NOT_STARTED: Mapping[int, str] = {
@@ -69,9 +74,11 @@ def of(
     oom: bool,
     timeout: float,
     ran: float | None,
+    too_large: bool = False,
 ) -> Outcome:
     """Judge a finished attempt. `oom` is the cgroup's word; `timeout` and `ran` are seconds, the latter what the
-    container took from its start to its end, None where nobody knows. Nothing of `secrets`, which the attempt was
+    container took from its start to its end, None where nobody knows; `too_large` says that the folder of its records
+    was full beyond its bound. Nothing of `secrets`, which the attempt was
     given, is in what comes out.
     """
     answer = answers.parse(records.stdout, secrets)
@@ -83,6 +90,8 @@ def of(
     else:
         exit_code = container_exit
         reason, message = _by_container(records, container_exit, oom, timeout, ran)
+        if too_large and container_exit in follow.KILLED:
+            reason, message = Reason.AgentFailed, _TOO_LARGE
     sent = prompt_sent(records, answer)
     if not secrets.known and (answer is not None or records.stderr_tail or any(s.tail for s in records.steps)):
         return Outcome(reason, f"{message}; {_WITHHELD}", answer, exit_code, sent, withheld=True)

@@ -196,6 +196,19 @@ def with_mcp_servers(status: Mapping[str, Any], servers: Sequence[MCPServer]) ->
     return {**status, "mcpServers": [{"name": server.name, "status": server.status} for server in servers]}
 
 
+def ended(
+    status: Mapping[str, Any],
+    outcome: Outcome,
+    steps: Sequence[StepRecord],
+    finished: datetime | None,
+    moment: Moment,
+) -> Status:
+    """The last attempt ended so: its entry, and what came of it."""
+    sent, code = outcome.prompt_sent, outcome.exit_code
+    last = closed(status["attempts"][-1], outcome.reason, sent, moment, exit_code=code, finished=finished)
+    return with_outcome(with_attempt(status, last), outcome, steps)
+
+
 def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[StepRecord]) -> Status:
     """The steps, the answer and what it took."""
     new: Status = {**status, "steps": [_step(s) for s in steps]}

@@ -28,6 +28,7 @@ from stromboli.handlers.run import Rooms, assembled
 from stromboli.handlers.watches import take, take_session
 from stromboli.kube.client import Object
 from stromboli.observe.removals import Removals
+from stromboli.perform.guard import Guard
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.status.run import is_finished, reason_of
@@ -128,6 +129,7 @@ class Process:
     sweep: Sweep
     removals: Removals
     killer: Killer
+    guard: Guard
 
 
 Play = Callable[["Inside"], Awaitable[None]]
@@ -205,7 +207,7 @@ class Node:
                 assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as rooms,
                 self.cluster.watch(lambda how, obj: told(rooms, how, obj)),
             ):
-                yield Process(rooms.store, rooms.queue, rooms.sweep, rooms.removals, killer)
+                yield Process(rooms.store, rooms.queue, rooms.sweep, rooms.removals, killer, rooms.guard)
 
     def switch_off(self) -> None:
         """Whatever still runs ends: the fake would give an open call about it a tenth of a second."""

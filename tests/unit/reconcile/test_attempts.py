@@ -385,3 +385,41 @@ async def test_a_runtime_folder_that_others_can_read_is_said(node: Node) -> None
         (node.settings.runtime_dir / node.cluster.uid).chmod(0o700)
         await node.cleared()
     assert len(node.prompts) == 1
+
+
+async def test_an_agent_that_fills_the_nodes_disk_by_its_records_is_ended_and_nothing_of_that_stays(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def agent(inside: Inside) -> None:
+        (inside.out / "junk").write_bytes(bytes(2_000_000))
+        (inside.out / "record").write_text("start 1.0\nbegin agent 0 1.0\n")
+
+    monkeypatch.setattr("stromboli.attempt.tidy.MAX_OUT", 1_000_000)
+    node.agent = agent
+    uid = node.run()["metadata"]["uid"]
+    async with node.process() as process:
+        await node.reason("Running")
+        await process.guard.once()
+        await node.cleared()
+        await node.until(lambda: not (out(node, uid) / "junk").exists(), "what it wrote is gone")
+    assert "filled /run/stromboli/out" in node.message()
+    assert [a["reason"] for a in node.status()["attempts"]] == ["AgentFailed"]
+    assert {p.name for p in out(node, uid).iterdir()} == {"record", "seal"}
+    assert len(node.prompts) == 1
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["its-own", "named"])
+async def test_what_is_no_record_goes_when_a_run_has_ended(node: Node, named: bool) -> None:
+    async def agent(inside: Inside) -> None:
+        (inside.out / "junk").write_bytes(bytes(2_000_000))
+        node.answer(inside)
+
+    node.agent = agent
+    uid = node.run(**({"session": {"name": "kept"}} if named else {}))["metadata"]["uid"]
+    session = uid
+    async with node.process():
+        await node.reason("Completed")
+        session = (node.status().get("session") or {}).get("uid", uid)
+        folder = node.settings.home / "sessions" / session / "attempts" / f"{uid}-1" / "out"
+        await node.until(lambda: not (folder / "junk").exists(), "what it wrote is gone")
+    assert {p.name for p in folder.iterdir()} == {"record", "seal", "stdout"}
