@@ -150,13 +150,14 @@ async def _supervised(podman: Podman, name: str, root: Path) -> tuple[str, str]:
 
 
 def _processes(printed: str) -> list[Process]:
-    """Without what is another one in each container, or ours on purpose: the CLI's place, a writable home."""
+    """Without what is another one in each container, or ours on purpose: our own variables, a writable home."""
     found = [json.loads(line) for line in printed.splitlines()]
     for process in found:
         environ = dict(entry.split("=", 1) for entry in process["environ"])
         if len(environ.get("HOSTNAME", "")) == 12:  # the container's id
             del environ["HOSTNAME"]
-        environ.pop("CLAUDE_CONFIG_DIR", None)
+        for name in ("CLAUDE_CONFIG_DIR", "STROMBOLI_ENV", "STROMBOLI_PATH"):
+            environ.pop(name, None)
         if not process.pop("home") or environ["HOME"] == f"{naming.SESSION}/home":
             del environ["HOME"]
         process["environ"] = environ
