@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.attempt import busybox, seals
-from stromboli.attempt.folder import SUPERVISOR
+from stromboli.attempt import busybox, seals, supervisor
 from stromboli.attempt.seals import Broken
 from stromboli.plan import attempt
 from stromboli.plan.attempt import Hook
@@ -119,13 +118,13 @@ def test_a_busybox_that_does_not_run_applets_by_itself_does_as_well(box: Supervi
 
 
 def test_the_exit_codes_are_the_same_in_script_and_code() -> None:
-    said = dict(re.findall(r"\b_([A-Z_]+)=(1[0-9]{2})\b", SUPERVISOR.read_text(encoding="utf-8")))
+    said = dict(re.findall(r"\b_([A-Z_]+)=(1[0-9]{2})\b", supervisor.script()))
     assert said == {name: str(getattr(attempt, name)) for name in said}
     assert len(said) == 5
 
 
 def test_no_variable_can_meet_one_of_the_images() -> None:
-    code = re.sub(r"(?m)^\s*#.*$", "", SUPERVISOR.read_text(encoding="utf-8"))
+    code = re.sub(r"(?m)^\s*#.*$", "", supervisor.script())
     assigned = set(re.findall(r"(?:^|[\s;{])([A-Za-z_]\w*)=", code, re.MULTILINE))
     assert len(assigned) > 30
     of_dd = {"bs", "count", "iflag"}

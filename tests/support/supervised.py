@@ -16,8 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.attempt import records, seals
-from stromboli.attempt.folder import SUPERVISOR
+from stromboli.attempt import records, seals, supervisor
 from stromboli.plan.attempt import AttemptPlan, EndRecord, Records, render
 from tests.support.builders import NOTHING_SECRET
 
@@ -55,7 +54,7 @@ class Supervised:
         self.hand_over()
         self._seal()
         (root / "plan/busybox").symlink_to(busybox)
-        script = SUPERVISOR.read_text(encoding="utf-8")
+        script = supervisor.script()
         moved = script.replace(naming.SECRET, str(root / "secret"))
         moved = moved.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))
         self.script(moved)

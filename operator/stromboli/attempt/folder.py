@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from stromboli import naming
-from stromboli.attempt import busybox, given, seals
+from stromboli.attempt import busybox, given, seals, supervisor
 from stromboli.attempt import state as states
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.seals import Owner
@@ -37,7 +37,6 @@ from stromboli.plan.redaction import Secrets
 
 Link = Literal["attempt", "secret", "cli", "gateway"]
 
-SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 ROOM = 16 * 1024 * 1024  # bytes: an attempt's output and records, and some more
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
@@ -88,7 +87,7 @@ class SessionFolder:
             _make_durable(folder.parent)
             _make_durable(folder)
             seals.make(folder, owner)
-            own = {"seals": seals.for_supervisor(folder), "supervisor": SUPERVISOR.read_bytes()}
+            own = {"seals": seals.for_supervisor(folder), "supervisor": supervisor.script().encode()}
             self._write_plan(folder, {**files, **own})
         return folder
 

@@ -1,7 +1,7 @@
 """Reads what a supervisor and its agent left in `out/`. All of it is hostile input: the agent can write there.
 
 Opened by directory descriptor, regular files only, no link followed, nothing waited for, a bound on every size.
-Nonsense counts as absent and never raises. What the supervisor writes is said at the top of supervisor.sh.
+Nonsense counts as absent and never raises. What the supervisor writes is said at the top of supervisor/1-records.sh.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One attempt, as it goes into its folder and as it comes back out of it. Pure: text and numbers only.
 
-`render` turns an `AttemptPlan` into the files of `plan/`, which `attempt/supervisor.sh` reads; `Records` is what
-is made of what the supervisor wrote. The reading and writing is done in `attempt/`.
+`render` turns an `AttemptPlan` into the files of `plan/`, which the supervisor (`attempt/supervisor/`) reads;
+`Records` is what is made of what the supervisor wrote. The reading and writing is done in `attempt/`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from stromboli.models.lifecycle import INIT_HOOKS, HookKind
 State = Literal["Running", "Succeeded", "Failed"]
 Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "cancelled"]
 
-# The supervisor's own exit codes, as in supervisor.sh. The first is always the end of a failed attempt with a
-# record; CLI_MISSING, ALREADY_STARTED and SECRET_MISSING come before any mark of this attempt was set.
+# The supervisor's own exit codes, as in attempt/supervisor/1-records.sh. The first is always the end of a failed
+# attempt with a record; CLI_MISSING, ALREADY_STARTED and SECRET_MISSING come before any mark of this attempt was set.
 WORKDIR_UNUSABLE = 119
 CLI_MISSING = 120
 ALREADY_STARTED = 121

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.attempt import busybox, folder
+from stromboli.attempt import busybox, folder, supervisor
 from stromboli.attempt.folder import SessionFolder
 from stromboli.errors import LocalFailure, NoSpace
 
@@ -49,7 +49,7 @@ def test_an_attempt_is_complete(session: SessionFolder, tmp_path: Path) -> None:
     plan = made / "plan"
     assert {p.name for p in plan.iterdir()} == {*FILES, "busybox", "managed", "seals", "supervisor"}
     assert {name: (plan / name).read_bytes() for name in FILES} == FILES
-    assert (plan / "supervisor").read_bytes() == folder.SUPERVISOR.read_bytes()
+    assert (plan / "supervisor").read_bytes() == supervisor.script().encode()
     assert [p.name for p in (made / "out").iterdir()] == ["seal"]
     assert sorted(p.name for p in made.iterdir()) == ["out", "plan", "sealed"]
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stromboli.attempt import busybox
-from stromboli.attempt.folder import SUPERVISOR
+from stromboli.attempt import busybox, supervisor
 from stromboli.plan.attempt import AttemptPlan, Conversation, Hook, quote, render
 from tests.support.supervised import plan
 
@@ -144,7 +143,7 @@ def test_a_conversation_goes_on_if_it_lies_there(
     folder.mkdir(parents=True)
     for conversation in there:
         (folder / f"{conversation}.jsonl").touch()
-    text = SUPERVISOR.read_text()
+    text = supervisor.script()
     function = text[text.index("_conversation() {") : text.index("_agent() {")]
     script = f"_claude={tmp_path}; {function} _agent() {{ printf '%s\\0' \"$@\"; }}; . ./steps; _steps"
     what = plan("claude", "--print", conversation=Conversation(OWN, parent))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import stromboli
 from stromboli import naming
+from stromboli.attempt import supervisor
 from stromboli.models.reasons import Reason
 from stromboli.plan import request, variables
 from stromboli.plan.refusal import Refused
@@ -80,7 +79,7 @@ def test_no_door_sets_what_is_the_operators(name: str, door: str) -> None:
 
 
 def test_no_variable_has_a_name_of_the_supervisors() -> None:
-    text = (Path(stromboli.__file__).parent / "attempt/supervisor.sh").read_text(encoding="utf-8")
+    text = supervisor.script()
     names = {f"_{name}" for name in re.findall(r"\b_([a-z]\w*)=", text)} | {"_secret_0", "_secret_99"}
     assert {"_plan", "_cause", "_root"} <= names
     for name in names:

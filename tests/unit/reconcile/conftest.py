@@ -252,7 +252,7 @@ class Node:
         return list(self.cluster.objects.items())
 
     async def play(self, container: FakeContainer) -> None:
-        """PID 1 of a container, as attempt/supervisor.sh: refuse, mark, send, record."""
+        """PID 1 of a container, as attempt/supervisor/: refuse, mark, send, record."""
         if container.labels.get(naming.ROLE) != naming.ROLE_AGENT:
             return
         places = {m["destination"]: Path(m["source"]) for m in container.body["mounts"]}

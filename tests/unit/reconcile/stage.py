@@ -75,7 +75,7 @@ class Stage:
         return [e["involvedObject"]["name"] for e in self.node.cluster.events.values() if e["reason"] == reason]
 
     async def supervise(self, inside: Inside) -> None:
-        """As attempt/supervisor.sh."""
+        """As attempt/supervisor/."""
         if (inside.out / "started").exists():
             return inside.end(121)
         (inside.out / "started").mkdir()
