@@ -1,6 +1,6 @@
 """`stromboli`, and `python -m stromboli`: runs the command line, and turns what goes wrong into one message.
 
-No traceback reaches a person for anything that is theirs to mend. Exit codes: 0 done, 1 it failed, 2 wrong
+No traceback reaches a person for anything that they can correct. Exit codes: 0 done, 1 it failed, 2 wrong
 usage, 130 interrupted.
 """
 

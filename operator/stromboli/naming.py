@@ -21,7 +21,7 @@ OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z
 # Labels on containers, volumes and networks.
 INSTALLATION = f"{GROUP}/installation"  # UID of the cluster's kube-system namespace
 OWNER = f"{GROUP}/owner"  # UID of the AgentRun (or of its session)
-RUN = f"{GROUP}/run"  # namespace/name, for the eye
+RUN = f"{GROUP}/run"  # namespace/name, for people
 ROLE = f"{GROUP}/role"  # agent | cli-holder | look
 
 SHAPE = f"{GROUP}/shape"  # of a session's container: what it has that policies speak of, as JSON

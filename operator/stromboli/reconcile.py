@@ -269,7 +269,7 @@ class Reconciler:
             return problem.delay
         waited, bound = states.waited(status, moment), self._entry.bound(obj)
         if waited >= bound:
-            await self._give_up(obj, f"waited {duration.format(bound)} in vain ({problem.reason}): {problem.message}")
+            await self._give_up(obj, f"gave up after {duration.format(bound)} ({problem.reason}): {problem.message}")
             return None
         if problem.reason != states.reason_of(status):
             self._notifier.tell(obj, problem.reason, problem.message, warning=problem.reason is not Reason.Pulling)

@@ -21,7 +21,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A version of a run that the watch has told of."""
+    """A version of a run that the watch has reported."""
 
     namespace: str
     name: str
@@ -37,7 +37,7 @@ class Store:
     def __init__(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
         self._objects: dict[str, Object] = {}
-        self._versions: dict[str, int] = {}  # also of finished ones: the watch tells of older states after our writes
+        self._versions: dict[str, int] = {}  # also of finished ones: the watch reports older states after our writes
         self._heard: dict[str, Heard] = {}  # what is still to be read
         self._deleted: set[str] = set()
         self._queues: dict[tuple[str, str], dict[str, Place]] = {}
@@ -49,7 +49,7 @@ class Store:
         return self._objects.get(uid)
 
     def hear(self, meta: Mapping[str, Any]) -> bool:
-        """The watch tells of a version; whether it is news, and the run is to be read."""
+        """The watch reports a version; whether it is news, and the run is to be read."""
         uid, version = meta["uid"], _version(meta)
         known = max(self._versions.get(uid, -1), self._heard[uid].version if uid in self._heard else -1)
         if uid in self._deleted or version <= known:

@@ -164,7 +164,7 @@ def test_a_registry_that_cannot_be_reached_is_waited_for_no_longer_than_the_time
     assert missing in condition(waiting)["message"]
     for ended in (space.until("missing", finished), always.until("there", finished)):
         assert condition(ended)["reason"] == "TimedOut"
-        assert condition(ended)["message"].startswith("waited 6s in vain (RegistryUnavailable)")
+        assert condition(ended)["message"].startswith("gave up after 6s (RegistryUnavailable)")
         assert "connection refused" in condition(ended)["message"]
 
 

@@ -139,7 +139,7 @@ def test_what_is_missing_is_waited_for_and_then_used(started: Runs, kubectl: Kub
 def test_what_never_comes_is_waited_for_no_longer_than_the_timeout(started: Runs) -> None:
     run = started.until("never", finished)
     assert condition(run)["reason"] == "TimedOut"
-    assert condition(run)["message"].startswith("waited 3s in vain (WaitingForReference): ")
+    assert condition(run)["message"].startswith("gave up after 3s (WaitingForReference): ")
     assert "ConfigMap never" in condition(run)["message"]
 
 

@@ -25,7 +25,7 @@ class Address:
 
 
 def write(home: Path, address: Address) -> None:
-    """Tell of it in the home, where its owner alone can read it."""
+    """Write it into the home, where only its owner can read it."""
     told = {"url": address.url, "ca": address.authority}
     files.write_private(home / FILE, json.dumps(told).encode("ascii"))
 

@@ -1,4 +1,4 @@
-"""An attempt's seals: what its supervisor can break, and nothing in its container can mend.
+"""An attempt's seals: what its supervisor can break, and nothing in its container can restore.
 
 A seal is an inode whose change time (ctime) the operator has noted. Any change to an inode sets its ctime to the
 present, and no system call sets it to anything else, so a seal that was broken once stays broken, whatever an agent

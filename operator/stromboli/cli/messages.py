@@ -41,7 +41,7 @@ def _kubeconfig() -> Path:
 
 
 def text(told: Mapping[str, Any]) -> str:
-    """For the eye. What an agent wrote must not move the cursor or colour the screen."""
+    """As a person reads it. What an agent wrote must not move the cursor or colour the screen."""
     parts = ["(there is more, which is not shown)"] if told.get("truncated") else []
     for message in told.get("messages", ()):
         head = [message["role"], message["time"] or "-", *(f"[{name}]" for name in message["tools"])]

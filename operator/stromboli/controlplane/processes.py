@@ -61,13 +61,13 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, 
 
 
 def recorded(record: Path) -> Process | None:
-    """The process that `record` tells of if it is still there, whoever started it."""
+    """The process that `record` describes, if it is still there, whoever started it."""
     process = read(record)
     return process if process and alive(process) else None
 
 
 def read(record: Path) -> Process | None:
-    """The process that `record` tells of, whatever has become of it."""
+    """The process that `record` describes, whatever became of it."""
     try:
         stored = bounds.json_document(record.read_bytes(), bounds.DOCUMENT)
         boot, stamp, argv = str(stored["boot"]), str(stored["stamp"]), tuple(map(str, stored["argv"]))

@@ -217,7 +217,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
 async def _watch(settings: Settings, rooms: Rooms) -> None:
     """kopf's loop, with what goes on beside it; ready once the first sweep is through.
 
-    The cluster is surveyed first: the watch tells of runs one by one, and a session's queue is judged by all of it.
+    The cluster is surveyed first: the watch reports runs one by one, and a session's queue is judged by all of it.
     What still waits for a run when kopf ends, kopf would give 5 s: so it is closed by then.
     """
     ready = settings.home / "operator.ready"

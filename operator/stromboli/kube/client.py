@@ -98,10 +98,10 @@ class Cluster:
         return str(found["metadata"]["uid"])
 
     async def serves_its_kinds(self) -> None:
-        """Raises ClusterUnavailable until the API server's discovery tells of every kind that is watched.
+        """Raises ClusterUnavailable until the API server's discovery lists every kind that is watched.
 
-        An API server that has just started answers for a kind before its discovery tells of it; and kopf watches
-        what discovery tells of at its start, once.
+        An API server that has just started answers for a kind before its discovery lists it; and kopf watches
+        what discovery lists at its start, once.
         """
         try:
             ask = self._plain.document
@@ -111,7 +111,7 @@ class Cluster:
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
             raise _unavailable(e) from e
         if missing := {GROUP, *WATCHED} - found:
-            raise ClusterUnavailable(f"the API server does not tell of {', '.join(sorted(missing))} yet")
+            raise ClusterUnavailable(f"the API server does not list {', '.join(sorted(missing))} yet")
 
     async def run(self, namespace: str, name: str) -> Object | None:
         """A run: all of it where it is small, else its outline."""

@@ -1,4 +1,4 @@
-"""What the demo tells of a finished run: conditions as a table, and where the time went. Pure."""
+"""What the demo reports about a finished run: conditions as a table, and where the time went. Pure."""
 
 from __future__ import annotations
 

@@ -55,5 +55,5 @@ def parse(obj: Mapping[str, Any]) -> Policy:
     except ValidationError as e:
         raise Refused(
             Reason.PolicyViolation,
-            f"AgentPolicy {name} cannot be read ({sentence(e)}); its administrator has to mend it",
+            f"AgentPolicy {name} cannot be read ({sentence(e)}); its administrator has to correct it",
         ) from e

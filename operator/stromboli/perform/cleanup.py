@@ -77,7 +77,7 @@ class Cleaner:
             await self._emptied(session, out, lambda out=out: tidy(out))  # type: ignore[misc]
 
     async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:
-        """Remove a folder, whomever an agent has made things in it belong to."""
+        """Remove a folder, whoever owns what an agent has made in it."""
         try:
             try:
                 await self._removed(remove)

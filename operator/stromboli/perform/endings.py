@@ -1,4 +1,4 @@
-"""The end of a run: written down, however full its object is, told of, and what it needs no more taken away."""
+"""The end of a run: written into its status however full its object is, announced in an event, and cleaned up after."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Subject:
 
     @property
     def label(self) -> str:
-        """namespace/name, for the eye."""
+        """namespace/name, for people."""
         return f"{self.namespace}/{self.name}"
 
 

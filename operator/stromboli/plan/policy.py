@@ -218,7 +218,7 @@ def _read(owner: str, what: str, read: Callable[[], T]) -> T:
 
 
 def _unreadable(owner: str, what: str, why: str) -> Refused:
-    return Refused(Reason.PolicyViolation, f"{owner}: {what}: {why}; its administrator has to mend it")
+    return Refused(Reason.PolicyViolation, f"{owner}: {what}: {why}; its administrator has to correct it")
 
 
 # Defaults are compared by what they mean: 1Gi and 1024Mi agree, as do python and python:latest.

@@ -58,7 +58,7 @@ class Archive:
         """
         found = await self._head(container, path)
         if found is not None and int(found["mode"]) & _LINK:
-            # The header tells of the link itself; where it ends is named in it, resolved.
+            # The header describes the link itself, and names where it ends, resolved.
             path = str(found["linkTarget"])
             if any(path == mount or path.startswith(f"{mount.rstrip('/')}/") for mount in mounts):
                 return PathStat(path, size=0, mode=0, regular=False, directory=False)

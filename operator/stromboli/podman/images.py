@@ -83,7 +83,7 @@ class _Progress:
         self._say()
 
     def complete(self, name: str) -> None:
-        """All of a layer is there; one that came too fast to be told of has no size to us."""
+        """All of a layer is there; one that came too fast to be reported has no known size."""
         if name in self._layers:
             total = self._layers[name][1]
             self.arrived(name, total, total)

@@ -32,7 +32,7 @@ _MEMORY = re.compile(r"unable to set memory limit to \d+ \(current usage|memory 
 
 
 def classified(message: str, text: str, status: int) -> PodmanError | None:
-    """The error for a runtime's `message`, if a row fits; `text` is what a person is told of it."""
+    """The error for a runtime's `message`, if a row fits; `text` is what a person is told."""
     for pattern in _MOUNTS:
         if found := pattern.search(message):
             return Unmountable(text, status, _path(found["target"]), found["why"].lower())

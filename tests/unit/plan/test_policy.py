@@ -269,7 +269,7 @@ def test_one_policy_that_wants_digests_is_enough() -> None:
 def test_a_policy_that_makes_no_sense_is_named(fields: dict[str, Any], said: str) -> None:
     message = _refused(policy("odd", **fields), policy("sound", images={"allowed": ["**"]}))
     assert message.startswith(f"AgentPolicy odd: {said}")
-    assert message.endswith("its administrator has to mend it")
+    assert message.endswith("its administrator has to correct it")
 
 
 def test_a_cli_image_out_of_two_policies_names_both() -> None:

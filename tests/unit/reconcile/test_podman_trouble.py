@@ -101,7 +101,7 @@ async def test_away_for_longer_than_the_timeout_the_record_on_disk_decides(node:
 async def test_away_for_longer_than_the_timeout_a_run_without_a_record_ends_and_says_why(node: Node) -> None:
     async with at_work_with_podman_away(node, timeout="300ms"):
         await node.reason("TimedOut")
-    assert node.message().startswith("waited 300ms in vain (PodmanUnavailable): Podman did not answer")
+    assert node.message().startswith("gave up after 300ms (PodmanUnavailable): Podman did not answer")
 
 
 async def test_a_full_disk_of_podmans_is_said_and_then_it_goes_on(node: Node) -> None:

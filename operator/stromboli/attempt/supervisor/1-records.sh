@@ -6,7 +6,7 @@
 #
 # out/started             the mark: a directory, since mkdir is atomic; only one container takes the attempt
 # out/, out/seal          the seals (seals.py): broken, and that on disk, before anything of the image runs, and before
-#                         the CLI gets the prompt. Nothing in the container can mend one; plan/seals has them unbroken
+#                         the CLI gets the prompt. Nothing in the container can restore one; plan/seals has them unbroken
 # out/record              lines, each one write to a descriptor held from the start (records.py reads them):
 #                           start CLOCK | begin STEP INDEX CLOCK | finish CODE CLOCK | end CAUSE CODE OOM_KILLS CLOCK
 # out/stdout, out/stderr  what the CLI wrote, the newest; what went before is in *.old
