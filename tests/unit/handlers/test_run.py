@@ -32,7 +32,7 @@ async def nothing(*_: object, **__: object) -> None:
 
 
 class Part:
-    """Stands for the sweep, the follower of removals and the warm-up."""
+    """Stands for the sweep, the guard of the disk, the follower of removals and the warm-up."""
 
     def __init__(self, dies: str) -> None:
         self._dies = dies
@@ -52,6 +52,9 @@ class Part:
     async def follow(self) -> None:
         await self._step("removals", forever)
 
+    async def run(self) -> None:
+        await self._step("guard", forever)
+
     async def keep_trying(self) -> None:
         await self._step("CLI", nothing)
 
@@ -59,7 +62,9 @@ class Part:
 def rooms(dies: str = "") -> process.Rooms:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(5)))
-    return process.Rooms(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, part, part, part, nothing)
+    return process.Rooms(
+        Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, part, part, part, part, nothing
+    )
 
 
 @pytest.fixture
@@ -69,7 +74,12 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.mark.parametrize(
     ("dies", "said"),
-    [("sweep", "the sweep"), ("removals", "the follower of removals"), ("CLI", "the search for the CLI's image")],
+    [
+        ("sweep", "the sweep"),
+        ("guard", "the guard of the disk"),
+        ("removals", "the follower of removals"),
+        ("CLI", "the search for the CLI's image"),
+    ],
 )
 async def test_a_background_part_that_dies_ends_the_operator(
     dies: str, said: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
