@@ -34,11 +34,13 @@ FEW = 4
 # What is in a volume or a folder, but for its time: kind, owner, mode, links, size and content.
 LISTING = """\
 cd {0}
-busybox find . | busybox sort | while read -r path; do
-  size=; [ ! -f "$path" ] || size="$(busybox stat -c %s "$path") $(busybox md5sum < "$path")"
-  [ ! -L "$path" ] || size=
-  busybox stat -c "%N %F %u:%g %a %h $size" "$path"
-done
+busybox find . -exec /bin/busybox sh -e -c '
+  for path do
+    size=; [ ! -f "$path" ] || size="$(busybox stat -c %s "$path") $(busybox md5sum < "$path")"
+    [ ! -L "$path" ] || size=
+    busybox stat -c "%N %F %u:%g %a %h $size" "$path"
+  done
+' each {{}} + | busybox sort
 """
 CONVERSATION = """\
 cd /v
@@ -60,6 +62,34 @@ busybox chmod 4750 claude/twice
 busybox chmod 700 .
 busybox chmod 555 claude/empty
 """
+# Files with holes: nothing but holes, data at both ends and in the middle, a little data everywhere.
+HOLES = """\
+cd /v
+busybox mkdir -p claude/deep/er
+busybox truncate -s 300M claude/deep/er/empty
+name='claude/ -rf "$(x)"
+ ☂ *'
+busybox truncate -s 100M "$name"
+for at in 0 12800 25599; do
+  busybox dd if=/dev/urandom of="$name" bs=4096 seek=$at count=300 conv=notrunc status=none
+done
+busybox ln "$name" claude/deep/-n
+n=0
+while [ $n -lt 64 ]; do
+  echo $n | busybox dd of=claude/everywhere bs=1M seek=$n conv=notrunc status=none
+  n=$((n + 1))
+done
+busybox truncate -s 100M claude/everywhere
+busybox head -c 200000 /dev/urandom > claude/none
+busybox ln claude/none claude/deep/twice
+busybox chown -R 1000:1000 . && busybox chown 5:6 "$name"
+busybox chmod 4750 "$name"
+busybox chmod 400 claude/everywhere
+busybox chmod 500 claude/deep/er
+busybox touch -d '2001-02-03 04:05:06' "$name" claude/everywhere claude/deep/er claude
+"""
+# The time of each file and folder, but for links, whose time cannot be set, and the top.
+TIMES = "cd /v && busybox find . -mindepth 1 ! -type l -exec busybox stat -c '%n %Y' {} + | busybox sort"
 CREDENTIALS = {
     "a file": "echo s3cr3t-5c01 > /v/claude/.credentials.json",
     "a link": "busybox ln -s /run/stromboli/secret/credentials.json /v/claude/.credentials.json",
@@ -156,10 +186,10 @@ async def test_what_a_container_wrote_is_in_its_copy(forks: Forks) -> None:
     script = LISTING.format("/usr/made") + "cd /; busybox ls -1d /lib/* /etc; busybox stat -c %a /etc"
     listed = await forks.said(image, script)
     assert listed.splitlines() == [
+        "'./link' -> 'file' symbolic link 0:0 777 1 ",
         ". directory 0:0 755 3 ",
         "./empty directory 0:0 755 2 ",
         "./file regular file 1000:1001 640 1 5 649c727626d5a242b871347db6558c50  -",
-        "'./link' -> 'file' symbolic link 0:0 777 1 ",
         "/etc",
         "/lib/big",
         "/lib/real",
@@ -352,6 +382,21 @@ async def test_a_volume_s_copy_has_all_but_the_credentials(forks: Forks, source:
     assert made is not None
     assert made.labels == forks.labels(uid)
     assert await forks.podman.containers.inspect(naming.container(uid)) is None
+
+
+async def test_a_copy_has_its_original_s_holes(forks: Forks) -> None:
+    """An agent could fill the node's disk otherwise, with files that take none of it."""
+    source, uid = forks.bed.name(), forks.uid()
+    await forks.podman.volumes.create(source, forks.bed.mark)
+    await forks.in_volume(source, HOLES)
+    await forks.copier.volume(source, naming.volume(uid), forks.bed.files, forks.labels(uid))
+    assert await forks.listing(naming.volume(uid)) == await forks.listing(source)
+    assert await forks.in_volume(naming.volume(uid), TIMES) == await forks.in_volume(source, TIMES)
+    there, copied = [
+        int((await forks.in_volume(volume, "busybox du -sk /v")).split()[0]) for volume in (source, naming.volume(uid))
+    ]
+    assert there < 10_000
+    assert copied <= 3 * there
 
 
 async def test_a_copy_s_owner_stays_when_another_user_mounts_it(forks: Forks, source: str) -> None:

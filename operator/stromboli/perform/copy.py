@@ -19,6 +19,7 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import NoSpace, NotFound, PodmanError
+from stromboli.perform import volume_script
 from stromboli.plan import ownership
 from stromboli.podman.failures import redact
 from stromboli.podman.images import ImageInfo
@@ -37,17 +38,6 @@ _TO = f"{naming.RUNTIME}/to"
 _CREDENTIALS = naming.CONFIG_DIR.removeprefix(naming.SESSION) + "/.credentials.json"
 _WORDS = 400  # bytes of what went wrong
 _FULL = "No space left on device"  # strerror(ENOSPC), as busybox says it
-
-# $1: busybox, $2: from, $3: to, $4: what is left out. `cp -a` keeps owners, modes, times and links of both kinds.
-_SCRIPT = f"""\
-set -e -o pipefail
-{{
-  "$1" find "$3" -mindepth 1 -maxdepth 1 -exec "$1" rm -rf {{}} +
-  "$1" cp -a "$2/." "$3/"
-  "$1" rm -rf "$3$4"
-  "$1" sync -f "$3"
-}} 2>&1 | "$1" tail -c {_WORDS}
-"""
 
 
 class Copier:
@@ -141,8 +131,8 @@ class Copier:
             "name": name,
             "labels": dict(labels),
             "image": image,
-            "entrypoint": [_PROGRAM, "sh", "-c", _SCRIPT, "copy"],
-            "command": [_PROGRAM, _FROM, _TO, _CREDENTIALS],
+            "entrypoint": [_PROGRAM, "sh", "-c", volume_script.COPY, "copy"],
+            "command": [_PROGRAM, _FROM, _TO, _CREDENTIALS, volume_script.SPARSE, str(_WORDS)],
             "user": "0:0",  # in Podman's user namespace, where it is rootless
             "work_dir": "/",
             "terminal": True,  # what it writes then comes as it is, not in frames
