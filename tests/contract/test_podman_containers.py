@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -259,6 +260,19 @@ async def test_the_host_is_described(bed: Bed) -> None:
     assert info.runtime in ("runc", "crun")
     assert info.volume_path.startswith("/")
     assert info.controllers >= {"memory", "cpu", "pids"}
+
+
+async def test_what_is_free_where_podman_stores_is_known(bed: Bed) -> None:
+    free = await bed.podman.free()
+    assert free is not None
+    assert 0 < free < 1 << 60
+
+
+async def test_what_is_free_is_the_disk_s(real: Bed, isolated_podman: IsolatedPodman) -> None:
+    disk = await asyncio.to_thread(os.statvfs, isolated_podman.root)
+    free = await real.podman.free()
+    assert free is not None
+    assert abs(free - disk.f_bfree * disk.f_frsize) < 10**9, "others write on it as well"
 
 
 async def test_stop_ends_at_once(bed: Bed) -> None:

@@ -266,6 +266,22 @@ async def test_forks_of_forks_do_not_pile_up_layers(forks: Forks, monkeypatch: p
     assert [left.names for left in await forks.images()] == [(naming.copy(str(before)),)]
 
 
+@pytest.mark.parametrize("flat", [False, True])
+async def test_a_copy_s_size_is_known_before_with_its_holes(
+    forks: Forks, monkeypatch: pytest.MonkeyPatch, flat: bool
+) -> None:
+    container = await forks.written("busybox truncate -s 300M /usr.holes; busybox ln /usr.holes /usr.twice")
+    base = await forks.podman.images.inspect(forks.bed.files)
+    assert base is not None
+    if flat:
+        monkeypatch.setattr(copy, "MAX_LAYERS", 1)
+    size, holes = await forks.copier.size(container), 300 * 2**20
+    written = (size - base.size) / 2 if flat else size
+    assert holes <= written < holes + 100_000
+    with pytest.raises(NotFound):
+        await forks.copier.size("nobody")
+
+
 @pytest.mark.parametrize("most", [1, copy.MAX_LAYERS])
 async def test_copying_again_leaves_one_image(forks: Forks, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(copy, "MAX_LAYERS", most)

@@ -82,8 +82,10 @@ class FakePodman(FakeState):
             ("DELETE", "/containers/{name}", self._remove_container),
             ("HEAD", "/containers/{name}/archive", self._stat),
             ("GET", "/containers/{name}/archive", self._archive),
+            ("POST", "/commit", self._commit),
             ("GET", "/images/json", self._list_images),
             ("GET", "/images/{name:.+}/json", self._inspect_image),
+            ("DELETE", "/images/{name:.+}", self._remove_image),
             ("POST", "/{kind:volumes|networks}/create", self._create_thing),
             ("GET", "/{kind:volumes|networks}/json", self._list_things),
             ("GET", "/{kind:volumes|networks}/{name}/json", self._inspect_thing),
@@ -121,8 +123,9 @@ class FakePodman(FakeState):
         host = cgroups | {"arch": "amd64", "ociRuntime": {"name": "crun"}, "idMappings": ids}
         security = {"rootless": self.rootless}
         store = {"graphRoot": "/var/lib/containers/storage", "volumePath": "/var/lib/containers/storage/volumes"}
+        sizes = {"graphRootAllocated": self.disk, "graphRootUsed": self.taken}
         return web.json_response(
-            {"host": host | {"security": security}, "store": store, "version": {"Version": "4.3.1"}}
+            {"host": host | {"security": security}, "store": store | sizes, "version": {"Version": "4.3.1"}}
         )
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -211,6 +214,7 @@ class FakePodman(FakeState):
                 "Created": c.created,
                 "Config": {"Labels": c.labels or None},
                 "State": state,
+                **({"SizeRw": c.written} if request.query.get("size") == "true" else {}),
             }
         )
 
@@ -263,9 +267,30 @@ class FakePodman(FakeState):
             tar.add(self.root(container) / found.path.lstrip("/"), Path(request.query["path"]).name)
         return web.Response(body=archive.getvalue(), content_type="application/x-tar")
 
-    async def _list_images(self, _: web.Request) -> web.Response:
-        """Of the images with a label of ours there are none: this fake makes no copies of containers."""
-        return web.json_response([])
+    async def _commit(self, request: web.Request) -> web.Response:
+        """A copy that has the files of the container's image: what was written in the container is not known here."""
+        if (container := self.find(request.query["container"])) is None:
+            return _error(404, "no such container")
+        changes = [change.partition(" ") for change in request.query.getall("changes", [])]
+        labels = dict(text.split("=", 1) for instruction, _, text in changes if instruction == "LABEL")
+        name = f"{request.query['repo']}:{request.query['tag']}"
+        made = self.add_image(name, root=self.root(container), Labels=labels)
+        return web.json_response({"Id": made.id}, status=201)
+
+    async def _list_images(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            [
+                {"Id": i.id, "Names": i.tags, "Labels": i.config.get("Labels")}
+                for i in self.images
+                if _bears(i.config.get("Labels") or {}, request)
+            ]
+        )
+
+    async def _remove_image(self, request: web.Request) -> web.Response:
+        if (image := self.find_image(request.match_info["name"])) is None:
+            return _error(404, "image not known")
+        self.images.remove(image)
+        return web.json_response({"Deleted": [image.id]})
 
     async def _inspect_image(self, request: web.Request) -> web.Response:
         if (image := self.find_image(request.match_info["name"])) is None:
@@ -282,6 +307,8 @@ class FakePodman(FakeState):
                 "Size": 1,
                 "Created": image.created,
                 "Config": image.config,
+                "Labels": image.config.get("Labels"),
+                "RootFS": {"Type": "layers", "Layers": [digest]},
             }
         )
 

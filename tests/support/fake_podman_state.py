@@ -39,6 +39,7 @@ class FakeContainer:
     started: str = NEVER
     finished: str = NEVER
     mounted: bool = False
+    written: int = 0  # bytes over its image
     root: Path | None = None  # its own files, where they are no longer its image's
     over: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
@@ -74,6 +75,8 @@ class FakeState:
     def __init__(self) -> None:
         self.rootless = False
         self.cgroup_version = "v2"
+        self.disk = 100 * 10**9  # bytes where Podman stores, and how many of them are taken
+        self.taken = 10**9
         self.calls: list[str] = []
         self.containers: dict[str, FakeContainer] = {}
         self.images: list[FakeImage] = []

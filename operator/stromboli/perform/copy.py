@@ -3,6 +3,9 @@
 Whoever calls keeps the originals still meanwhile, and notes what is whole; every step here may be done again after
 it was cut short, and ends the same.
 
+A commit writes the holes of sparse files out, and Podman has no other way; `size` says beforehand how much that may be.
+A volume's copy keeps them.
+
 A volume is copied by a container of ours that mounts both and runs nothing but our busybox. So the bytes stay
 within Podman, whose folder of volumes an operator in a Pod cannot see, and within its user namespace, so that
 every owner is kept where Podman is rootless. The archive API cannot do it: what it sends of a volume belongs to root,
@@ -11,6 +14,7 @@ all of it (seen on 4.3.1).
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -46,6 +50,15 @@ class Copier:
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
         self._site = site
+
+    async def size(self, container: str) -> int:
+        """Bytes that `filesystem` would write at most, holes included. Raises NotFound, PodmanError, PodmanUnavailable.
+
+        A flat copy is of all that is in the image as well, after one of what was written in the container.
+        """
+        base, written = await asyncio.gather(self._image_of(container), self._podman.containers.size(container))
+        flat = await self._podman.copies.layers(base.id) >= MAX_LAYERS
+        return 2 * written + base.size if flat else written
 
     async def filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> str:
         """A stopped container's files as the image `image`, which bears `labels`; the image's id.

@@ -22,12 +22,15 @@ from stromboli.observe.waiting import Waiting
 from stromboli.perform.copy import Copier
 from stromboli.perform.notify import Notifier
 from stromboli.perform.resting import Resting
+from stromboli.plan import forks as plan
 from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Holder
 from stromboli.podman.transport import Podman
 from stromboli.status import session as states
 
 Object = dict[str, Any]
+
+ROOM_LOOK = 30.0  # seconds between looks for room; Podman walks all that was written in the container each time
 
 
 class Forks:
@@ -115,12 +118,21 @@ class Forks:
                     warning=True,
                 )
             else:
+                await self._await_room(origin.name, container.name, naming.copy(uid))
                 copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
         if await self._podman.volumes.inspect(naming.volume(origin.uid)) is not None:
             await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), ready.image.id, labels)
         whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
         await asyncio.to_thread(self._site.folder(uid).write_state, whole)
         return parent
+
+    async def _await_room(self, parent: str, container: str, copy: str) -> None:
+        """A copy must not fill the node's disk. Raises Waiting, NotFound, PodmanError, PodmanUnavailable."""
+        await self._copier.drop(copy)  # what an attempt that was cut short has left is in the way of the next
+        size = await self._copier.size(container)
+        free = await self._podman.free() if size >= plan.SMALL else None
+        if lack := plan.lack_of_room(parent, size, free):
+            raise Waiting(Reason.NodeOutOfDisk, f"{lack}; goes on when there is room", ROOM_LOOK)
 
 
 def _filesystem(state: State) -> Filesystem:

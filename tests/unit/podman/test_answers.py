@@ -49,6 +49,14 @@ async def test_a_mount_s_path_is_text_or_json(answering: Answering, text: str) -
     assert await podman.containers.mount("x") == "/merged/x"
 
 
+@pytest.mark.parametrize(
+    "store", ["{}", '{"graphRootAllocated":0,"graphRootUsed":0}', '{"graphRootAllocated":9}', '{"graphRootUsed":9}']
+)
+async def test_what_is_free_may_not_be_said(answering: Answering, store: str) -> None:
+    podman = await answering(f'{{"store":{store}}}')
+    assert await podman.free() is None
+
+
 async def test_a_removal_s_report_may_hold_the_error(answering: Answering) -> None:
     podman = await answering('[{"Id":"x","Err":"unmounting failed"}]')
     with pytest.raises(PodmanError):
@@ -67,6 +75,7 @@ async def test_nonsense_is_an_error_and_never_absent(answering: Answering, text:
         podman.volumes.inspect("x"),
         podman.networks.inspect("x"),
         podman.info(),
+        podman.free(),
         podman.archive.stat("x", "/y"),
     ]
     for call in calls:

@@ -191,6 +191,27 @@ async def test_a_fork_of_a_session_that_never_began_lacks_nothing(node: Node, st
     assert stage.told("FilesNotCopied") == []
 
 
+async def test_a_fork_waits_while_a_copy_of_its_parent_could_fill_the_disk(node: Node, stage: Stage) -> None:
+    stage.fails = {START}  # so that there is no conversation to copy, which this Podman could not
+    async with node.process():
+        await through(stage, "first")
+        node.fake.volumes.clear()
+        stage.fails = set()
+        [container] = node.agents()
+        container.written = 7_200_000_000
+        node.fake.taken = node.fake.disk - 14_399_999_999
+        stage.names[node.run("forked", session={"name": "copy", "fork": STORY})["metadata"]["uid"]] = "forked"
+        await node.reason(Reason.NodeOutOfDisk, "forked")
+        assert "the files of session story takes up to 7.2 GB" in node.message("forked")
+        assert "half of the 14.4 GB that are free" in node.message("forked")
+        assert not [call for call in node.fake.calls if call == "POST /commit"]
+        node.fake.taken -= 1
+        status = await stage.idle("copy")
+    assert reason(stage, "forked") == Reason.Completed
+    assert status["forkedFrom"]["filesystem"] == "Copied"
+    assert node.fake.calls.count("POST /commit") == 1
+
+
 @pytest.mark.parametrize("there", [True, False], ids=["copy-there", "copy-removed"])
 async def test_a_forks_container_that_was_removed_is_made_of_its_copy_again(
     node: Node, stage: Stage, there: bool
