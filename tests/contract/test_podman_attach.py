@@ -26,7 +26,7 @@ async def test_whoever_listens_is_woken_by_the_end(real: Bed) -> None:
     async with asyncio.timeout(WITHIN):
         await ends.listen("session", container)
         await real.podman.containers.start(container)
-        ends.watch("session", container, "run")
+        ends.watch("session", container, "run", WITHIN)
         assert await woken.get() == "run"
     state = await real.podman.containers.inspect(container)
     assert state is not None

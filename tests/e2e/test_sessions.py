@@ -64,9 +64,9 @@ def test_configuration_begins_each_run_as_the_image_has_it(
     leave = f"BASH{{printenv FROM_IMAGE; echo '{json.dumps(hook)}' >$CLAUDE_CONFIG_DIR/settings.json}}"
     chosen = {"name": "configured"}
     may = {"dangerouslySkipPermissions": True}
-    first = go(space, "c1", prompt=leave, image=image, workdir="/work", session=chosen, claude=may)
+    first = go(space, "configured-1", prompt=leave, image=image, workdir="/work", session=chosen, claude=may)
     look = "printenv FROM_IMAGE; ls /usr/lib/hooked; echo retries: $CLAUDE_CODE_MAX_RETRIES; touch /etc/claude-code/x"
-    second = go(space, "c2", prompt=f"BASH{{{look}}}", session=chosen, claude=may)
+    second = go(space, "configured-2", prompt=f"BASH{{{look}}}", session=chosen, claude=may)
     texts = [run["status"]["result"]["text"] for run in (first, second)]
     assert ["yes" in text for text in texts] == [True, True]
     assert "No such file" in texts[1], texts[1]

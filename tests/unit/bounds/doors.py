@@ -301,7 +301,8 @@ def _certificate(home: Path) -> None:
 def main(group: str) -> None:
     for name, door in DOORS[group].items():
         for depth in DEPTHS:
-            for shape in SHAPES:
+            # What is deepest takes longest: there, a list and an object stand for all.
+            for shape in SHAPES if depth < DEPTHS[-1] else (_open, _objects):
                 with contextlib.suppress(*REFUSED):  # a RecursionError is none of them
                     door(shape(depth))
         print(name, flush=True)
