@@ -204,7 +204,7 @@ async def test_what_was_named_loaded_or_renamed_is_known_by_its_names(
     assert found is not None
     for digest in found.repo_digests:
         assert await images.on_node(parse(digest)) == found
-    isolated_podman.run("untag", names[0])
+    isolated_podman.run("untag", names[0], names[0])  # without a name, all of the image go
 
 
 async def test_a_sessions_copy_is_not_to_be_had_by_another_name(
