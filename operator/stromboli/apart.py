@@ -7,6 +7,7 @@ of its own costs a tenth of a millisecond, and does not keep the operator from e
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ def start(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Apart[
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, *outcome)
 
-    thread = threading.Thread(target=run, name=f"{function.__qualname__} apart", daemon=True)
+    context = contextvars.copy_context()  # as asyncio.to_thread does
+    thread = threading.Thread(target=context.run, args=(run,), name=f"{function.__qualname__} apart", daemon=True)
     thread.start()
     return Apart(found, thread)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 
 import pytest
 
@@ -44,3 +45,9 @@ def test_the_end_of_the_loop_does_not_wait_for_it() -> None:
 
     asyncio.run(leave())
     go_on.set()
+
+
+async def test_it_sees_the_context_of_whoever_began_it() -> None:
+    known: ContextVar[str] = ContextVar("known")
+    known.set("here")
+    assert await apart(known.get) == "here"
