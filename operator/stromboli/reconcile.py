@@ -230,10 +230,11 @@ class Reconciler:
     async def _finish(self, obj: Object, trace: Trace) -> float | None:
         """The attempt has ended: judge it, write it down, take its container away."""
         status, attempt = obj["status"], obj["status"]["attempts"][-1]
+        secrets = self._given(obj)
         ended = await asyncio.to_thread(  # ten MiB of output may have to be read
             outcome.of,
             trace.records,
-            self._given(obj),
+            secrets,
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
             timeout=trace.seen.timeout,
@@ -245,7 +246,7 @@ class Reconciler:
             answer = await self._sessions.costed(states.session_of(obj), name, ended.answer)
             ended = replace(ended, answer=answer)
         new = states.ended(status, ended, trace.records.steps, trace.ended_at, self._reporter.moment(obj))
-        new = self._going.with_mcp_servers(obj, new, trace.records.stdout, self._given(obj))
+        new = self._going.with_mcp_servers(obj, new, trace.records.stdout, secrets)
         message = ended.message
         if ended.left_out:
             lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(obj)}"

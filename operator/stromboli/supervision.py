@@ -50,7 +50,7 @@ async def _part(name: str, work: Work, *, lasts: bool) -> None:
     except PartDied as error:
         log.critical("%s; the operator ends", error)
         raise
-    except Exception as error:
+    except Exception as error:  # whatever it is: it is logged, and ends the operator
         log.critical("%s: a defect; the operator ends", name, exc_info=error)
         raise PartDied(f"{name} has died ({type(error).__name__}); the log has its traceback") from error
     if lasts:

@@ -309,11 +309,6 @@ def _write(path: Path, content: bytes, mode: int, owner: Owner | None) -> None:
         os.fchmod(descriptor, mode)
 
 
-def _give(folder: Path, owner: Owner | None) -> None:
-    if owner is not None:
-        os.chown(folder, *owner, follow_symlinks=False)
-
-
 def _holds(plan: Path, files: Mapping[str, bytes]) -> bool:
     """Whether a plan is there with exactly these files and a busybox."""
     there = {str(entry.relative_to(plan)) for entry in plan.rglob("*") if not entry.is_dir()}

@@ -155,7 +155,7 @@ def _feed(importer: subprocess.Popen[bytes], write: Callable[[Root], None]) -> N
         pipe.close()
     except BrokenPipeError:
         _abandon(pipe)  # Podman has ended already; its exit code and its words say why
-    except BaseException:
+    except BaseException:  # an interruption, too, must not leave an image of half a root
         importer.kill()  # before the pipe is closed: else a root cut short would pass for a whole one
         _abandon(pipe)
         raise
