@@ -11,6 +11,9 @@ StromboliError
 │   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
 ├── PodmanUnavailable     Podman did not answer: nothing is known, try again
 ├── ClusterUnavailable    the API server did not answer: nothing is known, try again
+├── Conflict              the API server has a later version of what was to be written: read it again
+├── Rejected              the API server will never take what was written
+├── Oversized             a run's spec leaves no room for its status
 ├── PartDied              a part of the operator has died: the process ends
 └── LocalFailure          a step of `stromboli up` or the demo failed: the message says what to do
 """
@@ -90,3 +93,15 @@ class LocalFailure(StromboliError):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(f"{message}\n  → {hint}" if hint else message)
         self.hint = hint
+
+
+class Conflict(StromboliError):
+    """The object has changed since it was read, or is gone: look again."""
+
+
+class Rejected(StromboliError):
+    """The API server will not take what was written, however often it is asked: too large, or against the schema."""
+
+
+class Oversized(StromboliError):
+    """A run's spec is larger than MAX_SPEC, so that its status may not fit."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stromboli import naming
-from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable
+from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, Rejected
 from stromboli.grammar import duration
-from stromboli.kube.client import Cluster, Conflict, Rejected
+from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import PromptSent
 from stromboli.models.reasons import Reason
 from stromboli.observe import attempts, runs

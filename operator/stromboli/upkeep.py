@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from stromboli.errors import Conflict, Rejected
 from stromboli.grammar import duration
-from stromboli.kube.client import Cluster, Conflict, Rejected
+from stromboli.kube.client import Cluster
 from stromboli.models.reasons import ReadyReason
 from stromboli.observe import sessions
 from stromboli.perform.sessions import Sessions

@@ -14,8 +14,9 @@ import pytest
 from lightkube.types import PatchType
 
 from stromboli.controlplane.cluster import Cluster as ControlPlane
-from stromboli.errors import ClusterUnavailable
-from stromboli.kube.client import MAX_SPEC, AgentRun, Cluster, Conflict, Object, Oversized, Rejected
+from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
+from stromboli.kube import client
+from stromboli.kube.client import MAX_SPEC, AgentRun, Cluster, Object
 from stromboli.kube.plain import PAGE
 from tests.support.cluster import Kubectl
 from tests.support.fake_cluster import MAX_OBJECT, FakeCluster
@@ -449,7 +450,46 @@ async def test_a_change_of_metadata_does_not_keep_a_status_from_being_written(be
     await bed.cluster.write_status(written, {"phase": "Running"})
 
 
-async def test_a_status_is_written_while_somebody_patches_the_metadata_all_the_time(real: Real) -> None:
+async def test_a_write_that_lost_to_metadata_too_often_is_compared_by_the_server(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "TRIES", 0)
+    old = bed.run("a")
+    bed.annotate("a")
+    first = await bed.cluster.write_status(old, {"phase": "Pending", "message": None})
+    assert first["status"] == {"phase": "Pending", "message": None}
+    with pytest.raises(Conflict):
+        await bed.cluster.write_status(old, {"phase": "Running"})
+    found = await bed.cluster.run(bed.space, "a")
+    assert found is not None
+    bed.annotate("a")
+    second = await bed.cluster.write_status(found, {"phase": "Running"})
+    found = await bed.cluster.run(bed.space, "a")
+    assert found is not None
+    assert (found["status"], found["metadata"]) == ({"phase": "Running"}, second["metadata"])
+    assert found["spec"] == {**SPEC}
+    bed.delete("a")
+    with pytest.raises(Conflict):
+        await bed.cluster.write_status(found, {"phase": "Failed"})
+
+
+async def test_so_it_is_with_a_session(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "TRIES", 0)
+    made = await bed.cluster.create_session(bed.space, "s", {"ttlAfterLastUse": "1h"})
+    written = await bed.cluster.write_session_status(made, {"runs": 1})
+    with pytest.raises(Conflict):
+        await bed.cluster.write_session_status(made, {"runs": 2})
+    filled = await bed.cluster.write_session_spec(written, {"ttlAfterLastUse": "1h", "title": "t"})
+    with pytest.raises(Conflict):
+        await bed.cluster.write_session_status(written, {"runs": 2})
+    found = await bed.cluster.session(bed.space, "s")
+    assert found is not None
+    assert (found["spec"]["title"], found["status"]) == ("t", {"runs": 1})
+    assert found["metadata"]["resourceVersion"] == filled["metadata"]["resourceVersion"]
+    await bed.cluster.delete_session(bed.space, "s")
+
+
+async def test_a_status_is_written_while_many_patch_the_metadata_all_the_time(real: Real) -> None:
     obj, patches, over = real.run("a"), 0, False
 
     async def patch() -> None:
@@ -459,13 +499,14 @@ async def test_a_status_is_written_while_somebody_patches_the_metadata_all_the_t
             await real.cluster.client.patch(AgentRun, "a", body, namespace=real.space, patch_type=PatchType.MERGE)
             patches += 1
 
-    patching = asyncio.create_task(patch())
-    try:
-        for phase in ("Pending", "Running", "Succeeded"):
-            obj = await real.cluster.write_status(obj, {"phase": phase})
-    finally:
-        over = True
-        await patching
+    async with asyncio.TaskGroup() as patching:
+        for _ in range(4):
+            patching.create_task(patch())
+        try:
+            for phase in ("Pending", "Running", "Succeeded"):
+                obj = await real.cluster.write_status(obj, {"phase": phase})
+        finally:
+            over = True
     found = await real.cluster.run(real.space, "a")
     assert found is not None
     assert found["status"] == {"phase": "Succeeded"}

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from stromboli.errors import ClusterUnavailable
-from stromboli.kube import outline
-from stromboli.kube.client import MAX_SPEC, Cluster, Conflict, Oversized, Rejected
+from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
+from stromboli.kube import outline, versions
+from stromboli.kube.client import MAX_SPEC, Cluster, Patch, Write
 
 Object = dict[str, Any]
 # What etcd takes in one request by its defaults (--max-request-bytes).
@@ -151,13 +151,13 @@ class FakeCluster(Cluster):
         async def write(current: Mapping[str, Any]) -> Object:
             return await self._write_session(current, {"spec": dict(spec)})
 
-        return await self._guarded(obj, write, self.session)
+        return await self._guarded(obj, write, self.session, self._patching(obj, self.all_sessions, write))
 
     async def write_session_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         async def write(current: Mapping[str, Any]) -> Object:
             return await self._write_session(current, {"status": json.loads(json.dumps(status))})
 
-        return await self._guarded(obj, write, self.session)
+        return await self._guarded(obj, write, self.session, self._patching(obj, self.all_sessions, write))
 
     async def delete_session(self, namespace: str, name: str) -> None:
         async with self._call("delete session", namespace, name):
@@ -206,7 +206,19 @@ class FakeCluster(Cluster):
             meta = outline.head(msgspec.json.encode(written))
             return {**obj, "metadata": meta, "status": written["status"]}
 
-        return await self._guarded(obj, write, self.run)
+        return await self._guarded(obj, write, self.run, self._patching(obj, self.objects, write))
+
+    def _patching(self, obj: Mapping[str, Any], among: Mapping[tuple[str, str], Object], write: Write) -> Patch:
+        """The write that no change of metadata can overtake."""
+
+        async def patch() -> Object:
+            async with self._call("patch", obj["metadata"]["namespace"], obj["metadata"]["name"]):
+                found = among.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+                if found is None or not versions.is_as_read(obj, found):
+                    raise Conflict(f"{obj['metadata']['name']} has changed or is gone")
+            return await write(found)
+
+        return patch
 
     async def _write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         meta = obj["metadata"]
@@ -256,6 +268,8 @@ class FakeCluster(Cluster):
             written = copy.deepcopy(found) | changes
             if written == found:
                 return written
+            if written["spec"] != found["spec"]:
+                written["metadata"]["generation"] = found["metadata"].get("generation", 1) + 1
             self.writes.append(f"session {meta['namespace']}/{meta['name']}")
             return self._keep(written, "MODIFIED")
 

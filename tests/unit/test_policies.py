@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stromboli.kube.client import Conflict, Rejected
+from stromboli.errors import Conflict, Rejected
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from tests.support.fake_cluster import FakeCluster
 

@@ -1,4 +1,4 @@
-"""The few calls to the API server that the operator makes, on lightkube, with one error-mapping seam.
+"""The few calls to the API server that the operator makes, on lightkube. faults.py maps the errors.
 
 A lookup answers the object or None (the server said that it is not there); when nothing is known,
 ClusterUnavailable is raised. A write that lost a race raises Conflict.
@@ -18,17 +18,20 @@ from typing import Any, TypeVar
 
 import httpx2
 import msgspec
-from lightkube import ApiError, AsyncClient
+from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
+from lightkube.types import PatchType
 from yaml import YAMLError
 
 from stromboli import bounds
-from stromboli.errors import ClusterUnavailable, InvalidSettings, StromboliError
+from stromboli.errors import ClusterUnavailable, Conflict, InvalidSettings, Oversized, Rejected
 from stromboli.kube import outline, versions, wire
+from stromboli.kube.faults import code, refused, unavailable
 from stromboli.kube.outline import Page
 from stromboli.kube.plain import Kind, Plain
 from stromboli.kube.room import Room
+from stromboli.kube.versions import Operations
 from stromboli.naming import API_VERSION, GROUP, VERSION, is_object_name
 
 AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
@@ -45,25 +48,14 @@ WHOLE = 16 * 1024 * 1024  # bytes that large runs in hand may take together, as 
 # Bytes of JSON of a run's spec. etcd takes 1.5 MiB by default, of which annotations may take 256 KiB: the rest is for
 # the status, without which the run could neither be started nor ended.
 MAX_SPEC = 1152 * 1024
-TRIES = 12  # of a write that loses to others who write metadata only
+TRIES = 4  # of a write that loses to others who write metadata only, before it is made as a patch
 T = TypeVar("T")
 Object = dict[str, Any]
 Write = Callable[[Mapping[str, Any]], Awaitable[Object]]
 Look = Callable[[str, str], Awaitable[Object | None]]
+Patch = Callable[[], Awaitable[Object]]
 Decode = Callable[[bytes], Page]
 Ask = Callable[[Mapping[str, str]], Awaitable[bytes]]
-
-
-class Conflict(StromboliError):
-    """The object has changed since it was read, or is gone: look again."""
-
-
-class Rejected(StromboliError):
-    """The API server will not take what was written, however often it is asked: too large, or against the schema."""
-
-
-class Oversized(StromboliError):
-    """A run's spec is larger than MAX_SPEC, so that its status may not fit."""
 
 
 class Cluster:
@@ -109,7 +101,7 @@ class Cluster:
             found = {group["name"] for group in groups["groups"]}
             found |= {kind["name"] for kind in kinds["resources"]}
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
-            raise _unavailable(e) from e
+            raise unavailable(e) from e
         if missing := {GROUP, *WATCHED} - found:
             raise ClusterUnavailable(f"the API server does not list {', '.join(sorted(missing))} yet")
 
@@ -175,7 +167,7 @@ class Cluster:
         try:
             return [dict(item) async for item in self._client.list(AgentPolicy)]
         except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _unavailable(e) from e
+            raise unavailable(e) from e
 
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
         found = await self._present(self._client.get(Namespace, name), name)
@@ -207,10 +199,18 @@ class Cluster:
             meta = body["metadata"]
             call = self._plain.replace(AgentRun.Status, meta["name"], body, namespace=meta["namespace"])
             written = await self._written(f"the status of AgentRun {meta['name']}", call)
+            return stored(written)
+
+        async def patch() -> Object:
+            meta, operations = obj["metadata"], versions.patch(obj, "status", status)
+            call = self._plain.patch(AgentRun.Status, meta["name"], operations, namespace=meta["namespace"])
+            return stored(await self._patched(f"the status of AgentRun {meta['name']}", call))
+
+        def stored(written: bytes) -> Object:
             as_stored: Object = msgspec.json.decode(msgspec.json.encode(status))
             return {**obj, "metadata": _decoded(outline.head, written), "status": as_stored}
 
-        return await self._guarded(obj, write, self.run)
+        return await self._guarded(obj, write, self.run, patch)
 
     async def write_session_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         """Replace a session's status, as `write_status` does a run's."""
@@ -221,7 +221,10 @@ class Cluster:
             call = self._client.replace(AgentSession.Status.from_dict(body), meta["name"], namespace=meta["namespace"])
             return dict(await self._written(f"the status of AgentSession {meta['name']}", call))
 
-        return await self._guarded(obj, write, self.session)
+        async def patch() -> Object:
+            return await self._patched_session(AgentSession.Status, obj, versions.patch(obj, "status", status))
+
+        return await self._guarded(obj, write, self.session, patch)
 
     async def write_policy_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         """Replace a policy's status, as `write_status` does a run's."""
@@ -239,7 +242,10 @@ class Cluster:
             call = self._client.replace(AgentSession.from_dict(body), meta["name"], namespace=meta["namespace"])
             return dict(await self._written(f"the spec of AgentSession {meta['name']}", call))
 
-        return await self._guarded(obj, write, self.session)
+        async def patch() -> Object:
+            return await self._patched_session(AgentSession, obj, versions.patch(obj, "spec", spec))
+
+        return await self._guarded(obj, write, self.session, patch)
 
     async def create_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
         """Make a session; as it is stored. Raises Conflict where there is one, Rejected."""
@@ -268,10 +274,11 @@ class Cluster:
         except Conflict:
             return
 
-    async def _guarded(self, obj: Mapping[str, Any], write: Write, look: Look) -> Object:
+    async def _guarded(self, obj: Mapping[str, Any], write: Write, look: Look, patch: Patch) -> Object:
         """Write as of the version that was read, or as of a later one that differs in nothing but metadata.
 
-        Whoever patches labels all the time would otherwise keep an object from ever being written.
+        Somebody who patches labels all the time may be quicker each time: then the API server itself compares, and
+        writes, in one patch, which no change of metadata can overtake.
         """
         current, meta = obj, obj["metadata"]
         for _ in range(TRIES):
@@ -282,7 +289,24 @@ class Cluster:
                 if found is None or not versions.is_as_read(obj, found) or versions.of(found) == versions.of(current):
                     raise
                 current = found
-        raise Conflict(f"{meta['name']} is changed all the time")
+        return await patch()
+
+    async def _patched_session(self, part: Kind, obj: Mapping[str, Any], operations: Operations) -> Object:
+        meta = obj["metadata"]
+        call = self._client.patch(
+            part, meta["name"], list(operations), namespace=meta["namespace"], patch_type=PatchType.JSON
+        )
+        written: Any = await self._patched(f"AgentSession {meta['name']}", call)
+        return dict(written)
+
+    async def _patched(self, what: str, call: Awaitable[T]) -> T:
+        """What a patch of versions.py answers. The API server has one answer for a test that fails and a value that
+        it refuses: it is a conflict here, after which the object is read, and the refusal comes to the next PUT.
+        """
+        try:
+            return await self._written(what, call)
+        except Rejected as e:
+            raise Conflict(str(e)) from e
 
     async def _paged(self, ask: Ask, decode: Decode, select: Mapping[str, str] | None = None) -> AsyncIterator[Object]:
         """All that the pages of a list have, to the last one or not at all."""
@@ -291,7 +315,7 @@ class Cluster:
             try:
                 content = await ask(query)
             except httpx2.HTTPError as e:
-                raise _unavailable(e) from e
+                raise unavailable(e) from e
             page = _decoded(decode, content)
             del content
             for item in page.items:
@@ -307,9 +331,9 @@ class Cluster:
         try:
             return await self._plain.get(kind, name, namespace=namespace)
         except httpx2.HTTPError as e:
-            if _code(e) == 404:
+            if code(e) == 404:
                 return None
-            raise _unavailable(e) from e
+            raise unavailable(e) from e
 
     async def _present(self, call: Coroutine[Any, Any, Any], *names: str) -> Object | None:
         """What a lookup by these names finds."""
@@ -319,52 +343,20 @@ class Cluster:
         try:
             return dict(await call)
         except (httpx2.HTTPError, ValueError, KeyError) as e:
-            if _code(e) == 404:
+            if code(e) == 404:
                 return None
-            raise _unavailable(e) from e
+            raise unavailable(e) from e
 
     async def _written(self, what: str, call: Awaitable[T]) -> T:
         try:
             return await call
         except (httpx2.HTTPError, ValueError, KeyError) as e:
-            raise _refused(what, e) from e
+            raise refused(what, e) from e
 
 
 def _told(content: bytes) -> Any:
     """What an answer of discovery says; extensions of the cluster have their part in it."""
     return bounds.json_document(content, bounds.ANSWER)
-
-
-def _code(error: Exception) -> int:
-    if isinstance(error, ApiError):
-        return error.status.code or 0
-    if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code
-    return 0
-
-
-def _refused(what: str, error: Exception) -> StromboliError:
-    """What lightkube raises for a write → our tree."""
-    if _code(error) in (404, 409):
-        return Conflict(_text(error))
-    # half of a surrogate pair cannot even be sent
-    if _code(error) in (400, 413, 422) or isinstance(error, UnicodeEncodeError) or _is_too_large(error):
-        return Rejected(f"the API server refuses {what}: {_text(error)}")
-    return _unavailable(error)
-
-
-def _is_too_large(error: Exception) -> bool:
-    """What etcd will not take is an internal error for the API server: by its own limit, or by that of gRPC."""
-    return _code(error) == 500 and any(words in str(error) for words in ("too large", "larger than max"))
-
-
-def _unavailable(error: Exception) -> ClusterUnavailable:
-    """What lightkube raises for a read → our tree. A kind that is not served (404 of a list) is unknown, not empty."""
-    return ClusterUnavailable(f"the API server: {_text(error)}")
-
-
-def _text(error: Exception) -> str:
-    return str(error)[:500] or type(error).__name__
 
 
 def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
@@ -375,7 +367,7 @@ def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
         except RecursionError:
             return decode(bounds.cut_json(content))
     except ValueError as e:
-        raise _unavailable(e) from e
+        raise unavailable(e) from e
 
 
 def _bytes(data: Mapping[str, str] | None) -> dict[str, bytes]:

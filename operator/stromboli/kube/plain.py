@@ -6,7 +6,7 @@ kube/client.py maps them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -22,6 +22,7 @@ HEADS = 100  # … and where only metadata comes
 _META = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METAS = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON = "application/json"
+_PATCH = "application/json-patch+json"
 
 Kind = type[NamespacedResourceG]
 
@@ -55,10 +56,21 @@ class Plain:
         """Write an object, or a part of it; its metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
         return await self._answer("PUT", _path(kind, namespace, name), _META, content=msgspec.json.encode(body))
 
+    async def patch(self, kind: Kind, name: str, operations: Sequence[Mapping[str, Any]], *, namespace: str) -> bytes:
+        """Apply a JSON patch; the object's metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        content = msgspec.json.encode(operations)
+        return await self._answer("PATCH", _path(kind, namespace, name), _META, content=content, sent=_PATCH)
+
     async def _answer(
-        self, method: str, path: str, accept: str, query: Mapping[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        accept: str,
+        query: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        sent: str = _JSON,
     ) -> bytes:
-        headers = {"Accept": accept} if content is None else {"Accept": accept, "Content-Type": _JSON}
+        headers = {"Accept": accept} if content is None else {"Accept": accept, "Content-Type": sent}
         response = await self._http.request(method, path, params=query, content=content, headers=headers)
         try:
             return response.raise_for_status().content

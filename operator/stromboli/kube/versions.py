@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from stromboli.naming import API_VERSION
+
+Operations = Sequence[Mapping[str, Any]]
 
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "finalizers", "ownerReferences")
 # What must not have changed of an object's metadata between a judgement and the write that it leads to.
@@ -35,3 +37,15 @@ def body(kind: str, obj: Mapping[str, Any], spec: Mapping[str, Any], status: Map
         "spec": dict(spec),
         "status": dict(status),
     }
+
+
+def patch(obj: Mapping[str, Any], part: Literal["spec", "status"], value: Mapping[str, Any]) -> Operations:
+    """A JSON patch (RFC 6902) that replaces a part of an object if the rest is still what was judged.
+
+    What `is_as_read` compares; a deletion raises the generation, and needs no test of its own. That there is no
+    status is a test for null.
+    """
+    meta = obj["metadata"]
+    judged = {"/metadata/uid": meta["uid"], "/metadata/generation": meta["generation"], "/status": obj.get("status")}
+    tests = [{"op": "test", "path": path, "value": expected} for path, expected in judged.items()]
+    return [*tests, {"op": "add", "path": f"/{part}", "value": dict(value)}]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from stromboli.errors import ClusterUnavailable, PodmanError, PodmanUnavailable
-from stromboli.kube.client import Rejected
+from stromboli.errors import ClusterUnavailable, PodmanError, PodmanUnavailable, Rejected
 from stromboli.models.reasons import Reason
 from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.notify import Notifier

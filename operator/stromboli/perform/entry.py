@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from stromboli.errors import ClusterUnavailable
+from stromboli.errors import ClusterUnavailable, Conflict, Oversized
 from stromboli.grammar import duration
 from stromboli.kube import outline
-from stromboli.kube.client import Cluster, Conflict, Oversized
+from stromboli.kube.client import Cluster
 from stromboli.models.reasons import Reason
 from stromboli.observe import readiness, sessions
 from stromboli.observe.readiness import Readiness, Ready

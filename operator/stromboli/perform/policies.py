@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from stromboli.kube.client import Cluster, Conflict, Rejected
+from stromboli.errors import Conflict, Rejected
+from stromboli.kube.client import Cluster
 from stromboli.observe import policy
 from stromboli.plan import contradictions
 from stromboli.plan.policy import Policy

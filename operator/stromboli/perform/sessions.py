@@ -17,8 +17,8 @@ from typing import Any
 from stromboli import naming
 from stromboli.attempt import folder as folders
 from stromboli.attempt.site import Site
-from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable, StromboliError
-from stromboli.kube.client import Cluster, Conflict, Rejected
+from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, Rejected, StromboliError
+from stromboli.kube.client import Cluster
 from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe import sessions
 from stromboli.observe.images import is_meant, local_name

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from stromboli.kube.client import MAX_SPEC, TRIES, Conflict, Object, Rejected
+from stromboli.errors import Conflict, Rejected
+from stromboli.kube.client import MAX_SPEC, TRIES, Object
 from stromboli.models.reasons import Reason
 from stromboli.status.run import reason_of
 from tests.support.fake_cluster import MAX_OBJECT
