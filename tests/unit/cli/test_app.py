@@ -97,8 +97,11 @@ def test_no_traceback_for_what_a_person_can_mend(
     assert capsys.readouterr().err.strip() == said.strip()
 
 
+# As a terminal starts it: whoever starts the tests in the background, or by nohup, has had signals ignored.
 _AT_WORK = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from stromboli import __main__
 from stromboli.controlplane import scratch
 from stromboli.local.stack import Stack
@@ -124,7 +127,7 @@ def test_a_command_that_is_ended_removes_what_it_was_making(number: signal.Signa
         assert process.stdout is not None
         assert process.stdout.readline() == b"at work\n"
         process.send_signal(number)
-        assert process.communicate()[1].strip() == b"stromboli: interrupted"
+        assert process.communicate(timeout=30)[1].strip() == b"stromboli: interrupted"
     assert process.returncode == 130
     assert list((tmp_path / "cache").iterdir()) == []
 
