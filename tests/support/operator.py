@@ -82,16 +82,20 @@ class OperatorProcess:
 
     def stop(self) -> None:
         """End it as `kubectl delete pod` would."""
-        self._end(signal.SIGTERM)
+        code = self._end(signal.SIGTERM)
+        assert code == 0, f"exit code {code}: {self.last_words()}"
 
     def last_words(self) -> str:
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, how: signal.Signals) -> int:
+        """Its exit code; 0 where it has ended before."""
+        code = 0
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
-            self._process.wait(UNTIL_ENDED)
+            code = self._process.wait(UNTIL_ENDED)
         self._process = None
+        return code
 
     def _environment(self) -> dict[str, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith("STROMBOLI_")}

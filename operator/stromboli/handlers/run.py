@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import (
@@ -244,10 +245,8 @@ async def _kopf(rooms: Rooms) -> None:
     One watch that dies has kopf end all others first, and it may wait for one of them for ever (seen with 1.45.2).
     """
     stop, ending = asyncio.Event(), asyncio.Event()
-    registry = register(rooms.store, rooms.wakers, stop, ending)
-    watching = asyncio.ensure_future(
-        kopf.operator(registry=registry, standalone=True, clusterwide=True, stop_flag=stop)
-    )
+    registry = register(rooms.store, rooms.wakers, ending)
+    watching = asyncio.ensure_future(_watches(registry, stop))
     late = asyncio.ensure_future(_seconds_after(ending, ENDING))
     try:
         await asyncio.wait({watching, late}, return_when=asyncio.FIRST_COMPLETED)
@@ -259,6 +258,17 @@ async def _kopf(rooms: Rooms) -> None:
         late.cancel()
     if not stop.is_set():
         raise PartDied("the watch of the cluster has ended by itself")
+
+
+async def _watches(registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    """kopf's tasks, to their end. A signal that ends the process sets `stop`: kopf's own handlers for signals, which
+    are replaced here, do not say why it ends, and have it wait 5 s for its own look at `stop`.
+    """
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(registry=registry, standalone=True, clusterwide=True, stop_flag=stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await kopf.run_tasks(tasks, ignored=others)
 
 
 async def _seconds_after(event: asyncio.Event, seconds: float) -> None:

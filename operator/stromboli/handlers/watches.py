@@ -7,7 +7,6 @@ watches the metadata only: a page or a backlog of whole ones, as Python objects,
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,10 +38,10 @@ class Wakers:
     ending: Callable[[], Awaitable[None]]
 
 
-def register(store: Store, wakers: Wakers, stop: asyncio.Event, ending: asyncio.Event) -> kopf.OperatorRegistry:
+def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.OperatorRegistry:
     """The registry with all watches of the operator.
 
-    `stop` is set once the process is told to end, `ending` once kopf ends, for whatever reason.
+    `ending` is set once kopf ends, for whatever reason.
     """
     registry = kopf.OperatorRegistry()
     generations: dict[str, int] = {}
@@ -63,9 +62,6 @@ def register(store: Store, wakers: Wakers, stop: asyncio.Event, ending: asyncio.
 
     @kopf.on.login(registry=registry)
     async def on_login(**kwargs: Any) -> kopf.AiohttpSession | None:
-        # In place of kopf's own, which does not say why it has ended; it sets them after calling its startup handlers.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         return await login(**kwargs)
 
     @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)

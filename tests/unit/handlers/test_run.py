@@ -84,7 +84,7 @@ def settings(tmp_path: Path) -> Settings:
 async def test_a_background_part_that_dies_ends_the_operator(
     dies: str, said: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(kopf, "operator", forever)
+    watched_by(monkeypatch, forever)
     with pytest.raises(PartDied, match=rf"^{said} has died \(KeyError\)"):
         await process._watch(settings, rooms(dies))
     assert any(record.exc_info for record in caplog.records)
@@ -94,7 +94,7 @@ async def test_a_background_part_that_dies_ends_the_operator(
 async def test_a_watch_that_ends_by_itself_ends_the_operator(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kopf, "operator", nothing)
+    watched_by(monkeypatch, nothing)
     with pytest.raises(PartDied, match="the watch of the cluster has ended by itself"):
         await process._watch(settings, rooms())
 
@@ -104,29 +104,56 @@ async def test_a_watch_that_does_not_come_to_its_end_ends_the_operator(
 ) -> None:
     """One of its watches has died, and it waits for another."""
 
-    async def stuck(*, registry: kopf.OperatorRegistry, **_: object) -> None:
-        await handler(registry, "cleanup")()
+    async def stuck() -> None:
+        await handler(registries[0], "cleanup")()
         await forever()
 
-    monkeypatch.setattr(kopf, "operator", stuck)
+    registries = watched_by(monkeypatch, stuck)
     monkeypatch.setattr(process, "ENDING", 0.01)
     with pytest.raises(PartDied, match="the watch of the cluster has been ending for 0 s"):
         await process._watch(settings, rooms())
 
 
-async def test_being_told_to_end_is_no_failure(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def told(*, registry: kopf.OperatorRegistry, stop_flag: asyncio.Event, **_: object) -> None:
-        await handler(registry, "authentication")()
-        os.kill(os.getpid(), signal.SIGTERM)
-        await stop_flag.wait()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: str(n.name))
+async def test_being_told_to_end_is_no_failure(
+    number: signal.Signals, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kopf sets handlers of its own as it starts, and ends when `stop_flag` is set."""
+    loop, flags, by_kopf = asyncio.get_running_loop(), [], asyncio.Event()
 
-    monkeypatch.setattr(kopf, "operator", told)
-    monkeypatch.setattr("stromboli.handlers.watches.login", nothing)
+    async def spawn(*, stop_flag: asyncio.Event, **_: object) -> list[object]:
+        loop.add_signal_handler(number, by_kopf.set)
+        flags.append(stop_flag)
+        return []
+
+    async def end(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), number)
+        await flags[0].wait()
+
+    monkeypatch.setattr(kopf, "spawn_tasks", spawn)
+    monkeypatch.setattr(kopf, "run_tasks", end)
     try:
         await process._watch(settings, rooms())
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().remove_signal_handler(number)
+        for other in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(other)
+    assert not by_kopf.is_set()
+
+
+def watched_by(monkeypatch: pytest.MonkeyPatch, run: Step) -> list[kopf.OperatorRegistry]:
+    """`run` in place of what kopf does; the registry that kopf would get."""
+    registries: list[kopf.OperatorRegistry] = []
+
+    async def spawn(*, registry: kopf.OperatorRegistry, **_: object) -> list[object]:
+        registries.append(registry)
+        return []
+
+    async def end(*_: object, **__: object) -> None:
+        await run()
+
+    monkeypatch.setattr(kopf, "spawn_tasks", spawn)
+    monkeypatch.setattr(kopf, "run_tasks", end)
+    return registries
 
 
 def handler(registry: kopf.OperatorRegistry, activity: str) -> Step:
