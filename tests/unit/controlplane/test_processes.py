@@ -18,7 +18,7 @@ from stromboli.controlplane import processes
 from stromboli.controlplane.processes import Process
 
 _SLEEPER = ("/bin/sh", "-c", "echo hello; echo $HOME; exec sleep 600")
-_STUBBORN = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 600; done")
+_STUBBORN = ("/bin/sh", "-c", "trap '' TERM; echo deaf; exec sleep 600")
 
 
 class Nursery:
