@@ -22,7 +22,7 @@ from stromboli.status.run import Status
 HOOKS_LOOK = 1.0  # seconds between looks at hooks
 # Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
 # writing it would cost time just when the CLI starts.
-AT_WORK_AFTER = 0.7
+AT_WORK_AFTER = 1.0
 
 Object = dict[str, Any]
 # Watches for a container's end: (session's uid, container's name, uid of the run that is woken, seconds after which it
