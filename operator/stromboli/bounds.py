@@ -18,9 +18,7 @@ from typing import Any
 
 import yaml
 
-
-class OutOfBounds(ValueError):
-    """A document is larger than it may be. `str()` of it goes on with "the document …"."""
+from stromboli.errors import OutOfBounds
 
 
 @dataclass(frozen=True, slots=True)

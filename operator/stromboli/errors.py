@@ -1,8 +1,14 @@
-"""The project's own errors, and nothing else.
+"""The project's own errors: all of them, and nothing else.
 
 StromboliError
 ├── InvalidInput          a person wrote something wrong: the message says which field and what is right
 │   └── InvalidSettings   … in the operator's own settings: the start stops
+├── OutOfBounds           a document is larger or deeper than it may be (also a ValueError, as a parser's errors are)
+├── UnusableSchema        a JSON Schema cannot be used (also a ValueError)
+├── InvalidElf            a file is not the ELF file that it should be
+├── Refused               a run cannot go on as it stands: it ends, with a reason and a message
+├── Waiting               something that a run needs is missing or away: look again later
+├── Elsewhere             another node's operator has to do this
 ├── PodmanError           Podman answered, and the answer is no
 │   ├── NotFound          … there is no such object
 │   ├── NoSpace           … the disk is full
@@ -10,6 +16,11 @@ StromboliError
 │   ├── TooLittleMemory   … the runtime cannot start a container in so little
 │   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
 ├── PodmanUnavailable     Podman did not answer: nothing is known, try again
+├── Pulling               an image is on its way to the node
+├── ImageMissing          an image is not on the node, and may not be pulled
+├── CLIUnavailable        the Claude CLI's image is not on the node, or has no CLI in it
+├── LabelsLost            a container of ours has lost the labels that say what it is
+├── Unanswered            a file system of the node does not answer
 ├── ClusterUnavailable    the API server did not answer: nothing is known, try again
 ├── Conflict              the API server has a later version of what was to be written: read it again
 ├── Rejected              the API server will never take what was written
@@ -19,6 +30,8 @@ StromboliError
 """
 
 from __future__ import annotations
+
+from stromboli.reasons import Reason
 
 
 class StromboliError(Exception):
@@ -36,6 +49,41 @@ class InvalidInput(StromboliError):
 
 class InvalidSettings(InvalidInput):
     """The operator's settings are wrong; it does not start with them."""
+
+
+class OutOfBounds(StromboliError, ValueError):
+    """A document is larger than it may be. `str()` of it goes on with "the document …"."""
+
+
+class UnusableSchema(StromboliError, ValueError):
+    """The schema cannot be used; `str()` of it goes on with "spec.claude.jsonSchema …"."""
+
+
+class InvalidElf(StromboliError):
+    """The bytes are not an ELF file, or one that is cut short or contradicts itself."""
+
+
+class Refused(StromboliError):
+    """The run cannot go on as it stands; trying again changes nothing."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Waiting(StromboliError):
+    """Something is missing or away; look again after `delay` seconds (or when woken)."""
+
+    def __init__(self, reason: Reason, message: str, delay: float = 5.0) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.delay = delay
+
+
+class Elsewhere(StromboliError):
+    """Another node's operator has to do this."""
 
 
 class PodmanError(StromboliError):
@@ -77,6 +125,34 @@ class PullFailed(PodmanError):
 
 class PodmanUnavailable(StromboliError):
     """The socket is gone, refused, or broke in the middle of an answer."""
+
+
+class Pulling(StromboliError):
+    """An image is being pulled; `str()` of it says how far that is."""
+
+
+class ImageMissing(StromboliError):
+    """An image is not on the node and may not be pulled; `str()` of it says why, and what to do."""
+
+
+class CLIUnavailable(StromboliError):
+    """The Claude CLI cannot be mounted; look again after `delay` seconds."""
+
+    def __init__(self, message: str, delay: float = 10.0) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class LabelsLost(StromboliError):
+    """A container has a name of ours, and not the labels that say what it is."""
+
+
+class Unanswered(StromboliError):
+    """A file system of the node does not answer."""
+
+    def __init__(self, mount: str) -> None:
+        super().__init__(f"the file system at {mount} on the node does not answer; goes on when it does")
+        self.mount = mount
 
 
 class ClusterUnavailable(StromboliError):

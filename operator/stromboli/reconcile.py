@@ -16,31 +16,37 @@ from pathlib import Path
 from typing import Any
 
 from stromboli import naming
-from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, Rejected
+from stromboli.errors import (
+    Conflict,
+    Elsewhere,
+    LocalFailure,
+    PodmanError,
+    PodmanUnavailable,
+    Refused,
+    Rejected,
+    Waiting,
+)
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import PromptSent
-from stromboli.models.reasons import Reason
+from stromboli.node.cleanup import Cleaner
+from stromboli.node.cli import CLIMounts
 from stromboli.observe import attempts, runs
 from stromboli.observe.attempts import Trace
-from stromboli.observe.cli import CLIMounts
-from stromboli.observe.readiness import Ready
-from stromboli.observe.sessions import Elsewhere
-from stromboli.observe.waiting import Waiting, from_node, from_podman
-from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Entry
 from stromboli.perform.going import Going, Watch
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
+from stromboli.perform.readiness import Ready
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions, Turn
-from stromboli.plan import follow, outcome, refusal, variables
+from stromboli.plan import follow, outcome, refusal, variables, waiting
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
-from stromboli.plan.refusal import Refused
 from stromboli.plan.session import hooks_to_run
 from stromboli.podman.transport import Podman
+from stromboli.reasons import Reason
 from stromboli.settings import Settings
 from stromboli.status import run as states
 from stromboli.status.run import Status
@@ -126,12 +132,13 @@ class Reconciler:
             return await self._stop(self._reporter.latest(obj), problem)
         except Rejected as error:  # what is written down before a start cannot be: there is none
             return await self._stop(self._reporter.latest(obj), Refused(Reason.InvalidSpec, str(error)))
-        except (PodmanError, PodmanUnavailable) as error:
-            self._mounts.doubt()
-            return await self._stop(self._reporter.latest(obj), from_podman(error))
+        except waiting.NODE as error:
+            if isinstance(error, PodmanError | PodmanUnavailable):
+                self._mounts.doubt()
+            return await self._stop(self._reporter.latest(obj), waiting.from_podman(error))
         except (LocalFailure, OSError) as error:
             log.warning("%s: %s", _subject(obj, 0).label, error)
-            return await self._stop(self._reporter.latest(obj), from_node(error))
+            return await self._stop(self._reporter.latest(obj), waiting.from_node(error))
 
     async def _begin(self, obj: Object) -> float | None:
         """Nothing has been done for this run yet, or it was waiting."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stromboli import bounds, files, naming
-from stromboli.errors import InvalidInput, InvalidSettings
+from stromboli.errors import InvalidInput, InvalidSettings, OutOfBounds
 from stromboli.grammar import pattern, reference
 
 DEFAULT_CLI_IMAGE = "ghcr.io/tomblancdev/stromboli-agent"
@@ -207,7 +207,7 @@ def _from_file(config: Path) -> tuple[dict[str, Any], list[str]]:
         document = bounds.yaml_document(files.beginning(config, bounds.DOCUMENT.size + 1), bounds.DOCUMENT) or {}
     except OSError as e:
         raise InvalidSettings(f"cannot be read ({e.strerror}); give the path of a YAML file", "--config") from e
-    except bounds.OutOfBounds as e:
+    except OutOfBounds as e:
         raise InvalidSettings(f"{config.name} {e}", "--config") from e
     except ValueError as e:
         raise InvalidSettings(f"{config.name} is not YAML: {e}", "--config") from e

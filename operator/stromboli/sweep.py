@@ -16,10 +16,10 @@ from typing import Any
 
 from stromboli.errors import PodmanError, StromboliError
 from stromboli.kube.client import Cluster
-from stromboli.observe.cli import CLIMounts
-from stromboli.observe.images import Images
-from stromboli.perform.cleanup import Cleaner, Inventory
-from stromboli.perform.networks import Networks
+from stromboli.node.cleanup import Cleaner, Inventory
+from stromboli.node.cli import CLIMounts
+from stromboli.node.images import Images
+from stromboli.node.networks import Networks
 from stromboli.perform.notify import Notifier
 from stromboli.status.run import is_being_deleted, is_finished
 from stromboli.store import Store

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stromboli.errors import Conflict, Rejected
-from stromboli.grammar import duration
+from stromboli.grammar import duration, times
 from stromboli.kube.client import Cluster
-from stromboli.models.reasons import ReadyReason
 from stromboli.observe import sessions
 from stromboli.perform.sessions import Sessions
 from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason
 from stromboli.status import session as states
-from stromboli.status import times
 from stromboli.status.run import is_being_deleted, is_finished
 
 log = logging.getLogger(__name__)

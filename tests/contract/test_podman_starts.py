@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from stromboli.errors import NotFound, PodmanError, TooLittleMemory, Unmountable
-from stromboli.models.reasons import Reason
-from stromboli.observe.waiting import Waiting, from_podman
+from stromboli.errors import NotFound, PodmanError, TooLittleMemory, Unmountable, Waiting
 from stromboli.plan import volumes
 from stromboli.plan.volumes import Volume
+from stromboli.plan.waiting import from_podman
+from stromboli.reasons import Reason
 from tests.contract.conftest import Bed
 
 LONG = "x" * 300

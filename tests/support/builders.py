@@ -14,11 +14,11 @@ from typing import Any
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.claude import ClaudeOptions
-from stromboli.models.reasons import Reason
 from stromboli.plan import policy as policies
 from stromboli.plan.attempt import EndRecord, Records
 from stromboli.plan.policy import Base, Effective, Policy
 from stromboli.plan.redaction import Secrets
+from stromboli.reasons import Reason
 from stromboli.status import run as states
 from stromboli.status.run import Moment
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stromboli.kube import outline
 from stromboli.kube.outline import SMALL
-from stromboli.models.reasons import Reason
+from stromboli.reasons import Reason
 from stromboli.store import Heard, Store
 from tests.support.builders import UID, at, at_version, having, of_uid, run
 

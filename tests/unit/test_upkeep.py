@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from stromboli.errors import ClusterUnavailable
-from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.grammar import times
 from stromboli.perform.sessions import Sessions
 from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as states
-from stromboli.status import times
 from stromboli.status.run import Moment
 from stromboli.upkeep import Upkeep
 from tests.support.fake_cluster import FakeCluster

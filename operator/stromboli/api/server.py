@@ -26,7 +26,7 @@ from stromboli.api.errors import Declined
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
 from stromboli.kube.reviews import Access
 from stromboli.naming import GROUP, VERSION
-from stromboli.observe.conversations import Conversation
+from stromboli.node.conversations import Conversation
 
 log = logging.getLogger(__name__)
 

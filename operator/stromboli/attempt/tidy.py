@@ -1,7 +1,7 @@
 """What may be in an attempt's `out/`: bounded while an agent can write there, and records alone once it has ended.
 
 The folder is on the node's disk, and the agent's to write in. What the supervisor writes there is bounded by itself;
-the rest is watched by perform/guard.py, and removed at the end. Blocking: call it in a thread.
+the rest is watched by node/guard.py, and removed at the end. Blocking: call it in a thread.
 """
 
 from __future__ import annotations

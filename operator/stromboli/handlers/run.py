@@ -38,24 +38,24 @@ from stromboli.handlers.watches import Wakers, register
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
-from stromboli.observe.cli import CLIMounts
-from stromboli.observe.clisources import CLIWarmUp
-from stromboli.observe.conversations import Conversations
-from stromboli.observe.ends import Ends
-from stromboli.observe.images import Images
-from stromboli.observe.readiness import Readiness
-from stromboli.observe.removals import Removals
+from stromboli.node.cleanup import Cleaner, Inventory
+from stromboli.node.cli import CLIMounts
+from stromboli.node.conversations import Conversations
+from stromboli.node.ends import Ends
+from stromboli.node.guard import Guard
+from stromboli.node.images import Images
+from stromboli.node.networks import Networks
+from stromboli.node.removals import Removals
+from stromboli.node.serial import SessionLocks
 from stromboli.observe.schemas import Schemas
 from stromboli.observe.sessions import Queues
-from stromboli.perform.cleanup import Cleaner, Inventory
+from stromboli.perform.clisources import CLIWarmUp
 from stromboli.perform.entry import Entry
-from stromboli.perform.guard import Guard
 from stromboli.perform.launch import Launcher
-from stromboli.perform.networks import Networks
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
+from stromboli.perform.readiness import Readiness
 from stromboli.perform.report import Reporter
-from stromboli.perform.serial import SessionLocks
 from stromboli.perform.sessions import Sessions
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Reconciler
@@ -134,7 +134,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     """Make the rooms and join them; the end of the block closes them."""
     store = Store(lambda uid: queue.wake(uid))
     queue = WorkQueue(lambda uid: reconciler.turn(uid))
-    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake_all)
+    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake)
     mounts = CLIMounts(podman, images, installation)
     site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
     locks = SessionLocks()

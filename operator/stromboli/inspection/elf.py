@@ -18,6 +18,8 @@ from elftools.common.exceptions import ELFError
 from elftools.common.utils import struct_parse
 from elftools.elf.structs import ELFStructs
 
+from stromboli.errors import InvalidElf
+
 # The kernel's own bounds (fs/binfmt_elf.c: load_elf_phdrs, PATH_MAX) and ones no real file comes near.
 _MAX_PROGRAM_HEADERS = 65536
 _MAX_INTERPRETER = 4096
@@ -35,10 +37,6 @@ _ARCHITECTURES = {
     "EM_RISCV": "riscv64",
     "EM_LOONGARCH": "loong64",
 }
-
-
-class InvalidElf(Exception):
-    """The bytes are not an ELF file, or one that is cut short or contradicts itself."""
 
 
 class Source:

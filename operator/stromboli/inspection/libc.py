@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from posixpath import basename, dirname
 
+from stromboli.errors import InvalidElf
 from stromboli.inspection import elf
 from stromboli.inspection.opener import Found, ImageConfig, Opener, program
 from stromboli.inspection.search import Library, Search, read_elf
@@ -177,7 +178,7 @@ async def _programs(opener: Opener, config: ImageConfig) -> AsyncIterator[tuple[
             continue
         try:
             yield found, elf.head(data)
-        except elf.InvalidElf:
+        except InvalidElf:
             continue
 
 

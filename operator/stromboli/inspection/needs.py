@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from stromboli.errors import InvalidElf
 from stromboli.inspection import elf
 from stromboli.plan.compatibility import GLIBC_FLOOR, CLINeeds, version_of
 
@@ -16,7 +17,7 @@ def needs_of(file: BinaryIO) -> CLINeeds:
     """What the CLI in this open, seekable file needs. Raises OSError, and nothing for what is in the file."""
     try:
         facts = elf.read(file)
-    except elf.InvalidElf:
+    except InvalidElf:
         return CLINeeds()
     versions = dict(facts.versions_needed)
     wanted = (version_of(name) for names in versions.values() for name in names)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from posixpath import basename, dirname
 
+from stromboli.errors import InvalidElf
 from stromboli.inspection import elf
 from stromboli.inspection.opener import Found, Opener
 
@@ -48,7 +49,7 @@ async def read_elf(opener: Opener, path: str) -> tuple[Found, bytes, elf.Elf] | 
         return None
     try:
         return found, data, elf.parse(data)
-    except elf.InvalidElf:
+    except InvalidElf:
         return None
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stromboli import settings
-from stromboli.models import crd, reasons
+from stromboli import reasons, settings
+from stromboli.models import crd
 
 PATH = "docs/reference.md"
 _HEAD = """\

@@ -13,14 +13,13 @@ from typing import Any
 from stromboli import naming
 from stromboli.attempt import records
 from stromboli.attempt.tidy import is_too_large
-from stromboli.grammar import duration
+from stromboli.grammar import duration, times
 from stromboli.plan import ownership
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
 from stromboli.plan.redaction import Secrets
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
-from stromboli.status import times
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

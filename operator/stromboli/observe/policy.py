@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from stromboli.errors import Refused
 from stromboli.kube.client import Cluster
 from stromboli.models.agentpolicy import AgentPolicySpec
-from stromboli.models.reasons import Reason
 from stromboli.models.sentences import sentence
 from stromboli.plan import policy as policies
 from stromboli.plan.policy import Base, Effective, Policy
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from stromboli.settings import Settings
 
 

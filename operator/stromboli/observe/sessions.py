@@ -13,19 +13,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from stromboli.errors import Elsewhere, Refused, Waiting
 from stromboli.kube import outline
 from stromboli.kube.client import MAX_SPEC, Cluster
 from stromboli.models.agentrun import AgentRunSpec, SessionChoice
 from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
-from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.models.sentences import sentence
 from stromboli.observe import runs
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import session as plan
 from stromboli.plan.attempt import Conversation
-from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Place
 from stromboli.podman.containers import ContainerState
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status.run import Moment, is_being_deleted
 from stromboli.status.session import holder_of, ready_reason
 from stromboli.store import Store
@@ -75,10 +74,6 @@ class Leaving(Waiting):
     def __init__(self, uid: str, run: str, session: str) -> None:
         super().__init__(Reason.Queued, f"behind the run {run}, which is leaving the session {session}", LEAVING_LOOK)
         self.uid = uid
-
-
-class Elsewhere(Exception):
-    """Another node's operator has to do this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import logging
 from typing import Any
 
 from stromboli.errors import ClusterUnavailable, PodmanError, PodmanUnavailable, Rejected
-from stromboli.models.reasons import Reason
-from stromboli.perform.cleanup import Cleaner
+from stromboli.node.cleanup import Cleaner
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions
+from stromboli.reasons import Reason
 from stromboli.status import run as states
 from stromboli.status.run import Status
 

@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from stromboli.errors import ClusterUnavailable, Conflict, Oversized
+from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Refused, Waiting
 from stromboli.grammar import duration
 from stromboli.kube import outline
 from stromboli.kube.client import Cluster
-from stromboli.models.reasons import Reason
-from stromboli.observe import readiness, sessions
-from stromboli.observe.readiness import Readiness, Ready
+from stromboli.node.serial import SessionLocks
+from stromboli.observe import sessions
 from stromboli.observe.sessions import Held, Queues
-from stromboli.observe.waiting import Waiting
+from stromboli.perform import readiness
+from stromboli.perform.readiness import Readiness, Ready
 from stromboli.perform.report import Reporter
-from stromboli.perform.serial import SessionLocks
 from stromboli.perform.sessions import Sessions, Turn
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
+from stromboli.reasons import Reason
 from stromboli.settings import Settings
 from stromboli.status.run import reason_of
 

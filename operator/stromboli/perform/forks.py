@@ -11,21 +11,20 @@ from typing import Any
 from stromboli import naming
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
+from stromboli.errors import Refused, Waiting
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentsession import Filesystem
-from stromboli.models.reasons import Reason
+from stromboli.node.copy import Copier
+from stromboli.node.resting import Resting
 from stromboli.observe import sessions
-from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Origin, Queues
-from stromboli.observe.waiting import Waiting
-from stromboli.perform.copy import Copier
 from stromboli.perform.notify import Notifier
-from stromboli.perform.resting import Resting
+from stromboli.perform.readiness import Ready
 from stromboli.plan import forks as plan
-from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Holder
 from stromboli.podman.transport import Podman
+from stromboli.reasons import Reason
 from stromboli.status import session as states
 
 Object = dict[str, Any]

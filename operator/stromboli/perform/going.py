@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stromboli.models.reasons import Reason
+from stromboli.grammar import times
 from stromboli.observe.attempts import Trace
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.plan import follow, progress
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.redaction import Secrets
+from stromboli.reasons import Reason
 from stromboli.status import run as states
-from stromboli.status import times
 from stromboli.status.run import Status
 
 HOOKS_LOOK = 1.0  # seconds between looks at hooks

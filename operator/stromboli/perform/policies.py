@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from stromboli.errors import Conflict, Rejected
+from stromboli.errors import Conflict, Refused, Rejected
+from stromboli.grammar import times
 from stromboli.kube.client import Cluster
 from stromboli.observe import policy
 from stromboli.plan import contradictions
 from stromboli.plan.policy import Policy
-from stromboli.plan.refusal import Refused
 from stromboli.status import policy as states
-from stromboli.status import times
 
 log = logging.getLogger(__name__)
 EVERY_POLICY = "policies"  # the one key of its queue

@@ -10,13 +10,13 @@ from stromboli import naming
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.claude import ClaudeOptions
-from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.node.images import digest_of
 from stromboli.observe import attempts
-from stromboli.observe.images import digest_of
-from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held
 from stromboli.perform.notify import Notifier
+from stromboli.perform.readiness import Ready
 from stromboli.plan import mcp, progress
+from stromboli.reasons import AllowedReason, Reason
 from stromboli.status import run as states
 from stromboli.status.run import Moment, Status
 from stromboli.store import Store

@@ -17,26 +17,33 @@ from typing import Any
 from stromboli import naming
 from stromboli.attempt import folder as folders
 from stromboli.attempt.site import Site
-from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, Rejected, StromboliError
+from stromboli.errors import (
+    Conflict,
+    LocalFailure,
+    PodmanError,
+    PodmanUnavailable,
+    Refused,
+    Rejected,
+    StromboliError,
+    Waiting,
+)
 from stromboli.kube.client import Cluster
-from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.node.cleanup import Cleaner
+from stromboli.node.images import is_meant, local_name
+from stromboli.node.resting import Resting, shape_of
+from stromboli.node.serial import SessionLocks
 from stromboli.observe import sessions
-from stromboli.observe.images import is_meant, local_name
-from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held, Named, Queues
-from stromboli.observe.waiting import Waiting
-from stromboli.perform.cleanup import Cleaner
 from stromboli.perform.forks import Forks
 from stromboli.perform.notify import Notifier
-from stromboli.perform.resting import Resting, shape_of
-from stromboli.perform.serial import SessionLocks
+from stromboli.perform.readiness import Ready
 from stromboli.plan import container as containers
 from stromboli.plan import session as plan
 from stromboli.plan.answer import Answer
 from stromboli.plan.attempt import Conversation
-from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Holder
 from stromboli.podman.transport import Podman
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import session as states
 from stromboli.status.run import is_being_deleted
 

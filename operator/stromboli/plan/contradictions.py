@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from stromboli.errors import Refused
 from stromboli.grammar import reference
 from stromboli.grammar.pattern import Pattern
 from stromboli.models.agentpolicy import NamespaceSelector, Operator
-from stromboli.models.reasons import AcceptedReason, EffectiveReason
 from stromboli.plan import policy as policies
 from stromboli.plan import volumes
 from stromboli.plan.limits import Ceiling
 from stromboli.plan.policy import Base, Effective, Policy
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import AcceptedReason, EffectiveReason
 
 # A policy is read by itself under settings that say nothing; that there is a CLI image somewhere is taken as given.
 _ALONE = Base(cli_image="localhost/cli")

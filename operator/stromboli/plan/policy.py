@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from stromboli.errors import InvalidInput
+from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import pattern, reference
 from stromboli.grammar.pattern import Pattern
 from stromboli.grammar.reference import Reference
@@ -28,10 +28,9 @@ from stromboli.models.agentpolicy import (
     Requirement,
     SecretRef,
 )
-from stromboli.models.reasons import Reason
 from stromboli.plan import amounts, limits
 from stromboli.plan.limits import Limits
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 
 SETTINGS = "the operator's settings"
 DEFAULT_TIMEOUT = 1800.0

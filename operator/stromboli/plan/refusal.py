@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from stromboli.models.reasons import Reason
-
-
-class Refused(Exception):
-    """The run cannot go on as it stands; trying again changes nothing."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
+from stromboli.errors import Refused
+from stromboli.reasons import Reason
 
 
 def invalid(field: str, message: str) -> Refused:

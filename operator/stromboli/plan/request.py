@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stromboli import naming
-from stromboli.errors import InvalidInput
+from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.lifecycle import Lifecycle
-from stromboli.models.reasons import Reason
 from stromboli.plan import amounts, documents, limits, mcp, processes, variables, volumes
 from stromboli.plan.attempt import Hook
 from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 
 DEFAULT_PIDS = 2048
 GATEWAY_SOCKET = "ANTHROPIC_UNIX_SOCKET"

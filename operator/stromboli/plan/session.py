@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from stromboli.errors import InvalidInput
+from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import duration, quantity, reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.models.fields import Resources
 from stromboli.models.lifecycle import INIT_HOOKS, Lifecycle
-from stromboli.models.reasons import Reason
 from stromboli.plan import volumes
 from stromboli.plan.attempt import Hook, Records
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
+from stromboli.reasons import Reason
 
 Object = Mapping[str, Any]
 T = TypeVar("T")

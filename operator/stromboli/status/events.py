@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from stromboli import naming
-from stromboli.status import times
+from stromboli.grammar import times
 from stromboli.status.conditions import clip
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stromboli.models.reasons import AcceptedReason, EffectiveReason
 from stromboli.plan.contradictions import Verdict
+from stromboli.reasons import AcceptedReason, EffectiveReason
 from stromboli.status import conditions
 
 

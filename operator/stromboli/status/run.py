@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stromboli.grammar import duration
+from stromboli.errors import Refused
+from stromboli.grammar import duration, times
 from stromboli.models.agentrun import PromptSent
-from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.progress import MCPServer
-from stromboli.plan.refusal import Refused
-from stromboli.status import conditions, times
+from stromboli.reasons import AllowedReason, Reason
+from stromboli.status import conditions
 
 Status = dict[str, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stromboli.models.reasons import ReadyReason
 from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason
 from stromboli.status import conditions
 from stromboli.status.run import Moment
 

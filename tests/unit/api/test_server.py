@@ -19,7 +19,7 @@ import pytest
 from stromboli.api import address, issue, server
 from stromboli.api.server import serving
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
-from stromboli.observe.conversations import Conversation
+from stromboli.node.conversations import Conversation
 from stromboli.plan.conversation import Message
 from tests.support.fake_reviews import FakeReviews
 

@@ -27,17 +27,17 @@ from stromboli import bounds, settings
 from stromboli.api import address, certificate
 from stromboli.attempt import given, state
 from stromboli.controlplane import ports, processes
-from stromboli.errors import LocalFailure, StromboliError
+from stromboli.errors import LocalFailure, Refused, StromboliError
 from stromboli.handlers.connection import _Cut
 from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube import bearer, wire
 from stromboli.kube.client import Cluster
-from stromboli.observe import policy, readiness, references
+from stromboli.observe import policy, references
+from stromboli.perform import readiness
 from stromboli.plan import answer, conversation, documents, redaction, request
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Shape
-from stromboli.plan.refusal import Refused
 from stromboli.podman import failures, images
 from stromboli.podman.archive import Archive
 from stromboli.podman.events import _event

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli import bounds
-from stromboli.bounds import Bounds, OutOfBounds
+from stromboli.bounds import Bounds
+from stromboli.errors import OutOfBounds
 
 SMALL = Bounds(depth=3, size=100, values=10)
 JSON = st.recursive(

@@ -22,7 +22,7 @@ from stromboli.cli.messages import text
 from stromboli.controlplane import kubeconfig
 from stromboli.local.home import Home
 from stromboli.local.stack import Stack
-from stromboli.observe.conversations import Conversation
+from stromboli.node.conversations import Conversation
 from stromboli.plan.conversation import Message
 from tests.support.fake_reviews import FakeReviews
 

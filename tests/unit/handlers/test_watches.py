@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stromboli.handlers.watches import Wakers, take, take_policy, take_session
-from stromboli.models.reasons import Reason
 from stromboli.plan.session import FRONT
+from stromboli.reasons import Reason
 from stromboli.store import Heard, Store
 from tests.support.builders import Modifier, Object, at, at_version, having, of_uid, run
 

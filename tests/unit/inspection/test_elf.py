@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.errors import InvalidElf
 from stromboli.inspection import elf
 from stromboli.plan.compatibility import version_of
 from tests.support.elf import ARM64, I386, TinyElf, glibc_libc
@@ -91,7 +92,7 @@ def test_this_machines_own_c_library_is_told_right() -> None:
     ],
 )
 def test_what_is_no_elf_is_refused(data: bytes) -> None:
-    with pytest.raises(elf.InvalidElf):
+    with pytest.raises(InvalidElf):
         elf.parse(data)
 
 
@@ -113,13 +114,13 @@ def _patched(data: bytes, offset: int, layout: str, value: int) -> bytes:
     ],
 )
 def test_headers_that_contradict_the_file_are_refused(offset: int, layout: str, value: int) -> None:
-    with pytest.raises(elf.InvalidElf):
+    with pytest.raises(InvalidElf):
         elf.parse(_patched(WHOLE, offset, layout, value))
 
 
 def test_more_program_headers_than_the_kernel_takes_are_not_read() -> None:
     data = _patched(WHOLE, 56, "<H", 5000) + bytes(5000 * 56)
-    with pytest.raises(elf.InvalidElf, match="no size that the kernel takes"):
+    with pytest.raises(InvalidElf, match="no size that the kernel takes"):
         elf.parse(data)
 
 
@@ -141,14 +142,14 @@ def test_a_name_outside_the_string_table_is_refused() -> None:
     data = TinyElf(needed=["libc.so.6"]).build()
     entry = struct.pack("<QQ", 1, 1)
     assert data.count(entry) == 1
-    with pytest.raises(elf.InvalidElf, match="outside the string table"):
+    with pytest.raises(InvalidElf, match="outside the string table"):
         elf.parse(data.replace(entry, struct.pack("<QQ", 1, 5000)))
 
 
 def _read(data: bytes) -> elf.Elf | None:
     try:
         return elf.parse(data)
-    except elf.InvalidElf:
+    except InvalidElf:
         return None
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from stromboli.kube import client, outline
-from stromboli.models.reasons import Reason
+from stromboli.reasons import Reason
 from tests.support.builders import Object, at, having, run
 
 

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused, Unanswered, Waiting
 from stromboli.observe import hostfiles, hostpaths
-from stromboli.observe.hostfiles import Unanswered, look, real, touching
-from stromboli.observe.waiting import Waiting
+from stromboli.observe.hostfiles import look, real, touching
 from stromboli.plan import request
-from stromboli.plan.refusal import Refused
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, spec
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from stromboli.models.reasons import AcceptedReason, EffectiveReason, Reason
+from stromboli.errors import Refused
 from stromboli.plan import contradictions
 from stromboli.plan.contradictions import Verdict, may_share
 from stromboli.plan.policy import Policy
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import AcceptedReason, EffectiveReason, Reason
 from tests.support.builders import policy
 from tests.unit.plan.test_policy import CONFLICTS
 

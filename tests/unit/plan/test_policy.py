@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.errors import Refused
 from stromboli.grammar import reference
 from stromboli.models.agentpolicy import Network, PullPolicy, SecretRef
-from stromboli.models.reasons import Reason
 from stromboli.plan import policy as policies
 from stromboli.plan import request, volumes
 from stromboli.plan.limits import Limits
 from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Policy
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from tests.support.builders import CLI_IMAGE, effective, policy, spec
 
 DIGEST = "sha256:" + "a" * 64

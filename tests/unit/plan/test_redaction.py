@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stromboli.models.reasons import Reason
 from stromboli.plan import answer, outcome, redaction
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.redaction import MASK, UNKNOWN, WITHHELD, Secrets
+from stromboli.reasons import Reason
 from stromboli.status.run import with_outcome
 from tests.support.builders import end, records, result_event
 

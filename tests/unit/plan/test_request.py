@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from stromboli.errors import Refused
 from stromboli.models.agentrun import AgentRunSpec
-from stromboli.models.reasons import Reason
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
-from stromboli.plan.refusal import Refused
 from stromboli.plan.request import Request
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, spec
 
 OPEN = effective(policy("open", volumes={"allowed": [{"path": "/srv"}]}))

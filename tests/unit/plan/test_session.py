@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.errors import Refused
 from stromboli.models.agentsession import SessionTemplate
-from stromboli.models.reasons import Reason
 from stromboli.plan import session
 from stromboli.plan.attempt import Hook, StepRecord
 from stromboli.plan.container import Shape, check_shape
 from stromboli.plan.limits import Limits
-from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Place
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, records, spec
 
 TEMPLATE = {

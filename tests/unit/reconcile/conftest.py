@@ -27,8 +27,8 @@ from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.handlers.run import Rooms, assembled
 from stromboli.handlers.watches import take, take_session
 from stromboli.kube.client import Object
-from stromboli.observe.removals import Removals
-from stromboli.perform.guard import Guard
+from stromboli.node.guard import Guard
+from stromboli.node.removals import Removals
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.status.run import is_finished, reason_of
@@ -338,7 +338,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         await original(event, None if seconds is None else min(seconds, 0.01))
 
     monkeypatch.setattr(work_queue, "_set_within", soon)
-    monkeypatch.setattr("stromboli.observe.ends.PAUSE", 0.01)
+    monkeypatch.setattr("stromboli.node.ends.PAUSE", 0.01)
     monkeypatch.setattr("stromboli.plan.amounts.MIN_TIMEOUT", 0.1)
     monkeypatch.setattr("stromboli.perform.going.AT_WORK_AFTER", 0.0)
 

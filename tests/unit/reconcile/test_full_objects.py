@@ -11,7 +11,7 @@ import pytest
 
 from stromboli.errors import Conflict, Rejected
 from stromboli.kube.client import MAX_SPEC, TRIES, Object
-from stromboli.models.reasons import Reason
+from stromboli.reasons import Reason
 from stromboli.status.run import reason_of
 from tests.support.fake_cluster import MAX_OBJECT
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, policy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.observe import images
+from stromboli.node import images
 from stromboli.plan.refusal import AFTERWARDS
 from stromboli.status.run import reason_of
 from tests.unit.reconcile.conftest import Inside, Node, Roots, policy

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from stromboli import naming, work_queue
-from stromboli.models.reasons import ReadyReason, Reason
 from stromboli.observe.sessions import QUEUED_LOOK
 from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as states
 from stromboli.status.run import Moment

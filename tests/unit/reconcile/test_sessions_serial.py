@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from tests.support.fake_podman import FakeContainer, Program
 from tests.unit.reconcile.conftest import SPACE, Killer, Node, Roots, made_node
@@ -63,7 +63,7 @@ async def test_a_container_that_may_still_run_keeps_the_turn(
     node: Node, stage: Stage, monkeypatch: pytest.MonkeyPatch, trouble: object
 ) -> None:
     assert callable(trouble)
-    monkeypatch.setattr("stromboli.perform.resting.ENDING", 0.02)
+    monkeypatch.setattr("stromboli.node.resting.ENDING", 0.02)
     stage.hold("first")
     first = stage.run("first")
     async with node.process():

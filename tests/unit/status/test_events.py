@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli import naming
-from stromboli.status import times
+from stromboli.grammar import times
 from stromboli.status.events import event
 from tests.support.builders import NOON, UID, named, run
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli.models.agentrun import AgentRunStatus
-from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.plan import outcome
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
+from stromboli.reasons import AllowedReason, Reason
 from stromboli.status import conditions, run
 from stromboli.status.run import Status
 from tests.support.builders import NOON, NOTHING_SECRET, end, moment, records, result_event

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stromboli.models.agentsession import AgentSessionStatus
-from stromboli.models.reasons import ReadyReason
 from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason
 from stromboli.status import conditions
 from stromboli.status import session as states
 from tests.support.builders import moment

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from stromboli import errors
-from stromboli.models.reasons import Reason
-from stromboli.observe.waiting import Waiting, from_podman
-from stromboli.plan.refusal import Refused
+from stromboli.errors import Refused, Waiting
+from stromboli.plan.waiting import NODE, from_podman
+from stromboli.reasons import Reason
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,10 @@ from stromboli.plan.refusal import Refused
         (errors.PodmanUnavailable("connection refused"), Waiting, Reason.PodmanUnavailable),
         (errors.NotFound("no such image", 404), Waiting, Reason.PodmanUnavailable),
         (errors.PodmanError("crun: boom", 500), Waiting, Reason.PodmanUnavailable),
+        (errors.Pulling("pulling x: 1 of 2 MiB"), Waiting, Reason.Pulling),
+        (errors.ImageMissing("the image x is not on the node"), Refused, Reason.ImagePullFailed),
+        (errors.CLIUnavailable("the Claude CLI's image is not on the node"), Waiting, Reason.CLIImageUnavailable),
+        (errors.LabelsLost("the container x has lost its labels"), Refused, Reason.PolicyViolation),
     ],
 )
 def test_the_map(error: errors.StromboliError, kind: type, reason: Reason) -> None:
@@ -49,3 +53,7 @@ def test_every_wait_is_a_reason_that_is_not_an_end() -> None:
     for error in (errors.PullFailed("x", permanent=False), errors.NoSpace("x"), errors.PodmanUnavailable("x")):
         found = from_podman(error)
         assert found.reason.status == "Unknown"
+
+
+def test_all_that_the_node_says_is_in_the_map() -> None:
+    assert {type(from_podman(kind("x"))) for kind in NODE if kind is not errors.PodmanError} == {Waiting, Refused}

@@ -22,18 +22,16 @@ from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
 from stromboli.attempt.usage import disk_usage
-from stromboli.errors import NotFound, PodmanUnavailable
+from stromboli.errors import LabelsLost, NotFound, PodmanUnavailable
+from stromboli.grammar import times
 from stromboli.inspection import startfiles
-from stromboli.models.reasons import Reason
-from stromboli.perform.cleanup import Cleaner
+from stromboli.node.cleanup import Cleaner
 from stromboli.plan import session as plan
 from stromboli.plan.attempt import HOOKS_FILE
 from stromboli.plan.container import Shape
 from stromboli.plan.redaction import UNKNOWN
-from stromboli.plan.refusal import Refused
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
-from stromboli.status import times
 
 ENDING = 30.0  # seconds from KILL until Podman says that the container has ended
 
@@ -140,8 +138,8 @@ def _noted(folder: SessionFolder, container: ContainerState) -> State:
 
 
 def shape_of(container: ContainerState) -> Shape:
-    """What a session's container has that policies restrict. Raises Refused."""
+    """What a session's container has that policies restrict. Raises LabelsLost."""
     try:
         return Shape.from_label(container.labels[naming.SHAPE])
     except (ValueError, KeyError, TypeError) as e:
-        raise Refused(Reason.PolicyViolation, f"the container {container.name} has lost its labels; remove it") from e
+        raise LabelsLost(f"the container {container.name} has lost its labels; remove it") from e

@@ -1,25 +1,33 @@
-"""What a run waits for: raised by lookups, turned into a condition with a delay by the reconciler."""
+"""What Podman and the node say → what it means for a run: an end, or a wait. Pure."""
 
 from __future__ import annotations
 
 from stromboli import errors
-from stromboli.models.reasons import Reason
-from stromboli.plan.refusal import Refused
+from stromboli.errors import Refused, Waiting
+from stromboli.reasons import Reason
 
-
-class Waiting(Exception):
-    """Something is missing or away; look again after `delay` seconds (or when woken)."""
-
-    def __init__(self, reason: Reason, message: str, delay: float = 5.0) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.delay = delay
+NODE = (
+    errors.PodmanError,
+    errors.PodmanUnavailable,
+    errors.Pulling,
+    errors.ImageMissing,
+    errors.CLIUnavailable,
+    errors.LabelsLost,
+)
+PROGRESS_EVERY = 2.0  # seconds between looks at a pull
 
 
 def from_podman(error: errors.StromboliError) -> Waiting | Refused:
-    """The one map from what Podman says to what the run does about it."""
+    """The one map from what Podman and the node say (any of NODE) to what the run does about it."""
     match error:
+        case errors.Pulling():
+            return Waiting(Reason.Pulling, str(error), PROGRESS_EVERY)
+        case errors.ImageMissing():
+            return Refused(Reason.ImagePullFailed, str(error))
+        case errors.CLIUnavailable():
+            return Waiting(Reason.CLIImageUnavailable, str(error), error.delay)
+        case errors.LabelsLost():
+            return Refused(Reason.PolicyViolation, str(error))
         case errors.PullFailed(permanent=True):
             return Refused(Reason.ImagePullFailed, f"{error}; check the image's name and tag")
         case errors.PullFailed():

@@ -14,15 +14,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stromboli.errors import PullFailed
+from stromboli.errors import ImageMissing, PullFailed, Refused
 from stromboli.inspection import configuration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
-from stromboli.models.reasons import Reason
 from stromboli.models.sentences import sentence
+from stromboli.node.cli import CLIMounts, MountedCLI
+from stromboli.node.images import Images
 from stromboli.observe import gateway, hostpaths, policy, references
-from stromboli.observe.cli import CLIMounts, MountedCLI
-from stromboli.observe.images import Images
 from stromboli.observe.references import Credentials
 from stromboli.observe.schemas import Schemas
 from stromboli.plan import compatibility, container, request
@@ -30,10 +29,10 @@ from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser
 from stromboli.plan.container import Shape
 from stromboli.plan.policy import Effective
-from stromboli.plan.refusal import Refused
 from stromboli.plan.request import Request
 from stromboli.plan.volumes import Volume
 from stromboli.podman.images import ImageInfo
+from stromboli.reasons import Reason
 from stromboli.settings import Settings
 
 
@@ -96,7 +95,7 @@ class Readiness:
         self._schemas = schemas
 
     async def of(self, obj: Mapping[str, Any], judged: Judged, pinned: str | None = None) -> Ready:
-        """Everything, or the first thing that is wrong (Refused) or missing (Waiting, or a Podman error).
+        """Everything, or the first thing that is wrong (Refused) or missing (Waiting, or any of plan.waiting.NODE).
 
         `pinned` is the id of the image that a session began with, whatever its tag means today.
         """
@@ -145,9 +144,9 @@ class Readiness:
             if hint := await self._local_twin(judged):
                 raise PullFailed(f"{problem}; {hint}", permanent=problem.permanent) from problem
             raise
-        except Refused as problem:
+        except ImageMissing as problem:
             if hint := await self._local_twin(judged):
-                raise Refused(problem.reason, f"{problem.message}; {hint}") from problem
+                raise ImageMissing(f"{problem}; {hint}") from problem
             raise
 
     async def _local_twin(self, judged: Judged) -> str:
