@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
+from cachetools import TLRUCache
+
 from stromboli.api.errors import Declined
 from stromboli.kube.reviews import Access, Person
 
@@ -53,27 +55,25 @@ class Gate:
 
 
 class _Memory(Generic[T]):
-    """Answers that were a yes, each with the moment until which it holds."""
+    """Answers that were a yes, each with the moment until which it holds; beyond MOST_REMEMBERED the least used go."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._known: dict[Hashable, tuple[float, T]] = {}
+        self._known: TLRUCache[Hashable, tuple[float, T]] = TLRUCache(MOST_REMEMBERED, _until, clock)
 
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[T | None]]) -> T | None:
-        """What is known, or what `ask` says; it counts from when it was asked."""
-        now = self._clock()
-        if (known := self._known.get(key)) is not None and now < known[0]:
+        """What is known, or what `ask` says; it holds for REMEMBERED seconds from when it was asked."""
+        if (known := self._known.get(key)) is not None:
             return known[1]
+        until = self._clock() + REMEMBERED
         answer = await ask()
         if answer:
-            self._make_room(now)
-            self._known[key] = (now + REMEMBERED, answer)
+            self._known[key] = (until, answer)
         return answer
 
-    def _make_room(self, now: float) -> None:
-        if len(self._known) >= MOST_REMEMBERED:
-            for key in [k for k, (until, _) in self._known.items() if until <= now] or list(self._known):
-                del self._known[key]
+
+def _until(key: Hashable, remembered: tuple[float, object], now: float) -> float:
+    return remembered[0]
 
 
 def _token(authorization: str | None) -> str:

@@ -13,12 +13,12 @@ import json
 import logging
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from cachetools import LRUCache
 from pydantic import TypeAdapter, ValidationError
 
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
@@ -45,7 +45,7 @@ class FactsCache:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._memory: OrderedDict[tuple[str, str], ImageFacts] = OrderedDict()  # the last used at the end
+        self._memory: LRUCache[tuple[str, str], ImageFacts] = LRUCache(REMEMBERED)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # those that somebody has, or wants
 
     async def get(self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]]) -> ImageFacts:
@@ -62,9 +62,6 @@ class FactsCache:
                 facts = await look()
                 self._write(*key, facts)
             self._memory[key] = facts
-            self._memory.move_to_end(key)
-            if len(self._memory) > REMEMBERED:
-                self._memory.popitem(last=False)
             return facts
 
     def _path(self, image: str) -> Path:
