@@ -8,6 +8,7 @@ StromboliError
 ├── InvalidElf            a file is not the ELF file that it should be
 ├── Refused               a run cannot go on as it stands: it ends, with a reason and a message
 ├── Waiting               something that a run needs is missing or away: look again later
+│   └── InLine            … its start, for which others come first
 ├── Elsewhere             another node's operator has to do this
 ├── PodmanError           Podman answered, and the answer is no
 │   ├── NotFound          … there is no such object
@@ -80,6 +81,13 @@ class Waiting(StromboliError):
         self.reason = reason
         self.message = message
         self.delay = delay
+
+
+class InLine(Waiting):
+    """The node starts as much as it may, and others come first; the run is woken when it is let in."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.Queued, message, 60.0)
 
 
 class Elsewhere(StromboliError):

@@ -21,7 +21,8 @@ class Reason(StrEnum):
     Queued = (
         "Queued",
         "Unknown",
-        "Another run has the session; the message says which. Does not count against `timeout`.",
+        "Another run has the session, or others start on the node before it; the message says which, or its place in"
+        " the line. Does not count against `timeout`.",
     )
     Pulling = "Pulling", "Unknown", "The image is being pulled; the message has the progress."
     Starting = "Starting", "Unknown", "The container is being made and started; the attempt is written down."

@@ -19,6 +19,7 @@ from stromboli import naming
 from stromboli.errors import (
     Conflict,
     Elsewhere,
+    InLine,
     LocalFailure,
     PodmanError,
     PodmanUnavailable,
@@ -114,7 +115,8 @@ class Reconciler:
         if obj is None:
             return None
         try:
-            return await self._step(obj)
+            with self._entry.turn(uid):
+                return await self._step(obj)
         except Conflict:
             return await self._look_again(obj)
 
@@ -146,6 +148,7 @@ class Reconciler:
 
     async def _follow(self, obj: Object) -> float | None:
         """An attempt is written down: see how it is, and go on from there."""
+        self._entry.at_work(obj["metadata"]["uid"])
         if await self._session_is_gone(obj):
             await self._cancel(obj)
             return None
@@ -216,6 +219,7 @@ class Reconciler:
                 obj = await self._give_up_attempt(obj, given_up)
             obj = await self._reporter.write_ahead(obj, ready, held, number)
             name = await self._launcher.launch(subject, ready, held)
+        self._entry.started(subject.uid)
         self._notifier.tell(obj, "Started", f"started container {name} of image {ready.image.id[:12]}")
         if names := variables.withheld(ready.image.env):
             self._notifier.tell(obj, "VariablesWithheld", _withheld(names), warning=True)
@@ -273,7 +277,7 @@ class Reconciler:
             await self._conclude(obj, states.disallowed(status, problem, moment), problem.reason, message)
             return None
         if problem.reason is Reason.Queued:
-            await self._reporter.at(obj, status, problem.reason, problem.message)
+            await self._queue(obj, status, problem)
             return problem.delay
         waited, bound = states.waited(status, moment), self._entry.bound(obj)
         if waited >= bound:
@@ -284,6 +288,14 @@ class Reconciler:
         await self._reporter.write(obj, states.at(status, problem.reason, problem.message, moment))
         # Most troubles are over at once: look again soon, and less often the longer it takes.
         return max(min(problem.delay, max(waited, 0.5), bound - waited), 0.1)
+
+    async def _queue(self, obj: Object, status: Status, problem: Waiting) -> None:
+        """Who stands in this node's line is this node's, and is told its place once: it changes with each start."""
+        if isinstance(problem, InLine):
+            if states.is_in_line(status):
+                return
+            status = {**status, "node": self._settings.node}
+        await self._reporter.at(obj, status, problem.reason, problem.message)
 
     async def _give_up(self, obj: Object, message: str) -> None:
         """The wait took too long. An attempt that has ended meanwhile, as its record says, has its own outcome."""

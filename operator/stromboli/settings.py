@@ -78,6 +78,12 @@ ENVIRONMENT: Mapping[str, Setting] = {
         str, "`stromboli-system`", "The operator's namespace, where policies' credentials are looked up by default."
     ),
     "STROMBOLI_API_ADDRESS": Setting(str, "`127.0.0.1:0`", "`HOST:PORT` of the read API; port 0 is any free port."),
+    "STROMBOLI_MAX_STARTS": Setting(
+        int,
+        "twice the number of cores",
+        "How many runs the node starts at once. The others are `Queued`; namespaces take turns.",
+    ),
+    "STROMBOLI_MAX_RUNS": Setting(int, "any number", "How many agents are at work on the node at once."),
     "CONTAINER_HOST": Setting(
         str,
         "`unix:///run/podman/podman.sock`; rootless `unix://$XDG_RUNTIME_DIR/podman/podman.sock`",
@@ -105,6 +111,7 @@ _FOREIGN_SECTIONS = frozenset(
     {"server", "resources", "auth", "rate_limit", "jwt", "jobs", "tracing", "compose", "metrics"}
 )
 ENV_PREFIX = "STROMBOLI_AGENT_"
+STARTS_PER_CORE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,8 @@ class Settings:
     credentials_secret: str | None = None
     system_namespace: str = "stromboli-system"
     api_address: tuple[str, int] = ("127.0.0.1", 0)  # port 0 is a free one
+    max_starts: int = field(default_factory=lambda: STARTS_PER_CORE * (os.cpu_count() or 1))
+    max_runs: int | None = None  # None for any number
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -144,6 +153,8 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
         credentials_file=_expanded(credentials, environ) if credentials else None,
         system_namespace=environ.get("STROMBOLI_NAMESPACE") or "stromboli-system",
         api_address=_api_address(environ),
+        max_starts=_number(environ, "STROMBOLI_MAX_STARTS") or STARTS_PER_CORE * (os.cpu_count() or 1),
+        max_runs=_number(environ, "STROMBOLI_MAX_RUNS"),
         warnings=tuple(warnings + env_warnings),
         **values,
     )
@@ -173,6 +184,16 @@ def _api_address(environ: Mapping[str, str]) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise InvalidSettings(f"{given!r} is not HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443", key)
     return host, int(port)
+
+
+def _number(environ: Mapping[str, str], key: str) -> int | None:
+    """A number from 1 to 99999; None where it is not set. Raises InvalidSettings."""
+    given = environ.get(key, "")
+    if not given:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,4}", given):
+        raise InvalidSettings(f"{given!r} is not a number from 1 to 99999", key)
+    return int(given)
 
 
 def podman_socket(environ: Mapping[str, str]) -> Path:

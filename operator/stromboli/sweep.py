@@ -18,10 +18,12 @@ from stromboli.errors import PodmanError, StromboliError
 from stromboli.kube.client import Cluster
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
+from stromboli.node.gate import Gate
 from stromboli.node.images import Images
 from stromboli.node.networks import Networks
+from stromboli.observe.sessions import moment
 from stromboli.perform.notify import Notifier
-from stromboli.status.run import is_being_deleted, is_finished
+from stromboli.status.run import is_being_deleted, is_finished, is_in_line, waiter
 from stromboli.store import Store
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ class Sweep:
         mounts: CLIMounts,
         networks: Networks,
         notifier: Notifier,
+        gate: Gate,
+        node: str,
     ) -> None:
         self._cluster = cluster
         self._inventory = inventory
@@ -66,6 +70,8 @@ class Sweep:
         self._mounts = mounts
         self._networks = networks
         self._notifier = notifier
+        self._gate = gate
+        self._node = node
 
     async def attempt(self) -> bool:
         """One sweep that may fail; whether it went through. It has not where the API server or Podman is away."""
@@ -104,6 +110,7 @@ class Sweep:
             (known.finished if is_finished(obj.get("status") or {}) else known.going).add(uid)
             if not self._store.is_deleted(uid):
                 self._store.put(obj)
+                self._note_start(self._store.get(uid))
         async for obj in self._cluster.sessions():
             known.namespaces.add(obj["metadata"]["namespace"])
             if not is_being_deleted(obj):
@@ -115,7 +122,18 @@ class Sweep:
         for uid in gone | known.going:  # once all are known: a queue is judged by all of it
             self._wake(uid)
         self._notifier.forget_all_but(known.namespaces)
+        self._gate.forget_all_but(known.namespaces)
         return known
+
+    def _note_start(self, obj: Mapping[str, Any] | None) -> None:
+        """Put back into the line who stood in it before this operator began, and count who is at work."""
+        status = (obj or {}).get("status") or {}
+        if obj is None or status.get("node") != self._node:
+            return
+        if status.get("attempts"):
+            self._gate.at_work(obj["metadata"]["uid"])
+        elif is_in_line(status):
+            self._gate.stand(waiter(obj, moment(obj, self._node)))
 
     async def _part(self, what: str, work: Awaitable[None]) -> None:
         try:

@@ -42,6 +42,7 @@ from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.conversations import Conversations
 from stromboli.node.ends import Ends
+from stromboli.node.gate import Gate
 from stromboli.node.guard import Guard
 from stromboli.node.images import Images
 from stromboli.node.networks import Networks
@@ -143,6 +144,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     ends = Ends(podman, queue.wake)
     notifier = Notifier(cluster)
     queues = Queues(cluster, store)
+    gate = Gate(settings.max_starts, settings.max_runs, queue.wake)
     turns = Sessions(
         cluster=cluster,
         podman=podman,
@@ -175,6 +177,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             reporter=reporter,
             idle=session_queue.wake,
             locks=locks,
+            gate=gate,
         ),
         reporter=reporter,
         mounts=mounts,
@@ -197,6 +200,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         mounts=mounts,
         networks=networks,
         notifier=notifier,
+        gate=gate,
+        node=settings.node,
     )
 
     async def close() -> None:

@@ -145,9 +145,9 @@ class Queues:
 
     async def await_turn_again(self, run: Mapping[str, Any]) -> None:
         """What `await_turn` does, for a run that has been Queued already: all that it needs is known here."""
-        namespace, own = run["metadata"]["namespace"], plan.place_of(run)
+        namespace = run["metadata"]["namespace"]
         for name in plan.sessions_of(run):
-            if await self._wants(namespace, own, name):
+            if await self._wants(namespace, plan.place_of(run), name):
                 session = await self._cluster.session_outline(namespace, name)
                 await self._check(run, session, name, self._store.queue(namespace, name))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Refused, Waiting
+from stromboli.errors import ClusterUnavailable, Conflict, InLine, Oversized, Refused, Waiting
 from stromboli.grammar import duration
 from stromboli.kube import outline
 from stromboli.kube.client import Cluster
+from stromboli.node.gate import Gate
 from stromboli.node.serial import SessionLocks
 from stromboli.observe import sessions
 from stromboli.observe.sessions import Held, Queues
@@ -22,7 +23,7 @@ from stromboli.plan.policy import DEFAULT_TIMEOUT
 from stromboli.plan.refusal import invalid
 from stromboli.reasons import Reason
 from stromboli.settings import Settings
-from stromboli.status.run import reason_of
+from stromboli.status.run import is_in_line, reason_of, waiter
 
 Object = dict[str, Any]
 
@@ -41,6 +42,7 @@ class Entry:
         reporter: Reporter,
         idle: Callable[[str], None],
         locks: SessionLocks,
+        gate: Gate,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
@@ -50,6 +52,7 @@ class Entry:
         self._reporter = reporter
         self._idle = idle  # a session may have lost the run that had it
         self._locks = locks
+        self._gate = gate
         # The timeouts of runs that were judged, asked anew after a restart.
         self._bounds: dict[str, float] = {}
 
@@ -62,9 +65,12 @@ class Entry:
         that one, so that of two operators only one comes to start it. All of the run is in hand for the block only.
         Raises Refused, Waiting, Elsewhere, Conflict, and what `Readiness.of` and `Sessions.take` raise.
         """
-        if reason_of(obj.get("status") or {}) == Reason.Queued:
+        status = obj.get("status") or {}
+        if reason_of(status) == Reason.Queued:
             with self._waited_for():
                 await self._queues.await_turn_again(obj)
+            if is_in_line(status):
+                self._pass(obj)
         async with self._whole(obj) as whole:
             yield await self._ready(whole)
 
@@ -93,14 +99,31 @@ class Entry:
             judged = await readiness.judge(self._cluster, self._settings, meta["namespace"], spec)
             self._bounds[meta["uid"]] = judged.request.timeout
             if named is None:
-                return obj, await self._looks.of(obj, judged), None
+                ready = await self._looks.of(obj, judged)
+                self._pass(obj)
+                return obj, ready, None
             for session in filter(None, (named.obj, named.parent)):
                 sessions.check_node(session, self._settings.node)
             await self._queues.await_turn(obj, named.obj, named.name)
             if named.parent is not None:
-                obj = await self._await_parent(obj, named.parent)
+                await self._queues.await_turn(obj, named.parent, named.parent["metadata"]["name"])
             ready = await self._looks.of(obj, judged, named.pinned)
+            self._pass(obj)
+            if named.parent is not None:
+                obj = await self._copying(obj, named.parent)
             return obj, ready, await self._turns.take(obj, named, ready)
+
+    def _pass(self, obj: Object) -> None:
+        """The start gate, which is the last: what is wrong or missing was found before. Raises InLine."""
+        meta, status = obj["metadata"], obj.get("status") or {}
+        if status.get("attempts"):
+            self._gate.enter_again(meta["uid"])
+            return
+        place = self._gate.enter(waiter(obj, self._reporter.moment(obj)))
+        if place is not None:
+            limits = f"{self._gate.starts} start at once"
+            limits += f", and at most {self._gate.most} are at work" if self._gate.most is not None else ""
+            raise InLine(f"place {place} in the line to start on node {self._settings.node}, where {limits}")
 
     @asynccontextmanager
     async def holding(self, obj: Object, ready: Ready, turn: Turn | None) -> AsyncIterator[Held]:
@@ -125,12 +148,22 @@ class Entry:
             # It may be one Secret that may not be read; if it is the whole API server, saying so fails as well.
             raise Waiting(Reason.WaitingForReference, str(error)) from error
 
-    async def _await_parent(self, obj: Object, parent: Object) -> Object:
+    async def _copying(self, obj: Object, parent: Object) -> Object:
         """A fork is made between its parent's runs, and may take a while."""
-        name = parent["metadata"]["name"]
-        await self._queues.await_turn(obj, parent, name)
-        status = obj.get("status") or {}
-        return await self._reporter.at(obj, status, Reason.Starting, f"copying the session {name}")
+        message = f"copying the session {parent['metadata']['name']}"
+        return await self._reporter.at(obj, obj.get("status") or {}, Reason.Starting, message)
+
+    def turn(self, uid: str) -> AbstractContextManager[None]:
+        """Around a turn of the run: once let in by the start gate, it has to start, or makes room for another."""
+        return self._gate.turn(uid)
+
+    def started(self, uid: str) -> None:
+        """The run's container has been started."""
+        self._gate.started(uid)
+
+    def at_work(self, uid: str) -> None:
+        """The run's container was started before."""
+        self._gate.at_work(uid)
 
     def bound(self, obj: Object) -> float:
         """How long a wait may take, in seconds; it has to hold for specs and policies that cannot be read, too."""
@@ -146,3 +179,4 @@ class Entry:
     def forget(self, uid: str) -> None:
         """The run has ended."""
         self._bounds.pop(uid, None)
+        self._gate.ended(uid)

@@ -14,6 +14,7 @@ from stromboli.errors import Refused
 from stromboli.grammar import duration, times
 from stromboli.models.agentrun import PromptSent
 from stromboli.plan.attempt import StepRecord
+from stromboli.plan.line import Waiter
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.progress import MCPServer
 from stromboli.reasons import AllowedReason, Reason
@@ -87,6 +88,17 @@ def message_of(status: Mapping[str, Any]) -> str:
     """The message of `Succeeded`, or an empty string before the first."""
     succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
     return "" if succeeded is None else str(succeeded.get("message", ""))
+
+
+def is_in_line(status: Mapping[str, Any]) -> bool:
+    """Whether the run waits for its start on its node. One that is queued for a session has no node yet."""
+    return reason_of(status) == Reason.Queued and bool(status.get("node")) and not status.get("attempts")
+
+
+def waiter(obj: Mapping[str, Any], moment: Moment) -> Waiter:
+    """The run's place in the line of its node is by its creation, and within one second by its first status."""
+    meta, since = obj["metadata"], (obj.get("status") or {}).get("startTime") or moment.precise
+    return Waiter(meta["creationTimestamp"], str(since), meta["uid"], meta["namespace"])
 
 
 def at(status: Mapping[str, Any], reason: Reason, message: str, moment: Moment) -> Status:

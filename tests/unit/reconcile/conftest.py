@@ -176,6 +176,10 @@ class Node:
     def status(self, name: str = "run") -> Any:
         return self.get(name).get("status") or {}
 
+    def status_names(self) -> list[str]:
+        """The names of all runs that have a status."""
+        return [name for (_, name), obj in self._all() if obj.get("status")]
+
     def message(self, name: str = "run") -> str:
         """The sentence of the condition `Succeeded`."""
         return str(next(c["message"] for c in self.status(name)["conditions"] if c["type"] == "Succeeded"))
