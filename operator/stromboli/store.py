@@ -7,13 +7,12 @@ resourceVersion, so an old copy can never overwrite anything. Of a large run onl
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stromboli.kube import outline
-from stromboli.plan.session import FRONT, Place, place_of, sessions_of
+from stromboli.plan.session import Place, place_of, sessions_of
 from stromboli.status.run import is_finished
 
 Object = dict[str, Any]
@@ -31,7 +30,7 @@ class Heard:
 class Store:
     """Objects by UID; a newer resourceVersion wins, whichever way it came.
 
-    `wake` is called with the UIDs of the runs at the front of a session's queue after another has left it.
+    `wake` is called with the UID of the run that is next in a session's queue after another has left it.
     """
 
     def __init__(self, wake: Callable[[str], None]) -> None:
@@ -89,11 +88,11 @@ class Store:
         """The runs that want a session, to run in it or to copy it, in the order of their turns."""
         return sorted(self._queues.get((namespace, session), {}).values())
 
-    def wake_front(self, namespace: str, session: str) -> None:
-        """Something about the session changed: of those who wait for it, the front of the queue is looked at."""
+    def wake_next(self, namespace: str, session: str) -> None:
+        """Something about the session changed: of those who wait for it, the first is looked at."""
         waiting = (place for place in self._queues.get((namespace, session), {}).values() if place.waits)
-        for place in heapq.nsmallest(FRONT, waiting):
-            self._wake(place.uid)
+        if (first := min(waiting, default=None)) is not None:
+            self._wake(first.uid)
 
     def delete(self, uid: str) -> None:
         """The object is gone from the cluster: what it has on the node is to go too."""
@@ -127,7 +126,7 @@ class Store:
             del queue[uid]
             if not queue:
                 del self._queues[key]
-            self.wake_front(*key)
+            self.wake_next(*key)
 
 
 def _version(meta: Mapping[str, Any]) -> int:

@@ -105,7 +105,7 @@ def take(store: Store, wakers: Wakers, how: str | None, meta: Mapping[str, Any])
 
 
 def take_session(store: Store, wakers: Wakers, how: str | None, meta: Mapping[str, Any]) -> None:
-    """One event about a session: it is looked at, and so are the runs that are next in it.
+    """One event about a session: it is looked at, and so is the run that is next in it.
 
     One that is deleted is for the node what a deleted run is: a UID whose things have to go. All that want it are
     looked at then, the run that has lost it among them.
@@ -118,4 +118,4 @@ def take_session(store: Store, wakers: Wakers, how: str | None, meta: Mapping[st
             wakers.run(place.uid)
     else:
         wakers.session(meta)
-        store.wake_front(namespace, name)
+        store.wake_next(namespace, name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,7 +24,6 @@ from stromboli.reasons import Reason
 
 Object = Mapping[str, Any]
 T = TypeVar("T")
-FRONT = 10  # runs at the front of a queue, which are looked at whenever somebody leaves it
 ANOTHER = "name a new session, or fork this one"
 
 
@@ -144,17 +142,17 @@ def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) 
     `waiting` are all runs that want the session and are neither finished nor being deleted, `holder` is the UID that
     the session's status names. A holder that is not among them has left without saying so.
 
-    Who is far behind is not told who has the session at the moment: it would be another sentence, and another write of
+    Only the next one is told whom it is behind. For all others it would be another sentence, and another write of
     each status in the queue, whenever a run leaves it.
     """
     queue = sorted(waiting)
     first = next((other for other in queue if other.uid == holder), queue[0] if queue else None)
     if first is None or first.uid == own.uid:
         return None
-    if bisect_left(queue, own) > FRONT:
-        return f"behind more than {FRONT} runs in the queue of the session {name}"
-    doing = "has" if first.uid == holder else "comes first in"
-    return f"behind the run {first.name}, which {doing} the session {name}"
+    others = (place for place in queue if place.uid not in (first.uid, own.uid))
+    if any(other < own for other in others):
+        return f"behind other runs in the queue of the session {name}"
+    return f"behind the run {first.name} in the queue of the session {name}"
 
 
 def hooks_hash(hooks: Iterable[Hook]) -> str:
