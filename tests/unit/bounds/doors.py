@@ -143,7 +143,7 @@ def _facts(text: str) -> None:
 
 
 def _credentials(path: Path) -> None:
-    given = settings.Settings(path, path, path, "node", credentials_file=path)
+    given = settings.Settings(home=path, runtime_dir=path, podman_socket=path, node="node", credentials_file=path)
     found = asyncio.run(references._from_file(given))
     redaction.given(found.env, found.file)
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -433,4 +433,4 @@ async def node(roots: Roots) -> AsyncIterator[Node]:
 def elsewhere(node: Node, name: str) -> Iterator[Settings]:
     """The settings of another operator on the same machine: a home, a runtime folder and a name of its own."""
     made = settings_in(node.folder, name, node.fake.socket, node.settings.runtime_dir.parent)
-    yield replace(made, node=name)
+    yield made.model_copy(update={"node": name})

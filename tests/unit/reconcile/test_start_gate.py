@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> Starts:
 
 @pytest.fixture
 def gated(node: Node) -> Node:
-    node.settings = replace(node.settings, max_starts=STARTS)
+    node.settings = node.settings.model_copy(update={"max_starts": STARTS})
     return node
 
 
@@ -112,7 +111,7 @@ async def test_nothing_is_lost_and_nobody_starts_twice_over_two_restarts(gated: 
 
 async def test_after_a_restart_the_line_is_as_it_was(gated: Node, starts: Starts) -> None:
     """Whose turn comes is read from the statuses, whatever is applied or looked at first."""
-    gated.settings = replace(gated.settings, max_starts=1, max_runs=1)
+    gated.settings = gated.settings.model_copy(update={"max_starts": 1, "max_runs": 1})
     gated.agent = hangs
     apply(gated, SPACE, 5)
     async with gated.process():
@@ -134,7 +133,7 @@ async def test_after_a_restart_the_line_is_as_it_was(gated: Node, starts: Starts
 
 
 async def test_as_many_are_at_work_as_may_be(gated: Node, starts: Starts) -> None:
-    gated.settings = replace(gated.settings, max_runs=2)
+    gated.settings = gated.settings.model_copy(update={"max_runs": 2})
     gated.agent = hangs
     apply(gated, SPACE, 4)
     async with gated.process() as process:
@@ -149,7 +148,7 @@ async def test_as_many_are_at_work_as_may_be(gated: Node, starts: Starts) -> Non
 
 
 async def test_a_run_that_waits_for_something_else_takes_no_place(gated: Node, starts: Starts) -> None:
-    gated.settings = replace(gated.settings, max_starts=1)
+    gated.settings = gated.settings.model_copy(update={"max_starts": 1})
     missing = {"configMapKeyRef": {"name": "prompts", "key": "one"}}
     gated.cluster.add_run(SPACE, "waits", {"promptFrom": missing, "image": "python:3.12"})
     apply(gated, SPACE, 5)
@@ -161,7 +160,7 @@ async def test_a_run_that_waits_for_something_else_takes_no_place(gated: Node, s
 
 
 async def test_what_waits_in_line_may_be_deleted(gated: Node, starts: Starts) -> None:
-    gated.settings = replace(gated.settings, max_starts=1, max_runs=1)
+    gated.settings = gated.settings.model_copy(update={"max_starts": 1, "max_runs": 1})
     gated.agent = hangs
     apply(gated, SPACE, 3)
     async with gated.process():
