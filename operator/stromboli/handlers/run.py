@@ -110,7 +110,7 @@ def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str
         lookup=cluster.session,
         read=Conversations(podman, podman.folders, installation).read,
         home=settings.home,
-        certificate=certificate.have(settings.home, host, datetime.now(UTC)),
+        certificate=certificate.ensure(settings.home, host, datetime.now(UTC)),
         host=host,
         port=port,
     )

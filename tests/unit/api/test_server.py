@@ -150,7 +150,7 @@ async def test_what_was_said(client: httpx.AsyncClient, bed: Bed) -> None:
     ("who", "where", "status", "word"),
     [
         (None, path(), 401, "Authorization: Bearer"),
-        ("mallory", path(), 401, "does not know this token"),
+        ("mallory", path(), 401, "does not accept this token"),
         ("bob", path(), 403, "bob may not get agentsessions/messages"),
         ("alice", path("hers"), 403, "for hers in ns"),
         ("alice", path(namespace="other"), 403, "for mine in other"),
@@ -170,7 +170,7 @@ async def test_a_401_says_how(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [("none", "the namespace ns has no AgentSession none"), ("unused", "its first run begins one")]
+    ("name", "word"), [("none", "the namespace ns has no AgentSession none"), ("unused", "its first run starts one")]
 )
 async def test_what_is_not_there(client: httpx.AsyncClient, bed: Bed, name: str, word: str) -> None:
     status, told = await ask(client, where=path(name))
@@ -217,7 +217,7 @@ async def test_names_that_no_object_has_go_nowhere(client: httpx.AsyncClient, be
 )
 async def test_nothing_else_is_served(client: httpx.AsyncClient, method: str, where: str, status: int) -> None:
     answered, told = await ask(client, where=where, method=method)
-    assert (answered, "nothing that is served here" in told["error"]) == (status, True)
+    assert (answered, "is not served here" in told["error"]) == (status, True)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ async def test_an_address_that_is_taken_stops_the_start(bed: Bed, tmp_path: Path
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InvalidSettings, match=rf"STROMBOLI_API_ADDRESS: 127\.0\.0\.1:{port} cannot be listened on"):
+        with pytest.raises(InvalidSettings, match=rf"STROMBOLI_API_ADDRESS: cannot listen on 127\.0\.0\.1:{port}"):
             async with serving(**bed.parts(tmp_path), port=port):
                 pytest.fail("it started")
     assert not (tmp_path / "api.json").exists()

@@ -115,7 +115,7 @@ def test_an_alias_counts_as_what_it_stands_for() -> None:
     )
     with pytest.raises(OutOfBounds, match="too many values"):
         bounds.yaml_document(merged, bounds.DOCUMENT)
-    with pytest.raises(OutOfBounds, match="an alias inside of what it stands for"):
+    with pytest.raises(OutOfBounds, match="an alias inside its own anchor"):
         bounds.yaml_document("&a [*a]", SMALL)
 
 
