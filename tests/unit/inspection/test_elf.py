@@ -1,4 +1,4 @@
-"""ELF bytes → facts: what a loader would read, and nothing but InvalidElf for everything else."""
+"""ELF bytes → facts: what a loader would read, and InvalidElf for everything else."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_front_of_a_file_is_enough_for_its_head() -> None:
 
 
 def test_this_machines_own_c_library_is_told_right() -> None:
-    """The interpreter of this Python leads to a real glibc, whose own version `confstr` knows."""
+    """This Python's interpreter is a real glibc loader, whose version `confstr` reports."""
     with Path(sys.executable).resolve().open("rb") as f:
         mine = elf.read(f)
     assert mine.interpreter is not None
@@ -105,12 +105,12 @@ def _patched(data: bytes, offset: int, layout: str, value: int) -> bytes:
 @pytest.mark.parametrize(
     ("offset", "layout", "value"),
     [
-        (32, "<Q", 2**64 - 1),  # program headers beyond every file
-        (54, "<H", 1),  # … of a size that is none
-        (56, "<H", 0xFFFF),  # … more than the kernel takes
+        (32, "<Q", 2**64 - 1),  # program headers beyond the end of the file
+        (54, "<H", 1),  # … of an invalid size
+        (56, "<H", 0xFFFF),  # … more than the kernel accepts
         (64 + 32, "<Q", 2**40),  # an interpreter that is longer than the file
         (64 + 32, "<Q", 1),  # … shorter than a path
-        (64 + 8, "<Q", 2**63),  # … at an offset that no file has
+        (64 + 8, "<Q", 2**63),  # … at an impossible offset
     ],
 )
 def test_headers_that_contradict_the_file_are_refused(offset: int, layout: str, value: int) -> None:
@@ -120,12 +120,12 @@ def test_headers_that_contradict_the_file_are_refused(offset: int, layout: str, 
 
 def test_more_program_headers_than_the_kernel_takes_are_not_read() -> None:
     data = _patched(WHOLE, 56, "<H", 5000) + bytes(5000 * 56)
-    with pytest.raises(InvalidElf, match="no size that the kernel takes"):
+    with pytest.raises(InvalidElf, match="a size that the kernel does not accept"):
         elf.parse(data)
 
 
 def test_version_tables_that_go_round_or_never_end_are_bounded() -> None:
-    """A count of 65535 at steps of nothing, and one of 2**32 records: both come to an end, at once."""
+    """A count of 65535 with an increment of zero, and a count of 2**32 records: both stop at once."""
     defines = TinyElf(soname="l", defines=["GLIBC_2.2.5"]).build()
     number = struct.pack("<QQ", 0x6FFFFFFD, 2)
     assert defines.count(number) == 1
