@@ -25,6 +25,7 @@ from stromboli.api.certificate import Certificate, server_context
 from stromboli.api.errors import Declined
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
 from stromboli.kube.reviews import Access
+from stromboli.models.session import Session
 from stromboli.naming import GROUP, VERSION
 from stromboli.node.conversations import Conversation
 
@@ -42,7 +43,7 @@ _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 Object = Mapping[str, Any]
 # The AgentSession by (namespace, name); None if it does not exist. Raises ClusterUnavailable.
-Lookup = Callable[[str, str], Awaitable[Object | None]]
+Lookup = Callable[[str, str], Awaitable[Session | None]]
 # A session's conversation by (UID, conversation id, image id). Raises PodmanError, PodmanUnavailable.
 Read = Callable[[str, str, str], Awaitable[Conversation | None]]
 
@@ -131,13 +132,12 @@ class Messages:
             raise Declined(404, f"the namespace {namespace} has no AgentSession {name}")
         return _json(200, await self._document(session, name))
 
-    async def _document(self, session: Object, name: str) -> Object:
-        status = session.get("status") or {}
-        conversation, image = str(status.get("claudeSessionID", "")), str(status.get("imageID", ""))
+    async def _document(self, session: Session, name: str) -> Object:
+        conversation, image = session.status.conversation, session.status.image
         found = None
         if _is_uuid(conversation):
             async with asyncio.timeout(READ_SECONDS), self._readers:
-                found = await self._read(session["metadata"]["uid"], conversation, image)
+                found = await self._read(session.uid, conversation, image)
         if found is None:
             raise Declined(404, f"the session {name} has no conversation on this node; its first run starts one")
         return {

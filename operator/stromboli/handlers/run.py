@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import kopf
@@ -38,6 +38,7 @@ from stromboli.handlers.watches import Wakers, register
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
+from stromboli.models.objects import Object
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.conversations import Conversations
@@ -159,8 +160,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     session_queue = WorkQueue(upkeep.turn)
     policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
 
-    def wake_session(meta: Mapping[str, Any]) -> None:
-        session_queue.wake(turns.see(meta))
+    def wake_session(session: Object) -> None:
+        session_queue.wake(turns.see(session))
 
     reporter = Reporter(cluster, store, notifier, settings.node)
     reconciler = Reconciler(

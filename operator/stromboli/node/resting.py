@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from stromboli import naming
 from stromboli.apart import apart
@@ -86,23 +84,24 @@ class Resting:
         """Why a start of a container, in which an agent was, would keep Podman waiting; empty where it would not."""
         return await startfiles.problem_in(self._podman, container.id, shape_of(container).mount_points)
 
-    async def rest(self, uid: str, image_id: str) -> dict[str, Any]:
+    async def rest(self, uid: str) -> State | None:
         """Between two runs: the container away where its beginning has not succeeded, and no secrets.
 
-        What of that stands in the session's status. Raises as `settled`.
+        What is known of the container that stays, None where none does. Raises as `settled`.
         """
         container, state = await self.settled(uid)
         await self._cleaner.without_secrets(uid)
-        if container is not None and state.container != container.id:
-            await self._podman.containers.remove(container.id)
-            container = None
-        new: dict[str, Any] = {"containerID": container.id if container else "", "initialized": None}
-        if container is not None:
-            new["initialized"] = {"imageID": image_id, "hooksHash": state.hooks, "at": state.at}
-        return new
+        if container is None:
+            return None
+        if state.container == container.id:
+            return state
+        await self._podman.containers.remove(container.id)
+        return None
 
-    async def size(self, uid: str, status: Mapping[str, Any]) -> int:
+    async def size(self, uid: str, image_id: str) -> int:
         """Disk of the container's own files, of a fork's copy, and of the volume where the operator can see it.
+
+        `image_id` is that of the image which the session began with.
 
         The session need not be held: what is removed meanwhile counts nothing. Raises PodmanError, PodmanUnavailable,
         OSError, LocalFailure.
@@ -113,8 +112,7 @@ class Resting:
                 total += await self._podman.containers.size(container.id)
         state = await asyncio.to_thread(self._site.folder(uid).read_state)
         if state.copy:
-            wanted = (state.copy, str(status.get("imageID", "")))
-            copied, image = await asyncio.gather(*map(self._podman.images.inspect, wanted))
+            copied, image = await asyncio.gather(*map(self._podman.images.inspect, (state.copy, image_id)))
             total += max(copied.size - image.size, 0) if copied and image else 0
         volume = await self._podman.volumes.inspect(naming.volume(uid))
         if volume is not None:

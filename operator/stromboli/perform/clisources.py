@@ -54,11 +54,11 @@ class CLIWarmUp:
         """The CLI of every policy that names one; else that of the operator's settings."""
         settings = base(self._settings)
         found = set()
-        for obj in await self._cluster.policies():
+        for read in await self._cluster.policies():
             try:
-                policy = parse(obj)
+                policy = parse(read)
             except Refused:
-                log.warning("AgentPolicy %s cannot be read and forbids every run", obj["metadata"]["name"])
+                log.warning("AgentPolicy %s cannot be read and forbids every run", read.name)
                 continue
             if policy.spec.cli is not None:
                 found.add(policies.combine([policy], settings).cli)

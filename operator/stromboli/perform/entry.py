@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
 
 from stromboli.errors import ClusterUnavailable, Conflict, InLine, Oversized, Refused, Waiting
-from stromboli.grammar import duration
-from stromboli.kube import outline
 from stromboli.kube.client import Cluster
+from stromboli.models.run import Run
+from stromboli.models.session import Session
 from stromboli.node.gate import Gate
 from stromboli.node.serial import SessionLocks
 from stromboli.observe import sessions
@@ -23,9 +22,7 @@ from stromboli.plan.policy import DEFAULT_TIMEOUT
 from stromboli.plan.refusal import invalid
 from stromboli.reasons import Reason
 from stromboli.settings import Settings
-from stromboli.status.run import is_in_line, reason_of, waiter
-
-Object = dict[str, Any]
+from stromboli.status.run import waiter
 
 
 class Entry:
@@ -57,7 +54,7 @@ class Entry:
         self._bounds: dict[str, float] = {}
 
     @asynccontextmanager
-    async def ready(self, obj: Object) -> AsyncIterator[tuple[Object, Ready, Turn | None]]:
+    async def ready(self, run: Run) -> AsyncIterator[tuple[Run, Ready, Turn | None]]:
         """Before each start: judged by today's policies, and everything there; the turn in the session that it names,
         if it names one, is the run's then.
 
@@ -65,76 +62,72 @@ class Entry:
         that one, so that of two operators only one comes to start it. All of the run is in hand for the block only.
         Raises Refused, Waiting, Elsewhere, Conflict, and what `Readiness.of` and `Sessions.take` raise.
         """
-        status = obj.get("status") or {}
-        if reason_of(status) == Reason.Queued:
+        if run.status.reason == Reason.Queued:
             with self._waited_for():
-                await self._queues.await_turn_again(obj)
-            if is_in_line(status):
-                self._pass(obj)
-        async with self._whole(obj) as whole:
+                await self._queues.await_turn_again(run)
+            if run.status.is_in_line:
+                self._pass(run)
+        async with self._whole(run) as whole:
             yield await self._ready(whole)
 
     @asynccontextmanager
-    async def _whole(self, obj: Object) -> AsyncIterator[Object]:
+    async def _whole(self, run: Run) -> AsyncIterator[Run]:
         """The run with all of its spec. Raises Conflict where it has changed, Refused, ClusterUnavailable."""
-        if outline.is_whole(obj):
-            yield obj
+        if run.is_whole:
+            yield run
             return
-        meta = obj["metadata"]
         try:
-            async with self._cluster.whole_run(meta["namespace"], meta["name"]) as found:
-                if found is None or found["metadata"]["uid"] != meta["uid"] or found.get("status") != obj.get("status"):
-                    raise Conflict(f"{meta['name']} has changed since it was looked at")
+            async with self._cluster.whole_run(run.namespace, run.name) as found:
+                if found is None or found.uid != run.uid or found.status != run.status:
+                    raise Conflict(f"{run.name} has changed since it was looked at")
                 yield found
         except Oversized as error:
             raise invalid("spec", f"{error}; put the prompt into a ConfigMap or Secret (spec.promptFrom)") from error
 
-    async def _ready(self, obj: Object) -> tuple[Object, Ready, Turn | None]:
-        meta = obj["metadata"]
+    async def _ready(self, run: Run) -> tuple[Run, Ready, Turn | None]:
         with self._waited_for():
-            spec, named = readiness.parse(obj), None
+            spec, named = readiness.parse(run), None
             if spec.session is not None:
-                named = await sessions.named(self._cluster, obj, spec, spec.session)
+                named = await sessions.named(self._cluster, run, spec, spec.session)
                 spec = named.spec
-            judged = await readiness.judge(self._cluster, self._settings, meta["namespace"], spec)
-            self._bounds[meta["uid"]] = judged.request.timeout
+            judged = await readiness.judge(self._cluster, self._settings, run.namespace, spec)
+            self._bounds[run.uid] = judged.request.timeout
             if named is None:
-                ready = await self._looks.of(obj, judged)
-                self._pass(obj)
-                return obj, ready, None
+                ready = await self._looks.of(run, judged)
+                self._pass(run)
+                return run, ready, None
             for session in filter(None, (named.obj, named.parent)):
                 sessions.check_node(session, self._settings.node)
-            await self._queues.await_turn(obj, named.obj, named.name)
+            await self._queues.await_turn(run, named.obj, named.name)
             if named.parent is not None:
-                await self._queues.await_turn(obj, named.parent, named.parent["metadata"]["name"])
-            ready = await self._looks.of(obj, judged, named.pinned)
-            self._pass(obj)
+                await self._queues.await_turn(run, named.parent, named.parent.name)
+            ready = await self._looks.of(run, judged, named.pinned)
+            self._pass(run)
             if named.parent is not None:
-                obj = await self._copying(obj, named.parent)
-            return obj, ready, await self._turns.take(obj, named, ready)
+                run = await self._copying(run, named.parent)
+            return run, ready, await self._turns.take(run, named, ready)
 
-    def _pass(self, obj: Object) -> None:
+    def _pass(self, run: Run) -> None:
         """The start gate, which is the last: what is wrong or missing was found before. Raises InLine."""
-        meta, status = obj["metadata"], obj.get("status") or {}
-        if status.get("attempts"):
-            self._gate.enter_again(meta["uid"])
+        if run.status.attempts:
+            self._gate.enter_again(run.uid)
             return
-        place = self._gate.enter(waiter(obj, self._reporter.moment(obj)))
+        place = self._gate.enter(waiter(run, self._reporter.moment(run)))
         if place is not None:
             limits = f"{self._gate.starts} start at once"
             limits += f", and at most {self._gate.most} are at work" if self._gate.most is not None else ""
             raise InLine(f"place {place} in the line to start on node {self._settings.node}, where {limits}")
 
     @asynccontextmanager
-    async def holding(self, obj: Object, ready: Ready, turn: Turn | None) -> AsyncIterator[Held]:
+    async def holding(self, run: Run, ready: Ready, turn: Turn | None) -> AsyncIterator[Held]:
         """Inside the block nobody else touches what the run's session has on the node. Raises as `Sessions.holding`."""
         async with AsyncExitStack() as stack:
             if turn is None:
-                await stack.enter_async_context(self._locks.hold(obj["metadata"]["uid"]))
-                held = Held(obj["metadata"]["uid"])
+                await stack.enter_async_context(self._locks.hold(run.uid))
+                held = Held(run.uid)
             else:
                 with self._waited_for():
-                    held = await stack.enter_async_context(self._turns.holding(obj, turn, ready))
+                    held = await stack.enter_async_context(self._turns.holding(run, turn, ready))
             yield held
 
     @contextmanager
@@ -148,10 +141,10 @@ class Entry:
             # It may be one Secret that may not be read; if it is the whole API server, saying so fails as well.
             raise Waiting(Reason.WaitingForReference, str(error)) from error
 
-    async def _copying(self, obj: Object, parent: Object) -> Object:
+    async def _copying(self, run: Run, parent: Session) -> Run:
         """A fork is made between its parent's runs, and may take a while."""
-        message = f"copying the session {parent['metadata']['name']}"
-        return await self._reporter.at(obj, obj.get("status") or {}, Reason.Starting, message)
+        message = f"copying the session {parent.name}"
+        return await self._reporter.at(run, run.status, Reason.Starting, message)
 
     def turn(self, uid: str) -> AbstractContextManager[None]:
         """Around a turn of the run: once let in by the start gate, it has to start, or makes room for another."""
@@ -165,14 +158,14 @@ class Entry:
         """The run's container was started before."""
         self._gate.at_work(uid)
 
-    def bound(self, obj: Object) -> float:
+    def bound(self, run: Run) -> float:
         """How long a wait may take, in seconds; it has to hold for specs and policies that cannot be read, too."""
-        if made := (obj.get("status") or {}).get("attempts"):
-            return duration.parse(made[-1]["timeout"])
-        if (known := self._bounds.get(obj["metadata"]["uid"])) is not None:
+        if run.status.attempts:
+            return run.status.attempts[-1].timeout
+        if (known := self._bounds.get(run.uid)) is not None:
             return known
         try:
-            return request.timeout_of(readiness.parse(obj), None)
+            return request.timeout_of(readiness.parse(run), None)
         except Refused:
             return DEFAULT_TIMEOUT
 

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,6 +17,7 @@ from stromboli.errors import ImageMissing, PullFailed, Refused
 from stromboli.inspection import configuration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
 from stromboli.node.cli import CLIMounts, MountedCLI
 from stromboli.node.images import Images
@@ -74,10 +74,10 @@ async def judge(cluster: Cluster, settings: Settings, namespace: str, spec: Agen
     return Judged(spec, effective, request.build(spec, effective))
 
 
-def parse(obj: Mapping[str, Any]) -> AgentRunSpec:
+def parse(run: Run) -> AgentRunSpec:
     """The typed spec. Raises Refused(InvalidSpec)."""
     try:
-        return AgentRunSpec.model_validate(obj.get("spec") or {})
+        return AgentRunSpec.model_validate(run.spec)
     except ValidationError as e:
         raise Refused(Reason.InvalidSpec, sentence(e)) from e
 
@@ -94,19 +94,18 @@ class Readiness:
         self._mounts = mounts
         self._schemas = schemas
 
-    async def of(self, obj: Mapping[str, Any], judged: Judged, pinned: str | None = None) -> Ready:
+    async def of(self, run: Run, judged: Judged, pinned: str | None = None) -> Ready:
         """Everything, or the first thing that is wrong (Refused) or missing (Waiting, or any of plan.waiting.NODE).
 
         `pinned` is the id of the image that a session began with, whatever its tag means today.
         """
-        meta = obj["metadata"]
-        judged = await self._with_schema(judged, meta["namespace"])
+        judged = await self._with_schema(judged, run.namespace)
         volumes = await hostpaths.resolve(judged.request, judged.policy)
         gateway_folder = await gateway.folder(judged.request.gateway_socket, self._settings.podman_socket)
-        prompt = asyncio.ensure_future(references.prompt(self._cluster, meta["namespace"], judged.spec))
+        prompt = asyncio.ensure_future(references.prompt(self._cluster, run.namespace, judged.spec))
         credentials = asyncio.ensure_future(references.credentials(self._cluster, self._settings, judged.policy))
-        cli = asyncio.ensure_future(self._mounts.ready(judged.policy.cli, meta["uid"]))
-        image = asyncio.ensure_future(self._image(judged, pinned, meta["uid"]))
+        cli = asyncio.ensure_future(self._mounts.ready(judged.policy.cli, run.uid))
+        image = asyncio.ensure_future(self._image(judged, pinned, run.uid))
         # All are asked at once; of what is wrong or missing, the first in this order is told.
         await asyncio.gather(prompt, credentials, cli, image, return_exceptions=True)
         for found in (prompt, credentials, cli, image):

@@ -1,13 +1,10 @@
-"""A run and the session that it names → what is to run, whose turn it is, which hooks are still to run. Pure.
-
-Objects are plain dicts as they stand on the wire where only their place in the queue matters.
-"""
+"""A run and the session that it names → what is to run, whose turn it is, which hooks are still to run. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,22 +14,14 @@ from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.models.fields import Resources
 from stromboli.models.lifecycle import INIT_HOOKS, Lifecycle
+from stromboli.models.run import Run
 from stromboli.plan import volumes
 from stromboli.plan.attempt import Hook, Records
 from stromboli.plan.refusal import invalid
 from stromboli.reasons import Reason
 
-Object = Mapping[str, Any]
 T = TypeVar("T")
 ANOTHER = "name a new session, or fork this one"
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The run that has a session's turn, or is before another in its queue."""
-
-    name: str
-    uid: str
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -115,25 +104,17 @@ def check_parent(spec: AgentRunSpec, forked_from: str | None) -> None:
     )  # fmt: skip
 
 
-def place_of(run: Object) -> Place:
+def place_of(run: Run) -> Place:
     """A run's place in its session's queue, as the run says."""
-    meta, status = run["metadata"], run.get("status") or {}
-    ticket = str((status.get("session") or {}).get("ticket") or meta.get("resourceVersion", ""))
-    choice = run["spec"]["session"]
+    ticket = (run.status.session.ticket if run.status.session else "") or run.version
     return Place(
-        created=meta["creationTimestamp"],
+        created=run.created,
         ticket=int(ticket) if ticket.isdigit() else 0,
-        uid=meta["uid"],
-        name=meta["name"],
-        session=choice["name"],
-        waits=not status.get("conditions") or any(c.get("reason") == Reason.Queued for c in status["conditions"]),
+        uid=run.uid,
+        name=run.name,
+        session=run.session,
+        waits=run.status.reason in ("", Reason.Queued),
     )
-
-
-def sessions_of(run: Object) -> tuple[str, ...]:
-    """The names of the sessions in whose queues a run stands: to run in one, to copy another."""
-    choice = run["spec"].get("session") or {}
-    return tuple(choice[key] for key in ("name", "fork") if choice.get(key))
 
 
 def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) -> str | None:

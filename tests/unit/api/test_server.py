@@ -19,6 +19,8 @@ import pytest
 from stromboli.api import address, issue, server
 from stromboli.api.server import serving
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
+from stromboli.kube import objects
+from stromboli.models.session import Session
 from stromboli.node.conversations import Conversation
 from stromboli.plan.conversation import Message
 from tests.support.fake_reviews import FakeReviews
@@ -66,12 +68,13 @@ class Bed:
         mine = {"reviews": self.reviews, "lookup": self.lookup, "read": self.read}
         return {**mine, "home": home, "certificate": CERTIFICATE}
 
-    async def lookup(self, namespace: str, name: str) -> dict[str, Any] | None:
+    async def lookup(self, namespace: str, name: str) -> Session | None:
         self.looked.append((namespace, name))
         self._changed.set()
         if self.look_failure is not None:
             raise self.look_failure
-        return self.sessions.get(name)
+        found = self.sessions.get(name)
+        return None if found is None else objects.session(found)
 
     async def read(self, uid: str, conversation: str, image: str) -> Conversation | None:
         self.was_read.append((uid, conversation, image))

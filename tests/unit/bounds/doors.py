@@ -31,7 +31,7 @@ from stromboli.errors import LocalFailure, Refused, StromboliError
 from stromboli.handlers.connection import _Cut
 from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.inspection.cache import FactsCache
-from stromboli.kube import bearer, wire
+from stromboli.kube import bearer, objects, wire
 from stromboli.kube.client import Cluster
 from stromboli.observe import policy, references
 from stromboli.perform import readiness
@@ -92,14 +92,15 @@ def _spec(field: str, *, inside: Callable[[Any], Any] = lambda value: value) -> 
 
     def door(text: str) -> None:
         cut = bounds.json_object(text.encode())
-        obj = {"spec": {"prompt": "x", "image": "python:3.12", "claude": {field: inside(cut)}}}
-        request.documents_are_json(readiness.parse(obj), policy.parse({"metadata": {"name": "p"}}))  # type: ignore[arg-type]
+        run = objects.run({"spec": {"prompt": "x", "image": "python:3.12", "claude": {field: inside(cut)}}})
+        rules = policy.parse(objects.policy({"metadata": {"name": "p"}}))
+        request.documents_are_json(readiness.parse(run), rules)  # type: ignore[arg-type]
 
     return door
 
 
 def _uncut(text: str) -> None:
-    readiness.parse({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}})
+    readiness.parse(objects.run({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}}))
 
 
 def _transcript(text: str) -> None:
@@ -109,7 +110,7 @@ def _transcript(text: str) -> None:
 
 
 def _template(text: str) -> None:
-    policy.parse({"metadata": {"name": "p"}, "spec": bounds.json_object(text.encode())})
+    policy.parse(objects.policy({"metadata": {"name": "p"}, "spec": bounds.json_object(text.encode())}))
 
 
 def _file(use: Callable[[Path], Any]) -> Door:

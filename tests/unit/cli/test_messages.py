@@ -20,8 +20,10 @@ from stromboli.api.certificate import Certificate
 from stromboli.api.server import serving
 from stromboli.cli.messages import text
 from stromboli.controlplane import kubeconfig
+from stromboli.kube import objects
 from stromboli.local.home import Home
 from stromboli.local.stack import Stack
+from stromboli.models.session import Session
 from stromboli.node.conversations import Conversation
 from stromboli.plan.conversation import Message
 from tests.support.fake_reviews import FakeReviews
@@ -72,9 +74,9 @@ def served(home: Home) -> Iterator[FakeReviews]:
     """The read API of an operator, in a thread, as the command blocks; the reviews behind it."""
     reviews = FakeReviews()
 
-    async def lookup(namespace: str, name: str) -> dict[str, Any] | None:
+    async def lookup(namespace: str, name: str) -> Session | None:
         status = {"claudeSessionID": ID, "imageID": "i"} if name == "mine" else {}
-        return {"metadata": {"uid": "u"}, "status": status} if name != "none" else None
+        return objects.session({"metadata": {"uid": "u"}, "status": status}) if name != "none" else None
 
     async def read(uid: str, conversation: str, image: str) -> Conversation | None:
         return Conversation(SAID, False)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
 from stromboli.handlers.watches import Wakers, take, take_policy, take_session
+from stromboli.kube import objects
+from stromboli.kube.objects import head
+from stromboli.models.objects import Object as Head
 from stromboli.reasons import Reason
 from stromboli.store import Heard, Store
-from tests.support.builders import Modifier, Object, at, at_version, having, of_uid, run
+from tests.support.builders import Modifier, Object, at, at_version, having, of_uid, read, run
 
 GOING = "2026-01-31T12:00:00Z"
 
@@ -29,8 +30,8 @@ class Woken:
     def _all(self) -> None:
         self.runs.append("everybody")
 
-    def _session(self, meta: Mapping[str, Any]) -> None:
-        self.sessions.append(meta["uid"])
+    def _session(self, session: Head) -> None:
+        self.sessions.append(session.uid)
 
     def _policies(self) -> None:
         self.policies += 1
@@ -40,18 +41,18 @@ class Woken:
 
     def run(self, how: str | None, obj: Object) -> list[str]:
         self.runs.clear()
-        take(self.store, self.wakers, how, obj["metadata"])
+        take(self.store, self.wakers, how, head(obj["metadata"]))
         return sorted(self.runs)
 
     def read(self, obj: Object) -> list[str]:
         """Somebody has read or written the run."""
         self.runs.clear()
-        self.store.put(obj)
+        self.store.put(objects.run(obj))
         return sorted(self.runs)
 
     def session(self, how: str | None, obj: Object) -> list[str]:
         self.runs.clear()
-        take_session(self.store, self.wakers, how, obj["metadata"])
+        take_session(self.store, self.wakers, how, head(obj["metadata"]))
         return sorted(self.runs)
 
 
@@ -99,7 +100,7 @@ def test_a_run_is_looked_at_and_is_to_be_read(woken: Woken, how: str | None) -> 
 
 
 def test_the_echo_of_our_own_write_wakes_nobody(woken: Woken) -> None:
-    woken.store.put(run(of_uid("a"), at_version(7)))
+    woken.store.put(read(of_uid("a"), at_version(7)))
     assert woken.run("MODIFIED", run(of_uid("a"), at_version(7))) == []
     assert woken.run("MODIFIED", run(of_uid("a"), at_version(6))) == []
     assert woken.run("MODIFIED", run(of_uid("a"), at_version(8))) == ["a"]
@@ -182,7 +183,7 @@ def test_a_policy_that_says_something_new_wakes_everybody_and_a_write_of_its_sta
 
     def tell(how: str | None, generation: int) -> list[str]:
         woken.runs.clear()
-        take_policy(generations, woken.wakers, how, {"metadata": {"uid": "p", "generation": generation}})
+        take_policy(generations, woken.wakers, how, head({"uid": "p", "generation": generation}))
         return woken.runs
 
     assert tell(None, 1) == ["everybody"]

@@ -14,14 +14,14 @@ from stromboli.models.agentpolicy import Network, PullPolicy, SecretRef
 from stromboli.plan import policy as policies
 from stromboli.plan import request, volumes
 from stromboli.plan.limits import Limits
-from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Policy
+from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Rules
 from stromboli.reasons import Reason
 from tests.support.builders import CLI_IMAGE, effective, policy, spec
 
 DIGEST = "sha256:" + "a" * 64
 
 
-def _refused(*found: Policy, **settings: Any) -> str:
+def _refused(*found: Rules, **settings: Any) -> str:
     with pytest.raises(Refused) as refusal:
         effective(*found, **settings)
     assert refusal.value.reason is Reason.PolicyViolation
@@ -365,7 +365,7 @@ def _allows_volume(what: Effective, text: str) -> bool:
 
 @given(st.lists(POLICIES, max_size=4), POLICIES, PATTERNS, IMAGES)
 def test_another_policy_never_allows_another_image(
-    found: list[Policy], another: Policy, settings: list[str], image: str
+    found: list[Rules], another: Rules, settings: list[str], image: str
 ) -> None:
     before = effective(*found, allowed_image_patterns=tuple(settings))
     after = effective(*found, another, allowed_image_patterns=tuple(settings))
@@ -373,7 +373,7 @@ def test_another_policy_never_allows_another_image(
 
 
 @given(st.lists(POLICIES, max_size=4), POLICIES, VOLUMES)
-def test_another_policy_never_allows_another_volume(found: list[Policy], another: Policy, volume: str) -> None:
+def test_another_policy_never_allows_another_volume(found: list[Rules], another: Rules, volume: str) -> None:
     """But for the first that speaks of volumes: without any, no host path is allowed."""
     before = effective(*found, allowed_volumes=("/srv", "/data"))
     after = effective(*found, another, allowed_volumes=("/srv", "/data"))
@@ -381,5 +381,5 @@ def test_another_policy_never_allows_another_volume(found: list[Policy], another
 
 
 @given(st.lists(POLICIES, max_size=4), POLICIES)
-def test_another_policy_never_opens_the_network(found: list[Policy], another: Policy) -> None:
+def test_another_policy_never_opens_the_network(found: list[Rules], another: Rules) -> None:
     assert effective(*found).network is not Network.none or effective(*found, another).network is Network.none

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli.errors import Refused
+from stromboli.kube import objects
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.plan import session
 from stromboli.plan.attempt import Hook, StepRecord
@@ -156,7 +157,7 @@ def run(name: str, created: int, version: int, ticket: int | None = None) -> Pla
     meta = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
     meta["creationTimestamp"] = f"2026-01-01T12:00:{created:02}Z"
     status = {"session": {"ticket": str(ticket)}} if ticket is not None else {}
-    return session.place_of({"metadata": meta, "spec": {"session": {"name": "s"}}, "status": status})
+    return session.place_of(objects.run({"metadata": meta, "spec": {"session": {"name": "s"}}, "status": status}))
 
 
 def ahead(who: Place, *waiting: Place, holder: str | None = None) -> str | None:
@@ -205,7 +206,8 @@ def test_but_for_the_next_the_sentence_is_the_same_whoever_has_it() -> None:
 )
 def test_who_has_got_past_the_queue_waits_no_more(status: dict[str, Any], waits: bool) -> None:
     meta = {"name": "a", "uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-01T12:00:00Z"}
-    place = session.place_of({"metadata": meta, "spec": {"session": {"name": "s", "fork": "p"}}, "status": status})
+    spec = {"session": {"name": "s", "fork": "p"}}
+    place = session.place_of(objects.run({"metadata": meta, "spec": spec, "status": status}))
     assert (place.waits, place.session, place.ticket) == (waits, "s", 7)
 
 
@@ -214,7 +216,7 @@ def test_who_has_got_past_the_queue_waits_no_more(status: dict[str, Any], waits:
     [({}, ()), ({"session": {"name": "s"}}, ("s",)), ({"session": {"name": "s", "fork": "p"}}, ("s", "p"))],
 )
 def test_a_fork_stands_in_two_queues(spec: dict[str, Any], names: tuple[str, ...]) -> None:
-    assert session.sessions_of({"spec": spec}) == names
+    assert objects.run({"spec": spec}).sessions == names
 
 
 @given(

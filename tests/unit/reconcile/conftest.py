@@ -26,19 +26,19 @@ from stromboli.attempt.seals import SEAL
 from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.handlers.run import Rooms, assembled
 from stromboli.handlers.watches import take, take_session
-from stromboli.kube.client import Object
+from stromboli.kube.objects import head
 from stromboli.node.guard import Guard
 from stromboli.node.removals import Removals
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
-from stromboli.status.run import is_finished, reason_of
 from stromboli.store import Store
 from stromboli.sweep import Sweep
 from stromboli.work_queue import WorkQueue
 from tests.support.elf import TinyElf, glibc_libc, glibc_loader, program
-from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_cluster import FakeCluster, Object
 from tests.support.fake_podman import FakeContainer, FakePodman
 from tests.support.opener import Image
+from tests.support.wire import is_finished, reason_of
 
 PATIENCE = 10.0
 # Where a file system in memory is: the operator syncs each mark to its disk, and these tests make hundreds of nodes.
@@ -53,7 +53,7 @@ ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty
 
 def told(rooms: Rooms, how: str, obj: Object) -> None:
     """As kopf's watches tell of it."""
-    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, obj["metadata"])
+    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, head(obj["metadata"]))
 
 
 class Killed(BaseException):

@@ -12,8 +12,8 @@ from stromboli import naming
 from stromboli.attempt import folder, seals
 from stromboli.attempt.removal import remove_tree
 from stromboli.errors import NoSpace
-from stromboli.kube.client import Object
 from stromboli.plan import follow
+from tests.support.fake_cluster import Object
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
 
 BOOT = "00000000-0000-4000-8000-00000000000b"

@@ -13,7 +13,7 @@ import pytest
 from stromboli import naming
 from stromboli.errors import PodmanError
 from stromboli.reasons import Reason
-from stromboli.status.run import is_finished, reason_of
+from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, Process, Roots, Trouble, policy
 from tests.unit.reconcile.stage import Stage
 

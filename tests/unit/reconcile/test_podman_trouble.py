@@ -14,7 +14,7 @@ from stromboli.node import networks
 from stromboli.node.removals import Removals
 from stromboli.podman import Podman
 from stromboli.podman.containers import Containers
-from stromboli.status.run import is_finished, reason_of
+from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, Trouble, made_node, policy
 
 GONE = PodmanUnavailable("Podman did not answer: connection reset")

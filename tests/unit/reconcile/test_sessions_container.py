@@ -20,8 +20,8 @@ from stromboli.perform.sessions import Sessions
 from stromboli.plan import answer
 from stromboli.plan.answer import Answer
 from stromboli.reasons import ReadyReason, Reason
-from stromboli.status import run as run_states
 from tests.support.builders import NOTHING_SECRET, result_event
+from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import Killer, Node
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -41,7 +41,7 @@ async def through(stage: Stage, name: str, **spec: Any) -> Any:
 
 
 def reason(stage: Stage, name: str) -> str:
-    return run_states.reason_of(stage.node.status(name))
+    return reason_of(stage.node.status(name))
 
 
 async def remove_by_hand(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stromboli.perform.launch import Launcher
-from stromboli.status.run import is_finished, reason_of
+from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
 
 SPACES = ("a", "b", "c")
