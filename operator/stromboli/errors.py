@@ -8,7 +8,6 @@ StromboliError
 ├── InvalidElf            a file is not a valid ELF file
 ├── Refused               a run cannot proceed as specified: it ends with a reason and a message
 ├── Waiting               something that a run needs is missing or unavailable: retry later
-│   └── InLine            … a start slot of the node; other runs come first
 ├── Elsewhere             another node's operator is responsible
 ├── PodmanError           Podman answered with an error
 │   ├── NotFound          … the object does not exist
@@ -81,13 +80,6 @@ class Waiting(StromboliError):
         self.reason = reason
         self.message = message
         self.delay = delay
-
-
-class InLine(Waiting):
-    """The node is at its limit and other runs come first; the run is woken when it is its turn."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(Reason.Queued, message, 60.0)
 
 
 class Elsewhere(StromboliError):

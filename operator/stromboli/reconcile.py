@@ -13,16 +13,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
 from stromboli import naming
 from stromboli.errors import (
     Conflict,
-    Elsewhere,
-    InLine,
-    LocalFailure,
     PodmanError,
     PodmanUnavailable,
-    Refused,
     Rejected,
     Waiting,
 )
@@ -35,17 +32,17 @@ from stromboli.node.cli import CLIMounts
 from stromboli.observe import attempts, runs
 from stromboli.observe.attempts import Trace
 from stromboli.perform.endings import Endings
-from stromboli.perform.entry import Entry
+from stromboli.perform.entry import Admitted, Entry
 from stromboli.perform.going import Going, Watch
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
-from stromboli.perform.readiness import Ready
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import Sessions, Turn
-from stromboli.plan import follow, outcome, refusal, variables, waiting
+from stromboli.perform.sessions import Sessions
+from stromboli.plan import follow, outcome, refusal, variables
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
 from stromboli.plan.session import hooks_to_run
+from stromboli.plan.verdict import STOPPING, LeaveAlone, Refuse, Stop, Wait, verdict
 from stromboli.podman.transport import Podman
 from stromboli.reasons import Reason
 from stromboli.settings import Settings
@@ -121,26 +118,14 @@ class Reconciler:
         if run.status.is_finished or run.status.node not in ("", self._settings.node):
             return None
         try:
-            if run.status.attempts:
-                return await self._follow(run)
-            return await self._begin(run)
-        except Elsewhere:
-            return None
-        except (Refused, Waiting) as problem:
-            return await self._stop(self._reporter.latest(run), problem)
+            return await (self._follow(run) if run.status.attempts else self._start(run, number=1))
         except Rejected as error:  # what is written down before a start cannot be: there is none
-            return await self._stop(self._reporter.latest(run), Refused(Reason.InvalidSpec, str(error)))
-        except waiting.NODE as error:
+            return await self._stop(self._reporter.latest(run), Refuse(Reason.InvalidSpec, str(error)))
+        except STOPPING as error:
             if isinstance(error, PodmanError | PodmanUnavailable):
                 self._mounts.doubt()
-            return await self._stop(self._reporter.latest(run), waiting.from_podman(error))
-        except (LocalFailure, OSError) as error:
-            log.warning("%s: %s", run.label, error)
-            return await self._stop(self._reporter.latest(run), waiting.from_node(error))
-
-    async def _begin(self, run: Run) -> float | None:
-        """Nothing has been done for this run yet, or it was waiting."""
-        return await self._start(run, number=1)
+            log.info("%s: %s", run.label, error)
+            return await self._stop(self._reporter.latest(run), verdict(error))
 
     async def _follow(self, run: Run) -> float | None:
         """An attempt is written down: see how it is, and go on from there."""
@@ -195,20 +180,21 @@ class Reconciler:
 
     async def _start(self, run: Run, number: int, given_up: _GivenUp | None = None) -> float | None:
         """Everything that an attempt needs, and then the attempt."""
-        async with self._entry.ready(run) as (whole, ready, turn):
-            return await self._launch(whole, ready, turn, number, given_up)
+        async with self._entry.admitted(run) as found:
+            if isinstance(found, Admitted):
+                return await self._launch(found, number, given_up)
+        return await self._stop(self._reporter.latest(run), found)
 
-    async def _launch(
-        self, run: Run, ready: Ready, turn: Turn | None, number: int, given_up: _GivenUp | None
-    ) -> float | None:
+    async def _launch(self, admitted: Admitted, number: int, given_up: _GivenUp | None) -> float | None:
         """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
 
         An attempt in the status whose folder is missing has lost its marks, and counts as sent. `given_up` is the one
         before this, if it never sent its prompt. Nobody touches what the session has on the node meanwhile; and that
         run and session are still there is seen once it is held: of the session by a look, of the run by the writes.
         """
+        run, ready = admitted.run, admitted.ready
         subject = _subject(run, number)
-        async with self._entry.holding(run, ready, turn) as held:
+        async with self._entry.holding(admitted) as held:
             await self._launcher.prepare(subject, ready, held)
             if given_up is not None:
                 run = await self._give_up_attempt(run, given_up)
@@ -260,36 +246,46 @@ class Reconciler:
         await self._conclude(run, new, ended.reason, message)
         return None
 
-    async def _stop(self, run: Run, problem: Refused | Waiting) -> float | None:
-        """Refused: the end. Waiting: say for what, and end it when it has taken too long."""
-        status = run.status
-        if status.node not in ("", self._settings.node):  # another operator has taken it up meanwhile
+    async def _stop(self, run: Run, said: Stop) -> float | None:
+        """What does not let a run start, or go on: it ends, or waits, and says so."""
+        if run.status.node not in ("", self._settings.node):  # another operator has taken it up meanwhile
             return None
-        moment = self._reporter.moment(run)
-        if isinstance(problem, Refused):
-            message = refusal.as_outcome(problem)
-            await self._conclude(run, states.disallowed(status, problem, moment), problem.reason, message)
-            return None
-        if problem.reason is Reason.Queued:
-            await self._queue(run, status, problem)
-            return problem.delay
+        match said:
+            case Refuse():
+                new = states.disallowed(run.status, said, self._reporter.moment(run))
+                await self._conclude(run, new, said.reason, refusal.as_outcome(said))
+                return None
+            case Wait(reason=Reason.Queued):
+                await self._queue(run, said)
+                return said.delay
+            case Wait():
+                return await self._wait(run, said)
+            case LeaveAlone():
+                return None
+            case _:
+                assert_never(said)
+
+    async def _wait(self, run: Run, said: Wait) -> float | None:
+        """Say for what, and end it when it has taken too long."""
+        status, moment = run.status, self._reporter.moment(run)
         waited, bound = states.waited(status, moment), self._entry.bound(run)
         if waited >= bound:
-            await self._give_up(run, f"gave up after {duration.format(bound)} ({problem.reason}): {problem.message}")
+            await self._give_up(run, f"gave up after {duration.format(bound)} ({said.reason}): {said.message}")
             return None
-        if problem.reason != status.reason:
-            self._notifier.tell(run, problem.reason, problem.message, warning=problem.reason is not Reason.Pulling)
-        await self._reporter.write(run, states.at(status, problem.reason, problem.message, moment))
+        if said.reason != status.reason:
+            self._notifier.tell(run, said.reason, said.message, warning=said.reason is not Reason.Pulling)
+        await self._reporter.write(run, states.at(status, said.reason, said.message, moment))
         # Most troubles are over at once: look again soon, and less often the longer it takes.
-        return max(min(problem.delay, max(waited, 0.5), bound - waited), 0.1)
+        return max(min(said.delay, max(waited, 0.5), bound - waited), 0.1)
 
-    async def _queue(self, run: Run, status: RunStatus, problem: Waiting) -> None:
+    async def _queue(self, run: Run, said: Wait) -> None:
         """Who stands in this node's line is this node's, and is told its place once: it changes with each start."""
-        if isinstance(problem, InLine):
+        status = run.status
+        if said.in_line:
             if status.is_in_line:
                 return
             status = states.in_line(status, self._settings.node)
-        await self._reporter.at(run, status, problem.reason, problem.message)
+        await self._reporter.at(run, status, said.reason, said.message)
 
     async def _give_up(self, run: Run, message: str) -> None:
         """The wait took too long. An attempt that has ended meanwhile, as its record says, has its own outcome."""

@@ -53,10 +53,10 @@ from stromboli.observe.schemas import Schemas
 from stromboli.observe.sessions import Queues
 from stromboli.perform.clisources import CLIWarmUp
 from stromboli.perform.entry import Entry
+from stromboli.perform.gates import Gates
 from stromboli.perform.launch import Launcher
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
-from stromboli.perform.readiness import Readiness
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions import Sessions
 from stromboli.podman.transport import Podman
@@ -164,22 +164,23 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         session_queue.wake(turns.see(session))
 
     reporter = Reporter(cluster, store, notifier, settings.node)
+    gates = Gates(
+        cluster=cluster,
+        settings=settings,
+        images=images,
+        mounts=mounts,
+        schemas=Schemas(),
+        queues=queues,
+        start_gate=gate,
+        reporter=reporter,
+        idle=session_queue.wake,
+    )
     reconciler = Reconciler(
         cluster=cluster,
         podman=podman,
         settings=settings,
         store=store,
-        entry=Entry(
-            cluster=cluster,
-            settings=settings,
-            looks=Readiness(cluster, settings, images, mounts, Schemas()),
-            queues=queues,
-            turns=turns,
-            reporter=reporter,
-            idle=session_queue.wake,
-            locks=locks,
-            gate=gate,
-        ),
+        entry=Entry(cluster, gates, turns, reporter, locks, gate),
         reporter=reporter,
         mounts=mounts,
         launcher=Launcher(podman, site, networks, ends),

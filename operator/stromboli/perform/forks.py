@@ -20,8 +20,8 @@ from stromboli.node.copy import Copier
 from stromboli.node.resting import Resting
 from stromboli.observe import sessions
 from stromboli.observe.sessions import Origin, Queues
+from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
-from stromboli.perform.readiness import Ready
 from stromboli.plan import forks as plan
 from stromboli.podman.transport import Podman
 from stromboli.reasons import Reason

@@ -25,7 +25,7 @@ from stromboli.models.lifecycle import INIT_HOOKS
 from stromboli.node.ends import Ends
 from stromboli.node.networks import Networks
 from stromboli.observe.sessions import Held
-from stromboli.perform.readiness import Ready
+from stromboli.perform.candidate import Ready
 from stromboli.plan import argv, container, follow, managed, permissions, redaction, variables, volumes
 from stromboli.plan.attempt import CONFIGURATION_FILE, HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place

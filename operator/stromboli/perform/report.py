@@ -11,8 +11,8 @@ from stromboli.models.run import Run, RunStatus
 from stromboli.node.images import digest_of
 from stromboli.observe import attempts
 from stromboli.observe.sessions import Held
+from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
-from stromboli.perform.readiness import Ready
 from stromboli.plan import mcp, progress
 from stromboli.reasons import AllowedReason, Reason
 from stromboli.status import run as states

@@ -37,9 +37,9 @@ from stromboli.node.resting import Resting, shape_of
 from stromboli.node.serial import SessionLocks
 from stromboli.observe import sessions
 from stromboli.observe.sessions import Held, Named, Queues
+from stromboli.perform.candidate import Ready
 from stromboli.perform.forks import Forks
 from stromboli.perform.notify import Notifier
-from stromboli.perform.readiness import Ready
 from stromboli.plan import container as containers
 from stromboli.plan import session as plan
 from stromboli.plan.answer import Answer

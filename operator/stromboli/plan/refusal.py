@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stromboli.errors import Refused
+from stromboli.plan.verdict import Refuse
 from stromboli.reasons import Reason
 
 
@@ -25,6 +26,6 @@ _CORRECTABLE = frozenset(
 AFTERWARDS = "once that is corrected, delete this run and create it again, since the spec of a run cannot be changed"
 
 
-def as_outcome(problem: Refused) -> str:
+def as_outcome(problem: Refuse) -> str:
     """The refusal as the end of a run, which is not tried again by itself."""
     return f"{problem.message}; {AFTERWARDS}" if problem.reason in _CORRECTABLE else problem.message

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stromboli.errors import Refused
 from stromboli.grammar import duration, times
 from stromboli.models.agentrun import PromptSent
 from stromboli.models.run import Run, RunStatus
@@ -18,6 +17,7 @@ from stromboli.plan.attempt import StepRecord
 from stromboli.plan.line import Waiter
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.progress import MCPServer
+from stromboli.plan.verdict import Refuse
 from stromboli.reasons import AllowedReason, Reason
 from stromboli.status import conditions
 
@@ -176,7 +176,7 @@ def given_up(
     return at(new, Reason.Starting, message, moment)
 
 
-def disallowed(status: RunStatus, problem: Refused, moment: Moment) -> RunStatus:
+def disallowed(status: RunStatus, problem: Refuse, moment: Moment) -> RunStatus:
     """`Allowed` says so too where it was a policy that refused."""
     if problem.reason not in (Reason.ImageNotAllowed, Reason.PolicyViolation):
         return status

@@ -34,7 +34,7 @@ from stromboli.inspection.cache import FactsCache
 from stromboli.kube import bearer, objects, wire
 from stromboli.kube.client import Cluster
 from stromboli.observe import policy, references
-from stromboli.perform import readiness
+from stromboli.perform import gates
 from stromboli.plan import answer, conversation, documents, redaction, request
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Shape
@@ -94,13 +94,13 @@ def _spec(field: str, *, inside: Callable[[Any], Any] = lambda value: value) -> 
         cut = bounds.json_object(text.encode())
         run = objects.run({"spec": {"prompt": "x", "image": "python:3.12", "claude": {field: inside(cut)}}})
         rules = policy.parse(objects.policy({"metadata": {"name": "p"}}))
-        request.documents_are_json(readiness.parse(run), rules)  # type: ignore[arg-type]
+        request.documents_are_json(gates.parse(run), rules)  # type: ignore[arg-type]
 
     return door
 
 
 def _uncut(text: str) -> None:
-    readiness.parse(objects.run({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}}))
+    gates.parse(objects.run({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}}))
 
 
 def _transcript(text: str) -> None:
@@ -218,7 +218,7 @@ def _seen(obj: dict[str, Any]) -> None:
     take(store, wakers, "ADDED", obj)
     take_session(store, wakers, "ADDED", obj)
     assert obj == json.loads(json.dumps(obj))
-    readiness.parse(obj)
+    gates.parse(obj)
 
 
 def _whole(door: Callable[[str], Any]) -> Door:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from stromboli.errors import Refused
 from stromboli.grammar import reference
 from stromboli.models.agentpolicy import Network, PullPolicy, SecretRef
+from stromboli.plan import admission, volumes
 from stromboli.plan import policy as policies
-from stromboli.plan import request, volumes
 from stromboli.plan.limits import Limits
 from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Rules
 from stromboli.reasons import Reason
-from tests.support.builders import CLI_IMAGE, effective, policy, spec
+from tests.support.builders import CLI_IMAGE, effective, policy
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -348,8 +348,7 @@ VOLUMES = st.sampled_from(["/srv:/w", "/srv/code/x:/w", "/srv/code:/w:ro", "/dat
 
 def _allows_image(what: Effective, image: str) -> bool:
     try:
-        for check in (request.image_is_allowed, request.digest_is_given):
-            check(spec(image=image), what)
+        admission.admit(image, what, "spec.image")
     except Refused:
         return False
     return True

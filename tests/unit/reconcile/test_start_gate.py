@@ -12,7 +12,7 @@ from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
 
 SPACES = ("a", "b", "c")
-EACH = 20
+EACH = 12
 STARTS = 3
 
 
@@ -72,7 +72,7 @@ async def test_the_bound_holds_namespaces_take_turns_and_each_is_told_once(gated
     assert len(told) == len(set(told)) <= len(SPACES) * EACH - STARTS
     # The first of all find nobody before them. Whoever is let in looks around once more before the start, so that
     # two may overtake each other; and in the end, some namespaces have nobody left.
-    late = starts.order[2 * STARTS : -4 * STARTS]
+    late = starts.order[2 * STARTS : -3 * STARTS]
     for end in range(len(late)):
         counts = [late[:end].count(namespace) for namespace in SPACES]
         assert max(counts) - min(counts) <= STARTS, late[:end]
