@@ -1,4 +1,4 @@
-"""The gates before a start: their order, that an early one spares the later ones, and who decides of several at once."""
+"""The gates before a start: their order, that an early one spares the later ones, and which of several decides."""
 
 from __future__ import annotations
 
