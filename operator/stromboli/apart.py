@@ -1,7 +1,7 @@
-"""Blocking work in a thread of its own, for what may take long or for ever.
+"""Runs blocking calls that may take long, or never return, each in a dedicated thread.
 
-asyncio's own threads are few and everybody's: whoever fills them holds up every short read of the operator. A thread
-of its own costs a tenth of a millisecond, and does not keep the operator from exiting.
+asyncio's default thread pool is small and shared: calls that block in it would delay every short read of the operator.
+A dedicated thread costs a tenth of a millisecond, and as a daemon thread does not keep the operator from exiting.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Apart(Generic[T]):
-    """Work under way. `found` may be cancelled, which does not end the thread."""
+    """A call in progress. `found` is its result; cancelling it does not stop the thread."""
 
     found: asyncio.Future[T]
     thread: threading.Thread
 
 
 def start(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Apart[T]:
-    """Begin it; what it returns or raises is in `found`."""
+    """Start the call; what it returns or raises is delivered to `found`."""
     loop = asyncio.get_running_loop()
     found: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
-        if found.done():  # nobody waits for it any more
+        if found.done():  # cancelled: nobody awaits it any more
             return
         if error is not None:
             found.set_exception(error)
@@ -41,7 +41,7 @@ def start(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Apart[
     def run() -> None:
         try:
             outcome: tuple[T | None, BaseException | None] = function(*args, **kwargs), None
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             outcome = None, error
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, *outcome)
@@ -53,5 +53,5 @@ def start(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Apart[
 
 
 async def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do it, and wait for it."""
+    """Run the call in its own thread and await its result."""
     return await start(function, *args, **kwargs).found

@@ -1,4 +1,4 @@
-"""How long to leave alone what has just failed. Pure."""
+"""Exponential backoff: how long to wait before retrying. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ MAX_DELAY = 30.0
 
 
 def backoff(failures: int) -> float:
-    """Seconds after so many failures in a row: 0.5, 1, 2 … at most 30."""
-    doublings = min(max(failures - 1, 0), 16)  # a night of failures is too many for a float
+    """Seconds to wait after this many consecutive failures: 0.5, 1, 2 … at most 30."""
+    doublings = min(max(failures - 1, 0), 16)  # more would overflow a float after a night of failures
     return float(min(FIRST_DELAY * 2**doublings, MAX_DELAY))

@@ -1,9 +1,9 @@
-"""Bounds on documents that somebody else wrote: nesting, size, number of values. Pure.
+"""Bounds on untrusted documents: nesting depth, size, number of values. Pure.
 
-Every parser of JSON and YAML that Python has is recursive, and so is most of what is done with what it returns. So a
-document is measured first, by loops whose stack does not grow, and parsed only within its bounds. What is measured
-is never less than what the parser would reach: it reads as far as a document is well-formed, and up to there both
-see the same.
+Every JSON and YAML parser in Python is recursive, and so is most code that processes its result. So a document is first
+measured, by loops that use constant stack, and parsed only if it is within bounds. The measurement never counts less
+than the parser would reach: both read a document only as far as it is well-formed, and up to that point they see the
+same values.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from typing import Any
 
 import yaml
 
-
-class OutOfBounds(ValueError):
-    """A document is larger than it may be. `str()` of it goes on with "the document …"."""
+from stromboli.errors import OutOfBounds
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How large a document may be. A value is a scalar, a list or a mapping; `size` counts bytes of UTF-8."""
+    """The limits of one kind of document. A value is a scalar, a list or a mapping; `size` is in bytes of UTF-8."""
 
     depth: int
     size: int
@@ -42,15 +40,15 @@ class Bounds:
 
 
 _MIB = 1024 * 1024
-# What a person writes into a spec, a file of settings, credentials.
+# Documents written by users: a field of a spec, a settings file, credentials.
 DOCUMENT = Bounds(depth=64, size=4 * _MIB, values=50_000)
-# What a program answers that the operator asked: Podman, a registry, npm, the read API, the CLI. A listing may be long.
+# Responses to the operator's own requests: Podman, a registry, npm, the read API, the CLI. A listing may be long.
 ANSWER = Bounds(depth=128, size=32 * _MIB, values=1_000_000)
-# Objects of the API server are cut off below this depth: deeper than any document of theirs may be, so that one that
-# was cut is still found to be too deep; and far from where recursive code fails.
+# Objects from the API server are truncated below this depth. It is deeper than any document inside them may be, so a
+# truncated one still fails its own depth check, and well short of where recursive code fails.
 OBJECT_DEPTH = 128
 
-_BLOCK = 256 * 1024  # of what is measured at a time: so much memory is used, times a small number
+_BLOCK = 256 * 1024  # bytes measured at a time; memory use is a small multiple of this
 _OPENING, _CLOSING = b"[{", b"]}"
 _BRACKETS = _OPENING + _CLOSING
 _OTHERS = bytes(c for c in range(256) if c not in _BRACKETS)
@@ -60,9 +58,9 @@ _BRACKET = re.compile(rb"[\[\]{}]")
 
 
 def json_document(document: bytes | str, bounds: Bounds, *, constant: Callable[[str], object] | None = None) -> Any:
-    """What the JSON says; bytes are UTF-8, with what is none of it replaced. `constant` gets NaN and the infinities.
+    """Parse JSON. Bytes are decoded as UTF-8, invalid sequences replaced; `constant` is called for NaN and infinities.
 
-    Raises OutOfBounds, and ValueError for what is no JSON.
+    Raises OutOfBounds, and ValueError if it is not JSON.
     """
     data = document.encode("utf-8", "surrogatepass") if isinstance(document, str) else document
     measure_json(data, bounds)
@@ -71,17 +69,17 @@ def json_document(document: bytes | str, bounds: Bounds, *, constant: Callable[[
 
 
 def yaml_document(document: bytes | str, bounds: Bounds) -> Any:
-    """What the YAML says, whose aliases count as what they stand for. Raises OutOfBounds, ValueError for no YAML."""
+    """Parse YAML; an alias counts as the values it stands for. Raises OutOfBounds, and ValueError if it is not YAML."""
     data = document.encode("utf-8", "surrogatepass") if isinstance(document, str) else document
     measure_yaml(data, bounds)
     try:
         return yaml.safe_load(data.decode("utf-8"))
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as e:  # the last three for scalars such as !!int ""
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as e:  # the last three: scalars such as !!int ""
         raise ValueError(str(e)) from e
 
 
 def check(value: Any, bounds: Bounds) -> None:
-    """Raise OutOfBounds for a value, parsed already, that is too deep or of too many values. Its size is not judged."""
+    """Raise OutOfBounds if a parsed value is too deep or has too many values. Its size is not checked."""
     count, level = 0, [value]
     for depth in itertools.count():
         if depth >= bounds.depth and any(isinstance(each, Mapping | list | tuple) for each in level):
@@ -94,7 +92,7 @@ def check(value: Any, bounds: Bounds) -> None:
 
 
 def measure_json(data: bytes, bounds: Bounds) -> None:
-    """Raise OutOfBounds for JSON that is larger than that, in time that is proportional to its size."""
+    """Raise OutOfBounds if the JSON exceeds the bounds. Takes time proportional to its size."""
     if len(data) > bounds.size:
         raise bounds.too_large()
     depth, values = 0, 1
@@ -103,14 +101,14 @@ def measure_json(data: bytes, bounds: Bounds) -> None:
         if depth + max(itertools.accumulate(steps), default=0) > bounds.depth:
             raise bounds.too_deep()
         depth += sum(steps)
-        # Each value but the first of a list or an object has a comma before it, and each list or object may have one.
+        # Each value except the first in a list or object follows a comma; each list or object may have a first value.
         values += piece.count(b",") + piece.count(b"[") + piece.count(b"{")
         if values > bounds.values:
             raise bounds.too_many()
 
 
 def measure_yaml(data: bytes, bounds: Bounds) -> None:
-    """Raise OutOfBounds for YAML that is larger than that, ValueError for what is no YAML."""
+    """Raise OutOfBounds if the YAML exceeds the bounds, and ValueError if it is not YAML."""
     if len(data) > bounds.size:
         raise bounds.too_large()
     try:
@@ -120,14 +118,14 @@ def measure_yaml(data: bytes, bounds: Bounds) -> None:
 
 
 def json_object(data: bytes) -> Any:
-    """An answer of the API server, cut. Raises ValueError for what is no JSON."""
+    """Parse a response of the API server, truncated below OBJECT_DEPTH. Raises ValueError if it is not JSON."""
     return json.loads(cut_json(data))
 
 
 def cut_json(data: bytes, depth: int = OBJECT_DEPTH, *, spare: int = 0) -> bytes:
-    """The JSON with null in place of each list or object that is nested deeper; the rest stays byte by byte.
+    """Replace each list or object nested deeper than `depth` by null; everything else stays byte for byte.
 
-    Those of at most `spare` bytes stay as well.
+    Lists and objects of at most `spare` bytes stay as well.
     """
     if data.count(b"[") + data.count(b"{") <= depth or not _is_deeper(data, depth):
         return data
@@ -155,7 +153,7 @@ def _is_deeper(data: bytes, depth: int) -> bool:
 
 
 def _outside_strings(data: bytes) -> Iterator[bytes]:
-    """What stands outside of its strings, in pieces."""
+    """The parts of the JSON outside string literals, in pieces."""
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     inside = False
     for start in range(0, len(plain), _BLOCK):
@@ -165,7 +163,7 @@ def _outside_strings(data: bytes) -> Iterator[bytes]:
 
 
 def _brackets(data: bytes) -> Iterator[tuple[int, bool]]:
-    """Where each bracket outside of its strings is, and whether it opens."""
+    """The offset of each bracket outside string literals, and whether it is an opening one."""
     plain = data.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     inside = False
     for start in range(0, len(plain), _BLOCK):
@@ -184,17 +182,17 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _measure_events(text: str, bounds: Bounds) -> None:
-    """Go through the events of the parser, which is no recursive one; composing and constructing are."""
-    known: dict[str, int] = {}  # the values that an anchor stands for
-    opened: list[tuple[str | None, int]] = []  # the anchor of each collection, and the values before it
+    """Measure by the parser's events: parsing to events is not recursive; composing and constructing nodes is."""
+    known: dict[str, int] = {}  # number of values by anchor
+    opened: list[tuple[str | None, int]] = []  # each open collection's anchor, and the count before it
     values = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         match event:
             case yaml.AliasEvent():
-                # One inside what it stands for has no end; the parser reports one that stands for nothing.
+                # An alias inside its own anchor is infinite. One without an anchor is an error that the parser reports.
                 values += known.get(event.anchor or "", 1)
                 if any(anchor == event.anchor for anchor, _ in opened):
-                    raise OutOfBounds("has an alias inside of what it stands for")
+                    raise OutOfBounds("has an alias inside its own anchor")
             case yaml.ScalarEvent():
                 values += 1
                 if event.anchor is not None:

@@ -1,32 +1,45 @@
-"""The project's own errors, and nothing else.
+"""All of the project's exceptions, and nothing else.
 
 StromboliError
-├── InvalidInput          a person wrote something wrong: the message says which field and what is right
-│   └── InvalidSettings   … in the operator's own settings: the start stops
-├── PodmanError           Podman answered, and the answer is no
-│   ├── NotFound          … there is no such object
+├── InvalidInput          user input is wrong: the message says which field, and what is valid
+│   └── InvalidSettings   … in the operator's own settings: it does not start
+├── OutOfBounds           a document is larger or deeper than it may be (also a ValueError, like a parser's errors)
+├── UnusableSchema        a JSON Schema cannot be used (also a ValueError)
+├── InvalidElf            a file is not a valid ELF file
+├── Refused               a run cannot proceed as specified: it ends with a reason and a message
+├── Waiting               something that a run needs is missing or unavailable: retry later
+├── Elsewhere             another node's operator is responsible
+├── PodmanError           Podman answered with an error
+│   ├── NotFound          … the object does not exist
 │   ├── NoSpace           … the disk is full
-│   ├── Unmountable       … the runtime cannot mount something at its place in this container
-│   ├── TooLittleMemory   … the runtime cannot start a container in so little
-│   └── PullFailed        … the registry said no, or cannot be reached (`permanent` tells which)
-├── PodmanUnavailable     Podman did not answer: nothing is known, try again
-├── ClusterUnavailable    the API server did not answer: nothing is known, try again
-├── Conflict              the API server has a later version of what was to be written: read it again
-├── Rejected              the API server will never take what was written
-├── Oversized             a run's spec leaves no room for its status
-├── PartDied              a part of the operator has died: the process ends
+│   ├── Unmountable       … the runtime cannot mount something at its target in this container
+│   ├── TooLittleMemory   … the runtime cannot start a container within its memory limit
+│   └── PullFailed        … the registry refused, or cannot be reached (see `permanent`)
+├── PodmanUnavailable     Podman did not answer: the outcome is unknown, retry
+├── Pulling               an image is being pulled to the node
+├── ImageMissing          an image is not on the node, and pulling it is not allowed
+├── CLIUnavailable        the Claude CLI's image is not on the node, or does not contain the CLI
+├── LabelsLost            a container has one of our names, but not our labels
+├── Unanswered            a file system of the node does not respond
+├── ClusterUnavailable    the API server did not answer: the outcome is unknown, retry
+├── Conflict              the object has changed since it was read, or is gone: read it again
+├── Rejected              the API server will never accept what was written
+├── Oversized             a run's spec leaves no space for its status
+├── PartDied              a part of the operator has failed: the process exits
 └── LocalFailure          a step of `stromboli up` or the demo failed: the message says what to do
 """
 
 from __future__ import annotations
 
+from stromboli.reasons import Reason
+
 
 class StromboliError(Exception):
-    """Base of everything raised on purpose; `str()` of it is a sentence for a person."""
+    """Base class of every exception raised deliberately; `str()` of it is a sentence for the user."""
 
 
 class InvalidInput(StromboliError):
-    """Something a person wrote is wrong. `field` is its path (`spec.image`), empty where the caller knows it."""
+    """User input is wrong. `field` is its path (`spec.image`), empty if the caller adds it."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(f"{field}: {message}" if field else message)
@@ -35,11 +48,46 @@ class InvalidInput(StromboliError):
 
 
 class InvalidSettings(InvalidInput):
-    """The operator's settings are wrong; it does not start with them."""
+    """The operator's settings are invalid; it does not start."""
+
+
+class OutOfBounds(StromboliError, ValueError):
+    """A document exceeds its bounds. `str()` of it is a predicate that continues "the document …"."""
+
+
+class UnusableSchema(StromboliError, ValueError):
+    """The schema cannot be used. `str()` of it is a predicate that continues "spec.claude.jsonSchema …"."""
+
+
+class InvalidElf(StromboliError):
+    """The bytes are not an ELF file, or one that is truncated or inconsistent."""
+
+
+class Refused(StromboliError):
+    """The run cannot proceed as specified; retrying would not help."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Waiting(StromboliError):
+    """Something is missing or unavailable; reconcile again after `delay` seconds, or earlier if woken."""
+
+    def __init__(self, reason: Reason, message: str, delay: float = 5.0) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.delay = delay
+
+
+class Elsewhere(StromboliError):
+    """Another node's operator is responsible for this."""
 
 
 class PodmanError(StromboliError):
-    """Podman refused a call. `status` is the HTTP code (200 for a failed pull, whose error is in the body)."""
+    """Podman answered with an error. `status` is the HTTP code (200 for a failed pull, whose error is in the body)."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -55,7 +103,7 @@ class NoSpace(PodmanError):
 
 
 class Unmountable(PodmanError):
-    """What is to be mounted at `target` does not fit what is there; `why` are the kernel's words."""
+    """The mount at `target` does not fit the file type found there; `why` is the kernel's error message."""
 
     def __init__(self, message: str, status: int, target: str, why: str) -> None:
         super().__init__(message, status)
@@ -64,11 +112,11 @@ class Unmountable(PodmanError):
 
 
 class TooLittleMemory(PodmanError):
-    """The memory limit of a container is less than what its own start takes."""
+    """A container's memory limit is lower than what starting it takes."""
 
 
 class PullFailed(PodmanError):
-    """An image could not be pulled; `permanent` means that asking again will not help."""
+    """An image could not be pulled; `permanent` means that retrying will not help."""
 
     def __init__(self, message: str, *, permanent: bool) -> None:
         super().__init__(message, status=200)
@@ -76,19 +124,47 @@ class PullFailed(PodmanError):
 
 
 class PodmanUnavailable(StromboliError):
-    """The socket is gone, refused, or broke in the middle of an answer."""
+    """Podman's socket is missing, refuses connections, or was closed in the middle of a response."""
+
+
+class Pulling(StromboliError):
+    """An image is being pulled; `str()` of it is the progress."""
+
+
+class ImageMissing(StromboliError):
+    """An image is not on the node and pulling it is not allowed; `str()` of it says why, and what to do."""
+
+
+class CLIUnavailable(StromboliError):
+    """The Claude CLI cannot be mounted; retry after `delay` seconds."""
+
+    def __init__(self, message: str, delay: float = 10.0) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class LabelsLost(StromboliError):
+    """A container has one of our names, but not the labels that identify it."""
+
+
+class Unanswered(StromboliError):
+    """A file system of the node does not respond."""
+
+    def __init__(self, mount: str) -> None:
+        super().__init__(f"the file system at {mount} on the node does not respond; waiting until it does")
+        self.mount = mount
 
 
 class ClusterUnavailable(StromboliError):
-    """The API server is away or broke in the middle of an answer."""
+    """The API server cannot be reached, or the connection was lost in the middle of a response."""
 
 
 class PartDied(StromboliError):
-    """A part of the operator that is to last as long as the process has ended; the log has its traceback."""
+    """A part of the operator has failed, or one that should run forever has returned; the process exits."""
 
 
 class LocalFailure(StromboliError):
-    """A step on this machine failed; `hint` is what the person can do about it."""
+    """A step on the local machine failed; `hint` is what the user can do about it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(f"{message}\n  → {hint}" if hint else message)
@@ -96,11 +172,11 @@ class LocalFailure(StromboliError):
 
 
 class Conflict(StromboliError):
-    """The object has changed since it was read, or is gone: look again."""
+    """The object has changed since it was read, or is gone: read it again."""
 
 
 class Rejected(StromboliError):
-    """The API server will not take what was written, however often it is asked: too large, or against the schema."""
+    """The API server will never accept what was written: it is too large, or violates the schema."""
 
 
 class Oversized(StromboliError):

@@ -1,4 +1,4 @@
-"""Writing small files: whole or not at all, and readable by their owner only."""
+"""Small file helpers: private folders, bounded reads, and atomic writes readable by the owner only."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` with mode 0700, and give one that exists that mode."""
+    """Ensure that the folder `path` exists with mode 0700; parents are created. Raises OSError."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
 
 
 def beginning(path: Path, size: int) -> bytes:
-    """At most the first `size` bytes of a file, however large it is. Raises OSError."""
+    """The first `size` bytes of a file, or all of it if it is smaller. Raises OSError."""
     with path.open("rb") as file:
         return file.read(size)
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Put `content` at `path` with mode 0600, by a rename; at no moment is a part of it to be seen. Raises OSError."""
+    """Write `content` to `path` atomically, by a rename, with mode 0600. Raises OSError."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

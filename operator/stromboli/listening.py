@@ -1,4 +1,4 @@
-"""An aiohttp application on a Unix socket or a port of the loopback address, until the process is told to end."""
+"""Serves an aiohttp application on a Unix socket or a loopback port until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from aiohttp import web
 
 _LOOPBACK = "127.0.0.1"
-_LEAVE_OPEN = 0.5  # seconds that answers under way get to end after TERM
+_LEAVE_OPEN = 0.5  # seconds for responses in progress to finish after a signal
 
 
 async def serve_until_stopped(app: web.Application, where: Path | int, listening: Callable[[str], None]) -> None:
-    """Serve on a socket's path or on a port (0 picks a free one) until TERM or INT. Raises OSError.
+    """Serve on a Unix socket path or a port (0 picks a free one) until SIGTERM or SIGINT. Raises OSError.
 
-    `listening` is called with the address once there is somebody to connect to.
+    `listening` is called with the address once connections are accepted.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LEAVE_OPEN)
     await runner.setup()
@@ -34,7 +34,7 @@ async def _listen(runner: web.AppRunner, where: Path | int) -> str:
         return f"http://{host}:{port}"
     where.unlink(missing_ok=True)
     await web.UnixSite(runner, str(where)).start()
-    # The image's user may be any uid; who may reach the socket is decided by the folder that it lies in.
+    # The image's user may be any UID; access to the socket is controlled by the permissions of its folder.
     where.chmod(0o666)
     return f"unix://{where}"
 

@@ -1,7 +1,7 @@
-"""Names, labels and paths that more than one room must agree on. Nothing here decides or touches anything.
+"""Names, labels and paths that several packages have to agree on. Only constants and pure functions.
 
-Every Podman object of ours has a name computed from its owner's UID, and labels that say which
-installation and which object own it. Whose one is that was found is judged by both: see plan/ownership.py.
+Every Podman object that we create has a name computed from its owner's UID, and labels with the installation and the
+object that own it. Ownership of an object found on the node is decided by both: see plan/ownership.py.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ GROUP = "stromboli.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 MANAGER = "stromboli-operator"
-# RFC 1123 subdomain, as Kubernetes has it for the names of Secrets and ConfigMaps.
+# RFC 1123 subdomain: the names of most Kubernetes objects, Secrets and ConfigMaps among them.
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
 # Labels on containers, volumes and networks.
 INSTALLATION = f"{GROUP}/installation"  # UID of the cluster's kube-system namespace
 OWNER = f"{GROUP}/owner"  # UID of the AgentRun (or of its session)
-RUN = f"{GROUP}/run"  # namespace/name, for people
+RUN = f"{GROUP}/run"  # namespace/name, for humans only
 ROLE = f"{GROUP}/role"  # agent | cli-holder | look
 
-SHAPE = f"{GROUP}/shape"  # of a session's container: what it has that policies speak of, as JSON
+SHAPE = f"{GROUP}/shape"  # of a session's container: its properties that policies restrict, as JSON
 
 ROLE_AGENT = "agent"
 ROLE_HOLDER = "cli-holder"
@@ -35,20 +35,20 @@ RUNTIME = "/run/stromboli"
 PLAN = f"{RUNTIME}/plan"
 OUT = f"{RUNTIME}/out"
 HANDED = f"{RUNTIME}/handed"
-SECRET = "/dev/shm/.stromboli"  # the container's own tmpfs, which Podman bounds
+SECRET = "/dev/shm/.stromboli"  # the container's own tmpfs, whose size Podman limits
 SESSION = f"{RUNTIME}/session"
 CONFIG_DIR = f"{SESSION}/claude"
 GATEWAY = f"{RUNTIME}/gateway"
 CLI_MOUNT = "/opt/claude"
-MANAGED = "/etc/claude-code"  # where the CLI looks for the settings that win over all others
+MANAGED = "/etc/claude-code"  # where the CLI reads the settings that override all others
 
-# Environment variables that the operator sets itself.
+# Environment variables that the operator sets itself …
 OWN_ENV = ("HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX")
 OWN_ENV_PREFIX = "STROMBOLI_"
-# … the supervisor's, which reads a run's variables into the shell that it is (attempt/supervisor/) …
+# … those of the supervisor, a shell script that loads a run's variables into itself (attempt/supervisor/) …
 SUPERVISOR_ENV_RE2 = "^_[a-z]"
-# … those by which the CLI's own runtime loads other code, waits for a debugger, prints its requests with the key in
-# them, or takes itself for somebody's worker (each tried on the CLI 2.1.332) …
+# … those that make the CLI's own runtime load other code, wait for a debugger, print its requests including the API
+# key, or act as another process's worker (each tried with CLI 2.1.332) …
 RUNTIME_ENV = (
     "NODE_OPTIONS",
     "NODE_CHANNEL_FD",
@@ -58,30 +58,27 @@ RUNTIME_ENV = (
     "BUN_CONFIG_VERBOSE_FETCH",
 )
 RUNTIME_ENV_PREFIXES = ("BUN_INSPECT", "BUN_JSC_")
-# … and with them those by which the loader or a shell run somebody else's code (ld.so(8), bash(1)).
+# … and, including these, those that make the dynamic loader or a shell run foreign code (ld.so(8), bash(1)).
 LOADER_ENV = ("BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", *RUNTIME_ENV)
 LOADER_ENV_PREFIXES = ("LD_", "BASH_FUNC_", *RUNTIME_ENV_PREFIXES)
 
 
 Named = Callable[[str], str]  # a name computed from a UID
-NETWORK = re.compile(r"stromboli-[0-9a-f]{16}")  # as `network` makes them
-# Registry and repository of the images that forks began with.
+NETWORK = re.compile(r"stromboli-[0-9a-f]{16}")  # the names that `network` returns
+# Registry and repository of the images that forks start from.
 COPIES = ("localhost", "stromboli/session")
-STACKED = "-stacked"  # ends the tag of one that has too many layers, until it is flattened
+STACKED = "-stacked"  # tag suffix of such an image with too many layers, until it is flattened
 
-
-# RFC 1123 subdomain, as Kubernetes has it for the names of most objects.
-OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 _OBJECT_NAME = re.compile(OBJECT_NAME_PATTERN.removeprefix("^").removesuffix("$"))
 
 
 def is_object_name(text: str) -> bool:
-    """Whether an object can have this name. Only such a name may become part of a path of the API."""
+    """Whether this is a valid object name. Only a valid name may become part of an API path."""
     return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
 
 
 def container(session_uid: str) -> str:
-    """The one container of a session."""
+    """The name of a session's container."""
     return f"stromboli-{session_uid}"
 
 

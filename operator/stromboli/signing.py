@@ -1,4 +1,4 @@
-"""X.509 certificates by an authority of our own: the authority's, and those that it signs. Nothing is kept here."""
+"""Creates X.509 certificates: a self-signed authority (CA), and leaf certificates signed by it. Stores nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _CLOCK_SKEW = timedelta(minutes=5)
 
 
 def new_key() -> Key:
-    """A fresh one, on the curve that everybody has."""
+    """A new private key, on P-256, the curve that every TLS library supports."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def authority(common: str, key: Key, now: datetime, life: timedelta) -> x509.Certificate:
-    """An authority's certificate, by itself; `common` begins its name, and `now` has a time zone."""
-    # A name of its own each time: two authorities of one name are told apart by no error message.
+    """A self-signed CA certificate. `common` is the prefix of its common name; `now` must have a time zone."""
+    # A unique name each time: error messages cannot distinguish two authorities of the same name.
     name = _name(f"{common} {secrets.token_hex(4)}")
     return (
         _builder(name, name, key, now, life)
@@ -42,7 +42,7 @@ def leaf(
     now: datetime,
     life: timedelta,
 ) -> x509.Certificate:
-    """A certificate that an authority has signed, for these uses and hosts."""
+    """A certificate signed by `issuer`, for these extended key usages and hosts; `now` must have a time zone."""
     authority, signing_key = issuer
     return (
         _builder(_name(common), authority.subject, key, now, life)

@@ -7,16 +7,13 @@ resourceVersion, so an old copy can never overwrite anything. Of a large run onl
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from stromboli.kube import outline
-from stromboli.plan.session import FRONT, Place, place_of, sessions_of
-from stromboli.status.run import is_finished
-
-Object = dict[str, Any]
+from stromboli.kube import objects
+from stromboli.models.objects import Object
+from stromboli.models.run import Run
+from stromboli.plan.session import Place, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +28,12 @@ class Heard:
 class Store:
     """Objects by UID; a newer resourceVersion wins, whichever way it came.
 
-    `wake` is called with the UIDs of the runs at the front of a session's queue after another has left it.
+    `wake` is called with the UID of the run that is next in a session's queue after another has left it.
     """
 
     def __init__(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
-        self._objects: dict[str, Object] = {}
+        self._objects: dict[str, Run] = {}
         self._versions: dict[str, int] = {}  # also of finished ones: the watch reports older states after our writes
         self._heard: dict[str, Heard] = {}  # what is still to be read
         self._deleted: set[str] = set()
@@ -45,55 +42,52 @@ class Store:
     def __len__(self) -> int:
         return len(self._objects)
 
-    def get(self, uid: str) -> Object | None:
+    def get(self, uid: str) -> Run | None:
         return self._objects.get(uid)
 
-    def hear(self, meta: Mapping[str, Any]) -> bool:
+    def hear(self, head: Object) -> bool:
         """The watch reports a version; whether it is news, and the run is to be read."""
-        uid, version = meta["uid"], _version(meta)
+        uid, version = head.uid, _version(head)
         known = max(self._versions.get(uid, -1), self._heard[uid].version if uid in self._heard else -1)
         if uid in self._deleted or version <= known:
             return False
-        self._heard[uid] = Heard(meta["namespace"], meta["name"], version)
+        self._heard[uid] = Heard(head.namespace, head.name, version)
         return True
 
     def unread(self, uid: str) -> Heard | None:
         """The version that is still to be read, where one is."""
         return self._heard.get(uid)
 
-    def has_read(self, meta: Mapping[str, Any]) -> bool:
+    def has_read(self, head: Object) -> bool:
         """Whether this version of a run, or a newer one, is known: finished ones included."""
-        return self._versions.get(meta["uid"], -1) >= _version(meta)
+        return self._versions.get(head.uid, -1) >= _version(head)
 
-    def put(self, obj: Mapping[str, Any]) -> bool:
-        """Remember an object, unless what is there is newer; whether it is news. Finished ones are kept no longer."""
-        meta = obj["metadata"]
-        uid, version, known = meta["uid"], _version(meta), self._versions.get(meta["uid"])
+    def put(self, run: Run) -> bool:
+        """Remember a run, unless what is there is newer; whether it is news. Finished ones are kept no longer."""
+        uid, version, known = run.uid, _version(run), self._versions.get(run.uid)
         if uid in self._deleted or (known is not None and known > version):
             return False
         self._versions[uid] = version
         if uid in self._heard and self._heard[uid].version <= version:
             del self._heard[uid]
-        if is_finished(obj.get("status") or {}):
+        if run.status.is_finished:
             self._drop(uid)
-        elif (
-            known != version or outline.is_whole(obj) or not self._is_whole(uid)
-        ):  # the outline of what is here adds nothing to it
-            kept = outline.kept(dict(obj))
-            self._objects[uid] = kept
-            for session in sessions_of(kept):
-                self._queues.setdefault((meta["namespace"], session), {})[uid] = place_of(kept)
+        elif known != version or run.is_whole or not self._is_whole(uid):
+            # the outline of what is here adds nothing to it
+            self._objects[uid] = objects.kept(run)
+            for session in run.sessions:
+                self._queues.setdefault((run.namespace, session), {})[uid] = place_of(run)
         return known != version
 
     def queue(self, namespace: str, session: str) -> list[Place]:
         """The runs that want a session, to run in it or to copy it, in the order of their turns."""
         return sorted(self._queues.get((namespace, session), {}).values())
 
-    def wake_front(self, namespace: str, session: str) -> None:
-        """Something about the session changed: of those who wait for it, the front of the queue is looked at."""
+    def wake_next(self, namespace: str, session: str) -> None:
+        """Something about the session changed: of those who wait for it, the first is looked at."""
         waiting = (place for place in self._queues.get((namespace, session), {}).values() if place.waits)
-        for place in heapq.nsmallest(FRONT, waiting):
-            self._wake(place.uid)
+        if (first := min(waiting, default=None)) is not None:
+            self._wake(first.uid)
 
     def delete(self, uid: str) -> None:
         """The object is gone from the cluster: what it has on the node is to go too."""
@@ -114,23 +108,22 @@ class Store:
         self._versions.pop(uid, None)
 
     def _is_whole(self, uid: str) -> bool:
-        return uid in self._objects and outline.is_whole(self._objects[uid])
+        return uid in self._objects and self._objects[uid].is_whole
 
     def _drop(self, uid: str) -> None:
         """A run waits for nothing any more."""
-        obj = self._objects.pop(uid, None)
-        if obj is None:
+        run = self._objects.pop(uid, None)
+        if run is None:
             return
-        for session in sessions_of(obj):
-            key = (obj["metadata"]["namespace"], session)
+        for session in run.sessions:
+            key = (run.namespace, session)
             queue = self._queues[key]
             del queue[uid]
             if not queue:
                 del self._queues[key]
-            self.wake_front(*key)
+            self.wake_next(*key)
 
 
-def _version(meta: Mapping[str, Any]) -> int:
+def _version(obj: Object) -> int:
     """resourceVersions of one kind compare as numbers (Kubernetes API concepts, "Resource versions")."""
-    text = str(meta.get("resourceVersion", "0"))
-    return int(text) if text.isdigit() else 0
+    return int(obj.version) if obj.version.isdigit() else 0

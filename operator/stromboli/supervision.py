@@ -1,7 +1,8 @@
-"""Tasks in the background: none of them dies in silence.
+"""Background tasks whose failures are never silent.
 
-What goes on for as long as the operator does is `together` with it: if it dies, or ends, the process ends too, so that
-whoever watches the process starts another. What is done beside one object's turn is spawned: it ends nobody else's.
+Parts that last as long as the operator run in `together`: if one of them fails or returns, the process exits, so that
+whatever supervises it (systemd, the kubelet) restarts it. Work beside one object's turn is started with `spawn`: its
+failure is logged and affects no other task.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """A task that nobody may come to wait for. What it did not expect is logged, with its traceback."""
+    """Start a task that may never be awaited. An unexpected exception is logged with its traceback."""
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_log_a_defect)
+    task.add_done_callback(_log_failure)
     return task
 
 
 async def together(main: Work, name: str, lasting: Mapping[str, Work], passing: Mapping[str, Work]) -> None:
-    """Run `main`, called `name`, and beside it, by their names, what lasts as long and what may be done before.
+    """Run `main`, called `name`, and concurrently the named `lasting` and `passing` parts.
 
-    The end of `main` ends them. If any of them dies, or one that is to last ends, the others are ended, and PartDied is
-    raised.
+    All of them are cancelled when `main` returns. If any part fails, or a lasting one returns before `main`, the others
+    are cancelled and PartDied is raised; a passing part may return at any time.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -48,16 +49,16 @@ async def _part(name: str, work: Work, *, lasts: bool) -> None:
     try:
         await work()
     except PartDied as error:
-        log.critical("%s; the operator ends", error)
+        log.critical("%s; the operator exits", error)
         raise
-    except Exception as error:  # whatever it is: it is logged, and ends the operator
-        log.critical("%s: a defect; the operator ends", name, exc_info=error)
+    except Exception as error:  # any error at all is logged and ends the operator
+        log.critical("%s: unexpected error; the operator exits", name, exc_info=error)
         raise PartDied(f"{name} has died ({type(error).__name__}); the log has its traceback") from error
     if lasts:
-        log.critical("%s has ended, which it never should; the operator ends", name)
-        raise PartDied(f"{name} has ended, which it never should")
+        log.critical("%s has returned, although it should run forever; the operator exits", name)
+        raise PartDied(f"{name} has returned, although it should run forever")
 
 
-def _log_a_defect(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("%s: a defect", task.get_name(), exc_info=error)
+        log.error("%s: unexpected error", task.get_name(), exc_info=error)

@@ -10,18 +10,21 @@ the next regular sweep.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from stromboli.errors import PodmanError, StromboliError
 from stromboli.kube.client import Cluster
-from stromboli.observe.cli import CLIMounts
-from stromboli.observe.images import Images
-from stromboli.perform.cleanup import Cleaner, Inventory
-from stromboli.perform.networks import Networks
+from stromboli.models.objects import Object
+from stromboli.models.run import Run
+from stromboli.node.cleanup import Cleaner, Inventory
+from stromboli.node.cli import CLIMounts
+from stromboli.node.gate import Gate
+from stromboli.node.images import Images
+from stromboli.node.networks import Networks
+from stromboli.observe.sessions import moment
 from stromboli.perform.notify import Notifier
-from stromboli.status.run import is_being_deleted, is_finished
+from stromboli.status.run import waiter
 from stromboli.store import Store
 
 log = logging.getLogger(__name__)
@@ -50,11 +53,13 @@ class Sweep:
         cleaner: Cleaner,
         store: Store,
         wake: Callable[[str], None],
-        wake_session: Callable[[Mapping[str, Any]], None],
+        wake_session: Callable[[Object], None],
         images: Images,
         mounts: CLIMounts,
         networks: Networks,
         notifier: Notifier,
+        gate: Gate,
+        node: str,
     ) -> None:
         self._cluster = cluster
         self._inventory = inventory
@@ -66,6 +71,8 @@ class Sweep:
         self._mounts = mounts
         self._networks = networks
         self._notifier = notifier
+        self._gate = gate
+        self._node = node
 
     async def attempt(self) -> bool:
         """One sweep that may fail; whether it went through. It has not where the API server or Podman is away."""
@@ -96,26 +103,36 @@ class Sweep:
         """
         before = self._store.known()
         known = Known()
-        async for obj in self._cluster.runs():
-            uid = obj["metadata"]["uid"]
-            known.namespaces.add(obj["metadata"]["namespace"])
-            if is_being_deleted(obj):
+        async for run in self._cluster.runs():
+            known.namespaces.add(run.namespace)
+            if run.is_being_deleted:
                 continue
-            (known.finished if is_finished(obj.get("status") or {}) else known.going).add(uid)
-            if not self._store.is_deleted(uid):
-                self._store.put(obj)
-        async for obj in self._cluster.sessions():
-            known.namespaces.add(obj["metadata"]["namespace"])
-            if not is_being_deleted(obj):
-                known.sessions.add(obj["metadata"]["uid"])
-                self._wake_session(obj["metadata"])
+            (known.finished if run.status.is_finished else known.going).add(run.uid)
+            if not self._store.is_deleted(run.uid):
+                self._store.put(run)
+                self._note_start(self._store.get(run.uid))
+        async for session in self._cluster.sessions():
+            known.namespaces.add(session.namespace)
+            if not session.is_being_deleted:
+                known.sessions.add(session.uid)
+                self._wake_session(session)
         gone = before - known.going - known.finished
         for uid in gone:
             self._store.delete(uid)
         for uid in gone | known.going:  # once all are known: a queue is judged by all of it
             self._wake(uid)
         self._notifier.forget_all_but(known.namespaces)
+        self._gate.forget_all_but(known.namespaces)
         return known
+
+    def _note_start(self, run: Run | None) -> None:
+        """Put back into the line who stood in it before this operator began, and count who is at work."""
+        if run is None or run.status.node != self._node:
+            return
+        if run.status.attempts:
+            self._gate.at_work(run.uid)
+        elif run.status.is_in_line:
+            self._gate.stand(waiter(run, moment(run, self._node)))
 
     async def _part(self, what: str, work: Awaitable[None]) -> None:
         try:

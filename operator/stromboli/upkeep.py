@@ -7,23 +7,18 @@ What a deleted session has on the node goes the way of everything without an own
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from stromboli.errors import Conflict, Rejected
-from stromboli.grammar import duration
+from stromboli.grammar import duration, times
 from stromboli.kube.client import Cluster
-from stromboli.models.reasons import ReadyReason
+from stromboli.models.session import Holder, Session
 from stromboli.observe import sessions
 from stromboli.perform.sessions import Sessions
-from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason
 from stromboli.status import session as states
-from stromboli.status import times
-from stromboli.status.run import is_being_deleted, is_finished
 
 log = logging.getLogger(__name__)
-Object = dict[str, Any]
 
 
 class Upkeep:
@@ -39,57 +34,52 @@ class Upkeep:
 
         Raises ClusterUnavailable, PodmanError, PodmanUnavailable: then it is to be tried again.
         """
-        obj = await self._sessions.find(uid)
-        if obj is None or is_being_deleted(obj):
-            return None
-        status = obj.get("status") or {}
-        if status.get("node") not in (None, "", self._node):
+        session = await self._sessions.find(uid)
+        if session is None or session.is_being_deleted or session.status.node not in ("", self._node):
             return None
         try:
-            return await self._step(obj, status)
+            return await self._step(session)
         except Conflict:
             return 0.0
         except Rejected as error:  # the runs that want it say so; the next sweep has it looked at again
-            log.warning("session %s: %s", obj["metadata"]["name"], error)
+            log.warning("session %s: %s", session.name, error)
             return None
 
-    async def _step(self, obj: Object, status: Mapping[str, Any]) -> float | None:
-        meta = obj["metadata"]
-        if (holder := states.holder_of(obj)) is not None:
-            if not await self._is_used(meta["namespace"], holder):
-                await self._sessions.vacate(meta["uid"], meta["namespace"], meta["name"], holder.uid)
+    async def _step(self, session: Session) -> float | None:
+        if (holder := session.status.holder) is not None:
+            if not await self._is_used(session.namespace, holder):
+                await self._sessions.vacate(session.uid, session.namespace, session.name, holder.uid)
             return None
-        if await self._sessions.measure(obj):
+        if await self._sessions.measure(session):
             return 0.0
-        if not status.get("conditions"):
-            await self._write(obj, ReadyReason.Available, "no run has used it yet")
+        if not session.status.has_conditions:
+            await self._write(session, ReadyReason.Available, "no run has used it yet")
             return None
-        left = self._seconds_left(obj)
+        left = self._seconds_left(session)
         if left is None or left > 0:
-            if states.ready_reason(status) == ReadyReason.Expired:  # its time to live is another by now
-                await self._write(obj, ReadyReason.Available, "no run has it")
+            if session.status.reason == ReadyReason.Expired:  # its time to live is another by now
+                await self._write(session, ReadyReason.Available, "no run has it")
             return left
         # Written down first, by compare-and-swap: a run that comes now does not take what is about to go.
-        await self._write(obj, ReadyReason.Expired, f"not used for {obj['spec']['ttlAfterLastUse']}: it is deleted")
-        await self._cluster.delete_session(meta["namespace"], meta["name"])
+        await self._write(session, ReadyReason.Expired, f"not used for {session.ttl}: it is deleted")
+        await self._cluster.delete_session(session.namespace, session.name)
         return None
 
     async def _is_used(self, namespace: str, holder: Holder) -> bool:
         """Whether the run that the session names still is to have it: to run in it, or to copy it."""
         run = await self._cluster.run(namespace, holder.name)
-        if run is None or run["metadata"]["uid"] != holder.uid:
+        if run is None or run.uid != holder.uid:
             return False
-        return not is_being_deleted(run) and not is_finished(run.get("status") or {})
+        return not run.is_being_deleted and not run.status.is_finished
 
-    def _seconds_left(self, obj: Object) -> float | None:
+    def _seconds_left(self, session: Session) -> float | None:
         """Until the session has not been used for as long as it is to live unused; None where it lives on."""
-        ttl = (obj.get("spec") or {}).get("ttlAfterLastUse")
-        if ttl is None:
+        if session.ttl is None:
             return None
-        last = obj["status"].get("lastUsed") or obj["metadata"]["creationTimestamp"]
-        return duration.parse(ttl) - (datetime.now(UTC) - times.from_text(last)).total_seconds()
+        last = session.status.last_used or times.from_text(session.created)
+        return duration.parse(session.ttl) - (datetime.now(UTC) - last).total_seconds()
 
-    async def _write(self, obj: Object, reason: ReadyReason, message: str) -> None:
-        new = states.at(obj.get("status") or {}, reason, message, sessions.moment(obj, self._node))
-        if new != obj.get("status"):
-            await self._cluster.write_session_status(obj, new)
+    async def _write(self, session: Session, reason: ReadyReason, message: str) -> None:
+        new = states.at(session.status, reason, message, sessions.moment(session, self._node))
+        if new != session.status:
+            await self._cluster.write_status(session, new)

@@ -7,11 +7,11 @@ import subprocess
 import time
 from typing import Any
 
-from stromboli.status.run import session_of
 from tests.benchmarks.api import run
 from tests.benchmarks.bed import Bed
 from tests.benchmarks.stages import Traced
 from tests.benchmarks.watch import Watch
+from tests.support.wire import session_of
 
 
 def by_kubectl(bed: Bed, watch: Watch, name: str, spec: dict[str, Any]) -> Traced:

@@ -21,11 +21,13 @@ from stromboli.attempt import records
 from stromboli.attempt.folder import SessionFolder
 from stromboli.handlers.run import run_operator
 from stromboli.kube.client import Cluster
+from stromboli.models.session import Session
 from stromboli.podman.containers import Containers
 from stromboli.podman.images import Images
 from stromboli.podman.volumes import Volumes
 from stromboli.reconcile import Reconciler
 from stromboli.work_queue import WorkQueue
+from tests.benchmarks.stages import SESSION_STATUS, STATUS
 
 # What is wrapped, and its name in the trace. The first two are given the run's UID and pass it on to all below.
 CALLS: tuple[tuple[Any, str, str], ...] = (
@@ -36,8 +38,7 @@ CALLS: tuple[tuple[Any, str, str], ...] = (
     (Cluster, "secret_data", "API: get secret"),
     (Cluster, "session", "API: get session"),
     (Cluster, "run_heads", "API: list runs of the session"),
-    (Cluster, "write_session_status", "API: write session status"),
-    (Cluster, "write_status", "API: write status"),
+    (Cluster, "write_status", STATUS),
     (Cluster, "post_event", "API: post event"),
     (Images, "inspect", "Podman: inspect image"),
     (Volumes, "create", "Podman: create volume"),
@@ -89,7 +90,7 @@ def _wrapped(call: Callable[..., Any], name: str, sink: Sink) -> Callable[..., A
         try:
             return await call(*arguments, **options)
         finally:
-            sink.span(name, uid, began)
+            sink.span(_told(name, arguments), uid, began)
 
     @functools.wraps(call)
     def blocking(*arguments: Any, **options: Any) -> Any:
@@ -97,9 +98,14 @@ def _wrapped(call: Callable[..., Any], name: str, sink: Sink) -> Callable[..., A
         try:
             return call(*arguments, **options)
         finally:
-            sink.span(name, uid, began)
+            sink.span(_told(name, arguments), uid, began)
 
     return waiting if inspect.iscoroutinefunction(call) else blocking
+
+
+def _told(name: str, arguments: tuple[Any, ...]) -> str:
+    """The name of a call in the trace: a write of a session's status has another than one of a run's."""
+    return SESSION_STATUS if name == STATUS and isinstance(arguments[1], Session) else name
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import httpx2 as httpx
 
-from stromboli.status.run import is_finished
 from tests.benchmarks.api import Api, Object
+from tests.support.wire import is_finished
 
 PATIENCE = 120.0
 

@@ -7,6 +7,7 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,20 @@ from lightkube.types import PatchType
 
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
-from stromboli.kube import client
-from stromboli.kube.client import MAX_SPEC, AgentRun, Cluster, Object
+from stromboli.kube import client, objects
+from stromboli.kube.client import MAX_SPEC, AgentRun, Cluster
 from stromboli.kube.plain import PAGE
+from stromboli.models.run import Run, RunStatus
+from stromboli.models.session import SessionStatus
 from tests.support.cluster import Kubectl
-from tests.support.fake_cluster import MAX_OBJECT, FakeCluster
+from tests.support.fake_cluster import MAX_OBJECT, FakeCluster, Object
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 SPEC = {"prompt": "hello", "image": "python:3.12"}
+
+
+run_status, session_status = RunStatus.of, SessionStatus.of
 
 
 class Fake:
@@ -34,8 +40,8 @@ class Fake:
         self.cluster.labels[space] = {}
         self.space = space
 
-    def run(self, name: str, **more: Any) -> Object:
-        return self.cluster.add_run(self.space, name, {**SPEC, **more})
+    def run(self, name: str, **more: Any) -> Run:
+        return objects.run(self.cluster.add_run(self.space, name, {**SPEC, **more}))
 
     def delete(self, name: str) -> None:
         self.cluster.delete_run(self.space, name)
@@ -77,10 +83,9 @@ class Real:
         self._kubectl = kubectl
         self._gone = gone
 
-    def run(self, name: str, **more: Any) -> Object:
+    def run(self, name: str, **more: Any) -> Run:
         self._apply("stromboli.dev/v1alpha1", "AgentRun", name, spec={**SPEC, **more})
-        found: Object = json.loads(self._kubectl("-n", self.space, "get", "agentrun", name, "-o", "json"))
-        return found
+        return objects.run(json.loads(self._kubectl("-n", self.space, "get", "agentrun", name, "-o", "json")))
 
     def delete(self, name: str) -> None:
         self._kubectl("-n", self.space, "delete", "agentrun", name)
@@ -158,38 +163,38 @@ def bed(request: pytest.FixtureRequest) -> Bed:
 
 async def test_a_status_is_written_as_of_the_version_that_was_read(bed: Bed) -> None:
     old = bed.run("a")
-    new = await bed.cluster.write_status(old, {"phase": "Pending", "node": "n"})
-    assert new["status"] == {"phase": "Pending", "node": "n"}
-    assert new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"]
-    assert new["spec"] == SPEC
+    new = await bed.cluster.write_status(old, run_status({"phase": "Pending", "node": "n"}))
+    assert new.status.wire == {"phase": "Pending", "node": "n"}
+    assert new.version != old.version
+    assert new.spec == SPEC
     with pytest.raises(Conflict):
-        await bed.cluster.write_status(old, {"phase": "Running"})
+        await bed.cluster.write_status(old, run_status({"phase": "Running"}))
     found = await bed.cluster.run(bed.space, "a")
     assert found is not None
-    assert found["status"] == {"phase": "Pending", "node": "n"}
+    assert found.status.wire == {"phase": "Pending", "node": "n"}
 
 
 async def test_a_status_that_changes_nothing_makes_no_new_version(bed: Bed) -> None:
-    written = await bed.cluster.write_status(bed.run("a"), {"phase": "Pending"})
-    again = await bed.cluster.write_status(written, {"phase": "Pending"})
-    assert again["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
+    written = await bed.cluster.write_status(bed.run("a"), run_status({"phase": "Pending"}))
+    again = await bed.cluster.write_status(written, run_status({"phase": "Pending"}))
+    assert again.version == written.version
 
 
 async def test_a_status_replaces_the_one_before_and_leaves_the_spec(bed: Bed) -> None:
-    first = await bed.cluster.write_status(bed.run("a"), {"phase": "Pending", "node": "n"})
-    forged = {**first, "spec": {"prompt": "another", "image": "node:20"}}
-    await bed.cluster.write_status(forged, {"phase": "Running"})
+    first = await bed.cluster.write_status(bed.run("a"), run_status({"phase": "Pending", "node": "n"}))
+    forged = replace(first, spec={"prompt": "another", "image": "node:20"})
+    await bed.cluster.write_status(forged, run_status({"phase": "Running"}))
     second = await bed.cluster.run(bed.space, "a")
     assert second is not None
-    assert second["status"] == {"phase": "Running"}
-    assert second["spec"] == SPEC
+    assert second.status.wire == {"phase": "Running"}
+    assert second.spec == SPEC
 
 
 async def test_a_run_that_is_gone_cannot_be_written(bed: Bed) -> None:
     old = bed.run("a")
     bed.delete("a")
     with pytest.raises(Conflict):
-        await bed.cluster.write_status(old, {"phase": "Pending"})
+        await bed.cluster.write_status(old, run_status({"phase": "Pending"}))
     assert await bed.cluster.run(bed.space, "a") is None
 
 
@@ -197,9 +202,9 @@ async def test_another_run_of_the_same_name_cannot_be_written(bed: Bed) -> None:
     old = bed.run("a")
     bed.delete("a")
     new = bed.run("a")
-    mixed = {**old, "metadata": {**old["metadata"], "resourceVersion": new["metadata"]["resourceVersion"]}}
+    mixed = replace(old, version=new.version)
     with pytest.raises(Conflict):
-        await bed.cluster.write_status(mixed, {"phase": "Pending"})
+        await bed.cluster.write_status(mixed, run_status({"phase": "Pending"}))
 
 
 @pytest.mark.parametrize(
@@ -214,26 +219,26 @@ async def test_another_run_of_the_same_name_cannot_be_written(bed: Bed) -> None:
 async def test_what_can_never_be_written_is_told_from_what_may_be_later(bed: Bed, status: dict[str, Any]) -> None:
     old = bed.run("a")
     with pytest.raises(Rejected):
-        await bed.cluster.write_status(old, status)
+        await bed.cluster.write_status(old, run_status(status))
 
 
 async def test_a_number_that_json_has_not_is_null(bed: Bed) -> None:
-    written = await bed.cluster.write_status(bed.run("a"), {"result": {"structured": {"a": float("inf")}}})
-    assert written["status"]["result"]["structured"] == {"a": None}
+    written = await bed.cluster.write_status(bed.run("a"), run_status({"result": {"structured": {"a": float("inf")}}}))
+    assert written.status.wire["result"]["structured"] == {"a": None}
 
 
 async def test_runs_are_listed_whole(bed: Bed) -> None:
-    made = {bed.run(name)["metadata"]["uid"] for name in ("a", "b", "c")}
+    made = {bed.run(name).uid for name in ("a", "b", "c")}
     listed = [obj async for obj in bed.cluster.runs()]
-    assert {obj["metadata"]["uid"] for obj in listed} == made
-    assert {obj["kind"] for obj in listed} == {"AgentRun"}
+    assert {obj.uid for obj in listed} == made
+    assert {obj.KIND for obj in listed} == {"AgentRun"}
 
 
 async def test_policies_and_labels_are_read(bed: Bed) -> None:
     assert await bed.cluster.policies() == []
     bed.policy("p")
     bed.label("team", "a")
-    assert [p["spec"] for p in await bed.cluster.policies()] == [{"network": "none"}]
+    assert [p.spec for p in await bed.cluster.policies()] == [{"network": "none"}]
     assert (await bed.cluster.namespace_labels(bed.space))["team"] == "a"
     assert await bed.cluster.namespace_labels("nowhere") == {}
 
@@ -241,13 +246,13 @@ async def test_policies_and_labels_are_read(bed: Bed) -> None:
 async def test_a_policys_status_is_written_as_of_the_version_that_was_read(bed: Bed) -> None:
     bed.policy("p")
     [read] = await bed.cluster.policies()
-    assert read["status"] == {"observedGeneration": -1}
-    written = await bed.cluster.write_policy_status(read, {"observedGeneration": 1, "conditions": []})
-    assert (written["spec"], written["status"]["observedGeneration"]) == ({"network": "none"}, 1)
-    assert written["metadata"]["generation"] == read["metadata"]["generation"] == 1
+    assert read.status.wire == {"observedGeneration": -1}
+    written = await bed.cluster.write_status(read, run_status({"observedGeneration": 1, "conditions": []}))
+    assert (written.spec, written.status.wire["observedGeneration"]) == ({"network": "none"}, 1)
+    assert written.generation == read.generation == 1
     with pytest.raises(Conflict):
-        await bed.cluster.write_policy_status(read, {"observedGeneration": 2})
-    assert [p["status"] for p in await bed.cluster.policies()] == [written["status"]]
+        await bed.cluster.write_status(read, run_status({"observedGeneration": 2}))
+    assert [p.status.wire for p in await bed.cluster.policies()] == [written.status.wire]
 
 
 async def test_a_secret_or_config_map_that_is_not_there_is_none(bed: Bed) -> None:
@@ -287,7 +292,7 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         lambda: gone.namespace_labels(bed.space),
         lambda: gone.secret_data(bed.space, "s"),
         lambda: gone.config_map_data(bed.space, "c"),
-        lambda: gone.write_status(obj, {"phase": "Pending"}),
+        lambda: gone.write_status(obj, run_status({"phase": "Pending"})),
     ):
         with pytest.raises(ClusterUnavailable):
             await call()
@@ -331,24 +336,24 @@ async def test_a_session_is_made_once_and_written_as_of_the_version_that_was_rea
     parent = {"name": "a", "uid": str(uuid.uuid4())}
     spec = {"template": {"image": "python:3.12"}, "forkedFrom": parent, "ttlAfterLastUse": "1h"}
     made = await bed.cluster.create_session(bed.space, "s", spec)
-    assert made["spec"]["forkedFrom"] == parent
+    assert made.spec["forkedFrom"] == parent
     with pytest.raises(Conflict):
         await bed.cluster.create_session(bed.space, "s", {})
-    written = await bed.cluster.write_session_status(made, {"runs": 1, "currentRun": {"name": "r", "uid": "u"}})
+    written = await bed.cluster.write_status(made, session_status({"runs": 1, "currentRun": {"name": "r", "uid": "u"}}))
     with pytest.raises(Conflict):
-        await bed.cluster.write_session_status(made, {"runs": 2})
-    filled = await bed.cluster.write_session_spec(written, {**written["spec"], "title": "t"})
+        await bed.cluster.write_status(made, session_status({"runs": 2}))
+    filled = await bed.cluster.write_spec(written, {**written.spec, "title": "t"})
     found = await bed.cluster.session(bed.space, "s")
     assert found is not None
-    assert found["metadata"]["resourceVersion"] == filled["metadata"]["resourceVersion"]
-    assert (found["spec"]["title"], found["status"]["currentRun"]) == ("t", {"name": "r", "uid": "u"})
+    assert found.version == filled.version
+    assert (found.spec["title"], found.status.wire["currentRun"]) == ("t", {"name": "r", "uid": "u"})
     outline = await bed.cluster.session_outline(bed.space, "s")
     assert outline is not None
-    assert outline["spec"] == {"forkedFrom": parent, "ttlAfterLastUse": "1h"}
-    assert outline["status"] == found["status"]
+    assert outline.spec == {"forkedFrom": parent, "ttlAfterLastUse": "1h"}
+    assert outline.status.wire == found.status.wire
     assert [s async for s in bed.cluster.sessions()] == [outline]
-    freed = await bed.cluster.write_session_status(found, {"runs": 1})
-    assert "currentRun" not in freed["status"], "what a status leaves out is gone"
+    freed = await bed.cluster.write_status(found, session_status({"runs": 1}))
+    assert "currentRun" not in freed.status.wire, "what a status leaves out is gone"
     await bed.cluster.delete_session(bed.space, "s")
     await bed.cluster.delete_session(bed.space, "s")
     assert await bed.cluster.session(bed.space, "s") is None
@@ -356,15 +361,15 @@ async def test_a_session_is_made_once_and_written_as_of_the_version_that_was_rea
 
 async def test_the_runs_that_want_a_session(bed: Bed) -> None:
     made = {
-        bed.run("in-it", session={"name": "s"})["metadata"]["uid"],
-        bed.run("copies-it", session={"name": "t", "fork": "s"})["metadata"]["uid"],
+        bed.run("in-it", session={"name": "s"}).uid,
+        bed.run("copies-it", session={"name": "t", "fork": "s"}).uid,
     }
     bed.run("in-another", session={"name": "other"})
     bed.run("has-its-own")
     found = await bed.cluster.run_heads(bed.space, "s")
-    assert {head["uid"] for head in found} == made
-    assert {head["name"] for head in found} == {"copies-it", "in-it"}
-    assert all(head["resourceVersion"] and head["creationTimestamp"] for head in found)
+    assert {head.uid for head in found} == made
+    assert {head.name for head in found} == {"copies-it", "in-it"}
+    assert all(head.version and head.created for head in found)
     assert await bed.cluster.run_heads(bed.space, "nobodys") == []
 
 
@@ -376,17 +381,17 @@ async def test_of_a_large_run_all_is_there_only_for_the_asking(bed: Bed) -> None
     bed.run("large", prompt=prompt, session={"name": "s"}, timeout="5m")
     seen = await bed.cluster.run(bed.space, "large")
     assert seen is not None
-    assert seen["spec"] == {"session": {"name": "s"}, "timeout": "5m"}
-    assert [obj["spec"] async for obj in bed.cluster.runs()] == [seen["spec"]]
+    assert seen.spec == {"session": {"name": "s"}, "timeout": "5m"}
+    assert [obj.spec async for obj in bed.cluster.runs()] == [seen.spec]
     async with bed.cluster.whole_run(bed.space, "large") as whole:
         assert whole is not None
-        assert whole["spec"]["prompt"] == prompt
-        assert whole["metadata"] == seen["metadata"]
-    written = await bed.cluster.write_status(seen, {"phase": "Pending"})
-    assert written["spec"] == seen["spec"]
+        assert whole.spec["prompt"] == prompt
+        assert (whole.uid, whole.version) == (seen.uid, seen.version)
+    written = await bed.cluster.write_status(seen, run_status({"phase": "Pending"}))
+    assert written.spec == seen.spec
     async with bed.cluster.whole_run(bed.space, "large") as whole:
         assert whole is not None
-        assert (whole["spec"]["prompt"], whole["status"]) == (prompt, {"phase": "Pending"}), (
+        assert (whole.spec["prompt"], whole.status.wire) == (prompt, {"phase": "Pending"}), (
             "the outline replaces nothing"
         )
     async with bed.cluster.whole_run(bed.space, "nowhere") as nothing:
@@ -396,15 +401,15 @@ async def test_of_a_large_run_all_is_there_only_for_the_asking(bed: Bed) -> None
 async def test_of_a_run_that_has_ended_a_list_has_only_the_conditions(bed: Bed) -> None:
     condition = {"type": "Succeeded", "status": "True", "lastTransitionTime": "2026-01-31T12:00:00Z", "reason": "R"}
     status = {"conditions": [condition], "result": {"text": "long"}, "completionTime": "2026-01-31T12:00:00Z"}
-    await bed.cluster.write_status(bed.run("a"), status)
+    await bed.cluster.write_status(bed.run("a"), run_status(status))
     [seen] = [obj async for obj in bed.cluster.runs()]
-    assert set(seen["status"]) == {"conditions", "completionTime"}
-    assert seen["status"]["conditions"][0]["status"] == "True"
+    assert set(seen.status.wire) == {"conditions", "completionTime"}
+    assert seen.status.wire["conditions"][0]["status"] == "True"
 
 
 async def test_a_list_has_all_its_pages(bed: Bed) -> None:
-    made = {bed.run(f"r{n}")["metadata"]["uid"] for n in range(PAGE + 2)}
-    assert {obj["metadata"]["uid"] async for obj in bed.cluster.runs()} == made
+    made = {bed.run(f"r{n}").uid for n in range(PAGE + 2)}
+    assert {obj.uid async for obj in bed.cluster.runs()} == made
 
 
 async def test_a_spec_that_leaves_its_status_no_room(bed: Bed) -> None:
@@ -418,7 +423,9 @@ async def test_a_spec_that_leaves_its_status_no_room(bed: Bed) -> None:
     over = await bed.cluster.run(bed.space, "over")
     assert over is not None
     with pytest.raises(Rejected, match=r"too large|larger than max"):
-        await bed.cluster.write_status(over, {"result": {"text": "", "structured": "x" * (MAX_OBJECT - MAX_SPEC)}})
+        await bed.cluster.write_status(
+            over, run_status({"result": {"text": "", "structured": "x" * (MAX_OBJECT - MAX_SPEC)}})
+        )
 
 
 @pytest.mark.parametrize("name", ["./x", "..", "?limit=1/x", "a\nb", "x" * 300, "", "a/b", "%2e%2e", "A"])
@@ -441,13 +448,13 @@ async def test_what_can_be_no_name_is_the_name_of_nothing(bed: Bed, name: str) -
 async def test_a_change_of_metadata_does_not_keep_a_status_from_being_written(bed: Bed) -> None:
     old = bed.run("a")
     bed.annotate("a")
-    written = await bed.cluster.write_status(old, {"phase": "Pending"})
+    written = await bed.cluster.write_status(old, run_status({"phase": "Pending"}))
     found = await bed.cluster.run(bed.space, "a")
     assert found is not None
-    assert found["status"] == {"phase": "Pending"}
-    assert found["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
+    assert found.status.wire == {"phase": "Pending"}
+    assert found.version == written.version
     bed.annotate("a")
-    await bed.cluster.write_status(written, {"phase": "Running"})
+    await bed.cluster.write_status(written, run_status({"phase": "Running"}))
 
 
 async def test_a_write_that_lost_to_metadata_too_often_is_compared_by_the_server(
@@ -456,36 +463,36 @@ async def test_a_write_that_lost_to_metadata_too_often_is_compared_by_the_server
     monkeypatch.setattr(client, "TRIES", 0)
     old = bed.run("a")
     bed.annotate("a")
-    first = await bed.cluster.write_status(old, {"phase": "Pending", "message": None})
-    assert first["status"] == {"phase": "Pending", "message": None}
+    first = await bed.cluster.write_status(old, run_status({"phase": "Pending", "message": None}))
+    assert first.status.wire == {"phase": "Pending", "message": None}
     with pytest.raises(Conflict):
-        await bed.cluster.write_status(old, {"phase": "Running"})
+        await bed.cluster.write_status(old, run_status({"phase": "Running"}))
     found = await bed.cluster.run(bed.space, "a")
     assert found is not None
     bed.annotate("a")
-    second = await bed.cluster.write_status(found, {"phase": "Running"})
+    second = await bed.cluster.write_status(found, run_status({"phase": "Running"}))
     found = await bed.cluster.run(bed.space, "a")
     assert found is not None
-    assert (found["status"], found["metadata"]) == ({"phase": "Running"}, second["metadata"])
-    assert found["spec"] == {**SPEC}
+    assert (found.status.wire, found.version) == ({"phase": "Running"}, second.version)
+    assert found.spec == {**SPEC}
     bed.delete("a")
     with pytest.raises(Conflict):
-        await bed.cluster.write_status(found, {"phase": "Failed"})
+        await bed.cluster.write_status(found, run_status({"phase": "Failed"}))
 
 
 async def test_so_it_is_with_a_session(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "TRIES", 0)
     made = await bed.cluster.create_session(bed.space, "s", {"ttlAfterLastUse": "1h"})
-    written = await bed.cluster.write_session_status(made, {"runs": 1})
+    written = await bed.cluster.write_status(made, session_status({"runs": 1}))
     with pytest.raises(Conflict):
-        await bed.cluster.write_session_status(made, {"runs": 2})
-    filled = await bed.cluster.write_session_spec(written, {"ttlAfterLastUse": "1h", "title": "t"})
+        await bed.cluster.write_status(made, session_status({"runs": 2}))
+    filled = await bed.cluster.write_spec(written, {"ttlAfterLastUse": "1h", "title": "t"})
     with pytest.raises(Conflict):
-        await bed.cluster.write_session_status(written, {"runs": 2})
+        await bed.cluster.write_status(written, session_status({"runs": 2}))
     found = await bed.cluster.session(bed.space, "s")
     assert found is not None
-    assert (found["spec"]["title"], found["status"]) == ("t", {"runs": 1})
-    assert found["metadata"]["resourceVersion"] == filled["metadata"]["resourceVersion"]
+    assert (found.spec["title"], found.status.wire) == ("t", {"runs": 1})
+    assert found.version == filled.version
     await bed.cluster.delete_session(bed.space, "s")
 
 
@@ -504,10 +511,10 @@ async def test_a_status_is_written_while_many_patch_the_metadata_all_the_time(re
             patching.create_task(patch())
         try:
             for phase in ("Pending", "Running", "Succeeded"):
-                obj = await real.cluster.write_status(obj, {"phase": phase})
+                obj = await real.cluster.write_status(obj, run_status({"phase": phase}))
         finally:
             over = True
     found = await real.cluster.run(real.space, "a")
     assert found is not None
-    assert found["status"] == {"phase": "Succeeded"}
+    assert found.status.wire == {"phase": "Succeeded"}
     assert patches > 2, "somebody was at it all the while"

@@ -129,7 +129,7 @@ async def test_where_managed_settings_are_mounted_has_to_be_a_folder(
 ) -> None:
     (root / "etc/claude-code").touch()
     found = await _collected("fake", root, isolated_podman)
-    assert found.problem == "its /etc/claude-code is not a folder, and managed settings are mounted there; remove it"
+    assert found.problem == "its /etc/claude-code is not a folder, but managed settings are mounted there; remove it"
 
 
 async def test_where_it_is_looked_for(root: Path, isolated_podman: IsolatedPodman) -> None:

@@ -76,7 +76,7 @@ def test_up_again_changes_nothing(up: Cluster) -> None:
     up.up(said.append)
     assert pids(up) == before
     assert up.kubeconfig.stat() == kubeconfig
-    assert said == [f"{name}: runs (pid {before[name]})" for name in ORDER]
+    assert said == [f"{name}: running (pid {before[name]})" for name in ORDER]
 
 
 def test_files_are_private(up: Cluster) -> None:
@@ -150,7 +150,7 @@ def test_a_port_that_is_taken_between_choice_and_use(made: Cluster, monkeypatch:
 
         monkeypatch.setattr(ports, "settle", settle)
         made.up(said.append)
-    assert any(line.startswith(f"{APISERVER}: someone else has taken port {taken}") for line in said)
+    assert any(line.startswith(f"{APISERVER}: another process has taken port {taken}") for line in said)
     assert str(taken) not in server(made)
     assert list(pids(made)) == list(ORDER)
 
@@ -160,7 +160,7 @@ def test_one_that_ends_shows_the_end_of_its_log(made: Cluster, programs: Binarie
     with pytest.raises(LocalFailure) as failure:
         made.up()
     text = str(failure.value)
-    assert text.startswith("kube-apiserver ended before it was ready; the end of its log:\n")
+    assert text.startswith("kube-apiserver exited before it was ready; the end of its log:\n")
     assert "line 99\n    flag provided but not defined\n" in text
     assert "line 80" not in text
     assert str(made.kubeconfig.parent / "kube-apiserver.log") in failure.value.hint

@@ -17,8 +17,8 @@ import pytest
 
 from stromboli import naming
 from stromboli.errors import PodmanError
-from stromboli.observe import conversations
-from stromboli.observe.conversations import Conversations
+from stromboli.node import conversations
+from stromboli.node.conversations import Conversations
 from stromboli.podman.connection import Connection
 from stromboli.podman.folders import Folders
 from stromboli.podman.transport import Podman

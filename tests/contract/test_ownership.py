@@ -12,12 +12,12 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.inspection.cache import FactsCache
-from stromboli.observe.cli import CLIMounts
-from stromboli.observe.images import Images, never_started
-from stromboli.perform.cleanup import Cleaner, Inventory
-from stromboli.perform.copy import Copier
-from stromboli.perform.networks import Networks
-from stromboli.perform.serial import SessionLocks
+from stromboli.node.cleanup import Cleaner, Inventory
+from stromboli.node.cli import CLIMounts
+from stromboli.node.copy import Copier
+from stromboli.node.images import Images, never_started
+from stromboli.node.networks import Networks
+from stromboli.node.serial import SessionLocks
 from tests.contract.conftest import Bed
 from tests.support.podman import IsolatedPodman
 
@@ -83,7 +83,7 @@ async def test_what_only_bears_a_role_s_label_is_not_swept(
     real: Bed, persons: IsolatedPodman, site: Site, tmp_path: Path
 ) -> None:
     ours = site.installation
-    images = Images(real.podman, FactsCache(tmp_path), ours, lambda: None)
+    images = Images(real.podman, FactsCache(tmp_path), ours, lambda _: None)
     mounts, networks = CLIMounts(real.podman, images, ours), Networks(real.podman, ours)
     found = await real.podman.images.inspect(real.image)
     assert found is not None

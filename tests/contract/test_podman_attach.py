@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stromboli.observe.ends import Ends
+from stromboli.node.ends import Ends
 from tests.contract.conftest import Bed
 
 WITHIN = 20.0

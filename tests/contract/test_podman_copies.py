@@ -17,8 +17,8 @@ from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import NoSpace, NotFound, PodmanError
 from stromboli.local import machine
-from stromboli.perform import copy
-from stromboli.perform.copy import Copier
+from stromboli.node import copy
+from stromboli.node.copy import Copier
 from stromboli.podman import Podman
 from stromboli.podman.copies import Copy
 from tests.contract.conftest import Bed

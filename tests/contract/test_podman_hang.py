@@ -23,7 +23,7 @@ from stromboli.local import podman_service
 from stromboli.local.home import Home
 from stromboli.local.images import PodmanCommand
 from stromboli.local.podman_service import PodmanService
-from stromboli.observe.images import Images, never_started
+from stromboli.node.images import Images, never_started
 from stromboli.plan.compatibility import CLINeeds, judge, judge_own_cli
 from stromboli.podman import Podman, containers
 from tests.support.podman import BUSYBOX, IsolatedPodman
@@ -100,7 +100,7 @@ async def test_an_image_in_which_podman_would_wait_is_told_without_a_start(
     files, words = WRONG[kind]
     found = await client.images.inspect(image(isolated, kind, files))
     assert found is not None
-    images = Images(client, FactsCache(tmp_path), "installation", lambda: None)
+    images = Images(client, FactsCache(tmp_path), "installation", lambda _: None)
     facts = await asyncio.wait_for(images.facts(found, CLINeeds()), LIMIT)
     for verdict in (judge(facts, CLINeeds()), judge_own_cli(facts)):
         assert not verdict.ok
@@ -174,7 +174,7 @@ async def test_a_podman_that_hangs_is_told_and_its_locks_go_with_its_service(
     made = await client.containers.create(body(image(isolated, "passwd", {"etc/passwd": PIPE})))
     monkeypatch.setattr(containers, "_STARTING", 0.5)
     monkeypatch.setattr(podman_service, "HANGS_AFTER", 0.5)
-    with pytest.raises(PodmanUnavailable, match=r"has taken POST .*/start and not answered in 0 s: it hangs; restart"):
+    with pytest.raises(PodmanUnavailable, match=r"accepted POST .*/start but did not answer within 0 s: it hangs"):
         await client.containers.start(made)
     assert podman_service.answers(isolated.socket)
     assert not podman_service.works(isolated.socket)

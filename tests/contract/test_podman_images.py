@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.errors import PullFailed
+from stromboli.errors import ImageMissing, PullFailed, Pulling
 from stromboli.grammar.reference import Reference, parse
 from stromboli.inspection.cache import FactsCache
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.observe.images import Images
-from stromboli.observe.waiting import Waiting
-from stromboli.plan.refusal import Refused
+from stromboli.node.images import Images
 from stromboli.podman import Podman
 from stromboli.podman.images import ImageInfo
 from tests.contract.conftest import FILES_IMAGE, Bed
@@ -141,7 +139,7 @@ async def test_cancelling_ends_the_pull(real: Bed, registry: FakeRegistry) -> No
 
 @pytest.fixture
 async def images(bed: Bed, tmp_path: Path) -> AsyncIterator[Images]:
-    made = Images(bed.podman, FactsCache(tmp_path), "installation", lambda: None)
+    made = Images(bed.podman, FactsCache(tmp_path), "installation", lambda _: None)
     yield made
     await made.close()
 
@@ -154,7 +152,7 @@ async def test_podman_takes_a_digest_for_enough_and_we_do_not(bed: Bed, images: 
     assert found is not None, "if Podman itself comes to tell repositories apart, this rule may go"
     assert found.id == here.id
     assert await images.on_node(foreign) is None
-    with pytest.raises(Refused, match="is not on the node"):
+    with pytest.raises(ImageMissing, match="is not on the node"):
         await images.resolve(foreign, PullPolicy.Never, "run")
     own = parse(f"{FILES_IMAGE}@{here.digest}")
     assert await images.resolve(own, PullPolicy.IfNotPresent, "run") == here
@@ -179,8 +177,8 @@ async def test_the_same_image_of_two_repositories_is_asked_for_in_each(
 async def resolved(real: Bed, reference: Reference, folder: Path) -> ImageInfo:
     """What a reference comes to that has to be pulled."""
     ended = asyncio.Event()
-    images = Images(real.podman, FactsCache(folder), "installation", ended.set)
-    with pytest.raises(Waiting):
+    images = Images(real.podman, FactsCache(folder), "installation", lambda _: ended.set())
+    with pytest.raises(Pulling):
         await images.resolve(reference, PullPolicy.IfNotPresent, "run")
     await asyncio.wait_for(ended.wait(), LIMIT)
     return await images.resolve(reference, PullPolicy.IfNotPresent, "run")
@@ -191,7 +189,7 @@ async def test_what_was_named_loaded_or_renamed_is_known_by_its_names(
 ) -> None:
     names = ("quay.io/contract/named:1", "localhost/contract/named:2")
     saved = tmp_path / "image.tar"
-    images = Images(real.podman, FactsCache(tmp_path), "installation", lambda: None)
+    images = Images(real.podman, FactsCache(tmp_path), "installation", lambda _: None)
     isolated_podman.run("tag", FILES_IMAGE, *names)
     isolated_podman.run("save", "--quiet", "--output", str(saved), names[0])
     for name in names:
@@ -211,7 +209,7 @@ async def test_a_sessions_copy_is_not_to_be_had_by_another_name(
     real: Bed, isolated_podman: IsolatedPodman, tmp_path: Path
 ) -> None:
     alias, copy = "localhost/contract/alias:1", "localhost/stromboli/session:contract"
-    images = Images(real.podman, FactsCache(tmp_path), "installation", lambda: None)
+    images = Images(real.podman, FactsCache(tmp_path), "installation", lambda _: None)
     made = await real.run("sleep", "60")
     await real.podman.copies.commit(made, copy)
     isolated_podman.run("tag", copy, alias)

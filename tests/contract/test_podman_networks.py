@@ -20,9 +20,9 @@ async def test_a_network_that_differs_is_not_taken(bed: Bed) -> None:
     networks, name = bed.podman.networks, bed.name()
     theirs = await networks.create(name, bed.mark, isolate=False)
     assert not theirs.isolated
-    with pytest.raises(PodmanError, match="not as ours is"):
+    with pytest.raises(PodmanError, match="differs from ours"):
         await networks.create(name, bed.mark)
-    with pytest.raises(PodmanError, match="not as ours is"):
+    with pytest.raises(PodmanError, match="differs from ours"):
         await networks.create(name, bed.mark | {"owner": "me"}, isolate=False)
     assert await networks.inspect(name) == theirs
 

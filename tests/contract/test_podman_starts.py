@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from stromboli.errors import NotFound, PodmanError, TooLittleMemory, Unmountable
-from stromboli.models.reasons import Reason
-from stromboli.observe.waiting import Waiting, from_podman
 from stromboli.plan import volumes
+from stromboli.plan.verdict import Wait, verdict
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 from tests.contract.conftest import Bed
 
 LONG = "x" * 300
@@ -143,6 +143,6 @@ async def test_what_the_node_cannot_do_now_is_tried_again(real: Bed, what: str) 
     with pytest.raises(PodmanError) as refused:
         await real.run("true", **NODE[what])
     assert not isinstance(refused.value, Unmountable | TooLittleMemory | NotFound)
-    waiting = from_podman(refused.value)
-    assert isinstance(waiting, Waiting)
-    assert waiting.reason is Reason.PodmanUnavailable
+    waits = verdict(refused.value)
+    assert isinstance(waits, Wait)
+    assert waits.reason is Reason.PodmanUnavailable

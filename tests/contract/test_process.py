@@ -21,7 +21,7 @@ from stromboli.attempt.folder import SessionFolder
 from stromboli.grammar import reference
 from stromboli.inspection.cache import FactsCache
 from stromboli.models.claude import ClaudeOptions
-from stromboli.observe.images import Images
+from stromboli.node.images import Images
 from stromboli.plan import container
 from stromboli.plan.attempt import Hook, quote, render
 from stromboli.plan.compatibility import CLINeeds
@@ -105,7 +105,7 @@ async def _supervised(podman: Podman, name: str, root: Path) -> tuple[str, str]:
     folder = SessionFolder(root / "home", root / "run", uid)
     image = await podman.images.inspect(name)
     assert image is not None
-    facts = await Images(podman, FactsCache(root / "facts"), uid, lambda: None).facts(image, CLINeeds())
+    facts = await Images(podman, FactsCache(root / "facts"), uid, lambda _: None).facts(image, CLINeeds())
     user = facts.user
     assert user is not None, facts.user_problem
     owner = (user.uid, user.gid)

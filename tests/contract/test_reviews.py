@@ -137,7 +137,7 @@ async def test_the_gate_on_the_real_thing(reviews: Reviews, accounts: Accounts, 
     assert person.username.endswith(":reader")
     with pytest.raises(Declined, match=r"may not get agentsessions/messages of stromboli\.dev for mine in default"):
         await gate.admit(f"Bearer {reader}", access("default"))
-    with pytest.raises(Declined, match="does not know this token"):
+    with pytest.raises(Declined, match="does not accept this token"):
         await gate.admit("Bearer nobody", access(accounts.namespace))
 
 

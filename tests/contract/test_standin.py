@@ -31,7 +31,7 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
 async def address(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
     line = (await asyncio.wait_for(process.stdout.readline(), _LIMIT)).decode()
-    assert line.startswith("offline stand-in of the Messages API on "), line
+    assert line.startswith("offline stand-in for the Messages API on "), line
     return line.split()[-1]
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from stromboli.kube.client import AgentRun
+import pytest
+from lightkube import Client
+
+from stromboli.kube.client import AgentPolicy, AgentRun, Namespace
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
-from tests.support.runs import Object, Runs, condition, finished
+from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is
 
 AT_ONCE = 8
-LIGHT = 200
+LIGHT = 300
+AT_WORK = 6
 REAL = 16
 PATIENCE = 240.0
 KEPT = 16  # connections to Podman that the operator keeps for the next call, at most
@@ -101,23 +106,105 @@ def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
-def test_two_hundred_runs_eight_at_once(
-    operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, host: Host
-) -> None:
-    """With a CLI that costs little: the real one would take both processors for four minutes."""
-    run_many(light_runs, [f"warm-{n}" for n in range(AT_ONCE)], python_image)
-    delete_all(light_runs, host)
-    host.until(lambda: not host.monitors(), "no process of a container's is left")
-    mounts, opened, working = host.mounts(), len(descriptors(operator.pid)), threads(operator.pid)
+@pytest.fixture
+def light_spaces(light_runs: Runs, client: Client, request: pytest.FixtureRequest) -> Iterator[tuple[Runs, ...]]:
+    """Three namespaces, whose runs have the CLI that costs little."""
+    (own,) = (p for p in client.list(AgentPolicy) if p.metadata and p.metadata.name == f"{light_runs.namespace}-light")
+    spec = {k: v for k, v in dict(own)["spec"].items() if k != "namespaceSelector"}
+    others = tuple(Runs(light_runs.kubectl, client, f"{light_runs.namespace}-{n}") for n in (2, 3))
+    policies = []
+    for runs in others:
+        make_namespace(client, runs.namespace, own_policies=True)
+        policies.append(runs.policy("light", **spec))
+    yield (light_runs, *others)
+    for runs, policy in zip(others, policies, strict=True):
+        client.delete(AgentPolicy, policy)
+        client.delete(Namespace, runs.namespace)
 
-    marks = [f"light-{n}" for n in range(LIGHT)]
-    ended = run_many(light_runs, marks, python_image)
-    all_succeeded(ended, standin, marks)
-    delete_all(light_runs, host)
-    nothing_is_left(host, ended, mounts)
-    await_descriptors(operator.pid, opened + KEPT)
-    assert threads(operator.pid) <= working + 4
-    assert "Traceback" not in operator.log.read_text(errors="replace")
+
+class Told:
+    """What a watch has told of many runs. `most` is how many were at work at once, `order` which namespaces started."""
+
+    def __init__(self) -> None:
+        self.ended: dict[tuple[str, str], Object] = {}
+        self.messages: dict[tuple[str, str], set[str]] = {}
+        self.order: list[str] = []
+        self.most = 0
+        self._working: set[tuple[str, str]] = set()
+
+    def take(self, obj: Object) -> None:
+        key, status = (obj["metadata"]["namespace"], obj["metadata"]["name"]), obj.get("status") or {}
+        if status.get("attempts") and key not in self._working and key not in self.ended:
+            self._working.add(key)
+            self.order.append(key[0])
+        if finished(obj):
+            self._working.discard(key)
+            self.ended[key] = obj
+        elif reason_is("Queued")(obj):
+            self.messages.setdefault(key, set()).add(condition(obj)["message"])
+        self.most = max(self.most, len(self._working))
+
+
+def test_three_hundred_runs_of_three_namespaces_at_once(
+    new_operator: Callable[[], OperatorProcess],
+    light_spaces: tuple[Runs, ...],
+    standin: Standin,
+    python_image: str,
+    host: Host,
+) -> None:
+    """The node's bound holds, namespaces take turns, places are told, and two crashes lose nothing. With a CLI that
+    costs little: the real one would take both processors for four minutes.
+    """
+    operator = new_operator()
+    operator.environ = {"STROMBOLI_MAX_RUNS": str(AT_WORK)}
+    told, crashes = Told(), [LIGHT // 3, 2 * LIGHT // 3]
+    with operator:
+        run_many(light_spaces[0], ["warm"], python_image)
+        delete_all(light_spaces[0], host)
+        mounts = host.mounts()
+        operator.stop()
+        for number in range(LIGHT):
+            runs = light_spaces[number * len(light_spaces) // LIGHT]  # all of the first, then all of the second …
+            runs.apply(f"light-{number}", prompt=f"ECHO{{light-{number}}}", image=python_image)
+        operator.start()
+        opened, working = len(descriptors(operator.pid)), threads(operator.pid)
+        for obj in everywhere(light_spaces):
+            told.take(obj)
+            if crashes and len(told.ended) >= crashes[0]:
+                crashes.pop(0)
+                operator.kill()
+                operator.start()
+                opened, working = len(descriptors(operator.pid)), threads(operator.pid)
+            if len(told.ended) == LIGHT:
+                break
+        all_succeeded({name: obj for (_, name), obj in told.ended.items()}, standin, [*names()])
+        assert told.most <= AT_WORK
+        assert len(told.messages) >= LIGHT - 3 * AT_WORK, "nearly all have stood in line"
+        assert max(map(len, told.messages.values())) == 1, "each was told its place once"
+        assert all(" in the line to start on node " in text for said in told.messages.values() for text in said)
+        first = [told.order[: LIGHT // 2].count(runs.namespace) for runs in light_spaces]
+        assert max(first) - min(first) <= 3 * AT_WORK, first
+        for runs in light_spaces:
+            delete_all(runs, host)
+        nothing_is_left(host, {name: obj for (_, name), obj in told.ended.items()}, mounts)
+        await_descriptors(operator.pid, opened + KEPT)
+        assert threads(operator.pid) <= working + 4
+        assert "Traceback" not in operator.log.read_text(errors="replace")
+
+
+def names() -> Iterator[str]:
+    return (f"light-{number}" for number in range(LIGHT))
+
+
+def everywhere(spaces: Sequence[Runs]) -> Iterator[Object]:
+    """What there is of the runs of these namespaces, and each change, for at most PATIENCE seconds."""
+    wanted = {runs.namespace for runs in spaces}
+    limit = time.monotonic() + PATIENCE
+    while (left := int(limit - time.monotonic())) > 0:
+        for _, found in spaces[0].client.watch(AgentRun, namespace="*", server_timeout=left):
+            if dict(found)["metadata"]["namespace"] in wanted:
+                yield dict(found)
+    raise AssertionError(f"not all runs ended in {PATIENCE:.0f} s")
 
 
 def test_the_real_cli_eight_at_once(

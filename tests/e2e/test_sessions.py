@@ -169,7 +169,7 @@ def test_a_deleted_run_ends_and_lets_the_next_go(space: Runs, python_image: str)
     space.until("p-first", reason_is("Running"))
     space.apply("p-second", prompt="ECHO{second}", session=chosen)
     queued = condition(space.until("p-second", reason_is("Queued")))
-    assert queued["message"] == "behind the run p-first, which has the session passed-on"
+    assert queued["message"] == "behind the run p-first in the queue of the session passed-on"
     space.delete("p-first")
     assert condition(space.until("p-second", finished))["reason"] == "Completed"
 

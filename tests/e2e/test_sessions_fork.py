@@ -70,7 +70,7 @@ def test_a_fork_waits_for_its_parents_run(space: Runs, python_image: str, standi
     space.until("w1", reason_is("Running"))
     space.apply("w2", prompt="ECHO{w2}", session={"name": "copy", "fork": "busy"})
     waiting = condition(space.until("w2", reason_is("Queued")))
-    assert waiting["message"] == "behind the run w1, which has the session busy"
+    assert waiting["message"] == "behind the run w1 in the queue of the session busy"
     done = space.until("w2", finished)
     assert condition(done)["reason"] == "Completed", condition(done)["message"]
     [asked] = [r for r in standin.requests() if "{w2}" in str(r["last_user_text"])]

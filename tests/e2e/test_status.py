@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.reasons import AllowedReason, Reason
 from tests.support.cluster import Kubectl
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.podman import IsolatedPodman

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stromboli.kube import objects
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.claude import ClaudeOptions
-from stromboli.models.reasons import Reason
+from stromboli.models.run import Run, RunStatus
 from stromboli.plan import policy as policies
 from stromboli.plan.attempt import EndRecord, Records
-from stromboli.plan.policy import Base, Effective, Policy
+from stromboli.plan.policy import Base, Effective, Rules
 from stromboli.plan.redaction import Secrets
+from stromboli.reasons import Reason
 from stromboli.status import run as states
 from stromboli.status.run import Moment
 
@@ -44,9 +46,9 @@ def claude(**fields: Any) -> ClaudeOptions:
     return ClaudeOptions.model_validate(fields)
 
 
-def policy(name: str = "base", **fields: Any) -> Policy:
+def policy(name: str = "base", **fields: Any) -> Rules:
     """An AgentPolicy by name; names as on the wire."""
-    return Policy(name, AgentPolicySpec.model_validate(fields))
+    return Rules(name, AgentPolicySpec.model_validate(fields))
 
 
 def base(**fields: Any) -> Base:
@@ -54,7 +56,7 @@ def base(**fields: Any) -> Base:
     return Base(**({"cli_image": CLI_IMAGE} | fields))
 
 
-def effective(*found: Policy, **settings: Any) -> Effective:
+def effective(*found: Rules, **settings: Any) -> Effective:
     """What these policies and settings come to."""
     return policies.combine(found, base(**settings))
 
@@ -82,6 +84,11 @@ def run(*modifiers: Modifier) -> Object:
     return obj
 
 
+def read(*modifiers: Modifier) -> Run:
+    """The same, as it is read from the cluster."""
+    return objects.run(run(*modifiers))
+
+
 def named(name: str) -> Modifier:
     return _metadata(name=name)
 
@@ -101,7 +108,11 @@ def having(**fields: Any) -> Modifier:
 
 def at(reason: Reason, message: str = "so it is") -> Modifier:
     """The run has come to `reason`, at noon."""
-    return lambda obj: {**obj, "status": states.at(obj.get("status") or {}, reason, message, moment())}
+    return lambda obj: {**obj, "status": _at(RunStatus.of(obj.get("status")), reason, message)}
+
+
+def _at(status: RunStatus, reason: Reason, message: str) -> Mapping[str, Any]:
+    return states.at(status, reason, message, moment()).wire
 
 
 def moment(seconds: float = 0.0, *, node: str = "node-1", generation: int = 1) -> Moment:

@@ -17,8 +17,14 @@ from typing import Any
 import msgspec
 
 from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
-from stromboli.kube import outline, versions
+from stromboli.kube import objects, outline, versions
 from stromboli.kube.client import MAX_SPEC, Cluster, Patch, Write
+from stromboli.kube.objects import K
+from stromboli.models.objects import Object as Head
+from stromboli.models.objects import Resource, Status
+from stromboli.models.policy import Policy
+from stromboli.models.run import Run
+from stromboli.models.session import Session
 
 Object = dict[str, Any]
 # What etcd takes in one request by its defaults (--max-request-bytes).
@@ -97,67 +103,72 @@ class FakeCluster(Cluster):
         async with self._call("namespace", "kube-system"):
             return self.uid
 
-    async def run(self, namespace: str, name: str) -> Object | None:
+    async def run(self, namespace: str, name: str) -> Run | None:
         async with self._call("run", namespace, name):
             found = self.objects.get((namespace, name))
-            return None if found is None else outline.small(msgspec.json.encode(found))
+            return None if found is None else objects.run(outline.small(msgspec.json.encode(found)))
 
     @asynccontextmanager
-    async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Object | None]:
+    async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Run | None]:
         async with self._call("whole run", namespace, name):
             found = self.objects.get((namespace, name))
             content = None if found is None else msgspec.json.encode(found)
         if content is not None and (size := outline.spec_size(content)) > MAX_SPEC:
             raise Oversized(f"is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a status")
-        yield None if content is None else outline.whole(content)
+        yield None if content is None else objects.run(outline.whole(content))
 
-    async def runs(self) -> AsyncIterator[Object]:
+    async def runs(self) -> AsyncIterator[Run]:
         async with self._call("runs"):
             for n, obj in enumerate(list(self.objects.values())):
                 if n == self.broken_after:
                     break
-                yield outline.of(msgspec.json.encode(obj))
+                yield objects.run(outline.of(msgspec.json.encode(obj)))
             if self.broken_after is not None:
                 raise ClusterUnavailable("the API server: the list broke off")
 
-    async def run_heads(self, namespace: str, session: str) -> list[Object]:
+    async def run_heads(self, namespace: str, session: str) -> list[Head]:
         async with self._call("run heads", namespace, session):
-            return [
-                outline.head(msgspec.json.encode(o)) for o in self.objects.values() if _wants(o, namespace, session)
-            ]
+            return [objects.head(o["metadata"]) for o in self.objects.values() if _wants(o, namespace, session)]
 
-    async def session(self, namespace: str, name: str) -> Object | None:
-        async with self._call("session", namespace, name):
-            return copy.deepcopy(self.all_sessions.get((namespace, name)))
-
-    async def session_outline(self, namespace: str, name: str) -> Object | None:
+    async def session(self, namespace: str, name: str) -> Session | None:
         async with self._call("session", namespace, name):
             found = self.all_sessions.get((namespace, name))
-            return None if found is None else outline.of(msgspec.json.encode(found))
+            return None if found is None else objects.session(outline.whole(msgspec.json.encode(found)))
 
-    async def sessions(self) -> AsyncIterator[Object]:
+    async def session_outline(self, namespace: str, name: str) -> Session | None:
+        async with self._call("session", namespace, name):
+            found = self.all_sessions.get((namespace, name))
+            return None if found is None else objects.session(outline.of(msgspec.json.encode(found)))
+
+    async def sessions(self) -> AsyncIterator[Session]:
         async with self._call("sessions"):
             for obj in list(self.all_sessions.values()):
-                yield outline.of(msgspec.json.encode(obj))
+                yield objects.session(outline.of(msgspec.json.encode(obj)))
 
-    async def create_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+    async def create_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Session:
         async with self._call("create session", namespace, name):
             if (namespace, name) in self.all_sessions:
                 raise Conflict(f"{name} is there")
             self.writes.append(f"session {namespace}/{name} created")
-            return self._keep(_new("AgentSession", namespace, name, spec), "ADDED")
+            return objects.session(self._keep(_new("AgentSession", namespace, name, spec), "ADDED"))
 
-    async def write_session_spec(self, obj: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
-        async def write(current: Mapping[str, Any]) -> Object:
+    async def write_spec(self, obj: Session, spec: Mapping[str, Any]) -> Session:
+        async def write(current: Session) -> bytes:
             return await self._write_session(current, {"spec": dict(spec)})
 
-        return await self._guarded(obj, write, self.session, self._patching(obj, self.all_sessions, write))
+        written = await self._guarded(obj, write, self._patching(obj, write))
+        return objects.with_spec(obj, outline.head(written), dict(spec))
 
-    async def write_session_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        async def write(current: Mapping[str, Any]) -> Object:
-            return await self._write_session(current, {"status": json.loads(json.dumps(status))})
+    async def write_status(self, obj: K, status: Status) -> K:
+        async def write(current: K) -> bytes:
+            if isinstance(current, Run):
+                return await self._write_status(current, status.wire)
+            if isinstance(current, Session):
+                return await self._write_session(current, {"status": _as_stored(status.wire)})
+            return await self._write_policy(current, status.wire)
 
-        return await self._guarded(obj, write, self.session, self._patching(obj, self.all_sessions, write))
+        written = await self._guarded(obj, write, self._patching(obj, write))
+        return objects.with_status(obj, outline.head(written), _as_stored(status.wire))
 
     async def delete_session(self, namespace: str, name: str) -> None:
         async with self._call("delete session", namespace, name):
@@ -168,23 +179,9 @@ class FakeCluster(Cluster):
         async with self._call("kinds"):
             return
 
-    async def policies(self) -> list[Object]:
+    async def policies(self) -> list[Policy]:
         async with self._call("policies"):
-            return copy.deepcopy(self.all_policies)
-
-    async def write_policy_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        name = obj["metadata"]["name"]
-        async with self._call("policy status", name):
-            at = next((n for n, p in enumerate(self.all_policies) if p["metadata"]["name"] == name), None)
-            if at is None or self.all_policies[at]["metadata"].get("resourceVersion") != obj["metadata"].get(
-                "resourceVersion"
-            ):
-                raise Conflict("the policy has changed, or is gone")
-            written = copy.deepcopy(self.all_policies[at]) | {"status": json.loads(json.dumps(status))}
-            written["metadata"]["resourceVersion"] = str(next(self._versions))
-            self.all_policies[at] = written
-            self.writes.append(f"policy {name}")
-            return copy.deepcopy(written)
+            return [objects.policy(copy.deepcopy(policy)) for policy in self.all_policies]
 
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
         async with self._call("namespace", name):
@@ -200,41 +197,58 @@ class FakeCluster(Cluster):
             found = self.secrets.get((namespace, name))
             return None if found is None else dict(found)
 
-    async def write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        async def write(current: Mapping[str, Any]) -> Object:
-            written = await self._write_status(current, status)
-            meta = outline.head(msgspec.json.encode(written))
-            return {**obj, "metadata": meta, "status": written["status"]}
+    async def _now(self, obj: K) -> K | None:
+        async with self._call(obj.KIND.removeprefix("Agent").lower(), obj.namespace, obj.name):
+            found = self._stored(obj)
+            return None if found is None else objects.another(obj, outline.of(msgspec.json.encode(found)))
 
-        return await self._guarded(obj, write, self.run, self._patching(obj, self.objects, write))
+    def _stored(self, obj: Resource) -> Object | None:
+        """The object of that name, as it stands on the wire."""
+        if isinstance(obj, Policy):
+            return next((policy for policy in self.all_policies if policy["metadata"]["name"] == obj.name), None)
+        among = self.objects if isinstance(obj, Run) else self.all_sessions
+        return among.get((obj.namespace, obj.name))
 
-    def _patching(self, obj: Mapping[str, Any], among: Mapping[tuple[str, str], Object], write: Write) -> Patch:
+    def _patching(self, obj: K, write: Write[K]) -> Patch:
         """The write that no change of metadata can overtake."""
 
-        async def patch() -> Object:
-            async with self._call("patch", obj["metadata"]["namespace"], obj["metadata"]["name"]):
-                found = among.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+        async def patch() -> bytes:
+            async with self._call("patch", obj.namespace, obj.name):
+                stored = self._stored(obj)
+                found = None if stored is None else objects.another(obj, stored)
                 if found is None or not versions.is_as_read(obj, found):
-                    raise Conflict(f"{obj['metadata']['name']} has changed or is gone")
+                    raise Conflict(f"{obj.name} has changed or is gone")
             return await write(found)
 
         return patch
 
-    async def _write_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        meta = obj["metadata"]
-        async with self._call("put status", meta["namespace"], meta["name"]):
-            found = self.objects.get((meta["namespace"], meta["name"]))
-            if found is None:
-                raise Conflict(f"{meta['name']} is not there")
-            if any(found["metadata"][key] != meta[key] for key in ("uid", "resourceVersion")):
-                raise Conflict(f"{meta['name']} has changed")
-            written = copy.deepcopy(found) | {"status": _as_stored(status)}
+    def _current(self, obj: Resource) -> Object:
+        """A copy of what is stored, of the version that was read. Raises Conflict."""
+        found = self._stored(obj)
+        if found is None or objects.head(found["metadata"]).uid != obj.uid:
+            raise Conflict(f"{obj.name} is not there")
+        if objects.head(found["metadata"]).version != obj.version:
+            raise Conflict(f"{obj.name} has changed")
+        return copy.deepcopy(found)
+
+    async def _write_status(self, run: Run, status: Mapping[str, Any]) -> bytes:
+        async with self._call("put status", run.namespace, run.name):
+            found = self._current(run)
+            written = found | {"status": _as_stored(status)}
             if len(msgspec.json.encode(written)) > MAX_OBJECT:
                 raise Rejected("the API server refuses it: the request is too large")
-            if written == found:  # a write that changes nothing makes no new version
-                return copy.deepcopy(found)
-            self.writes.append(f"status {meta['namespace']}/{meta['name']} {_reason(written)}")
-            return self._store(written, "MODIFIED")
+            if written != found:  # a write that changes nothing makes no new version
+                self.writes.append(f"status {run.namespace}/{run.name} {_reason(written)}")
+                self._store(written, "MODIFIED")
+            return msgspec.json.encode(written)
+
+    async def _write_policy(self, policy: Resource, status: Mapping[str, Any]) -> bytes:
+        async with self._call("policy status", policy.name):
+            written = self._current(policy) | {"status": _as_stored(status)}
+            written["metadata"]["resourceVersion"] = str(next(self._versions))
+            self.all_policies = [written if p["metadata"]["name"] == policy.name else p for p in self.all_policies]
+            self.writes.append(f"policy {policy.name}")
+            return msgspec.json.encode(written)
 
     async def post_event(self, event: Mapping[str, Any]) -> None:
         meta = event["metadata"]
@@ -259,19 +273,16 @@ class FakeCluster(Cluster):
         self._tell(how, obj)
         return copy.deepcopy(obj)
 
-    async def _write_session(self, obj: Mapping[str, Any], changes: Object) -> Object:
-        meta = obj["metadata"]
-        async with self._call("put session", meta["namespace"], meta["name"]):
-            found = self.all_sessions.get((meta["namespace"], meta["name"]))
-            if found is None or any(found["metadata"][key] != meta[key] for key in ("uid", "resourceVersion")):
-                raise Conflict(f"{meta['name']} has changed or is gone")
+    async def _write_session(self, session: Session, changes: Object) -> bytes:
+        async with self._call("put session", session.namespace, session.name):
+            found = self._current(session)
             written = copy.deepcopy(found) | changes
-            if written == found:
-                return written
             if written["spec"] != found["spec"]:
-                written["metadata"]["generation"] = found["metadata"].get("generation", 1) + 1
-            self.writes.append(f"session {meta['namespace']}/{meta['name']}")
-            return self._keep(written, "MODIFIED")
+                written["metadata"]["generation"] = session.generation + 1
+            if written != found:
+                self.writes.append(f"session {session.namespace}/{session.name}")
+                self._keep(written, "MODIFIED")
+            return msgspec.json.encode(written)
 
     def _keep(self, session: Object, how: str) -> Object:
         meta = session["metadata"]

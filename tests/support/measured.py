@@ -9,14 +9,13 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from stromboli.attempt import busybox
 from stromboli.handlers.run import assembled
 from stromboli.kube.client import Cluster
+from stromboli.models.run import Run
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
-from stromboli.status.run import reason_of
 from tests.support.fake_podman import FakePodman
 from tests.support.large_cluster import NODE
 
@@ -43,8 +42,8 @@ async def main(folder: Path) -> None:
     await cluster.close()
 
 
-def is_queued(obj: dict[str, Any]) -> bool:
-    return reason_of(obj.get("status") or {}) == "Queued"
+def is_queued(run: Run) -> bool:
+    return run.status.reason == "Queued"
 
 
 def memory(what: str) -> int:

@@ -16,6 +16,10 @@ REGISTRIES = re.compile(
     r"(pypi|pythonhosted|npmjs|yarnpkg|crates)\.(org|com|io)|(deb|security|archive)\.(debian|ubuntu)\.(org|com)"
     r"|(proxy|sum)\.golang\.|\.pkg\.dev\b|\bartifactory\b"
 )
+# How an object stands on the wire, and who may know it: the calls to the API server, the statuses, kopf's events, what
+# goes through kubectl, and the generation of the CRDs.
+ON_THE_WIRE = re.compile(r"""(\[|\.get\(|\.pop\(|\.setdefault\()["'](metadata|status|spec)["']""")
+KNOW_THE_WIRE = ("kube/", "status/", "handlers/watches.py", "cli/", "local/", "controlplane/", "models/crd.py")
 OTHER_MACHINES = re.compile(r"/Users/\w+/|[A-Z]:\\Users\\|/\.pyenv/|/\.local/share/uv/")
 
 
@@ -65,6 +69,22 @@ def test_no_module_is_too_long_to_be_read_at_once(texts: dict[str, str]) -> None
     modules = {n: t.count("\n") for n, t in texts.items() if n.startswith("operator/") and n.endswith((".py", ".sh"))}
     assert len(modules) > 50
     assert {name: lines for name, lines in modules.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_objects_of_the_cluster_are_typed_outside_of_the_rooms_that_know_the_wire(texts: dict[str, str]) -> None:
+    package = "operator/stromboli/"
+    modules = {n.removeprefix(package): t for n, t in texts.items() if n.startswith(package) and n.endswith(".py")}
+    assert len(modules) > 50
+    found = {
+        name: [line.strip() for line in text.splitlines() if ON_THE_WIRE.search(line)]
+        for name, text in modules.items()
+        if not name.startswith(KNOW_THE_WIRE) and ON_THE_WIRE.search(text)
+    }
+    # A condition's own `status`, and an image's pull as Podman tells of it.
+    assert found == {
+        "models/run.py": ['is_finished=succeeded.get("status") in ("True", "False"),'],
+        "podman/images.py": ['elif entry.get("status") == "Download complete":'],
+    }
 
 
 def test_every_file_has_something_in_it(texts: dict[str, str]) -> None:

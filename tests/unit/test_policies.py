@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from stromboli.errors import Conflict, Rejected
+from stromboli.models.objects import Status
+from stromboli.models.policy import Policy
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from tests.support.fake_cluster import FakeCluster
 
@@ -71,13 +73,13 @@ async def test_a_write_that_fails_keeps_no_other_from_its_own(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, error: Exception, again: float | None
 ) -> None:
     cluster.all_policies = [_policy("a"), _policy("b")]
-    write = cluster.write_policy_status
+    write = cluster.write_status
 
-    async def failing(obj: Object, status: Object) -> Object:
-        if obj["metadata"]["name"] == "a":
+    async def failing(obj: Policy, status: Status) -> Policy:
+        if obj.name == "a":
             raise error
         return await write(obj, status)
 
-    monkeypatch.setattr(cluster, "write_policy_status", failing)
+    monkeypatch.setattr(cluster, "write_status", failing)
     assert await PolicyStatuses(cluster).turn(EVERY_POLICY) == again
     assert cluster.writes == ["policy b"]

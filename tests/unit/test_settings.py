@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from stromboli import settings
+from stromboli import environment, settings
 from stromboli.errors import InvalidSettings
 from stromboli.settings import DEFAULT_CLI_IMAGE, Settings
 
@@ -58,7 +59,7 @@ def _key(key: str) -> str:
 
 
 def test_the_keys_are_those_of_the_contract() -> None:
-    assert set(KEYS) == set(Settings.__dataclass_fields__) & set(KEYS)
+    assert set(KEYS) == set(Settings.model_fields) & set(KEYS)
     assert len(KEYS) == 8
 
 
@@ -155,7 +156,7 @@ def test_a_cli_image_may_have_its_tag_or_digest_with_it(image: str) -> None:
         ("image", "Python", "agent.image: 'Python' is not an image reference"),
         ("image", "docker://python", "agent.image: "),
         ("cli_image", "Claude", "agent.cli_image: "),
-        ("cli_image_tag", "not a tag", "agent.cli_image: "),
+        ("cli_image_tag", "not a tag", "agent.cli_image_tag: "),
     ],
 )
 def test_a_value_that_is_malformed(key: str, written: Any, said: str, config: Write) -> None:
@@ -290,7 +291,7 @@ def test_variables_of_others_are_no_business_of_ours() -> None:
     ],
 )
 def test_home(environ: dict[str, str], expected: str) -> None:
-    assert settings.home(environ) == Path(expected)
+    assert environment.home(environ) == Path(expected)
     assert settings.load(environ).home == Path(expected)
 
 
@@ -307,6 +308,46 @@ def test_what_else_the_environment_says() -> None:
     assert found.node == "node-7"
     assert found.system_namespace == "agents"
     assert found.podman_socket == Path("/run/p.sock")
+
+
+def test_how_much_the_node_does_at_once() -> None:
+    assert settings.load({}).max_starts == 2 * (os.cpu_count() or 1)
+    assert settings.load({}).max_runs is None
+    found = settings.load({"STROMBOLI_MAX_STARTS": "3", "STROMBOLI_MAX_RUNS": "99999"})
+    assert (found.max_starts, found.max_runs) == (3, 99999)
+    assert settings.load({"STROMBOLI_MAX_STARTS": ""}) == settings.load({})
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "100000", "many", "1.5"])
+@pytest.mark.parametrize("name", ["STROMBOLI_MAX_STARTS", "STROMBOLI_MAX_RUNS"])
+def test_a_number_that_is_none(name: str, number: str) -> None:
+    assert _refused({name: number}) == f"{name}: {number!r} is not a number from 1 to 99999"
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:8443", "[::1]:8443"])
+def test_where_the_read_api_listens(address: str) -> None:
+    host, port = settings.load({"STROMBOLI_API_ADDRESS": address}).api_address
+    assert (host, port) == {"": ("127.0.0.1", 0)}.get(address, ("::1" if "::" in address else "127.0.0.1", 8443))
+
+
+def test_an_address_that_is_none() -> None:
+    said = "STROMBOLI_API_ADDRESS: 'localhost' is not HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443"
+    assert _refused({"STROMBOLI_API_ADDRESS": "localhost"}) == said
+
+
+def test_the_process_s_own_environment_is_read_only_where_it_is_handed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STROMBOLI_NODE", "another")
+    monkeypatch.setenv(_key("image"), "python")
+    monkeypatch.setenv(_key("zzz"), "x")
+    assert settings.load({}) == settings.load({"HOME": os.environ["HOME"]})
+    assert settings.load({}).image is None
+    assert Settings(home=Path("/h"), runtime_dir=Path("/r"), podman_socket=Path("/s")).image is None
+
+
+@pytest.mark.parametrize("name", ["home", "HOME", "STROMBOLI_HOME", "warnings", "Cli_Image"])
+def test_what_is_no_key_under_agent_cannot_be_set_there(name: str, config: Write) -> None:
+    assert f"agent.{name}: there is no such key" in _refused({}, config({"agent": {name: "/x"}}))
+    assert "there is no such key" in _refused({_key("home"): "/x"})
 
 
 def test_secrets_lie_on_a_tmpfs_of_this_user() -> None:
@@ -332,9 +373,9 @@ def test_podmans_usual_socket(
     uid: int, environ: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: uid)
-    assert settings.podman_socket(environ) == Path(expected)
+    assert environment.podman_socket(environ) == Path(expected)
 
 
 def test_settings_do_not_change() -> None:
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValidationError, match="frozen"):
         settings.load({}).image = "x"  # type: ignore[misc]

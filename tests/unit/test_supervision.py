@@ -73,7 +73,7 @@ async def test_what_is_expected_of_one_turn_is_not_of_a_lasting_part() -> None:
 
 
 async def test_one_that_should_last_and_ends_ends_all(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(PartDied, match=r"^lasting has ended, which it never should$"):
+    with pytest.raises(PartDied, match=r"^lasting has returned, although it should run forever$"):
         await together(forever, "main", {"lasting": ends}, {})
     assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
 
@@ -92,7 +92,7 @@ async def test_a_spawned_task_that_dies_is_logged_and_ends_nobody(caplog: pytest
     await asyncio.wait([task])
     await asyncio.sleep(0)
     [record] = caplog.records
-    assert record.getMessage() == "event Started: a defect"
+    assert record.getMessage() == "event Started: unexpected error"
     assert record.exc_info is not None
 
 

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from stromboli.errors import ClusterUnavailable
-from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.grammar import times
+from stromboli.kube import objects
+from stromboli.models.run import RunStatus
+from stromboli.models.session import Holder, SessionStatus
 from stromboli.perform.sessions import Sessions
-from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as states
-from stromboli.status import times
 from stromboli.status.run import Moment
 from stromboli.upkeep import Upkeep
 from tests.support.fake_cluster import FakeCluster
+from tests.support.wire import ready_reason
 
 SPACE, NAME, NODE = "space", "story", "node-a"
 HOUR = 3600.0
@@ -37,8 +40,8 @@ class Vacated(Sessions):
     async def vacate(self, uid: str, namespace: str, name: str, run_uid: str) -> None:
         session = await self._cluster.session(namespace, name)
         assert session is not None
-        assert session["metadata"]["uid"] == uid
-        assert session["status"]["currentRun"]["uid"] == run_uid
+        assert session.uid == uid
+        assert session.status.is_held_by(run_uid)
         self.names.append(name)
 
 
@@ -57,18 +60,21 @@ class Scene:
         stored = self.cluster.all_sessions[SPACE, NAME]
         stored["metadata"]["creationTimestamp"] = ago(age)
         if status:
-            stored["status"] = states.at({}, ReadyReason.Available, "no run has it", now()) | status
-        self.uid = self.vacated.see(made["metadata"])
+            stored["status"] = {
+                **states.at(SessionStatus(), ReadyReason.Available, "no run has it", now()).wire,
+                **status,
+            }
+        self.uid = self.vacated.see(objects.head(made["metadata"]))
         return stored
 
     def held(self, name: str, uid: str, **status: Any) -> Object:
-        return self.session(**status, **states.taken({}, Holder(name, uid), now()))
+        return self.session(**status, **states.taken(SessionStatus(), Holder(name, uid), now()).wire)
 
     def get(self) -> Any:
         return self.cluster.all_sessions.get((SPACE, NAME))
 
     def reason(self) -> str:
-        return states.ready_reason(self.get().get("status") or {})
+        return ready_reason(self.get().get("status") or {})
 
     async def turn(self) -> float | None:
         return await self.upkeep.turn(self.uid)
@@ -139,7 +145,7 @@ def of_another_uid(run: Object) -> Object:
 
 
 def finished(run: Object) -> Object:
-    return {**run, "status": run_states.at({}, Reason.Completed, "done", now())}
+    return {**run, "status": run_states.at(RunStatus(), Reason.Completed, "done", now()).wire}
 
 
 def being_deleted(run: Object) -> Object:
@@ -195,7 +201,7 @@ async def test_one_that_was_never_used_counts_from_its_creation(scene: Scene) ->
 async def test_its_end_is_written_down_first_and_then_it_goes(scene: Scene, used: Object) -> None:
     scene.session(age=3 * HOUR, ttl="1h30m", **used)
     told: list[tuple[str, str]] = []
-    scene.cluster.listeners.append(lambda how, obj: told.append((how, states.ready_reason(obj["status"]))))
+    scene.cluster.listeners.append(lambda how, obj: told.append((how, ready_reason(obj["status"]))))
     assert await scene.turn() is None
     assert told == [("MODIFIED", ReadyReason.Expired), ("DELETED", ReadyReason.Expired)]
     assert scene.get() is None
@@ -217,7 +223,8 @@ async def test_a_run_that_comes_at_its_end_has_it(scene: Scene) -> None:
 
     def take() -> None:
         stored = scene.get()
-        stored["status"] = states.taken(stored["status"], Holder("first", run["metadata"]["uid"]), now())
+        holder = Holder("first", run["metadata"]["uid"])
+        stored["status"] = states.taken(SessionStatus.of(stored["status"]), holder, now()).wire
 
     first_write(scene.cluster, take)
     assert await scene.turn() == 0.0, "tried again at once"
@@ -255,7 +262,10 @@ async def test_killed_before_it_went_it_goes_at_the_next_look(scene: Scene) -> N
 async def test_one_that_was_to_go_and_may_stay_after_all_can_be_used(scene: Scene) -> None:
     """Its end was written down, the operator killed, and then somebody gave it more time."""
     stored = scene.session(ttl="100h", lastUsed=ago(2 * HOUR))
-    stored["status"] = states.at(stored["status"], ReadyReason.Expired, "not used for 1h: it is deleted", now())
+    expired = states.at(
+        SessionStatus.of(stored["status"]), ReadyReason.Expired, "not used for 1h: it is deleted", now()
+    )
+    stored["status"] = expired.wire
     await scene.turn()
     assert scene.get() is None or scene.reason() == ReadyReason.Available
 

@@ -1,5 +1,4 @@
-"""The operator's read API: what a node has and the API server has not, over TLS, for whom RBAC allows it.
+"""The operator's read-only HTTPS API: data that is on the node but not in the API server, authorized by RBAC.
 
-`serving` in `server` is what the operator calls; `client` is what the command line calls. Nothing can be changed
-through it.
+The operator calls `serving` in `server`; the command line calls `client`.
 """

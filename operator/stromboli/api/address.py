@@ -1,7 +1,7 @@
-"""`api.json` in the operator's home: where the read API is, and by which certificate it is known.
+"""`api.json` in the operator's home: the URL of the read API, and the CA certificate to verify it with.
 
-Only the home's owner can read it. One that an operator left which was killed leads nowhere, and nobody else who comes
-to have that port can prove to be the operator.
+Only the home's owner can read it. A killed operator leaves a stale file. That is harmless: another process on the same
+port cannot present a certificate of that CA.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ FILE = "api.json"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`url` is `https://HOST:PORT`, `authority` the PEM certificate that has signed the server's."""
+    """`url` is `https://HOST:PORT`; `authority` is the PEM certificate of the CA that signed the server's."""
 
     url: str
     authority: str
 
 
 def write(home: Path, address: Address) -> None:
-    """Write it into the home, where only its owner can read it."""
-    told = {"url": address.url, "ca": address.authority}
-    files.write_private(home / FILE, json.dumps(told).encode("ascii"))
+    """Write `api.json` into the home, readable by its owner only. Raises OSError."""
+    document = {"url": address.url, "ca": address.authority}
+    files.write_private(home / FILE, json.dumps(document).encode("ascii"))
 
 
 def remove(home: Path) -> None:
@@ -35,19 +35,19 @@ def remove(home: Path) -> None:
 
 
 def read(home: Path) -> Address:
-    """Where the operator of that home is. Raises LocalFailure where none has said so."""
+    """The address of the operator with that home. Raises LocalFailure if there is none, or the file is invalid."""
     path = home / FILE
     try:
         found = bounds.json_document(path.read_bytes(), bounds.DOCUMENT)
         address = Address(found["url"], found["ca"])
     except FileNotFoundError as e:
         raise LocalFailure(
-            f"no operator is at work in {home}", "`stromboli up` starts it; STROMBOLI_HOME names another folder"
+            f"no operator is running in {home}", "`stromboli up` starts it; STROMBOLI_HOME selects another folder"
         ) from e
     except (ValueError, KeyError, TypeError) as e:
-        raise LocalFailure(f"{path} is not what an operator writes", "remove it and start the operator anew") from e
+        raise LocalFailure(f"{path} is not a valid address file", "remove it and restart the operator") from e
     if not isinstance(address.url, str) or not isinstance(address.authority, str):
-        raise LocalFailure(f"{path} is not what an operator writes", "remove it and start the operator anew")
-    if not address.url.startswith("https://"):  # a token goes there
-        raise LocalFailure(f"{path} leads to {address.url!r}, not to https://…", "start the operator anew")
+        raise LocalFailure(f"{path} is not a valid address file", "remove it and restart the operator")
+    if not address.url.startswith("https://"):  # the client sends its token there
+        raise LocalFailure(f"{path} has the URL {address.url!r}, which is not https://…", "restart the operator")
     return address

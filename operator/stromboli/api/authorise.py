@@ -1,6 +1,6 @@
-"""Who asks, and whether they may: the cluster's own answer, by TokenReview and SubjectAccessReview.
+"""Authenticates and authorizes requests with the cluster's TokenReview and SubjectAccessReview.
 
-A yes is remembered for a few seconds, under a hash of the token; a no and a failure never are.
+Positive answers are cached for a few seconds, keyed by a hash of the token; denials and failures are never cached.
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
+from cachetools import TLRUCache
+
 from stromboli.api.errors import Declined
 from stromboli.kube.reviews import Access, Person
 
-REMEMBERED = 10.0  # seconds for which a token that was revoked still opens, beyond the API server's own 10
+REMEMBERED = 10.0  # seconds; a revoked token still works that long, in addition to the API server's own 10
 MOST_REMEMBERED = 1024
 T = TypeVar("T")
 
 
 class Asked(Protocol):
-    """What of `kube.reviews.Reviews` is used here."""
+    """The part of `kube.reviews.Reviews` that is used here."""
 
     async def person(self, token: str) -> Person | None:
-        """Whose token that is."""
+        """The user that the token authenticates; None if it is not valid."""
 
     async def allows(self, person: Person, access: Access) -> bool:
-        """Whether they may."""
+        """Whether that user has this access."""
 
 
 class Gate:
-    """Lets requests in. `clock` counts seconds."""
+    """Admits requests. `clock` returns seconds."""
 
     def __init__(self, reviews: Asked, clock: Callable[[], float] = time.monotonic) -> None:
         self._reviews = reviews
@@ -37,12 +39,12 @@ class Gate:
         self._permits: _Memory[bool] = _Memory(clock)
 
     async def admit(self, authorization: str | None, access: Access) -> Person:
-        """Whoever has that `Authorization` header, and may. Raises Declined (401, 403), ClusterUnavailable."""
+        """The user of that `Authorization` header, if allowed. Raises Declined (401, 403), ClusterUnavailable."""
         token = _token(authorization)
         key = hashlib.sha256(token.encode()).digest()
         person = await self._people.get(key, lambda: self._reviews.person(token))
         if person is None:
-            raise Declined(401, "the cluster does not know this token, or it has run out; get another")
+            raise Declined(401, "the cluster does not accept this token: it is unknown or has expired; get a new one")
         if not await self._permits.get((key, access), lambda: self._reviews.allows(person, access)):
             raise Declined(
                 403,
@@ -53,27 +55,25 @@ class Gate:
 
 
 class _Memory(Generic[T]):
-    """Answers that were a yes, each with the moment until which it holds."""
+    """A cache of positive answers with their expiry; beyond MOST_REMEMBERED the least recently used are evicted."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._known: dict[Hashable, tuple[float, T]] = {}
+        self._known: TLRUCache[Hashable, tuple[float, T]] = TLRUCache(MOST_REMEMBERED, _until, clock)
 
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[T | None]]) -> T | None:
-        """What is known, or what `ask` says; it counts from when it was asked."""
-        now = self._clock()
-        if (known := self._known.get(key)) is not None and now < known[0]:
+        """The cached answer, or that of `ask`. An answer expires REMEMBERED seconds after `ask` was called."""
+        if (known := self._known.get(key)) is not None:
             return known[1]
+        until = self._clock() + REMEMBERED
         answer = await ask()
         if answer:
-            self._make_room(now)
-            self._known[key] = (now + REMEMBERED, answer)
+            self._known[key] = (until, answer)
         return answer
 
-    def _make_room(self, now: float) -> None:
-        if len(self._known) >= MOST_REMEMBERED:
-            for key in [k for k, (until, _) in self._known.items() if until <= now] or list(self._known):
-                del self._known[key]
+
+def _until(key: Hashable, remembered: tuple[float, object], now: float) -> float:
+    return remembered[0]
 
 
 def _token(authorization: str | None) -> str:
@@ -81,6 +81,6 @@ def _token(authorization: str | None) -> str:
     token = token.strip()
     if scheme.lower() != "bearer" or not token or not token.isascii():
         raise Declined(
-            401, "a request needs the header `Authorization: Bearer TOKEN`, as the cluster's API server does"
+            401, "a request needs the header `Authorization: Bearer TOKEN`, with a token of the cluster's API server"
         )
     return token

@@ -1,7 +1,7 @@
-"""The read API's certificate, kept in the operator's home: a restart is known by the same one.
+"""The read API's certificate, stored in the operator's home so that it survives a restart.
 
-The authority signs this one certificate and its key is forgotten; the server's key can be read by the home's owner
-alone. Making one is `issue`'s.
+The CA signs only this one certificate, and its key is then discarded; only the home's owner can read the server's key.
+`issue` creates the certificate, in a process of its own.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from stromboli.errors import LocalFailure
 log = logging.getLogger(__name__)
 
 FILE = "api-certificate.json"
-LIFE = timedelta(days=3650)  # an operator may go on for long
-_LEFT = timedelta(days=365)  # so long does one have to hold at a start
+LIFE = timedelta(days=3650)  # an operator may run for years without a restart
+_LEFT = timedelta(days=365)  # minimum remaining validity at a start
 _ALWAYS = ("127.0.0.1", "::1", "localhost")
 _SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """`authority` (PEM) is what a client has to trust; `chain` (PEM) has the key and the certificate.
+    """`authority` (PEM) is the CA that clients have to trust; `chain` (PEM) has the server's key and certificate.
 
-    It is for `hosts`, sorted, and holds until `until` (ISO 8601).
+    It is valid for `hosts`, sorted, until `until` (ISO 8601, with a time zone).
     """
 
     authority: str
@@ -46,27 +46,31 @@ class Certificate:
         return asdict(self)
 
 
-def have(home: Path, host: str, now: datetime) -> Certificate:
-    """The certificate for `host` and for this machine by its own names; made if the home has none that will do.
+def ensure(home: Path, host: str, now: datetime) -> Certificate:
+    """The certificate for `host` and the loopback names; created if the home has no suitable one.
 
-    Raises LocalFailure where none can be made. `now` has a time zone.
+    Raises LocalFailure if none can be created. `now` must have a time zone.
     """
     hosts = sorted({host, *_ALWAYS})
     kept = _kept(home / FILE)
     if kept is not None and kept.hosts == hosts and datetime.fromisoformat(kept.until) - now > _LEFT:
         return kept
-    made = _made(hosts)
+    created = _create(hosts)
     try:
-        files.write_private(home / FILE, json.dumps(made.to_json()).encode("ascii"))
+        files.write_private(home / FILE, json.dumps(created.to_json()).encode("ascii"))
     except OSError as error:
-        log.warning("the read API's next start has another certificate: %s: %s", home / FILE, error.strerror)
-    return made
+        log.warning(
+            "the read API's certificate cannot be stored; the next start creates another: %s: %s",
+            home / FILE,
+            error.strerror,
+        )
+    return created
 
 
 def server_context(certificate: Certificate) -> ssl.SSLContext:
-    """What the server's sockets speak TLS with."""
+    """The TLS context of the server's sockets."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    file = os.memfd_create("stromboli-api", os.MFD_CLOEXEC)  # OpenSSL reads keys from files only
+    file = os.memfd_create("stromboli-api", os.MFD_CLOEXEC)  # OpenSSL loads keys from files only
     try:
         os.write(file, certificate.chain.encode("ascii"))
         context.load_cert_chain(f"/proc/self/fd/{file}")
@@ -75,36 +79,36 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
     return context
 
 
-def _made(hosts: Iterable[str]) -> Certificate:
+def _create(hosts: Iterable[str]) -> Certificate:
     command = [sys.executable, "-m", "stromboli.api.issue", *hosts]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
         return _read(bounds.json_document(done.stdout, bounds.DOCUMENT))
     except subprocess.CalledProcessError as e:
         said = (e.stderr.strip().splitlines() or [f"exit code {e.returncode}"])[-1]
-        raise LocalFailure(f"the read API's certificate could not be made: {said}") from e
+        raise LocalFailure(f"the read API's certificate could not be created: {said}") from e
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as e:
-        raise LocalFailure(f"the read API's certificate could not be made: {e}") from e
+        raise LocalFailure(f"the read API's certificate could not be created: {e}") from e
 
 
 def _kept(path: Path) -> Certificate | None:
-    """The one in the home; None where there is none, or what is there is not one."""
+    """The stored certificate; None if there is none, or the file is invalid."""
     try:
         return _read(bounds.json_document(path.read_bytes(), bounds.DOCUMENT))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s is no certificate (%s); another is made", path, error)
+        log.warning("%s is not a valid certificate (%s); a new one is created", path, error)
         return None
 
 
 def _read(found: Mapping[str, Any]) -> Certificate:
-    """Raises ValueError, KeyError or TypeError where it is not what `to_json` gives."""
+    """The inverse of `to_json`. Raises ValueError, KeyError or TypeError if the document is invalid."""
     certificate = Certificate(found["authority"], found["chain"], list(found["hosts"]), found["until"])
     if not isinstance(certificate.authority, str) or not isinstance(certificate.chain, str):
-        raise TypeError("its PEM is no text")
+        raise TypeError("its PEM is not a string")
     if datetime.fromisoformat(certificate.until).tzinfo is None:
-        raise ValueError("its end has no time zone")
+        raise ValueError("its expiry has no time zone")
     try:
         server_context(certificate)
         ssl.create_default_context(cadata=certificate.authority)

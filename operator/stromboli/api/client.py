@@ -1,4 +1,4 @@
-"""Asking the read API, as a person with a kubeconfig. Every error is a LocalFailure that says what to do."""
+"""A client of the read API for users with a kubeconfig. Every error is a LocalFailure that says what to do."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from stromboli.errors import LocalFailure
 from stromboli.kube.bearer import NO_TOKEN
 from stromboli.naming import GROUP, VERSION
 
-_TIMEOUT = httpx.Timeout(75.0, connect=5.0)  # the operator gives itself a minute
+_TIMEOUT = httpx.Timeout(75.0, connect=5.0)  # the operator's own limit is a minute
 _HINTS = {
-    401: "use a kubeconfig of that operator's cluster: KUBECONFIG names it",
+    401: "use a kubeconfig of the operator's cluster; KUBECONFIG selects it",
     403: "ask whoever administers the cluster",
     503: "try again; `stromboli status` shows what is down",
 }
 
 
 def messages(address: Address, auth: httpx.Auth, namespace: str, session: str) -> Mapping[str, Any]:
-    """A session's messages, as the server tells them. Raises LocalFailure."""
+    """A session's messages, as the server returns them (see `server`). Raises LocalFailure."""
     path = f"/apis/{GROUP}/{VERSION}/namespaces/{_segment(namespace)}/agentsessions/{_segment(session)}/messages"
     return _asked(address, auth, path)
 
@@ -32,21 +32,21 @@ def messages(address: Address, auth: httpx.Auth, namespace: str, session: str) -
 def _asked(address: Address, auth: httpx.Auth, path: str) -> Mapping[str, Any]:
     try:
         context = ssl.create_default_context(cadata=address.authority)
-        # No proxy of the environment's: it is another who would see the token.
+        # No proxy from the environment: a proxy would see the token.
         with httpx.Client(base_url=address.url, verify=context, trust_env=False, timeout=_TIMEOUT) as client:
             response = client.get(path, auth=auth)
-    except httpx.LocalProtocolError as e:  # whose text has the token in it
-        raise _no_token("it is not one that can be sent") from e
+    except httpx.LocalProtocolError as e:  # its text contains the token
+        raise _no_token("it cannot be sent in an HTTP header") from e
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as e:
         raise LocalFailure(
-            f"the operator does not answer at {address.url}: {e}", "`stromboli up` starts what is down"
+            f"the operator does not respond at {address.url}: {e}", "`stromboli up` starts whatever is down"
         ) from e
-    except NO_TOKEN as e:  # of a program that is to give it
+    except NO_TOKEN as e:  # raised by the program that provides the token
         raise _no_token(str(e)) from e
     try:
         answer = bounds.json_document(response.content, bounds.ANSWER)
     except ValueError as e:
-        raise LocalFailure(f"what answers at {address.url} is no operator", "start the operator anew") from e
+        raise LocalFailure(f"the server at {address.url} is not an operator", "restart the operator") from e
     if response.status_code == 200 and isinstance(answer, dict):
         return answer
     said = answer.get("error") if isinstance(answer, dict) else None
@@ -56,7 +56,7 @@ def _asked(address: Address, auth: httpx.Auth, path: str) -> Mapping[str, Any]:
 
 
 def _no_token(why: str) -> LocalFailure:
-    return LocalFailure(f"the kubeconfig gives no token: {why}", "KUBECONFIG names another; one with a token works")
+    return LocalFailure(f"the kubeconfig gives no token: {why}", "set KUBECONFIG to a kubeconfig that has a token")
 
 
 def _segment(name: str) -> str:

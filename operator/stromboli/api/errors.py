@@ -1,4 +1,4 @@
-"""What a request ends with when it is not answered."""
+"""The exception that ends a request with an HTTP error status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from stromboli.errors import StromboliError
 
 
 class Declined(StromboliError):
-    """Said to whoever asked, with this HTTP status."""
+    """The request is declined with this HTTP status; the message is sent to the client."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

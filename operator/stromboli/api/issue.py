@@ -1,7 +1,7 @@
-"""Makes the read API's certificate, and prints it: `python -m stromboli.api.issue HOST…`.
+"""Creates the read API's certificate and prints it as JSON: `python -m stromboli.api.issue HOST…`.
 
-A program of its own, since the operator has no other use for the library that signs, which would take a tenth of
-the operator's memory for as long as it runs.
+This is a separate program because the operator needs the `cryptography` library for nothing else, and the library would
+take a tenth of the operator's memory for as long as it runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stromboli.api.certificate import LIFE, Certificate
 
 
 def make(hosts: Iterable[str], now: datetime) -> Certificate:
-    """A certificate for these hosts (names or addresses); `now` has a time zone."""
+    """A new certificate for these hosts (names or addresses); `now` must have a time zone."""
     names = sorted(set(hosts))
     authority_key, key = signing.new_key(), signing.new_key()
     authority = signing.authority("stromboli read API", authority_key, now, LIFE)

@@ -1,8 +1,8 @@
-"""The read API's TCP side: how many connections there may be, and for how long.
+"""The read API's TCP side: limits the number of connections and their duration.
 
-A TLS connection takes some 300 KB, whether or not anything is asked on it. So no more than MOST are taken at a time;
-whoever comes then waits in the kernel's queue, where it takes nothing of the operator's memory, and is taken when one
-of the others has ended, as each of them soon does: one on which nothing is asked, after IDLE seconds.
+A TLS connection takes some 300 KB of memory even when idle. So at most MOST connections are accepted at a time. Further
+clients wait in the kernel's backlog, which takes none of the operator's memory, until a connection closes. Every
+connection is closed soon: after IDLE seconds without a request, or LIFE seconds after the first one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 
 MOST = 32
 HANDSHAKE = 5.0  # seconds
-IDLE = 10.0  # seconds until something is asked
-LIFE = 90.0  # seconds until the answer has been taken; reading a conversation may take 60
-_QUEUE = 128  # connections that wait in the kernel
-_AGAIN = 1.0  # seconds after a failure to take one, such as too many open files
+IDLE = 10.0  # seconds until the first request
+LIFE = 90.0  # seconds from then until it is closed; reading a conversation may take 60
+_QUEUE = 128  # backlog: connections that wait in the kernel
+_AGAIN = 1.0  # seconds to wait after a failed accept, such as too many open files
 
 Factory = Callable[[], asyncio.BaseProtocol]
 
 
 @asynccontextmanager
 async def listening(factory: Factory, host: str, port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Take connections inside the block, each with a protocol of the factory's; the port. Raises OSError."""
+    """Accept connections inside the block, each with a protocol from `factory`. Yields the port. Raises OSError."""
     loop = asyncio.get_running_loop()
     [family, _, _, _, where], *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     with socket.create_server((where[0], where[1]), family=family, backlog=_QUEUE) as server:
@@ -53,7 +53,7 @@ class _Listener:
         self._serving: set[asyncio.Task[None]] = set()
 
     async def accept(self, server: socket.socket) -> None:
-        """Take connections until cancelled; those that are open end then."""
+        """Accept connections until cancelled; open ones are closed then."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -61,7 +61,7 @@ class _Listener:
                 try:
                     connection, _ = await loop.sock_accept(server)
                 except OSError as error:
-                    log.warning("the read API cannot take a connection: %s", error)
+                    log.warning("the read API cannot accept a connection: %s", error)
                     self._room.release()
                     await asyncio.sleep(_AGAIN)
                     continue
@@ -79,7 +79,7 @@ class _Listener:
 
     async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # whoever it was is gone, or speaks no TLS
+        with contextlib.suppress(OSError):  # the client is gone, or does not speak TLS
             transport, watched = await loop.connect_accepted_socket(
                 lambda: _Watched(self._factory()),
                 connection,
@@ -98,7 +98,7 @@ class _Listener:
 
 
 class _Watched(asyncio.Protocol):
-    """Another protocol, of which it can be waited for that something is asked, and for its end."""
+    """Wraps a protocol, with events for the first data received (`asked`) and for the end (`gone`)."""
 
     def __init__(self, inner: asyncio.BaseProtocol) -> None:
         self._inner = cast(asyncio.Protocol, inner)

@@ -1,8 +1,8 @@
-"""The read API's HTTPS side: one route, what it answers, and every error as one sentence in JSON.
+"""The read API's HTTPS side: one route, its response, and every error as one sentence in JSON.
 
     GET /apis/stromboli.dev/v1alpha1/namespaces/NAMESPACE/agentsessions/NAME/messages
 
-Who may ask is `authorise`'s, reading a conversation is `observe.conversations`'.
+Authorization is in `authorise`, reading a conversation in `node.conversations`.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from stromboli.api.certificate import Certificate, server_context
 from stromboli.api.errors import Declined
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
 from stromboli.kube.reviews import Access
+from stromboli.models.session import Session
 from stromboli.naming import GROUP, VERSION
-from stromboli.observe.conversations import Conversation
+from stromboli.node.conversations import Conversation
 
 log = logging.getLogger(__name__)
 
-READ_SECONDS = 60.0  # for one conversation, its wait for others included
-AT_ONCE = 2  # conversations being read: each may have tens of MiB in memory
+READ_SECONDS = 60.0  # for one conversation, including the wait for other readers
+AT_ONCE = 2  # conversations read concurrently; each may take tens of MiB of memory
 _SHUTDOWN_SECONDS = 1.0
-_KEEP_ALIVE = 5.0  # seconds between two requests of a connection
+_KEEP_ALIVE = 5.0  # seconds between two requests on a connection
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _ROUTE = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/agentsessions/{{name}}/messages"
-# Names of Kubernetes (RFC 1123). They become part of a path to the API server, so nothing else may be in them.
+# Kubernetes names (RFC 1123). They become part of a path to the API server, so anything else is rejected.
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 Object = Mapping[str, Any]
-# The AgentSession of a namespace, by its name; None where there is none. Raises ClusterUnavailable.
-Lookup = Callable[[str, str], Awaitable[Object | None]]
-# The conversation of a session by (UID, conversation id, image id). Raises PodmanError, PodmanUnavailable.
+# The AgentSession by (namespace, name); None if it does not exist. Raises ClusterUnavailable.
+Lookup = Callable[[str, str], Awaitable[Session | None]]
+# A session's conversation by (UID, conversation id, image id). Raises PodmanError, PodmanUnavailable.
 Read = Callable[[str, str, str], Awaitable[Conversation | None]]
 
 
@@ -58,9 +59,9 @@ async def serving(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[str]:
-    """Serve inside the block, with `api.json` in `home` saying where; the URL. Port 0 is a free one.
+    """Serve inside the block, with the address in `api.json` in `home`. Yields the URL. Port 0 picks a free one.
 
-    Raises InvalidSettings where the address cannot be listened on.
+    Raises InvalidSettings if the operator cannot listen on the address.
     """
     runner = web.AppRunner(
         Messages(Gate(reviews), lookup, read).application(),
@@ -72,7 +73,7 @@ async def serving(
     try:
         async with _listening(runner, host, port, certificate) as url:
             try:
-                _tell(home, address.Address(url, certificate.authority))
+                _publish(home, address.Address(url, certificate.authority))
                 yield url
             finally:
                 address.remove(home)
@@ -80,8 +81,8 @@ async def serving(
         await runner.cleanup()
 
 
-def _tell(home: Path, where: address.Address) -> None:
-    """The file is for the command line; a disk that is full keeps the operator from nothing else."""
+def _publish(home: Path, where: address.Address) -> None:
+    """Write `api.json`, best effort: only the command line needs it, so a full disk must not stop the operator."""
     try:
         address.write(home, where)
         log.info("the read API is at %s", where.url)
@@ -91,22 +92,22 @@ def _tell(home: Path, where: address.Address) -> None:
 
 @asynccontextmanager
 async def _listening(runner: web.AppRunner, host: str, port: int, certificate: Certificate) -> AsyncIterator[str]:
-    """The URL at which it is listened. Raises InvalidSettings."""
-    assert runner.server is not None, "it was set up"
+    """Listen inside the block. Yields the URL. Raises InvalidSettings."""
+    assert runner.server is not None, "the runner was set up"
     async with AsyncExitStack() as stack:
         try:
             context = server_context(certificate)
             taken = await stack.enter_async_context(listener.listening(runner.server, host, port, context))
         except OSError as e:
             raise InvalidSettings(
-                f"{host}:{port} cannot be listened on ({e.strerror}); name another", "STROMBOLI_API_ADDRESS"
+                f"cannot listen on {host}:{port} ({e.strerror}); choose another address", "STROMBOLI_API_ADDRESS"
             ) from e
         reached = _EVERYWHERE.get(host, host)
         yield f"https://{f'[{reached}]' if ':' in reached else reached}:{taken}"
 
 
 class Messages:
-    """A session's messages, for whom the cluster lets have them."""
+    """Serves a session's messages to users whom the cluster authorizes."""
 
     def __init__(self, gate: Gate, lookup: Lookup, read: Read) -> None:
         self._gate = gate
@@ -116,30 +117,29 @@ class Messages:
 
     def application(self) -> web.Application:
         """A fresh aiohttp application; the caller runs it."""
-        app = web.Application(middlewares=[_in_words])
+        app = web.Application(middlewares=[_errors_as_json])
         app.router.add_get(_ROUTE, self._messages, allow_head=False)
         return app
 
     async def _messages(self, request: web.Request) -> web.Response:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         if not _NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
-            raise Declined(404, "the path has a name in it that nothing in a cluster can have")
+            raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
         access = Access("get", GROUP, "agentsessions", "messages", namespace, name)
         await self._gate.admit(request.headers.get("Authorization"), access)
         session = await self._lookup(namespace, name)
         if session is None:
             raise Declined(404, f"the namespace {namespace} has no AgentSession {name}")
-        return _json(200, await self._told(session, name))
+        return _json(200, await self._document(session, name))
 
-    async def _told(self, session: Object, name: str) -> Object:
-        status = session.get("status") or {}
-        conversation, image = str(status.get("claudeSessionID", "")), str(status.get("imageID", ""))
+    async def _document(self, session: Session, name: str) -> Object:
+        conversation, image = session.status.conversation, session.status.image
         found = None
         if _is_uuid(conversation):
             async with asyncio.timeout(READ_SECONDS), self._readers:
-                found = await self._read(session["metadata"]["uid"], conversation, image)
+                found = await self._read(session.uid, conversation, image)
         if found is None:
-            raise Declined(404, f"the session {name} has no conversation on this node; its first run begins one")
+            raise Declined(404, f"the session {name} has no conversation on this node; its first run starts one")
         return {
             "session": name,
             "conversation": conversation,
@@ -149,10 +149,10 @@ class Messages:
 
 
 @web.middleware
-async def _in_words(
+async def _errors_as_json(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Whatever goes wrong, as its HTTP status and one sentence."""
+    """Turns every error into its HTTP status and one sentence."""
     try:
         return await handler(request)
     except Declined as e:
@@ -161,9 +161,9 @@ async def _in_words(
         log.warning("%s: %s", request.path, e)
         return _error(503, str(e))
     except TimeoutError:
-        return _error(503, f"reading it took more than {READ_SECONDS:.0f} s; try again")
-    except web.HTTPException as e:  # aiohttp's own: no such path, no such method
-        return _error(e.status, f"{request.method} {request.path} is nothing that is served here: {e.reason}")
+        return _error(503, f"reading the conversation took more than {READ_SECONDS:.0f} s; try again")
+    except web.HTTPException as e:  # raised by aiohttp: unknown path or method
+        return _error(e.status, f"{request.method} {request.path} is not served here: {e.reason}")
 
 
 def _error(status: int, sentence: str) -> web.Response:

@@ -1,6 +1,6 @@
-"""The static busybox that the supervisor runs on: Debian's, looked at before it is trusted, kept in the home.
+"""The static busybox that runs the supervisor: Debian's, checked before use and copied to the operator's home.
 
-An image need bring nothing, so the binary must be static, and of the architecture that the containers have.
+It must be static, since the image need not have any libraries, and of the containers' architecture.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stromboli.errors import LocalFailure
 
 CANDIDATES = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
 
-# `uname -m` → the ELF header's machine (elf.h), for what Debian builds busybox-static for.
+# `uname -m` → the ELF header's machine (elf.h), for the architectures of Debian's busybox-static.
 _MACHINES = {
     "x86_64": "EM_X86_64",
     "aarch64": "EM_AARCH64",
@@ -31,15 +31,15 @@ _MACHINES = {
 
 
 def path(home: Path) -> Path:
-    """Where the home keeps it."""
+    """Its path below the operator's home."""
     return home / "bin" / "busybox"
 
 
 def install(home: Path, candidates: Sequence[Path] = CANDIDATES) -> Path:
-    """Have a static busybox at `path(home)`, the newest one of this machine.
+    """Ensure that `path(home)` is a static busybox, up to date with this machine's.
 
-    The copy is renamed into place, so that attempts that linked the one before keep theirs. Raises LocalFailure
-    where the machine has no such busybox and the home has none from before.
+    The copy is renamed into place, so that attempts hard-linked to the previous one keep it. Raises LocalFailure if
+    neither the machine nor the home has a usable busybox.
     """
     kept = path(home)
     found = next((c for c in candidates if is_usable(c)), None)
@@ -57,7 +57,7 @@ def install(home: Path, candidates: Sequence[Path] = CANDIDATES) -> Path:
 
 
 def is_usable(candidate: Path) -> bool:
-    """Whether this is an ELF program for this machine that needs no dynamic loader."""
+    """Whether this is a statically linked ELF program for this machine."""
     try:
         with candidate.open("rb") as file:
             elf = ELFFile(file)

@@ -1,17 +1,17 @@
-"""A session's folder in the operator's home, and its secrets on tmpfs: all that the operator writes for a container.
+"""A session's folder in the operator's home, and its secrets on tmpfs: everything the operator writes for a container.
 
     HOME/sessions/UID/                0700
-        attempts/RUN-N/plan/          what the supervisor reads; complete or not there
-        attempts/RUN-N/out/           what it writes; read by records.py, never written by the operator
-        attempts/RUN-N/sealed         what the seals of `out` are unbroken: see seals.py
-        attempt, secret, cli, gateway links that the container's binds go through, re-pointed by rename
-        nothing/                      what `gateway` leads to where there is none
-        state                         what the operator knows of a session that outlives its runs: see state.py
-    RUNTIME/secrets/UID/handed        on tmpfs: what one start is given, and gone once the container has it
-    RUNTIME/given/UID                 on tmpfs, in no container: what must not be shown of the last attempt's output
+        attempts/RUN-N/plan/          read by the supervisor; either complete or absent
+        attempts/RUN-N/out/           written by the supervisor; read by records.py, never written by the operator
+        attempts/RUN-N/sealed         the unbroken state of the seals of `out`: see seals.py
+        attempt, secret, cli, gateway symlinks that the container's bind mounts go through, replaced by rename
+        nothing/                      the target of `gateway` if there is no gateway
+        state                         what the operator knows of a session beyond its runs: see state.py
+    RUNTIME/secrets/UID/handed        on tmpfs: the secrets for one start; removed once the container has mounted it
+    RUNTIME/given/UID                 on tmpfs, never mounted: the secrets to redact from the last attempt's output
 
-Other users reach none of it (0700), containers do: a bind mount does not ask about the folders above its source.
-Blocking, though short; `remove` may take longer.
+Other users cannot reach any of it (0700), but containers can: a bind mount does not check the folders above its source.
+Calls block briefly; `remove` may take longer.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from stromboli.plan.redaction import Secrets
 
 Link = Literal["attempt", "secret", "cli", "gateway"]
 
-ROOM = 16 * 1024 * 1024  # bytes: an attempt's output and records, and some more
+ROOM = 16 * 1024 * 1024  # bytes: enough for an attempt's output and records, with a margin
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
-_ATTEMPT = re.compile(r"(.+)-([0-9]{1,6})")  # as naming.attempt makes it
+_ATTEMPT = re.compile(r"(.+)-([0-9]{1,6})")  # the format of naming.attempt
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SessionFolder:
-    """What one session has on this node. `uid` is its object's, or its only run's."""
+    """The files of one session on this node. `uid` is that of the AgentSession, or of the only run."""
 
     def __init__(self, home: Path, runtime_dir: Path, uid: str) -> None:
         self._home = home
@@ -61,23 +61,22 @@ class SessionFolder:
 
     @property
     def secrets(self) -> Path:
-        """The folder on tmpfs, there or not."""
+        """The folder on tmpfs; it may not exist."""
         return self._secrets
 
     def attempt(self, run_uid: str, number: int) -> Path:
-        """The folder of one attempt, there or not."""
+        """The folder of one attempt; it may not exist."""
         return self._path / "attempts" / _checked(naming.attempt(run_uid, number))
 
     def link(self, name: Link) -> Path:
-        """The path of a link, there or not."""
+        """The path of a link; it may not exist."""
         return self._path / name
 
     def prepare_attempt(self, run_uid: str, number: int, files: Mapping[str, bytes], owner: Owner | None) -> Path:
-        """Have the attempt's `plan/` (`files`, busybox and the supervisor) and an `out/` that `owner` may write.
+        """Ensure the attempt's `plan/` (`files`, busybox and the supervisor) and an `out/` that belongs to `owner`.
 
-        May be repeated; an attempt that was started is left as it is. The seals are on disk afterwards, so that
-        they outlive a crash; the plan's contents need not, for nothing is started again after one.
-        Raises NoSpace.
+        Idempotent; an attempt that was started is left unchanged. The seals are synced to disk, so that they survive
+        a crash; the plan's contents are not, since nothing is restarted after one. Raises NoSpace.
         """
         folder = self.attempt(run_uid, number)
         with _watching_space(self._path):
@@ -92,10 +91,10 @@ class SessionFolder:
         return folder
 
     def write_secrets(self, env: Iterable[bytes], credentials: bytes | None, owner: Owner | None) -> None:
-        """Write this attempt's secrets, in place of any before, and point the link `secret` at them.
+        """Write this attempt's secrets, replacing any earlier ones, and point the link `secret` at them.
 
-        `env` are the values of its variables, in their order. Raises NoSpace, or LocalFailure where somebody else
-        could get at them.
+        `env` are the values of its variables, in order. Raises NoSpace, or LocalFailure if another user could read
+        them.
         """
         with _watching_space(self._runtime_dir):
             _make_private(self._runtime_dir)
@@ -107,14 +106,14 @@ class SessionFolder:
         self.point("secret", self._handed)
 
     def take_back(self) -> None:
-        """The container has started, and keeps what it mounted: what was handed over is on the node no more."""
+        """Delete the secrets file after the start: the container keeps its mount of it."""
         self._handed.unlink(missing_ok=True)
 
     def write_given(self, attempt: str, secrets: Secrets) -> None:
-        """Write down what an attempt is given that must not be shown, in place of what another was. Raises NoSpace,
+        """Record the secrets that an attempt is given, replacing those of another attempt. Raises NoSpace,
         LocalFailure.
 
-        What the same attempt was given before counts as well: a start that was cut short may have come through.
+        Secrets recorded earlier for the same attempt are kept: an interrupted start may have succeeded with them.
         """
         with _watching_space(self._runtime_dir):
             _make_private(self._runtime_dir)
@@ -123,11 +122,11 @@ class SessionFolder:
             given.write(self._given, attempt, Secrets({*before, *secrets.values}))
 
     def read_given(self, attempt: str) -> Secrets:
-        """What an attempt was given: known until its secrets are removed, or the node restarts."""
+        """The secrets that an attempt was given; known until they are removed or the node restarts."""
         return given.read(self._given, attempt)
 
     def point(self, name: Link, target: Path) -> None:
-        """Make a link point at `target`, in one step, also if it pointed elsewhere. Raises NoSpace."""
+        """Point a link at `target`, atomically replacing any earlier target. Raises NoSpace."""
         with _watching_space(self._path):
             self._make_session()
             new = self._path / f".{name}.new"
@@ -136,14 +135,14 @@ class SessionFolder:
             new.replace(self.link(name))
 
     def nothing(self) -> Path:
-        """An empty folder. Raises NoSpace."""
+        """Ensure the empty folder `nothing`; returns its path. Raises NoSpace."""
         with _watching_space(self._path):
             self._make_session()
             _make_durable(self._path / "nothing")
         return self._path / "nothing"
 
     def handed_to(self) -> str | None:
-        """The name of the attempt that the link leads to: the last whose start was begun."""
+        """The name of the attempt that the link `attempt` points at: the last one whose start was begun."""
         try:
             return self.link("attempt").readlink().name
         except OSError:
@@ -155,22 +154,22 @@ class SessionFolder:
         return [self.attempt(run_uid, number) for number in numbers]
 
     def read_state(self) -> State:
-        """What is known of the session; nothing is known of one that has no such file."""
+        """The session's state; empty if there is no state file. Raises LocalFailure if the file is broken."""
         return states.read(self._path / "state")
 
     def write_state(self, state: State) -> None:
-        """Write it down, on disk once this returns. Raises NoSpace."""
+        """Write the state; it is synced to disk when this returns. Raises NoSpace."""
         with _watching_space(self._path):
             self._make_session()
             states.write(self._path / "state", state)
 
     def remove_secrets(self) -> None:
-        """Remove what lies on tmpfs; what is away already is no error."""
+        """Remove everything on tmpfs. Idempotent."""
         remove_tree(self._secrets)
         self._given.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove everything; what is away already is no error. Raises OSError for what cannot be removed."""
+        """Remove everything. Idempotent. Raises OSError for what cannot be removed."""
         self.remove_secrets()
         remove_tree(self._path)
 
@@ -198,7 +197,7 @@ class SessionFolder:
 
 
 def require_room(home: Path) -> None:
-    """Raises NoSpace where an attempt could not write down what becomes of it, before anything of it is begun."""
+    """Raises NoSpace if the disk has too little room for an attempt's records; call it before an attempt begins."""
     found = os.statvfs(home)
     free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
     if free < min(ROOM, whole // 10):
@@ -206,7 +205,7 @@ def require_room(home: Path) -> None:
 
 
 def private_runtime(runtime_dir: Path, installation: str) -> Path:
-    """One installation's own folder on tmpfs, which others of the same user have beside it. Raises LocalFailure."""
+    """Ensure an installation's own folder on tmpfs: one user may have several installations. Raises LocalFailure."""
     _make_private(runtime_dir)
     _make_private(runtime_dir / installation)
     return runtime_dir / installation
@@ -218,12 +217,12 @@ def sessions(home: Path) -> set[str]:
 
 
 def sessions_of(home: Path, run_uid: str) -> set[str]:
-    """UIDs of the sessions in which a run has attempts."""
+    """UIDs of the sessions in which this run has attempts."""
     return {uid for uid in sessions(home) if any(m[1] == run_uid for m in _attempts(_sessions(home) / uid))}
 
 
 def runs(home: Path) -> set[str]:
-    """UIDs of the runs that have attempts in some session."""
+    """UIDs of the runs that have attempts in any session."""
     return {match[1] for uid in sessions(home) for match in _attempts(_sessions(home) / uid)}
 
 
@@ -245,7 +244,7 @@ def _given(runtime_dir: Path) -> Path:
 
 
 def _attempts(session: Path) -> Iterator[re.Match[str]]:
-    """The names of a session's attempts: (run's uid, number) each."""
+    """The names of a session's attempts, each matched as (run's uid, number)."""
     for name in _names(session / "attempts"):
         if match := _ATTEMPT.fullmatch(name):
             yield match
@@ -254,7 +253,7 @@ def _attempts(session: Path) -> Iterator[re.Match[str]]:
 def _names(folder: Path) -> set[str]:
     try:
         found = os.listdir(folder)
-    except FileNotFoundError:  # it may have gone just now
+    except FileNotFoundError:  # it may have just been removed
         return set()
     return {name for name in found if _NAME.fullmatch(name)}
 
@@ -276,7 +275,7 @@ def _watching_space(path: Path) -> Iterator[None]:
 
 
 def _make_durable(folder: Path) -> None:
-    """Make a folder of ours, and see that its name is on disk."""
+    """Ensure a private folder, and sync its directory entry to disk."""
     try:
         folder.mkdir(parents=True, mode=0o700)
     except FileExistsError:
@@ -289,18 +288,18 @@ def _make_durable(folder: Path) -> None:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that is ours alone: above it may be one in which anybody can write, such as /dev/shm."""
+    """Ensure a folder that only this user can access; its parent may be world-writable, such as /dev/shm."""
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise LocalFailure(
-            f"{folder} is not a folder of this user's alone, so no secrets are written there",
+            f"{folder} is not a folder that only this user can access, so no secrets are written there",
             f"remove it, or chmod 700 {folder}",
         )
 
 
 def _write(path: Path, content: bytes, mode: int, owner: Owner | None) -> None:
-    """A new file of exactly this mode, whatever the umask."""
+    """Create a file with exactly this mode, whatever the umask."""
     descriptor = os.open(path, _CREATE, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
@@ -310,20 +309,20 @@ def _write(path: Path, content: bytes, mode: int, owner: Owner | None) -> None:
 
 
 def _holds(plan: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether a plan is there with exactly these files and a busybox."""
+    """Whether the plan exists and has exactly these files and a busybox."""
     there = {str(entry.relative_to(plan)) for entry in plan.rglob("*") if not entry.is_dir()}
     return there == {*files, "busybox"} and all((plan / n).read_bytes() == c for n, c in files.items())
 
 
 def _make_readable(folder: Path, above: Path) -> None:
-    """Have a folder below `above` that anybody may read, whatever the umask."""
+    """Ensure a world-readable folder below `above`, whatever the umask."""
     for made in reversed([folder, *folder.parents][: len(folder.relative_to(above).parts)]):
         made.mkdir(exist_ok=True)
         made.chmod(0o755)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """A hard link where one can be: a copy of two megabytes an attempt would be most of what is written."""
+    """Hard-link if possible: copying two megabytes per attempt would be most of what is written."""
     try:
         os.link(source, target)
     except OSError as error:

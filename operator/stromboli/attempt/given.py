@@ -1,7 +1,7 @@
-"""What an attempt was given that must not be shown, in a file of the operator's: on tmpfs, and in no container.
+"""The operator's own record of the secrets that an attempt was given, kept on tmpfs to redact them from its output.
 
-It outlives the operator and the Kubernetes Secret, which may be changed or missing by the time the output is read, and
-is removed with the attempt's secrets.
+It is mounted into no container. It survives a restart of the operator, and changes to the Kubernetes Secret before the
+output is read; it is removed together with the attempt's secrets.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from stromboli.plan.redaction import UNKNOWN, Secrets
 
 
 def write(path: Path, attempt: str, secrets: Secrets) -> None:
-    """Write it down for the attempt of that name, in place of another's."""
+    """Record the secrets of the attempt of that name, replacing the record of any other attempt."""
     write_private(path, json.dumps({"attempt": attempt, "values": secrets.values}).encode())
 
 
 def read(path: Path, attempt: str) -> Secrets:
-    """What that attempt was given; UNKNOWN where there is no such file, or it is another attempt's."""
+    """The secrets that the attempt was given; UNKNOWN if there is no record, or it is another attempt's."""
     try:
         found = bounds.json_document(path.read_bytes(), bounds.ANSWER)
     except FileNotFoundError:

@@ -1,7 +1,8 @@
 """Reads what a supervisor and its agent left in `out/`. All of it is hostile input: the agent can write there.
 
-Opened by directory descriptor, regular files only, no link followed, nothing waited for, a bound on every size.
-Nonsense counts as absent and never raises. What the supervisor writes is said at the top of supervisor/1-records.sh.
+Files are opened relative to a directory descriptor: only regular files, following no symlink, never blocking, with a
+bound on every size. Malformed input counts as absent and never raises. The format is documented at the top of
+supervisor/1-records.sh.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from stromboli.plan.attempt import StepRecord as StepRecord
 from stromboli.plan.redaction import Secrets
 
 AGENT = "agent"
-MAX_STDOUT = 10 * 1024 * 1024
+MAX_STDOUT = 10 * 1024 * 1024  # bytes
 MAX_TAILS = 16 * 1024  # bytes of UTF-8, all steps together
-MAX_STDERR_TAIL = 8 * 1024
+MAX_STDERR_TAIL = 8 * 1024  # bytes
 
 _MAX_RECORD = 256 * 1024
 _MAX_STEPS = 256
@@ -39,16 +40,16 @@ _CLOCK = r"(?P<clock>[0-9]{1,11}\.[0-9]{1,9})"
 _BEGIN = re.compile(rf"begin (?P<hook>{'|'.join(get_args(HookKind))}|{AGENT}) (?P<index>[0-9]{{1,4}}) {_CLOCK}")
 _FINISH = re.compile(rf"finish (?P<code>[0-9]{{1,3}}) {_CLOCK}")
 _END = re.compile(rf"end (?P<cause>{'|'.join(get_args(Cause))}) (?P<code>[0-9]{{1,3}}) (?P<oom>[0-9]{{1,9}}) {_CLOCK}")
-_CONTINUATION = bytes(range(0x80, 0xC0))  # of a UTF-8 character
+_CONTINUATION = bytes(range(0x80, 0xC0))  # UTF-8 continuation bytes
 
 
 def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records:
-    """All records, their texts without `secrets`; `stdout` is the newest `stdout_limit` bytes, as they are, and may
+    """All records, with `secrets` redacted from texts; `stdout` is the newest `stdout_limit` bytes, unredacted, and may
     begin in the middle of a line.
 
-    `started` and `sent` are the word of the attempt's seals, and of nothing that an agent can write. Of a folder that
-    is not there, neither is said. Raises OSError for what keeps it from being opened, unless an agent has closed it.
-    Blocking, though never for long.
+    `started` and `sent` come from the attempt's seals, not from anything an agent can write; both are False if `out`
+    does not exist. Raises OSError if the folder cannot be opened, unless an agent took away its permissions. Blocks
+    briefly.
     """
     if not os.path.lexists(out):
         return Records(False, False, (), None, b"", "")
@@ -81,7 +82,7 @@ def _opened(out: Path) -> Iterator[int]:
 
 
 def _parse(data: bytes) -> tuple[list[StepRecord], EndRecord | None]:
-    """Steps in order, and the end. A line that has no line feed yet is not written yet."""
+    """Steps in order, and the end. A line without its line feed is still being written, and ignored."""
     steps: list[StepRecord] = []
     end: EndRecord | None = None
     for line in data.decode("ascii", "replace").split("\n")[:-1]:
@@ -117,12 +118,12 @@ def _ended(match: re.Match[str]) -> EndRecord | None:
 
 
 def _closed(step: StepRecord) -> StepRecord:
-    """After the end nothing runs, whatever was not written any more."""
+    """A step without a `finish` record counts as failed once the attempt has ended."""
     return replace(step, state="Failed") if step.state == "Running" else step
 
 
 def _time(match: re.Match[str]) -> datetime | None:
-    """Seconds since 1970, as the shell gives them; None for what is no date."""
+    """The time of a record, in seconds since 1970 as the shell prints them; None if it is out of range."""
     seconds, fraction = match["clock"].split(".")
     try:
         whole = datetime.fromtimestamp(int(seconds), UTC)
@@ -135,7 +136,7 @@ def _time(match: re.Match[str]) -> datetime | None:
 
 
 def _with_tails(folder: int, steps: Sequence[StepRecord], secrets: Secrets) -> tuple[StepRecord, ...]:
-    """Each step with its share of MAX_TAILS: the last, where a failure is, gets as much as all others."""
+    """Each step with its share of MAX_TAILS: the last, where a failure would be, gets as much as all others."""
     others = len(steps) - 1
     shares = [MAX_TAILS // 2 // max(others, 1)] * others + [MAX_TAILS // 2 if others else MAX_TAILS]
     return tuple(
@@ -149,9 +150,9 @@ def _output(step: StepRecord) -> str:
 
 
 def _segments(folder: int, name: str, limit: int) -> bytes:
-    """The newest `limit` bytes of an output that lies in `name` and, what went before, in `name.old`.
+    """The newest `limit` bytes of an output, of which `name` has the newest part and `name.old` the part before it.
 
-    The newer is opened first: if it becomes the older meanwhile, it is met twice, and nothing is missed.
+    The newer file is opened first: if it is rotated in between, it is found twice, and nothing is missed.
     """
     newer, older = _Regular.open(folder, name), _Regular.open(folder, f"{name}.old")
     try:
@@ -177,14 +178,16 @@ def _tail(folder: int, name: str, limit: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Regular:
-    """An open regular file, and nothing else."""
+    """An open regular file."""
 
     descriptor: int
     found: os.stat_result
 
     @classmethod
     def open(cls, folder: int, name: str) -> _Regular | None:
-        """Looked at before it is opened, since opening a device can do something; and again, since it may change."""
+        """Checks the type before opening, since opening a device can have side effects, and again afterwards, since the
+        file may have been replaced.
+        """
         try:
             if not stat.S_ISREG(os.lstat(name, dir_fd=folder).st_mode):
                 return None
@@ -201,7 +204,7 @@ class _Regular:
         return os.path.samestat(self.found, other.found)
 
     def tail(self, limit: int) -> bytes:
-        """The last `limit` bytes, of the size that it has now."""
+        """The last `limit` bytes of its present size."""
         size = os.fstat(self.descriptor).st_size
         begin, parts = max(size - limit, 0), []
         while begin < size and (part := self._at(begin, size - begin)):
@@ -212,21 +215,21 @@ class _Regular:
     def _at(self, offset: int, size: int) -> bytes:
         try:
             return os.pread(self.descriptor, size, offset)
-        except OSError:  # a file that cannot be read is as good as none
+        except OSError:  # an unreadable file counts as empty
             return b""
 
 
 def _text(folder: int, name: str, limit: int, secrets: Secrets) -> str:
-    """The end of an output, `limit` bytes at most. More is read, so that a secret across the edge is found whole."""
-    reach = limit + 4 * secrets.longest  # a character may take four bytes
+    """The end of an output, at most `limit` bytes. More is read, so that a secret across the cut is found whole."""
+    reach = limit + 4 * secrets.longest  # a character takes up to four bytes
     data = _segments(folder, name, reach)
     return _harmless(data, limit, secrets, cut=len(data) >= reach)
 
 
 def _harmless(data: bytes, limit: int, secrets: Secrets, *, cut: bool) -> str:
-    """The end of some bytes as text without secrets and control characters, not broken inside a character."""
-    if cut:  # it may begin with the rest of a character
+    """The end of `data` as text, without secrets and control characters, cut between characters."""
+    if cut:  # it may begin in the middle of a character
         data = data[:3].lstrip(_CONTINUATION) + data[3:]
     lines = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     clean = visible.text(secrets.tail(lines, limit, cut=cut))
-    return clean.encode()[-limit:].decode("utf-8", "ignore")  # what is made visible takes more room
+    return clean.encode()[-limit:].decode("utf-8", "ignore")  # escaping makes it longer

@@ -1,9 +1,9 @@
-"""Removing a folder in which an agent could write: as deep, as wide and as closed as it may have made it.
+"""Removes a folder that an agent could write in, however deep, wide or locked by permissions its contents are.
 
-`shutil.rmtree` recurses and keeps a descriptor open for each level (Python 3.11), so that a few thousand nested
-folders would make an attempt's folder stay for ever. Here each folder that is met is lifted to the top, which
-needs neither a stack nor more than two descriptors. No link is followed. Blocking: call it in a thread of its own; one
-call takes SECONDS at most, and the next goes on where it stopped.
+`shutil.rmtree` recurses and keeps a descriptor open for each level (Python 3.11), so it fails on a few thousand nested
+folders, and the attempt's folder would stay forever. Here, nested folders are moved up to the top level instead, which
+needs neither recursion nor more than two descriptors. No symlink is followed. Blocking: call it in a thread; one call
+takes at most SECONDS, and the next one continues where it stopped.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: Path) -> None:
-    """Remove `path` and all that is below it; what is away already is no error. Raises OSError for the rest.
+    """Remove `path` and everything below it. Idempotent. Raises OSError for what cannot be removed.
 
-    That may be a TimeoutError: then some of it is still there.
+    After SECONDS that is a TimeoutError: part of the tree is still there.
     """
     ends = time.monotonic() + SECONDS
     try:
@@ -39,7 +39,7 @@ def remove_tree(path: Path) -> None:
 
 
 def _empty(top: int, ends: float) -> None:
-    """Lift what the folders of `top` contain into it, until there is none left."""
+    """Move the contents of each folder in `top` up into `top`, until no folder is left."""
     numbers = itertools.count()
     while folders := _unlink_files(top, ends):
         for name in folders:
@@ -51,7 +51,7 @@ def _empty(top: int, ends: float) -> None:
 
 
 def _unlink_files(folder: int, ends: float) -> list[str]:
-    """Remove all but the folders of `folder`, and return their names."""
+    """Remove everything in `folder` but its folders; returns the names of those."""
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -75,7 +75,7 @@ def _free_name(numbers: Iterator[int], top: int) -> str:
 
 @contextmanager
 def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
-    """A folder's descriptor; the folder is made readable first."""
+    """A folder's descriptor; the folder is made accessible first."""
     _own(name, parent)
     folder = os.open(name, _FOLDER, dir_fd=parent)
     try:
@@ -85,10 +85,10 @@ def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
 
 
 def _own(name: str | Path, parent: int | None) -> None:
-    """Give a folder back the rights that emptying and moving it takes (root needs none)."""
+    """Restore the permissions that emptying and moving a folder requires (root needs none)."""
     if os.geteuid() == 0:
         return
-    # Through a descriptor, since chmod by name would follow a link.
+    # Through a descriptor, since chmod by name would follow a symlink.
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         os.chmod(f"/proc/self/fd/{handle}", 0o700)

@@ -1,15 +1,15 @@
-"""An attempt's seals: what its supervisor can break, and nothing in its container can restore.
+"""An attempt's seals, which its supervisor can break and nothing in its container can restore.
 
-A seal is an inode whose change time (ctime) the operator has noted. Any change to an inode sets its ctime to the
-present, and no system call sets it to anything else, so a seal that was broken once stays broken, whatever an agent
-removes, restores or renames. There are two:
+A seal is an inode whose change time (ctime) the operator has recorded. Any change to an inode sets its ctime to the
+present, and no system call sets it to anything else. So a seal once broken stays broken, whatever an agent removes,
+restores or renames. There are two:
 
-    out/        the folder itself: broken before anything of the image runs
+    out/        the folder itself: broken before anything from the image runs
     out/seal    a file: broken just before the CLI gets the prompt; removing or replacing it breaks it as well
 
-An agent can only break them early, which harms nobody but its own run. The note lies beside `out`, where no container
-reaches, as the target of a link: one sync of the folder makes it durable together with the names. It is written once,
-before the attempt can be started. Without it nothing is known, and both seals count as broken.
+An agent can only break them early, which harms only its own run. The record is the target of a symlink beside `out`,
+out of reach of any container: a single fsync of the folder makes it durable together with the names. It is written
+once, before the attempt can be started. Without it, both seals count as broken.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Inode:
 
     @classmethod
     def of(cls, path: Path) -> _Inode | None:
-        """The inode that has this name; None where there is none, or an agent has closed the folder."""
+        """The inode at this path; None if there is none, or if an agent took away the folder's permissions."""
         try:
             found = path.lstat()
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -57,9 +57,9 @@ class _Inode:
 
 
 def make(attempt: Path, owner: Owner | None) -> None:
-    """Make `out/` with its seals, which belong to `owner`, and note them; without effect where that was done.
+    """Create `out/` with its seals, owned by `owner`, and record them. Idempotent.
 
-    What is there without a note was never handed to a container: it is made again.
+    An `out/` without a record was never mounted into a container: it is created again.
     """
     if os.path.lexists(attempt / NOTE):
         return
@@ -80,7 +80,7 @@ def make(attempt: Path, owner: Owner | None) -> None:
 
 
 def look(attempt: Path) -> Broken:
-    """Which of an attempt's seals are broken. Both where they were not noted, or `out` is gone."""
+    """Which of an attempt's seals are broken. Both are if there is no record of them, or if `out` is gone."""
     noted = _noted(attempt)
     if noted is None:
         return Broken(started=True, sent=True)
@@ -91,12 +91,12 @@ def look(attempt: Path) -> Broken:
 
 
 def is_untouched(attempt: Path) -> bool:
-    """Whether nothing can have run for the attempt yet: it is not made, or neither of its seals is broken."""
+    """Whether nothing can have run for the attempt yet: its seals do not exist yet, or neither is broken."""
     return not os.path.lexists(attempt / NOTE) or look(attempt) == Broken(started=False, sent=False)
 
 
 def for_supervisor(attempt: Path) -> bytes:
-    """The two unbroken seals, a line each, as the supervisor sees them. Raises OSError where they were not noted."""
+    """The two unbroken seals, one per line, as the supervisor prints them. Raises OSError without a record of them."""
     noted = _noted(attempt)
     if noted is None:
         raise FileNotFoundError(f"{attempt / NOTE} is missing or broken")

@@ -1,4 +1,4 @@
-"""Where this operator keeps its things on the node, and for which cluster."""
+"""Where this operator keeps its files on the node, and for which cluster."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Site:
     installation: str
 
     def folder(self, uid: str) -> SessionFolder:
-        """What a session has on disk and on tmpfs."""
+        """A session's files on disk and on tmpfs."""
         return SessionFolder(self.home, self.runtime_dir, uid)
 
     def marks(self, uid: str) -> dict[str, str]:
-        """The labels that say whose a thing is; see plan/ownership.py for what they prove."""
+        """The labels that name an object's owner; see plan/ownership.py for what they prove."""
         return {naming.INSTALLATION: self.installation, naming.OWNER: uid}
 
     def owns_container(self, uid: str, name: str, labels: Mapping[str, str]) -> bool:
-        """Whether a container that was found is the one that this session has."""
+        """Whether a container with this name and these labels is this session's."""
         return ownership.session_of_container(name, labels, self.installation) == uid
 
     def owns_volume(self, uid: str, name: str, labels: Mapping[str, str]) -> bool:
-        """Whether a volume that was found is the one that this session has."""
+        """Whether a volume with this name and these labels is this session's."""
         return ownership.session_of_volume(name, labels, self.installation) == uid
 
-    def labels(self, uid: str, eye: str) -> dict[str, str]:
-        """All labels of a session's container and volume; `eye` is the namespace/name that a person looks for."""
-        return {**self.marks(uid), naming.RUN: eye, naming.ROLE: naming.ROLE_AGENT}
+    def labels(self, uid: str, display_name: str) -> dict[str, str]:
+        """All labels of a session's container and volume; `display_name` is namespace/name of the session or run."""
+        return {**self.marks(uid), naming.RUN: display_name, naming.ROLE: naming.ROLE_AGENT}

@@ -1,7 +1,7 @@
-"""What the operator knows of a session that outlives its runs, in one file of its folder.
+"""What the operator knows of a session beyond its runs, in one file of the session's folder.
 
-It is tied to the container by its id: what is known of one container says nothing of the next. Written whole, by
-rename, and synced: a crash leaves the old or the new.
+What concerns a container is tied to that container's id, and does not apply to the next one. The file is replaced by
+rename and synced: a crash leaves the old state or the new one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from stromboli.errors import LocalFailure
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One session's.
+    """The state of one session.
 
-    `container` is the id of the container in which the hooks of its beginning have succeeded, `hooks` their hash,
-    `at` when that was known. `begun` says that a conversation may lie on its volume. `copy` is the id of the image
-    that a fork's filesystem was copied to (empty: its parent had none), None until the copy is whole, and
-    `copy_hooks` the hash of the hooks that had succeeded in it. `spent` is what the CLI counted up to the attempt
-    `spent_by`, `spent_before` what it had counted before that, in US dollars.
+    `container` is the id of the container in which the session's initial hooks succeeded, `hooks` their hash, and
+    `at` when the operator learned of it. `begun` means that there may be a conversation on the session's volume.
+    `copy` is the id of the image that a fork's filesystem was copied to (empty if its parent had none), None until the
+    copy is complete; `copy_hooks` is the hash of the hooks that had succeeded in it. `spent` is the CLI's running
+    total up to the attempt `spent_by`, `spent_before` the total before that attempt, both in US dollars.
     """
 
     container: str | None = None
@@ -41,10 +41,10 @@ _FIELDS = {field.name for field in fields(State)}
 
 
 def read(path: Path) -> State:
-    """The state in a file; an empty one where there is none.
+    """The state in a file; an empty one if there is no file.
 
-    Raises OSError for one that cannot be read, LocalFailure for one that is broken: taken for empty, a fork would be
-    copied over its own conversation, and a lost volume go unnoticed.
+    Raises OSError if the file cannot be read, and LocalFailure if it is broken: if that counted as empty, a fork would
+    be copied over its own conversation, and a lost volume would go unnoticed.
     """
     try:
         found = bounds.json_document(path.read_bytes(), bounds.DOCUMENT)
@@ -54,14 +54,14 @@ def read(path: Path) -> State:
         found = None
     if not isinstance(found, dict):
         raise LocalFailure(
-            f"{path} is not what the operator wrote there",
+            f"{path} is damaged: the operator did not write this",
             "restore it, or delete the AgentSession whose UID is the folder's name",
         )
     return State(**{key: value for key, value in found.items() if key in _FIELDS})
 
 
 def write(path: Path, state: State) -> None:
-    """Replace a file, durably."""
+    """Replace the file atomically, and sync it to disk."""
     new = path.with_name(f".{path.name}.new")
     with new.open("w", encoding="utf-8") as file:
         json.dump(asdict(state), file)

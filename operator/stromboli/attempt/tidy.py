@@ -1,7 +1,7 @@
-"""What may be in an attempt's `out/`: bounded while an agent can write there, and records alone once it has ended.
+"""Limits an attempt's `out/`: its size while an agent can write there, and its contents to records after the end.
 
-The folder is on the node's disk, and the agent's to write in. What the supervisor writes there is bounded by itself;
-the rest is watched by perform/guard.py, and removed at the end. Blocking: call it in a thread.
+The folder is on the node's disk, and the agent can write in it. The supervisor bounds what it writes itself;
+node/guard.py watches the rest, which is removed at the end. Blocking: call it in a thread.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import get_args
 from stromboli.attempt.removal import remove_tree
 from stromboli.models.lifecycle import HookKind
 
-MAX_OUT = 256 * 1024 * 1024  # bytes of disk: more than the records of all the hooks that a spec can have
+MAX_OUT = 256 * 1024 * 1024  # bytes of disk: more than the records of as many hooks as a spec can have
 MAX_ENTRIES = 4096
-# A record that the agent has made larger is cut: no reader goes further back (records.py).
+# Bytes. A record that the agent made larger is truncated to its end: records.py reads no further back.
 MAX_RECORD = 10 * 1024 * 1024
 
 _RECORD = re.compile(rf"record|seal|(stdout|stderr|({'|'.join(get_args(HookKind))})\.[0-9]{{1,4}})(\.old)?")
@@ -27,7 +27,7 @@ _CUT = ".cut"
 
 
 def is_too_large(out: Path) -> bool:
-    """Whether there is more below `out/` than may be, in bytes of disk or in entries. No link is followed."""
+    """Whether `out/` exceeds MAX_OUT bytes of disk or MAX_ENTRIES entries. Follows no symlink."""
     total = seen = 0
     left = [os.fspath(out)]
     while left:
@@ -40,15 +40,15 @@ def is_too_large(out: Path) -> bool:
                         return True
                     if entry.is_dir(follow_symlinks=False):
                         left.append(entry.path)
-        except OSError:  # it has gone, or an agent has closed it
+        except OSError:  # it is gone, or an agent took away its permissions
             continue
     return False
 
 
 def tidy(out: Path) -> None:
-    """Remove from `out/` what is no record, and the beginning of records that are too large; nothing runs any more.
+    """Remove everything but records from `out/`, and truncate records that are too large to their end.
 
-    What is away already is no error. Raises OSError for what cannot be removed.
+    Only for an attempt that has ended. Idempotent. Raises OSError for what cannot be removed.
     """
     try:
         names = os.listdir(out)
@@ -64,7 +64,7 @@ def tidy(out: Path) -> None:
 
 
 def _cut(path: Path) -> None:
-    """Keep the end of a file, as what is of the operator alone: the agent's may be of anybody."""
+    """Replace a file by a copy of its end that belongs to the operator: the agent's file may belong to any user."""
     new = path.with_name(_CUT)
     descriptor = os.open(path, _READ)
     try:

@@ -1,4 +1,4 @@
-"""How much disk a folder takes in which an agent could write: bounded in entries and time, whatever it made there."""
+"""Disk usage of a folder that an agent could write in; the walk is bounded in entries and time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ SECONDS = 5.0
 
 
 def disk_usage(folder: Path) -> int:
-    """Bytes below a folder, or of as much of it as could be looked at within the bounds. Blocking; follows no link."""
+    """Bytes of disk below a folder, or of the part visited within MOST_ENTRIES and SECONDS.
+
+    Blocking. Follows no symlink.
+    """
     total = seen = 0
     ends = time.monotonic() + SECONDS
     left = [os.fspath(folder)]
@@ -25,6 +28,6 @@ def disk_usage(folder: Path) -> int:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         left.append(entry.path)
-        except OSError:  # what cannot be looked at counts nothing
+        except OSError:  # an unreadable folder counts as empty
             continue
     return total

@@ -1,13 +1,13 @@
-"""A control plane on this machine: real etcd, kube-apiserver and kube-controller-manager, on loopback.
+"""A local control plane: real etcd, kube-apiserver and kube-controller-manager, listening on loopback.
 
-    binaries       where the programs come from: an own folder, the cache, else
-    download         the official release, by checksum, else
-    build, toolchain the Go modules
-    cluster        up, down, parts; joins the rest:
+    binaries       where the programs come from: a folder of the user's, the cache, else
+    download         the official release, verified by checksum, else
+    build, toolchain a build from the Go modules
+    cluster        up, down, parts; combines the rest:
     certificates     its own CA, serving certificates, keys and the administrator's token
     parts            the command line of each program
-    processes        detached processes, known by pid and start time
+    processes        detached processes, identified by PID and start time
     ports, kubeconfig, probes, lock, progress
 
-Nothing here knows of Stromboli's kinds, and the operator needs nothing of this: any cluster will do.
+Nothing here depends on Stromboli's kinds, and the operator does not depend on this: it works with any cluster.
 """

@@ -1,12 +1,12 @@
-"""Where the control plane's programs come from, in this order:
+"""Finds the control plane's programs. The sources, in order:
 
-    1. the folder in KUBEBUILDER_ASSETS     as envtest has it, plus kube-controller-manager
-    2. a copy in the cache                  named after its versions, complete or not there at all
-    3. the official release                 by checksum               (download.py)
-    4. the Go modules                       where a Go toolchain is   (build.py)
+    1. the folder in KUBEBUILDER_ASSETS     as used by envtest, plus kube-controller-manager
+    2. the cache                            a folder named after the versions, complete or absent
+    3. the official release                 verified by checksum        (download.py)
+    4. the Go modules                       needs a Go toolchain        (build.py)
 
-What 3 or 4 bring is put into the cache once, by a rename, under a lock. Here is the order and the cache;
-how a download or a build is done is not.
+The result of 3 or 4 is moved into the cache by a rename, under a lock. This module has the order and the cache, not how
+a download or a build is done.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ASSETS = "KUBEBUILDER_ASSETS"
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """A complete set of programs in one folder; `origin` says where it was found, for display."""
+    """A complete set of programs in one folder; `origin` is a display name of the source."""
 
     folder: Path
     origin: str
@@ -55,7 +55,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def locate(cache: Path, environ: Mapping[str, str]) -> Binaries | None:
-    """The programs if they are on this machine already; fetches nothing, takes no time."""
+    """The programs if they are already on this machine, else None. Fetches nothing."""
     if (assets := _assets(environ)) and not lacking(assets):
         return Binaries(assets.absolute(), ASSETS)
     folder = cache / versions.folder_name(versions.architecture())
@@ -68,15 +68,15 @@ def find(
     environ: Mapping[str, str],
     sources: download.Sources = download.OFFICIAL,
 ) -> Binaries:
-    """The programs, fetched if need be: seconds for a download, about 8 minutes for a build on 2 cores.
+    """The programs, fetched if necessary: seconds for a download, about 8 minutes for a build on 2 cores.
 
-    Raises LocalFailure naming every way that was tried and why it led nowhere.
+    Raises LocalFailure with every source that was tried and why it failed.
     """
     arch = versions.architecture()
     scratch.clear(cache)
     if found := locate(cache, environ):
         return found
-    tried = [_complaint_about_assets(environ, report)]
+    tried = [_why_not_assets(environ, report)]
     ways: list[tuple[str, _Fetch]] = [
         ("official release", lambda to, _: download.release(to, arch, sources, report)),
         ("build from the Go modules", lambda to, folder: build.build(to, folder, arch, environ, report)),
@@ -89,12 +89,12 @@ def find(
     except OSError as e:
         raise LocalFailure(
             f"the control plane cannot be put into {cache}: {e.strerror}",
-            "make room or make it writable, or choose another place with XDG_CACHE_HOME",
+            "free some space, make it writable, or choose another cache folder with XDG_CACHE_HOME",
         ) from e
 
 
 def lacking(folder: Path) -> list[str]:
-    """The programs that `folder` lacks, or that cannot be run."""
+    """The programs that are missing from `folder` or not executable."""
     return [name for name in versions.PROGRAMS if not os.access(folder / name, os.X_OK)]
 
 
@@ -105,19 +105,21 @@ def _assets(environ: Mapping[str, str]) -> Path | None:
     return Path(environ[ASSETS]) if environ.get(ASSETS) else None
 
 
-def _complaint_about_assets(environ: Mapping[str, str], report: Report) -> str:
-    """A controller manager must not be newer than its API server, so a partial set is not filled up."""
+def _why_not_assets(environ: Mapping[str, str], report: Report) -> str:
+    """Why KUBEBUILDER_ASSETS is not used. A partial set is not completed from elsewhere, because a controller manager
+    must not be newer than its API server.
+    """
     assets = _assets(environ)
     if assets is None:
         return f"{ASSETS}: is not set"
-    complaint = f"{ASSETS}: {assets} has no {', '.join(lacking(assets))}"
-    report(f"{complaint}; not used")
-    return complaint
+    why = f"{ASSETS}: {assets} has no {', '.join(lacking(assets))}"
+    report(f"{why}; not used")
+    return why
 
 
 def _first_that_works(ways: list[tuple[str, _Fetch]], cache: Path, tried: list[str], report: Report) -> Binaries:
     final = cache / versions.folder_name(versions.architecture())
-    tried.append(f"cache: nothing complete at {final}")
+    tried.append(f"cache: no complete set at {final}")
     for name, fetch in ways:
         try:
             _install(fetch, cache, final)
@@ -127,20 +129,20 @@ def _first_that_works(ways: list[tuple[str, _Fetch]], cache: Path, tried: list[s
         else:
             return Binaries(final.absolute(), name)
     raise LocalFailure(
-        "there is no way to get a control plane\n" + "\n".join(f"  - {way}" for way in tried),
-        "let this machine reach dl.k8s.io and github.com, "
+        "the control plane's programs cannot be obtained\n" + "\n".join(f"  - {way}" for way in tried),
+        "give this machine access to dl.k8s.io and github.com, "
         f"or install Go {'.'.join(map(str, versions.GO))} or newer, "
-        f"or put {', '.join(versions.PROGRAMS)} into a folder and name it in {ASSETS}",
+        f"or put {', '.join(versions.PROGRAMS)} into a folder and set {ASSETS} to it",
     )
 
 
 def _install(fetch: _Fetch, cache: Path, final: Path) -> None:
-    """Fetch into a folder beside `final`, then rename: what is at `final` is complete."""
+    """Fetch into a scratch folder beside `final`, then rename, so that `final` is always complete."""
     with scratch.folder(cache) as folder:
         (folder / "bin").mkdir()
         fetch(folder / "bin", folder)
         if missing := lacking(folder / "bin"):
-            raise LocalFailure(f"brought no {', '.join(missing)}")
+            raise LocalFailure(f"did not provide {', '.join(missing)}")
         if final.exists():
             shutil.rmtree(final)
         (folder / "bin").rename(final)

@@ -1,7 +1,7 @@
-"""The control plane built from the Go modules in `module/`. What is verified is go.sum's business.
+"""Builds the control plane from the Go modules in `module/`; Go verifies the modules against go.sum.
 
-The module cache is the person's own, as for every other Go program, where there is one; where there is none, and for
-the build cache (3.8 GB), it is a scratch folder that the caller removes. How the toolchain's output is read is in
+The user's Go module cache is used if there is one, as by any Go program. Otherwise modules go to a scratch folder that
+the caller removes, as the build cache (3.8 GB) always does. Running the toolchain and reading its output is in
 `toolchain.py`.
 """
 
@@ -18,19 +18,19 @@ from stromboli.controlplane import toolchain, versions
 from stromboli.controlplane.progress import Report, Stage
 from stromboli.errors import LocalFailure
 
-# Where Go's own instructions put it, for a shell whose profile did not add it to PATH.
+# The folder in Go's installation instructions, searched in case PATH does not include it.
 ELSEWHERE = "/usr/local/go/bin"
-ROOM = 6_000_000_000  # bytes: build cache 3.8 GB, modules 0.8 GB, programs 0.3 GB, and some
+ROOM = 6_000_000_000  # bytes: build cache 3.8 GB, modules 0.8 GB, programs 0.3 GB, and a margin
 _ETCD = "go.etcd.io/etcd/server/v3"
 PACKAGES = (_ETCD, *(f"k8s.io/kubernetes/cmd/{name}" for name in versions.PROGRAMS if name != "etcd"))
-# Without a version the server calls itself v0.0.0-master+$Format:%H$, on which `kubectl version` fails.
+# Otherwise the server's version is v0.0.0-master+$Format:%H$, on which `kubectl version` fails.
 _LDFLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion=v{versions.KUBERNETES}"
 
 
 def build(target: Path, scratch: Path, arch: str, environ: Mapping[str, str], report: Report) -> None:
-    """Put all four programs into the folder `target`; about 8 minutes on 2 cores.
+    """Build all four programs into the folder `target`; about 8 minutes on 2 cores.
 
-    Raises LocalFailure if there is no Go that is new enough, no room, or the build fails.
+    Raises LocalFailure if there is no recent enough Go, not enough disk space, or the build fails.
     """
     module = _module(scratch)
     env = _environment(environ, scratch, arch)
@@ -39,7 +39,7 @@ def build(target: Path, scratch: Path, arch: str, environ: Mapping[str, str], re
     report(f"building Kubernetes {versions.KUBERNETES} and etcd {versions.ETCD} from the Go modules")
     total = _download(go, module, env, report)
     _compile(go, module, env, target, total, report)
-    (target / "server").rename(target / "etcd")  # go names a program after its package's last word
+    (target / "server").rename(target / "etcd")  # go names a program after the last element of its package path
 
 
 def _module(scratch: Path) -> Path:
@@ -53,7 +53,7 @@ def _module(scratch: Path) -> Path:
 
 
 def _environment(environ: Mapping[str, str], scratch: Path, arch: str) -> dict[str, str]:
-    """The person's own (proxy, flags, module cache), but for what would end up elsewhere or otherwise."""
+    """The user's environment (proxy, flags, module cache), with the settings that the build depends on overridden."""
     (scratch / "tmp").mkdir()
     return {
         **environ,
@@ -69,22 +69,22 @@ def _environment(environ: Mapping[str, str], scratch: Path, arch: str) -> dict[s
 
 
 def _module_cache(environ: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """Where modules (0.8 GB) go if this person has never used Go; elsewhere they are left to the person's own cache."""
+    """Settings for a module cache (0.8 GB) in the scratch folder; empty if the user has a module cache."""
     gopath = environ.get("GOPATH") or os.path.join(environ.get("HOME") or "/", "go")
     own = environ.get("GOMODCACHE") or os.path.join(gopath.split(os.pathsep)[0], "pkg/mod")
     if os.path.isdir(own):
         return {}
-    # Writable, or it could not be removed.
+    # Go makes its module cache read-only by default, so that it could not be removed.
     flags = f"{environ.get('GOFLAGS', '')} -modcacherw".strip()
     return {"GOMODCACHE": str(scratch / "gomodcache"), "GOFLAGS": flags}
 
 
 def _go(env: Mapping[str, str], module: Path) -> str:
-    """The toolchain's path. Asked inside the module, since a Go may fetch the one that go.mod calls for."""
+    """The path of `go`. Its version is queried in the module, since Go may fetch the toolchain that go.mod requires."""
     wanted = ".".join(map(str, versions.GO))
     go = shutil.which("go", path=env["PATH"])
     if go is None:
-        raise LocalFailure(f"there is no Go toolchain on PATH (Go {wanted} or newer builds it)")
+        raise LocalFailure(f"there is no Go toolchain on PATH (Go {wanted} or newer is needed)")
     version = toolchain.output([go, "env", "GOVERSION"], module, env)
     found = re.match(r"go(\d+)\.(\d+)", version)
     if not found or (int(found[1]), int(found[2])) < versions.GO:
@@ -95,11 +95,11 @@ def _go(env: Mapping[str, str], module: Path) -> str:
 def _check_room(scratch: Path) -> None:
     free = shutil.disk_usage(scratch).free
     if free < ROOM:
-        raise LocalFailure(f"a build takes {ROOM / 1e9:.0f} GB at {scratch.parent}, and {free / 1e9:.1f} GB are free")
+        raise LocalFailure(f"a build needs {ROOM / 1e9:.0f} GB at {scratch.parent}, but {free / 1e9:.1f} GB are free")
 
 
 def _download(go: str, module: Path, env: Mapping[str, str], report: Report) -> int:
-    """Fetch the modules; the number of packages there are to compile."""
+    """Fetch the modules. Returns the number of packages to compile."""
     stage = Stage(report, "fetching Go modules")
     total = sum("/go.mod " not in line for line in (module / "go.sum").read_text().splitlines())
     fetched = 0
@@ -108,7 +108,7 @@ def _download(go: str, module: Path, env: Mapping[str, str], report: Report) -> 
         for line in lines:
             fetched += bool(line and line.startswith("go: downloading"))
             stage.tick(f"{fetched} of at most {total}")
-    stage.done(f"{fetched} fetched, the rest was there")
+    stage.done(f"{fetched} fetched, the rest cached")
     return len(packages.read_text().split())
 
 

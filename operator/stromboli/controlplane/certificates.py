@@ -1,13 +1,13 @@
 """The control plane's own certificate authority, certificates, keys and administrator's token.
 
-All lie in one folder (0700, files 0600), are made once and kept. A certificate that has run out, or soon
-will, whose key does not fit, or whose issuer is another, is made anew; so is whatever hangs on it.
+All are in one folder (0700, files 0600), created once and kept. A certificate that has expired or soon will, that does
+not match its key, or that was signed by another CA is replaced, and so are the certificates that depend on it.
 
-    ca            signs the rest; nobody is authenticated to kube-apiserver by it
-    apiserver     serves kube-apiserver
-    etcd          serves etcd, and is what kube-apiserver shows to it: on a shared machine an open etcd on
-                  loopback would hand every user the whole cluster
-    accounts.key  signs service accounts' tokens
+    ca            signs the others; kube-apiserver accepts no client certificates of it
+    apiserver     the serving certificate of kube-apiserver
+    etcd          the serving certificate of etcd, and kube-apiserver's client certificate for it: on a shared machine
+                  an unauthenticated etcd on loopback would give every user the whole cluster
+    accounts.key  signs service account tokens
     tokens.csv    the administrator's token, in the group system:masters
 """
 
@@ -30,7 +30,7 @@ from stromboli import files, signing
 
 _AUTHORITY_LIFE = timedelta(days=3650)
 _LIFE = timedelta(days=365)
-RENEWAL = timedelta(days=30)  # so long before its end a certificate is made anew
+RENEWAL = timedelta(days=30)  # a certificate is replaced this long before it expires
 _HOSTS = (x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost"))
 _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 _TOKEN_BYTES = 32
@@ -38,7 +38,7 @@ _TOKEN_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Where everything lies; reading it is the readers' business."""
+    """The paths of the files. Only the token is read here."""
 
     folder: Path
 
@@ -57,13 +57,13 @@ class Certificates:
 
     @property
     def token(self) -> str:
-        """The administrator's."""
+        """The administrator's token."""
         with self.tokens.open(newline="") as file:
             return next(csv.reader(file))[0]
 
 
 def ensure(folder: Path, now: datetime) -> Certificates:
-    """Make what is not there, or no longer good at `now` (with a time zone), and keep the rest."""
+    """Create what is missing or no longer valid at `now` (with a time zone), and keep the rest."""
     found = Certificates(files.private_folder(folder))
     authority = _ensure_authority(found, now)
     _ensure_leaf(found, "apiserver", authority, [_SERVER], now)
@@ -142,7 +142,7 @@ def _write(found: Certificates, name: str, pair: _Pair) -> _Pair:
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    # SEC 1 and not PKCS 8: only of the former does kube-apiserver take the public half of a private key.
+    # SEC 1, not PKCS 8: kube-apiserver derives the public key from a private key file only in the former format.
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,

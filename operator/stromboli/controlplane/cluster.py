@@ -1,12 +1,12 @@
-"""One control plane on this machine: bring it up, take it down, say how it is.
+"""One local control plane: start it, stop it, report its state.
 
     STATE/pki/          certificates, keys, tokens        STATE/ports.json    the ports
-    STATE/etcd/         the data                          STATE/kubeconfig    for kubectl
+    STATE/etcd/         etcd's data                       STATE/kubeconfig    for kubectl
     STATE/run/*.json    the processes (processes.py)      STATE/*.log         their output
 
-Everything that matters is in that folder, so a restart of ours, or of the machine, changes nothing: `up`
-compares what runs with what should, and starts what is down or differs. The order of things is here; each
-thing itself is in the module named after it.
+All state is in that folder, so it survives restarts of the caller and of the machine: `up` compares the running
+processes with the desired ones, and starts or restarts those that are down or differ. This module has the sequence of
+steps; the steps themselves are in the other modules.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from stromboli.controlplane.probes import Prober
 from stromboli.controlplane.progress import Report, Stage, duration, silent
 from stromboli.errors import LocalFailure
 
-_READY_SECONDS = 90.0  # it takes 3; a slow disk or a busy machine may take many more
-_AGAIN = 0.05
-_ATTEMPTS = 3  # at finding ports that nobody else takes in the same moment
+_READY_SECONDS = 90.0  # normally 3; a slow disk or a busy machine may take much longer
+_POLL_SECONDS = 0.05
+_ATTEMPTS = 3  # to find ports that no other process takes at the same moment
 _TAIL_LINES = 15
 _TAIL_WIDTH = 300
 
@@ -42,7 +42,7 @@ _OWN_PORTS = {
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """How one part is: `pid` is None if it does not run."""
+    """The state of one part; `pid` is None if it is not running."""
 
     name: str
     pid: int | None
@@ -51,13 +51,13 @@ class PartStatus:
 
 
 class _PortTaken(LocalFailure):
-    """Between its choice and its use, a port went to someone else."""
+    """Another process took a port between its choice and its use."""
 
 
 class Cluster:
     """The control plane whose state is in the folder `state`. Only `up` needs the programs.
 
-    Calls from several processes at once wait for each other. `fsync=False` is for tests alone.
+    Concurrent calls from several processes wait for each other. `fsync=False` is for tests only.
     """
 
     def __init__(self, state: Path, binaries: Binaries | None = None, *, fsync: bool = True) -> None:
@@ -67,38 +67,38 @@ class Cluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig (0600). It is there once the cluster was up."""
+        """The administrator's kubeconfig (0600). It exists after the first `up`."""
         return self._state / "kubeconfig"
 
     def kubeconfig_for(self, token: str, path: Path, namespace: str = "default") -> Path:
-        """Write to `path` a kubeconfig for this cluster with another `token`, such as a service account's."""
+        """Write a kubeconfig for this cluster with another `token`, such as a service account's, to `path`."""
         server = f"https://{ports.HOST}:{ports.read(self._ports)[ports.APISERVER]}"
         authority = self._certificates.certificate("ca").read_bytes()
         kubeconfig.write(path, server, authority, token, namespace)
         return path
 
     def up(self, report: Report = silent) -> None:
-        """Start what is down and wait until all of it is ready (3 s where nothing runs).
+        """Start what is down and wait until every part is ready (3 s if nothing was running).
 
-        Raises LocalFailure with the end of the log of the part that does not come up.
+        Raises LocalFailure with the end of the log of the part that does not become ready.
         """
         files.private_folder(self._state)
-        with self._alone(report):
+        with self._exclusive(report):
             pki.ensure(self._certificates.folder, datetime.now(UTC))
             attempt = 1
             while not self._came_up(report, last=attempt == _ATTEMPTS):
                 attempt += 1
 
     def down(self, report: Report = silent) -> None:
-        """Stop what runs, the last started first. Nothing to stop is fine."""
+        """Stop every running part, in reverse order of starting. Idempotent."""
         if not self._state.is_dir():
             return
-        with self._alone(report):
+        with self._exclusive(report):
             for name in reversed(ORDER):
                 self._stop(name, report)
 
     def parts(self) -> list[PartStatus]:
-        """How each part is at this moment, in the order of starting."""
+        """The current state of each part, in the order of starting."""
         running = {name: processes.recorded(self._record(name)) for name in ORDER}
         ready = self._ready([name for name, process in running.items() if process])
         return [
@@ -107,7 +107,7 @@ class Cluster:
         ]
 
     def _ready(self, names: list[str]) -> list[str]:
-        """Those of `names` that answer: none of them if someone has removed the cluster's files."""
+        """Those of `names` that are ready; none of them if the cluster's files have been removed."""
         settled = ports.read(self._ports)
         if not names or not settled:
             return []
@@ -149,10 +149,10 @@ class Cluster:
         return Setting(self._binaries, self._certificates, settled, self._state / "etcd", self.kubeconfig, self._fsync)
 
     def _ensure(self, part: Part, prober: Prober, report: Report) -> None:
-        """Start the part if it does not run, and wait until it is ready."""
+        """Start the part if it is not running, and wait until it is ready."""
         process = processes.recorded(self._record(part.name))
         if process and prober.ready(part.name):
-            return report(f"{part.name}: runs (pid {process.pid})")
+            return report(f"{part.name}: running (pid {process.pid})")
         process = process or self._spawn(part)
         stage = Stage(report, part.name)
         while not prober.ready(part.name):
@@ -161,19 +161,19 @@ class Cluster:
             if stage.seconds > _READY_SECONDS:
                 raise self._failure(part.name, f"is not ready after {duration(stage.seconds)}")
             stage.tick("starting")
-            time.sleep(_AGAIN)
+            time.sleep(_POLL_SECONDS)
         return stage.done(f"ready (pid {process.pid})")
 
     def _spawn(self, part: Part) -> processes.Process:
         files.private_folder(self._record(part.name).parent)
-        # Nothing of the person's environment: etcd takes every ETCD_… in it for a flag.
+        # The user's environment is not passed on: etcd treats every ETCD_… variable as a flag.
         env = {"PATH": os.defpath, "HOME": str(self._state)}
         try:
             return processes.spawn(part.argv, env, self._log(part.name), self._record(part.name), part.stamp)
         except OSError as e:
             raise LocalFailure(
                 f"{part.argv[0]} cannot be executed: {e.strerror}",
-                "is it made for this machine's architecture?",
+                "is it built for this machine's architecture?",
             ) from e
 
     def _stop(self, name: str, report: Report) -> None:
@@ -181,7 +181,7 @@ class Cluster:
         if process:
             began = time.monotonic()
             if not processes.stop(process):
-                raise self._failure(name, f"(pid {process.pid}) does not end, not even by KILL")
+                raise self._failure(name, f"(pid {process.pid}) does not exit, not even after SIGKILL")
             report(f"{name}: stopped, {duration(time.monotonic() - began)}")
         self._record(name).unlink(missing_ok=True)
 
@@ -189,16 +189,16 @@ class Cluster:
         numbers = ports.read(self._ports)
         taken = [numbers[port] for port in _OWN_PORTS[name] if not ports.free(numbers[port])]
         if taken:
-            return _PortTaken(f"{name}: someone else has taken port {taken[0]}")
-        return self._failure(name, "ended before it was ready")
+            return _PortTaken(f"{name}: another process has taken port {taken[0]}")
+        return self._failure(name, "exited before it was ready")
 
     def _failure(self, name: str, what: str) -> LocalFailure:
         log = self._log(name)
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         tail = "".join(f"\n    {line[:_TAIL_WIDTH]}" for line in lines[-_TAIL_LINES:])
-        return LocalFailure(f"{name} {what}; the end of its log:{tail}", f"the whole log is {log}")
+        return LocalFailure(f"{name} {what}; the end of its log:{tail}", f"the complete log is {log}")
 
-    def _alone(self, report: Report) -> AbstractContextManager[None]:
+    def _exclusive(self, report: Report) -> AbstractContextManager[None]:
         return lock.exclusive(self._state / "lock", "is starting or stopping the control plane", report)
 
     @property

@@ -1,7 +1,7 @@
-"""The official releases of Kubernetes and etcd, by checksum. Nothing unverified leaves this module.
+"""Downloads the official releases of Kubernetes and etcd and verifies their checksums.
 
-The checksums come first: they are small, so a machine with no way to the internet knows it in seconds,
-and they come from both hosts, so nobody downloads half of them for nothing. Layout of the two hosts:
+The checksums are fetched first, from both hosts: they are small, so a machine without internet access fails within
+seconds, and no large file is downloaded if one of the hosts cannot be reached. Layout of the two hosts:
 https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/ and etcd's release notes on GitHub.
 """
 
@@ -24,7 +24,7 @@ from stromboli.controlplane.progress import Report, Stage
 from stromboli.errors import LocalFailure
 
 _TIMEOUT = httpx.Timeout(30.0, connect=3.0)
-# The resolver keeps to no timeout of ours, so the first contact with a host is bounded from outside.
+# DNS resolution ignores the client's timeouts, so the first request to a host is bounded from outside.
 _FIRST_CONTACT = 8.0
 _MB = 1_000_000
 
@@ -41,9 +41,9 @@ OFFICIAL = Sources("https://dl.k8s.io", "https://github.com/etcd-io/etcd/release
 
 
 def release(target: Path, arch: str, sources: Sources, report: Report) -> None:
-    """Put all four programs into the folder `target`.
+    """Download all four programs into the folder `target`.
 
-    Raises LocalFailure if a publisher cannot be reached or has no such release, and for a wrong checksum.
+    Raises LocalFailure if a publisher cannot be reached or does not have the release, or if a checksum does not match.
     """
     with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
         report(f"control plane: asking {sources.kubernetes} for Kubernetes {versions.KUBERNETES}")
@@ -56,7 +56,7 @@ def release(target: Path, arch: str, sources: Sources, report: Report) -> None:
 
 
 def _places(arch: str, sources: Sources) -> list[tuple[str, str]]:
-    """(URL of the file, URL of its checksum) for all that is needed."""
+    """(URL of the file, URL of its checksum) for every file to download."""
     kubernetes = f"{sources.kubernetes}/v{versions.KUBERNETES}/bin/linux/{arch}"
     etcd = f"{sources.etcd}/v{versions.ETCD}"
     programs = [f"{kubernetes}/{name}" for name in versions.PROGRAMS if name != "etcd"]
@@ -71,7 +71,7 @@ def _archive(arch: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """A file at a publisher's, with the SHA-256 (hex) that he states for it."""
+    """A published file, with the SHA-256 (hex) that its publisher states for it."""
 
     url: str
     sha256: str
@@ -105,7 +105,7 @@ def _unreachable(url: str, error: httpx.HTTPError) -> LocalFailure:
 
 
 def _bounded(call: Callable[[], str], seconds: float, url: str) -> str:
-    """`call()`, or LocalFailure once `seconds` are over. The thread left behind ends by itself."""
+    """`call()`; raises LocalFailure after `seconds`. The thread of a call that timed out is left to end by itself."""
     answers: queue.SimpleQueue[str | LocalFailure] = queue.SimpleQueue()
 
     def run() -> None:
@@ -141,22 +141,22 @@ def _fetch(client: httpx.Client, file: _Remote, target: Path, report: Report) ->
     if digest.hexdigest() != file.sha256:
         target.unlink()
         raise LocalFailure(
-            f"{file.url} is refused: its SHA-256 is {digest.hexdigest()}, its publisher states {file.sha256}"
+            f"{file.url} is rejected: its SHA-256 is {digest.hexdigest()}, its publisher states {file.sha256}"
         )
-    stage.done(f"{size // _MB} MB, checksum is right")
+    stage.done(f"{size // _MB} MB, checksum verified")
 
 
 def _unpack_etcd(target: Path, arch: str) -> None:
-    """Take the one program out of the archive, which is left out of the result."""
+    """Extract the one program needed from the archive, and delete the archive."""
     archive = target / _archive(arch)
     member = f"{archive.name.removesuffix('.tar.gz')}/etcd"
     try:
         with tarfile.open(archive) as tar:
             source = tar.extractfile(member)
             if source is None:
-                raise LocalFailure(f"{archive.name}: {member} is no regular file")
+                raise LocalFailure(f"{archive.name}: {member} is not a regular file")
             with source, (target / "etcd").open("xb") as out:
                 shutil.copyfileobj(source, out)
     except (KeyError, tarfile.TarError) as e:
-        raise LocalFailure(f"{archive.name} does not hold {member} ({e})") from e
+        raise LocalFailure(f"{archive.name} does not contain {member} ({e})") from e
     archive.unlink()

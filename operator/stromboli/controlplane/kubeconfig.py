@@ -1,4 +1,4 @@
-"""The file that `KUBECONFIG` names: one cluster, one user with a token, everything embedded."""
+"""Writes kubeconfig files: one cluster, one user with a token, everything embedded."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NAME = "stromboli"
 
 
 def write(path: Path, server: str, authority: bytes, token: str, namespace: str = "default") -> None:
-    """Write a kubeconfig for `server` (an https URL), whose certificates `authority` (PEM) has signed.
+    """Write a kubeconfig with mode 0600. `server` is an https URL, `authority` the PEM certificate of its CA.
 
-    Mode 0600. A file that says the same already is not touched.
+    A file with the same content is not rewritten. Raises OSError.
     """
     content = yaml.safe_dump(_document(server, authority, token, namespace), sort_keys=False).encode()
     if not path.is_file() or path.read_bytes() != content:

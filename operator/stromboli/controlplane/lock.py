@@ -1,4 +1,4 @@
-"""One at a time: a lock on a file, whose holder's death frees it. Whoever waits says so."""
+"""A file lock between processes, released when its holder exits. A process that waits reports it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import IO
 
 from stromboli.controlplane.progress import Report, Stage
 
-_AGAIN = 0.1  # seconds; the kernel has no flock that both waits and can speak meanwhile
+_POLL_SECONDS = 0.1  # polled, because a blocking flock cannot report progress meanwhile
 
 
 @contextmanager
 def exclusive(path: Path, what: str, report: Report) -> Iterator[None]:
-    """Hold the lock `path` (made if absent, never removed) while the block runs.
+    """Hold a lock on the file `path` (created if absent, never removed) inside the block.
 
-    `what` is what another process would be doing with it ("is starting the control plane"). Waits without
-    limit, since the other one's steps are bounded themselves.
+    `what` describes what the holder does ("is starting the control plane"). There is no timeout, since the holder's
+    steps have timeouts of their own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        if not _taken(file):
+        if not _acquired(file):
             _wait(file, what, report)
         yield
 
 
-def _taken(file: IO[str]) -> bool:
+def _acquired(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -39,6 +39,6 @@ def _taken(file: IO[str]) -> bool:
 def _wait(file: IO[str], what: str, report: Report) -> None:
     stage = Stage(report, f"waiting: another process {what}")
     report(f"waiting: another process {what}")
-    while not _taken(file):
+    while not _acquired(file):
         stage.tick("still")
-        time.sleep(_AGAIN)
+        time.sleep(_POLL_SECONDS)

@@ -1,6 +1,6 @@
 """The three programs of the control plane: their names, order and exact command lines. Starts nothing.
 
-Nothing listens but on loopback. Every flag that is not self-explanatory has its reason beside it.
+They listen on loopback only. The reason for each flag that is not self-explanatory is beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stromboli.controlplane.ports import HOST
 ETCD = "etcd"
 APISERVER = "kube-apiserver"
 CONTROLLER_MANAGER = "kube-controller-manager"
-ORDER = (ETCD, APISERVER, CONTROLLER_MANAGER)  # the order of starting; stopping is the other way round
+ORDER = (ETCD, APISERVER, CONTROLLER_MANAGER)  # the order of starting; they are stopped in reverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Part:
 
     @property
     def stamp(self) -> str:
-        """Changes whenever a process of this part has to be started anew."""
+        """A hash of the command line and the input files: the process has to be restarted if it changes."""
         digest = hashlib.sha256("\0".join(self.argv).encode())
         for file in self.inputs:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the command lines depend on."""
+    """The inputs of the command lines."""
 
     binaries: Binaries
     certificates: Certificates
@@ -77,7 +77,7 @@ def etcd(setting: Setting) -> Part:
         "log-level": "warn",
     }
     if not setting.fsync:
-        flags["unsafe-no-fsync"] = "true"  # for tests: a power cut would lose or spoil the data
+        flags["unsafe-no-fsync"] = "true"  # for tests: a power failure would lose or corrupt the data
     return Part(ETCD, _argv(setting.binaries.etcd, flags), (ca, crt, key))
 
 
@@ -87,9 +87,9 @@ def apiserver(setting: Setting) -> Part:
     flags = {
         "bind-address": HOST,
         "secure-port": setting.ports[port_names.APISERVER],
-        # Without it a machine that has no default route (a laptop on a train) gets no further.
+        # Without it the server does not start on a machine without a default route (a laptop on a train).
         "advertise-address": HOST,
-        # It would write loopback into the Endpoints of `kubernetes`, which validation refuses.
+        # The default would write a loopback address into the Endpoints of `kubernetes`, which validation rejects.
         "endpoint-reconciler-type": "none",
         "tls-cert-file": certificates.certificate("apiserver"),
         "tls-private-key-file": certificates.key("apiserver"),
@@ -115,11 +115,11 @@ def controller_manager(setting: Setting) -> Part:
     certificates = setting.certificates
     flags = {
         "kubeconfig": setting.kubeconfig,
-        # Without the first `kubectl delete namespace` hangs, without the second owner references do nothing;
-        # the third makes each namespace's `default` service account.
+        # Without the first, `kubectl delete namespace` hangs; without the second, owner references have no effect;
+        # the third creates each namespace's `default` service account.
         "controllers": "namespace-controller,garbage-collector-controller,serviceaccount-controller",
         "leader-elect": "false",
-        # For its /healthz alone, which is all that it tells a stranger.
+        # Needed only for /healthz, which is all that it serves to unauthenticated clients.
         "bind-address": HOST,
         "secure-port": setting.ports[port_names.CONTROLLER_MANAGER],
         "tls-cert-file": certificates.certificate("apiserver"),

@@ -1,4 +1,4 @@
-"""Loopback ports: chosen once, kept in a file, chosen again only if someone else has taken one meanwhile."""
+"""Loopback ports, chosen once and stored in a file. A port is replaced only if another process has taken it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = (APISERVER, ETCD, ETCD_PEER, CONTROLLER_MANAGER)
 
 
 def read(file: Path) -> dict[str, int]:
-    """The ports by name as they were last settled; empty if they never were, or not all of them."""
+    """The stored ports by name; empty if none are stored or some are missing."""
     try:
         stored = bounds.json_document(file.read_bytes(), bounds.DOCUMENT)
     except (FileNotFoundError, ValueError):
@@ -30,7 +30,7 @@ def read(file: Path) -> dict[str, int]:
 
 
 def settle(file: Path, in_use: Collection[str]) -> dict[str, int]:
-    """A port for every name, written to `file`. Those of the names `in_use` are ours and open: they stay."""
+    """A port for every name, stored in `file`. Those of the names `in_use` are open by our own processes and kept."""
     stored = read(file)
     kept = {name: port for name, port in stored.items() if name in in_use or free(port)}
     settled = {**kept, **_choose([name for name in NAMES if name not in kept])}
@@ -40,9 +40,9 @@ def settle(file: Path, in_use: Collection[str]) -> dict[str, int]:
 
 
 def free(port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server could listen on the port now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Go does: TIME_WAIT is no hindrance
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Go does: TIME_WAIT does not matter
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -51,7 +51,7 @@ def free(port: int) -> bool:
 
 
 def _choose(names: list[str]) -> dict[str, int]:
-    """All sockets are open at once, so that no port is chosen twice."""
+    """Free ports. All sockets stay open until the end, so that no port is chosen twice."""
     with ExitStack() as stack:
         chosen = {}
         for name in names:

@@ -1,6 +1,6 @@
-"""Asking a part whether it is ready. One question each, answered yes or no within two seconds.
+"""Readiness probes of the control plane's parts: one HTTPS request each, with a timeout of two seconds.
 
-Whether a part's process is there at all is not asked here, nor how long to wait.
+Whether a part's process is running, and how long to wait for it, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _PATHS = {
 
 
 class Prober:
-    """Asks over TLS, with the administrator's token and etcd's client certificate. Close it, or use it by `with`.
+    """Probes over TLS, with the administrator's token and etcd's client certificate. A context manager.
 
-    Raises OSError if the certificates are not there.
+    Raises OSError if the certificates do not exist.
     """
 
     def __init__(self, certificates: Certificates, ports: dict[str, int]) -> None:
@@ -34,7 +34,7 @@ class Prober:
         context.load_cert_chain(certificates.certificate("etcd"), certificates.key("etcd"))
         headers = {"Authorization": f"Bearer {certificates.token}"}
         self._ports = ports
-        # No proxy of the person's: it could not reach this loopback.
+        # No proxy from the environment: it could not reach this machine's loopback.
         self._client = httpx.Client(verify=context, headers=headers, trust_env=False, timeout=_TIMEOUT)
 
     def __enter__(self) -> Self:
@@ -44,7 +44,7 @@ class Prober:
         self._client.close()
 
     def ready(self, name: str) -> bool:
-        """Whether the part `name` answers that it is ready, right now."""
+        """Whether the part `name` is ready now; False if it does not answer."""
         port, path = _PATHS[name]
         try:
             return self._client.get(f"https://{HOST}:{self._ports[port]}{path}").is_success

@@ -1,9 +1,8 @@
-"""Detached processes that outlive us, found again by a record on disk.
+"""Detached processes that outlive their starter, found again by a record on disk.
 
-A pid alone says little: it may have been given to another process, or the machine may have been started
-anew. So the record holds the process's start time and the boot as well, and a signal goes through a
-pidfd that was compared with them: no process of anyone else's is ever signalled. What the processes are
-is no business of this module.
+A PID alone does not identify a process: it may have been reused, or the machine rebooted. The record therefore includes
+the process's start time and the boot ID, and signals are sent through a pidfd after comparing them, so that no other
+process is ever signalled. This module does not know what the processes are.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _KILL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process: `started` is field 22 of /proc/PID/stat, in ticks since boot; `stamp` its starter's."""
+    """One process. `started` is field 22 of /proc/PID/stat, in clock ticks since boot; `stamp` is the caller's."""
 
     pid: int
     started: int
@@ -35,13 +34,13 @@ class Process:
 
 
 def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, stamp: str) -> Process:
-    """Start `argv` in a session of its own, its output going to `log`, and write it down at `record`.
+    """Start `argv` in a new session with its output in `log`, and store the process in the file `record`.
 
-    The log of the process before it is kept beside it, as `.1`. Raises OSError if it cannot be executed.
+    The previous log is kept with the suffix `.1`. Raises OSError if the program cannot be executed.
     """
     if log.exists():
         log.replace(log.with_name(f"{log.name}.1"))
-    # posix_spawn and not subprocess: a Popen object would complain about every child that outlives it.
+    # posix_spawn, not subprocess: a Popen object issues a ResourceWarning for a child that outlives it.
     pid = os.posix_spawn(
         argv[0],
         list(argv),
@@ -61,13 +60,13 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, 
 
 
 def recorded(record: Path) -> Process | None:
-    """The process that `record` describes, if it is still there, whoever started it."""
+    """The process that `record` describes, if it is still running, even if another process started it."""
     process = read(record)
     return process if process and alive(process) else None
 
 
 def read(record: Path) -> Process | None:
-    """The process that `record` describes, whatever became of it."""
+    """The process that `record` describes, running or not; None if there is no valid record."""
     try:
         stored = bounds.json_document(record.read_bytes(), bounds.DOCUMENT)
         boot, stamp, argv = str(stored["boot"]), str(stored["stamp"]), tuple(map(str, stored["argv"]))
@@ -77,16 +76,16 @@ def read(record: Path) -> Process | None:
 
 
 def alive(process: Process) -> bool:
-    """Whether this very process runs; one that has ended and was not yet waited for does not."""
+    """Whether exactly this process is running; a zombie is not."""
     _reap(process.pid)
     return process.boot == _boot() and process.started == _started(process.pid)
 
 
 def stop(process: Process, term: float = _TERM_SECONDS, kill: float = _KILL_SECONDS) -> bool:
-    """TERM, after `term` seconds KILL; True once it has ended, False if `kill` seconds more were too few.
+    """Send SIGTERM, and SIGKILL after `term` seconds. False if it is still running `kill` seconds later.
 
-    Its copies end with it. Rootless Podman goes on in a child, to which its parent's end does not always get
-    through (seen on 4.3.1).
+    Its copies are stopped too: rootless Podman re-executes itself in a child, which does not always exit with its
+    parent (seen on 4.3.1).
     """
     together = [process, *_copies(process)]
     ended = [_stop(each, term, kill) for each in together]
@@ -94,7 +93,7 @@ def stop(process: Process, term: float = _TERM_SECONDS, kill: float = _KILL_SECO
 
 
 def _copies(process: Process) -> Iterator[Process]:
-    """Processes of its session with the same command line; what comes first in it may have executed the rest."""
+    """Other processes in its session with the same arguments; leading ones, such as a wrapper's, may be missing."""
     if process.boot != _boot():
         return
     for entry in Path("/proc").iterdir():
@@ -122,13 +121,13 @@ def _stop(process: Process, term: float, kill: float) -> bool:
 
 
 def mentioning(text: str) -> list[int]:
-    """Pids of all processes, whoever started them, whose command line has `text` in it."""
+    """PIDs of all processes on the machine with an argument that contains `text`."""
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
     return [pid for pid in pids if any(text in word for word in _argv(pid))]
 
 
 def _signal(pidfd: int, number: signal.Signals, seconds: float) -> bool:
-    """Send it and wait for the end, at most `seconds`."""
+    """Send the signal and wait at most `seconds` for the process to exit; whether it has."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
     poll = select.poll()
@@ -137,15 +136,15 @@ def _signal(pidfd: int, number: signal.Signals, seconds: float) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """Start time of a process, None if there is none or it is a zombie."""
+    """Start time of a process; None if it does not exist or is a zombie."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
 
 
 def _stat(pid: int) -> list[str]:
-    """proc(5)'s stat from the state (field 3) on; empty if there is no such process or it is a zombie."""
+    """The fields of /proc/PID/stat (proc(5)) from the state (field 3) on; empty for a zombie or no process."""
     try:
-        # The name, in parentheses, may hold anything.
+        # The name, in parentheses, may contain anything, parentheses and spaces too.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
@@ -164,6 +163,6 @@ def _boot() -> str:
 
 
 def _reap(pid: int) -> None:
-    """Let go of a child that has ended; one that another process started has its own parent for that."""
+    """Reap the process if it is an exited child of ours; otherwise reaping is its parent's job."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

@@ -1,6 +1,6 @@
-"""Telling a person how a long step goes: what, how much of how much, how long so far. One line at a time.
+"""Progress of long steps, one line at a time: the step, the amount done, the time elapsed.
 
-Here is only the pace and the wording; where the lines go is up to the `Report` that the caller passes in.
+This module decides the rate and the wording; the caller's `Report` decides where the lines go.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 Report = Callable[[str], None]
 
-EVERY = 5.0  # seconds between two lines of the same step
+EVERY = 5.0  # minimum seconds between two lines of the same step
 
 
 def silent(line: str) -> None:
-    """The report of those who do not want one."""
+    """A `Report` that discards its lines."""
 
 
 class Stage:
-    """One long step. `tick` as often as you like, it speaks at most every `every` seconds."""
+    """One long step. `tick` may be called often: it reports at most once in `every` seconds."""
 
     def __init__(
         self, report: Report, what: str, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic
@@ -27,24 +27,24 @@ class Stage:
         self._what = what
         self._every = every
         self._clock = clock
-        self._began = self._spoke = clock()
+        self._began = self._reported = clock()
 
     @property
     def seconds(self) -> float:
-        """How long the step has been going."""
+        """Seconds since the step began."""
         return self._clock() - self._began
 
     def tick(self, amount: str = "") -> None:
-        """Say how far it is, if it is time to."""
-        if self._clock() - self._spoke >= self._every:
+        """Report the amount done so far, unless the last report was too recent."""
+        if self._clock() - self._reported >= self._every:
             self._say(amount)
 
     def done(self, amount: str = "done") -> None:
-        """Say that it is over, in any case."""
+        """Report the end of the step, always."""
         self._say(amount)
 
     def _say(self, amount: str) -> None:
-        self._spoke = self._clock()
+        self._reported = self._clock()
         self._report(", ".join(part for part in (f"{self._what}: {amount}", duration(self.seconds)) if part))
 
 

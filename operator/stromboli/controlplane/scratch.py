@@ -1,7 +1,7 @@
-"""Folders for work under way in the cache: a download, a build, a pull. They go with the work, whatever ends it.
+"""Scratch folders in the cache for work in progress: a download, a build, a pull.
 
-An interruption removes them on the way out. What a killed process has left is removed by whoever comes next: a folder
-is in use as long as its maker holds a lock on it, and a lock ends with its holder.
+They are removed when the work ends, even by an interrupt. Those of a killed process are removed later by `clear`: a
+folder is in use as long as its creator holds a lock on it, and the lock is released when the creator exits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PREFIX = "scratch-"
 
 @contextmanager
 def folder(parent: Path) -> Iterator[Path]:
-    """A new folder below `parent`, which is made if missing; gone after the block."""
+    """A new folder in `parent`, which is created if missing; removed after the block. Raises OSError."""
     parent.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -32,12 +32,12 @@ def folder(parent: Path) -> Iterator[Path]:
 
 
 def clear(cache: Path) -> int:
-    """Remove what nobody uses any more; how many bytes that were."""
+    """Remove the scratch folders that are no longer in use. Returns the bytes freed."""
     freed = 0
     for path in (*cache.glob(f"{_PREFIX}*"), *cache.glob(f"*/{_PREFIX}*")):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:  # its maker has just removed it
+        except FileNotFoundError:  # its creator has just removed it
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,12 +52,12 @@ def clear(cache: Path) -> int:
 
 
 def size(folder: Path) -> int:
-    """Bytes of the files in it; no link is followed."""
+    """Total size in bytes of the files in a folder; symbolic links are not followed."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
             try:
                 total += os.lstat(os.path.join(path, name)).st_size
-            except FileNotFoundError:  # somebody is at work in it
+            except FileNotFoundError:  # another process is changing the folder
                 continue
     return total

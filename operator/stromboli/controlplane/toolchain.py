@@ -1,4 +1,4 @@
-"""Running `go` and reading along: line by line, with a word in silence, and never outliving us."""
+"""Runs `go` and streams its output by line, with a heartbeat during silence; it is killed if the caller stops early."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import IO
 
 from stromboli.errors import LocalFailure
 
-_SILENCE = 1.0  # seconds without a line, after which the reader gets to speak
-_TAIL = 15  # lines of output that a failure shows
+_SILENCE = 1.0  # seconds without output after which None is yielded
+_TAIL = 15  # lines of output shown on failure
 
 
 def output(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
-    """What a short command prints. Raises LocalFailure with what it said if it fails."""
+    """The standard output of a short command. Raises LocalFailure with its standard error if it fails."""
     done = subprocess.run(
         command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )
@@ -32,10 +32,10 @@ def output(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
 def running(
     command: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path | None = None
 ) -> Iterator[Iterator[str | None]]:
-    """Run a long command and yield the lines of its stderr as they come, None in each second of silence.
+    """Run a long command and yield the lines of its stderr as they arrive, and None for each second of silence.
 
-    Its standard output goes to the file `stdout`. Raises LocalFailure, with the last lines, if it fails.
-    The block left early (an interrupt), the command and its children are ended.
+    Its standard output goes to the file `stdout`. Raises LocalFailure with the last lines if it fails.
+    If the block is left early (an interrupt), the command and its children are killed.
     """
     tail: deque[str] = deque(maxlen=_TAIL)
     with Path(stdout or os.devnull).open("wb") as out:
@@ -80,9 +80,9 @@ def _lines(stream: IO[bytes], tail: deque[str]) -> Iterator[str | None]:
 
 
 def _end(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
-    """End what still runs: `go` passes no signal on to its compilers, so the whole group gets it.
+    """Kill the command if it is still running: `go` does not forward signals to its compilers, so the whole group is.
 
-    They all have the same stderr: its end is theirs, and then nobody writes to the scratch folder any more.
+    All of them share stderr, so once it reaches EOF none of them can write to the scratch folder any more.
     """
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""Which control plane: the versions, the programs, and the architectures it exists for. Only names.
+"""The control plane's versions, programs and supported architectures. Names only.
 
-The versions are those of `module/go.mod` (a test compares), so that a download and a build are alike.
+The versions equal those in `module/go.mod` (checked by a test), so that a download and a build give the same programs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm6
 
 
 def architecture(machine: str | None = None) -> str:
-    """`amd64` or `arm64`, for `machine` as `uname -m` has it, or this one. Raises LocalFailure."""
+    """`amd64` or `arm64`, for `machine` (as printed by `uname -m`; default: this one). Raises LocalFailure."""
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
         raise LocalFailure(
-            f"there is no local control plane for {machine}; it exists for x86_64 and aarch64",
-            "point KUBECONFIG at a cluster elsewhere",
+            f"there is no local control plane for {machine}, only for x86_64 and aarch64",
+            "set KUBECONFIG to use a cluster elsewhere",
         )
     return _ARCHITECTURES[machine]
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import kopf
@@ -38,24 +38,26 @@ from stromboli.handlers.watches import Wakers, register
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
-from stromboli.observe.cli import CLIMounts
-from stromboli.observe.clisources import CLIWarmUp
-from stromboli.observe.conversations import Conversations
-from stromboli.observe.ends import Ends
-from stromboli.observe.images import Images
-from stromboli.observe.readiness import Readiness
-from stromboli.observe.removals import Removals
+from stromboli.models.objects import Object
+from stromboli.node.cleanup import Cleaner, Inventory
+from stromboli.node.cli import CLIMounts
+from stromboli.node.conversations import Conversations
+from stromboli.node.ends import Ends
+from stromboli.node.gate import Gate
+from stromboli.node.guard import Guard
+from stromboli.node.images import Images
+from stromboli.node.networks import Networks
+from stromboli.node.removals import Removals
+from stromboli.node.serial import SessionLocks
 from stromboli.observe.schemas import Schemas
 from stromboli.observe.sessions import Queues
-from stromboli.perform.cleanup import Cleaner, Inventory
+from stromboli.perform.clisources import CLIWarmUp
 from stromboli.perform.entry import Entry
-from stromboli.perform.guard import Guard
+from stromboli.perform.gates import Gates
 from stromboli.perform.launch import Launcher
-from stromboli.perform.networks import Networks
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
-from stromboli.perform.serial import SessionLocks
 from stromboli.perform.sessions import Sessions
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Reconciler
@@ -109,7 +111,7 @@ def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str
         lookup=cluster.session,
         read=Conversations(podman, podman.folders, installation).read,
         home=settings.home,
-        certificate=certificate.have(settings.home, host, datetime.now(UTC)),
+        certificate=certificate.ensure(settings.home, host, datetime.now(UTC)),
         host=host,
         port=port,
     )
@@ -134,7 +136,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     """Make the rooms and join them; the end of the block closes them."""
     store = Store(lambda uid: queue.wake(uid))
     queue = WorkQueue(lambda uid: reconciler.turn(uid))
-    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake_all)
+    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake)
     mounts = CLIMounts(podman, images, installation)
     site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
     locks = SessionLocks()
@@ -143,6 +145,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     ends = Ends(podman, queue.wake)
     notifier = Notifier(cluster)
     queues = Queues(cluster, store)
+    gate = Gate(settings.max_starts, settings.max_runs, queue.wake)
     turns = Sessions(
         cluster=cluster,
         podman=podman,
@@ -157,25 +160,27 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     session_queue = WorkQueue(upkeep.turn)
     policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
 
-    def wake_session(meta: Mapping[str, Any]) -> None:
-        session_queue.wake(turns.see(meta))
+    def wake_session(session: Object) -> None:
+        session_queue.wake(turns.see(session))
 
     reporter = Reporter(cluster, store, notifier, settings.node)
+    gates = Gates(
+        cluster=cluster,
+        settings=settings,
+        images=images,
+        mounts=mounts,
+        schemas=Schemas(),
+        queues=queues,
+        start_gate=gate,
+        reporter=reporter,
+        idle=session_queue.wake,
+    )
     reconciler = Reconciler(
         cluster=cluster,
         podman=podman,
         settings=settings,
         store=store,
-        entry=Entry(
-            cluster=cluster,
-            settings=settings,
-            looks=Readiness(cluster, settings, images, mounts, Schemas()),
-            queues=queues,
-            turns=turns,
-            reporter=reporter,
-            idle=session_queue.wake,
-            locks=locks,
-        ),
+        entry=Entry(cluster, gates, turns, reporter, locks, gate),
         reporter=reporter,
         mounts=mounts,
         launcher=Launcher(podman, site, networks, ends),
@@ -197,6 +202,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         mounts=mounts,
         networks=networks,
         notifier=notifier,
+        gate=gate,
+        node=settings.node,
     )
 
     async def close() -> None:

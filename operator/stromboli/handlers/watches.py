@@ -7,14 +7,16 @@ watches the metadata only: a page or a backlog of whole ones, as Python objects,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import kopf
 
 from stromboli.handlers.connection import login
+from stromboli.kube.objects import head
 from stromboli.kube.plain import HEADS
+from stromboli.models.objects import Object
 from stromboli.naming import GROUP, VERSION
 from stromboli.store import Store
 
@@ -33,7 +35,7 @@ class Wakers:
 
     run: Callable[[str], None]
     all: Callable[[], None]
-    session: Callable[[Mapping[str, Any]], None]
+    session: Callable[[Object], None]
     policies: Callable[[], None]
     ending: Callable[[], Awaitable[None]]
 
@@ -66,56 +68,53 @@ def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.Operat
 
     @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)
     async def on_run(event: kopf.RawEvent, **_: Any) -> None:
-        take(store, wakers, event["type"], event["object"]["metadata"])
+        take(store, wakers, event["type"], head(event["object"]["metadata"]))
 
     @kopf.on.event(GROUP, VERSION, "agentsessions", registry=registry)
     async def on_session(event: kopf.RawEvent, **_: Any) -> None:
-        take_session(store, wakers, event["type"], event["object"]["metadata"])
+        take_session(store, wakers, event["type"], head(event["object"]["metadata"]))
 
     @kopf.on.event(GROUP, VERSION, "agentpolicies", registry=registry)
     async def on_policy(event: kopf.RawEvent, **_: Any) -> None:
-        take_policy(generations, wakers, event["type"], dict(event["object"]))
+        take_policy(generations, wakers, event["type"], head(event["object"]["metadata"]))
 
     return registry
 
 
-def take_policy(generations: dict[str, int], wakers: Wakers, how: str | None, obj: Mapping[str, Any]) -> None:
+def take_policy(generations: dict[str, int], wakers: Wakers, how: str | None, policy: Object) -> None:
     """One event about a policy: all statuses are looked at, and all runs where it says something new.
 
     `generations` has what each policy was last seen to say; the operator's own writes change nothing of it.
     """
-    meta = obj["metadata"]
     wakers.policies()
     if how == "DELETED":
-        generations.pop(meta["uid"], None)
+        generations.pop(policy.uid, None)
         wakers.all()
-    elif generations.get(meta["uid"]) != meta.get("generation"):
-        generations[meta["uid"]] = meta.get("generation", 0)
+    elif generations.get(policy.uid) != policy.generation:
+        generations[policy.uid] = policy.generation
         wakers.all()
 
 
-def take(store: Store, wakers: Wakers, how: str | None, meta: Mapping[str, Any]) -> None:
+def take(store: Store, wakers: Wakers, how: str | None, run: Object) -> None:
     """One event about a run: note which version it is of, and have the run looked at."""
-    uid = meta["uid"]
-    if how == "DELETED" or meta.get("deletionTimestamp") is not None:
-        store.delete(uid)
-        wakers.run(uid)
-    elif store.hear(meta):  # else it is the echo of our own write
-        wakers.run(uid)
+    if how == "DELETED" or run.is_being_deleted:
+        store.delete(run.uid)
+        wakers.run(run.uid)
+    elif store.hear(run):  # else it is the echo of our own write
+        wakers.run(run.uid)
 
 
-def take_session(store: Store, wakers: Wakers, how: str | None, meta: Mapping[str, Any]) -> None:
-    """One event about a session: it is looked at, and so are the runs that are next in it.
+def take_session(store: Store, wakers: Wakers, how: str | None, session: Object) -> None:
+    """One event about a session: it is looked at, and so is the run that is next in it.
 
     One that is deleted is for the node what a deleted run is: a UID whose things have to go. All that want it are
     looked at then, the run that has lost it among them.
     """
-    namespace, name = meta["namespace"], meta["name"]
-    if how == "DELETED" or meta.get("deletionTimestamp") is not None:
-        store.delete(meta["uid"])
-        wakers.run(meta["uid"])
-        for place in store.queue(namespace, name):
+    if how == "DELETED" or session.is_being_deleted:
+        store.delete(session.uid)
+        wakers.run(session.uid)
+        for place in store.queue(session.namespace, session.name):
             wakers.run(place.uid)
     else:
-        wakers.session(meta)
-        store.wake_front(namespace, name)
+        wakers.session(session)
+        store.wake_next(session.namespace, session.name)

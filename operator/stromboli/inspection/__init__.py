@@ -1,8 +1,9 @@
-"""What an image can run, found by looking at its files. Nothing of an image is ever executed to find out.
+"""Finds out what an image can run by inspecting its files. Nothing from the image is executed.
 
-opener.py how files of an image are reached · container.py the same over Podman · root.py what stands in a root that
-is mounted on the node · startfiles.py what Podman itself reads of a root · elf.py bytes → facts · needs.py what the
-CLI asks for · search.py where a loader would find a library · libc.py which C library is there · passwd.py who the
-image's user is · look.py all of it, as one `ImageFacts` · cache.py the same, remembered by image id. The verdict over
-the facts is pure and lies in `plan/compatibility.py`.
+opener.py the interface to an image's files · container.py its implementation over Podman · root.py paths in a root
+that is mounted on the node · startfiles.py the files that Podman itself reads in a root · elf.py ELF bytes → facts ·
+needs.py what the CLI's binary requires · search.py where a loader would find a library · libc.py which C library an
+image has · passwd.py the image's user · configuration.py the image's configuration of the CLI · look.py libc, shell,
+CLI and user as one `ImageFacts` · cache.py the facts, cached by image id. The verdict on the facts is pure and is in
+`plan/compatibility.py`.
 """

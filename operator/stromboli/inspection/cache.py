@@ -1,8 +1,8 @@
-"""What was seen in an image, remembered by the image's id: in memory, and on disk across restarts.
+"""Caches the facts about images by image id: in memory, and on disk across restarts.
 
-An image's id is the hash of its content, so facts never age; they depend besides on what the CLI needs, which
-is part of the key. A file that cannot be read, or has another schema, is the same as none: the image is
-looked at again. Nor does a disk that is full stop a run: the facts are kept in memory then.
+An image's id is the hash of its content, so facts never expire. They also depend on what the CLI needs, which is part
+of the key. A file that cannot be read, or has another schema, counts as absent, and the image is inspected again. A
+full disk does not stop a run either: the facts are then kept in memory only.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import json
 import logging
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from cachetools import LRUCache
 from pydantic import TypeAdapter, ValidationError
 
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 
 _log = logging.getLogger(__name__)
 
-REMEMBERED = 256  # images whose facts are in memory; those of others are on disk
-# Raise it whenever the facts, or the way in which they are found, change.
+REMEMBERED = 256  # images whose facts are kept in memory; all are on disk
+# Increment it whenever the facts, or the way they are determined, change.
 SCHEMA = 4
 
 
@@ -41,18 +41,18 @@ _ADAPTER = TypeAdapter(_Entry)
 
 
 class FactsCache:
-    """`directory` is made when the first facts are written; one file an image, with the latest needs only."""
+    """`directory` is created when the first facts are written. It has one file per image, for the latest needs only."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._memory: OrderedDict[tuple[str, str], ImageFacts] = OrderedDict()  # the last used at the end
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # those that somebody has, or wants
+        self._memory: LRUCache[tuple[str, str], ImageFacts] = LRUCache(REMEMBERED)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # only those in use
 
     async def get(self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]]) -> ImageFacts:
-        """The facts of an image, looked up by `look` if they are not known; never twice at the same time.
+        """The facts about an image, determined by `look` if not cached; one `look` per image runs at a time.
 
-        What `look` raises passes through, and nothing is remembered then. Raises ValueError for an id that
-        is not 64 hexadecimal digits (`sha256:` may stand before them).
+        Errors of `look` propagate, and nothing is cached then. Raises ValueError for an id that is not 64 hexadecimal
+        digits (an optional `sha256:` may precede them).
         """
         key = (_hex(image_id), _hash(needs))
         lock = self._locks.setdefault(key[0], asyncio.Lock())
@@ -62,9 +62,6 @@ class FactsCache:
                 facts = await look()
                 self._write(*key, facts)
             self._memory[key] = facts
-            self._memory.move_to_end(key)
-            if len(self._memory) > REMEMBERED:
-                self._memory.popitem(last=False)
             return facts
 
     def _path(self, image: str) -> Path:
@@ -85,7 +82,7 @@ class FactsCache:
             part.write_bytes(_ADAPTER.dump_json(_Entry(SCHEMA, needs, facts)))
             os.replace(part, path)
         except OSError as e:
-            _log.warning("the facts of image %s are kept in memory only: %s", image[:12], e.strerror)
+            _log.warning("facts about image %s are kept in memory only: %s", image[:12], e.strerror)
 
 
 def _hex(image_id: str) -> str:

@@ -1,8 +1,8 @@
-"""What an image's user has in `~/.claude`: settings, commands, agents, skills, CLAUDE.md and MCP servers, as a tar.
+"""Collects the CLI's configuration from an image as a tar: the `~/.claude` of its user, and managed settings.
 
-Taken from the image itself, before anything of it runs: what an agent writes there later counts for nothing. Left out
-are credentials, histories and caches, and plugins, which name their own place. Regular files only; a link counts where
-it stands for one of the names below, and is followed inside the image.
+That is settings, commands, agents, skills, CLAUDE.md and MCP servers; not credentials, history, caches, or plugins,
+which contain their own path. It is read from the image before anything of it runs, so later changes by an agent have
+no effect. Only regular files are taken; a symlink is followed, inside the image, only at one of the names below.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from stromboli.podman.transport import Podman
 
 FILES = ("settings.json", "CLAUDE.md")
 FOLDERS = ("commands", "agents", "skills", "output-styles", "rules")
-STATE = ".claude.json"  # of which the MCP servers are configuration, and the rest is history
-LARGEST = 2 * 1024 * 1024  # bytes of all files together
+STATE = ".claude.json"  # only its MCP servers are configuration; the rest is history
+LARGEST = 2 * 1024 * 1024  # bytes, all files together
 MOST = 1000  # files
-_GONE_THROUGH = 64 * 1024 * 1024  # bytes of a folder's tar, what is not taken included
+_MOST_READ = 64 * 1024 * 1024  # bytes of a folder's tar, including what is not taken
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`archive` is as `packed` makes it, empty where there is nothing, and so is `managed`, of what the image has in
-    /etc/claude-code; `problem` is a refusal's sentence.
+    """`archive` is the user's configuration and `managed` the content of /etc/claude-code, both encoded by `packed` and
+    empty if there is nothing; `problem` is why the image must be refused, as a sentence, or empty.
     """
 
     archive: str = ""
@@ -41,15 +41,16 @@ class Configuration:
 
 
 class _TooMuch(Exception):
-    """More than is taken."""
+    """The configuration exceeds LARGEST or MOST."""
 
 
 async def collect(
     podman: Podman, container: str, opener: Opener, environ: Iterable[str], home: str | None
 ) -> Configuration:
-    """What a never started container of an image has, whose variables are `environ` and whose passwd says `home`.
+    """Collect the configuration from a never-started container of an image.
 
-    Raises PodmanError, PodmanUnavailable.
+    `environ` is the image's environment (`NAME=value`), `home` the home directory of its user by passwd. Raises
+    PodmanError, PodmanUnavailable.
     """
     given = dict(entry.partition("=")[::2] for entry in environ)
     home = given.get("HOME") or home or "/"
@@ -67,19 +68,19 @@ async def collect(
         where = naming.MANAGED
         if (found := await opener.stat(where)) is not None and not found.directory:
             return Configuration(
-                problem=f"its {where} is not a folder, and managed settings are mounted there; remove it"
+                problem=f"its {where} is not a folder, but managed settings are mounted there; remove it"
             )
         await managed.folder(podman, container, found, "")
     except _TooMuch:
         return Configuration(
-            problem=f"its {where} has more than {LARGEST >> 20} MiB or {MOST} files of configuration in it, and all "
-            "of it is handed to each run; make it smaller"
+            problem=f"its {where} has more than {LARGEST >> 20} MiB or {MOST} files of configuration, all of which is "
+            "copied into each run; make it smaller"
         )
     return Configuration(packed(taking.files), packed(managed.files))
 
 
 def packed(files: dict[str, tuple[bytes, bool]]) -> str:
-    """Files (content, and whether it is executable) by name, as text that `archive_of` understands; none is none."""
+    """Encode files (name → content, and whether it is executable) as text for `archive_of`; "" if there are none."""
     if not files:
         return ""
     archive = io.BytesIO()
@@ -92,12 +93,12 @@ def packed(files: dict[str, tuple[bytes, bool]]) -> str:
 
 
 def archive_of(text: str) -> bytes:
-    """The tar that `packed` made."""
+    """The tar archive inside the text that `packed` returned."""
     return zlib.decompress(base64.b64decode(text))
 
 
 def files_of(text: str) -> dict[str, bytes]:
-    """The files that `packed` was given."""
+    """The files inside the text that `packed` returned: name → content."""
     if not text:
         return {}
     with tarfile.open(fileobj=io.BytesIO(archive_of(text))) as tar:
@@ -105,7 +106,7 @@ def files_of(text: str) -> dict[str, bytes]:
 
 
 class _Taking:
-    """Files by name, as many as may be."""
+    """The files collected so far, within the limits."""
 
     def __init__(self) -> None:
         self.files: dict[str, tuple[bytes, bool]] = {}
@@ -124,7 +125,7 @@ class _Taking:
             return
         prefix = f"{basename(found.path)}/"
         try:
-            async with podman.folders.files(container, found.path, _GONE_THROUGH) as files:
+            async with podman.folders.files(container, found.path, _MOST_READ) as files:
                 async for file in files:
                     below = file.name.removeprefix(prefix)
                     if below == file.name or not _is_plain(below):
@@ -136,7 +137,7 @@ class _Taking:
             return
 
     async def servers(self, opener: Opener, path: str) -> None:
-        """The MCP servers of the user, who adds them by `claude mcp add --scope user`."""
+        """The user's MCP servers, as added by `claude mcp add --scope user`."""
         found = await opener.stat(path)
         if found is None or not found.regular:
             return
@@ -144,7 +145,7 @@ class _Taking:
         content = await opener.read(found.path, found.size) or b""
         try:
             state = bounds.json_document(content.decode("utf-8"), bounds.DOCUMENT)
-        except ValueError:  # the CLI would not read it either
+        except ValueError:  # the CLI could not parse it either
             return
         if isinstance(state, dict) and state.get("mcpServers"):
             self.files[STATE] = (json.dumps({"mcpServers": state["mcpServers"]}).encode(), False)
@@ -156,5 +157,5 @@ class _Taking:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name can only mean a file below its folder."""
+    """Whether a relative path is safe: it cannot lead out of its folder."""
     return len(name) <= 512 and name.isprintable() and not {"", ".", ".."} & set(name.split("/"))

@@ -1,4 +1,4 @@
-"""The opener over Podman's archive API. `mounts` are the places at which the container has something mounted."""
+"""The `Opener` over Podman's archive API. `mounts` are the container's mount points."""
 
 from __future__ import annotations
 

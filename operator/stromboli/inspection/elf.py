@@ -1,9 +1,9 @@
-"""One ELF file → what its dynamic loader would read of it. Nothing here knows of images or of libcs.
+"""Parses an ELF file as its dynamic loader would. Nothing here knows about images or C libraries.
 
-The view is the loader's, by program headers and the dynamic segment: section headers may be stripped or may
-lie. The records' layouts are pyelftools'; the walk over them is ours, because these files are hostile input:
-every offset is checked before it is read, every count and chain is bounded, and whatever does not fit is an
-InvalidElf. Only the parts in question are read, never the whole file.
+Like the loader, it uses program headers and the dynamic segment: section headers may be stripped or wrong. The record
+layouts are pyelftools'; the traversal is ours, because these files are hostile input: every offset is checked before
+it is read, every count and chain is bounded, and anything inconsistent raises InvalidElf. Only the relevant parts are
+read, never the whole file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from elftools.common.exceptions import ELFError
 from elftools.common.utils import struct_parse
 from elftools.elf.structs import ELFStructs
 
-# The kernel's own bounds (fs/binfmt_elf.c: load_elf_phdrs, PATH_MAX) and ones no real file comes near.
+from stromboli.errors import InvalidElf
+
+# The kernel's own limits (fs/binfmt_elf.c: load_elf_phdrs, PATH_MAX), and limits far above any real file.
 _MAX_PROGRAM_HEADERS = 65536
 _MAX_INTERPRETER = 4096
 _MAX_DYNAMIC_ENTRIES = 2048
@@ -37,19 +39,15 @@ _ARCHITECTURES = {
 }
 
 
-class InvalidElf(Exception):
-    """The bytes are not an ELF file, or one that is cut short or contradicts itself."""
-
-
 class Source:
-    """Bytes at offsets of a seekable binary file; nothing is kept of them."""
+    """Random access to a seekable binary file, without caching."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._length = file.seek(0, io.SEEK_END)
 
     def at(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset` on. Raises InvalidElf if they are not there."""
+        """Exactly `size` bytes from `offset` on. Raises InvalidElf if they are not within the file."""
         if offset < 0 or size < 0 or offset + size > self._length:
             raise InvalidElf("something lies outside the file")
         self._file.seek(offset)
@@ -58,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A program header: `kind` is pyelftools' name of its type (`PT_LOAD`), or a number."""
+    """A program header. `kind` is pyelftools' name of its type (`PT_LOAD`), or a number."""
 
     kind: str | int
     offset: int
@@ -68,8 +66,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the beginning of a file says. `architecture` is OCI's name; `interpreter` None means static
-    (a shared library has none either).
+    """The headers of a file. `architecture` is OCI's name; an `interpreter` of None means static
+    (or a shared library, which has none either).
     """
 
     architecture: str
@@ -83,10 +81,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Elf:
-    """What the dynamic segment says: all of it empty in a static file.
+    """The contents of the dynamic segment; all empty for a static file.
 
-    `versions_needed` pairs a library with the symbol versions wanted of it (.gnu.version_r);
-    `versions_defined` are those the file itself offers (.gnu.version_d).
+    `versions_needed` pairs each library with the symbol versions required from it (.gnu.version_r);
+    `versions_defined` are the ones that the file itself provides (.gnu.version_d).
     """
 
     architecture: str
@@ -103,7 +101,7 @@ def parse(data: bytes) -> Elf:
 
 
 def read(file: BinaryIO) -> Elf:
-    """The facts of the ELF file in an open, seekable file. Raises InvalidElf, and OSError from the file."""
+    """Parse the ELF file in an open, seekable file. Raises InvalidElf, and OSError from the file."""
     source = Source(file)
     front = _head(source)
     segment = front.segment("PT_DYNAMIC")
@@ -113,12 +111,12 @@ def read(file: BinaryIO) -> Elf:
 
 
 def head(data: bytes) -> Head:
-    """What the first bytes of a file say, which need not be the whole file. Raises InvalidElf."""
+    """Parse the headers in the first bytes of a file; the rest is not needed. Raises InvalidElf."""
     return _head(Source(io.BytesIO(data)))
 
 
 class _Dynamic:
-    """One walk over a dynamic segment and the three tables that it points to."""
+    """Reads a dynamic segment and the three tables that it points to."""
 
     def __init__(self, source: Source, front: Head, segment: Segment) -> None:
         self._source, self._head, self._structs = source, front, front.structs
@@ -148,7 +146,7 @@ class _Dynamic:
         return [self._string(offset) for offset in self._tags.get(tag, ())]
 
     def _chain(self, tag: str, prefix: str, layout: Any, entries: Any) -> list[tuple[str, str]]:
-        """All (library, version) of a version table, whose records give the distance to the next one."""
+        """All (library, version) pairs of a version table, each record of which has the offset of the next."""
         if tag not in self._tags:
             return []
         found: list[tuple[str, str]] = []
@@ -174,7 +172,7 @@ class _Dynamic:
             offset += entry.vna_next
 
     def _offered(self, record: Any, offset: int) -> Iterator[tuple[str, str]]:
-        # The first name of a definition is its own, the rest are its parents; one flagged BASE is the file's.
+        # The first name of a definition is its own, the others are its parents; the one flagged BASE names the file.
         if record.vd_cnt and not record.vd_flags & 1:
             entry = _record(self._source, self._structs.Elf_Verdaux, offset + record.vd_aux)
             yield "", self._string(entry.vda_name)
@@ -228,7 +226,7 @@ def _record(source: Source, layout: Any, offset: int) -> Any:
 def _segments(source: Source, structs: Any, header: Any) -> Iterator[Segment]:
     size = structs.Elf_Phdr.sizeof()
     if header.e_phnum and (header.e_phentsize != size or size * header.e_phnum > _MAX_PROGRAM_HEADERS):
-        raise InvalidElf("the program headers have no size that the kernel takes")
+        raise InvalidElf("the program headers have a size that the kernel does not accept")
     for n in range(header.e_phnum):
         entry = _record(source, structs.Elf_Phdr, header.e_phoff + n * size)
         yield Segment(entry.p_type, entry.p_offset, entry.p_vaddr, entry.p_filesz)
@@ -239,12 +237,12 @@ def _interpreter(source: Source, segments: tuple[Segment, ...]) -> str | None:
     if segment is None:
         return None
     if not 2 <= segment.size <= _MAX_INTERPRETER:
-        raise InvalidElf("the interpreter's path has no length that the kernel takes")
+        raise InvalidElf("the interpreter's path has a length that the kernel does not accept")
     path = source.at(segment.offset, segment.size).partition(b"\0")[0]
     return path.decode("utf-8", "backslashreplace")
 
 
 def _architecture(header: Any) -> str:
-    """OCI's name, or the number that the header has for a machine not known here."""
+    """OCI's name; for a machine that is unknown here, the name or number in the header."""
     machine = header.e_machine
     return _ARCHITECTURES.get(str(machine), str(machine).removeprefix("EM_").lower())

@@ -1,7 +1,7 @@
-"""Which C library is in an image: glibc where the CLI looks for it, or else whatever is there instead.
+"""Which C library an image has: glibc where the CLI expects it, or else whatever is there instead.
 
-What decides is what a file is, never what it is called: a loader is glibc's if it defines glibc's symbol
-versions, so that musl or gcompat under the name `ld-linux-x86-64.so.2` is not taken for it.
+A file is identified by its content, never by its name: a loader is glibc's if it defines glibc's symbol versions, so
+musl or gcompat under the name `ld-linux-x86-64.so.2` is not mistaken for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from posixpath import basename, dirname
 
+from stromboli.errors import InvalidElf
 from stromboli.inspection import elf
 from stromboli.inspection.opener import Found, ImageConfig, Opener, program
 from stromboli.inspection.search import Library, Search, read_elf
@@ -23,15 +24,15 @@ MUSL_LOADERS = (
     "/usr/lib/ld-musl-x86_64.so.1",
     "/usr/lib/ld-musl-aarch64.so.1",
 )
-# Built from one source with libc.so.6: the same glibc has the same versions in all of them.
+# Built from the same source as libc.so.6, so that one glibc has the same symbol versions in all of them.
 _PARTS_OF_GLIBC = frozenset({"libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1"})
-# Headers stand at the front, but a tool that rewrote the interpreter's path may have put that further back.
+# Bytes. Headers are at the front, but a tool that rewrote the interpreter's path may have moved that further back.
 _PROGRAM_LIMIT = 8 * 1024 * 1024
-_BEGINNING = 1024  # bytes of what is no loader, which tell what it is instead
+_BEGINNING = 1024  # bytes; enough to tell what a file is that is not a loader
 
 
 async def find(opener: Opener, needs: CLINeeds, config: ImageConfig) -> ImageFacts:
-    """The libc part of the facts: the CLI's own loader first, then every other way to name what is there."""
+    """The libc part of the facts: first the loader that the CLI asks for, then every other way to identify a libc."""
     asked = [needs.interpreter] if needs.interpreter else list(GLIBC_LOADERS.values())
     for path in asked:
         if facts := await _glibc(opener, path, needs):
@@ -49,7 +50,7 @@ async def find(opener: Opener, needs: CLINeeds, config: ImageConfig) -> ImageFac
 
 
 async def _without_loader(opener: Opener, needs: CLINeeds) -> ImageFacts | None:
-    """The facts of a glibc that lies where it usually does and cannot be loaded; None if there is none."""
+    """The facts about a glibc that is at a usual place but cannot be loaded; None if there is none."""
     for architecture, usual in GLIBC_LOADERS.items():
         if needs.architecture not in ("", architecture):
             continue
@@ -67,22 +68,22 @@ async def _without_loader(opener: Opener, needs: CLINeeds) -> ImageFacts | None:
 
 
 async def _wrong_with(opener: Opener, loader: str) -> str:
-    """What is at the place of a loader, which is none of glibc's."""
+    """What is wrong with the file at a loader's path, as the end of a sentence."""
     found = await opener.stat(loader)
     if found is None:
         if await opener.is_circle(loader):
-            return "is a loop of links"
-        return "is not there, or a link that leads nowhere"
+            return "is a symlink loop"
+        return "is missing, or a dangling symlink"
     data = await opener.read(found.path, _BEGINNING) if found.regular else None
     if data is None:
         return "is not a regular file"
     if not data.startswith(b"\x7fELF"):
         return "is a text file" if data.isascii() and b"\0" not in data else "is not a program"
-    return "is not a loader of glibc's" if found.executable else "is not executable"
+    return "is not a glibc loader" if found.executable else "is not executable"
 
 
 async def _glibc(opener: Opener, path: str, needs: CLINeeds) -> ImageFacts | None:
-    """The facts of the glibc whose loader is at this path; None if what is there is not glibc's."""
+    """The facts about the glibc whose loader is at this path; None if it is not a glibc loader."""
     read = await read_elf(opener, path)
     if read is None or not read[0].executable or _highest(read[2]) is None:
         return None
@@ -103,15 +104,15 @@ async def _glibc(opener: Opener, path: str, needs: CLINeeds) -> ImageFacts | Non
 
 
 class _Libraries:
-    """What the CLI loads, looked up beside a glibc that was found."""
+    """Looks up the libraries that the CLI loads, next to the glibc that was found."""
 
     def __init__(self, opener: Opener, search: Search, libc: Library, asked: str, loader: elf.Elf) -> None:
         self._opener, self._search, self._libc = opener, search, libc
         self._known = {"libc.so.6": libc.elf, basename(asked): loader}
 
     async def versions(self, name: str) -> frozenset[str] | None:
-        """The symbol versions that a library offers; None if it is not there. Empty for a part of glibc
-        that lies beside libc.so.6, which need not be read to know them.
+        """The symbol versions that a library provides; None if it is missing. Empty for a part of glibc that is next to
+        libc.so.6: it need not be read, since its versions are libc.so.6's.
         """
         if name in self._known:
             return frozenset(self._known[name].versions_defined)
@@ -129,13 +130,13 @@ async def _with_missing(facts: ImageFacts, libraries: _Libraries, needs: CLINeed
         offered = await libraries.versions(name)
         if offered is None:
             missing.append(name)
-        elif offered:  # a library without versions satisfies every want of one, as the loader sees it
+        elif offered:  # for the loader, a library without versions satisfies any requirement
             lacking += [f"{name} {version}" for version in wanted if version not in offered]
     return replace(facts, missing_libraries=tuple(missing), missing_versions=tuple(lacking))
 
 
 async def _musl(opener: Opener, path: str) -> ImageFacts | None:
-    """The facts of the musl whose loader is at this path; None if what is there is not musl's."""
+    """The facts about the musl whose loader is at this path; None if it is not a musl loader."""
     read = await read_elf(opener, path)
     if read is None or b"musl libc (" not in read[1]:
         return None
@@ -148,13 +149,13 @@ async def _musl(opener: Opener, path: str) -> ImageFacts | None:
 
 
 def _musl_version(data: bytes) -> str:
-    """musl's loader prints `Version %s`; the string that it fills in stands alone among its constants."""
+    """musl's loader prints `Version %s`; the version is a separate string among its constants."""
     match = re.search(rb"\0([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:-git-[-0-9a-g]{1,60})?)\0", data)
     return match[1].decode() if match else ""
 
 
 async def _by_programs(opener: Opener, needs: CLINeeds, config: ImageConfig) -> ImageFacts:
-    """No loader is at a usual place: ask the image's programs which one they use, if any."""
+    """If no loader is at a usual place: find the one that the image's programs use, if any."""
     facts = ImageFacts()
     async for found, head in _programs(opener, config):
         if head.interpreter is None:
@@ -177,10 +178,10 @@ async def _programs(opener: Opener, config: ImageConfig) -> AsyncIterator[tuple[
             continue
         try:
             yield found, elf.head(data)
-        except elf.InvalidElf:
+        except InvalidElf:
             continue
 
 
 def _highest(file: elf.Elf) -> tuple[int, ...] | None:
-    """The newest glibc version that a file defines; None for one that defines none and so is not glibc's."""
+    """The newest glibc version that a file defines; None if it defines none, and so is not part of glibc."""
     return max((v for name in file.versions_defined if (v := version_of(name))), default=None)

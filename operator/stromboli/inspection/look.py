@@ -1,7 +1,7 @@
-"""One image, looked at once: libc, architecture, shell, its own CLI and its user, as one `ImageFacts`.
+"""Inspects one image once: libc, architecture, shell, its own CLI and its user, as one `ImageFacts`.
 
-Here: what is looked for, and the order. Not here: the verdict (`plan/compatibility.py`), remembering it
-(`cache.py`) and the container through which an image is reached (`container.py`).
+Here: what is looked for, and in which order. Not here: the verdict (`plan/compatibility.py`), caching (`cache.py`), and
+the container through which the image's files are reached (`container.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser
 
 
 async def look(opener: Opener, needs: CLINeeds, config: ImageConfig | None = None) -> ImageFacts:
-    """Everything that decides whether the CLI can run in an image, and as whom. What Podman itself reads of the image
-    is sound: see `startfiles`.
+    """Everything that decides whether the CLI can run in an image, and as which user. Call `startfiles` first, to check
+    the files that Podman itself reads.
 
-    Raises what the opener raises (PodmanUnavailable, PodmanError): then nothing is known of the image.
+    Errors of the opener (PodmanUnavailable, PodmanError) propagate: then nothing is known about the image.
     """
     config = config or ImageConfig()
     facts = await libc.find(opener, needs, config)

@@ -1,7 +1,7 @@
-"""How the files of an image are reached: what everything else in here reads through.
+"""The interface through which this package reads an image's files.
 
-An opener answers for one image, resolves links inside its root and never outside, and never runs anything.
-The one over Podman is in `container.py`.
+An opener serves one image, resolves symlinks inside its root and never outside, and never executes anything. The
+implementation over Podman is in `container.py`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-# What Podman sets where an image has no PATH of its own.
+# What Podman sets if the image has no PATH of its own.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What stands at a path, after all links. `path` leads to it inside the image and is no link itself."""
+    """What a path resolves to. `path` is the resolved path inside the image."""
 
     path: str
     size: int
@@ -25,20 +25,20 @@ class Found:
 
 
 class Looker(Protocol):
-    """What stands in one root, without opening any of it. Errors of the connection pass through."""
+    """Stats paths in one root, without opening anything. Connection errors propagate."""
 
     async def stat(self, path: str) -> Found | None:
-        """What an absolute path leads to; None if nothing is there, a dangling link included."""
+        """What an absolute path resolves to; None if nothing is there, or for a dangling symlink."""
 
 
 class Opener(Looker, Protocol):
-    """The files of one image. Errors of the connection pass through; an absent file is None."""
+    """The files of one image. Connection errors propagate; an absent file is None."""
 
     async def is_circle(self, path: str) -> bool:
-        """Whether a path at which nothing is found is a circle of links."""
+        """Whether a path for which `stat` returned None is a symlink loop."""
 
     async def read(self, path: str, limit: int) -> bytes | None:
-        """The first `limit` bytes of a regular file, by the path that `stat` found; None if it is none."""
+        """The first `limit` bytes of the regular file at a path that `stat` resolved; None if it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class ImageConfig:
 
 
 async def executable(opener: Opener, path: str) -> Found | None:
-    """The program at a path; None if there is nothing that could be executed."""
+    """The program at a path; None if there is no executable regular file."""
     found = await opener.stat(path)
     return found if found and found.regular and found.executable else None
 
 
 async def program(opener: Opener, name: str, path: str) -> Found | None:
-    """The program that a name means: an absolute path itself, a bare name by the directories of `path`."""
+    """Look up a program: an absolute path as it is, a bare name in the directories of `path` (as in PATH)."""
     if name.startswith("/"):
         return await executable(opener, name)
     if not name or "/" in name:

@@ -1,10 +1,10 @@
 """An image's `USER` and its `/etc/passwd` and `/etc/group` → uid, gid, groups and home, by the rules of the runtimes.
 
-The rules are those of moby/sys `user.GetExecUser`, which Podman follows too: `user[:group]`, what is a number
-is always an id, a name must have a line, an id need not; without a group the user's line gives it, else 0, and all
-groups that list the user's name come with it.
-One difference: a line whose numbers are none is skipped here (there they count as 0), so that a broken line
-never means root.
+The rules are those of moby/sys `user.GetExecUser`, which Podman follows too. The format is `user[:group]`. A number is
+always an id; a name must have a line, an id need not. Without a group, it is taken from the user's line, or else 0, and
+all groups that list the user's name are added.
+One difference: a line with invalid numbers is skipped here (there they count as 0), so that a broken line never
+means root.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from stromboli.errors import InvalidInput
 from stromboli.plan.compatibility import ImageUser
 
-# More than any real file has; what lies beyond is not read.
+# Bytes; larger than any real file. What is beyond is not read.
 LIMIT = 1024 * 1024
 _MAX_ID = 2**31 - 1
 
@@ -30,9 +30,9 @@ class _User:
 
 
 def resolve_user(spec: str, passwd: bytes | None, group: bytes | None) -> ImageUser:
-    """Who `USER spec` is. `passwd` and `group` are the files' bytes, None where the image has none.
+    """Resolve `USER spec`. `passwd` and `group` are the files' contents, None if the image has no such file.
 
-    `home` is None without a line in passwd, or where that names no absolute path.
+    `home` is None if passwd has no line for the user, or no absolute path in it.
     Raises InvalidInput for a name without a line, and for an id outside 0..2147483647.
     """
     user_part, _, group_part = spec.partition(":")
@@ -100,7 +100,7 @@ def _lines(data: bytes) -> Iterator[list[str]]:
 
 
 def _number(text: str) -> int | None:
-    """As Go's Atoi reads it: ASCII digits with an optional sign. None for everything else."""
+    """Parse like Go's Atoi: ASCII digits with an optional sign. None for anything else."""
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
 
 

@@ -1,6 +1,7 @@
-"""A container's root as it is mounted on the node: what stands at a path of it, looked up without opening anything.
+"""Stats paths in a container's root that is mounted on the node, without opening anything.
 
-For a root that nobody is writing in. Links are resolved inside it and never outside, as securejoin does for Podman.
+Only for a root that no process is writing to. Symlinks are resolved inside it and never outside, as securejoin does
+for Podman.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class MountedRoot:
 
     @property
     def visible(self) -> bool:
-        """Whether anything is to be seen: to an operator outside of Podman's mount namespace nothing is."""
+        """Whether the root's contents are visible; outside Podman's mount namespace, they are not."""
         try:
             with os.scandir(self._root) as entries:
                 return next(entries, None) is not None
@@ -30,7 +31,7 @@ class MountedRoot:
             return False
 
     def landing(self, path: str) -> str | None:
-        """Where something that is mounted at a path lands, also where nothing is there yet; None for a circle."""
+        """Where a mount at `path` ends up, symlinks resolved, even if nothing is there yet; None for a symlink loop."""
         return self._resolved(path)
 
     async def stat(self, path: str) -> Found | None:
@@ -39,7 +40,7 @@ class MountedRoot:
             return None
         try:
             info = os.lstat(self._inside(real))
-        except OSError:  # nothing there, or below what is no folder
+        except OSError:  # nothing is there, or its parent is not a folder
             return None
         return Found(
             path=real,
@@ -53,7 +54,7 @@ class MountedRoot:
         return f"{self._root}{path}"
 
     def _resolved(self, path: str) -> str | None:
-        """Where all links end; None for a circle. `..` stops at the root."""
+        """The path with all symlinks resolved; None for a symlink loop. `..` stops at the root."""
         rest, links = path.split("/")[::-1], 0
         done = ""
         while rest:
@@ -67,7 +68,7 @@ class MountedRoot:
                     here = f"{done}/{part}"
             try:
                 target = os.readlink(self._inside(here))
-            except OSError:  # no link
+            except OSError:  # not a symlink
                 done = here
                 continue
             links += 1

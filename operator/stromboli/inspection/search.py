@@ -1,8 +1,8 @@
-"""Where a glibc loader would find a library in an image, and whether what is there fits.
+"""Where a glibc loader would find a library in an image, and whether that library fits.
 
-Searched are, in this order: the directory of the loader itself, the directories that distributions compile
-into it (Debian's multiarch ones, `lib64`, `lib`, each also under `/usr`), and what `/etc/ld.so.cache` says.
-Not searched: `LD_LIBRARY_PATH` and run paths, since the CLI has none of either.
+The search order is: the directory of the loader itself, the directories that distributions compile into it (Debian's
+multiarch ones, `lib64`, `lib`, each also under `/usr`), and the entries of `/etc/ld.so.cache`. `LD_LIBRARY_PATH` and
+run paths are not searched, since the CLI uses neither.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from posixpath import basename, dirname
 
+from stromboli.errors import InvalidElf
 from stromboli.inspection import elf
 from stromboli.inspection.opener import Found, Opener
 
 LIBRARY_LIMIT = 32 * 1024 * 1024
 _CACHE_LIMIT = 8 * 1024 * 1024
-# A real cache has a few thousand entries, one or two of a name. Each can be as long as a path, also where all of them
-# are the same one, and is looked for in the image.
+# A real cache has a few thousand entries, one or two per name. In a hostile one, each may be as long as a path, even if
+# all are the same, and causes a lookup in the image.
 _MOST_ENTRIES = 20_000
 _MOST_OF_A_NAME = 16
 _MULTIARCH = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
-# glibc, sysdeps/generic/dl-cache.h: cache_file_new, then file_entry_new records.
+# glibc, sysdeps/generic/dl-cache.h: a cache_file_new, followed by file_entry_new records.
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
 _CACHE_HEADER = struct.Struct("<20sIIB3xI12x")
 _CACHE_ENTRY = struct.Struct("<iIIIQ")
@@ -32,14 +33,14 @@ _CACHE_ENTRY = struct.Struct("<iIIIQ")
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A library that the loader would take."""
+    """A library that the loader would load."""
 
     path: str
     elf: elf.Elf
 
 
 async def read_elf(opener: Opener, path: str) -> tuple[Found, bytes, elf.Elf] | None:
-    """The ELF file that a path leads to, whole; None if there is none."""
+    """The ELF file at a path, read up to LIBRARY_LIMIT bytes; None if there is none."""
     found = await opener.stat(path)
     if found is None or not found.regular:
         return None
@@ -48,7 +49,7 @@ async def read_elf(opener: Opener, path: str) -> tuple[Found, bytes, elf.Elf] | 
         return None
     try:
         return found, data, elf.parse(data)
-    except elf.InvalidElf:
+    except InvalidElf:
         return None
 
 
@@ -93,8 +94,8 @@ def _directories(architecture: str, loader: str) -> Iterator[str]:
 
 
 def _cache_entries(data: bytes) -> Iterator[tuple[str, str]]:
-    """(name, path) of each entry; nothing of a file that is no cache, and no entry that points outside it."""
-    start = data.find(_CACHE_MAGIC)  # an older format may stand before it
+    """(name, path) of each entry. Yields nothing if this is no cache, and skips entries that point outside the file."""
+    start = data.find(_CACHE_MAGIC)  # a section in an older format may precede it
     if start < 0 or len(data) < start + _CACHE_HEADER.size:
         return
     data = data[start:]

@@ -1,10 +1,10 @@
-"""The files of a container's root that Podman itself reads: before a start, and before it sends a file of the root.
+"""Checks the files in a container's root that Podman itself reads: before a start, and before sending file content.
 
-Podman opens them as they are, while it holds the container's lock: a pipe keeps it waiting for ever, and with it
-everybody who lists containers. So what stands there is looked at first, and never opened. From Podman's source (4.3
-to 5.8: libpod's container_internal*.go, pkg/lookup, buildah's chrootuser): passwd and group for the user, hosts where
-`base_hosts_file = "image"` is configured; /etc itself has to be a folder. All else that it has to do with in a root
-(the working directory, mount points, /etc/mtab, /etc/resolv.conf) it stats, makes or covers, and does not open.
+Podman opens them unchecked while holding the container's lock: a pipe blocks it forever, and with it every client that
+lists containers. So they are checked here first, without opening them. From Podman's source (4.3 to 5.8: libpod's
+container_internal*.go, pkg/lookup, buildah's chrootuser): passwd and group for the user, and hosts if
+`base_hosts_file = "image"` is configured; /etc itself must be a folder. Everything else that Podman touches in a root
+(the working directory, mount points, /etc/mtab, /etc/resolv.conf) is only stat'ed, created or covered by a mount.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from stromboli.inspection.root import MountedRoot
 from stromboli.podman.transport import Podman
 
 FILES = ("/etc/passwd", "/etc/group", "/etc/hosts")
-LARGEST = 1024 * 1024  # bytes; Podman reads all of it
+LARGEST = 1024 * 1024  # bytes; Podman reads the whole file
 
 
 async def problem(root: Looker) -> str:
-    """What is wrong with them, as the beginning of a sentence; empty where nothing is. Raises what `root` raises."""
+    """What is wrong with them, as the beginning of a sentence; empty if nothing is. Errors of `root` propagate."""
     etc = await root.stat("/etc")
     if etc is not None and not etc.directory:
         return "its /etc is not a folder"
@@ -34,10 +34,10 @@ async def problem(root: Looker) -> str:
 
 
 async def problem_in(podman: Podman, container: str, mounts: Collection[str] = ()) -> str:
-    """The same for a container that is not running; `mounts` are the places at which something is mounted in it.
+    """The same for a container that is not running; `mounts` are its mount points.
 
-    Looked up in the mounted root, which costs a hundredth of what the archive API takes; by that where the operator
-    does not see it. The root stays mounted until the container is removed. Raises PodmanError, PodmanUnavailable.
+    Uses the root as mounted on the node, at a hundredth of the cost of the archive API, or that API if the operator
+    cannot see the mount. The root stays mounted until the container is removed. Raises PodmanError, PodmanUnavailable.
     """
     root = MountedRoot(Path(await podman.containers.mount(container)))
     return await problem(root if root.visible else ContainerOpener(podman, container, mounts))
@@ -47,5 +47,5 @@ def _wrong(path: str, found: Found) -> str:
     if not found.regular:
         return "is not a regular file" if found.path == path else f"leads to {found.path}, which is not a regular file"
     if found.size > LARGEST:
-        return f"has {found.size} bytes, and {LARGEST} are the most"
+        return f"has {found.size} bytes; at most {LARGEST} are allowed"
     return ""

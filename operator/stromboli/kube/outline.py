@@ -75,6 +75,15 @@ class _Heads(msgspec.Struct):
     metadata: dict[str, Any]
 
 
+class _Whole(msgspec.Struct):
+    items: list[dict[str, Any]] | None
+    metadata: dict[str, Any]
+
+
+class _AllMetadata(msgspec.Struct):
+    metadata: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a list; `more` asks for the next, and is empty on the last."""
@@ -111,14 +120,26 @@ def small(content: bytes) -> Object:
     return whole(content) if len(content) <= SMALL else of(content)
 
 
-def kept(obj: Object) -> Object:
-    """The same of an object that is there already."""
-    return of(msgspec.json.encode(obj)) if is_whole(obj) and size(obj["spec"]) > SMALL else obj
+def spec(whole: Mapping[str, Any]) -> Object:
+    """The outline of a spec that is there already. Raises ValueError."""
+    found: Object = msgspec.to_builtins(msgspec.convert(whole, type=_Spec))
+    return found
 
 
 def size(spec: Mapping[str, Any]) -> int:
     """How many bytes of JSON a spec is that is there already."""
     return len(msgspec.json.encode(spec))
+
+
+def page_whole(content: bytes) -> Page:
+    """A page of a list with all of its objects. Raises ValueError."""
+    found = msgspec.json.decode(bounds.cut_json(content), type=_Whole)
+    return Page(found.items or [], _more(found.metadata))
+
+
+def metadata(content: bytes) -> Object:
+    """All of one object's metadata. Raises ValueError."""
+    return msgspec.json.decode(content, type=_AllMetadata).metadata
 
 
 def whole(content: bytes) -> Object:
@@ -132,11 +153,6 @@ def spec_size(content: bytes) -> int:
     """How many bytes of JSON an object's spec is. Raises ValueError."""
     found = msgspec.json.decode(content, type=_RawSpec)
     return len(memoryview(found.spec))
-
-
-def is_whole(run: Mapping[str, Any]) -> bool:
-    """Whether a run is there with all of its spec: each has a prompt, or says where it is."""
-    return "prompt" in run["spec"] or "promptFrom" in run["spec"]
 
 
 def cost(content: bytes) -> int:

@@ -13,9 +13,10 @@ import httpx2
 import msgspec
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ApiError
-from lightkube.core.resource import NamespacedResourceG, api_info
+from lightkube.core.resource import Resource, api_info
 
 from stromboli.kube import wire
+from stromboli.naming import MANAGER
 
 PAGE = 10  # objects a page, each of which may be 1.5 MiB
 HEADS = 100  # … and where only metadata comes
@@ -24,7 +25,9 @@ _METAS = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON = "application/json"
 _PATCH = "application/json-patch+json"
 
-Kind = type[NamespacedResourceG]
+_AS = {"fieldManager": MANAGER}
+
+Kind = type[Resource]
 
 
 class Plain:
@@ -40,7 +43,7 @@ class Plain:
         """What stands at a path. Raises httpx2.HTTPError."""
         return await self._answer("GET", path, _JSON)
 
-    async def get(self, kind: Kind, name: str, *, namespace: str) -> bytes:
+    async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> bytes:
         """One object. Raises httpx2.HTTPError."""
         return await self._answer("GET", _path(kind, namespace, name), _JSON)
 
@@ -52,14 +55,24 @@ class Plain:
         """A page of a list, with nothing of the objects but their metadata. Raises httpx2.HTTPError."""
         return await self._answer("GET", _path(kind, namespace), _METAS, {"limit": str(HEADS), **query})
 
-    async def replace(self, kind: Kind, name: str, body: Mapping[str, Any], *, namespace: str) -> bytes:
-        """Write an object, or a part of it; its metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
-        return await self._answer("PUT", _path(kind, namespace, name), _META, content=msgspec.json.encode(body))
+    async def create(self, kind: Kind, body: Mapping[str, Any], *, namespace: str) -> bytes:
+        """Create an object; all of it, as it is stored. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        return await self._answer("POST", _path(kind, namespace), _JSON, _AS, msgspec.json.encode(body))
 
-    async def patch(self, kind: Kind, name: str, operations: Sequence[Mapping[str, Any]], *, namespace: str) -> bytes:
+    async def replace(self, kind: Kind, name: str, body: Mapping[str, Any], *, namespace: str | None = None) -> bytes:
+        """Write an object, or a part of it; its metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        return await self._answer("PUT", _path(kind, namespace, name), _META, _AS, msgspec.json.encode(body))
+
+    async def patch(
+        self, kind: Kind, name: str, operations: Sequence[Mapping[str, Any]], *, namespace: str | None = None
+    ) -> bytes:
         """Apply a JSON patch; the object's metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
         content = msgspec.json.encode(operations)
-        return await self._answer("PATCH", _path(kind, namespace, name), _META, content=content, sent=_PATCH)
+        return await self._answer("PATCH", _path(kind, namespace, name), _META, _AS, content, sent=_PATCH)
+
+    async def delete(self, kind: Kind, name: str, *, namespace: str) -> bytes:
+        """Delete an object; what the API server says of it. Raises httpx2.HTTPError."""
+        return await self._answer("DELETE", _path(kind, namespace, name), _JSON)
 
     async def _answer(
         self,
@@ -83,7 +96,7 @@ class Plain:
 def _path(kind: Kind, namespace: str | None = None, name: str | None = None) -> str:
     info = api_info(kind)
     resource = info.parent or info.resource
-    parts = ["apis", resource.group, resource.version]
-    parts += ["namespaces", namespace] if namespace is not None else []
+    parts = ["apis" if resource.group else "api", resource.group, resource.version]
+    parts += ["namespaces", namespace] if namespace else []
     parts += [info.plural, name, info.action]
     return "/" + "/".join(part for part in parts if part)

@@ -5,47 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from stromboli.models.objects import Resource
 from stromboli.naming import API_VERSION
 
+Wire = Mapping[str, Any]
 Operations = Sequence[Mapping[str, Any]]
 
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "finalizers", "ownerReferences")
-# What must not have changed of an object's metadata between a judgement and the write that it leads to.
-_JUDGED = ("uid", "generation", "deletionTimestamp")
 
 
-def of(obj: Mapping[str, Any]) -> str:
-    """The version of an object."""
-    return str(obj["metadata"]["resourceVersion"])
-
-
-def is_as_read(read: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+def is_as_read(read: Resource, found: Resource) -> bool:
     """Whether an object is still what was judged: neither another one, nor changed in spec or status, nor deleted."""
-    same = all(read["metadata"].get(key) == found["metadata"].get(key) for key in _JUDGED)
-    return same and (read.get("status") or {}) == (found.get("status") or {})
+    return _judged(read) == _judged(found)
 
 
-def body(kind: str, obj: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-    """An object as it is to be from now on. All that is a person's of its metadata goes along: a PUT replaces it.
-
-    A PUT of a status leaves spec and metadata as they are, whatever is sent.
-    """
-    return {
-        "apiVersion": API_VERSION,
-        "kind": kind,
-        "metadata": {k: obj["metadata"][k] for k in _KEPT if k in obj["metadata"]},
-        "spec": dict(spec),
-        "status": dict(status),
-    }
+def status(obj: Resource, new: Wire) -> dict[str, Any]:
+    """The body of a PUT of a status, which leaves spec and metadata as they are, whatever is sent."""
+    metadata = {"name": obj.name, "namespace": obj.namespace, "uid": obj.uid, "resourceVersion": obj.version}
+    return _body(obj, {key: value for key, value in metadata.items() if value}, {}, new)
 
 
-def patch(obj: Mapping[str, Any], part: Literal["spec", "status"], value: Mapping[str, Any]) -> Operations:
+def spec(obj: Resource, metadata: Wire, new: Wire) -> dict[str, Any]:
+    """The body of a PUT of a spec. All that is a person's of the object's `metadata` goes along: a PUT replaces it."""
+    return _body(obj, {key: metadata[key] for key in _KEPT if key in metadata}, new, obj.status.wire)
+
+
+def patch(obj: Resource, part: Literal["spec", "status"], value: Wire) -> Operations:
     """A JSON patch (RFC 6902) that replaces a part of an object if the rest is still what was judged.
 
     What `is_as_read` compares; a deletion raises the generation, and needs no test of its own. That there is no
     status is a test for null.
     """
-    meta = obj["metadata"]
-    judged = {"/metadata/uid": meta["uid"], "/metadata/generation": meta["generation"], "/status": obj.get("status")}
+    judged = {
+        "/metadata/uid": obj.uid,
+        "/metadata/generation": obj.generation,
+        "/status": dict(obj.status.wire) or None,
+    }
     tests = [{"op": "test", "path": path, "value": expected} for path, expected in judged.items()]
     return [*tests, {"op": "add", "path": f"/{part}", "value": dict(value)}]
+
+
+def _judged(obj: Resource) -> tuple[object, ...]:
+    """What must not have changed of an object between a judgement and the write that it leads to."""
+    return obj.uid, obj.generation, obj.deleted, obj.status.wire
+
+
+def _body(obj: Resource, metadata: Wire, spec: Wire, status: Wire) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": obj.KIND,
+        "metadata": dict(metadata),
+        "spec": dict(spec),
+        "status": dict(status),
+    }

@@ -17,7 +17,7 @@ from lightkube.config.client_adapter import user_auth, verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
 
 from stromboli import bounds, files
-from stromboli.errors import InvalidSettings
+from stromboli.errors import InvalidSettings, OutOfBounds
 from stromboli.naming import MANAGER
 
 TIMEOUT = httpx2.Timeout(15.0)
@@ -60,15 +60,15 @@ def check_kubeconfig(environ: Mapping[str, str]) -> None:
     for path in filter(None, (environ.get("KUBECONFIG") or default).split(os.pathsep)):
         try:
             measure_kubeconfig(Path(path))
-        except bounds.OutOfBounds as e:
+        except OutOfBounds as e:
             raise InvalidSettings(f"names {path}, which {e}; name a kubeconfig file", "KUBECONFIG") from e
 
 
 def measure_kubeconfig(path: Path) -> None:
-    """Raises bounds.OutOfBounds."""
+    """Raises OutOfBounds."""
     try:
         bounds.measure_yaml(files.beginning(path, bounds.DOCUMENT.size + 1), bounds.DOCUMENT)
-    except bounds.OutOfBounds:
+    except OutOfBounds:
         raise
     except (OSError, ValueError):
         return

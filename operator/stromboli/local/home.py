@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli import settings
+from stromboli import environment
 from stromboli.errors import LocalFailure
 
 _MARK = "stromboli-home"
@@ -31,7 +31,7 @@ class Home:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Home:
         """`STROMBOLI_HOME`, else the folder `stromboli` among the user's data (XDG base directories)."""
-        return cls(settings.home(environ))
+        return cls(environment.home(environ))
 
     @property
     def lock(self) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import stromboli
-from stromboli import settings
+from stromboli import environment
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home
 
@@ -65,7 +65,7 @@ class Operator:
 
     def env(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> dict[str, str]:
         """The caller's environment (for proxies), without credentials and without what the settings file has."""
-        kept = {k: v for k, v in environ.items() if not k.startswith(("ANTHROPIC_", "CLAUDE_", settings.ENV_PREFIX))}
+        kept = {k: v for k, v in environ.items() if not k.startswith(("ANTHROPIC_", "CLAUDE_", environment.PREFIX))}
         return kept | {
             "KUBECONFIG": str(kubeconfig),
             "STROMBOLI_HOME": str(self.home.root),

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli import files, settings
+from stromboli import environment, files
 from stromboli.controlplane import processes
 from stromboli.errors import InvalidSettings, LocalFailure
 from stromboli.local import podman_config, rootless_network
@@ -182,12 +182,12 @@ class PodmanService:
 
     def _given(self) -> Path | None:
         try:
-            return settings.podman_socket(self.environ) if self.environ.get("CONTAINER_HOST") else None
+            return environment.podman_socket(self.environ) if self.environ.get("CONTAINER_HOST") else None
         except InvalidSettings as e:
             raise LocalFailure(str(e), "or unset it: a Podman service is then started where none answers") from e
 
     def _standard(self) -> Path | None:
-        path = settings.podman_socket({k: v for k, v in self.environ.items() if k != "CONTAINER_HOST"})
+        path = environment.podman_socket({k: v for k, v in self.environ.items() if k != "CONTAINER_HOST"})
         return path if answers(path) else None
 
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stromboli import bounds, files, settings
+from stromboli import bounds, environment, files
 from stromboli.controlplane import lock
 from stromboli.controlplane.binaries import Binaries, cache_folder, find
 from stromboli.controlplane.cluster import Cluster
@@ -29,7 +29,9 @@ from stromboli.local.kubectl import Kubectl
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
 from stromboli.local.progress import Progress
-from stromboli.settings import Settings
+
+if TYPE_CHECKING:
+    from stromboli.settings import Settings
 
 API = "https://api.anthropic.com"
 _LAUNCHER = """\
@@ -134,7 +136,7 @@ class Stack:
 
     def images_up(self) -> None:
         """The CLI's image and a base image, by the operator's settings, which are written down with what was found."""
-        stated = policy.stated(self._settings(), settings.stated(self.environ))
+        stated = policy.stated(self._settings(), environment.stated(self.environ))
         wanted = self._checked(stated)
         cli = wanted.cli_image if "@" in wanted.cli_image else f"{wanted.cli_image}:{wanted.cli_image_tag}"
         environ, cache = self.podman.command.environ, cache_folder(self.environ)
@@ -231,6 +233,8 @@ class Stack:
 
     def _checked(self, agent: Mapping[str, Any]) -> Settings:
         """What these keys say. Raises InvalidSettings: what is wrong is not kept for the next time."""
+        from stromboli import settings  # what they are made of is loaded where they are read
+
         draft = self.home.settings.with_suffix(".draft")
         files.write_private(draft, policy.render(agent).encode())
         try:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stromboli import settings
-from stromboli.models import crd, reasons
+from pydantic.fields import FieldInfo
+
+from stromboli import environment, reasons, settings
+from stromboli.models import crd
 
 PATH = "docs/reference.md"
 _HEAD = """\
@@ -110,14 +112,24 @@ def _settings() -> str:
         "",
     ]
     named = (
-        (f"`{key}`", f"`{settings.ENV_PREFIX}{key.upper()}`", setting.default, setting.text)
+        (f"`{key}`", f"`{environment.PREFIX}{key.upper()}`", _default(setting), setting.description or "")
         for key, setting in settings.AGENT.items()
     )
     lines += _table(("Key under `agent:`", "Environment", "Default", "Meaning"), named)
     lines += ["Only from the environment:", ""]
-    others = ((f"`{name}`", setting.default, setting.text) for name, setting in settings.ENVIRONMENT.items())
+    others = (
+        (f"`{name}`", _default(setting), setting.description or "") for name, setting in settings.ENVIRONMENT.items()
+    )
     lines += _table(("Environment", "Default", "Meaning"), others)
     return "\n".join(lines)
+
+
+def _default(setting: FieldInfo) -> str:
+    for given in setting.metadata:
+        if isinstance(given, settings.Default):
+            return given.words
+    value = setting.default
+    return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> list[str]:

@@ -8,19 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from stromboli import naming
 from stromboli.attempt import records
 from stromboli.attempt.tidy import is_too_large
-from stromboli.grammar import duration
+from stromboli.models.run import AttemptEntry
 from stromboli.plan import ownership
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
 from stromboli.plan.redaction import Secrets
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
-from stromboli.status import times
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -51,30 +49,30 @@ def boot_id() -> str:
 
 
 async def look(
-    podman: Podman, out: Path, attempt: Mapping[str, Any], marks: Mapping[str, str], secrets: Secrets, now: datetime
+    podman: Podman, out: Path, attempt: AttemptEntry, marks: Mapping[str, str], secrets: Secrets, now: datetime
 ) -> Trace:
     """Look at an attempt, `now`; a container that is not the session's, as `marks` has it, is somebody else's.
 
     Raises PodmanUnavailable: then nothing is known, and nothing is concluded.
     """
-    state = await podman.containers.inspect(attempt["container"])
+    state = await podman.containers.inspect(attempt.container)
     if state is not None:
         owner = ownership.session_of_container(state.name, state.labels, marks[naming.INSTALLATION])
         state = state if owner == marks[naming.OWNER] else None
     return await look_without_podman(out, attempt, secrets, now, _since(attempt, state))
 
 
-def _since(attempt: Mapping[str, Any], state: ContainerState | None) -> ContainerState | None:
+def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerState | None:
     """How the container has been since the attempt was written down: a session's has an end of its last run."""
     if state is None or state.alive or state.started_at is None:
         return state
-    if state.started_at >= times.from_text(attempt["startedAt"]):
+    if attempt.started is None or state.started_at >= attempt.started:
         return state
     return replace(state, status="created", exit_code=None, started_at=None, finished_at=None)
 
 
 async def look_without_podman(
-    out: Path, attempt: Mapping[str, Any], secrets: Secrets, now: datetime, state: ContainerState | None = None
+    out: Path, attempt: AttemptEntry, secrets: Secrets, now: datetime, state: ContainerState | None = None
 ) -> Trace:
     """What the attempt's folder tells; its container counts as absent unless its state is given."""
     found = await asyncio.to_thread(_records, out, secrets)
@@ -83,11 +81,11 @@ async def look_without_podman(
         started=found.started,
         sent=found.sent,
         ended=found.end is not None,
-        same_boot=attempt["bootID"] == boot_id(),
+        same_boot=attempt.boot_id == boot_id(),
         exit_code=None if state is None else state.exit_code,
-        number=attempt["number"],
+        number=attempt.number,
         ran=ran(state, now),
-        timeout=duration.parse(attempt["timeout"]),
+        timeout=attempt.timeout,
         too_large=found.end is None and await asyncio.to_thread(is_too_large, out),
     )
     return Trace(seen, state, found)

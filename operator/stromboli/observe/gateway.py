@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Unanswered, Waiting
 from stromboli.observe import hostfiles
-from stromboli.observe.hostfiles import Unanswered
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import gateway
 from stromboli.plan.gateway import Folder
 from stromboli.plan.request import GATEWAY_SOCKET
+from stromboli.reasons import Reason
 
 NAMED = 3  # other things in the folder that a refusal names
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from stromboli.apart import start
+from stromboli.errors import Unanswered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,14 +32,6 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 _changed = threading.Condition()
 _touching: dict[str, dict[int, float]] = {}  # by mount point: the threads that touch it, and since when
-
-
-class Unanswered(Exception):
-    """A file system of the node does not answer."""
-
-    def __init__(self, mount: str) -> None:
-        super().__init__(f"the file system at {mount} on the node does not answer; goes on when it does")
-        self.mount = mount
 
 
 async def look(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -10,15 +10,14 @@ import errno
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused, Unanswered, Waiting
 from stromboli.observe import hostfiles
-from stromboli.observe.hostfiles import Unanswered
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import volumes
 from stromboli.plan.policy import Effective, VolumeList
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
 from stromboli.plan.request import Request
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENAMETOOLONG)
 

@@ -7,18 +7,17 @@ A watch may lag behind the run that it should judge, so each start is judged by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
+from stromboli.errors import Refused
 from stromboli.kube.client import Cluster
 from stromboli.models.agentpolicy import AgentPolicySpec
-from stromboli.models.reasons import Reason
+from stromboli.models.policy import Policy
 from stromboli.models.sentences import sentence
 from stromboli.plan import policy as policies
-from stromboli.plan.policy import Base, Effective, Policy
-from stromboli.plan.refusal import Refused
+from stromboli.plan.policy import Base, Effective, Rules
+from stromboli.reasons import Reason
 from stromboli.settings import Settings
 
 
@@ -40,20 +39,19 @@ def base(settings: Settings) -> Base:
 async def effective(cluster: Cluster, settings: Settings, namespace: str) -> Effective:
     """What holds for a namespace now. Raises Refused(PolicyViolation), ClusterUnavailable."""
     found, labels = await asyncio.gather(cluster.policies(), cluster.namespace_labels(namespace))
-    parsed = [parse(obj) for obj in found]
+    parsed = [parse(policy) for policy in found]
     return policies.combine([p for p in parsed if policies.selects(p, labels)], base(settings))
 
 
-def parse(obj: Mapping[str, Any]) -> Policy:
-    """The typed policy. Raises Refused(PolicyViolation).
+def parse(policy: Policy) -> Rules:
+    """What a policy says. Raises Refused(PolicyViolation).
 
     One that cannot be read might forbid anything, so it stops every run: closed when in doubt.
     """
-    name = obj["metadata"]["name"]
     try:
-        return Policy(name, AgentPolicySpec.model_validate(obj.get("spec") or {}))
+        return Rules(policy.name, AgentPolicySpec.model_validate(policy.spec))
     except ValidationError as e:
         raise Refused(
             Reason.PolicyViolation,
-            f"AgentPolicy {name} cannot be read ({sentence(e)}); its administrator has to correct it",
+            f"AgentPolicy {policy.name} cannot be read ({sentence(e)}); its administrator has to correct it",
         ) from e

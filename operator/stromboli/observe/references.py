@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import bounds, files
+from stromboli.errors import OutOfBounds, Refused, Unanswered, Waiting
 from stromboli.kube.client import Cluster
 from stromboli.models.agentpolicy import SecretRef
 from stromboli.models.agentrun import AgentRunSpec
-from stromboli.models.reasons import Reason
 from stromboli.observe import hostfiles
-from stromboli.observe.hostfiles import Unanswered
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import documents
 from stromboli.plan.policy import Effective
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from stromboli.settings import Settings
 
 CREDENTIALS_FILE = ".credentials.json"
@@ -121,6 +119,6 @@ def _measured(found: Credentials, what: str) -> Credentials:
     try:
         if found.file is not None:
             bounds.measure_json(found.file, bounds.DOCUMENT)
-    except bounds.OutOfBounds as e:
+    except OutOfBounds as e:
         raise Refused(Reason.CredentialsMissing, f"credentials: {what} {e}; put the CLI's own file there") from e
     return found

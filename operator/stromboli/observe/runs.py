@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stromboli.kube.client import Cluster
+from stromboli.models.run import Run
 from stromboli.store import Store
 
 
 async def read(cluster: Cluster, store: Store, uid: str, namespace: str, name: str) -> None:
     """Read a run; one that is not there, or is another by now, is deleted. Raises ClusterUnavailable."""
     found = await cluster.run(namespace, name)
-    if found is None or found["metadata"]["uid"] != uid:
+    if found is None or found.uid != uid:
         store.delete(uid)
     else:
         store.put(found)
 
 
-async def newest(cluster: Cluster, store: Store, uid: str) -> dict[str, Any] | None:
+async def newest(cluster: Cluster, store: Store, uid: str) -> Run | None:
     """The run as of the newest version that was heard of; None for one that has ended, or is deleted."""
     if (heard := store.unread(uid)) is not None:
         await read(cluster, store, uid, heard.namespace, heard.name)

@@ -12,7 +12,8 @@ import resource
 import sys
 
 from stromboli import bounds
-from stromboli.plan.schema import UnusableSchema, prepare
+from stromboli.errors import UnusableSchema
+from stromboli.plan.schema import prepare
 
 CPU_SECONDS = 5
 MEMORY = 512 * 1024 * 1024

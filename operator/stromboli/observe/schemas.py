@@ -11,11 +11,11 @@ import hashlib
 import json
 import signal
 import sys
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from cachetools import LRUCache
 from pydantic import JsonValue
 
 from stromboli import bounds
@@ -50,8 +50,7 @@ class Schemas:
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-m", "stromboli.observe.schema_judge")) -> None:
         self._command = tuple(command)
-        self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
-        self._remembered = 0
+        self._verdicts: LRUCache[bytes, Verdict] = LRUCache(MAX_REMEMBERED, getsizeof=lambda verdict: verdict.size)
         self._free = asyncio.Semaphore(AT_ONCE)
         self._turns: dict[str, _Turn] = {}
 
@@ -64,8 +63,7 @@ class Schemas:
             if (verdict := self._verdicts.get(key)) is None:
                 async with self._free:
                     verdict = await self._judged(text)
-                self._remember(key, verdict)
-            self._verdicts.move_to_end(key)
+                self._verdicts[key] = verdict
         if verdict.refused:
             raise invalid(FIELD, verdict.text)
         return verdict.text
@@ -82,13 +80,6 @@ class Schemas:
             turn.wanted -= 1
             if not turn.wanted:
                 del self._turns[namespace]
-
-    def _remember(self, key: bytes, verdict: Verdict) -> None:
-        self._verdicts[key] = verdict
-        self._remembered += verdict.size
-        while self._remembered > MAX_REMEMBERED:
-            _, oldest = self._verdicts.popitem(last=False)
-            self._remembered -= oldest.size
 
     async def _judged(self, text: str) -> Verdict:
         pipe = asyncio.subprocess.PIPE

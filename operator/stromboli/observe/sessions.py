@@ -6,31 +6,30 @@ moment: which runs there are, and each as of its newest version. Taking the turn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
+from stromboli.errors import Elsewhere, Refused, Waiting
 from stromboli.kube import outline
 from stromboli.kube.client import MAX_SPEC, Cluster
 from stromboli.models.agentrun import AgentRunSpec, SessionChoice
 from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
-from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.models.objects import Object, Resource
+from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
+from stromboli.models.session import Session
 from stromboli.observe import runs
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import session as plan
 from stromboli.plan.attempt import Conversation
-from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Place
 from stromboli.podman.containers import ContainerState
-from stromboli.status.run import Moment, is_being_deleted
-from stromboli.status.session import holder_of, ready_reason
+from stromboli.reasons import ReadyReason, Reason
+from stromboli.status.run import Moment
 from stromboli.store import Store
 
-Object = dict[str, Any]
 LEAVING_LOOK = 2.0  # seconds; it takes a fraction of one
 QUEUED_LOOK = 30.0  # seconds; whoever leaves a session has the others woken
 
@@ -58,15 +57,15 @@ class Named:
     """
 
     name: str
-    obj: Object | None
-    parent: Object | None
+    obj: Session | None
+    parent: Session | None
     spec: AgentRunSpec
 
     @property
     def pinned(self) -> str | None:
         """The id of the image that the session, or what it is a fork of, began with."""
         obj = self.obj or self.parent
-        return ((obj or {}).get("status") or {}).get("imageID") or None
+        return (obj.status.image if obj else "") or None
 
 
 class Leaving(Waiting):
@@ -77,10 +76,6 @@ class Leaving(Waiting):
         self.uid = uid
 
 
-class Elsewhere(Exception):
-    """Another node's operator has to do this."""
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The session that one is a fork of, as its spec says from its creation on."""
@@ -89,26 +84,20 @@ class Origin:
     uid: str
 
 
-def origin(session: Mapping[str, Any]) -> Origin | None:
+def origin(session: Session) -> Origin | None:
     """What a session is a fork of, if it is one. Raises Refused(InvalidSpec)."""
     found = _spec(session).forked_from
     return None if found is None else Origin(found.name, found.uid)
 
 
-def is_fork_of(session: Mapping[str, Any], name: str) -> bool:
-    """Whether a session is a fork of the one with that name."""
-    return ((session.get("spec") or {}).get("forkedFrom") or {}).get("name") == name
+def moment(obj: Resource, node: str) -> Moment:
+    """Now, for what is written of an object."""
+    return Moment(datetime.now(UTC), node, obj.generation)
 
 
-def moment(session: Mapping[str, Any], node: str) -> Moment:
-    """Now, for what is written of a session."""
-    return Moment(datetime.now(UTC), node, session["metadata"].get("generation", 0))
-
-
-async def named(cluster: Cluster, run: Mapping[str, Any], spec: AgentRunSpec, choice: SessionChoice) -> Named:
+async def named(cluster: Cluster, run: Run, spec: AgentRunSpec, choice: SessionChoice) -> Named:
     """What there is of the session. Raises Refused(InvalidSpec), Waiting, ClusterUnavailable."""
-    namespace = run["metadata"]["namespace"]
-    obj = await cluster.session(namespace, choice.name)
+    obj = await cluster.session(run.namespace, choice.name)
     if obj is not None:
         _usable(obj)
         found = origin(obj)
@@ -119,7 +108,7 @@ async def named(cluster: Cluster, run: Mapping[str, Any], spec: AgentRunSpec, ch
         return Named(choice.name, obj, None, spec)
     if choice.fork is None:
         return Named(choice.name, None, None, spec)
-    parent = await cluster.session(namespace, choice.fork)
+    parent = await cluster.session(run.namespace, choice.fork)
     if parent is None:
         raise Waiting(
             Reason.WaitingForReference,
@@ -136,35 +125,30 @@ class Queues:
         self._cluster = cluster
         self._store = store
 
-    async def await_turn(self, run: Mapping[str, Any], session: Mapping[str, Any] | None, name: str) -> None:
+    async def await_turn(self, run: Run, session: Session | None, name: str) -> None:
         """Raises Waiting(Queued) where others have the session, or come before; ClusterUnavailable.
 
         A run that forks the session stands in its queue until it has the copy.
         """
-        namespace = run["metadata"]["namespace"]
-        await self._check(run, session, name, self._store.queue(namespace, name))
-        heads = await self._cluster.run_heads(namespace, name)
-        there = {head["uid"] for head in heads if not head.get("deletionTimestamp")}
-        await self._read([head for head in heads if head["uid"] in there])
-        await self._check(run, session, name, [p for p in self._store.queue(namespace, name) if p.uid in there])
+        await self._check(run, session, name, self._store.queue(run.namespace, name))
+        heads = await self._cluster.run_heads(run.namespace, name)
+        there = {head.uid for head in heads if not head.is_being_deleted}
+        await self._read([head for head in heads if head.uid in there])
+        await self._check(run, session, name, [p for p in self._store.queue(run.namespace, name) if p.uid in there])
 
-    async def await_turn_again(self, run: Mapping[str, Any]) -> None:
+    async def await_turn_again(self, run: Run) -> None:
         """What `await_turn` does, for a run that has been Queued already: all that it needs is known here."""
-        namespace, own = run["metadata"]["namespace"], plan.place_of(run)
-        for name in plan.sessions_of(run):
-            if await self._wants(namespace, own, name):
-                session = await self._cluster.session_outline(namespace, name)
-                await self._check(run, session, name, self._store.queue(namespace, name))
+        for name in run.sessions:
+            if await self._wants(run.namespace, plan.place_of(run), name):
+                session = await self._cluster.session_outline(run.namespace, name)
+                await self._check(run, session, name, self._store.queue(run.namespace, name))
 
-    async def _check(
-        self, run: Mapping[str, Any], session: Mapping[str, Any] | None, name: str, queue: Iterable[Place]
-    ) -> None:
-        meta = run["metadata"]
-        waiting = [place for place in queue if await self._wants(meta["namespace"], place, name)]
-        holder = holder_of(session) if session is not None else None
-        here = {meta["uid"], *(place.uid for place in waiting)}
+    async def _check(self, run: Run, session: Session | None, name: str, queue: Iterable[Place]) -> None:
+        waiting = [place for place in queue if await self._wants(run.namespace, place, name)]
+        holder = session.status.holder if session is not None else None
+        here = {run.uid, *(place.uid for place in waiting)}
         if session is not None and holder is not None and holder.uid not in here:
-            raise Leaving(session["metadata"]["uid"], holder.name, name)
+            raise Leaving(session.uid, holder.name, name)
         behind = plan.behind(plan.place_of(run), holder.uid if holder else None, waiting, name)
         if behind is not None:
             raise Waiting(Reason.Queued, behind, QUEUED_LOOK)
@@ -174,43 +158,39 @@ class Queues:
         if place.session == session:
             return True
         fork = await self._cluster.session_outline(namespace, place.session)
-        return fork is None or (is_fork_of(fork, session) and not (fork.get("status") or {}).get("forkedFrom"))
+        return fork is None or (fork.parent == session and fork.status.copied_from is None)
 
-    async def _read(self, heads: Iterable[Mapping[str, Any]]) -> None:
+    async def _read(self, heads: Iterable[Object]) -> None:
         """The runs of which the watch has not told yet."""
         for head in heads:
             if not self._store.has_read(head):
-                await runs.read(self._cluster, self._store, head["uid"], head["namespace"], head["name"])
+                await runs.read(self._cluster, self._store, head.uid, head.namespace, head.name)
 
 
-def check_node(session: Mapping[str, Any], node: str) -> None:
+def check_node(session: Session, node: str) -> None:
     """Raises Elsewhere for a session that another node has: its operator has the run."""
-    has = (session.get("status") or {}).get("node")
-    if has and has != node:
-        raise Elsewhere(f"the session {session['metadata']['name']} is on node {has}")
+    if session.status.node not in ("", node):
+        raise Elsewhere(f"the session {session.name} is on node {session.status.node}")
 
 
-def _usable(session: Mapping[str, Any]) -> None:
-    name = session["metadata"]["name"]
-    if (size := outline.size(session.get("spec") or {})) > MAX_SPEC:
+def _usable(session: Session) -> None:
+    if (size := outline.size(session.spec)) > MAX_SPEC:
         raise Refused(
             Reason.InvalidSpec,
-            f"the spec of AgentSession {name} is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a status; "
-            "name another session",
+            f"the spec of AgentSession {session.name} is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a "
+            "status; name another session",
         )
-    if is_being_deleted(session) or ready_reason(session.get("status") or {}) == ReadyReason.Expired:
-        raise Waiting(Reason.Queued, f"the session {name} is being deleted; the run goes on once it is gone")
+    if session.is_being_deleted or session.status.reason == ReadyReason.Expired:
+        raise Waiting(Reason.Queued, f"the session {session.name} is being deleted; the run goes on once it is gone")
 
 
-def _template(session: Mapping[str, Any]) -> SessionTemplate | None:
+def _template(session: Session) -> SessionTemplate | None:
     return _spec(session).template
 
 
-def _spec(session: Mapping[str, Any]) -> AgentSessionSpec:
+def _spec(session: Session) -> AgentSessionSpec:
     """Raises Refused(InvalidSpec)."""
     try:
-        return AgentSessionSpec.model_validate(session.get("spec") or {})
+        return AgentSessionSpec.model_validate(session.spec)
     except ValidationError as e:
-        raise Refused(
-            Reason.InvalidSpec, f"the AgentSession {session['metadata']['name']} cannot be read: {sentence(e)}"
-        ) from e
+        raise Refused(Reason.InvalidSpec, f"the AgentSession {session.name} cannot be read: {sentence(e)}") from e

@@ -6,29 +6,26 @@ The caller holds both sessions (serial.py). Every step may be done again after i
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from stromboli import naming
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
+from stromboli.errors import Refused, Waiting
 from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentsession import Filesystem
-from stromboli.models.reasons import Reason
+from stromboli.models.run import Run
+from stromboli.models.session import Holder, Session
+from stromboli.node.copy import Copier
+from stromboli.node.resting import Resting
 from stromboli.observe import sessions
-from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Origin, Queues
-from stromboli.observe.waiting import Waiting
-from stromboli.perform.copy import Copier
+from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
-from stromboli.perform.resting import Resting
 from stromboli.plan import forks as plan
-from stromboli.plan.refusal import Refused
-from stromboli.plan.session import Holder
 from stromboli.podman.transport import Podman
+from stromboli.reasons import Reason
 from stromboli.status import session as states
-
-Object = dict[str, Any]
 
 ROOM_LOOK = 30.0  # seconds between looks for room; Podman walks all that was written in the container each time
 
@@ -56,7 +53,7 @@ class Forks:
         self._resting = resting
         self._copier = Copier(podman, site)
 
-    async def copy(self, run: Object, session: Object, origin: Origin, ready: Ready) -> Object:
+    async def copy(self, run: Run, session: Session, origin: Origin, ready: Ready) -> Session:
         """Have what the fork begins with on the node; the parent, whose turn the run has.
 
         Raises Waiting, Refused(TimedOut) for a copy that takes longer than the run may, Conflict, ClusterUnavailable,
@@ -73,12 +70,12 @@ class Forks:
                 "raise spec.timeout",
             ) from error
 
-    async def copied(self, run: Object, session: Object, origin: Origin) -> Object:
+    async def copied(self, run: Run, session: Session, origin: Origin) -> Session:
         """Write down where the fork comes from: it needs its parent no more. Raises Conflict, ClusterUnavailable."""
-        filesystem = _filesystem(self._site.folder(session["metadata"]["uid"]).read_state())
-        came = {"name": origin.name, "uid": origin.uid, "claudeSessionID": naming.conversation(origin.uid)}
-        came["filesystem"] = str(filesystem)
-        written = await self._cluster.write_session_status(session, {**session["status"], "forkedFrom": came})
+        filesystem = _filesystem(self._site.folder(session.uid).read_state())
+        parent, conversation = Holder(origin.name, origin.uid), naming.conversation(origin.uid)
+        status = states.copied(session.status, parent, conversation, filesystem)
+        written = await self._cluster.write_status(session, status)
         self._notifier.tell(session, "Forked", f"copied from the session {origin.name}")
         if filesystem is Filesystem.lost:
             self._notifier.tell(
@@ -90,22 +87,21 @@ class Forks:
             )
         return written
 
-    async def _copy(self, run: Object, session: Object, origin: Origin, ready: Ready) -> Object:
+    async def _copy(self, run: Run, session: Session, origin: Origin, ready: Ready) -> Session:
         """Nobody uses the parent meanwhile."""
-        namespace, uid = session["metadata"]["namespace"], session["metadata"]["uid"]
-        parent = await self._cluster.session_outline(namespace, origin.name)
-        if parent is None or parent["metadata"]["uid"] != origin.uid:
+        uid = session.uid
+        parent = await self._cluster.session_outline(session.namespace, origin.name)
+        if parent is None or parent.uid != origin.uid:
             raise Waiting(
                 Reason.WaitingForReference,
                 f"the session {origin.name} was deleted before it was copied; delete the session "
-                f"{session['metadata']['name']} as well, and fork another",
+                f"{session.name} as well, and fork another",
             )
         await self._queues.await_turn(run, parent, origin.name)
-        if not states.has(parent, run["metadata"]["uid"]):
-            holder = Holder(run["metadata"]["name"], run["metadata"]["uid"])
-            taken = states.taken(parent.get("status") or {}, holder, sessions.moment(parent, self._node))
-            parent = await self._cluster.write_session_status(parent, taken)
-        labels = self._site.labels(uid, f"{namespace}/{session['metadata']['name']}")
+        if not parent.status.is_held_by(run.uid):
+            taken = states.taken(parent.status, Holder(run.name, run.uid), sessions.moment(parent, self._node))
+            parent = await self._cluster.write_status(parent, taken)
+        labels = self._site.labels(uid, session.label)
         container, state = await self._resting.settled(origin.uid)
         copy = ""
         if container is not None and state.container == container.id:

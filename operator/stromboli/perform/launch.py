@@ -22,10 +22,10 @@ from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import Network
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.models.lifecycle import INIT_HOOKS
-from stromboli.observe.ends import Ends
-from stromboli.observe.readiness import Ready
+from stromboli.node.ends import Ends
+from stromboli.node.networks import Networks
 from stromboli.observe.sessions import Held
-from stromboli.perform.networks import Networks
+from stromboli.perform.candidate import Ready
 from stromboli.plan import argv, container, follow, managed, permissions, redaction, variables, volumes
 from stromboli.plan.attempt import CONFIGURATION_FILE, HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place

@@ -10,6 +10,8 @@ from typing import Any
 
 from stromboli.errors import StromboliError
 from stromboli.kube.client import Cluster
+from stromboli.models.run import Run
+from stromboli.models.session import Session
 from stromboli.status.events import event
 from stromboli.supervision import spawn
 
@@ -26,20 +28,20 @@ class Notifier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned: set[str] = set()
 
-    def tell(self, obj: Mapping[str, Any], reason: str, message: str, *, warning: bool = False) -> None:
+    def tell(self, obj: Run | Session, reason: str, message: str, *, warning: bool = False) -> None:
         """Post an event about a run or a session. Told twice for one attempt, it is one object."""
-        number = len((obj.get("status") or {}).get("attempts") or [])
-        self._start(obj, reason, message, f"{obj['metadata']['uid']}/{number}", warning)
+        number = len(obj.status.attempts) if isinstance(obj, Run) else 0
+        self._start(obj, reason, message, f"{obj.uid}/{number}", warning)
 
-    def _start(self, obj: Mapping[str, Any], reason: str, message: str, key: str, warning: bool) -> None:
+    def _start(self, obj: Run | Session, reason: str, message: str, key: str, warning: bool) -> None:
         body = event(obj, reason, message, now=datetime.now(UTC), key=key, warning=warning)
-        task = spawn(self._post(body), f"event {reason}")
+        task = spawn(self._post(reason, body), f"event {reason}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def warn_of_no_allowlist(self, obj: Mapping[str, Any]) -> None:
+    def warn_of_no_allowlist(self, obj: Run | Session) -> None:
         """Once a namespace: nothing restricts which images run there."""
-        namespace = obj["metadata"]["namespace"]
+        namespace = obj.namespace
         if namespace in self._warned:
             return
         self._warned.add(namespace)
@@ -60,8 +62,8 @@ class Notifier:
         for task in self._tasks:
             task.cancel()
 
-    async def _post(self, body: Mapping[str, Any]) -> None:
+    async def _post(self, reason: str, body: Mapping[str, Any]) -> None:
         try:
             await self._cluster.post_event(body)
         except StromboliError as error:
-            log.warning("an event was lost: %s: %s", body["reason"], error)
+            log.warning("an event was lost: %s: %s", reason, error)

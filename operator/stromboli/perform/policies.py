@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
-from stromboli.errors import Conflict, Rejected
+from stromboli.errors import Conflict, Refused, Rejected
+from stromboli.grammar import times
 from stromboli.kube.client import Cluster
+from stromboli.models.policy import Policy
 from stromboli.observe import policy
 from stromboli.plan import contradictions
-from stromboli.plan.policy import Policy
-from stromboli.plan.refusal import Refused
+from stromboli.plan.policy import Rules
 from stromboli.status import policy as states
-from stromboli.status import times
 
 log = logging.getLogger(__name__)
 EVERY_POLICY = "policies"  # the one key of its queue
@@ -33,18 +31,17 @@ class PolicyStatuses:
 
     async def turn(self, _: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens". Raises ClusterUnavailable."""
-        found = {obj["metadata"]["name"]: obj for obj in await self._cluster.policies()}
+        found = {policy.name: policy for policy in await self._cluster.policies()}
         # In a thread: hundreds of patterns may have to be compared with hundreds of others.
-        verdicts = await asyncio.to_thread(contradictions.judge, {name: _read(obj) for name, obj in found.items()})
+        verdicts = await asyncio.to_thread(contradictions.judge, {name: _read(one) for name, one in found.items()})
         again = None
         for name, verdict in verdicts.items():
-            obj = found[name]
-            old, generation = obj.get("status") or {}, obj["metadata"].get("generation", 0)
-            new = states.of(old, verdict, generation=generation, now=times.to_text(datetime.now(UTC)))
-            if new == old:
+            one, now = found[name], times.to_text(datetime.now(UTC))
+            new = states.of(one.status, verdict, generation=one.generation, now=now)
+            if new == one.status:
                 continue
             try:
-                await self._cluster.write_policy_status(obj, new)
+                await self._cluster.write_status(one, new)
             except Conflict:
                 again = 0.0
             except Rejected as error:
@@ -52,8 +49,8 @@ class PolicyStatuses:
         return again
 
 
-def _read(obj: Mapping[str, Any]) -> Policy | Refused:
+def _read(one: Policy) -> Rules | Refused:
     try:
-        return policy.parse(obj)
+        return policy.parse(one)
     except Refused as refusal:
         return refusal

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,38 +17,45 @@ from typing import Any
 from stromboli import naming
 from stromboli.attempt import folder as folders
 from stromboli.attempt.site import Site
-from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, Rejected, StromboliError
+from stromboli.errors import (
+    Conflict,
+    LocalFailure,
+    PodmanError,
+    PodmanUnavailable,
+    Refused,
+    Rejected,
+    StromboliError,
+    Waiting,
+)
 from stromboli.kube.client import Cluster
-from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.models.objects import Object
+from stromboli.models.run import Run
+from stromboli.models.session import Holder, Session
+from stromboli.node.cleanup import Cleaner
+from stromboli.node.images import is_meant, local_name
+from stromboli.node.resting import Resting, shape_of
+from stromboli.node.serial import SessionLocks
 from stromboli.observe import sessions
-from stromboli.observe.images import is_meant, local_name
-from stromboli.observe.readiness import Ready
 from stromboli.observe.sessions import Held, Named, Queues
-from stromboli.observe.waiting import Waiting
-from stromboli.perform.cleanup import Cleaner
+from stromboli.perform.candidate import Ready
 from stromboli.perform.forks import Forks
 from stromboli.perform.notify import Notifier
-from stromboli.perform.resting import Resting, shape_of
-from stromboli.perform.serial import SessionLocks
 from stromboli.plan import container as containers
 from stromboli.plan import session as plan
 from stromboli.plan.answer import Answer
 from stromboli.plan.attempt import Conversation
-from stromboli.plan.refusal import Refused
-from stromboli.plan.session import Holder
 from stromboli.podman.transport import Podman
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import session as states
-from stromboli.status.run import is_being_deleted
 
 log = logging.getLogger(__name__)
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A session's turn that a run has; `pinned` says that the session had an image before."""
 
-    session: Object
+    session: Session
     pinned: bool
 
 
@@ -87,7 +94,7 @@ class Sessions:
         self._names: dict[str, tuple[str, str]] = {}
         self._unmeasured: set[str] = set()
 
-    async def take(self, run: Object, named: Named, ready: Ready) -> Turn:
+    async def take(self, run: Run, named: Named, ready: Ready) -> Turn:
         """Have the session's turn for this run, the session made if it is not there.
 
         May be repeated. Raises Conflict where somebody was quicker, Refused, ClusterUnavailable, Rejected.
@@ -97,56 +104,55 @@ class Sessions:
         return Turn(await self._acquire(session, run, ready), pinned=named.pinned is not None)
 
     @asynccontextmanager
-    async def holding(self, run: Object, turn: Turn, ready: Ready) -> AsyncIterator[Held]:
+    async def holding(self, run: Run, turn: Turn, ready: Ready) -> AsyncIterator[Held]:
         """Inside the block the session's things on the node are this run's alone, and ready for a start.
 
         Raises Conflict where the session was deleted, or the turn given back, by the time they are; Refused, Waiting,
         ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable.
         """
-        uid = turn.session["metadata"]["uid"]
-        parent = None if turn.session["status"].get("forkedFrom") else sessions.origin(turn.session)
+        uid = turn.session.uid
+        parent = None if turn.session.status.copied_from else sessions.origin(turn.session)
         async with self._locks.hold(uid, *([parent.uid] if parent else ())):
             session = await self._still(turn.session, run)
             if parent is not None:
                 if (await asyncio.to_thread(self._site.folder(uid).read_state)).copy is None:
                     await self._vacated(await self._forks.copy(run, session, parent, ready))
-                if not session["status"].get("forkedFrom"):
+                if session.status.copied_from is None:
                     session = await self._forks.copied(run, session, parent)
             if turn.pinned:
                 await self._tell_of_a_moved_tag(run, session, ready)
             yield await self._held(run, session, ready)
 
-    def see(self, meta: Mapping[str, Any]) -> str:
-        """There is a session with this metadata; its UID."""
-        self._names[meta["uid"]] = (meta["namespace"], meta["name"])
-        return str(meta["uid"])
+    def see(self, session: Object) -> str:
+        """There is this session; its UID."""
+        self._names[session.uid] = (session.namespace, session.name)
+        return session.uid
 
     def forget(self, uid: str) -> None:
         """There is no such session any more."""
         self._names.pop(uid, None)
         self._unmeasured.discard(uid)
 
-    async def find(self, uid: str) -> Object | None:
+    async def find(self, uid: str) -> Session | None:
         """A session by its UID; None where there is none any more. Raises ClusterUnavailable."""
         if uid not in self._names:  # its event has not come yet
-            async for obj in self._cluster.sessions():
-                self.see(obj["metadata"])
+            async for session in self._cluster.sessions():
+                self.see(session)
         found = await self._cluster.session_outline(*self._names[uid]) if uid in self._names else None
-        if found is None or found["metadata"]["uid"] != uid:
+        if found is None or found.uid != uid:
             self.forget(uid)
             return None
         return found
 
-    async def leave(self, run: Object) -> None:
+    async def leave(self, run: Run) -> None:
         """A run has ended: its session is free for the next. Raises as `vacate`: then upkeep does it."""
-        meta, choice = run["metadata"], run["spec"]["session"]
         failure: StromboliError | None = None
-        for name in filter(None, (choice["name"], choice.get("fork"))):
-            session = await self._cluster.session_outline(meta["namespace"], name)
-            if session is None or not states.has(session, meta["uid"]):
+        for name in run.sessions:
+            session = await self._cluster.session_outline(run.namespace, name)
+            if session is None or not session.status.is_held_by(run.uid):
                 continue
             try:
-                await self.vacate(session["metadata"]["uid"], meta["namespace"], name, meta["uid"])
+                await self.vacate(session.uid, run.namespace, name, run.uid)
             except (PodmanError, PodmanUnavailable) as error:  # the other one is not kept for that
                 failure = error
         if failure is not None:
@@ -162,7 +168,7 @@ class Sessions:
         """
         async with self._locks.hold(uid):
             session = await self._cluster.session_outline(namespace, name)
-            if session is None or session["metadata"]["uid"] != uid or not states.has(session, run_uid):
+            if session is None or session.uid != uid or not session.status.is_held_by(run_uid):
                 return
             await self._end(session)
             await self._vacated(session)
@@ -172,23 +178,24 @@ class Sessions:
         async with self._locks.hold(uid):
             await self._resting.ended(uid)
 
-    async def measure(self, session: Object) -> bool:
+    async def measure(self, session: Session) -> bool:
         """Look how much disk a session takes, once after each run in it; whether its status was written for that.
 
         Raises ClusterUnavailable, Conflict.
         """
-        uid, size = session["metadata"]["uid"], None
+        uid, size = session.uid, None
         if uid not in self._unmeasured:
             return False
         try:
-            size = await self._resting.size(uid, session["status"])
+            size = await self._resting.size(uid, session.status.image)
         except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
-            log.warning("session %s: how much disk it takes is not known: %s", session["metadata"]["name"], error)
-        changed = size is not None and size != session["status"].get("sizeBytes")
-        if changed:
-            await self._cluster.write_session_status(session, {**session["status"], "sizeBytes": size})
+            log.warning("session %s: how much disk it takes is not known: %s", session.name, error)
+        if size is not None and size != session.status.size:
+            await self._cluster.write_status(session, states.measured(session.status, size))
+            self._unmeasured.discard(uid)
+            return True
         self._unmeasured.discard(uid)
-        return changed
+        return False
 
     async def left_by(self, run_uid: str) -> None:
         """A run is deleted: end what it has going in sessions that outlive it, and take its attempts out of them.
@@ -197,7 +204,7 @@ class Sessions:
         """
         for uid in await asyncio.to_thread(folders.sessions_of, self._site.home, run_uid) - {run_uid}:
             if (session := await self.find(uid)) is not None:
-                await self.vacate(uid, session["metadata"]["namespace"], session["metadata"]["name"], run_uid)
+                await self.vacate(uid, session.namespace, session.name, run_uid)
                 async with self._locks.hold(uid):
                     for attempt in self._site.folder(uid).attempts_of(run_uid):
                         await self._cleaner.without_attempt(run_uid, attempt)
@@ -222,83 +229,80 @@ class Sessions:
 
     # --- taking ---
 
-    async def _create(self, run: Object, named: Named, ready: Ready) -> Object:
+    async def _create(self, run: Run, named: Named, ready: Ready) -> Session:
         spec: dict[str, Any] = {"template": _template(ready)}
         if named.parent is not None:
-            spec["forkedFrom"] = {key: named.parent["metadata"][key] for key in ("name", "uid")}
+            spec["forkedFrom"] = {"name": named.parent.name, "uid": named.parent.uid}
         try:
-            made = await self._cluster.create_session(run["metadata"]["namespace"], named.name, spec)
+            made = await self._cluster.create_session(run.namespace, named.name, spec)
         except Rejected as e:
             raise Refused(Reason.InvalidSpec, f"spec.session: the session {named.name} cannot be made: {e}") from e
-        self._notifier.tell(made, "Created", f"made for the run {run['metadata']['name']}")
+        self._notifier.tell(made, "Created", f"made for the run {run.name}")
         return made
 
-    async def _with_template(self, session: Object, ready: Ready) -> Object:
-        spec = session.get("spec") or {}
-        if spec.get("template") is not None:  # also an empty one: it is filled, with nothing
+    async def _with_template(self, session: Session, ready: Ready) -> Session:
+        if session.spec.get("template") is not None:  # also an empty one: it is filled, with nothing
             return session
-        return await self._cluster.write_session_spec(session, {**spec, "template": _template(ready)})
+        return await self._cluster.write_spec(session, {**session.spec, "template": _template(ready)})
 
-    async def _acquire(self, session: Object, run: Object, ready: Ready) -> Object:
+    async def _acquire(self, session: Session, run: Run, ready: Ready) -> Session:
         """`currentRun` is this run. Raises Conflict."""
-        status, meta = session.get("status") or {}, session["metadata"]
-        if states.has(session, run["metadata"]["uid"]) and status.get("claudeSessionID"):
+        if session.status.is_held_by(run.uid) and session.status.conversation:
             return session
-        new = states.taken(status, _as_holder(run), sessions.moment(session, self._node))
-        new["runs"] = int(status.get("runs", 0)) + 1
-        new["claudeSessionID"] = naming.conversation(meta["uid"])
-        new["imageID"] = ready.image.id
-        return await self._cluster.write_session_status(session, new)
+        holder, conversation = Holder(run.name, run.uid), naming.conversation(session.uid)
+        moment = sessions.moment(session, self._node)
+        new = states.begun(session.status, holder, conversation, ready.image.id, moment)
+        return await self._cluster.write_status(session, new)
 
-    async def _still(self, session: Object, run: Object) -> Object:
+    async def _still(self, session: Session, run: Run) -> Session:
         """The session as it is now, whose turn the run still has. Raises Conflict, ClusterUnavailable."""
-        meta = session["metadata"]
-        found = await self._cluster.session_outline(meta["namespace"], meta["name"])
-        if found is None or found["metadata"]["uid"] != meta["uid"] or is_being_deleted(found):
-            raise Conflict(f"the session {meta['name']} was deleted meanwhile")
-        if not states.has(found, run["metadata"]["uid"]):
-            raise Conflict(f"the run does not have the session {meta['name']} any more")
+        found = await self._cluster.session_outline(session.namespace, session.name)
+        if found is None or found.uid != session.uid or found.is_being_deleted:
+            raise Conflict(f"the session {session.name} was deleted meanwhile")
+        if not found.status.is_held_by(run.uid):
+            raise Conflict(f"the run does not have the session {session.name} any more")
         return found
 
-    async def _end(self, session: Object) -> None:
+    async def _end(self, session: Session) -> None:
         """See that the session's container does not run, or say that it may."""
         try:
-            await self._resting.ended(session["metadata"]["uid"])
+            await self._resting.ended(session.uid)
         except (PodmanError, PodmanUnavailable) as error:
-            status, holder = session["status"], states.holder_of(session)
+            status, holder = session.status, session.status.holder
             message = f"the run {holder.name if holder else ''} is over, but its container may still run: {error}"
             new = states.leaving(status, f"{message}; tried again soon", sessions.moment(session, self._node))
             if new != status:
                 try:
-                    await self._cluster.write_session_status(session, new)
+                    await self._cluster.write_status(session, new)
                 except Conflict:
-                    log.info("session %s has changed meanwhile", session["metadata"]["name"])
+                    log.info("session %s has changed meanwhile", session.name)
             raise
 
-    async def _vacated(self, session: Object) -> None:
+    async def _vacated(self, session: Session) -> None:
         """Its container has ended: see to what it leaves, and write down that nobody has the session."""
-        uid, status = session["metadata"]["uid"], dict(session["status"])
-        name = session["metadata"]["name"]
+        uid, name, status = session.uid, session.name, session.status
         try:
-            status |= await self._resting.rest(uid, status.get("imageID", ""))
+            kept = await self._resting.rest(uid)
+            if kept is None:
+                status = states.without_container(status)
+            else:
+                status = states.with_container(status, kept.container, kept.hooks, kept.at)
         except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
             log.warning("session %s: how its container is, is looked at later: %s", name, error)
         self._unmeasured.add(uid)
         try:
-            await self._cluster.write_session_status(
-                session, states.released(status, sessions.moment(session, self._node))
-            )
+            await self._cluster.write_status(session, states.released(status, sessions.moment(session, self._node)))
         except Conflict:
             log.info("session %s has changed meanwhile", name)
 
-    async def _held(self, run: Object, session: Object, ready: Ready) -> Held:
-        uid, name = session["metadata"]["uid"], session["metadata"]["name"]
-        await self._await_end_of_own(uid, run["metadata"]["uid"])
+    async def _held(self, run: Run, session: Session, ready: Ready) -> Held:
+        uid, name = session.uid, session.name
+        await self._await_end_of_own(uid, run.uid)
         container, state = await self._resting.settled(uid)
         if state.begun and await self._podman.volumes.inspect(naming.volume(uid)) is None:
             await self._lost_volume(session)
-        came = session["status"].get("forkedFrom") or {}
-        held = Held(uid, name, Conversation(session["status"]["claudeSessionID"], came.get("claudeSessionID")))
+        came = session.status.copied_from
+        held = Held(uid, name, Conversation(session.status.conversation, came.conversation if came else None))
         lost = f"somebody removed the container of session {name}"
         if container is not None and state.container == container.id:
             containers.check_shape(shape_of(container), ready.shape, ready.judged.policy.limits, name)
@@ -331,22 +335,22 @@ class Sessions:
             )
         return held
 
-    async def _tell_of_a_moved_tag(self, run: Object, session: Object, ready: Ready) -> None:
+    async def _tell_of_a_moved_tag(self, run: Run, session: Session, ready: Ready) -> None:
         reference = ready.judged.request.image
         now = await self._podman.images.inspect(local_name(reference))
         if now is not None and is_meant(now, reference) and now.id != ready.image.id:
             self._notifier.tell(
                 run,
                 "ImagePinned",
-                f"{reference} is another image by now; the session {session['metadata']['name']} goes on with "
+                f"{reference} is another image by now; the session {session.name} goes on with "
                 f"{ready.image.id[:12]}, with which it began",
             )
 
-    async def _lost_volume(self, session: Object) -> None:
-        name, volume = session["metadata"]["name"], naming.volume(session["metadata"]["uid"])
+    async def _lost_volume(self, session: Session) -> None:
+        name, volume = session.name, naming.volume(session.uid)
         message = f"the volume {volume} is gone from Podman, and with it the conversation"
-        status = states.at(session["status"], ReadyReason.VolumeLost, message, sessions.moment(session, self._node))
-        await self._cluster.write_session_status(session, status)
+        status = states.at(session.status, ReadyReason.VolumeLost, message, sessions.moment(session, self._node))
+        await self._cluster.write_status(session, status)
         self._notifier.tell(session, ReadyReason.VolumeLost, message, warning=True)
         raise Refused(
             Reason.ContainerLost,
@@ -360,10 +364,6 @@ class Sessions:
         handed_to = self._site.folder(uid).handed_to() or ""
         if container is not None and container.alive and handed_to.startswith(f"{run_uid}-"):
             raise Waiting(Reason.Starting, "its container has come to run meanwhile", 0.5)
-
-
-def _as_holder(run: Object) -> Holder:
-    return Holder(run["metadata"]["name"], run["metadata"]["uid"])
 
 
 def _template(ready: Ready) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stromboli import bounds, visible
-from stromboli.bounds import Bounds, OutOfBounds
+from stromboli.bounds import Bounds
+from stromboli.errors import OutOfBounds
 from stromboli.plan.redaction import Secrets
 
 MAX_TEXT = 32 * 1024

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stromboli import bounds, naming
+from stromboli.errors import Refused
 from stromboli.models.agentpolicy import Network
-from stromboli.models.reasons import Reason
 from stromboli.plan.attempt import MANAGED_FOLDER
 from stromboli.plan.limits import Limits
-from stromboli.plan.refusal import Refused
 from stromboli.plan.request import DEFAULT_PIDS, Request
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 
 Body = dict[str, Any]
 

@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from stromboli.errors import Refused
 from stromboli.grammar import reference
 from stromboli.grammar.pattern import Pattern
 from stromboli.models.agentpolicy import NamespaceSelector, Operator
-from stromboli.models.reasons import AcceptedReason, EffectiveReason
 from stromboli.plan import policy as policies
 from stromboli.plan import volumes
 from stromboli.plan.limits import Ceiling
-from stromboli.plan.policy import Base, Effective, Policy
-from stromboli.plan.refusal import Refused
+from stromboli.plan.policy import Base, Effective, Rules
+from stromboli.reasons import AcceptedReason, EffectiveReason
 
 # A policy is read by itself under settings that say nothing; that there is a CLI image somewhere is taken as given.
 _ALONE = Base(cli_image="localhost/cli")
@@ -38,7 +38,7 @@ class Verdict:
 class _Read:
     """A policy that can be read, and what it comes to by itself."""
 
-    policy: Policy
+    policy: Rules
     alone: Effective
 
     @property
@@ -54,7 +54,7 @@ class _Read:
         return tuple(path for path, _ in self.alone.volumes[0].folders) if self.alone.volumes else None
 
 
-def judge(found: Mapping[str, Policy | Refused]) -> dict[str, Verdict]:
+def judge(found: Mapping[str, Rules | Refused]) -> dict[str, Verdict]:
     """Each policy by its name, or why it cannot be read → the verdict on each."""
     read: dict[str, _Read] = {}
     unread: dict[str, str] = {}
@@ -176,7 +176,7 @@ def _common(one: str, other: str) -> Iterator[str]:
 # --- selectors ---
 
 
-def may_share(one: Policy, other: Policy) -> bool:
+def may_share(one: Rules, other: Rules) -> bool:
     """Whether a namespace could have labels that both selectors match."""
     wanted = [*_wanted(one.spec.namespace_selector), *_wanted(other.spec.namespace_selector)]
     return all(_possible([w for w in wanted if w[0] == key]) for key in {w[0] for w in wanted})

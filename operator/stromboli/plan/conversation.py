@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stromboli import bounds
-from stromboli.bounds import Bounds, OutOfBounds
+from stromboli.bounds import Bounds
+from stromboli.errors import OutOfBounds
 from stromboli.plan.answer import clip
 from stromboli.plan.redaction import KEYS
 

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from pydantic import JsonValue
 
 from stromboli import bounds
+from stromboli.errors import OutOfBounds
 from stromboli.models.agentrun import MAX_PROMPT
 from stromboli.plan.refusal import invalid
 
@@ -75,7 +76,7 @@ def text(value: JsonValue) -> str:
 def _loaded(written: str, field: str) -> Any:
     try:
         return bounds.json_document(written, bounds.DOCUMENT, constant=_no_constant)
-    except bounds.OutOfBounds as e:
+    except OutOfBounds as e:
         raise invalid(field, str(e)) from e
     except ValueError as e:
         raise invalid(field, f"is a string but not JSON: {e}") from e
@@ -84,7 +85,7 @@ def _loaded(written: str, field: str) -> Any:
 def _bounded(document: JsonValue, field: str) -> JsonValue:
     try:
         bounds.check(document, bounds.DOCUMENT)
-    except bounds.OutOfBounds as e:
+    except OutOfBounds as e:
         raise invalid(field, str(e)) from e
     return document
 

@@ -11,9 +11,9 @@ import posixpath
 import stat
 from dataclasses import dataclass
 
-from stromboli.models.reasons import Reason
-from stromboli.plan.refusal import Refused
+from stromboli.errors import Refused
 from stromboli.plan.request import GATEWAY_SOCKET
+from stromboli.reasons import Reason
 
 OWN_FOLDER = "give the socket a folder of its own that only its owner may write, such as /srv/gateway/api.sock"
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from stromboli.errors import Refused
 from stromboli.models import agentpolicy
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.fields import Resources
-from stromboli.models.reasons import Reason
 from stromboli.plan import amounts
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 
 N = TypeVar("N", int, float)
 

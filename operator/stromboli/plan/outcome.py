@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from stromboli import naming
 from stromboli.grammar import duration
 from stromboli.models.agentrun import PromptSent
-from stromboli.models.reasons import Reason
 from stromboli.plan import answer as answers
 from stromboli.plan import follow
 from stromboli.plan.answer import Answer
@@ -26,6 +25,7 @@ from stromboli.plan.attempt import (
     Records,
 )
 from stromboli.plan.redaction import Secrets
+from stromboli.reasons import Reason
 
 KILLED = 137
 _WITHHELD = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from stromboli.errors import InvalidInput
+from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import pattern, reference
 from stromboli.grammar.pattern import Pattern
 from stromboli.grammar.reference import Reference
@@ -28,10 +28,9 @@ from stromboli.models.agentpolicy import (
     Requirement,
     SecretRef,
 )
-from stromboli.models.reasons import Reason
 from stromboli.plan import amounts, limits
 from stromboli.plan.limits import Limits
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 
 SETTINGS = "the operator's settings"
 DEFAULT_TIMEOUT = 1800.0
@@ -39,8 +38,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """One AgentPolicy, by name."""
+class Rules:
+    """What one AgentPolicy says, by its name."""
 
     name: str
     spec: AgentPolicySpec
@@ -112,7 +111,7 @@ class Effective:
     secret: SecretRef | None
 
 
-def selects(policy: Policy, labels: Mapping[str, str]) -> bool:
+def selects(policy: Rules, labels: Mapping[str, str]) -> bool:
     """Whether the policy's namespaceSelector matches (Kubernetes: label selectors; empty selects all).
 
     Raises Refused(PolicyViolation) for an expression without sense, which might have been meant to forbid.
@@ -125,7 +124,7 @@ def selects(policy: Policy, labels: Mapping[str, str]) -> bool:
     return all(labels.get(k) == v for k, v in wanted.items()) and all(held)
 
 
-def combine(policies: Iterable[Policy], base: Base) -> Effective:
+def combine(policies: Iterable[Rules], base: Base) -> Effective:
     """The policies that match a namespace, and the settings, as one. Raises Refused(PolicyViolation)."""
     found = sorted(policies, key=lambda p: p.name)
 
@@ -179,7 +178,7 @@ def _secret(stated: Credentials | None, base: Base) -> SecretRef | None:
     return None if base.credentials_secret is None else SecretRef(name=base.credentials_secret, namespace=None)
 
 
-def _holds(policy: Policy, requirement: Requirement, labels: Mapping[str, str]) -> bool:
+def _holds(policy: Rules, requirement: Requirement, labels: Mapping[str, str]) -> bool:
     value = labels.get(requirement.key)
     values = requirement.values or []
     if bool(values) != (requirement.operator in (Operator.In, Operator.NotIn)):
@@ -240,7 +239,7 @@ def _timeout(defaults: Defaults | None) -> float | None:
     return None if defaults is None or defaults.timeout is None else amounts.timeout(defaults.timeout)
 
 
-def _allowlists(found: Sequence[Policy], base: Base) -> tuple[Allowlist, ...]:
+def _allowlists(found: Sequence[Rules], base: Base) -> tuple[Allowlist, ...]:
     said = [(SETTINGS, list(base.allowed_image_patterns))]
     said += [(p.owner, p.spec.images.allowed or []) for p in found if p.spec.images]
     return tuple(Allowlist(owner, _patterns(owner, texts)) for owner, texts in said if texts)
@@ -250,7 +249,7 @@ def _patterns(owner: str, texts: Sequence[str]) -> tuple[Pattern, ...]:
     return tuple(_read(owner, f"images.allowed[{n}]", partial(pattern.parse, text)) for n, text in enumerate(texts))
 
 
-def _volumes(found: Sequence[Policy], base: Base) -> tuple[VolumeList, ...]:
+def _volumes(found: Sequence[Rules], base: Base) -> tuple[VolumeList, ...]:
     lists = [VolumeList(SETTINGS, tuple((v, False) for v in base.allowed_volumes))] if base.allowed_volumes else []
     for policy in found:
         if policy.spec.volumes is not None:
@@ -259,14 +258,14 @@ def _volumes(found: Sequence[Policy], base: Base) -> tuple[VolumeList, ...]:
     return tuple(lists)
 
 
-def _limits(found: Sequence[Policy]) -> Limits:
+def _limits(found: Sequence[Rules]) -> Limits:
     stated = [(p.owner, p.spec.limits) for p in found if p.spec.limits is not None]
     for owner, one in stated:  # each by itself first, so that what cannot be read is said of its owner
         _read(owner, "limits", partial(limits.least, [(owner, one)]))
     return limits.least(stated)
 
 
-def _cli(found: Sequence[Policy], base: Base) -> CLI:
+def _cli(found: Sequence[Rules], base: Base) -> CLI:
     def one(what: str, get: Callable[[CLISource], T | None]) -> T | None:
         said = [(p.owner, v) for p in found if p.spec.cli and (v := get(p.spec.cli)) is not None]
         return _agreed(f"cli.{what}", said)
@@ -293,7 +292,7 @@ def _cli_reference(image: str | None, tag: str | None, base: Base) -> Reference:
     return reference.parse(reference.with_tag(image, tag or reference.DEFAULT_TAG))
 
 
-def _env(found: Sequence[Policy]) -> dict[str, str]:
+def _env(found: Sequence[Rules]) -> dict[str, str]:
     names = {v.name for p in found for v in p.spec.env or []}
     env = {}
     for name in sorted(names):

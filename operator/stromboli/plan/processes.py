@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from stromboli.errors import Refused
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.claude import ClaudeOptions
-from stromboli.models.reasons import Reason
 from stromboli.plan import argv
 from stromboli.plan.policy import Effective
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
+from stromboli.reasons import Reason
 
 MAX_STRING = 128 * 1024
 MAX_TOTAL = 3 * 512 * 1024

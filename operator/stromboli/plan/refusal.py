@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from stromboli.models.reasons import Reason
-
-
-class Refused(Exception):
-    """The run cannot go on as it stands; trying again changes nothing."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
+from stromboli.errors import Refused
+from stromboli.plan.verdict import Refuse
+from stromboli.reasons import Reason
 
 
 def invalid(field: str, message: str) -> Refused:
@@ -33,6 +26,6 @@ _CORRECTABLE = frozenset(
 AFTERWARDS = "once that is corrected, delete this run and create it again, since the spec of a run cannot be changed"
 
 
-def as_outcome(problem: Refused) -> str:
+def as_outcome(problem: Refuse) -> str:
     """The refusal as the end of a run, which is not tried again by itself."""
     return f"{problem.message}; {AFTERWARDS}" if problem.reason in _CORRECTABLE else problem.message

@@ -1,7 +1,7 @@
 """A run's spec and the policy of its namespace → everything that its container needs. Pure.
 
-`CHECKS` is the ordered list of what has to hold before anything is looked up on the node; each check is
-named for what it refuses, and raises Refused.
+The image comes first (plan/admission.py). `CHECKS` is the ordered list of what else has to hold before anything is
+looked up on the node; each check is named for what it refuses, and raises Refused.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stromboli import naming
-from stromboli.errors import InvalidInput
-from stromboli.grammar import reference
+from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.lifecycle import Lifecycle
-from stromboli.models.reasons import Reason
 from stromboli.plan import amounts, documents, limits, mcp, processes, variables, volumes
+from stromboli.plan.admission import admit
 from stromboli.plan.attempt import Hook
 from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 
 DEFAULT_PIDS = 2048
 GATEWAY_SOCKET = "ANTHROPIC_UNIX_SOCKET"
@@ -74,6 +74,7 @@ def hooks_of(lifecycle: Lifecycle | None) -> tuple[Hook, ...]:
 
 def build(spec: AgentRunSpec, policy: Effective) -> Request:
     """Judge the spec and put it together with the policy. Raises Refused."""
+    image = _image(spec, policy)
     for check in CHECKS:
         check(spec, policy)
     resources = spec.resources
@@ -81,7 +82,7 @@ def build(spec: AgentRunSpec, policy: Effective) -> Request:
     cpus = resources.cpus if resources else None
     most = policy.limits
     return Request(
-        image=image_of(spec, policy),
+        image=image,
         workdir=spec.workdir,
         volumes=volumes.parse(spec.volumes or ()),
         env=_env(spec, policy),
@@ -114,49 +115,13 @@ def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
     return env
 
 
-def image_of(spec: AgentRunSpec, policy: Effective) -> Reference:
-    """The image's reference, the policy's default included. Raises Refused(InvalidSpec)."""
-    text = spec.image or policy.image
-    if text is None:
+def _image(spec: AgentRunSpec, policy: Effective) -> Reference:
+    """The image's reference, the policy's default included. Raises Refused."""
+    if spec.image:
+        return admit(spec.image, policy, "spec.image")
+    if policy.image is None:
         raise invalid("spec.image", "names no image, and no policy has a default; write one, such as python:3.12")
-    field = "spec.image" if spec.image else "defaults.image of the policy"
-    return _parsed(field, lambda: reference.parse(text))
-
-
-def image_is_a_reference(spec: AgentRunSpec, policy: Effective) -> None:
-    image_of(spec, policy)
-
-
-def image_is_nobodys_copy(spec: AgentRunSpec, policy: Effective) -> None:
-    """The filesystems of other people's sessions lie on the node as images of ours."""
-    image = image_of(spec, policy)
-    if (image.registry, image.path) == naming.COPIES:
-        raise Refused(
-            Reason.ImageNotAllowed,
-            f"the image {image} is the copy of a session; go on with one by spec.session.fork, in its namespace",
-        )
-
-
-def image_is_allowed(spec: AgentRunSpec, policy: Effective) -> None:
-    """Every allowlist that says something has to have a pattern for the image."""
-    image = image_of(spec, policy)
-    for rules in policy.allowlists:
-        if not rules.admits(image):
-            patterns = ", ".join(p.text for p in rules.patterns)
-            raise Refused(
-                Reason.ImageNotAllowed,
-                f"the image {image} is not allowed by {rules.owner}, which allows {patterns}",
-            )
-
-
-def digest_is_given(spec: AgentRunSpec, policy: Effective) -> None:
-    image = image_of(spec, policy)
-    if policy.require_digest and image.digest is None:
-        raise Refused(
-            Reason.ImageNotAllowed,
-            f"the image {image} names no digest, which {policy.require_digest} requires; "
-            f"write {image.registry}/{image.path}@sha256:…",
-        )
+    return admit(policy.image, policy, "defaults.image of the policy")
 
 
 def timeouts_are_sane(spec: AgentRunSpec, policy: Effective) -> None:
@@ -252,10 +217,6 @@ def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
 
 Check = Callable[[AgentRunSpec, Effective], None]
 CHECKS: tuple[Check, ...] = (
-    image_is_a_reference,
-    image_is_nobodys_copy,
-    image_is_allowed,
-    digest_is_given,
     prompt_is_given_once,
     timeouts_are_sane,
     workdir_is_a_place,

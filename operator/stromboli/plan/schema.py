@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from stromboli.errors import UnusableSchema
 from stromboli.grammar.regex import problem
 
 Schema = dict[str, Any]
@@ -41,10 +42,6 @@ _PLAIN = frozenset(
      "multipleOf", "nullable", "pattern", "readOnly", "required", "title", "type", "uniqueItems", "writeOnly"}
 )  # fmt: skip
 _SHOWN = 80  # characters of what a person wrote
-
-
-class UnusableSchema(ValueError):
-    """The schema cannot be used; `str()` of it goes on with "spec.claude.jsonSchema …"."""
 
 
 def prepare(document: Mapping[str, Any]) -> Schema:

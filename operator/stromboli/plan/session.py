@@ -1,40 +1,27 @@
-"""A run and the session that it names → what is to run, whose turn it is, which hooks are still to run. Pure.
-
-Objects are plain dicts as they stand on the wire where only their place in the queue matters.
-"""
+"""A run and the session that it names → what is to run, whose turn it is, which hooks are still to run. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from stromboli.errors import InvalidInput
+from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import duration, quantity, reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.models.fields import Resources
 from stromboli.models.lifecycle import INIT_HOOKS, Lifecycle
-from stromboli.models.reasons import Reason
+from stromboli.models.run import Run
 from stromboli.plan import volumes
 from stromboli.plan.attempt import Hook, Records
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
+from stromboli.reasons import Reason
 
-Object = Mapping[str, Any]
 T = TypeVar("T")
-FRONT = 10  # runs at the front of a queue, which are looked at whenever somebody leaves it
 ANOTHER = "name a new session, or fork this one"
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The run that has a session's turn, or is before another in its queue."""
-
-    name: str
-    uid: str
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -117,25 +104,17 @@ def check_parent(spec: AgentRunSpec, forked_from: str | None) -> None:
     )  # fmt: skip
 
 
-def place_of(run: Object) -> Place:
+def place_of(run: Run) -> Place:
     """A run's place in its session's queue, as the run says."""
-    meta, status = run["metadata"], run.get("status") or {}
-    ticket = str((status.get("session") or {}).get("ticket") or meta.get("resourceVersion", ""))
-    choice = run["spec"]["session"]
+    ticket = (run.status.session.ticket if run.status.session else "") or run.version
     return Place(
-        created=meta["creationTimestamp"],
+        created=run.created,
         ticket=int(ticket) if ticket.isdigit() else 0,
-        uid=meta["uid"],
-        name=meta["name"],
-        session=choice["name"],
-        waits=not status.get("conditions") or any(c.get("reason") == Reason.Queued for c in status["conditions"]),
+        uid=run.uid,
+        name=run.name,
+        session=run.session,
+        waits=run.status.reason in ("", Reason.Queued),
     )
-
-
-def sessions_of(run: Object) -> tuple[str, ...]:
-    """The names of the sessions in whose queues a run stands: to run in one, to copy another."""
-    choice = run["spec"].get("session") or {}
-    return tuple(choice[key] for key in ("name", "fork") if choice.get(key))
 
 
 def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) -> str | None:
@@ -144,17 +123,17 @@ def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) 
     `waiting` are all runs that want the session and are neither finished nor being deleted, `holder` is the UID that
     the session's status names. A holder that is not among them has left without saying so.
 
-    Who is far behind is not told who has the session at the moment: it would be another sentence, and another write of
+    Only the next one is told whom it is behind. For all others it would be another sentence, and another write of
     each status in the queue, whenever a run leaves it.
     """
     queue = sorted(waiting)
     first = next((other for other in queue if other.uid == holder), queue[0] if queue else None)
     if first is None or first.uid == own.uid:
         return None
-    if bisect_left(queue, own) > FRONT:
-        return f"behind more than {FRONT} runs in the queue of the session {name}"
-    doing = "has" if first.uid == holder else "comes first in"
-    return f"behind the run {first.name}, which {doing} the session {name}"
+    others = (place for place in queue if place.uid not in (first.uid, own.uid))
+    if any(other < own for other in others):
+        return f"behind other runs in the queue of the session {name}"
+    return f"behind the run {first.name} in the queue of the session {name}"
 
 
 def hooks_hash(hooks: Iterable[Hook]) -> str:

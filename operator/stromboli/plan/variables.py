@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stromboli import naming
+from stromboli.errors import Refused
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.claude import ClaudeOptions
-from stromboli.models.reasons import Reason
 from stromboli.plan import documents
 from stromboli.plan.policy import Effective
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
+from stromboli.reasons import Reason
 
 # Options of Node.js that load nothing: limits of memory, certificates, warnings.
 _HARMLESS = re.compile(

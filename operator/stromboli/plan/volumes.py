@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stromboli import naming
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused
 from stromboli.plan.policy import VolumeList
-from stromboli.plan.refusal import Refused, invalid
+from stromboli.plan.refusal import invalid
+from stromboli.reasons import Reason
 
 NAME_MAX, PATH_MAX = 255, 4096  # limits.h
 # The kernel's own trees, and the places where our own mounts lie.

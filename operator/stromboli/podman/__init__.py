@@ -1,8 +1,8 @@
-"""The only place that talks to Podman: over its REST socket, asynchronously. Nothing here knows Kubernetes.
+"""The only package that talks to Podman: asynchronously, over its REST socket. Nothing here knows Kubernetes.
 
-One small module a noun (`containers`, `images`, `archive`, `volumes`, `networks`, `events`), each a few
-functions whose first argument is the `Podman` of `transport`. What Podman answers becomes typed, frozen
-values; what goes wrong becomes one of our errors, in `failures` and nowhere else.
+One small module per kind of object (`containers`, `images`, `archive`, `volumes`, `networks`, `events`), each with
+one class; `Podman` in `transport` holds an instance of each. Podman's answers become typed, frozen values; its
+failures become our own errors, in `failures` and nowhere else.
 """
 
 from stromboli.podman.transport import Podman

@@ -1,10 +1,10 @@
-"""A container's files, read through Podman's archive API, also while it was never started.
+"""A container's files, read through Podman's archive API; the container need not have been started.
 
-Podman resolves links inside the container's root and never outside it (tests/contract has relative, absolute,
-dangling, circular and escaping ones). Only regular files are read: of anything else Podman sends no content.
+Podman resolves symlinks inside the container's root and never outside it (tests/contract covers relative, absolute,
+dangling, circular and escaping ones). Only regular files are read: Podman sends no content for anything else.
 
-Asked for a path's stat, Podman opens nothing. Asked for content, it first reads the root's own /etc/passwd, while it
-holds the container's lock: of a root that anybody else has written, inspection/startfiles.py is asked before.
+For a stat, Podman opens nothing. For content, it first reads the root's own /etc/passwd while holding the container's
+lock. So before reading content from a root that is not trusted, call inspection/startfiles.py.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any, BinaryIO
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import ANSWER, Connection, segment
-from stromboli.podman.failures import answer, reading, tells_of_a_circle
+from stromboli.podman.failures import answer, is_symlink_loop, reading
 from stromboli.podman.tarstream import first_file
 
 _STAT = "X-Docker-Container-Path-Stat"
-# Go's fs.FileMode, which the header carries instead of st_mode.
+# Bits of Go's fs.FileMode, which the header carries instead of st_mode.
 _DIRECTORY, _LINK = 1 << 31, 1 << 27
 _IRREGULAR = _DIRECTORY | _LINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19  # device, pipe, socket, …
 
 
 @dataclass(frozen=True, slots=True)
 class PathStat:
-    """What stands at a path after all links; `path` is the one it was found at, `mode` has permission bits only."""
+    """What a path resolves to. `path` is the resolved path; `mode` has the permission bits only."""
 
     path: str
     size: int
@@ -39,7 +39,7 @@ class PathStat:
 
     @property
     def executable(self) -> bool:
-        """Anybody at all may execute it."""
+        """Whether any of the three execute bits is set."""
         return bool(self.mode & (modes.S_IXUSR | modes.S_IXGRP | modes.S_IXOTH))
 
 
@@ -50,15 +50,15 @@ class Archive:
         self._connection = connection
 
     async def stat(self, container: str, path: str, mounts: Collection[str] = ()) -> PathStat | None:
-        """What an absolute path leads to; None if nothing is there, as for a link that dangles or goes in circles.
+        """Stat what an absolute path resolves to; None if nothing is there, or for a dangling or circular symlink.
 
-        Links are resolved in the root, without what is mounted over it; a path that lies in a mount is looked up in
-        that. So of a link into one of `mounts` nothing is told but where it leads: what is seen there is not what the
-        root has. Raises NotFound where there is no such container.
+        Podman resolves symlinks in the bare root, without the mounts over it, but looks up a path below a mount in
+        that mount. So for a symlink into one of `mounts`, only the resolved path is returned, as neither file nor
+        directory: what Podman sees there is not what the root has. Raises NotFound if there is no such container.
         """
         found = await self._head(container, path)
         if found is not None and int(found["mode"]) & _LINK:
-            # The header describes the link itself, and names where it ends, resolved.
+            # The header describes the symlink itself and gives its fully resolved target.
             path = str(found["linkTarget"])
             if any(path == mount or path.startswith(f"{mount.rstrip('/')}/") for mount in mounts):
                 return PathStat(path, size=0, mode=0, regular=False, directory=False)
@@ -67,17 +67,20 @@ class Archive:
             return None if found is None else _stat(found, path)
 
     async def is_circle(self, container: str, path: str) -> bool:
-        """Whether a path at which nothing is found is a circle of links."""
+        """Whether a path for which `stat` returned None is a symlink loop."""
         try:
             async with self._connection.stream(
                 "GET", f"/containers/{segment(container)}/archive", params={"path": path}, silence=ANSWER
             ):
                 return False
         except NotFound as error:
-            return tells_of_a_circle(error)
+            return is_symlink_loop(error)
 
     async def read_file(self, container: str, path: str, limit: int) -> bytes:
-        """The first `limit` bytes of a regular file. Raises NotFound (no such path), PodmanError (no file)."""
+        """The first `limit` bytes of a regular file.
+
+        Raises NotFound (no such path) or PodmanError (not a regular file).
+        """
         data = bytearray()
         async with self._open(container, path) as chunks:
             async for chunk in chunks:
@@ -87,7 +90,7 @@ class Archive:
         return bytes(data[:limit])
 
     async def download_file(self, container: str, path: str, destination: BinaryIO) -> int:
-        """Write a regular file's content to `destination`, piece by piece; its size. Raises as `read_file`."""
+        """Stream a regular file's content to `destination`; returns its size in bytes. Raises as `read_file` does."""
         size = 0
         async with self._open(container, path) as chunks:
             async for chunk in chunks:
@@ -99,18 +102,21 @@ class Archive:
         try:
             response = await self._connection.request("HEAD", url, params={"path": path})
         except NotFound:
-            # An answer to HEAD has no body: whether the path is missing or the container has to be asked.
+            # A HEAD response has no body, so a second call tells a missing path from a missing container.
             await self._connection.request("GET", f"/containers/{segment(container)}/exists")
             return None
         except PodmanError:
-            await self._in_words(url, path)
+            await self._raise_reason(url, path)
             return None
         with reading("a path"):
             found: Mapping[str, Any] = answer(base64.b64decode(response.headers[_STAT]))
             return found
 
-    async def _in_words(self, url: str, path: str) -> None:
-        """Ask in a way that is answered in words: a circle of links is 500 like any mishap, which this raises."""
+    async def _raise_reason(self, url: str, path: str) -> None:
+        """Repeat a failed HEAD as GET, whose body has the reason, and raise it; returns for a symlink loop.
+
+        Podman answers a symlink loop with 500, like any other failure.
+        """
         try:
             async with self._connection.stream("GET", url, params={"path": path}):
                 raise PodmanError(f"Podman refused HEAD {url} and not GET")

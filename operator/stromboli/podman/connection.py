@@ -1,8 +1,8 @@
-"""The connection to Podman's socket: one call, or one stream. No noun lives here.
+"""The connection to Podman's socket: a single call, or a streamed one. The objects of the API are in other modules.
 
-Calls go to the API's v4.0.0, which Podman 4 and 5 serve alike and whose shapes do not change (from v5.0.0 on
-an inspected entrypoint is a list, for one). A call costs about 0.6 ms here; there is no connection limit, since
-each wait holds a connection for as long as its container runs.
+Calls use API v4.0.0, which Podman 4 and 5 both serve and whose response shapes are stable (from v5.0.0 on, for
+example, an inspected entrypoint is a list). A call costs about 0.6 ms here. The number of connections is not limited,
+since each wait holds one for as long as its container runs.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from stromboli.podman import failures
 
 LIBPOD = "/v4.0.0/libpod"
 COMPAT = "/v1.41"
-ANSWER = 60.0  # seconds without a byte after which an ordinary call has failed
+ANSWER = 60.0  # read timeout of an ordinary call, in seconds without a byte
 CONNECT = 5.0
 
 Params = Mapping[str, str] | httpx.QueryParams
 
 
 class Connection:
-    """Calls to one Podman. Belongs to the event loop in which it is first used.
+    """Calls to one Podman. Bound to the event loop in which it is first used.
 
-    Every call raises `PodmanUnavailable` where nobody answers or the answer breaks off, `NotFound`, `NoSpace` or
-    `PodmanError` where Podman refuses; no other exception of the HTTP library comes out of it.
+    Every call raises `PodmanUnavailable` if nothing answers or the response breaks off, and `NotFound`, `NoSpace` or
+    `PodmanError` if Podman refuses. No exception of the HTTP library escapes.
     """
 
     def __init__(self, socket_path: Path | str) -> None:
         transport = httpx.AsyncHTTPTransport(
             uds=str(socket_path),
-            # Never used on a Unix socket; a bare context saves loading the machine's certificates.
+            # TLS is not used on a Unix socket; a bare context avoids loading the system's certificates.
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=60),
         )
         self._client = httpx.AsyncClient(transport=transport, base_url="http://podman", trust_env=False)
 
     async def close(self) -> None:
-        """Close all connections; calls that are open break."""
+        """Close all connections; pending calls fail."""
         await self._client.aclose()
 
     async def request(
@@ -58,10 +58,10 @@ class Connection:
         silence: float | None = ANSWER,
         api: str = LIBPOD,
     ) -> httpx.Response:
-        """One call, its answer read whole.
+        """Make one call and read the whole response.
 
-        `body` goes as JSON, an `archive` (a tar file) as it is; `silence` is the longest wait for a byte, in seconds,
-        None for ever.
+        `body` is sent as JSON, `archive` (a tar file) unchanged. `silence` is the read timeout: the longest wait for
+        the next byte, in seconds; None means no timeout.
         """
         async with self.stream(
             method, path, params=params, body=body, archive=archive, silence=silence, api=api
@@ -81,7 +81,7 @@ class Connection:
         silence: float | None = None,
         api: str = LIBPOD,
     ) -> AsyncIterator[httpx.Response]:
-        """One call, its answer to be read piece by piece; leaving early closes the connection."""
+        """Make one call and stream the response; leaving the block early closes the connection."""
         doing = f"{method} {path}"
         limits = httpx.Timeout(silence, connect=CONNECT)
         options: dict[str, Any] = {} if body is None else {"json": body}
@@ -99,15 +99,15 @@ class Connection:
 
 
 def segment(name: str) -> str:
-    """`name` as one segment of a path."""
+    """`name`, quoted as a single path segment."""
     return quote(name, safe="")
 
 
 def image_segment(reference: str) -> str:
-    """An image reference in a path: Podman's routes take its slashes as they are."""
+    """An image reference, quoted for a path. Its slashes stay: Podman's routes accept them."""
     return quote(reference, safe="/:@")
 
 
 def label_filter(labels: Mapping[str, str]) -> str:
-    """The `filters` parameter that asks for all of these labels."""
+    """The `filters` parameter that selects objects with all of these labels."""
     return json.dumps({"label": [f"{key}={value}" for key, value in labels.items()]})

@@ -1,7 +1,7 @@
-"""Containers: create, start, wait, look, end, remove, mount. Who owns which is not judged here.
+"""Containers: create, start, wait, inspect, stop, remove, mount. Ownership is not checked here.
 
-A container is named by its id or its name. An end is learnt from `wait`, the truth from `inspect`: `list` does
-not look at processes and may still call a container running whose host crashed.
+A container is addressed by id or name. Use `wait` to learn of its end and `inspect` for its actual state: `list`
+does not look at processes and, after a crash of the host, may still report a container as running.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from stromboli.podman.connection import Connection, label_filter, segment
 from stromboli.podman.failures import answer, reading, refusal
 from stromboli.podman.times import moment
 
-_ENDED = ("stopped", "exited")  # "stopped" until Podman's own clean-up process has been there
+_ENDED = ("stopped", "exited")  # "stopped" until Podman's own cleanup process has run
 _ALIVE = ("running", "paused", "stopping", "removing")
-_STARTING = 120.0  # seconds; a start on a loaded machine, with a network to set up
+_STARTING = 120.0  # seconds; a start on a loaded machine, including network setup
 _REMOVING = 300.0  # seconds; deleting a large writable layer
-# Seconds between looks once the end is said to be near: the first, the longest, and how they grow, since a look
-# costs Podman 3 ms of a core and whoever said so may be wrong.
-_UNHURRIED = 5.0  # seconds between looks before that
-_HURRIED, _SLOWEST, _GROWTH = 0.005, 1.0, 1.3
+_POLL_IDLE = 5.0  # seconds between our own polls until a container is about to end
+# From then on: the first interval, the longest (both in seconds), and their growth. A poll costs Podman 3 ms of a
+# core, and the hint that the end is near may be wrong.
+_POLL_FIRST, _POLL_LONGEST, _POLL_GROWTH = 0.005, 1.0, 1.3
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """One inspected container. `exit_code` and `finished_at` are None unless it ended after its last start. One that
-    is paused does not count as `running`.
+    """One inspected container. `exit_code` and `finished_at` are None unless it has ended since its last start.
+    A paused container does not count as `running`.
 
-    `oom_killed` can be False wrongly: with cgroups v1 on a recent kernel conmon is not told (4.3.1 on 6.18, while
-    the container's own cgroup counts an `oom_kill`).
+    `oom_killed` can be wrongly False: with cgroups v1 on a recent kernel, conmon is not notified (4.3.1 on 6.18,
+    although the container's own cgroup counts an `oom_kill`).
     """
 
     id: str
@@ -54,13 +54,13 @@ class ContainerState:
 
     @property
     def alive(self) -> bool:
-        """Whether a process of it may still do something, now or once it is thawed."""
+        """Whether it may still have processes, running or paused."""
         return self.status in _ALIVE
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerSummary:
-    """One line of a list. `status` is what Podman last wrote down."""
+    """One entry of a list. `status` is the one that Podman last recorded."""
 
     id: str
     name: str
@@ -78,30 +78,31 @@ class Containers:
     async def create(self, body: Mapping[str, object]) -> str:
         """Create a container from libpod's SpecGenerator; returns its id.
 
-        Podman ignores fields that it does not know. A missing image raises `NotFound`; a name that is taken
-        raises `PodmanError`: inspect by name, then judge whose it is.
+        Podman ignores fields that it does not know. A missing image raises `NotFound`. A name that is in use raises
+        `PodmanError`: inspect by name to see whose it is.
         """
         response = await self._connection.request("POST", "/containers/create", body=dict(body), silence=_STARTING)
         with reading("a new container"):
             return str(answer(response.content)["Id"])
 
     async def start(self, container: str) -> bool:
-        """Start it; False where it was running already."""
+        """Start it; False if it was already running."""
         response = await self._connection.request("POST", f"{_path(container)}/start", silence=_STARTING)
         return response.status_code != 304
 
     async def wait(self, container: str, interval: float = 0.02, hurry: asyncio.Event | None = None) -> int:
-        """Until the container has ended: its exit code. One that never started answers 0 at once.
+        """Wait until the container has ended; returns its exit code.
 
-        One that was ended by the `timeout` of its own body answers -1.
+        The exit code is 0, at once, for a container that was never started, and -1 for one that was ended by the
+        `timeout` in its own create body.
 
-        `interval` (seconds) is how often Podman looks: at 0.02 eight waits cost it 4 % of a core, and less is no
-        quicker. Podman answers only after its clean-up process, some 40 to 70 ms after the end. `hurry`, set by a
-        caller that knows the end is near, has us look by ourselves, at first every 5 ms, and saves most of that. We
-        look now and then in any case: where its clean-up process does not come, Podman waits for it for 20 s.
+        `interval` (seconds) is Podman's polling interval: at 0.02, eight waits cost it 4 % of a core, and shorter
+        intervals are no faster. Podman answers only after its cleanup process, some 40 to 70 ms after the end. Set
+        `hurry` when the end is near: we then poll ourselves, at first every 5 ms, which saves most of that. We also
+        poll occasionally without it, since Podman waits 20 s for a cleanup process that never comes.
         """
         waiting = asyncio.create_task(self._wait(container, interval))
-        tasks = [waiting, asyncio.create_task(self._look(container, hurry or asyncio.Event()))]
+        tasks = [waiting, asyncio.create_task(self._poll(container, hurry or asyncio.Event()))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return (waiting if waiting in done else done.pop()).result()
@@ -112,17 +113,17 @@ class Containers:
 
     @asynccontextmanager
     async def attached(self, container: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """What its first process writes to standard output, until a millisecond after that process's end.
+        """The standard output of its first process, until about a millisecond after that process has ended.
 
-        Only for one that is about to be started: attaching makes it ready, also one that has ended (see `stop`).
-        Without an Upgrade header Podman answers with an ordinary stream.
+        Use it only just before a start: attaching initializes the container, even one that has ended (see `stop`).
+        Without an Upgrade header, Podman answers with an ordinary stream.
         """
         url, params = f"{_path(container)}/attach", {"stream": "true", "stdout": "true"}
         async with self._connection.stream("POST", url, params=params) as response:
             yield response.aiter_raw()
 
     async def inspect(self, container: str) -> ContainerState | None:
-        """What it is and how it is; None only where Podman says that there is none."""
+        """Its configuration and state; None only if Podman says that it does not exist."""
         try:
             response = await self._connection.request("GET", f"{_path(container)}/json")
         except NotFound:
@@ -131,13 +132,14 @@ class Containers:
             return _state(answer(response.content))
 
     async def kill(self, container: str, signal: str = "KILL") -> bool:
-        """Send a signal (`TERM`, `USR1`, or `KILL`, which ends a paused one as well); False where it is not running or
-        not there, so that none is needed.
+        """Send a signal (`TERM`, `USR1`, or `KILL`, which also ends a paused container).
+
+        False if it is not running or does not exist.
         """
         try:
             await self._connection.request("POST", f"{_path(container)}/kill", params={"signal": signal})
         except PodmanError:
-            # 500 for a container that is not running, as for everything else: look instead of reading words.
+            # 500 for a container that is not running, as for any failure: inspect instead of parsing the message.
             state = await self.inspect(container)
             if state is None or not state.alive:
                 return False
@@ -145,9 +147,9 @@ class Containers:
         return True
 
     async def stop(self, container: str) -> bool:
-        """End it at once, and also put back one that was made ready and not started; False if it is gone.
+        """Stop it at once, or undo the initialization of one that was not started; False if it is gone.
 
-        What was made ready (`initialized`) has its binds resolved already, and would start with those.
+        An `initialized` container has already resolved its bind mounts and would start with those.
         """
         try:
             await self._connection.request("POST", f"{_path(container)}/stop", params={"timeout": "0"})
@@ -156,14 +158,14 @@ class Containers:
         return True
 
     async def size(self, container: str) -> int:
-        """Bytes that were written in its filesystem, beyond its image; Podman walks all of it. Raises NotFound."""
+        """Size of its writable layer in bytes; Podman walks the whole layer. Raises NotFound."""
         params = {"size": "true"}
         response = await self._connection.request("GET", f"{_path(container)}/json", params=params, silence=_REMOVING)
         with reading("a container's size"):
             return int(answer(response.content).get("SizeRw") or 0)
 
     async def remove(self, container: str, *, force: bool = True, volumes: bool = True) -> bool:
-        """Remove it and its anonymous volumes; by `force` also while it runs (KILL at once). False if it is gone."""
+        """Remove it and its anonymous volumes; with `force`, even while it runs (KILL at once). False if it is gone."""
         params = {"force": _flag(force), "v": _flag(volumes), "timeout": "0"}
         try:
             response = await self._connection.request("DELETE", _path(container), params=params, silence=_REMOVING)
@@ -171,25 +173,25 @@ class Containers:
         except NotFound:
             return False
         except PodmanError:
-            if await self.inspect(container) is None:  # somebody else was quicker
+            if await self.inspect(container) is None:  # removed by another client in the meantime
                 return False
             raise
         return True
 
     async def list(self, labels: Mapping[str, str]) -> list[ContainerSummary]:
-        """All containers, running or not, that bear all of these labels."""
+        """All containers, running or not, that have all of these labels."""
         params = {"all": "true", "filters": label_filter(labels)}
         response = await self._connection.request("GET", "/containers/json", params=params)
         with reading("its containers"):
             return [_summary(entry) for entry in answer(response.content) or []]
 
     async def mount(self, container: str) -> str:
-        """Mount its filesystem on the host, without starting it; the path, the same on every call."""
+        """Mount its filesystem on the host without starting it; returns the path, the same on every call."""
         response = await self._connection.request("POST", f"{_path(container)}/mount")
-        return response.text.strip().strip('"')  # plain text from 4.3.1, a JSON string from others
+        return response.text.strip().strip('"')  # plain text from 4.3.1, a JSON string from other versions
 
     async def mounted(self) -> dict[str, str]:
-        """Ids of the containers that are mounted now, each with its path."""
+        """The containers that are mounted now: id → path on the host."""
         response = await self._connection.request("GET", "/containers/showmounted")
         with reading("its mounts"):
             return {str(container): str(path) for container, path in (answer(response.content) or {}).items()}
@@ -200,19 +202,19 @@ class Containers:
         with reading("an exit code"):
             return int(response.text)
 
-    async def _look(self, container: str, hurry: asyncio.Event) -> int:
-        pause = _HURRIED
+    async def _poll(self, container: str, hurry: asyncio.Event) -> int:
+        pause = _POLL_FIRST
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_UNHURRIED):
+                async with asyncio.timeout(_POLL_IDLE):
                     await hurry.wait()
             state = await self.inspect(container)
             if state is None:
-                raise NotFound(f"container {container} was removed while it was waited for", 404)
+                raise NotFound(f"container {container} was removed while waiting for its end", 404)
             if state.exit_code is not None:
                 return state.exit_code
             await asyncio.sleep(pause)
-            pause = min(pause * _GROWTH, _SLOWEST)
+            pause = min(pause * _POLL_GROWTH, _POLL_LONGEST)
 
 
 def _state(entry: Mapping[str, Any]) -> ContainerState:
@@ -246,7 +248,7 @@ def _summary(entry: Mapping[str, Any]) -> ContainerSummary:
 
 
 def _raise_inner(content: bytes, doing: str) -> None:
-    """A removal that failed may be HTTP 200, with the error in its report."""
+    """Raise the error of a failed removal that Podman reports inside an HTTP 200 response."""
     with reading("a removal"):
         reports: builtins.list[Any] = answer(content) if content.strip() else []
         texts = [str(report["Err"]) for report in reports or [] if report.get("Err")]

@@ -1,13 +1,12 @@
-"""Images that are made here, out of a container: commit, flatten, list, remove. What is copied when is not here.
+"""Images that we make from containers: commit, flatten, list, remove. When to copy what is decided elsewhere.
 
-A commit adds one layer, of what the container has written, to those of its image; neither what is mounted in it
-nor a secret of Podman's gets into it, only the empty places where they were. A flattened image has a single layer.
-For that Podman builds an image that is the other one, squashed: its configuration and every owner stay, and not a
-byte of it passes through us. The way by export and import took twice the time (100 MB: 2.6 s, against 1.3) and
-carries no configuration.
+A commit adds the container's writable layer to the layers of its image. Mounted files and Podman secrets are not
+included, only their empty mount points. A flattened image has a single layer: Podman builds the same image again,
+squashed, which keeps its configuration and all file owners, and no data passes through us. Export and import instead
+took twice as long (100 MB: 2.6 s instead of 1.3 s) and lose the configuration.
 
-Commit and build have no time limit of Podman's, and say nothing until they are done. Both keep what they write in
-Podman's temporary folder (/var/tmp) until then; there it stays if Podman itself is killed.
+Podman sets no time limit on commit and build, and sends nothing until they are done. Until then both keep their data
+in Podman's temporary folder (/var/tmp), where it is left behind if Podman itself is killed.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from stromboli.errors import NotFound
 from stromboli.podman.connection import Connection, image_segment, label_filter
 from stromboli.podman.failures import answer, reading, refusal
 
-_WRITING = 3600.0  # seconds; copying and removing both go by the size, some 18 ms a MB on a slow disk
+_WRITING = 3600.0  # seconds; both copying and removing take time by size, some 18 ms per MB on a slow disk
 _CONTAINERFILE = "Containerfile"
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One image. `names` is empty where another image has taken the name since."""
+    """One image. `names` is empty if its name has since moved to another image."""
 
     id: str
     names: tuple[str, ...]
@@ -37,21 +36,21 @@ class Copy:
 
 
 class Copies:
-    """The images that one Podman has of containers."""
+    """The images of one Podman that were made from containers."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def commit(self, container: str, image: str, changes: Sequence[str] = ()) -> str:
-        """A stopped container's files as an image of that name; the image's id. Raises NotFound.
+        """Commit a stopped container's files as an image of that name; returns the image's id. Raises NotFound.
 
-        `changes` are instructions of a Containerfile (`LABEL a=b`); without them the image has the container's own
-        entrypoint, command, user and labels. Podman 4 takes each literally, Podman 5 by a Containerfile's grammar,
-        so only what both read alike (no quotes, blanks or `$` but in JSON) is safe in one. An image that had the
-        name stays, without it.
+        `changes` are Containerfile instructions (`LABEL a=b`); without them, the image gets the container's own
+        entrypoint, command, user and labels. Podman 4 takes each literally, Podman 5 parses it as a Containerfile, so
+        use only what both read alike: no quotes, blanks or `$` except inside JSON. An image that already has the name
+        stays, but loses the name.
         """
         repository, _, tag = image.rpartition(":")
-        # OCI's format by name: it has no place for an ONBUILD, which `flatten` would execute.
+        # Explicitly the OCI format: it cannot carry an ONBUILD instruction, which `flatten` would execute.
         params = httpx.QueryParams(
             {"container": container, "repo": repository, "tag": tag, "format": "oci", "changes": list(changes)}
         )
@@ -60,14 +59,14 @@ class Copies:
             return _bare(answer(response.content)["Id"])
 
     async def flatten(self, source: str, image: str) -> str:
-        """An image as a single layer, with the same configuration and a name of its own; the new image's id.
+        """Make a single-layer image with the configuration of `source` and the name `image`; returns the new id.
 
-        `source` is the id of one that was committed here. Podman adds a label of its own (`io.buildah.version`).
+        `source` is the id of an image committed here. Podman adds a label of its own (`io.buildah.version`).
         """
         params = {
             "t": image,
             "dockerfile": _CONTAINERFILE,
-            "squash": "true",  # over the API: all layers, those of `source` as well
+            "squash": "true",  # in the API, this means all layers, including those of `source`
             "layers": "false",
             "forcerm": "true",
             "q": "true",
@@ -75,11 +74,11 @@ class Copies:
         await self._build(params, _context(f"FROM {source}\n"))
         made = await self.inspect(image)
         if made is None:
-            raise NotFound(f"image {image} was built, and is not there", 404)
+            raise NotFound(f"image {image} was built but is not there", 404)
         return made.id
 
     async def inspect(self, image: str) -> Copy | None:
-        """An image by its name or id; None only where Podman says that there is none."""
+        """An image by name or id; None only if Podman says that it does not exist."""
         try:
             response = await self._connection.request("GET", f"/images/{image_segment(image)}/json")
         except NotFound:
@@ -89,14 +88,14 @@ class Copies:
             return Copy(_bare(entry["Id"]), tuple(entry["RepoTags"] or ()), dict(entry["Labels"] or {}))
 
     async def layers(self, image: str) -> int:
-        """How many layers an image has. Raises NotFound."""
+        """The number of layers of an image. Raises NotFound."""
         response = await self._connection.request("GET", f"/images/{image_segment(image)}/json")
         with reading("an image's layers"):
             return len(answer(response.content)["RootFS"]["Layers"] or ())
 
     async def images(self, labels: Mapping[str, str]) -> list[Copy]:
-        """All images that bear all of these labels, those included that have no name any more."""
-        # Asked for one label: of several, 4.3.1 finds no image at all.
+        """All images that have all of these labels, including untagged ones."""
+        # Filter by one label only: with several, 4.3.1 finds no image at all.
         first = dict(list(labels.items())[:1])
         params = {"all": "true", "filters": label_filter(first)}
         response = await self._connection.request("GET", "/images/json", params=params)
@@ -108,10 +107,10 @@ class Copies:
         return [copy for copy in found if labels.items() <= copy.labels.items()]
 
     async def remove(self, image: str, *, force: bool = False) -> bool:
-        """Remove an image by its only name, or by its id; False if it is gone.
+        """Remove an image by its only name, or by id; False if it is gone.
 
-        One that a container uses raises PodmanError with status 409; with `force` those containers go as well. What
-        other images have of its layers stays with them.
+        An image in use by a container raises PodmanError with status 409; with `force`, those containers are removed
+        too. Layers shared with other images stay.
         """
         params = {"force": "true" if force else "false"}
         try:
@@ -123,7 +122,7 @@ class Copies:
     async def _build(self, params: Mapping[str, str], context: bytes) -> None:
         """Build an image."""
         response = await self._connection.request("POST", "/build", params=params, archive=context, silence=_WRITING)
-        for line in response.text.splitlines():  # one that failed is HTTP 200, with the error in its last line
+        for line in response.text.splitlines():  # a failed build is HTTP 200, with the error in its last line
             with reading("a build"):
                 failure = answer(line).get("error") if line.strip() else None
             if failure:
@@ -131,7 +130,7 @@ class Copies:
 
 
 def _context(containerfile: str) -> bytes:
-    """What a build begins with: a tar file of one text."""
+    """The build context: a tar file that contains only the Containerfile."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         entry = tarfile.TarInfo(_CONTAINERFILE)

@@ -1,4 +1,4 @@
-"""Podman's event stream, typed. Connecting again, and looking at what happened meanwhile, is the caller's."""
+"""Podman's event stream, typed. Reconnecting, and catching up on missed events, is up to the caller."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stromboli.podman.failures import answer, reading
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. `attributes` are Podman's (`name`, `image`, …) together with the object's labels.
+    """One event. `attributes` are Podman's (`name`, `image`, …) merged with the object's labels.
 
-    `exit_code` is there with a container's `died` only.
+    `exit_code` is set only for a container's `died`.
     """
 
     type: str  # container | image | volume | pod | system
@@ -42,13 +42,13 @@ class Events:
         actions: Sequence[str] = (),
         since: datetime | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Events as they come, for ever: a stream that ends raises PodmanUnavailable, whatever ended it.
+        """Yield events as they arrive, without end: raises PodmanUnavailable when the stream ends for any reason.
 
-        Use it under `contextlib.aclosing`, which closes the connection.
+        Use it with `contextlib.aclosing`, which closes the connection.
 
-        Podman's headers come with the first event, so nothing tells that the stream is open: give `since` (a moment
-        before the caller's own list) to miss nothing. Images bear no labels here: a filter by labels leaves all of
-        theirs out. Podman's event file is looked at every 250 ms, so an event is late by up to that.
+        Podman sends its headers with the first event, so the caller cannot tell when the stream is open: pass `since`
+        (a time before its own list call) to miss nothing. Image events carry no labels, so a label filter drops all
+        of them. Podman polls its event file every 250 ms, which delays events by up to that.
         """
         params = {"stream": "true", "filters": _filters(types, labels or {}, actions)}
         if since is not None:
@@ -57,7 +57,7 @@ class Events:
             async for line in response.aiter_lines():
                 if line.strip():
                     yield _event(line)
-        raise PodmanUnavailable("Podman ended its stream of events")
+        raise PodmanUnavailable("Podman closed its event stream")
 
 
 def _filters(types: Sequence[str], labels: Mapping[str, str], actions: Sequence[str]) -> str:

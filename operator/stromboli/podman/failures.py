@@ -1,9 +1,9 @@
-"""The seam at which what Podman says went wrong becomes one of our errors. Nothing here talks.
+"""Maps Podman's failures to our own errors. Makes no calls.
 
-An answer `{"cause", "message", "response"}` is told apart by its HTTP code and by `cause`, the exact text of
-Podman's innermost error, or by the kernel's words at its end. There are two exceptions: of a failed pull, the
-registry's own words are all there is, and the table below has them; of a failed start, the runtime's, which starts.py
-has. Whatever reaches a person is cut and redacted.
+An error response `{"cause", "message", "response"}` is classified by its HTTP status and by `cause`, the exact text of
+Podman's innermost error, or by the kernel's strerror text at the end of the message. There are two exceptions: a failed
+pull has nothing but the registry's own text, matched by the table below, and a failed start the runtime's, matched in
+starts.py. Text that is shown to users is truncated and redacted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stromboli.podman import starts
 
 LONGEST = 400  # characters of Podman's text in one of our messages
 
-# Innermost errors that mean "there is none", whatever the code: create answers 500 for a missing image.
+# Innermost errors that mean "not found", whatever the status code: create answers 500 for a missing image.
 # Source: libpod/define/errors.go and containers/storage/errors.go.
 _ABSENT = frozenset(
     {
@@ -30,31 +30,31 @@ _ABSENT = frozenset(
         "network not found",
     }
 )
-_LOOP = "too many levels of symbolic links"  # strerror(ELOOP), after the path: nothing can be found there
+_LOOP = "too many levels of symbolic links"  # strerror(ELOOP), after the path; treated as not found
 _FULL = ("no space left on device", "disk quota exceeded")  # strerror(ENOSPC), strerror(EDQUOT)
 
-# Words of a failed pull, first match wins: (pattern, permanent). Permanent means that the registry was reached
-# and said that there is no such image, or no. Unknown words count as passing, since a retry is bounded anyway.
+# Messages of a failed pull; the first match wins: (pattern, permanent). Permanent means that the registry was reached
+# and either has no such image or denied access. Unknown messages count as transient, since retries are bounded anyway.
 _PULL = (
-    # The registry cannot be reached, or asks to come back: its answer may differ a minute later. Checked
-    # first, since a proxy's "502 … not found" and a resolver's "host not found" are no word of a registry.
+    # The registry cannot be reached, or asks to retry later. Checked first, since a proxy's "502 … not found" and a
+    # resolver's "host not found" do not come from a registry.
     (r"no such host|server misbehaving|connection (refused|reset)|network is unreachable|no route to host", False),
     (r"i/o timeout|deadline exceeded|timeout|temporary failure|unexpected eof|\beof$", False),
     (r"toomanyrequests|too many requests|\b50[0234]\b|bad gateway|service unavailable", False),
-    # The distribution specification's error codes, as containers/image words them.
+    # The error codes of the distribution specification, as phrased by containers/image.
     (r"manifest unknown|name unknown|manifest_unknown|name_unknown|repository name not known", True),
     (r"unauthorized|authentication required|denied|invalid username/password|forbidden|\b40[13]\b", True),
     (r"no image found in (manifest list|image index)", True),  # not for this architecture
     (r"not found|\b404\b|invalid reference format", True),
 )
 
-# What a person can do about it, by words of Podman's that do not say so: (pattern, what to do).
-_WAYS_OUT = (
+# Remedies for errors whose own message does not suggest one: (pattern, what to do).
+_REMEDIES = (
     (
         r"slirp4netns failed: .*/dev/net/tun|for rootless netns",
-        "for a network, Podman's user has to be able to open /dev/net/tun: modprobe tun && chmod 666 /dev/net/tun "
+        "for a network, Podman's user must be able to open /dev/net/tun: run modprobe tun && chmod 666 /dev/net/tun "
         "(as root), then `podman system migrate` (on a local installation: stromboli up); "
-        "or let a policy say network: none",
+        "or set network: none in a policy",
     ),
 )
 
@@ -67,28 +67,28 @@ _SECRETS = (
 
 
 def unavailable(error: Exception, doing: str) -> PodmanUnavailable:
-    """The connection failed or broke; `doing` is the method and path."""
+    """The error for a connection that failed or broke; `doing` is the method and path."""
     return PodmanUnavailable(f"Podman did not answer ({doing}): {redact(str(error) or type(error).__name__)}")
 
 
-def tells_of_a_circle(error: NotFound) -> bool:
-    """Whether what could not be found is a circle of links."""
+def is_symlink_loop(error: NotFound) -> bool:
+    """Whether the path was not found because it is a symlink loop."""
     return str(error).endswith(_LOOP)
 
 
 def hanging(doing: str, seconds: float | None) -> PodmanUnavailable:
-    """Somebody is there and does not answer: one call that waits in Podman with a lock in hand stops all others."""
+    """The error for a read timeout: one call that blocks inside Podman while holding a lock blocks all others."""
     return PodmanUnavailable(
-        f"Podman has taken {doing} and not answered in {seconds or 0:.0f} s: it hangs; restart its service on the node "
-        "(systemctl restart podman.service; on a local installation, stromboli up)"
+        f"Podman accepted {doing} but did not answer within {seconds or 0:.0f} s: it hangs; restart its service on the "
+        "node (systemctl restart podman.service; on a local installation, stromboli up)"
     )
 
 
 def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavailable:
-    """The error for an answer of 400 and above (or an `Err` inside one of 200)."""
-    cause, message = _words(body)
-    text = f"Podman refused {doing}: {redact(message) or f'HTTP {status}'}{_way_out(message)}"
-    if status in (502, 503, 504):  # something in front of Podman, or Podman itself going down
+    """The error for a response with status 400 or above (or for an `Err` inside a 200)."""
+    cause, message = _cause_and_message(body)
+    text = f"Podman refused {doing}: {redact(message) or f'HTTP {status}'}{_remedy(message)}"
+    if status in (502, 503, 504):  # a proxy in front of Podman, or Podman shutting down
         return PodmanUnavailable(text)
     if status == 404 or cause in _ABSENT or cause.endswith(_LOOP):
         return NotFound(text, status)
@@ -97,12 +97,12 @@ def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavail
     return starts.classified(message, text, status) or PodmanError(text, status)
 
 
-def _way_out(message: str) -> str:
-    return next((f"; {todo}" for pattern, todo in _WAYS_OUT if re.search(pattern, message)), "")
+def _remedy(message: str) -> str:
+    return next((f"; {todo}" for pattern, todo in _REMEDIES if re.search(pattern, message)), "")
 
 
 def pull_failure(reference: str, message: str) -> PullFailed | NoSpace:
-    """The error for what a pull's stream reported."""
+    """The error for a failure that a pull's stream reported."""
     lowered = _without_names(message.lower(), reference.lower())
     text = f"image {reference} could not be pulled: {redact(message)}"
     if any(words in lowered for words in _FULL):
@@ -112,7 +112,7 @@ def pull_failure(reference: str, message: str) -> PullFailed | NoSpace:
 
 
 def _without_names(words: str, reference: str) -> str:
-    """`words` without what the person named: a repository called `denied` is no denial."""
+    """`words` without names that the user chose: a repository called `denied` does not mean that access was denied."""
     name = reference.partition("@")[0]
     name = name[: name.rindex(":")] if ":" in name.rpartition("/")[2] else name
     words = words.replace(reference, "").replace(name, "")
@@ -120,13 +120,16 @@ def _without_names(words: str, reference: str) -> str:
 
 
 def answer(body: bytes | str) -> Any:
-    """What Podman answered in JSON. What images and registries say is in it, so it has bounds. Raises ValueError."""
+    """Parse a JSON response. Parsing is bounded, since parts of it come from images and registries.
+
+    Raises ValueError.
+    """
     return bounds.json_document(body, bounds.ANSWER)
 
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turns a surprise in the shape of an answer about `what` into a PodmanError."""
+    """Turn any error from an unexpected shape of a response about `what` into a PodmanError."""
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -134,15 +137,15 @@ def reading(what: str) -> Iterator[None]:
 
 
 def redact(text: str) -> str:
-    """`text` on one line, without what looks like a credential, cut to `LONGEST` characters."""
+    """`text` on one line, with anything that looks like a credential masked, cut to `LONGEST` characters."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
-def _words(body: bytes) -> tuple[str, str]:
-    """(cause, message); the API's router and proxies answer in plain text, which has no cause."""
+def _cause_and_message(body: bytes) -> tuple[str, str]:
+    """(cause, message) of an error response. The API's router and proxies answer in plain text, without a cause."""
     try:
         said = answer(body)
         return str(said.get("cause", "")), str(said.get("message", ""))

@@ -1,6 +1,6 @@
-"""A folder of a container, walked in the archive API's tar stream: for one file whose place is not known, or for all.
+"""Walks a folder of a container through the archive API's tar stream: to find one file, or to read all.
 
-The archive API has no list of names and takes no patterns (seen on 4.3.1). Where the path is known, use `archive`.
+The archive API can neither list names nor match patterns (seen on 4.3.1). If the path is known, use `archive`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class Folders:
     async def find(
         self, container: str, folder: str, wanted: Callable[[str], bool], most: int
     ) -> AsyncIterator[FoundFile | None]:
-        """The first regular file below `folder` whose name is `wanted`, or None.
+        """The first regular file below `folder` whose name satisfies `wanted`, or None.
 
-        Raises NotFound where the folder (or the container) is not there, PodmanError where the file is not among the
-        first `most` bytes of what there is.
+        Raises NotFound if there is no such folder or container, and PodmanError if the file is not within the first
+        `most` bytes of the stream.
         """
         async with self._walk(container, folder, wanted, most) as found:
             yield await anext(found, None)
 
     @asynccontextmanager
     async def files(self, container: str, folder: str, most: int) -> AsyncIterator[AsyncIterator[FoundFile]]:
-        """All regular files below `folder`, each to be read before the next. Raises as `find` does."""
+        """All regular files below `folder`; read each before asking for the next. Raises as `find` does."""
         async with self._walk(container, folder, lambda _: True, most) as found:
             yield found
 

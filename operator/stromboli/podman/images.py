@@ -1,4 +1,4 @@
-"""Images: look at one, pull one. Who may pull what is decided elsewhere; nothing is built or removed here."""
+"""Images: inspect and pull. What may be pulled is decided elsewhere; nothing is built or removed here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """One image that is on the host. `id` is 64 hex digits, digests are `sha256:…`, `env` is `NAME=value` each."""
+    """One image on the host. `id` is 64 hex digits, digests are `sha256:…`, entries of `env` are `NAME=value`."""
 
     id: str
     digest: str
@@ -41,7 +41,7 @@ class Images:
         self._connection = connection
 
     async def inspect(self, image: str) -> ImageInfo | None:
-        """An image by reference or id; None only where Podman says that there is none."""
+        """An image by reference or id; None only if Podman says that it does not exist."""
         try:
             response = await self._connection.request("GET", f"/images/{image_segment(image)}/json")
         except NotFound:
@@ -50,13 +50,14 @@ class Images:
             return _info(answer(response.content))
 
     async def pull(self, reference: str, on_progress: Callable[[str], None] = lambda _: None) -> ImageInfo:
-        """Ask the registry for a fully qualified reference, whether it is on the host or not; the image.
+        """Pull a fully qualified reference from its registry, even if it is on the host already; returns the image.
 
-        `on_progress` gets a few words whenever they change ("12.0 of 44.1 MiB"). No time limit: cancelling
-        closes the connection, which ends the pull. Raises PullFailed, `permanent` where the registry said no.
+        `on_progress` is called with a short text ("12.0 of 44.1 MiB") whenever that changes. There is no timeout:
+        cancelling closes the connection, which ends the pull. Raises PullFailed, `permanent` if the registry refused,
+        and NoSpace.
         """
         progress = _Progress(on_progress)
-        # The compat call: libpod's own says nothing while bytes arrive, and both report failure under HTTP 200.
+        # The compat endpoint: libpod's own reports no progress. Both report failure inside HTTP 200.
         async with self._connection.stream(
             "POST", "/images/create", params={"fromImage": reference}, api=COMPAT
         ) as response:
@@ -65,39 +66,39 @@ class Images:
                     _step(reference, line, progress)
         image = await self.inspect(reference)
         if image is None:
-            raise PullFailed(f"image {reference} was pulled, and is not there", permanent=False)
+            raise PullFailed(f"image {reference} was pulled but is not there", permanent=False)
         return image
 
 
 class _Progress:
-    """Bytes of all layers together, told when the words for them change."""
+    """Bytes of all layers together, reported whenever the text for them changes."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._layers: dict[str, tuple[int, int]] = {}
-        self._told = ""
+        self._reported = ""
 
     def arrived(self, name: str, current: int, total: int) -> None:
-        """So many bytes of a layer are there."""
+        """`current` of `total` bytes of a layer have arrived."""
         self._layers[name] = (current, total)
-        self._say()
+        self._update()
 
     def complete(self, name: str) -> None:
-        """All of a layer is there; one that came too fast to be reported has no known size."""
+        """A layer is complete. The size of one that arrived too fast to be reported is unknown."""
         if name in self._layers:
             total = self._layers[name][1]
             self.arrived(name, total, total)
 
-    def _say(self) -> None:
+    def _update(self) -> None:
         done, size = (sum(column) for column in zip(*self._layers.values(), strict=True))
-        words = f"{done / _MIB:.1f} of {size / _MIB:.1f} MiB"
-        if words != self._told:
-            self._told = words
-            self._tell(words)
+        text = f"{done / _MIB:.1f} of {size / _MIB:.1f} MiB"
+        if text != self._reported:
+            self._reported = text
+            self._report(text)
 
 
 def _step(reference: str, line: str, progress: _Progress) -> None:
-    """One line of a pull's stream. Raises PullFailed, NoSpace."""
+    """Handle one line of a pull's stream. Raises PullFailed, NoSpace."""
     with reading("a pull"):
         entry: Any = answer(line)
         error, detail = entry.get("error"), entry.get("progressDetail") or {}

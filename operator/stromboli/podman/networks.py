@@ -1,4 +1,4 @@
-"""Bridge networks: create, look, remove, list. Who owns which is the caller's to judge, by the labels."""
+"""Bridge networks: create, inspect, remove, list. Checking ownership, by the labels, is up to the caller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stromboli.podman.failures import answer, reading, refusal
 
 @dataclass(frozen=True, slots=True)
 class NetworkInfo:
-    """One network. `isolated`: no traffic from or to other networks that are isolated too."""
+    """One network. `isolated` means no traffic to or from other isolated networks."""
 
     id: str
     name: str
@@ -29,19 +29,19 @@ class Networks:
         self._connection = connection
 
     async def create(self, name: str, labels: Mapping[str, str], *, isolate: bool = True) -> NetworkInfo:
-        """Create a bridge, or find it as it was created before; one that differs raises PodmanError."""
+        """Create a bridge network, or return it if it exists; raises PodmanError if that one differs."""
         body: dict[str, object] = {"name": name, "driver": "bridge", "labels": dict(labels)}
         if isolate:
             body["options"] = {"isolate": "true"}
         try:
             response = await self._connection.request("POST", "/networks/create", body=body)
-        except PodmanError as error:  # 409 where it exists
+        except PodmanError as error:  # 409 if it exists
             return _same(await self.inspect(name), labels, isolate, error)
         with reading("a new network"):
             return _info(answer(response.content))
 
     async def inspect(self, name: str) -> NetworkInfo | None:
-        """The network; None only where Podman says that there is none."""
+        """The network; None only if Podman says that it does not exist."""
         try:
             response = await self._connection.request("GET", f"/networks/{segment(name)}/json")
         except NotFound:
@@ -50,7 +50,7 @@ class Networks:
             return _info(answer(response.content))
 
     async def remove(self, name: str) -> bool:
-        """Remove it; False if it is gone. One that a container uses raises PodmanError."""
+        """Remove it; False if it is gone. A network in use by a container raises PodmanError."""
         path = f"/networks/{segment(name)}"
         try:
             response = await self._connection.request("DELETE", path)
@@ -58,12 +58,12 @@ class Networks:
             return False
         with reading("a removal"):
             texts = [str(report["Err"]) for report in answer(response.content) or [] if report.get("Err")]
-        if texts:  # HTTP 200 all the same
+        if texts:  # a failed removal is HTTP 200 too
             raise refusal(200, texts[0].encode(), f"DELETE {path}")
         return True
 
     async def list(self, labels: Mapping[str, str]) -> list[NetworkInfo]:
-        """All networks that bear all of these labels."""
+        """All networks that have all of these labels."""
         params = {"filters": label_filter(labels)}
         response = await self._connection.request("GET", "/networks/json", params=params)
         with reading("its networks"):
@@ -75,7 +75,7 @@ def _same(found: NetworkInfo | None, labels: Mapping[str, str], isolate: bool, e
         raise error
     if not labels.items() <= found.labels.items() or found.isolated != isolate:
         raise PodmanError(
-            f"a network named {found.name} is there and is not as ours is; remove or rename it", error.status
+            f"a network named {found.name} already exists and differs from ours; remove or rename it", error.status
         ) from error
     return found
 

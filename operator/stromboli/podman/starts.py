@@ -1,8 +1,8 @@
-"""What a runtime says when it cannot start a container, where it is about what the container was asked to be.
+"""Classifies start failures that the container's own configuration causes, by the OCI runtime's error messages.
 
-Podman passes a runtime's words on as they are, behind one cause for all of them. So they are told apart here, by a
-table: what fits no row is the node's own trouble, which passes. The rows of runc were seen (1.1.5), those of crun are
-from its source; each row of runc's has a contract test.
+Podman passes the runtime's message on unchanged, with the same cause for all of them, so a table tells them apart. A
+message that matches no row counts as a transient problem of the node. The rows for runc were observed (1.1.5), those
+for crun are from its source; each row for runc has a contract test.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from stromboli import bounds
 from stromboli.errors import PodmanError, TooLittleMemory, Unmountable
 
-# strerror() of ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP, EROFS; what is to be mounted and its place do not go together.
+# strerror() of ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP, EROFS: the source cannot be mounted at this target.
 _MISFITS = (
     "not a directory",
     "is a directory",
@@ -32,7 +32,7 @@ _MEMORY = re.compile(r"unable to set memory limit to \d+ \(current usage|memory 
 
 
 def classified(message: str, text: str, status: int) -> PodmanError | None:
-    """The error for a runtime's `message`, if a row fits; `text` is what a person is told."""
+    """The error for a runtime's `message` if it matches a row, else None; `text` is the message for users."""
     for pattern in _MOUNTS:
         if found := pattern.search(message):
             return Unmountable(text, status, _path(found["target"]), found["why"].lower())
@@ -40,10 +40,10 @@ def classified(message: str, text: str, status: int) -> PodmanError | None:
 
 
 def _path(written: str) -> str:
-    """The place as the create body had it: runc quotes it as Go does, crun leaves out the first slash."""
+    """The mount target as in the create body: runc quotes it like Go's %q, crun leaves out the leading slash."""
     if written.startswith('"'):
         try:
             return str(bounds.json_document(written, bounds.ANSWER))
-        except ValueError:  # an escape of Go's that JSON has not
+        except ValueError:  # a Go escape that JSON does not have
             return written[1:-1]
     return "/" + written.lstrip("/")

@@ -1,4 +1,4 @@
-"""Files out of a tar stream, piece by piece. `tarfile` would want a thread; going through entry by entry does not."""
+"""Extracts files from a tar stream asynchronously, in chunks. `tarfile` itself would need a thread."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from stromboli.errors import PodmanError
 
 _BLOCK = 512
-_LONGEST_EXTENSION = 1024 * 1024  # a PAX header carries extended attributes; more than this is no header
+_LONGEST_EXTENSION = 1024 * 1024  # bytes; a PAX header carries extended attributes, and none needs more than this
 _EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A regular file; `name` begins with the folder's own. `content` can be read once, or left."""
+    """A regular file; `name` begins with the folder's own name. `content` can be read once, or skipped."""
 
     name: str
     size: int
@@ -25,14 +25,14 @@ class FoundFile:
 
 
 async def first_file(chunks: AsyncIterator[bytes], path: str) -> AsyncGenerator[bytes, None]:
-    """The content of the first entry, which has to be a regular file and whole; `path` is for the message.
+    """The content of the first entry. `path` is used in error messages.
 
-    Raises PodmanError otherwise.
+    Raises PodmanError if the entry is not a regular file or is incomplete.
     """
     source = _Source(chunks, path)
     entry = await _entry(source)
     if entry is None:
-        raise source.broken("is no tar stream")
+        raise source.broken("is not a tar stream")
     if not entry.isreg():
         raise PodmanError(f"{path} in the container is not a regular file")
     async with aclosing(source.pieces(entry.size)) as pieces:
@@ -43,9 +43,9 @@ async def first_file(chunks: AsyncIterator[bytes], path: str) -> AsyncGenerator[
 async def find_file(
     chunks: AsyncIterator[bytes], folder: str, wanted: Callable[[str], bool], most: int
 ) -> AsyncGenerator[FoundFile, None]:
-    """The regular files with a name that is `wanted`, one after the other; what is not read of one is passed over.
+    """The regular files whose name satisfies `wanted`, one after the other; unread content is skipped.
 
-    Raises PodmanError for a stream that is broken, or where more than `most` bytes had to be gone through.
+    Raises PodmanError if the stream is broken, or if more than `most` bytes of it had to be read.
     """
     source = _Source(chunks, folder, most)
     while (entry := await _entry(source)) is not None:
@@ -57,8 +57,8 @@ async def find_file(
 
 
 async def _entry(source: _Source) -> tarfile.TarInfo | None:
-    """The header of the next entry proper, with name and size as an extension before it may state them; None at the
-    end of the archive.
+    """The header of the next real entry, with name and size from a preceding extension header if there is one; None at
+    the end of the archive.
     """
     records: dict[str, str] = {}
     while (block := await source.exactly(_BLOCK)) != bytes(_BLOCK):
@@ -81,7 +81,7 @@ def _padded(size: int) -> int:
 
 
 def _records(data: bytes) -> dict[str, str]:
-    """PAX records: `LENGTH NAME=VALUE\\n`, the length with all of itself (POSIX pax, "extended header")."""
+    """PAX records: `LENGTH NAME=VALUE\\n`, where LENGTH counts the whole record (POSIX pax, "extended header")."""
     found = {}
     while data:
         length, _, _ = data.partition(b" ")
@@ -94,8 +94,8 @@ def _records(data: bytes) -> dict[str, str]:
 
 
 class _Source:
-    """Chunks of any size → bytes by the number wanted. `path` is for messages; `taken` counts what was handed out, of
-    which there may be `most`.
+    """Reads exact byte counts from chunks of any size. `path` is used in error messages; `taken` counts the bytes read,
+    at most `most`.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], path: str, most: int | None = None) -> None:
@@ -109,7 +109,7 @@ class _Source:
         return b"".join([piece async for piece in self.pieces(count)])
 
     async def pieces(self, count: int) -> AsyncGenerator[bytes, None]:
-        """`count` bytes, as they come."""
+        """The next `count` bytes, in chunks as they arrive."""
         while count > 0:
             if not self._rest:
                 self._rest = await self._next()
@@ -117,14 +117,14 @@ class _Source:
             count -= len(piece)
             self.taken += len(piece)
             if self._most is not None and self.taken > self._most:
-                raise PodmanError(f"{self._path} in the container has more than {self._most >> 20} MiB in it")
+                raise PodmanError(f"{self._path} in the container is larger than {self._most >> 20} MiB")
             yield piece
 
     def header(self, block: bytes) -> tarfile.TarInfo:
         try:
             entry = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise self.broken("is no tar stream") from error
+            raise self.broken("is not a tar stream") from error
         if entry.size < 0:
             raise self.broken("has an entry of absurd size")
         return entry

@@ -1,4 +1,4 @@
-"""`Podman`: one Podman with all its nouns, and what its host is. How a call is made is in `connection`."""
+"""`Podman`: one Podman service with all its kinds of objects, and its host. How a call is made is in `connection`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from stromboli.podman.volumes import Volumes
 
 @dataclass(frozen=True, slots=True)
 class HostInfo:
-    """What `podman info` says that matters to us. `architecture` is Go's word (`amd64`, `arm64`).
+    """The parts of `podman info` that we use. `architecture` is Go's name (`amd64`, `arm64`).
 
-    `ids` is how many uids and gids a rootless Podman has in its user namespace, the person's own included.
+    `ids` are the numbers of uids and gids in a rootless Podman's user namespace, including the user's own.
     `controllers` are the cgroup controllers with which Podman can limit a container (`memory`, `cpu`, `pids`).
     """
 
@@ -38,10 +38,10 @@ class HostInfo:
 
 
 class Podman:
-    """One Podman, by its Unix socket; `podman.containers.start(name)` and so on.
+    """A client for one Podman on its Unix socket: `podman.containers.start(name)` and so on.
 
-    Belongs to the event loop in which it is first used. All calls raise `PodmanUnavailable` where nobody answers,
-    and `PodmanError` or one of its kinds where Podman refuses.
+    Bound to the event loop in which it is first used. All calls raise `PodmanUnavailable` if nothing answers, and
+    `PodmanError` or a subclass if Podman refuses.
     """
 
     def __init__(self, socket_path: Path | str) -> None:
@@ -64,16 +64,16 @@ class Podman:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; calls that are open break."""
+        """Close all connections; pending calls fail."""
         await self._connection.close()
 
     async def ping(self) -> str:
-        """Podman's version; the cheapest way to learn whether it answers."""
+        """Podman's API version; the cheapest way to check that it answers."""
         response = await self._connection.request("GET", "/libpod/_ping", api="", silence=CONNECT)
         return response.headers.get("Libpod-API-Version", "")
 
     async def info(self) -> HostInfo:
-        """What the host is. Podman takes 0.2 s to gather it, so ask once."""
+        """Information about the host. Podman takes 0.2 s to collect it, so call this once."""
         response = await self._connection.request("GET", "/info")
         with reading("its host"):
             info = answer(response.content)
@@ -89,7 +89,7 @@ class Podman:
             )
 
     async def free(self) -> int | None:
-        """Bytes that are free where Podman keeps images and containers, None if it does not say; as slow as `info`."""
+        """Free bytes where Podman stores images and containers; None if it does not report them. As slow as `info`."""
         response = await self._connection.request("GET", "/info")
         with reading("its storage"):
             store = answer(response.content)["store"]
@@ -98,7 +98,7 @@ class Podman:
 
 
 def _controllers(host: Mapping[str, Any]) -> frozenset[str]:
-    """Rootless on cgroup v1, Podman drops every limit with no more than a warning in its log."""
+    """The controllers that take effect. Rootless on cgroup v1, Podman drops all limits and only logs a warning."""
     if host["security"]["rootless"] and host["cgroupVersion"] == "v1":
         return frozenset()
     return frozenset(host["cgroupControllers"] or ())

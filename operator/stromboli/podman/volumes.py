@@ -1,4 +1,4 @@
-"""Named volumes: create, look, remove, list. Who owns which is the caller's to judge, by the labels."""
+"""Named volumes: create, inspect, remove, list. Checking ownership, by the labels, is up to the caller."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Volumes:
         self._connection = connection
 
     async def create(self, name: str, labels: Mapping[str, str]) -> VolumeInfo:
-        """Create it, or find it as it was created before; one that lacks these labels raises PodmanError.
+        """Create it, or return it if it exists; raises PodmanError if that one lacks these labels.
 
-        Its folder is given to the container's user when a container first mounts it (seen on 4.3.1).
+        When a container first mounts it, Podman changes the folder's owner to the container's user (seen on 4.3.1).
         """
         body = {"Name": name, "Labels": dict(labels)}
         try:
             response = await self._connection.request("POST", "/volumes/create", body=body)
-        except PodmanError as error:  # 500 where it exists
+        except PodmanError as error:  # 500 if it exists
             return _same(await self.inspect(name), labels, error)
         with reading("a new volume"):
             return _info(answer(response.content))
 
     async def inspect(self, name: str) -> VolumeInfo | None:
-        """The volume; None only where Podman says that there is none."""
+        """The volume; None only if Podman says that it does not exist."""
         try:
             response = await self._connection.request("GET", f"/volumes/{segment(name)}/json")
         except NotFound:
@@ -49,7 +49,7 @@ class Volumes:
             return _info(answer(response.content))
 
     async def remove(self, name: str) -> bool:
-        """Remove it; False if it is gone. One that a container uses raises PodmanError with status 409."""
+        """Remove it; False if it is gone. A volume in use by a container raises PodmanError with status 409."""
         try:
             await self._connection.request("DELETE", f"/volumes/{segment(name)}")
         except NotFound:
@@ -57,12 +57,12 @@ class Volumes:
         return True
 
     async def list(self, labels: Mapping[str, str]) -> list[VolumeInfo]:
-        """All volumes that bear all of these labels."""
+        """All volumes that have all of these labels."""
         params = {"filters": label_filter(labels)}
         response = await self._connection.request("GET", "/volumes/json", params=params)
         with reading("its volumes"):
             found = [_info(entry) for entry in answer(response.content) or []]
-        # Of several labels Podman takes any one for enough here (seen on 4.3.1), unlike with containers.
+        # With several labels, Podman returns volumes that have any of them (seen on 4.3.1), unlike for containers.
         return [volume for volume in found if labels.items() <= volume.labels.items()]
 
 
@@ -71,7 +71,7 @@ def _same(found: VolumeInfo | None, labels: Mapping[str, str], error: PodmanErro
         raise error
     if not labels.items() <= found.labels.items():
         raise PodmanError(
-            f"a volume named {found.name} is there and is not ours; remove or rename it", error.status
+            f"a volume named {found.name} already exists and is not ours; remove or rename it", error.status
         ) from error
     return found
 

@@ -1,1 +1,1 @@
-"""A relay for agents that have no network: from a socket of this machine to the Messages API, and nowhere else."""
+"""A relay for agents without a network: forwards from a local Unix socket to the Messages API, and nowhere else."""

@@ -1,4 +1,4 @@
-"""`python -m stromboli.relay --socket PATH --to URL`: run the relay until TERM or INT."""
+"""`python -m stromboli.relay --socket PATH --to URL`: run the relay until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stromboli.relay.server import application
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; the exit code is 0 after a signal and 1 if the socket cannot be made."""
+    """Entry point; the exit code is 0 after a signal and 1 if the socket cannot be created."""
     parser = argparse.ArgumentParser(prog="stromboli.relay", description="Relay to the Messages API")
     parser.add_argument("--socket", type=Path, required=True, help="listen on this Unix socket")
     parser.add_argument("--to", required=True, help="base URL of the API")

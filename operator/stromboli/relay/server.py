@@ -1,7 +1,7 @@
-"""The relay's HTTP side: every request goes on to one address, as it is, and its answer comes back as it comes.
+"""The relay's HTTP side: forwards every request unchanged to one upstream, and streams the response back.
 
-It adds no credentials, reads no body and keeps nothing; the agent's own are in its headers. Where it passes requests on
-to is given once, at the start: a request cannot name another place.
+It adds no credentials (the agent's own are in its headers), inspects no body and stores nothing. The upstream is set at
+start; a request cannot choose another.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 20.0
-# Headers of one connection (RFC 9110, section 7.6.1), which the next one makes for itself.
-_OF_A_CONNECTION = frozenset(
+# Hop-by-hop headers (RFC 9110, section 7.6.1), which each connection sets for itself.
+_HOP_BY_HOP = frozenset(
     {"connection", "host", "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 
@@ -33,12 +33,16 @@ class Relay:
         body = asked.content if asked.can_read_body else None
         try:
             async with self._session.request(
-                asked.method, self._to + asked.path_qs, headers=_passed_on(asked), data=body, allow_redirects=False
+                asked.method,
+                self._to + asked.path_qs,
+                headers=_forwarded(asked),
+                data=body,
+                allow_redirects=False,
             ) as answered:
                 response = web.StreamResponse(
                     status=answered.status,
                     reason=answered.reason,
-                    headers={k: v for k, v in answered.headers.items() if k.lower() not in _OF_A_CONNECTION},
+                    headers={k: v for k, v in answered.headers.items() if k.lower() not in _HOP_BY_HOP},
                 )
                 await response.prepare(asked)
                 async for chunk in answered.content.iter_any():
@@ -52,7 +56,7 @@ class Relay:
 
 @asynccontextmanager
 async def application(to: str) -> AsyncIterator[web.Application]:
-    """The aiohttp application, with the client that it uses; the machine's proxy variables hold."""
+    """The aiohttp application, with an open HTTP client that honours the proxy environment variables."""
     timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
     async with ClientSession(timeout=timeout, auto_decompress=False, trust_env=True) as session:
         app = web.Application()
@@ -60,11 +64,11 @@ async def application(to: str) -> AsyncIterator[web.Application]:
         yield app
 
 
-def _passed_on(asked: web.Request) -> dict[str, str]:
-    return {k: v for k, v in asked.headers.items() if k.lower() not in _OF_A_CONNECTION}
+def _forwarded(asked: web.Request) -> dict[str, str]:
+    return {k: v for k, v in asked.headers.items() if k.lower() not in _HOP_BY_HOP}
 
 
 def _unreachable(to: str, error: Exception) -> web.Response:
-    """In the shape of the API's own errors, so that the CLI shows the sentence."""
+    """An error response in the Messages API's own format, so that the CLI shows the message."""
     message = f"the relay on the node cannot reach {urlsplit(to).netloc}: {error or 'no answer'}"
     return web.json_response({"type": "error", "error": {"type": "api_error", "message": message}}, status=502)

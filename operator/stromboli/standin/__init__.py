@@ -1,7 +1,7 @@
-"""An offline stand-in of the Messages API: just enough of it for the real Claude Code CLI, and honest about it.
+"""An offline stand-in for the Messages API: just enough of it for the real Claude Code CLI; its answers say what it is.
 
-It is what answers where there is no API key (the demo) and where every word has to be known (the tests).
-Reading order: `request` (what the CLI asked) → `directives` (what the prompt wants tried) → `answer`
+It answers where there is no API key (the demo) and where answers must be deterministic (the tests).
+Reading order: `request` (parsing the CLI's request) → `directives` (behaviour requested in the prompt) → `answer`
 (the decision, pure) → `wire` (JSON and server-sent events) → `server` (HTTP and the log).
-No model, no network and nothing of Kubernetes or Podman in here.
+There is no model here, no outgoing connection, and nothing about Kubernetes or Podman.
 """

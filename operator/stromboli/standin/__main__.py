@@ -1,6 +1,6 @@
-"""`python -m stromboli.standin --socket PATH | --port N  --log FILE`: run the stand-in until TERM or INT.
+"""`python -m stromboli.standin --socket PATH | --port N  --log FILE`: run the stand-in until SIGTERM or SIGINT.
 
-Prints one line once it listens, with the address in it; a caller that wants to know when it is ready reads that.
+Prints one line with its address once it listens; a caller waits for that line to know that it is ready.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stromboli.standin", description="Offline stand-in of the Messages API")
+    parser = argparse.ArgumentParser(prog="stromboli.standin", description="Offline stand-in for the Messages API")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--socket", type=Path, help="listen on this Unix socket (an old one there is replaced)")
-    where.add_argument("--port", type=int, help="listen on this port of the loopback address; 0 picks a free one")
+    where.add_argument("--socket", type=Path, help="listen on this Unix socket (an existing one is replaced)")
+    where.add_argument("--port", type=int, help="listen on this loopback port; 0 picks a free one")
     parser.add_argument("--log", type=Path, required=True, help="append one JSON line per request to this file")
     return parser
 
@@ -41,7 +41,7 @@ async def _serve(options: argparse.Namespace) -> None:
         await serve_until_stopped(
             Standin(log).application(),
             where,
-            lambda address: print(f"offline stand-in of the Messages API on {address}", flush=True),
+            lambda address: print(f"offline stand-in for the Messages API on {address}", flush=True),
         )
     finally:
         log.close()

@@ -1,4 +1,4 @@
-"""What the stand-in says to a request: the decision, pure. The words of the API, not its bytes (those are `wire`'s)."""
+"""Decides the stand-in's answer to a request. Pure; encoding the answer for the wire is in `wire`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from stromboli.standin import minimal
 from stromboli.standin.directives import Directives, parse
 from stromboli.standin.request import Request
 
-# The tool that the CLI offers when it was given --json-schema (seen: 2.1.331); its input is the answer.
+# The tool that the CLI offers if it was given --json-schema (seen with 2.1.331); its input is the structured answer.
 STRUCTURED_OUTPUT = "StructuredOutput"
 
-_QUOTED = 200  # characters of the prompt that the default answer repeats
+_QUOTED = 200  # characters of the prompt that the default answer quotes
 _ERRORS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -27,7 +27,7 @@ _ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Text that ends the turn. `slow_pieces` of text come before it, one by one."""
+    """Text that ends the turn, preceded by `slow_pieces` pieces of text that are streamed slowly."""
 
     text: str
     slow_pieces: int = 0
@@ -35,7 +35,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class UseTool:
-    """One tool call; the CLI runs it and asks again."""
+    """One tool call; the CLI runs it and sends another request with the result."""
 
     name: str
     arguments: dict[str, Any]
@@ -43,7 +43,7 @@ class UseTool:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """An API error with this HTTP status; `kind` is the API's name of it."""
+    """An API error with this HTTP status; `kind` is the API's `error.type`."""
 
     status: int
     kind: str
@@ -54,13 +54,13 @@ Answer = Say | UseTool | Refuse
 
 
 def decide(request: Request) -> tuple[Answer, float]:
-    """The answer to a request, and the seconds to wait before giving it."""
+    """The answer to a request, and the seconds to wait before sending it."""
     directives = parse(request.last_user_text)
     return _answer(request, directives), directives.sleep
 
 
 def refuse(status: int, message: str) -> Refuse:
-    """An API error, with the name the API has for its status."""
+    """An API error with the `error.type` that the API uses for this status."""
     return Refuse(status, _ERRORS.get(status, "api_error"), message)
 
 
@@ -104,6 +104,6 @@ def _text(request: Request, directives: Directives) -> str:
     quoted = request.last_user_text
     quoted = quoted if len(quoted) <= _QUOTED else quoted[:_QUOTED] + "…"
     return (
-        "This answer comes from Stromboli's offline stand-in of the Messages API, not from a model. "
+        "This answer comes from Stromboli's offline stand-in for the Messages API, not from a model. "
         f"Prompts so far in this conversation: {len(request.user_texts)}. The last one was: {quoted}"
     )

@@ -1,15 +1,15 @@
-"""What a prompt wants tried: `NAME{argument}` anywhere in its text. Pure.
+"""Directives in a prompt that control the stand-in: `NAME{argument}` anywhere in the text. Pure.
 
     BASH{cmd}        one call of the Bash tool, then the tool's output as the answer
-    LOOP{cmd}        a call of the Bash tool for ever: for turn and budget limits, timeouts, kills
+    LOOP{cmd}        calls of the Bash tool without end: for turn and budget limits, timeouts, kills
     SLEEP{seconds}   wait before answering
-    STATUS{code}     an API error of that HTTP status; STATUS{529,opus} only from models with that in their name
+    STATUS{code}     an API error with that HTTP status; STATUS{529,opus} only for models with "opus" in their name
     SLOWSTREAM{n}    n pieces of text, 0.2 s apart, before the answer
     ECHO{text}       exactly this text as the answer
-    JSON{...}        this object as the structured output, its own braces being the argument's
+    JSON{...}        this object as the structured output; the directive's braces are those of the object
 
-Braces inside an argument may be nested as long as they are balanced. An argument that does not fit its
-directive (`SLEEP{soon}`) leaves the text an ordinary prompt.
+Braces inside an argument may be nested if they are balanced. A directive with an invalid argument (`SLEEP{soon}`) is
+ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """Everything one prompt asks for; None or zero where it does not. `sleep` is in seconds."""
+    """The directives of one prompt; absent ones are None, zero or empty. `sleep` is in seconds."""
 
     bash: str | None = None
     loop: str | None = None
@@ -38,7 +38,7 @@ class Directives:
 
 
 def parse(text: str) -> Directives:
-    """Read the directives of one prompt; the first of each name counts."""
+    """Parse the directives in a prompt; the first of each name counts."""
     status, status_model = _status(text)
     return Directives(
         bash=_argument(text, "BASH"),

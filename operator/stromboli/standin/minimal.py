@@ -1,7 +1,7 @@
-"""The least value that a JSON Schema accepts, for a structured answer that nobody wrote out. Pure.
+"""Builds a minimal value that satisfies a JSON Schema, for a structured answer without a JSON directive. Pure.
 
-Covers what schemas of answers are made of: objects, arrays, strings, numbers, enums, local `$ref`s and
-combinations. It builds, then lets jsonschema judge; what it cannot build is InvalidInput, never a wrong value.
+Covers the common parts of JSON Schema: objects, arrays, strings, numbers, enums, local `$ref`s and combinations. The
+value is validated with jsonschema: an unsupported schema raises InvalidInput and never yields an invalid value.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import jsonschema
 
 from stromboli.errors import InvalidInput
 
-_DEPTH = 32  # a schema that refers to itself in a required field has no finite value
+_DEPTH = 32  # a schema that refers to itself in a required field has no finite value, so recursion is limited
 
 
 def value(schema: dict[str, Any]) -> Any:
-    """A valid value. Raises InvalidInput if the schema needs more than is known here."""
+    """A valid value. Raises InvalidInput if the schema is invalid or uses something that is not supported here."""
     built = _build(schema, schema, 0)
     try:
         jsonschema.validate(built, schema)
     except (jsonschema.ValidationError, jsonschema.SchemaError) as e:
-        raise InvalidInput(f"no value can be made up for this schema ({e.message}); give one as JSON{{…}}") from e
+        raise InvalidInput(f"no value can be generated for this schema ({e.message}); give one as JSON{{…}}") from e
     return built
 
 
@@ -56,7 +56,7 @@ def _resolved(schema: dict[str, Any], root: dict[str, Any], depth: int) -> dict[
 
 def _referred(pointer: str, root: dict[str, Any]) -> Any:
     if not pointer.startswith("#"):
-        raise InvalidInput(f"the reference {pointer} leads outside the schema; give a value as JSON{{…}}")
+        raise InvalidInput(f"the reference {pointer} points outside the schema; give a value as JSON{{…}}")
     node: Any = root
     for step in pointer.removeprefix("#").strip("/").split("/"):
         step = step.replace("~1", "/").replace("~0", "~")

@@ -1,7 +1,7 @@
-"""What the CLI asked: the body of `POST /v1/messages`, reduced to what an answer or a log line needs. Pure.
+"""Parses the body of `POST /v1/messages`, keeping only what an answer or a log line needs. Pure.
 
-Shapes are the Messages API's: `content` is a string or a list of blocks, each with a `type`. Everything
-is read defensively, for a stand-in that breaks on a body it does not know tells a test nothing.
+The format is the Messages API's: `content` is a string or a list of blocks, each with a `type`. Unknown content is
+ignored, because a stand-in that fails on it would say nothing about what a test checks.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from stromboli import bounds
 from stromboli.errors import InvalidInput
 
-# The CLI wraps what it adds to a prompt by itself (the date, project notes) in this; it is nobody's prompt.
+# The CLI wraps what it adds to a prompt (the date, project notes) in this tag; such text is not part of the prompt.
 _REMINDER = "<system-reminder>"
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that the CLI offers: its name and the JSON Schema of its input."""
+    """A tool offered by the CLI: its name and the JSON Schema of its input."""
 
     name: str
     schema: dict[str, Any]
@@ -27,7 +27,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call. `user_texts` are the prompts whole and in order; `tool_result` is set after a tool call."""
+    """One request. `user_texts` are the complete prompts in order; `tool_result` is set after a tool call."""
 
     model: str
     stream: bool
@@ -40,12 +40,12 @@ class Request:
 
     @property
     def last_user_text(self) -> str:
-        """The prompt that is to be answered; empty if there is none."""
+        """The prompt to answer; empty if there is none."""
         return self.user_texts[-1] if self.user_texts else ""
 
 
 def parse(raw: bytes) -> Request:
-    """Read a body. Raises InvalidInput with the API's own kind of sentence if it is not a request."""
+    """Parse a request body. Raises InvalidInput, worded like the API's own errors, if it is not a request."""
     try:
         body = bounds.json_document(raw, bounds.ANSWER)
     except ValueError as e:
@@ -54,7 +54,7 @@ def parse(raw: bytes) -> Request:
         raise InvalidInput("at least one message is required", "messages")
     messages = [m for m in body["messages"] if isinstance(m, dict)]
     asked = [m for m in messages if m.get("role") == "user"]
-    # Newer CLIs put a part of the system prompt into messages of their own, also after a tool's result.
+    # Newer CLIs put parts of the system prompt into separate messages, also after a tool result.
     told = [m for m in messages if m.get("role") == "system"]
     return Request(
         model=str(body.get("model", "")),

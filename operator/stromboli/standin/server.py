@@ -1,7 +1,7 @@
-"""The stand-in's HTTP side: one aiohttp application and the log of what it was asked.
+"""The stand-in's HTTP side: one aiohttp application, and the request log.
 
-Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`; everything else is 404, as the CLI needs
-nothing else with non-essential traffic off. Deciding what to say is `answer`'s.
+Serves `POST /v1/messages` and `POST /v1/messages/count_tokens`; everything else is 404, because with non-essential
+traffic disabled the CLI needs nothing else. The answers are decided in `answer`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from aiohttp import web
 from stromboli.errors import InvalidInput
 from stromboli.standin import answer, request, wire
 
-_MAX_BODY = 64 * 1024 * 1024  # a conversation with a prompt of several MiB in it
+_MAX_BODY = 64 * 1024 * 1024  # bytes; enough for a conversation with a prompt of several MiB
 _PIECE_SECONDS = 0.2
 _CREDENTIALS = ("x-api-key", "authorization")
 
 
 class Log:
-    """One JSON object a line, each written whole by one call, before the request is answered.
+    """The request log: one JSON object per line, each written by a single call before the request is answered.
 
-    Prompts are in it, so the file is the owner's alone; the value of a credential never is.
+    It contains prompts, so only its owner can read it; it never contains the value of a credential.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,7 @@ class Log:
 
 
 class Standin:
-    """The application's handlers. Numbers its answers from 1, so that ids are unique in one run of it."""
+    """The application's handlers. Answers are numbered from 1, so that IDs are unique within one process."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -91,7 +91,7 @@ async def _stream(http: web.Request, reply: answer.Say | answer.UseTool, model: 
                 await asyncio.sleep(_PIECE_SECONDS)
         await response.write_eof()
     except ConnectionResetError:
-        pass  # the CLI was killed in the middle of its answer, which is what some tests are about
+        pass  # the CLI was killed in the middle of a response, as some tests do on purpose
     return response
 
 

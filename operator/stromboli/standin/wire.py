@@ -1,6 +1,6 @@
-"""The bytes of the Messages API: an answer as a JSON message, as server-sent events, or as an error body. Pure.
+"""Encodes answers for the Messages API: as a JSON message, as server-sent events, or as an error body. Pure.
 
-Event order as the API documents it: message_start, then for each block content_block_start, deltas and
+The order of events is the documented one: message_start, then for each block content_block_start, deltas and
 content_block_stop, then message_delta and message_stop.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from stromboli.standin.answer import Refuse, Say, UseTool
 
-# The same in every answer, so that a test can add them up; all different, so that none is taken for another.
+# The same in every answer, so that tests can add them up; distinct values, so that none can be mistaken for another.
 USAGE = {
     "input_tokens": 11,
     "output_tokens": 7,
@@ -28,7 +28,7 @@ def error(refusal: Refuse, request_id: str) -> bytes:
 
 
 def message(answer: Say | UseTool, model: str, number: int) -> dict[str, Any]:
-    """The whole answer as one message object; `number` makes its ids unique."""
+    """The complete answer as one message object; `number` makes its IDs unique."""
     return {
         "id": f"msg_standin_{number:08d}",
         "type": "message",
@@ -42,7 +42,7 @@ def message(answer: Say | UseTool, model: str, number: int) -> dict[str, Any]:
 
 
 def events(answer: Say | UseTool, model: str, number: int) -> Iterator[bytes]:
-    """The answer as server-sent events; a Say's slow pieces are one event each."""
+    """The answer as server-sent events; each slow piece of a Say is an event of its own."""
     whole = message(answer, model, number)
     started = {**whole, "content": [], "stop_reason": None, "usage": {**USAGE, "output_tokens": 1}}
     yield _event("message_start", message=started)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stromboli import visible
-from stromboli.models.reasons import AllowedReason, Reason
 from stromboli.plan.redaction import KEYS
+from stromboli.reasons import AllowedReason, Reason
 
 Condition = dict[str, Any]
 MAX_MESSAGE = 4096

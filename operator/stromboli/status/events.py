@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from stromboli import naming
-from stromboli.status import times
+from stromboli.grammar import times
+from stromboli.models.objects import Resource
 from stromboli.status.conditions import clip
 
 
 def event(
-    obj: Mapping[str, Any], reason: str, message: str, *, now: datetime, key: str, warning: bool = False
+    obj: Resource, reason: str, message: str, *, now: datetime, key: str, warning: bool = False
 ) -> dict[str, Any]:
     """A core/v1 Event about `obj`. Two with the same key and reason are one object."""
-    meta = obj["metadata"]
     moment = times.to_text(now)
     return {
         "metadata": {
             "name": naming.event(key, reason),
-            "namespace": meta["namespace"],
+            "namespace": obj.namespace,
         },
         "involvedObject": {
             "apiVersion": naming.API_VERSION,
-            "kind": obj["kind"],
-            "name": meta["name"],
-            "namespace": meta["namespace"],
-            "uid": meta["uid"],
+            "kind": obj.KIND,
+            "name": obj.name,
+            "namespace": obj.namespace,
+            "uid": obj.uid,
         },
         "reason": reason,
         "message": clip(message)[:1024],

@@ -1,27 +1,23 @@
-"""A policy's status: what the operator makes of it. Pure; statuses are plain dicts as they stand on the wire."""
+"""A policy's status: what the operator makes of it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from stromboli.models.reasons import AcceptedReason, EffectiveReason
+from stromboli.models.objects import Status
 from stromboli.plan.contradictions import Verdict
+from stromboli.reasons import AcceptedReason, EffectiveReason
 from stromboli.status import conditions
 
 
-def of(status: Mapping[str, Any], verdict: Verdict, *, generation: int, now: str) -> dict[str, Any]:
+def of(status: Status, verdict: Verdict, *, generation: int, now: str) -> Status:
     """The status with this verdict on that generation of the spec."""
     accepted, effective = verdict.accepted, verdict.effective
     wanted = (
         ("Accepted", accepted[0] is AcceptedReason.Accepted, *accepted),
         ("Effective", effective[0] is EffectiveReason.Effective, *effective),
     )
-    old = status.get("conditions") or []
-    return {
-        "observedGeneration": generation,
-        "conditions": [
-            conditions.made(old, type_, "True" if holds else "False", reason, message, generation=generation, now=now)
-            for type_, holds, reason, message in wanted
-        ],
-    }
+    old = status.wire.get("conditions") or []
+    found = [
+        conditions.made(old, type_, "True" if holds else "False", reason, message, generation=generation, now=now)
+        for type_, holds, reason, message in wanted
+    ]
+    return Status.of({"observedGeneration": generation, "conditions": found})

@@ -1,6 +1,6 @@
 """A run's status, from one state to the next. Pure: old status and what happened go in, the new status comes out.
 
-Statuses are plain dicts as they stand on the wire. `Moment` carries what every transition needs.
+`Moment` carries what every transition needs. How a status stands on the wire is known here, and in models/run.py.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stromboli.grammar import duration
+from stromboli.grammar import duration, times
 from stromboli.models.agentrun import PromptSent
-from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.models.run import Run, RunStatus
 from stromboli.plan.attempt import StepRecord
+from stromboli.plan.line import Waiter
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.progress import MCPServer
-from stromboli.plan.refusal import Refused
-from stromboli.status import conditions, times
+from stromboli.plan.verdict import Refuse
+from stromboli.reasons import AllowedReason, Reason
+from stromboli.status import conditions
 
-Status = dict[str, Any]
+Wire = dict[str, Any]
 
 # While one of these holds, the run waits for something missing or away, and `timeout` bounds the wait.
 WAITS = frozenset(
@@ -55,166 +57,169 @@ class Moment:
         return times.to_micro(self.now)
 
 
-def is_finished(status: Mapping[str, Any]) -> bool:
-    """Whether the run has ended: its status never changes again."""
-    succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
-    return succeeded is not None and succeeded.get("status") in ("True", "False")
+@dataclass(frozen=True, slots=True)
+class UsedImage:
+    """What a reference was resolved to. `made_of` is the id of the image that the container is made of, where that is
+    another.
+    """
+
+    reference: str
+    id: str
+    digest: str | None = None
+    made_of: str | None = None
 
 
-def is_being_deleted(obj: Mapping[str, Any]) -> bool:
-    """Whether the object is being deleted: somebody's finalizer may hold it, but its container has to end now."""
-    return obj["metadata"].get("deletionTimestamp") is not None
+def waiter(run: Run, moment: Moment) -> Waiter:
+    """The run's place in the line of its node is by its creation, and within one second by its first status."""
+    return Waiter(run.created, run.status.first_seen or moment.precise, run.uid, run.namespace)
 
 
-def is_kept(obj: Mapping[str, Any]) -> bool:
-    """Whether the run's session outlives it."""
-    return bool(obj["spec"].get("session"))
+def in_line(status: RunStatus, node: str) -> RunStatus:
+    """The run waits for its start on that node."""
+    return _with(status, node=node)
 
 
-def session_of(obj: Mapping[str, Any]) -> str:
-    """The UID of the session that a run has: its own has the run's."""
-    found: str = ((obj.get("status") or {}).get("session") or {}).get("uid") or obj["metadata"]["uid"]
-    return found
-
-
-def reason_of(status: Mapping[str, Any]) -> str:
-    """The reason of `Succeeded`, or an empty string before the first."""
-    succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
-    return "" if succeeded is None else str(succeeded.get("reason", ""))
-
-
-def message_of(status: Mapping[str, Any]) -> str:
-    """The message of `Succeeded`, or an empty string before the first."""
-    succeeded = conditions.find(status.get("conditions") or [], "Succeeded")
-    return "" if succeeded is None else str(succeeded.get("message", ""))
-
-
-def at(status: Mapping[str, Any], reason: Reason, message: str, moment: Moment) -> Status:
+def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunStatus:
     """The run is now at `reason`, which may be an end."""
-    new: Status = dict(status)
+    new: Wire = dict(status.wire)
     new["observedGeneration"] = moment.generation
-    if status.get("node") or reason is not Reason.Queued:
+    if status.node or reason is not Reason.Queued:
         # One that is queued is nobody's yet: it goes to the node that has its session.
-        new["node"] = status.get("node") or moment.node
+        new["node"] = status.node or moment.node
     new.setdefault("startTime", moment.precise)
     new["conditions"] = conditions.update(
-        status.get("conditions") or [], reason, message, generation=moment.generation, now=moment.text
+        _conditions(status), reason, message, generation=moment.generation, now=moment.text
     )
     new["phase"] = _PHASES.get(reason.status, "Running" if reason is Reason.Running else "Pending")
     if reason in WAITS:
-        new["waitingSince"] = status.get("waitingSince") or moment.precise
+        new["waitingSince"] = new.get("waitingSince") or moment.precise
     elif reason is not Reason.Starting:  # a start may fail for want of the same thing: the wait goes on then
         new.pop("waitingSince", None)
     if reason.status != "Unknown":
         new["completionTime"] = moment.precise
-        if attempts := status.get("attempts"):
+        if attempts := _attempts(status):
             new["duration"] = duration.format(sum(_seconds_of(attempt, moment) for attempt in attempts))
-    return new
+    return RunStatus.of(new)
 
 
-def allowed(status: Mapping[str, Any], reason: AllowedReason, message: str, moment: Moment) -> Status:
+def allowed(status: RunStatus, reason: AllowedReason, message: str, moment: Moment) -> RunStatus:
     """The policies' word about the run."""
-    new: Status = dict(status)
-    new["conditions"] = conditions.allowed(
-        status.get("conditions") or [], reason, message, generation=moment.generation, now=moment.text
-    )
-    return new
+    found = conditions.allowed(_conditions(status), reason, message, generation=moment.generation, now=moment.text)
+    return _with(status, conditions=found)
 
 
-def waited(status: Mapping[str, Any], moment: Moment) -> float:
+def waited(status: RunStatus, moment: Moment) -> float:
     """Seconds since the present wait began; 0 if the run does not wait."""
-    since = status.get("waitingSince")
-    return _seconds_since(since, moment) if since else 0.0
+    since = status.waiting_since
+    return 0.0 if since is None else max((moment.now - since).total_seconds(), 0.0)
 
 
-def with_attempt(status: Mapping[str, Any], attempt: Mapping[str, Any]) -> Status:
+def in_queue(status: RunStatus, session: str, ticket: str) -> RunStatus:
+    """The run has its place in a session's queue, unless it had one before."""
+    if status.session is not None and status.session.ticket:
+        return status
+    return _with(status, session={"name": session, "ticket": ticket, **_session(status)})
+
+
+def in_session(status: RunStatus, uid: str, conversation: str) -> RunStatus:
+    """The run has its session, and goes on with that conversation."""
+    return _with(status, session={**_session(status), "uid": uid, "claudeSessionID": conversation})
+
+
+def begun(status: RunStatus, number: int, container: str, boot_id: str, timeout: float, moment: Moment) -> RunStatus:
+    """An attempt is about to be started, which may take `timeout` seconds."""
+    attempt = {
+        "number": number,
+        "container": container,
+        "bootID": boot_id,
+        "timeout": duration.format(timeout),
+        "startedAt": moment.precise,
+    }
+    return with_attempt(status, attempt)
+
+
+def with_attempt(status: RunStatus, attempt: Mapping[str, Any]) -> RunStatus:
     """The attempt added, or replaced by its number."""
-    others = [a for a in status.get("attempts") or [] if a["number"] != attempt["number"]]
-    return {**status, "attempts": [*others, dict(attempt)]}
+    others = [a for a in _attempts(status) if a.get("number") != attempt["number"]]
+    return _with(status, attempts=[*others, dict(attempt)])
 
 
 def closed(
-    attempt: Mapping[str, Any],
+    status: RunStatus,
     reason: Reason,
     sent: PromptSent,
     moment: Moment,
     *,
     exit_code: int | None = None,
     finished: datetime | None = None,
-) -> dict[str, Any]:
-    """An attempt's entry, ended: when its container did, as far as anybody knows."""
+) -> RunStatus:
+    """The last attempt has ended: when its container did, as far as anybody knows."""
     new = {
-        **attempt,
+        **_attempts(status)[-1],
         "finishedAt": times.to_micro(finished) if finished is not None else moment.precise,
         "reason": str(reason),
         "promptSent": str(sent),
     }
-    return new if exit_code is None else {**new, "exitCode": exit_code}
+    return with_attempt(status, new if exit_code is None else {**new, "exitCode": exit_code})
 
 
 def given_up(
-    status: Mapping[str, Any],
+    status: RunStatus,
     reason: Reason,
     message: str,
     moment: Moment,
     exit_code: int | None,
     finished: datetime | None,
-) -> Status:
+) -> RunStatus:
     """The last attempt never sent its prompt, and ended for `reason`: another comes."""
-    last = closed(status["attempts"][-1], reason, PromptSent.no, moment, exit_code=exit_code, finished=finished)
-    return at(with_attempt(status, last), Reason.Starting, message, moment)
+    new = closed(status, reason, PromptSent.no, moment, exit_code=exit_code, finished=finished)
+    return at(new, Reason.Starting, message, moment)
 
 
-def disallowed(status: Mapping[str, Any], problem: Refused, moment: Moment) -> Status:
+def disallowed(status: RunStatus, problem: Refuse, moment: Moment) -> RunStatus:
     """`Allowed` says so too where it was a policy that refused."""
     if problem.reason not in (Reason.ImageNotAllowed, Reason.PolicyViolation):
-        return dict(status)
+        return status
     return allowed(status, AllowedReason(problem.reason.value), problem.message, moment)
 
 
-def with_images(status: Mapping[str, Any], image: Mapping[str, Any], cli: Mapping[str, Any] | None) -> Status:
+def with_images(status: RunStatus, image: UsedImage, cli: UsedImage | None) -> RunStatus:
     """What runs, and where the CLI comes from."""
-    new = {**status, "image": dict(image)}
-    return {**new, "cliImage": dict(cli)} if cli else new
+    new = _with(status, image=_image(image))
+    return new if cli is None else _with(new, cliImage=_image(cli))
 
 
-def with_steps(status: Mapping[str, Any], steps: Sequence[StepRecord]) -> Status:
+def with_steps(status: RunStatus, steps: Sequence[StepRecord]) -> RunStatus:
     """The steps so far, where one has begun or ended since they were last told: what a step writes is told then."""
-    told = [(s["hook"], s["index"], s["state"]) for s in status.get("steps") or []]
+    told = [(s["hook"], s["index"], s["state"]) for s in status.wire.get("steps") or []]
     if told == [(s.hook, s.index, s.state) for s in steps]:
-        return dict(status)
-    return {**status, "steps": [_step(s) for s in steps]}
+        return status
+    return _with(status, steps=[_step(s) for s in steps])
 
 
-def mcp_servers_of(status: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the MCP servers that the status has."""
-    return tuple(server["name"] for server in status.get("mcpServers") or [])
-
-
-def with_mcp_servers(status: Mapping[str, Any], servers: Sequence[MCPServer]) -> Status:
+def with_mcp_servers(status: RunStatus, servers: Sequence[MCPServer]) -> RunStatus:
     """The MCP servers, and how each fared."""
-    return {**status, "mcpServers": [{"name": server.name, "status": server.status} for server in servers]}
+    return _with(status, mcpServers=[{"name": server.name, "status": server.status} for server in servers])
 
 
 def ended(
-    status: Mapping[str, Any],
+    status: RunStatus,
     outcome: Outcome,
     steps: Sequence[StepRecord],
     finished: datetime | None,
     moment: Moment,
-) -> Status:
+) -> RunStatus:
     """The last attempt ended so: its entry, and what came of it."""
     sent, code = outcome.prompt_sent, outcome.exit_code
-    last = closed(status["attempts"][-1], outcome.reason, sent, moment, exit_code=code, finished=finished)
-    return with_outcome(with_attempt(status, last), outcome, steps)
+    return with_outcome(closed(status, outcome.reason, sent, moment, exit_code=code, finished=finished), outcome, steps)
 
 
-def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[StepRecord]) -> Status:
+def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord]) -> RunStatus:
     """The steps, the answer and what it took."""
-    new: Status = {**status, "steps": [_step(s) for s in steps]}
+    new: Wire = {**status.wire, "steps": [_step(s) for s in steps]}
     answer = outcome.answer
     if answer is None:
-        return new
+        return RunStatus.of(new)
     if not outcome.withheld:
         new["result"] = {"text": answer.text, "truncated": answer.truncated}
         if answer.structured is not None:
@@ -227,7 +232,33 @@ def with_outcome(status: Mapping[str, Any], outcome: Outcome, steps: Sequence[St
         "cacheCreationTokens": answer.cache_creation_tokens,
         "costUSD": round(answer.cost_usd, COST_DIGITS),
     }
-    return new
+    return RunStatus.of(new)
+
+
+def without_outcome(status: RunStatus) -> RunStatus:
+    """All but what may be large: the steps, the answer and what it took."""
+    return RunStatus.of({k: v for k, v in status.wire.items() if k not in ("result", "usage", "steps")})
+
+
+def _with(status: RunStatus, **fields: object) -> RunStatus:
+    return RunStatus.of({**status.wire, **fields})
+
+
+def _conditions(status: RunStatus) -> Sequence[Mapping[str, Any]]:
+    return status.wire.get("conditions") or []
+
+
+def _attempts(status: RunStatus) -> Sequence[Mapping[str, Any]]:
+    return status.wire.get("attempts") or []
+
+
+def _session(status: RunStatus) -> Mapping[str, Any]:
+    return status.wire.get("session") or {}
+
+
+def _image(image: UsedImage) -> Wire:
+    made = {"reference": image.reference, "id": image.id, "digest": image.digest, "containerImageID": image.made_of}
+    return {key: value for key, value in made.items() if value is not None}
 
 
 def _step(record: StepRecord) -> dict[str, Any]:
@@ -249,7 +280,3 @@ def _seconds_of(attempt: Mapping[str, Any], moment: Moment) -> float:
     """How long an attempt took, until now where its end is not known. What came before it was waiting."""
     end = times.from_text(attempt["finishedAt"]) if attempt.get("finishedAt") else moment.now
     return max((end - times.from_text(attempt["startedAt"])).total_seconds(), 0.0)
-
-
-def _seconds_since(text: str, moment: Moment) -> float:
-    return max((moment.now - times.from_text(text)).total_seconds(), 0.0)

@@ -1,75 +1,83 @@
-"""A session's status, from one state to the next. Pure; statuses are plain dicts as they stand on the wire."""
+"""A session's status, from one state to the next. Pure: old status and what happened go in, the new status comes out.
+
+How a status stands on the wire is known here, and in models/session.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from stromboli.models.reasons import ReadyReason
-from stromboli.plan.session import Holder
+from stromboli.models.agentsession import Filesystem
+from stromboli.models.objects import number
+from stromboli.models.session import Holder, SessionStatus
+from stromboli.reasons import ReadyReason
 from stromboli.status import conditions
 from stromboli.status.run import Moment
 
-Status = dict[str, Any]
 _READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
 
 
-def holder_of(session: Mapping[str, Any]) -> Holder | None:
-    """The run that has a session, as its status says."""
-    found = (session.get("status") or {}).get("currentRun")
-    return Holder(found["name"], found["uid"]) if found else None
-
-
-def has(session: Mapping[str, Any], run_uid: str) -> bool:
-    """Whether the session's turn is that run's."""
-    holder = holder_of(session)
-    return holder is not None and holder.uid == run_uid
-
-
-def ready_reason(status: Mapping[str, Any]) -> str:
-    """The reason of `Ready`, or an empty string before the first."""
-    found = conditions.find(status.get("conditions") or [], "Ready")
-    return "" if found is None else str(found.get("reason", ""))
-
-
-def at(status: Mapping[str, Any], reason: ReadyReason, message: str, moment: Moment) -> Status:
+def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment) -> SessionStatus:
     """The session is now at `reason`. What is lost is Stalled, for kstatus."""
-    new: Status = dict(status)
-    new["observedGeneration"] = moment.generation
-    new["node"] = status.get("node") or moment.node
     wanted = {"Ready": _READY.get(reason, "False")}
     if reason is ReadyReason.VolumeLost:
         wanted["Stalled"] = "True"
-    old = status.get("conditions") or []
-    new["conditions"] = [
+    old = status.wire.get("conditions") or []
+    found = [
         conditions.made(old, type_, state, reason, message, generation=moment.generation, now=moment.text)
         for type_, state in wanted.items()
     ]
-    return new
+    node = status.node or moment.node
+    return _with(status, observedGeneration=moment.generation, node=node, conditions=found)
 
 
-def taken(status: Mapping[str, Any], run: Holder, moment: Moment) -> Status:
+def taken(status: SessionStatus, run: Holder, moment: Moment) -> SessionStatus:
     """A run has the session now, and counts as its use."""
     new = at(status, ReadyReason.InUse, f"the run {run.name} has it", moment)
-    new["currentRun"] = {"name": run.name, "uid": run.uid}
-    new["lastUsed"] = moment.text
-    return new
+    return _with(new, currentRun={"name": run.name, "uid": run.uid}, lastUsed=moment.text)
 
 
-def leaving(status: Mapping[str, Any], message: str, moment: Moment) -> Status:
+def begun(status: SessionStatus, run: Holder, conversation: str, image: str, moment: Moment) -> SessionStatus:
+    """A run has the session now, and runs in it: in that conversation, in the image of that id."""
+    runs = number(status.wire.get("runs")) + 1
+    return _with(taken(status, run, moment), runs=runs, claudeSessionID=conversation, imageID=image)
+
+
+def copied(status: SessionStatus, parent: Holder, conversation: str, filesystem: Filesystem) -> SessionStatus:
+    """The fork has what it begins with of its parent, and needs it no more."""
+    came = {"name": parent.name, "uid": parent.uid, "claudeSessionID": conversation, "filesystem": str(filesystem)}
+    return _with(status, forkedFrom=came)
+
+
+def measured(status: SessionStatus, size: int) -> SessionStatus:
+    """The session takes so many bytes of disk."""
+    return _with(status, sizeBytes=size)
+
+
+def with_container(status: SessionStatus, id: str | None, hooks: str | None, at: str | None) -> SessionStatus:
+    """The session has that container between two runs, in which those hooks had succeeded by then."""
+    initialized = {"imageID": status.image, "hooksHash": hooks, "at": at}
+    return _with(status, containerID=id, initialized=initialized)
+
+
+def without_container(status: SessionStatus) -> SessionStatus:
+    """The session has no container between two runs: its beginning has not succeeded."""
+    return _with(_without(status, "initialized"), containerID="")
+
+
+def leaving(status: SessionStatus, message: str, moment: Moment) -> SessionStatus:
     """The run that has the session is over, and its container may still run. What is lost stays lost."""
-    return (
-        dict(status)
-        if ready_reason(status) == ReadyReason.VolumeLost
-        else at(status, ReadyReason.Leaving, message, moment)
-    )
+    return status if status.reason == ReadyReason.VolumeLost else at(status, ReadyReason.Leaving, message, moment)
 
 
-def released(status: Mapping[str, Any], moment: Moment) -> Status:
+def released(status: SessionStatus, moment: Moment) -> SessionStatus:
     """No run has the session any more. What it has lost, it has lost."""
-    new = dict(status)
-    if ready_reason(status) != ReadyReason.VolumeLost:
-        new = at(status, ReadyReason.Available, "no run has it", moment)
-    new.pop("currentRun", None)
-    new["lastUsed"] = moment.text
-    return new
+    if status.reason != ReadyReason.VolumeLost:
+        status = at(status, ReadyReason.Available, "no run has it", moment)
+    return _with(_without(status, "currentRun"), lastUsed=moment.text)
+
+
+def _with(status: SessionStatus, **fields: object) -> SessionStatus:
+    return SessionStatus.of({**status.wire, **fields})
+
+
+def _without(status: SessionStatus, field: str) -> SessionStatus:
+    return SessionStatus.of({key: value for key, value in status.wire.items() if key != field})

@@ -29,7 +29,7 @@ def test_a_write_that_was_cut_short_does_not_disturb_the_next(tmp_path: Path) ->
 
 
 def test_where_no_operator_is(tmp_path: Path) -> None:
-    with pytest.raises(LocalFailure, match=r"no operator is at work in .*\n  → `stromboli up` starts it"):
+    with pytest.raises(LocalFailure, match=r"no operator is running in .*\n  → `stromboli up` starts it"):
         address.read(tmp_path)
     address.remove(tmp_path)
 
@@ -50,5 +50,5 @@ def test_where_no_operator_is(tmp_path: Path) -> None:
 )
 def test_what_no_operator_wrote(tmp_path: Path, content: bytes) -> None:
     (tmp_path / address.FILE).write_bytes(content)
-    with pytest.raises(LocalFailure, match="start the operator anew"):
+    with pytest.raises(LocalFailure, match="restart the operator"):
         address.read(tmp_path)

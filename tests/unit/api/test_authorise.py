@@ -79,6 +79,22 @@ async def test_a_yes_is_remembered_for_a_while(gate: Gate, reviews: FakeReviews,
     assert reviews.asked[2:] == ["person alice", "access alice mine"]
 
 
+async def test_a_yes_holds_from_when_it_was_asked_for(
+    gate: Gate, reviews: FakeReviews, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = reviews.person
+
+    async def slow(token: str) -> Person | None:
+        clock.now += REMEMBERED - 1
+        return await known(token)
+
+    monkeypatch.setattr(reviews, "person", slow)
+    assert await status(gate, "Bearer alice") == 200
+    clock.now += 1
+    assert await status(gate, "Bearer alice") == 200
+    assert reviews.asked.count("person alice") == 2
+
+
 async def test_a_yes_is_for_that_object_and_that_token(gate: Gate, reviews: FakeReviews) -> None:
     assert await status(gate, "Bearer alice") == 200
     other = Access("get", "stromboli.dev", "agentsessions", "messages", "ns", "hers")
@@ -105,15 +121,19 @@ async def test_a_failure_lets_nobody_in_and_is_not_remembered(gate: Gate, review
 
 
 async def test_what_is_remembered_has_a_bound(
-    gate: Gate, reviews: FakeReviews, monkeypatch: pytest.MonkeyPatch
+    reviews: FakeReviews, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authorise, "MOST_REMEMBERED", 5)
+    gate = Gate(reviews, clock)
     for n in range(23):
         reviews.people.add(f"p{n}")
         reviews.permits.add((f"p{n}", "mine"))
         assert await status(gate, f"Bearer p{n}") == 200
     assert len(gate._people._known) <= 5
     assert len(gate._permits._known) <= 5
+    reviews.asked.clear()
+    assert await status(gate, "Bearer p22") == 200
+    assert reviews.asked == [], "who came last is still known"
 
 
 async def test_no_token_is_kept(gate: Gate) -> None:

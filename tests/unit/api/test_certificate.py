@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from stromboli.api import certificate, issue
-from stromboli.api.certificate import FILE, Certificate, have, server_context
+from stromboli.api.certificate import FILE, Certificate, ensure, server_context
 from stromboli.errors import LocalFailure
 
 NOW = datetime.now(UTC)
@@ -45,7 +45,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         asked.append(hosts)
         return issue.make(hosts, NOW)
 
-    monkeypatch.setattr(certificate, "_made", make)
+    monkeypatch.setattr(certificate, "_create", make)
     return asked
 
 
@@ -68,8 +68,8 @@ def _answer(served: Certificate, theirs: socket.socket) -> None:
 
 def test_the_first_start_makes_it_and_the_next_have_it(tmp_path: Path) -> None:
     """By the program itself."""
-    first = have(tmp_path, HOST, NOW)
-    assert have(tmp_path, HOST, NOW) == first
+    first = ensure(tmp_path, HOST, NOW)
+    assert ensure(tmp_path, HOST, NOW) == first
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     for name in ("127.0.0.1", "localhost", HOST):
@@ -80,7 +80,7 @@ def test_the_first_start_makes_it_and_the_next_have_it(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_is_taken(home: Path, made: list[list[str]]) -> None:
-    assert have(home, HOST, NOW) == MADE
+    assert ensure(home, HOST, NOW) == MADE
     assert made == []
 
 
@@ -104,10 +104,10 @@ def test_what_is_kept_is_taken(home: Path, made: list[list[str]]) -> None:
 )
 def test_what_will_not_do_is_made_anew(home: Path, made: list[list[str]], differs: dict[str, Any]) -> None:
     write(home, **differs)
-    new = have(home, HOST, NOW)
+    new = ensure(home, HOST, NOW)
     assert made == [sorted([*ALWAYS, HOST])]
     greet(new, HOST)
-    assert have(home, HOST, NOW) == new
+    assert ensure(home, HOST, NOW) == new
     assert len(made) == 1
 
 
@@ -116,25 +116,25 @@ def test_a_file_that_is_none_is_said(
     home: Path, made: list[list[str]], text: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     (home / FILE).write_bytes(text)
-    have(home, HOST, NOW)
+    ensure(home, HOST, NOW)
     assert len(made) == 1
-    assert f"{home / FILE} is no certificate" in caplog.text
+    assert f"{home / FILE} is not a valid certificate" in caplog.text
 
 
 def test_another_address_has_another(home: Path, made: list[list[str]]) -> None:
-    have(home, "agents.example", NOW)
+    ensure(home, "agents.example", NOW)
     assert made == [sorted([*ALWAYS, "agents.example"])]
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, made: list[list[str]], caplog: pytest.LogCaptureFixture) -> None:
-    greet(have(tmp_path / "gone", HOST, NOW), HOST)
-    assert "another certificate" in caplog.text
+    greet(ensure(tmp_path / "gone", HOST, NOW), HOST)
+    assert "the next start creates another" in caplog.text
 
 
 def test_what_keeps_it_from_being_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(LocalFailure, match=r"could not be made: .*/nowhere/python"):
-        have(tmp_path, HOST, NOW)
+    with pytest.raises(LocalFailure, match=r"could not be created: .*/nowhere/python"):
+        ensure(tmp_path, HOST, NOW)
 
 
 def test_a_program_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,8 +142,8 @@ def test_a_program_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Monk
     program.write_text("#!/bin/sh\necho first >&2; echo the reason >&2; exit 3\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(LocalFailure, match="could not be made: the reason"):
-        have(tmp_path / "home", HOST, NOW)
+    with pytest.raises(LocalFailure, match="could not be created: the reason"):
+        ensure(tmp_path / "home", HOST, NOW)
 
 
 def test_the_operator_holds_no_library_that_signs() -> None:

@@ -19,7 +19,9 @@ import pytest
 from stromboli.api import address, issue, server
 from stromboli.api.server import serving
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
-from stromboli.observe.conversations import Conversation
+from stromboli.kube import objects
+from stromboli.models.session import Session
+from stromboli.node.conversations import Conversation
 from stromboli.plan.conversation import Message
 from tests.support.fake_reviews import FakeReviews
 
@@ -66,12 +68,13 @@ class Bed:
         mine = {"reviews": self.reviews, "lookup": self.lookup, "read": self.read}
         return {**mine, "home": home, "certificate": CERTIFICATE}
 
-    async def lookup(self, namespace: str, name: str) -> dict[str, Any] | None:
+    async def lookup(self, namespace: str, name: str) -> Session | None:
         self.looked.append((namespace, name))
         self._changed.set()
         if self.look_failure is not None:
             raise self.look_failure
-        return self.sessions.get(name)
+        found = self.sessions.get(name)
+        return None if found is None else objects.session(found)
 
     async def read(self, uid: str, conversation: str, image: str) -> Conversation | None:
         self.was_read.append((uid, conversation, image))
@@ -150,7 +153,7 @@ async def test_what_was_said(client: httpx.AsyncClient, bed: Bed) -> None:
     ("who", "where", "status", "word"),
     [
         (None, path(), 401, "Authorization: Bearer"),
-        ("mallory", path(), 401, "does not know this token"),
+        ("mallory", path(), 401, "does not accept this token"),
         ("bob", path(), 403, "bob may not get agentsessions/messages"),
         ("alice", path("hers"), 403, "for hers in ns"),
         ("alice", path(namespace="other"), 403, "for mine in other"),
@@ -170,7 +173,7 @@ async def test_a_401_says_how(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [("none", "the namespace ns has no AgentSession none"), ("unused", "its first run begins one")]
+    ("name", "word"), [("none", "the namespace ns has no AgentSession none"), ("unused", "its first run starts one")]
 )
 async def test_what_is_not_there(client: httpx.AsyncClient, bed: Bed, name: str, word: str) -> None:
     status, told = await ask(client, where=path(name))
@@ -217,7 +220,7 @@ async def test_names_that_no_object_has_go_nowhere(client: httpx.AsyncClient, be
 )
 async def test_nothing_else_is_served(client: httpx.AsyncClient, method: str, where: str, status: int) -> None:
     answered, told = await ask(client, where=where, method=method)
-    assert (answered, "nothing that is served here" in told["error"]) == (status, True)
+    assert (answered, "is not served here" in told["error"]) == (status, True)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +306,7 @@ async def test_an_address_that_is_taken_stops_the_start(bed: Bed, tmp_path: Path
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InvalidSettings, match=rf"STROMBOLI_API_ADDRESS: 127\.0\.0\.1:{port} cannot be listened on"):
+        with pytest.raises(InvalidSettings, match=rf"STROMBOLI_API_ADDRESS: cannot listen on 127\.0\.0\.1:{port}"):
             async with serving(**bed.parts(tmp_path), port=port):
                 pytest.fail("it started")
     assert not (tmp_path / "api.json").exists()

@@ -1,4 +1,4 @@
-"""What several tests of this folder need: somebody whom file modes concern."""
+"""A fixture for the tests of this folder: an unprivileged user, to whom file modes apply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def ordinary_user(tmp_path: Path) -> AbstractContextManager[None]:
-    """A context in which this process is not root, and owns all below `tmp_path`, where it already can enter."""
+    """A context in which this process is not root and owns everything below `tmp_path`, which it can reach."""
 
     @contextmanager
     def context() -> Iterator[None]:

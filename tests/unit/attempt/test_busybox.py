@@ -1,4 +1,4 @@
-"""Which busybox is trusted to be the supervisor's, and how the home keeps it."""
+"""Which busybox is accepted for the supervisor, and how the copy in the home is kept up to date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session's folder: complete or not there, never touched once started, and gone without a trace."""
+"""The session's folder: complete or absent, unchanged once the attempt has started, and removed completely."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_others_get_in_nowhere_but_by_a_bind(session: SessionFolder) -> None:
     finally:
         os.umask(before)
     assert [_mode(p) for p in (session.path.parent, session.path, made.parent, made)] == [0o700] * 4
-    # Inside a container, any user reads the plan, and only the image's writes its record.
+    # Inside a container, any user can read the plan, but only the image's user can write records.
     assert (_mode(made / "plan"), _mode(made / "plan/prompt"), _mode(made / "plan/busybox")) == (0o755, 0o644, 0o755)
     for path, mode in ((made / "out", 0o700), (made / "out/seal", 0o600)):
         assert (_mode(path), path.stat().st_uid, path.stat().st_gid) == (mode, *OWNER)

@@ -1,4 +1,4 @@
-"""Reading records that an agent may have written: nothing raises, nothing waits, nothing is too much."""
+"""Reading records that an agent may have written: nothing raises, nothing blocks, and every size is bounded."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_every_cause_is_known(out: Path, cause: str) -> None:
     "line",
     [
         "end",
-        "end completed 0 0 1700000005.0",  # no line feed: not written yet
+        "end completed 0 0 1700000005.0",  # no line feed: still being written
         "end completed 256 0 1700000005.0\n",
         "end completed -1 0 1700000005.0\n",
         "end because 0 0 1700000005.0\n",
@@ -141,7 +141,7 @@ def _special(path: Path, kind: str) -> None:
     elif kind == "device":
         path.symlink_to("/dev/zero")
     else:
-        # A socket's path has at most 107 bytes, so it is bound from within the folder.
+        # A socket's path can have at most 107 bytes, so bind it from within the folder.
         before = os.open(".", os.O_RDONLY)
         os.chdir(path.parent)
         with socket.socket(socket.AF_UNIX) as server:
@@ -168,7 +168,7 @@ def test_a_folder_that_the_agent_closed_counts_as_sent(
     out: Path, mode: int, ordinary_user: AbstractContextManager[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (out / "record").write_text(RECORD)
-    monkeypatch.chdir(out.parent)  # the folders above it are root's alone
+    monkeypatch.chdir(out.parent)  # only root can enter the folders above it
     with ordinary_user:
         Path("out").chmod(mode)
         found = read(Path("out"), NOTHING_SECRET)
@@ -265,7 +265,7 @@ def test_a_secret_across_the_edge_of_a_tail_leaves_nothing_of_itself(out: Path, 
 
 
 def test_masks_do_not_draw_the_rest_of_a_secret_into_a_tail(out: Path) -> None:
-    """What is read of the file begins in the middle of a key, and masks make the rest of it shorter than the tail."""
+    """The part of the file that is read begins inside a key, and masking makes the rest shorter than the tail."""
     (out / "stderr").write_text(KEY * 1000)
     tail = read(out, Secrets([KEY])).stderr_tail
     assert set(tail) == {"*"}

@@ -1,4 +1,4 @@
-"""Taking a folder away in which an agent could write."""
+"""Removing a folder that an agent could write in."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_is_away_is_no_error(tmp_path: Path) -> None:
 
 
 def test_it_may_be_deeper_than_any_path_or_stack(tmp_path: Path) -> None:
-    """Three thousand: a path ends at 4,096 bytes, a stack of Python's at 1,000 calls, descriptors at 1,024."""
+    """Three thousand levels: a path is limited to 4,096 bytes, Python's stack to 1,000 calls, descriptors to 1,024."""
     folder = tmp_path / "folder"
     folder.mkdir()
     here = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Seals: unbroken until something is done to them, and never again afterwards."""
+"""Seals: unbroken until something touches them, and broken for good afterwards."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_first_is_broken_by_whatever_comes_into_the_folder_and_goes(attempt:
 
 
 def test_the_agents_own_file_may_say_what_it_likes(attempt: Path) -> None:
-    """Reading breaks nothing: the operator looks again and again."""
+    """Reading does not break a seal: the operator reads repeatedly."""
     (attempt / "out/seal").read_bytes()
     os.listdir(attempt / "out")
     assert seals.look(attempt) == UNBROKEN

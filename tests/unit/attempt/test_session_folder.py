@@ -1,4 +1,4 @@
-"""Which attempts and which runs a session's folder has, and where its links lead."""
+"""Which attempts and runs a session's folder contains, and where its links point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a session, in its file: whole or not there, on disk, and read by operators older and newer."""
+"""A session's state file: complete or absent, synced to disk, and readable by older and newer operators."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_one_replaces_the_other_and_nothing_else_is_left(path: Path) -> None:
 
 
 def test_the_file_and_then_its_name_are_on_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this order: else a crash could leave the name with nothing in it."""
+    """In this order: otherwise a crash could leave the name with an empty file."""
     synced: list[tuple[str, bool]] = []
 
     def sync(descriptor: int) -> None:
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_not_called_missing(path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
 def test_a_broken_file_is_said_and_not_taken_for_none(path: Path, content: bytes) -> None:
-    """Taken for none, a fork would be copied anew over its own conversation, and a lost volume go unnoticed."""
+    """If it counted as absent, a fork would be copied again over its own conversation, and a lost volume unnoticed."""
     path.write_bytes(content)
     with pytest.raises(LocalFailure, match="state"):
         states.read(path)

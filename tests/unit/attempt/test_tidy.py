@@ -1,4 +1,4 @@
-"""What stays in `out/` once an attempt has ended, and what is too much while it goes on."""
+"""What remains in `out/` after an attempt has ended, and what is too large while it runs."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def test_a_link_to_what_is_large_is_not_followed(out: Path) -> None:
 
 
 def test_the_records_of_as_many_hooks_as_there_can_be_are_not_too_much() -> None:
-    """Three kinds of 32 commands, two segments of a MiB each, and the CLI's own output."""
+    """Three kinds of hooks with 32 commands each, two segments of 1 MiB per command, and the CLI's own output."""
     assert tidy.MAX_OUT > 3 * 32 * 2 * 1024 * 1024 + 2 * records.MAX_STDOUT
     assert tidy.MAX_ENTRIES > 4 * 3 * 32 + 16

@@ -1,4 +1,4 @@
-"""How much disk a folder takes, whatever an agent made there."""
+"""Disk usage of a folder, whatever an agent created in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_folder_that_is_not_there_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_deep_one_takes_no_stack(tmp_path: Path) -> None:
-    """Deeper than a path may be long: what is below that is not looked at."""
+    """Deeper than the longest possible path: what is below that is not counted."""
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(3000):
         os.mkdir("d", dir_fd=here)

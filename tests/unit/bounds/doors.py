@@ -27,17 +27,17 @@ from stromboli import bounds, settings
 from stromboli.api import address, certificate
 from stromboli.attempt import given, state
 from stromboli.controlplane import ports, processes
-from stromboli.errors import LocalFailure, StromboliError
+from stromboli.errors import LocalFailure, Refused, StromboliError
 from stromboli.handlers.connection import _Cut
 from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.inspection.cache import FactsCache
-from stromboli.kube import bearer, wire
+from stromboli.kube import bearer, objects, wire
 from stromboli.kube.client import Cluster
-from stromboli.observe import policy, readiness, references
+from stromboli.observe import policy, references
+from stromboli.perform import gates
 from stromboli.plan import answer, conversation, documents, redaction, request
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Shape
-from stromboli.plan.refusal import Refused
 from stromboli.podman import failures, images
 from stromboli.podman.archive import Archive
 from stromboli.podman.events import _event
@@ -93,14 +93,15 @@ def _spec(field: str, *, inside: Callable[[Any], Any] = lambda value: value) -> 
 
     def door(text: str) -> None:
         cut = bounds.json_object(text.encode())
-        obj = {"spec": {"prompt": "x", "image": "python:3.12", "claude": {field: inside(cut)}}}
-        request.documents_are_json(readiness.parse(obj), policy.parse({"metadata": {"name": "p"}}))  # type: ignore[arg-type]
+        run = objects.run({"spec": {"prompt": "x", "image": "python:3.12", "claude": {field: inside(cut)}}})
+        rules = policy.parse(objects.policy({"metadata": {"name": "p"}}))
+        request.documents_are_json(gates.parse(run), rules)  # type: ignore[arg-type]
 
     return door
 
 
 def _uncut(text: str) -> None:
-    readiness.parse({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}})
+    gates.parse(objects.run({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}}))
 
 
 def _transcript(text: str) -> None:
@@ -110,7 +111,7 @@ def _transcript(text: str) -> None:
 
 
 def _template(text: str) -> None:
-    policy.parse({"metadata": {"name": "p"}, "spec": bounds.json_object(text.encode())})
+    policy.parse(objects.policy({"metadata": {"name": "p"}, "spec": bounds.json_object(text.encode())}))
 
 
 def _file(use: Callable[[Path], Any]) -> Door:
@@ -144,7 +145,7 @@ def _facts(text: str) -> None:
 
 
 def _credentials(path: Path) -> None:
-    given = settings.Settings(path, path, path, "node", credentials_file=path)
+    given = settings.Settings(home=path, runtime_dir=path, podman_socket=path, node="node", credentials_file=path)
     found = asyncio.run(references._from_file(given))
     redaction.given(found.env, found.file)
 
@@ -218,7 +219,7 @@ def _seen(obj: dict[str, Any]) -> None:
     take(store, wakers, "ADDED", obj)
     take_session(store, wakers, "ADDED", obj)
     assert obj == json.loads(json.dumps(obj))
-    readiness.parse(obj)
+    gates.parse(obj)
 
 
 def _whole(door: Callable[[str], Any]) -> Door:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli import bounds
-from stromboli.bounds import Bounds, OutOfBounds
+from stromboli.bounds import Bounds
+from stromboli.errors import OutOfBounds
 
 SMALL = Bounds(depth=3, size=100, values=10)
 JSON = st.recursive(
@@ -114,7 +115,7 @@ def test_an_alias_counts_as_what_it_stands_for() -> None:
     )
     with pytest.raises(OutOfBounds, match="too many values"):
         bounds.yaml_document(merged, bounds.DOCUMENT)
-    with pytest.raises(OutOfBounds, match="an alias inside of what it stands for"):
+    with pytest.raises(OutOfBounds, match="an alias inside its own anchor"):
         bounds.yaml_document("&a [*a]", SMALL)
 
 

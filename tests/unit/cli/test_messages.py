@@ -20,9 +20,11 @@ from stromboli.api.certificate import Certificate
 from stromboli.api.server import serving
 from stromboli.cli.messages import text
 from stromboli.controlplane import kubeconfig
+from stromboli.kube import objects
 from stromboli.local.home import Home
 from stromboli.local.stack import Stack
-from stromboli.observe.conversations import Conversation
+from stromboli.models.session import Session
+from stromboli.node.conversations import Conversation
 from stromboli.plan.conversation import Message
 from tests.support.fake_reviews import FakeReviews
 
@@ -72,9 +74,9 @@ def served(home: Home) -> Iterator[FakeReviews]:
     """The read API of an operator, in a thread, as the command blocks; the reviews behind it."""
     reviews = FakeReviews()
 
-    async def lookup(namespace: str, name: str) -> dict[str, Any] | None:
+    async def lookup(namespace: str, name: str) -> Session | None:
         status = {"claudeSessionID": ID, "imageID": "i"} if name == "mine" else {}
-        return {"metadata": {"uid": "u"}, "status": status} if name != "none" else None
+        return objects.session({"metadata": {"uid": "u"}, "status": status}) if name != "none" else None
 
     async def read(uid: str, conversation: str, image: str) -> Conversation | None:
         return Conversation(SAID, False)
@@ -128,12 +130,12 @@ def test_as_json(served: FakeReviews, token: str, capsys: pytest.CaptureFixture[
     ("arguments", "said"),
     [
         (["none"], "the namespace ns has no AgentSession none"),
-        (["unused"], "its first run begins one"),
+        (["unused"], "its first run starts one"),
         (["mine", "-n", "other"], "for mine in other"),
-        (["../x"], "the path has a name in it"),
-        (["a/b"], "the path has a name in it"),
-        ([""], "the path has a name in it"),
-        (["mine", "-n", "a\nb"], "the path has a name in it"),
+        (["../x"], "the path contains a name"),
+        (["a/b"], "the path contains a name"),
+        ([""], "the path contains a name"),
+        (["mine", "-n", "a\nb"], "the path contains a name"),
     ],
 )
 def test_what_the_operator_says_is_passed_on(
@@ -146,7 +148,7 @@ def test_what_the_operator_says_is_passed_on(
     assert captured.err.startswith("stromboli: ")
 
 
-@pytest.mark.parametrize(("who", "hint"), [("mallory", "KUBECONFIG names it"), ("bob", "whoever administers")])
+@pytest.mark.parametrize(("who", "hint"), [("mallory", "KUBECONFIG selects it"), ("bob", "whoever administers")])
 def test_whoever_may_not_is_told_what_to_do(
     served: FakeReviews,
     who: str,
@@ -182,7 +184,7 @@ def test_one_that_was_killed_and_left_its_address(home: Home, token: str, capsys
     address.write(home.root, kept)
     assert run(["messages", "mine"]) == 1
     said = capsys.readouterr().err
-    assert f"does not answer at {kept.url}" in said
+    assert f"does not respond at {kept.url}" in said
     assert "`stromboli up`" in said
 
 

@@ -125,7 +125,7 @@ def test_a_build_where_nothing_can_be_downloaded(machine: Machine) -> None:
 
 def test_a_wrong_checksum_installs_nothing(machine: Machine, publisher: Publisher) -> None:
     publisher.files[f"{publisher.kubernetes}/kubectl"] += b"evil"
-    with pytest.raises(LocalFailure, match="kubectl is refused: its SHA-256 is"):
+    with pytest.raises(LocalFailure, match="kubectl is rejected: its SHA-256 is"):
         machine.find()
     assert os.listdir(machine.cache) == ["controlplane.lock"]
 

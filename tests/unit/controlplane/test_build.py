@@ -85,7 +85,7 @@ def test_no_go_at_all(target: Path) -> None:
 def test_no_room(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "ROOM", 10**18)
     go = FakeGo(tmp_path / "go")
-    with pytest.raises(LocalFailure, match=r"a build takes 1000000000 GB at .*, and [\d.]+ GB are free"):
+    with pytest.raises(LocalFailure, match=r"a build needs 1000000000 GB at .*, but [\d.]+ GB are free"):
         build.build(target, target.parent, "amd64", go.environ(), silent)
     assert [call.split()[0] for call in go.calls] == ["env"]
 

@@ -66,7 +66,7 @@ def test_a_redirect_is_followed(tmp_path: Path, publisher: Publisher, sources: S
 def test_a_wrong_checksum_is_refused(tmp_path: Path, publisher: Publisher, sources: Sources, wrong: str) -> None:
     path = publisher.archive if wrong == "etcd" else f"{publisher.kubernetes}/{wrong}"
     publisher.files[path] += b"\n# evil"
-    with pytest.raises(LocalFailure, match=r"is refused: its SHA-256 is [0-9a-f]{64}, its publisher states"):
+    with pytest.raises(LocalFailure, match=r"is rejected: its SHA-256 is [0-9a-f]{64}, its publisher states"):
         fetch(tmp_path, publisher, sources)
     assert not (tmp_path / path.rpartition("/")[2]).exists()
     assert not (tmp_path / "etcd").exists()
@@ -89,7 +89,7 @@ def test_a_release_that_does_not_exist(tmp_path: Path, publisher: Publisher, sou
 
 def test_an_archive_without_etcd(tmp_path: Path, publisher: Publisher, sources: Sources) -> None:
     publisher.publish_etcd({"other/etcd": b"x"})
-    with pytest.raises(LocalFailure, match=r"does not hold etcd-v.*/etcd"):
+    with pytest.raises(LocalFailure, match=r"does not contain etcd-v.*/etcd"):
         fetch(tmp_path, publisher, sources)
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_archive(tmp_path: Path, publisher: Publisher, sources: Sourc
     publisher.publish_etcd({})
     archive = tmp_path / "nothing"
     archive.write_bytes(publisher.files[publisher.archive])
-    with pytest.raises(LocalFailure, match="does not hold"):
+    with pytest.raises(LocalFailure, match="does not contain"):
         fetch(tmp_path, publisher, sources)
 
 

@@ -1,4 +1,4 @@
-"""Facts by image id: looked up once, kept across restarts, looked up again whenever in doubt."""
+"""Facts by image id: determined once, kept across restarts, determined again whenever in doubt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEEDS = CLINeeds("amd64", "/lib/ld", (("libc.so.6", ("GLIBC_2.17",)),))
 
 
 class Looks:
-    """A look that counts how often it was asked for."""
+    """A `look` that counts its calls."""
 
     def __init__(self, facts: ImageFacts = FACTS) -> None:
         self.facts, self.count = facts, 0
@@ -54,7 +54,7 @@ async def test_another_need_looks_again(tmp_path: Path, looks: Looks) -> None:
     cache = FactsCache(tmp_path)
     await cache.get(ID, NEEDS, looks)
     await cache.get(ID, CLINeeds(), looks)
-    await FactsCache(tmp_path).get(ID, NEEDS, looks)  # the file has the latest need only
+    await FactsCache(tmp_path).get(ID, NEEDS, looks)  # the file has only the latest needs
     assert looks.count == 3
 
 

@@ -1,4 +1,4 @@
-"""ELF bytes → facts: what a loader would read, and nothing but InvalidElf for everything else."""
+"""ELF bytes → facts: what a loader would read, and InvalidElf for everything else."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.errors import InvalidElf
 from stromboli.inspection import elf
 from stromboli.plan.compatibility import version_of
 from tests.support.elf import ARM64, I386, TinyElf, glibc_libc
@@ -69,7 +70,7 @@ def test_the_front_of_a_file_is_enough_for_its_head() -> None:
 
 
 def test_this_machines_own_c_library_is_told_right() -> None:
-    """The interpreter of this Python leads to a real glibc, whose own version `confstr` knows."""
+    """This Python's interpreter is a real glibc loader, whose version `confstr` reports."""
     with Path(sys.executable).resolve().open("rb") as f:
         mine = elf.read(f)
     assert mine.interpreter is not None
@@ -91,7 +92,7 @@ def test_this_machines_own_c_library_is_told_right() -> None:
     ],
 )
 def test_what_is_no_elf_is_refused(data: bytes) -> None:
-    with pytest.raises(elf.InvalidElf):
+    with pytest.raises(InvalidElf):
         elf.parse(data)
 
 
@@ -104,27 +105,27 @@ def _patched(data: bytes, offset: int, layout: str, value: int) -> bytes:
 @pytest.mark.parametrize(
     ("offset", "layout", "value"),
     [
-        (32, "<Q", 2**64 - 1),  # program headers beyond every file
-        (54, "<H", 1),  # … of a size that is none
-        (56, "<H", 0xFFFF),  # … more than the kernel takes
+        (32, "<Q", 2**64 - 1),  # program headers beyond the end of the file
+        (54, "<H", 1),  # … of an invalid size
+        (56, "<H", 0xFFFF),  # … more than the kernel accepts
         (64 + 32, "<Q", 2**40),  # an interpreter that is longer than the file
         (64 + 32, "<Q", 1),  # … shorter than a path
-        (64 + 8, "<Q", 2**63),  # … at an offset that no file has
+        (64 + 8, "<Q", 2**63),  # … at an impossible offset
     ],
 )
 def test_headers_that_contradict_the_file_are_refused(offset: int, layout: str, value: int) -> None:
-    with pytest.raises(elf.InvalidElf):
+    with pytest.raises(InvalidElf):
         elf.parse(_patched(WHOLE, offset, layout, value))
 
 
 def test_more_program_headers_than_the_kernel_takes_are_not_read() -> None:
     data = _patched(WHOLE, 56, "<H", 5000) + bytes(5000 * 56)
-    with pytest.raises(elf.InvalidElf, match="no size that the kernel takes"):
+    with pytest.raises(InvalidElf, match="a size that the kernel does not accept"):
         elf.parse(data)
 
 
 def test_version_tables_that_go_round_or_never_end_are_bounded() -> None:
-    """A count of 65535 at steps of nothing, and one of 2**32 records: both come to an end, at once."""
+    """A count of 65535 with an increment of zero, and a count of 2**32 records: both stop at once."""
     defines = TinyElf(soname="l", defines=["GLIBC_2.2.5"]).build()
     number = struct.pack("<QQ", 0x6FFFFFFD, 2)
     assert defines.count(number) == 1
@@ -141,14 +142,14 @@ def test_a_name_outside_the_string_table_is_refused() -> None:
     data = TinyElf(needed=["libc.so.6"]).build()
     entry = struct.pack("<QQ", 1, 1)
     assert data.count(entry) == 1
-    with pytest.raises(elf.InvalidElf, match="outside the string table"):
+    with pytest.raises(InvalidElf, match="outside the string table"):
         elf.parse(data.replace(entry, struct.pack("<QQ", 1, 5000)))
 
 
 def _read(data: bytes) -> elf.Elf | None:
     try:
         return elf.parse(data)
-    except elf.InvalidElf:
+    except InvalidElf:
         return None
 
 

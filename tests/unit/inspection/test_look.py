@@ -1,4 +1,4 @@
-"""Folders that stand for images → facts and verdict: real libcs, impostors, images with hardly anything."""
+"""Folders in place of images → facts and verdict: real libcs, impostors, nearly empty images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def image(tmp_path: Path) -> Image:
 
 
 def debian(image: Image, newest: int = 36) -> Image:
-    """The shape of Debian's: merged /usr, the loader in the multiarch folder, linked to from /lib64."""
+    """Debian's layout: merged /usr, the loader in the multiarch folder, with a symlink in /lib64."""
     for name in ("bin", "lib", "lib64"):
         image.link(f"/{name}", f"usr/{name}")
     image.file(f"{MULTIARCH}/ld-linux-x86-64.so.2", glibc_loader(newest))
@@ -85,7 +85,7 @@ async def test_a_debian_image_is_told_whole(image: Image) -> None:
 
 
 async def test_few_files_of_a_usual_image_are_read(image: Image) -> None:
-    """Each read is 150 ms through Podman."""
+    """Each read takes 150 ms through Podman."""
     await facts_of(debian(image))
     assert image.opener.reads == [
         f"{MULTIARCH}/ld-linux-x86-64.so.2",
@@ -127,7 +127,7 @@ async def test_a_musl_loader_under_glibcs_name_fools_nobody(image: Image) -> Non
 
 
 async def test_gcompat_fools_nobody(image: Image) -> None:
-    """Its loader is a small program under glibc's name that starts musl's; it defines no version of glibc."""
+    """Its loader is a small program under glibc's name that runs musl's; it defines no glibc version."""
     gcompat = TinyElf(soname="ld-linux-x86-64.so.2", needed=["libgcompat.so.0"])
     musl(image).file(LOADER, gcompat.build()).link("/lib/libc.so.6", "libgcompat.so.0")
     image.file("/lib/libgcompat.so.0", TinyElf(soname="libgcompat.so.0").build())
@@ -309,7 +309,7 @@ async def test_this_machines_own_root_is_told_right() -> None:
 
 
 def _replaced(image: Image, make: Callable[[Path], object]) -> Image:
-    """Debian's, with something else at the loader's own place."""
+    """Debian's image, with something else at the loader's path."""
     debian(image)
     loader = image.root / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     loader.unlink()
@@ -325,14 +325,14 @@ def _another_program(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: None, "is not there, or a link that leads nowhere"),
-        (lambda path: path.symlink_to("nowhere"), "is not there, or a link that leads nowhere"),
-        (lambda path: path.symlink_to("ld-linux-x86-64.so.2"), "is a loop of links"),
+        (lambda path: None, "is missing, or a dangling symlink"),
+        (lambda path: path.symlink_to("nowhere"), "is missing, or a dangling symlink"),
+        (lambda path: path.symlink_to("ld-linux-x86-64.so.2"), "is a symlink loop"),
         (lambda path: path.write_text("it was here"), "is a text file"),
         (lambda path: path.write_bytes(bytes(range(256))), "is not a program"),
         (lambda path: path.mkdir(), "is not a regular file"),
         (lambda path: path.write_bytes(glibc_loader()), "is not executable"),
-        (_another_program, "is not a loader of glibc's"),
+        (_another_program, "is not a glibc loader"),
     ],
 )
 async def test_a_glibc_without_its_loader_is_told_with_what_is_in_its_place(

@@ -1,4 +1,4 @@
-"""The CLI's binary → what it asks of an image."""
+"""The CLI's binary → what it requires of an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stromboli.plan.compatibility import GLIBC_FLOOR, CLINeeds
 from tests.support.elf import ARM64, TinyElf, program
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
-# As the real one: it wants at most 2.17 and defines a version of its own that looks newer.
+# Like the real one: it requires at most 2.17, and defines a version of its own that looks newer.
 CLI = TinyElf(
     interpreter=LOADER,
     needed=["libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"],
@@ -31,7 +31,7 @@ NEEDS = CLINeeds(
 
 
 class Counting(io.BytesIO):
-    """A file that counts the bytes taken from it."""
+    """A file that counts the bytes read from it."""
 
     taken = 0
 
@@ -67,7 +67,7 @@ def test_a_dynamic_segment_far_behind_is_found_and_little_else_is_read() -> None
 
 
 def _with_dynamic_at(offset: int) -> bytes:
-    """The CLI with its dynamic segment moved, as a linker places it behind the code."""
+    """The CLI with its dynamic segment behind the code, where a linker places it."""
     data = bytearray(CLI.build())
     header = next(at for at in range(64, 64 + 3 * 56, 56) if data[at] == 2)
     begin = int.from_bytes(data[header + 8 : header + 16], "little")

@@ -42,7 +42,7 @@ GROUP = (
         ("4711", ImageUser(4711, 0, None)),
         ("4711:4712", ImageUser(4711, 4712, None)),
         ("4711:web", ImageUser(4711, 33, None)),
-        ("2000", ImageUser(2000, 0, None)),  # what is a number is never a name
+        ("2000", ImageUser(2000, 0, None)),  # a number is never looked up as a name
         ("nohome", ImageUser(1002, 1002, None)),
         ("relative", ImageUser(1003, 1003, None)),
         ("+7", ImageUser(7, 0, None)),
@@ -78,7 +78,7 @@ def test_an_image_without_the_files_takes_numbers(spec: str, expected: ImageUser
         ("-1", "user '-1' is not an id; ids are 0 to 2147483647"),
         ("2147483648", "user '2147483648' is not an id"),
         ("0:-5", "group '-5' is not an id"),
-        ("٣", "user '٣' is not in"),  # a digit, but none of ASCII
+        ("٣", "user '٣' is not in"),  # a digit, but not an ASCII one
         ("1_0", "user '1_0' is not in"),
         ("x" * 500, "xxx…' is not in"),
     ],

@@ -1,4 +1,4 @@
-"""Where a loader finds a library: its own folder, the compiled-in ones, ld.so.cache."""
+"""Where a loader finds a library: its own folder, the compiled-in folders, ld.so.cache."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_other_folders_are_found_through_the_cache(image: Image, before: b
 
 
 async def test_a_cache_that_names_one_path_for_ever_is_bounded(image: Image) -> None:
-    """Each of its entries could be 4 KiB in memory, and a look into the image."""
+    """Each entry could take 4 KiB of memory, and cause a lookup in the image."""
     strings = b"libx.so.1\0" + b"/a" * 300 + b"\0"
     count = 50_000
     start = 48 + 24 * count

@@ -1,4 +1,4 @@
-"""What Podman itself reads of a root, looked at without opening it: pipes, folders, links, sizes."""
+"""The files that Podman itself reads in a root, checked without opening them: pipes, folders, symlinks, sizes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ WRONG = [
     (pipe("etc/group"), "its /etc/group is not a regular file"),
     (pipe("etc/hosts"), "its /etc/hosts is not a regular file"),
     (folder("etc/passwd"), "its /etc/passwd is not a regular file"),
-    (large("etc/group"), f"its /etc/group has {LARGEST + 1} bytes, and {LARGEST} are the most"),
+    (large("etc/group"), f"its /etc/group has {LARGEST + 1} bytes; at most {LARGEST} are allowed"),
     (link("etc/passwd", "x", pipe("etc/x")), "its /etc/passwd leads to /etc/x, which is not a regular file"),
     (link("etc/passwd", "../a/../../x", pipe("x")), "its /etc/passwd leads to /x, which is not a regular file"),
     (link("etc/group", "/run/a", pipe("run/a")), "its /etc/group leads to /run/a, which is not a regular file"),

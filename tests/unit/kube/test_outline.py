@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from stromboli.kube import client, outline
-from stromboli.models.reasons import Reason
+from stromboli.kube import client, objects, outline
+from stromboli.reasons import Reason
 from tests.support.builders import Object, at, having, run
 
 
@@ -26,7 +26,7 @@ def test_a_small_run_is_whole_but_for_its_metadata() -> None:
     obj["metadata"] |= {"annotations": {"a": "b"}, "labels": {"c": "d"}, "managedFields": [{"manager": "kubectl"}]}
     found = outline.small(encoded(obj))
     assert found == {**obj, "metadata": run()["metadata"]}
-    assert outline.is_whole(found)
+    assert objects.run(found).is_whole
 
 
 def test_what_is_being_deleted_says_so() -> None:

@@ -59,7 +59,7 @@ def _answer(listener: socket.socket) -> None:
 def ordinary_user(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     """Whose standard socket lies in XDG_RUNTIME_DIR, and not in the machine's /run. The home was made before."""
     uid = os.getuid()
-    monkeypatch.setattr("stromboli.settings.os.getuid", lambda: uid or 1000)
+    monkeypatch.setattr("stromboli.environment.os.getuid", lambda: uid or 1000)
 
 
 def service(home: Home, tmp_path: Path, **environ: str) -> PodmanService:

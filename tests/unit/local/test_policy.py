@@ -15,7 +15,7 @@ from stromboli.local.answers import Claude, Offline
 from stromboli.local.policy import Images
 from stromboli.models.agentpolicy import AgentPolicySpec, Network
 from stromboli.observe.policy import base
-from stromboli.plan.policy import Policy, combine
+from stromboli.plan.policy import Rules, combine
 from tests.support.documents import DOCUMENTS, blocks, objects
 
 ROOT = Path(__file__).parents[3]
@@ -95,7 +95,7 @@ def test_it_agrees_with_the_policies_in_the_guides(answers: Claude | Offline, tm
     assert found
     settled = base(loaded(tmp_path, policy.found(BUILT)))
     for theirs in found:
-        combine([Policy("local", spec(answers, SOCKET)), Policy("theirs", theirs)], settled)
+        combine([Rules("local", spec(answers, SOCKET)), Rules("theirs", theirs)], settled)
 
 
 @pytest.mark.parametrize("answers", [Offline(), KEY], ids=["offline", "online"])
@@ -104,12 +104,12 @@ def test_it_agrees_with_the_policy_for_clusters(answers: Claude | Offline, tmp_p
     shipped = AgentPolicySpec.model_validate(yaml.safe_load((ROOT / "manifests/policy.yaml").read_text())["spec"])
     other = {"secretRef": {"name": "of-another-name", "namespace": "elsewhere"}}
     theirs = AgentPolicySpec.model_validate({"defaults": {"image": "node:20"}, "credentials": other})
-    local = Policy("local", spec(answers, SOCKET))
+    local = Rules("local", spec(answers, SOCKET))
     settled = base(loaded(tmp_path, policy.found(BUILT)))
     alone = combine([local], settled)
     assert (alone.secret and alone.secret.name, alone.image) == ("claude", BUILT.base)
-    with_shipped = combine([local, Policy("default", shipped)], settled)
+    with_shipped = combine([local, Rules("default", shipped)], settled)
     assert (with_shipped.secret and with_shipped.secret.name) == "claude"
-    with_theirs = combine([local, Policy("theirs", theirs)], settled)
+    with_theirs = combine([local, Rules("theirs", theirs)], settled)
     assert (with_theirs.secret and with_theirs.secret.name) == "of-another-name"
     assert with_theirs.image == "docker.io/library/node:20"

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused, Waiting
 from stromboli.observe import gateway
-from stromboli.observe.waiting import Waiting
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 
 PODMAN = Path("/run/podman/podman.sock")
 

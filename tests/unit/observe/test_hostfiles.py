@@ -13,13 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused, Unanswered, Waiting
 from stromboli.observe import hostfiles, hostpaths
-from stromboli.observe.hostfiles import Unanswered, look, real, touching
-from stromboli.observe.waiting import Waiting
+from stromboli.observe.hostfiles import look, real, touching
 from stromboli.plan import request
-from stromboli.plan.refusal import Refused
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, spec
 
 
@@ -66,7 +65,7 @@ async def ask(path: object) -> str:
 
 async def test_a_mount_that_does_not_answer_is_named_and_the_others_are_looked_at(dead: Dead, tmp_path: Path) -> None:
     for path in (dead.place, dead.place / "below", tmp_path / "way"):
-        with pytest.raises(Unanswered, match=f"the file system at {dead.place} on the node does not answer"):
+        with pytest.raises(Unanswered, match=f"the file system at {dead.place} on the node does not respond"):
             await ask(path)
         assert await ask(tmp_path / "alive") == str(tmp_path / "alive")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused
 from stromboli.observe import hostpaths
 from stromboli.plan import request
 from stromboli.plan.policy import Effective
-from stromboli.plan.refusal import Refused
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, spec
 
 

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from stromboli import settings as configuration
-from stromboli.errors import ClusterUnavailable
+from stromboli.errors import ClusterUnavailable, Refused
 from stromboli.models.agentpolicy import Network
-from stromboli.models.reasons import Reason
 from stromboli.observe import policy as observed
 from stromboli.plan.policy import SETTINGS, Base
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from tests.support.fake_cluster import FakeCluster, Object
 
 SETTING = configuration.load({})

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from stromboli import settings as configuration
-from stromboli.errors import ClusterUnavailable
-from stromboli.models.reasons import Reason
+from stromboli.errors import ClusterUnavailable, Refused, Waiting
 from stromboli.observe import references
 from stromboli.observe.references import Credentials
-from stromboli.observe.waiting import Waiting
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from stromboli.settings import Settings
 from tests.support.builders import effective, policy, spec
 from tests.support.fake_cluster import FakeCluster

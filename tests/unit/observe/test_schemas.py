@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from stromboli.errors import LocalFailure
-from stromboli.models.reasons import Reason
+from stromboli.errors import LocalFailure, Refused
 from stromboli.observe import schemas
 from stromboli.observe.schemas import Schemas
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 
 OK: Any = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
 # A second of the kernel's time, not five: the rest is as it is.

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from stromboli.models.reasons import AcceptedReason, EffectiveReason, Reason
+from stromboli.errors import Refused
 from stromboli.plan import contradictions
 from stromboli.plan.contradictions import Verdict, may_share
-from stromboli.plan.policy import Policy
-from stromboli.plan.refusal import Refused
+from stromboli.plan.policy import Rules
+from stromboli.reasons import AcceptedReason, EffectiveReason, Reason
 from tests.support.builders import policy
 from tests.unit.plan.test_policy import CONFLICTS
 
@@ -18,11 +18,11 @@ RED = {"matchLabels": {"team": "red"}}
 BLUE = {"matchLabels": {"team": "blue"}}
 
 
-def _judged(*found: Policy | Refused) -> dict[str, Verdict]:
-    return contradictions.judge({one.name if isinstance(one, Policy) else "odd": one for one in found})
+def _judged(*found: Rules | Refused) -> dict[str, Verdict]:
+    return contradictions.judge({one.name if isinstance(one, Rules) else "odd": one for one in found})
 
 
-def _said(name: str, *found: Policy) -> str:
+def _said(name: str, *found: Rules) -> str:
     """What contradicts the policy; nothing where it is effective."""
     verdict = _judged(*found)[name]
     assert verdict.accepted[0] is AcceptedReason.Accepted
@@ -61,7 +61,7 @@ def test_all_that_contradicts_is_said() -> None:
 # --- volumes ---
 
 
-def _volumes(name: str, *paths: str, **fields: Any) -> Policy:
+def _volumes(name: str, *paths: str, **fields: Any) -> Rules:
     return policy(name, volumes={"allowed": [{"path": path} for path in paths]}, **fields)
 
 
@@ -93,7 +93,7 @@ def test_three_lists_may_have_nothing_in_common_where_two_have() -> None:
 # --- images ---
 
 
-def _images(name: str, *patterns: str, **fields: Any) -> Policy:
+def _images(name: str, *patterns: str, **fields: Any) -> Rules:
     return policy(name, images={"allowed": list(patterns)} | fields.pop("images", {}), **fields)
 
 
@@ -196,7 +196,7 @@ def test_selectors_that_a_namespace_could_match_both(one: Any, other: Any, share
         ),
     ],
 )
-def test_one_that_cannot_be_read_is_not_accepted_and_none_is_effective(odd: Policy | Refused, said: str) -> None:
+def test_one_that_cannot_be_read_is_not_accepted_and_none_is_effective(odd: Rules | Refused, said: str) -> None:
     found = _judged(odd, policy("fine"))
     assert found["odd"].accepted[0] is AcceptedReason.Invalid
     assert said in found["odd"].accepted[1]

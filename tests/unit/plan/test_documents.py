@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused
 from stromboli.plan import documents
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 
 MIB = 1024 * 1024
 

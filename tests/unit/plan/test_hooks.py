@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from stromboli.errors import Refused
 from stromboli.models.lifecycle import Lifecycle
-from stromboli.models.reasons import Reason
 from stromboli.plan import outcome, request
 from stromboli.plan.attempt import OUT_UNUSABLE, WORKDIR_UNUSABLE, Hook, StepRecord
 from stromboli.plan.outcome import Outcome
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from tests.support.builders import NOON, NOTHING_SECRET, effective, end, policy, records, spec
 
 

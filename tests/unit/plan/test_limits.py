@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from stromboli.errors import InvalidInput
-from stromboli.models.reasons import Reason
+from stromboli.errors import InvalidInput, Refused
 from stromboli.plan import request
 from stromboli.plan.limits import Ceiling
 from stromboli.plan.policy import Effective
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, spec
 
 ALL = {"memory": "4Gi", "cpus": "1500m", "pids": 1024, "timeout": "1h", "maxTurns": 50, "maxBudgetUSD": 2.5}

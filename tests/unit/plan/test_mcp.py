@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from stromboli.errors import Refused
 from stromboli.plan import mcp
-from stromboli.plan.refusal import Refused
 
 FIELD = "spec.claude.mcpConfigs[0]"
 URL = "http://127.0.0.1:1/x"

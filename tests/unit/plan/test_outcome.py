@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli.models.agentrun import PromptSent
-from stromboli.models.reasons import Reason
 from stromboli.plan import follow, outcome
 from stromboli.plan.attempt import ALREADY_STARTED, CLI_MISSING, OUT_UNUSABLE, SECRET_MISSING, WORKDIR_UNUSABLE, Records
 from stromboli.plan.outcome import Outcome
+from stromboli.reasons import Reason
 from tests.support.builders import NOTHING_SECRET, end, records, result_event
 
 

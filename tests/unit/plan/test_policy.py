@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.errors import Refused
 from stromboli.grammar import reference
 from stromboli.models.agentpolicy import Network, PullPolicy, SecretRef
-from stromboli.models.reasons import Reason
+from stromboli.plan import admission, volumes
 from stromboli.plan import policy as policies
-from stromboli.plan import request, volumes
 from stromboli.plan.limits import Limits
-from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Policy
-from stromboli.plan.refusal import Refused
-from tests.support.builders import CLI_IMAGE, effective, policy, spec
+from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Rules
+from stromboli.reasons import Reason
+from tests.support.builders import CLI_IMAGE, effective, policy
 
 DIGEST = "sha256:" + "a" * 64
 
 
-def _refused(*found: Policy, **settings: Any) -> str:
+def _refused(*found: Rules, **settings: Any) -> str:
     with pytest.raises(Refused) as refusal:
         effective(*found, **settings)
     assert refusal.value.reason is Reason.PolicyViolation
@@ -348,8 +348,7 @@ VOLUMES = st.sampled_from(["/srv:/w", "/srv/code/x:/w", "/srv/code:/w:ro", "/dat
 
 def _allows_image(what: Effective, image: str) -> bool:
     try:
-        for check in (request.image_is_allowed, request.digest_is_given):
-            check(spec(image=image), what)
+        admission.admit(image, what, "spec.image")
     except Refused:
         return False
     return True
@@ -365,7 +364,7 @@ def _allows_volume(what: Effective, text: str) -> bool:
 
 @given(st.lists(POLICIES, max_size=4), POLICIES, PATTERNS, IMAGES)
 def test_another_policy_never_allows_another_image(
-    found: list[Policy], another: Policy, settings: list[str], image: str
+    found: list[Rules], another: Rules, settings: list[str], image: str
 ) -> None:
     before = effective(*found, allowed_image_patterns=tuple(settings))
     after = effective(*found, another, allowed_image_patterns=tuple(settings))
@@ -373,7 +372,7 @@ def test_another_policy_never_allows_another_image(
 
 
 @given(st.lists(POLICIES, max_size=4), POLICIES, VOLUMES)
-def test_another_policy_never_allows_another_volume(found: list[Policy], another: Policy, volume: str) -> None:
+def test_another_policy_never_allows_another_volume(found: list[Rules], another: Rules, volume: str) -> None:
     """But for the first that speaks of volumes: without any, no host path is allowed."""
     before = effective(*found, allowed_volumes=("/srv", "/data"))
     after = effective(*found, another, allowed_volumes=("/srv", "/data"))
@@ -381,5 +380,5 @@ def test_another_policy_never_allows_another_volume(found: list[Policy], another
 
 
 @given(st.lists(POLICIES, max_size=4), POLICIES)
-def test_another_policy_never_opens_the_network(found: list[Policy], another: Policy) -> None:
+def test_another_policy_never_opens_the_network(found: list[Rules], another: Rules) -> None:
     assert effective(*found).network is not Network.none or effective(*found, another).network is Network.none

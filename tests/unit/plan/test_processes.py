@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused
 from stromboli.plan import processes, request
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, spec
 
 WIDE = "🦊"  # four bytes

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stromboli.models.reasons import Reason
+from stromboli.models.run import RunStatus
 from stromboli.plan import answer, outcome, redaction
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.redaction import MASK, UNKNOWN, WITHHELD, Secrets
+from stromboli.reasons import Reason
 from stromboli.status.run import with_outcome
 from tests.support.builders import end, records, result_event
 
@@ -97,7 +98,7 @@ def test_while_they_are_not_known_an_answer_is_withheld_and_the_message_says_so(
     ended = outcome.of(left, UNKNOWN, **ATTEMPT)
     assert ended.reason is Reason.Completed
     assert ended.message.startswith("answered in 1 turn; what the agent and the hooks wrote is withheld")
-    status = with_outcome({}, ended, left.steps)
+    status = with_outcome(RunStatus(), ended, left.steps).wire
     assert "result" not in status
     assert status["usage"]["turns"] == 1
     assert KEY not in json.dumps(status) + ended.message

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli.bounds import DOCUMENT
-from stromboli.plan.schema import DRAFT_07, UnusableSchema, prepare
+from stromboli.errors import UnusableSchema
+from stromboli.plan.schema import DRAFT_07, prepare
 
 LATEST = "https://json-schema.org/draft/2020-12/schema"
 OK = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}

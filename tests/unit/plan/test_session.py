@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.errors import Refused
+from stromboli.kube import objects
 from stromboli.models.agentsession import SessionTemplate
-from stromboli.models.reasons import Reason
 from stromboli.plan import session
 from stromboli.plan.attempt import Hook, StepRecord
 from stromboli.plan.container import Shape, check_shape
 from stromboli.plan.limits import Limits
-from stromboli.plan.refusal import Refused
 from stromboli.plan.session import Place
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, records, spec
 
 TEMPLATE = {
@@ -156,13 +157,13 @@ def run(name: str, created: int, version: int, ticket: int | None = None) -> Pla
     meta = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
     meta["creationTimestamp"] = f"2026-01-01T12:00:{created:02}Z"
     status = {"session": {"ticket": str(ticket)}} if ticket is not None else {}
-    return session.place_of({"metadata": meta, "spec": {"session": {"name": "s"}}, "status": status})
+    return session.place_of(objects.run({"metadata": meta, "spec": {"session": {"name": "s"}}, "status": status}))
 
 
 def ahead(who: Place, *waiting: Place, holder: str | None = None) -> str | None:
     """The run that it is behind."""
     said = session.behind(who, holder, waiting, "s")
-    return None if said is None else said.split(",")[0].removeprefix("behind the run ")
+    return None if said is None else said.split(" in ")[0].removeprefix("behind the run ")
 
 
 def test_the_first_to_be_made_is_first() -> None:
@@ -179,8 +180,8 @@ def test_of_one_second_the_first_version_is_first_whatever_was_written_since() -
 def test_who_has_it_has_it() -> None:
     a, b = run("a", 1, 1), run("b", 2, 2)
     assert (ahead(a, a, b, holder="uid-b"), ahead(b, a, b, holder="uid-b")) == ("b", None)
-    assert session.behind(a, "uid-b", [a, b], "s") == "behind the run b, which has the session s"
-    assert session.behind(b, None, [a, b], "s") == "behind the run a, which comes first in the session s"
+    assert session.behind(a, "uid-b", [a, b], "s") == "behind the run b in the queue of the session s"
+    assert session.behind(b, None, [a, b], "s") == "behind the run a in the queue of the session s"
 
 
 def test_one_that_has_gone_without_a_word_has_it_no_more() -> None:
@@ -188,11 +189,11 @@ def test_one_that_has_gone_without_a_word_has_it_no_more() -> None:
     assert (ahead(a, a, b, holder="uid-gone"), ahead(b, a, b, holder="uid-gone")) == (None, "a")
 
 
-def test_far_behind_the_sentence_is_the_same_whoever_has_it() -> None:
-    queue = [run(f"r{n}", 1, n) for n in range(session.FRONT + 2)]
-    told = [session.behind(queue[-1], place.uid, queue, "s") for place in queue[:-1]]
-    assert set(told) == {f"behind more than {session.FRONT} runs in the queue of the session s"}
-    assert ahead(queue[-2], *queue) == "r0"
+def test_but_for_the_next_the_sentence_is_the_same_whoever_has_it() -> None:
+    queue = [run(f"r{n}", 1, n) for n in range(4)]
+    said = [session.behind(queue[-1], place.uid, queue, "s") for place in queue[:-1]]
+    assert set(said) == {"behind other runs in the queue of the session s"}
+    assert [ahead(place, *queue) for place in queue[:2]] == [None, "r0"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,8 @@ def test_far_behind_the_sentence_is_the_same_whoever_has_it() -> None:
 )
 def test_who_has_got_past_the_queue_waits_no_more(status: dict[str, Any], waits: bool) -> None:
     meta = {"name": "a", "uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-01T12:00:00Z"}
-    place = session.place_of({"metadata": meta, "spec": {"session": {"name": "s", "fork": "p"}}, "status": status})
+    spec = {"session": {"name": "s", "fork": "p"}}
+    place = session.place_of(objects.run({"metadata": meta, "spec": spec, "status": status}))
     assert (place.waits, place.session, place.ticket) == (waits, "s", 7)
 
 
@@ -214,7 +216,7 @@ def test_who_has_got_past_the_queue_waits_no_more(status: dict[str, Any], waits:
     [({}, ()), ({"session": {"name": "s"}}, ("s",)), ({"session": {"name": "s", "fork": "p"}}, ("s", "p"))],
 )
 def test_a_fork_stands_in_two_queues(spec: dict[str, Any], names: tuple[str, ...]) -> None:
-    assert session.sessions_of({"spec": spec}) == names
+    assert objects.run({"spec": spec}).sessions == names
 
 
 @given(

@@ -10,9 +10,9 @@ import pytest
 
 from stromboli import naming
 from stromboli.attempt import supervisor
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused
 from stromboli.plan import request, variables
-from stromboli.plan.refusal import Refused
+from stromboli.reasons import Reason
 from tests.support.builders import effective, policy, spec
 
 UNDER = effective(policy(env=[{"name": "HTTPS_PROXY", "value": "http://proxy"}]))

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stromboli.models.reasons import Reason
+from stromboli.errors import Refused
 from stromboli.plan import volumes
 from stromboli.plan.policy import VolumeList
-from stromboli.plan.refusal import Refused
 from stromboli.plan.volumes import Volume
+from stromboli.reasons import Reason
 
 
 def _parse(*texts: str) -> tuple[Volume, ...]:

@@ -1,4 +1,4 @@
-"""Answers as no Podman at hand gives them: newer shapes, reports of failure under HTTP 200, nonsense."""
+"""Responses that no Podman at hand gives: newer shapes, failures reported inside HTTP 200, nonsense."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Answering = Callable[..., Awaitable[Podman]]
 
 @pytest.fixture
 async def answering(tmp_path: Path) -> AsyncIterator[Answering]:
-    """`await answering(text, status)`: a Podman that says the same to every call."""
+    """`await answering(text, status)`: a Podman that gives every call the same response."""
     started: list[tuple[web.AppRunner, Podman]] = []
 
     async def serve(text: str = "", status: int = 200, gone_after: int | None = None) -> Podman:

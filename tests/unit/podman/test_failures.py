@@ -1,4 +1,4 @@
-"""Podman's words → our errors: which kind, and what of the words reaches a person."""
+"""Podman's error messages → our errors: which class, and which part of the message users see."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_runtime_s_full_disk_is_told_at_the_message_s_end() -> None:
     ],
 )
 def test_a_network_that_a_user_cannot_have_comes_with_a_way_out(words: str) -> None:
-    """Both as Podman 4.3 says them: at the first start, and at every later one."""
+    """Both messages are Podman 4.3's: the one of the first start, and the one of every later start."""
     told = str(failures.refusal(500, _body("exit status 1", words), "POST /start"))
     assert "chmod 666 /dev/net/tun" in told
     assert "network: none" in told

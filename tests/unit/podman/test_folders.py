@@ -1,4 +1,4 @@
-"""One file out of a folder's tar stream, however the stream is cut into pieces."""
+"""Finding files in a folder's tar stream, however the stream is split into chunks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_several_are_told_one_after_the_other() -> None:
     archive = _tar({"folder/a": b"a" * 700, "folder/b": b"b"})
     told = []
     async for found in find_file(pieces(archive, 100), "folder", lambda _: True, MANY):
-        # the second is found also where the first is read in part
+        # the second file is found even if the first was read only in part
         told.append((found.name, (await anext(aiter(found.content)))[:1]))
     assert told == [("folder/a", b"a"), ("folder/b", b"b")]
 
@@ -74,7 +74,7 @@ async def test_several_are_told_one_after_the_other() -> None:
 @pytest.mark.parametrize("wanted", ["folder/a", "folder/b"])
 async def test_there_is_a_limit_to_what_is_gone_through(wanted: str) -> None:
     archive = _tar({"folder/a": b"a" * (2 << 20), "folder/b": b"b"})
-    with pytest.raises(PodmanError, match="folder in the container has more than 1 MiB in it"):
+    with pytest.raises(PodmanError, match="folder in the container is larger than 1 MiB"):
         await _read(archive, wanted, most=1 << 20)
 
 
@@ -85,7 +85,7 @@ async def test_a_stream_that_ends_early_is_an_error(length: int) -> None:
 
 
 async def test_what_is_no_tar_stream_is_an_error() -> None:
-    with pytest.raises(PodmanError, match="no tar stream"):
+    with pytest.raises(PodmanError, match="not a tar stream"):
         await _read(b"x" * 4096, "folder/a")
 
 

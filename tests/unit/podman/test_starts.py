@@ -1,4 +1,4 @@
-"""Words of a runtime that were seen, or are in its source: what they are about. tests/contract asks a real one."""
+"""Error messages of OCI runtimes, observed or from their source, are classified. tests/contract uses a real one."""
 
 from __future__ import annotations
 

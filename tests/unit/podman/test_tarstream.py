@@ -1,4 +1,4 @@
-"""One file out of a tar stream, however the stream is cut into pieces."""
+"""Extracting one file from a tar stream, however the stream is split into chunks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_extended_attributes_do_not_disturb() -> None:
 
 async def test_a_size_stated_in_the_extension_counts() -> None:
     archive = bytearray(_tar(b"hello", pax_headers={"size": "5"}))
-    archive[1024 + 124 : 1024 + 136] = b"00000000000\0"  # as writers do for what the field cannot hold
+    archive[1024 + 124 : 1024 + 136] = b"00000000000\0"  # as tar writers do for a size that does not fit the field
     archive[1024 + 148 : 1024 + 156] = b" " * 8
     archive[1024 + 148 : 1024 + 156] = b"%06o\0 " % sum(archive[1024:1536])
     assert await _read(bytes(archive)) == b"hello"
@@ -65,8 +65,8 @@ async def test_only_a_regular_file_is_one(kind: bytes) -> None:
         (b"", "ended early"),
         (_tar(b"hello")[:514], "ended early"),
         (_tar(b"hello")[:100], "ended early"),
-        (b"not a tar" * 100, "is no tar stream"),
-        (b"\0" * 1024, "is no tar stream"),
+        (b"not a tar" * 100, "is not a tar stream"),
+        (b"\0" * 1024, "is not a tar stream"),
     ],
 )
 async def test_a_broken_stream_is_told(data: bytes, words: str) -> None:

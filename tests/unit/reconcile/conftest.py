@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,19 @@ from stromboli.attempt.seals import SEAL
 from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.handlers.run import Rooms, assembled
 from stromboli.handlers.watches import take, take_session
-from stromboli.kube.client import Object
-from stromboli.observe.removals import Removals
-from stromboli.perform.guard import Guard
+from stromboli.kube.objects import head
+from stromboli.node.guard import Guard
+from stromboli.node.removals import Removals
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
-from stromboli.status.run import is_finished, reason_of
 from stromboli.store import Store
 from stromboli.sweep import Sweep
 from stromboli.work_queue import WorkQueue
 from tests.support.elf import TinyElf, glibc_libc, glibc_loader, program
-from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_cluster import FakeCluster, Object
 from tests.support.fake_podman import FakeContainer, FakePodman
 from tests.support.opener import Image
+from tests.support.wire import is_finished, reason_of
 
 PATIENCE = 10.0
 # Where a file system in memory is: the operator syncs each mark to its disk, and these tests make hundreds of nodes.
@@ -53,7 +53,7 @@ ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty
 
 def told(rooms: Rooms, how: str, obj: Object) -> None:
     """As kopf's watches tell of it."""
-    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, obj["metadata"])
+    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, head(obj["metadata"]))
 
 
 class Killed(BaseException):
@@ -175,6 +175,10 @@ class Node:
 
     def status(self, name: str = "run") -> Any:
         return self.get(name).get("status") or {}
+
+    def status_names(self) -> list[str]:
+        """The names of all runs that have a status."""
+        return [name for (_, name), obj in self._all() if obj.get("status")]
 
     def message(self, name: str = "run") -> str:
         """The sentence of the condition `Succeeded`."""
@@ -338,7 +342,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         await original(event, None if seconds is None else min(seconds, 0.01))
 
     monkeypatch.setattr(work_queue, "_set_within", soon)
-    monkeypatch.setattr("stromboli.observe.ends.PAUSE", 0.01)
+    monkeypatch.setattr("stromboli.node.ends.PAUSE", 0.01)
     monkeypatch.setattr("stromboli.plan.amounts.MIN_TIMEOUT", 0.1)
     monkeypatch.setattr("stromboli.perform.going.AT_WORK_AFTER", 0.0)
 
@@ -429,4 +433,4 @@ async def node(roots: Roots) -> AsyncIterator[Node]:
 def elsewhere(node: Node, name: str) -> Iterator[Settings]:
     """The settings of another operator on the same machine: a home, a runtime folder and a name of its own."""
     made = settings_in(node.folder, name, node.fake.socket, node.settings.runtime_dir.parent)
-    yield replace(made, node=name)
+    yield made.model_copy(update={"node": name})

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from stromboli import naming
-from stromboli.kube.client import Object
 from tests.support.builders import result_event
+from tests.support.fake_cluster import Object
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, send
 
 STORY = "story"

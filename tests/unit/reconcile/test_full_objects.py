@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from stromboli.errors import Conflict, Rejected
-from stromboli.kube.client import MAX_SPEC, TRIES, Object
-from stromboli.models.reasons import Reason
-from stromboli.status.run import reason_of
-from tests.support.fake_cluster import MAX_OBJECT
+from stromboli.kube import objects
+from stromboli.kube.client import MAX_SPEC, TRIES
+from stromboli.models.run import RunStatus
+from stromboli.reasons import Reason
+from tests.support.fake_cluster import MAX_OBJECT, Object
+from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, policy
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -131,7 +133,7 @@ async def test_a_run_whose_labels_are_patched_all_the_time_gets_its_status(node:
     ids=["status", "spec", "deleted"],
 )
 async def test_a_write_past_anything_else_is_a_conflict(node: Node, change: dict[str, Any]) -> None:
-    obj = node.run()
+    obj = objects.run(node.run())
 
     def other(stored: Object) -> None:
         stored["metadata"].update(change.get("metadata", {}))
@@ -139,7 +141,7 @@ async def test_a_write_past_anything_else_is_a_conflict(node: Node, change: dict
 
     node.cluster.change(SPACE, "run", other)
     with pytest.raises(Conflict):
-        await node.cluster.write_status(obj, {"phase": "Pending"})
+        await node.cluster.write_status(obj, RunStatus.of({"phase": "Pending"}))
 
 
 # --- what a session may say of itself ---

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.observe import images
+from stromboli.node import images
 from stromboli.plan.refusal import AFTERWARDS
-from stromboli.status.run import reason_of
+from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import Inside, Node, Roots, policy
 
 MINE = "localhost/mine:1"

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from stromboli.status.run import is_finished
+from tests.support.wire import is_finished
 from tests.unit.reconcile.conftest import Inside, Killer, Node, Roots, made_node
 
 

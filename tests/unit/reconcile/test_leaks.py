@@ -12,8 +12,8 @@ import pytest
 
 from stromboli import naming
 from stromboli.errors import PodmanError
-from stromboli.models.reasons import Reason
-from stromboli.status.run import is_finished, reason_of
+from stromboli.reasons import Reason
+from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, Process, Roots, Trouble, policy
 from tests.unit.reconcile.stage import Stage
 
@@ -95,8 +95,8 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_many_short_lives_leave_nothing_in_memory(node: Node, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stromboli.observe.images.REMEMBER_PULL", 0.0)
-    monkeypatch.setattr("stromboli.perform.networks.FRESH", 0.0)
+    monkeypatch.setattr("stromboli.node.images.REMEMBER_PULL", 0.0)
+    monkeypatch.setattr("stromboli.node.networks.FRESH", 0.0)
     life = KINDS[kind]
     stage = Stage(node)
     if kind != "in-a-session":
@@ -167,7 +167,7 @@ async def test_the_holder_of_an_old_cli_goes_though_a_session_that_had_it_stays(
         await stage.idle("another")
         assert await process.sweep.attempt()
         assert holders() == {old, new.id}, "somebody may want it again"
-        monkeypatch.setattr("stromboli.observe.cli.UNUSED", 0.0)
+        monkeypatch.setattr("stromboli.node.cli.UNUSED", 0.0)
         assert await process.sweep.attempt()
         assert holders() == {new.id}
         stage.run("third")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from stromboli import naming
@@ -253,7 +251,7 @@ async def test_two_clusters_with_one_runtime_folder_leave_each_others_secrets(no
         assert secrets
         async with made_node(roots) as others:
             others.cluster.uid = OTHERS
-            settings = replace(others.settings, runtime_dir=node.settings.runtime_dir)
+            settings = others.settings.model_copy(update={"runtime_dir": node.settings.runtime_dir})
             async with others.process(settings=settings) as process:
                 await process.sweep.once()
                 await node.until(lambda: len(process.queue) == 0, "the queue is empty")

@@ -10,11 +10,11 @@ import pytest
 
 from stromboli import naming
 from stromboli.errors import NoSpace, PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
-from stromboli.observe.removals import Removals
-from stromboli.perform import networks
+from stromboli.node import networks
+from stromboli.node.removals import Removals
 from stromboli.podman import Podman
 from stromboli.podman.containers import Containers
-from stromboli.status.run import is_finished, reason_of
+from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, Trouble, made_node, policy
 
 GONE = PodmanUnavailable("Podman did not answer: connection reset")
@@ -159,7 +159,7 @@ async def test_a_container_removed_by_hand_that_no_event_told_of_is_found_by_the
 
 
 async def test_the_events_stream_is_opened_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stromboli.observe.removals.backoff", lambda _: 0.01)
+    monkeypatch.setattr("stromboli.node.removals.backoff", lambda _: 0.01)
     node.fake.fail("GET /events", None, times=2)
     gone: list[str] = []
     async with Podman(node.fake.socket) as podman:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from stromboli import naming, work_queue
-from stromboli.models.reasons import ReadyReason, Reason
+from stromboli.models.run import RunStatus
+from stromboli.models.session import Holder, SessionStatus
 from stromboli.observe.sessions import QUEUED_LOOK
-from stromboli.plan.session import Holder
+from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as states
 from stromboli.status.run import Moment
+from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Killer, Node, elsewhere
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -40,14 +42,17 @@ def stage(node: Node) -> Stage:
 
 
 async def queued(stage: Stage, name: str, behind: str) -> None:
-    """Until the run says so."""
-    message = f"behind the run {behind}, which has the session {STORY}"
+    """Until the run says so; whether it is told that it is the next depends on when it was looked at last."""
+    messages = (
+        f"behind the run {behind} in the queue of the session {STORY}",
+        f"behind other runs in the queue of the session {STORY}",
+    )
 
     def said() -> bool:
-        return bool(stage.node.status(name)) and stage.node.message(name) == message
+        return bool(stage.node.status(name)) and stage.node.message(name) in messages
 
-    await stage.node.until(said, f"{name} is {message}")
-    assert run_states.reason_of(stage.node.status(name)) == Reason.Queued
+    await stage.node.until(said, f"{name} is {' or '.join(messages)}")
+    assert reason_of(stage.node.status(name)) == Reason.Queued
 
 
 # --- one at a time ---
@@ -61,8 +66,8 @@ async def test_one_at_a_time_and_the_others_say_behind_whom(node: Node, stage: S
     async with node.process():
         for at, name in enumerate(names):
             await stage.at_work(name)
-            for behind in names[at + 1 :]:
-                await queued(stage, behind, name)
+            for waiting in names[at + 1 :]:
+                await queued(stage, waiting, name)
             assert stage.sent == list(names[: at + 1])
             assert stage.status()["currentRun"]["name"] == name
             stage.let(name)
@@ -148,7 +153,7 @@ class Late(Killer):
 
     def over(self) -> bool:
         obj = self.node.cluster.objects.get((SPACE, "first"))
-        return obj is None or run_states.is_finished(obj.get("status") or {})
+        return obj is None or is_finished(obj.get("status") or {})
 
     def is_through(self) -> bool:
         return all(task.get_name() != self.task for task in asyncio.all_tasks())
@@ -178,7 +183,7 @@ async def test_what_a_run_leaves_is_seen_to_before_the_next_or_without_harm_to_i
         await stage.at_work("second")
         stage.let("second")
         await stage.idle()
-    assert run_states.reason_of(node.status("second")) == Reason.Completed
+    assert reason_of(node.status("second")) == Reason.Completed
 
 
 async def test_a_fork_that_is_made_does_not_wait_for_its_parent_any_more(node: Node, stage: Stage) -> None:
@@ -197,7 +202,7 @@ async def test_a_fork_that_is_made_does_not_wait_for_its_parent_any_more(node: N
         await stage.at_work("busy")
         await stage.at_work("second")
         forking("third")
-        await node.until(lambda: run_states.reason_of(node.status("third")) == Reason.Queued, "it waits for the second")
+        await node.until(lambda: reason_of(node.status("third")) == Reason.Queued, "it waits for the second")
         stage.let("second")
         await stage.at_work("third")
         assert node.status("busy")["phase"] == "Running"
@@ -244,7 +249,7 @@ async def test_a_session_deleted_under_a_run_cancels_it_and_the_next_makes_anoth
         await process.sweep.once()
         await stage.idle()
         await node.until(lambda: not node.left(before), "nothing of the first session is left")
-    assert run_states.reason_of(node.status("first")) == Reason.Canceled
+    assert reason_of(node.status("first")) == Reason.Canceled
     assert node.message("first") == f"its session {STORY} was deleted while the run was going"
     assert node.status("second")["phase"] == "Succeeded"
     after = stage.session()["metadata"]["uid"]
@@ -274,7 +279,8 @@ async def test_who_writes_second_does_not_have_it(node: Node, stage: Stage) -> N
     stage.run("first")
     other = Holder("other", stage.run("other"))
     there = Moment(datetime.now(UTC), "node-b", 1)
-    node.cluster.change(SPACE, "other", lambda o: o.update(status=run_states.at({}, Reason.Running, "at work", there)))
+    at_work = run_states.at(RunStatus(), Reason.Running, "at work", there)
+    node.cluster.change(SPACE, "other", lambda o: o.update(status=at_work.wire))
     stolen: list[Any] = []
 
     def steal(_: int) -> None:
@@ -283,7 +289,7 @@ async def test_who_writes_second_does_not_have_it(node: Node, stage: Stage) -> N
         session = stage.session()
         stolen.append(session["metadata"]["resourceVersion"])
         here = Moment(there.now, node.settings.node, 1)
-        session["status"] = states.taken(session.get("status") or {}, other, here)
+        session["status"] = states.taken(SessionStatus.of(session.get("status")), other, here).wire
         session["metadata"]["resourceVersion"] += "0"
 
     killer.before = steal
@@ -294,10 +300,11 @@ async def test_who_writes_second_does_not_have_it(node: Node, stage: Stage) -> N
         assert stage.status()["currentRun"]["name"] == "other"
         assert stage.sent == []
         assert node.agents() == []
-        done = run_states.at(node.status("other"), Reason.Completed, "done", there)
-        node.cluster.change(SPACE, "other", lambda o: o.update(status=done))
-        session = stage.session()
-        await node.cluster.write_session_status(session, states.released(session["status"], there))
+        done = run_states.at(RunStatus.of(node.status("other")), Reason.Completed, "done", there)
+        node.cluster.change(SPACE, "other", lambda o: o.update(status=done.wire))
+        session = await node.cluster.session(SPACE, STORY)
+        assert session is not None
+        await node.cluster.write_status(session, states.released(session.status, there))
         await stage.idle()
     assert stage.sent == ["first"]
 

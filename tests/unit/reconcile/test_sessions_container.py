@@ -15,13 +15,13 @@ from stromboli import naming
 from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
-from stromboli.models.reasons import ReadyReason, Reason
-from stromboli.perform.serial import SessionLocks
+from stromboli.node.serial import SessionLocks
 from stromboli.perform.sessions import Sessions
 from stromboli.plan import answer
 from stromboli.plan.answer import Answer
-from stromboli.status import run as run_states
+from stromboli.reasons import ReadyReason, Reason
 from tests.support.builders import NOTHING_SECRET, result_event
+from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import Killer, Node
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -41,7 +41,7 @@ async def through(stage: Stage, name: str, **spec: Any) -> Any:
 
 
 def reason(stage: Stage, name: str) -> str:
-    return run_states.reason_of(stage.node.status(name))
+    return reason_of(stage.node.status(name))
 
 
 async def remove_by_hand(stage: Stage) -> None:
@@ -285,7 +285,7 @@ async def test_its_size_is_looked_at_once_the_turn_is_given_back_and_keeps_nobod
         go_on.wait()
         return 4096
 
-    monkeypatch.setattr("stromboli.perform.resting.disk_usage", walk)
+    monkeypatch.setattr("stromboli.node.resting.disk_usage", walk)
     try:
         async with node.process():
             await through(stage, "first")

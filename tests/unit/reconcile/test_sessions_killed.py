@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stromboli import naming
-from stromboli.status.run import is_finished
+from tests.support.wire import is_finished
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, made_node, send
 
 HOOKS = {"onCreateCommand": ["install"], "postStart": ["begin"]}

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from stromboli.models.reasons import ReadyReason, Reason
-from stromboli.status import run as run_states
+from stromboli.reasons import ReadyReason, Reason
 from tests.support.fake_podman import FakeContainer, Program
+from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import SPACE, Killer, Node, Roots, made_node
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -63,7 +63,7 @@ async def test_a_container_that_may_still_run_keeps_the_turn(
     node: Node, stage: Stage, monkeypatch: pytest.MonkeyPatch, trouble: object
 ) -> None:
     assert callable(trouble)
-    monkeypatch.setattr("stromboli.perform.resting.ENDING", 0.02)
+    monkeypatch.setattr("stromboli.node.resting.ENDING", 0.02)
     stage.hold("first")
     first = stage.run("first")
     async with node.process():
@@ -80,7 +80,7 @@ async def test_a_container_that_may_still_run_keeps_the_turn(
         heal(node)
         await stage.idle()
     assert stage.sent == ["first", "second"]
-    assert run_states.reason_of(node.status("second")) == Reason.Completed
+    assert reason_of(node.status("second")) == Reason.Completed
     assert stage.conditions() == {"Ready": ("True", ReadyReason.Available)}
 
 
@@ -99,7 +99,7 @@ async def test_a_run_whose_session_was_deleted_is_canceled_once_its_container_ha
         heal(node)
         await node.finished("first")
         assert [c.status for c in node.agents() if c.status == "running"] == []
-    assert run_states.reason_of(node.status("first")) == Reason.Canceled
+    assert reason_of(node.status("first")) == Reason.Canceled
 
 
 # --- a session that is deleted while a run is being started in it ---
@@ -163,7 +163,7 @@ async def test_deleted_at_any_call_of_a_run_nothing_of_the_session_stays(roots: 
                 if gone:
                     assert not node.left(gone), told
             assert len(node.prompts) <= 2, told
-            assert run_states.reason_of(node.status("first")) in ENDS, told
+            assert reason_of(node.status("first")) in ENDS, told
 
 
 class Named(dict[str, str]):
@@ -193,6 +193,6 @@ async def test_a_run_deleted_at_any_call_leaves_its_session_to_the_next(roots: R
                 await node.until(lambda node=node: (SPACE, "second") in node.cluster.objects, told)
                 await stage.idle()
                 await node.until(lambda p=process: len(p.queue) == 0, f"{told}: the queue is empty")
-            assert run_states.reason_of(node.status("second")) == Reason.Completed, told
+            assert reason_of(node.status("second")) == Reason.Completed, told
             assert not list(node.home().glob(f"sessions/*/attempts/{first}-*")), told
             assert [c.status for c in node.agents()] == ["exited"], told

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from stromboli.errors import ClusterUnavailable
-from stromboli.kube.client import Object
-from stromboli.status.run import reason_of
+from stromboli.kube import objects
+from tests.support.fake_cluster import Object
+from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, policy
 
 
@@ -116,7 +117,7 @@ async def test_a_run_that_has_ended_never_changes(node: Node, spec: dict[str, An
     async with node.process() as process:
         touched = node.cluster.change(SPACE, "run", lambda obj: obj["metadata"].update(labels={"touched": "yes"}))
         process.queue.wake(ended["metadata"]["uid"])
-        process.store.put({**ended, "status": {}})
+        process.store.put(objects.run({**ended, "status": {}}))
         process.queue.wake(ended["metadata"]["uid"])
         node.cluster.all_policies = []
         process.queue.wake_all()
@@ -131,7 +132,7 @@ async def test_a_run_that_has_ended_is_not_worked_on_even_if_it_is_asked_for(nod
     ended = await finished(node)
     async with node.process() as process:
         await node.until(lambda: len(process.queue) == 0, "it has been looked at once")
-        process.store._objects[ended["metadata"]["uid"]] = ended
+        process.store._objects[ended["metadata"]["uid"]] = objects.run(ended)
         asked = len(node.cluster.asked)
         process.queue.wake(ended["metadata"]["uid"])
         await node.until(lambda: len(process.queue) == 0, "the queue is empty")

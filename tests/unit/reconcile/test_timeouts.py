@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stromboli.kube.client import Object
+from stromboli.grammar import times
 from stromboli.plan import follow
-from stromboli.status import times
+from tests.support.fake_cluster import Object
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, send
 from tests.unit.reconcile.stage import Stage
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli import visible
-from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.reasons import AllowedReason, Reason
 from stromboli.status import conditions
 
 T0, T1 = "2026-01-31T12:00:00Z", "2026-01-31T12:00:01Z"

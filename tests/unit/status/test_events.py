@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli import naming
-from stromboli.status import times
+from stromboli.grammar import times
 from stromboli.status.events import event
-from tests.support.builders import NOON, UID, named, run
+from tests.support.builders import NOON, UID, named, read
 
 
 def test_an_event() -> None:
-    assert event(run(named("b")), "Started", "it began", now=NOON, key=UID) == {
+    assert event(read(named("b")), "Started", "it began", now=NOON, key=UID) == {
         "metadata": {"name": naming.event(UID, "Started"), "namespace": "team"},
         "involvedObject": {
             "apiVersion": "stromboli.dev/v1alpha1",
@@ -35,20 +35,20 @@ def test_an_event() -> None:
 
 
 def test_a_warning() -> None:
-    assert event(run(), "TimedOut", "m", now=NOON, key=UID, warning=True)["type"] == "Warning"
+    assert event(read(), "TimedOut", "m", now=NOON, key=UID, warning=True)["type"] == "Warning"
 
 
 def test_told_twice_it_is_one_object() -> None:
-    first = event(run(), "Started", "a", now=NOON, key="k")
-    again = event(run(), "Started", "b", now=NOON + timedelta(hours=1), key="k")
+    first = event(read(), "Started", "a", now=NOON, key="k")
+    again = event(read(), "Started", "b", now=NOON + timedelta(hours=1), key="k")
     assert first["metadata"] == again["metadata"]
-    names = {event(run(), r, "m", now=NOON, key=k)["metadata"]["name"] for r in ("A", "B") for k in ("x", "y")}
+    names = {event(read(), r, "m", now=NOON, key=k)["metadata"]["name"] for r in ("A", "B") for k in ("x", "y")}
     assert len(names) == 4
 
 
 @pytest.mark.parametrize("message", ["x" * 5000, "é" * 5000, "a\0b"])
 def test_a_message_is_short_and_clean(message: str) -> None:
-    said = event(run(), "A", message, now=NOON, key="k")["message"]
+    said = event(read(), "A", message, now=NOON, key="k")["message"]
     assert len(said) <= 1024
     assert "\0" not in said
 

@@ -11,19 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli.models.agentrun import AgentRunStatus
-from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.models.run import RunStatus
 from stromboli.plan import outcome
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
+from stromboli.reasons import AllowedReason, Reason
 from stromboli.status import conditions, run
-from stromboli.status.run import Status
+from stromboli.status.run import UsedImage
 from tests.support.builders import NOON, NOTHING_SECRET, end, moment, records, result_event
 
 ATTEMPT = {"number": 1, "container": "stromboli-u", "bootID": "b", "timeout": "30m", "startedAt": moment().precise}
 ENDS = [r for r in Reason if r.status != "Unknown"]
 
 
-def _at(status: Status, *reasons: Reason, seconds: float = 0.0) -> Status:
+def _at(status: RunStatus, *reasons: Reason, seconds: float = 0.0) -> RunStatus:
     for reason in reasons:
         status = run.at(status, reason, "so it is", moment(seconds))
     return status
@@ -34,136 +35,138 @@ def _outcome(**fields: Any) -> Outcome:
 
 
 def test_the_first_state() -> None:
-    status = run.at({}, Reason.Starting, "making it", moment(0.25, node="n", generation=4))
-    assert status["observedGeneration"] == 4
-    assert status["node"] == "n"
-    assert status["startTime"] == "2026-01-31T12:00:00.250000Z"
-    assert status["phase"] == "Pending"
-    assert "completionTime" not in status
-    assert "duration" not in status
-    assert run.reason_of(status) == "Starting"
+    status = run.at(RunStatus(), Reason.Starting, "making it", moment(0.25, node="n", generation=4))
+    assert status.wire["observedGeneration"] == 4
+    assert status.wire["node"] == "n"
+    assert status.wire["startTime"] == "2026-01-31T12:00:00.250000Z"
+    assert status.wire["phase"] == "Pending"
+    assert "completionTime" not in status.wire
+    assert "duration" not in status.wire
+    assert status.reason == "Starting"
 
 
 def test_the_wire_takes_it() -> None:
-    status = run.allowed(_at({}, Reason.Starting), AllowedReason.NoAllowlist, "m", moment())
+    status = run.allowed(_at(RunStatus(), Reason.Starting), AllowedReason.NoAllowlist, "m", moment())
     status = run.with_attempt(status, ATTEMPT)
-    status = run.with_images(status, {"reference": "r", "id": "i"}, {"reference": "c", "id": "j"})
+    status = run.with_images(status, UsedImage("r", "i"), UsedImage("c", "j", "d"))
     step = StepRecord("agent", 0, "Succeeded", 0, NOON, NOON + timedelta(seconds=1), "tail")
     status = run.with_outcome(status, _outcome(), [step])
     status = _at(status, Reason.Completed)
-    typed = AgentRunStatus.model_validate(json.loads(json.dumps(status)))
-    assert typed.model_dump(by_alias=True, exclude_unset=True, mode="json") == status
+    typed = AgentRunStatus.model_validate(json.loads(json.dumps(status.wire)))
+    assert typed.model_dump(by_alias=True, exclude_unset=True, mode="json") == status.wire
 
 
 def test_the_node_and_the_start_stay_what_they_were_first() -> None:
-    status = run.at(_at({}, Reason.Starting), Reason.Running, "m", moment(5, node="node-2"))
-    assert status["node"] == "node-1"
-    assert status["startTime"] == "2026-01-31T12:00:00.000000Z"
+    status = run.at(_at(RunStatus(), Reason.Starting), Reason.Running, "m", moment(5, node="node-2"))
+    assert status.wire["node"] == "node-1"
+    assert status.wire["startTime"] == "2026-01-31T12:00:00.000000Z"
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_the_phase_is_derived(reason: Reason) -> None:
     expected = {"True": "Succeeded", "False": "Failed", "Unknown": "Running" if reason is Reason.Running else "Pending"}
-    assert _at({}, reason)["phase"] == expected[reason.status]
+    assert _at(RunStatus(), reason).wire["phase"] == expected[reason.status]
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_finished_is_what_has_ended(reason: Reason) -> None:
-    assert run.is_finished(_at({}, reason)) is (reason in ENDS)
+    assert _at(RunStatus(), reason).is_finished is (reason in ENDS)
 
 
-@pytest.mark.parametrize("status", [{}, {"conditions": None}, {"conditions": []}, {"observedGeneration": -1}])
-def test_a_run_that_nobody_has_seen(status: Status) -> None:
-    assert not run.is_finished(status)
-    assert run.reason_of(status) == ""
+@pytest.mark.parametrize("wire", [None, {}, {"conditions": None}, {"conditions": []}, {"observedGeneration": -1}])
+def test_a_run_that_nobody_has_seen(wire: dict[str, Any] | None) -> None:
+    status = RunStatus.of(wire)
+    assert not status.is_finished
+    assert status.reason == ""
 
 
 @pytest.mark.parametrize("reason", ENDS)
 def test_an_end(reason: Reason) -> None:
-    status = _at(_at(run.with_attempt({}, ATTEMPT), Reason.Starting, Reason.Running), reason, seconds=83)
-    assert status["completionTime"] == "2026-01-31T12:01:23.000000Z"
-    assert status["duration"] == "1m23s"
-    assert conditions.find(status["conditions"], "Reconciling") is None
-    assert (conditions.find(status["conditions"], "Stalled") is not None) is (reason.status == "False")
-    assert "waitingSince" not in status
+    status = _at(_at(run.with_attempt(RunStatus(), ATTEMPT), Reason.Starting, Reason.Running), reason, seconds=83)
+    assert status.wire["completionTime"] == "2026-01-31T12:01:23.000000Z"
+    assert status.wire["duration"] == "1m23s"
+    assert conditions.find(status.wire["conditions"], "Reconciling") is None
+    assert (conditions.find(status.wire["conditions"], "Stalled") is not None) is (reason.status == "False")
+    assert "waitingSince" not in status.wire
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_duration() -> None:
-    assert _at(run.with_attempt({}, ATTEMPT), Reason.Completed, seconds=-60)["duration"] == "0s"
+    assert _at(run.with_attempt(RunStatus(), ATTEMPT), Reason.Completed, seconds=-60).wire["duration"] == "0s"
 
 
 def test_the_duration_is_that_of_the_attempts_and_not_of_the_wait() -> None:
-    status = _at({}, Reason.Queued)
+    status = _at(RunStatus(), Reason.Queued)
     first = {**ATTEMPT, "startedAt": moment(3600).precise, "finishedAt": moment(3601.5).precise}
     second = {**ATTEMPT, "number": 2, "startedAt": moment(3700).precise}
     status = run.with_attempt(run.with_attempt(status, first), second)
-    assert _at(status, Reason.Completed, seconds=3702.25)["duration"] == "3.8s"
-    assert "duration" not in _at(_at({}, Reason.Pulling), Reason.TimedOut, seconds=1800), "nothing of it ran"
+    assert _at(status, Reason.Completed, seconds=3702.25).wire["duration"] == "3.8s"
+    assert "duration" not in _at(_at(RunStatus(), Reason.Pulling), Reason.TimedOut, seconds=1800).wire, (
+        "nothing of it ran"
+    )
 
 
 @pytest.mark.parametrize(
     ("cost", "shown"), [(0.00019999999999999998, "0.0002"), (0.1 + 0.2, "0.3"), (1.5, "1.5"), (0.0, "0.0")]
 )
 def test_a_cost_is_shown_without_the_rest_of_binary_fractions(cost: float, shown: str) -> None:
-    status = run.with_outcome({}, _outcome(stdout=result_event(total_cost_usd=cost)), [])
-    assert json.dumps(status["usage"]["costUSD"]) == shown
+    status = run.with_outcome(RunStatus(), _outcome(stdout=result_event(total_cost_usd=cost)), [])
+    assert json.dumps(status.wire["usage"]["costUSD"]) == shown
 
 
 def test_what_was_given_is_not_changed() -> None:
-    before = _at({}, Reason.Pulling)
-    copy = json.loads(json.dumps(before))
+    before = _at(RunStatus(), Reason.Pulling)
+    kept = json.loads(json.dumps(before.wire))
     _at(before, Reason.Running, Reason.Completed, seconds=3)
     run.with_attempt(before, ATTEMPT)
     run.allowed(before, AllowedReason.Allowed, "m", moment(3))
-    assert before == copy
+    assert before.wire == kept
 
 
 @given(st.lists(st.sampled_from(list(Reason)), min_size=1, max_size=6))
 def test_saying_it_twice_changes_nothing(reasons: list[Reason]) -> None:
     """But for the moment of an end, which is said once."""
-    status = _at({}, *reasons)
+    status = _at(RunStatus(), *reasons)
     again = _at(status, reasons[-1], seconds=60)
-    for key in ("completionTime", "duration"):
-        status.pop(key, None)
-        again.pop(key, None)
-    assert again == status
+    ends = ("completionTime", "duration")
+    first, second = ({k: v for k, v in s.wire.items() if k not in ends} for s in (status, again))
+    assert first == second
 
 
 # --- waiting ---
 
 
 def test_a_wait_counts_from_where_it_began() -> None:
-    status = _at({}, Reason.WaitingForReference)
+    status = _at(RunStatus(), Reason.WaitingForReference)
     status = _at(status, Reason.RegistryUnavailable, seconds=10)
     status = _at(status, Reason.Pulling, seconds=20)
     assert run.waited(status, moment(25)) == 25.0
 
 
 def test_a_run_that_does_not_wait_has_waited_for_nothing() -> None:
-    assert run.waited({}, moment()) == 0.0
-    assert run.waited(_at({}, Reason.Running), moment(9)) == 0.0
+    assert run.waited(RunStatus(), moment()) == 0.0
+    assert run.waited(_at(RunStatus(), Reason.Running), moment(9)) == 0.0
 
 
 def test_a_run_that_runs_waits_no_more() -> None:
-    status = _at(_at({}, Reason.Pulling), Reason.Starting, Reason.Running, seconds=5)
-    assert "waitingSince" not in status
+    status = _at(_at(RunStatus(), Reason.Pulling), Reason.Starting, Reason.Running, seconds=5)
+    assert "waitingSince" not in status.wire
     assert run.waited(_at(status, Reason.PodmanUnavailable, seconds=50), moment(60)) == 10.0
 
 
 def test_a_start_that_fails_again_and_again_is_one_wait() -> None:
     """Else a container that can never start would be tried for ever."""
-    status: Status = {}
+    status = RunStatus()
     for second in range(0, 100, 10):
         status = _at(status, Reason.Starting, Reason.PodmanUnavailable, seconds=second)
     assert run.waited(status, moment(100)) == 100.0
 
 
 def test_starting_alone_is_no_wait() -> None:
-    assert run.waited(_at({}, Reason.Starting), moment(9)) == 0.0
+    assert run.waited(_at(RunStatus(), Reason.Starting), moment(9)) == 0.0
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_wait() -> None:
-    assert run.waited(_at({}, Reason.Pulling), moment(-5)) == 0.0
+    assert run.waited(_at(RunStatus(), Reason.Pulling), moment(-5)) == 0.0
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -176,30 +179,33 @@ def test_which_reasons_wait(reason: Reason) -> None:
         "NodeOutOfDisk",
         "Pulling",
     }
-    assert ("waitingSince" in _at({}, reason)) is (reason.value in waits)
+    assert ("waitingSince" in _at(RunStatus(), reason).wire) is (reason.value in waits)
 
 
 # --- attempts ---
 
 
 def test_attempts_are_known_by_their_number() -> None:
-    status = run.with_attempt({}, ATTEMPT)
+    status = run.with_attempt(RunStatus(), ATTEMPT)
     status = run.with_attempt(status, {**ATTEMPT, "number": 2})
     status = run.with_attempt(status, {**ATTEMPT, "number": 2, "exitCode": 1})
-    assert [(a["number"], a.get("exitCode")) for a in status["attempts"]] == [(1, None), (2, 1)]
+    assert [(a["number"], a.get("exitCode")) for a in status.wire["attempts"]] == [(1, None), (2, 1)]
 
 
 def test_images() -> None:
-    assert run.with_images({}, {"id": "a"}, None) == {"image": {"id": "a"}}
-    assert run.with_images({}, {"id": "a"}, {"id": "b"}) == {"image": {"id": "a"}, "cliImage": {"id": "b"}}
+    image, cli = UsedImage("r", "a", made_of="c"), UsedImage("s", "b", digest="d")
+    found = {"image": {"reference": "r", "id": "a", "containerImageID": "c"}}
+    assert run.with_images(RunStatus(), image, None).wire == found
+    found |= {"cliImage": {"reference": "s", "id": "b", "digest": "d"}}
+    assert run.with_images(RunStatus(), image, cli).wire == found
 
 
 # --- what it came to ---
 
 
 def test_an_answer() -> None:
-    status = run.with_outcome({}, _outcome(), [])
-    assert status == {
+    status = run.with_outcome(RunStatus(), _outcome(), [])
+    assert status.wire == {
         "steps": [],
         "result": {"text": "hi ✓", "truncated": False},
         "usage": {
@@ -214,24 +220,24 @@ def test_an_answer() -> None:
 
 
 def test_a_long_answer_says_so() -> None:
-    status = run.with_outcome({}, _outcome(stdout=result_event(result="x" * 40_000)), [])
-    assert status["result"]["truncated"] is True
-    assert len(status["result"]["text"]) == 32_768
+    status = run.with_outcome(RunStatus(), _outcome(stdout=result_event(result="x" * 40_000)), [])
+    assert status.wire["result"]["truncated"] is True
+    assert len(status.wire["result"]["text"]) == 32_768
 
 
 @pytest.mark.parametrize("value", [{"ok": False}, [], 0, False, "", {"a": None}])
 def test_a_structured_answer(value: Any) -> None:
-    status = run.with_outcome({}, _outcome(stdout=result_event(structured_output=value)), [])
-    assert status["result"]["structured"] == value
+    status = run.with_outcome(RunStatus(), _outcome(stdout=result_event(structured_output=value)), [])
+    assert status.wire["result"]["structured"] == value
 
 
 def test_no_answer_is_no_result() -> None:
-    assert run.with_outcome({}, _outcome(stdout=b""), []) == {"steps": []}
+    assert run.with_outcome(RunStatus(), _outcome(stdout=b""), []).wire == {"steps": []}
 
 
 def test_an_error_that_speaks_is_a_result_too() -> None:
     what = _outcome(stdout=result_event(is_error=True, result="API Error"), end=end(cause="failed", exit_code=1))
-    assert run.with_outcome({}, what, [])["result"]["text"] == "API Error"
+    assert run.with_outcome(RunStatus(), what, []).wire["result"]["text"] == "API Error"
 
 
 def test_steps() -> None:
@@ -239,7 +245,7 @@ def test_steps() -> None:
         StepRecord("postCreate", 1, "Failed", 3, NOON, NOON + timedelta(milliseconds=1), "no"),
         StepRecord("agent", 0, "Running", None, None, None, ""),
     ]
-    assert run.with_outcome({}, _outcome(stdout=b""), steps)["steps"] == [
+    assert run.with_outcome(RunStatus(), _outcome(stdout=b""), steps).wire["steps"] == [
         {
             "hook": "postCreate",
             "index": 1,
@@ -255,4 +261,4 @@ def test_steps() -> None:
 
 def test_an_exit_code_of_0_is_one() -> None:
     step = StepRecord("agent", 0, "Succeeded", 0, None, None, "")
-    assert run.with_outcome({}, _outcome(), [step])["steps"][0]["exitCode"] == 0
+    assert run.with_outcome(RunStatus(), _outcome(), [step]).wire["steps"][0]["exitCode"] == 0

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stromboli.models.agentsession import AgentSessionStatus
-from stromboli.models.reasons import ReadyReason
-from stromboli.plan.session import Holder
+from stromboli.models.session import Holder, SessionStatus
+from stromboli.reasons import ReadyReason
 from stromboli.status import conditions
 from stromboli.status import session as states
 from tests.support.builders import moment
@@ -18,17 +18,19 @@ RUN = Holder("first", "uid-1")
 READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
 
 
-def ready(status: states.Status) -> dict[str, Any]:
-    return dict(conditions.find(status["conditions"], "Ready") or {})
+def ready(status: SessionStatus) -> dict[str, Any]:
+    return dict(conditions.find(status.wire["conditions"], "Ready") or {})
 
 
-def lost(seconds: float = 0.0) -> states.Status:
-    return states.at(states.taken({}, RUN, moment()), ReadyReason.VolumeLost, "it is gone", moment(seconds))
+def lost(seconds: float = 0.0) -> SessionStatus:
+    return states.at(
+        states.taken(SessionStatus(), RUN, moment()), ReadyReason.VolumeLost, "it is gone", moment(seconds)
+    )
 
 
 @pytest.mark.parametrize("reason", ReadyReason)
 def test_each_reason_is_told(reason: ReadyReason) -> None:
-    status = states.at({}, reason, "so it is", moment(generation=4))
+    status = states.at(SessionStatus(), reason, "so it is", moment(generation=4))
     assert ready(status) == {
         "type": "Ready",
         "status": READY.get(reason, "False"),
@@ -37,66 +39,66 @@ def test_each_reason_is_told(reason: ReadyReason) -> None:
         "reason": reason,
         "message": "so it is",
     }
-    assert states.ready_reason(status) == reason
-    assert (status["node"], status["observedGeneration"]) == ("node-1", 4)
+    assert status.reason == reason
+    assert (status.wire["node"], status.wire["observedGeneration"]) == ("node-1", 4)
 
 
 @pytest.mark.parametrize("reason", ReadyReason)
 def test_only_what_is_lost_is_stalled(reason: ReadyReason) -> None:
-    stalled = conditions.find(states.at({}, reason, "so it is", moment())["conditions"], "Stalled")
+    stalled = conditions.find(states.at(SessionStatus(), reason, "so it is", moment()).wire["conditions"], "Stalled")
     assert (stalled is not None) is (reason is ReadyReason.VolumeLost)
     assert stalled is None or (stalled["status"], stalled["reason"], stalled["message"]) == ("True", reason, "so it is")
 
 
 def test_stalled_goes_with_its_cause() -> None:
     found = states.at(lost(), ReadyReason.Available, "there again", moment(9))
-    assert [c["type"] for c in found["conditions"]] == ["Ready"]
+    assert [c["type"] for c in found.wire["conditions"]] == ["Ready"]
 
 
 def test_before_the_first_there_is_no_reason() -> None:
-    assert states.ready_reason({}) == states.ready_reason({"conditions": []}) == ""
+    assert SessionStatus().reason == SessionStatus.of({"conditions": []}).reason == ""
 
 
 def test_who_takes_it_has_it_and_that_is_a_use() -> None:
-    status = states.taken({"runs": 2}, RUN, moment(5))
+    status = states.taken(SessionStatus.of({"runs": 2}), RUN, moment(5))
     assert (ready(status)["reason"], ready(status)["message"]) == (ReadyReason.InUse, "the run first has it")
-    assert status["currentRun"] == {"name": "first", "uid": "uid-1"}
-    assert status["lastUsed"] == "2026-01-31T12:00:05Z"
-    assert status["runs"] == 2
+    assert status.wire["currentRun"] == {"name": "first", "uid": "uid-1"}
+    assert status.wire["lastUsed"] == "2026-01-31T12:00:05Z"
+    assert status.wire["runs"] == 2
 
 
 def test_who_leaves_it_leaves_no_trace_but_the_time() -> None:
-    before = states.taken({"runs": 2, "containerID": "c1"}, RUN, moment())
+    before = states.taken(SessionStatus.of({"runs": 2, "containerID": "c1"}), RUN, moment())
     status = states.released(before, moment(60))
     assert ready(status)["reason"] == ReadyReason.Available
-    assert "currentRun" not in status
-    assert status["lastUsed"] == "2026-01-31T12:01:00Z"
-    assert (status["runs"], status["containerID"]) == (2, "c1")
+    assert "currentRun" not in status.wire
+    assert status.wire["lastUsed"] == "2026-01-31T12:01:00Z"
+    assert (status.wire["runs"], status.wire["containerID"]) == (2, "c1")
 
 
 def test_what_is_lost_stays_lost_when_the_run_leaves() -> None:
     before = lost()
     status = states.released(before, moment(60))
-    assert status["conditions"] == before["conditions"]
-    assert {c["type"] for c in status["conditions"]} == {"Ready", "Stalled"}
-    assert "currentRun" not in status
-    assert status["lastUsed"] == "2026-01-31T12:01:00Z"
+    assert status.wire["conditions"] == before.wire["conditions"]
+    assert {c["type"] for c in status.wire["conditions"]} == {"Ready", "Stalled"}
+    assert "currentRun" not in status.wire
+    assert status.wire["lastUsed"] == "2026-01-31T12:01:00Z"
 
 
 def test_a_time_is_that_of_the_change_from_ready_to_not() -> None:
-    steps = [states.at({}, ReadyReason.Available, "no run has it", moment())]
+    steps = [states.at(SessionStatus(), ReadyReason.Available, "no run has it", moment())]
     steps.append(states.taken(steps[-1], RUN, moment(10)))
     steps.append(states.released(steps[-1], moment(20)))
     assert {ready(s)["lastTransitionTime"] for s in steps} == {"2026-01-31T12:00:00Z"}
     gone = states.at(steps[-1], ReadyReason.VolumeLost, "it is gone", moment(30))
-    assert {c["lastTransitionTime"] for c in gone["conditions"]} == {"2026-01-31T12:00:30Z"}
+    assert {c["lastTransitionTime"] for c in gone.wire["conditions"]} == {"2026-01-31T12:00:30Z"}
     again = states.at(gone, ReadyReason.VolumeLost, "it is still gone", moment(40))
-    assert {c["lastTransitionTime"] for c in again["conditions"]} == {"2026-01-31T12:00:30Z"}
+    assert {c["lastTransitionTime"] for c in again.wire["conditions"]} == {"2026-01-31T12:00:30Z"}
 
 
 def test_the_node_stays_what_it_was_first() -> None:
-    status = states.at({}, ReadyReason.Available, "no run has it", moment(node="node-a"))
-    assert states.taken(status, RUN, moment(node="node-b"))["node"] == "node-a"
+    status = states.at(SessionStatus(), ReadyReason.Available, "no run has it", moment(node="node-a"))
+    assert states.taken(status, RUN, moment(node="node-b")).wire["node"] == "node-a"
 
 
 def test_saying_it_twice_changes_nothing() -> None:
@@ -105,7 +107,7 @@ def test_saying_it_twice_changes_nothing() -> None:
         lambda s: states.taken(s, RUN, moment()),
         lambda s: states.released(s, moment()),
     ):
-        once = step({"runs": 1})
+        once = step(SessionStatus.of({"runs": 1}))
         assert step(once) == once
 
 
@@ -119,5 +121,5 @@ def test_what_was_given_is_not_changed() -> None:
 
 
 def test_the_wire_takes_it() -> None:
-    for status in (states.taken({}, RUN, moment()), lost(), states.released(lost(), moment())):
-        AgentSessionStatus.model_validate(status)
+    for status in (states.taken(SessionStatus(), RUN, moment()), lost(), states.released(lost(), moment())):
+        AgentSessionStatus.model_validate(status.wire)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from stromboli.models.agentrun import AgentRunStatus
+from stromboli.models.run import RunStatus
 from stromboli.plan.attempt import StepRecord
 from stromboli.status import run
 from tests.support.builders import NOON
@@ -16,8 +17,8 @@ NEXT = StepRecord("postStart", 1, "Running", None, OVER.finished_at, None, "")
 
 
 def test_a_step_that_runs_has_a_beginning_only() -> None:
-    status = run.with_steps({}, [BEGUN])
-    assert status["steps"] == [
+    status = run.with_steps(RunStatus(), [BEGUN])
+    assert status.wire["steps"] == [
         {
             "hook": "postStart",
             "index": 0,
@@ -26,33 +27,33 @@ def test_a_step_that_runs_has_a_beginning_only() -> None:
             "startedAt": "2026-01-31T12:00:00.000000Z",
         }
     ]
-    AgentRunStatus.model_validate(status)
+    AgentRunStatus.model_validate(status.wire)
 
 
 def test_a_step_that_ended_is_told_with_what_it_wrote() -> None:
-    status = run.with_steps(run.with_steps({}, [BEGUN]), [OVER])
-    (step,) = status["steps"]
+    status = run.with_steps(run.with_steps(RunStatus(), [BEGUN]), [OVER])
+    (step,) = status.wire["steps"]
     assert (step["state"], step["exitCode"], step["tail"]) == ("Succeeded", 0, "all")
     assert step["finishedAt"] == "2026-01-31T12:00:02.000000Z"
 
 
 def test_the_next_step_is_told() -> None:
-    status = run.with_steps(run.with_steps({}, [OVER]), [OVER, NEXT])
-    assert [(s["index"], s["state"]) for s in status["steps"]] == [(0, "Succeeded"), (1, "Running")]
+    status = run.with_steps(run.with_steps(RunStatus(), [OVER]), [OVER, NEXT])
+    assert [(s["index"], s["state"]) for s in status.wire["steps"]] == [(0, "Succeeded"), (1, "Running")]
 
 
 def test_output_alone_changes_nothing() -> None:
-    status = run.with_steps({"node": "n"}, [BEGUN])
+    status = run.with_steps(RunStatus.of({"node": "n"}), [BEGUN])
     assert run.with_steps(status, [replace(BEGUN, tail="so far, and more")]) == status
 
 
 def test_no_steps_are_no_field() -> None:
-    assert run.with_steps({"node": "n"}, []) == {"node": "n"}
+    assert run.with_steps(RunStatus.of({"node": "n"}), []).wire == {"node": "n"}
 
 
 def test_the_old_status_is_left_as_it_was() -> None:
-    old = run.with_steps({"node": "n"}, [BEGUN])
-    kept = [dict(s) for s in old["steps"]]
+    old = run.with_steps(RunStatus.of({"node": "n"}), [BEGUN])
+    kept = [dict(s) for s in old.wire["steps"]]
     new = run.with_steps(old, [OVER])
-    assert old["steps"] == kept
-    assert new["node"] == "n"
+    assert old.wire["steps"] == kept
+    assert new.wire["node"] == "n"

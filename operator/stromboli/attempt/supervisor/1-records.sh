@@ -1,47 +1,49 @@
-# PID 1 of an agent's container: takes the steps of /run/stromboli/plan/steps in order and records them.
+# PID 1 of an agent's container: runs the steps in /run/stromboli/plan/steps in order and records them.
 #
-# For busybox ash, and for nothing of the image's: there may be no shell and no coreutils. Every process costs,
-# so builtins do the most; applets run within ash where it can do that, else through our busybox.
-# Names begin with _ lest they meet a variable of the image's: assigning to such a one would change it for the agent.
+# Written for busybox ash; uses nothing from the image, which may have no shell and no coreutils. Every process costs
+# time, so builtins do most of the work; applets run inside ash if it supports that, otherwise through our busybox.
+# Names begin with _ so that they cannot clash with the image's variables: assigning to one would change it for the
+# agent.
 #
-# out/started             the mark: a directory, since mkdir is atomic; only one container takes the attempt
-# out/, out/seal          the seals (seals.py): broken, and that on disk, before anything of the image runs, and before
-#                         the CLI gets the prompt. Nothing in the container can restore one; plan/seals has them unbroken
-# out/record              lines, each one write to a descriptor held from the start (records.py reads them):
+# out/started             the start marker: a directory, since mkdir is atomic; only one container can run the attempt
+# out/, out/seal          the seals (seals.py): broken, and synced to disk, before anything from the image runs, and
+#                         before the CLI gets the prompt. Nothing in the container can restore one; plan/seals has
+#                         their unbroken state
+# out/record              lines, each a single write to a descriptor open from the start (records.py reads them):
 #                           start CLOCK | begin STEP INDEX CLOCK | finish CODE CLOCK | end CAUSE CODE OOM_KILLS CLOCK
-# out/stdout, out/stderr  what the CLI wrote, the newest; what went before is in *.old
-# out/HOOK.INDEX          what a hook wrote to either, likewise
+# out/stdout, out/stderr  the newest output of the CLI; older output is in *.old
+# out/HOOK.INDEX          the output of a hook, stdout and stderr together, rotated in the same way
 #
-# Signals: TERM cancels; USR1 and USR2 come from the timers below. Every background job of a shell ignores INT and QUIT
-# when it begins, and no shell can change that: the CLI does it for itself, for hooks coreutils' `env` does it.
+# Signals: TERM cancels; USR1 and USR2 come from the timers below. A shell starts every background job with INT and QUIT
+# ignored, and no shell can change that: the CLI resets them itself, and for hooks the coreutils `env` does.
 
 _root=/run/stromboli
 _plan=$_root/plan _out=$_root/out _session=$_root/session
-_secret_file=$_root/handed  # the secrets, read-only: each variable's and a NUL, in order, then the credentials file
-_secrets=/dev/shm/.stromboli  # where the CLI may write its credentials: a tmpfs of the container's own, and bounded
+_secret_file=$_root/handed  # the secrets, read-only: NUL-terminated values in order, then the credentials file
+_secrets=/dev/shm/.stromboli  # where the CLI may write its credentials: the container's own tmpfs, of limited size
 _bb=$_plan/busybox _cli_mount=/opt/claude
 _claude=$_session/claude
 _unstarted='' _unsent='' _stamp=''
 _cause='' _pid='' _count=0 _timer='' _records='' _signalled='' _code=0
 
 _WORKDIR_UNUSABLE=119 _CLI_MISSING=120 _ALREADY_STARTED=121 _OUT_UNUSABLE=122 _SECRET_MISSING=123
-# These and those of a kill are nobody else's: a child that ends with one ends the container with this.
+# The codes above, and those of a kill, are reserved: if a child exits with one, the container exits with this instead.
 _OTHER=1
 _STDOUT_SEGMENT=5242880 _STDERR_SEGMENT=131072 _HOOK_SEGMENT=1048576  # bytes; two of each are kept
-_HANDED_MOST=65536  # bytes that hooks may hand on
+_HANDED_MOST=65536  # the most bytes that hooks may pass on
 _newline='
 '
 _hooking='' _handed=''
-_DRAIN=1  # seconds for the last output, if a process that was left behind holds the pipe open
+_DRAIN=1  # seconds to wait for the last output while a leftover process holds the pipe open
 
-# --- marks and records
+# --- markers and records
 
-# In _stamp: the inode of $1 and when it was last changed.
+# Sets _stamp to the inode of $1 and its change time.
 _look_at() {
     _stamp=$(TZ=UTC0 $_bb stat -L -c '%i %z' "$1") || _stamp=
 }
 
-# Break the seal $1, which is unbroken as $2. Clocks of file systems are coarse: until the change shows, it is repeated.
+# Break the seal $1, whose unbroken state is $2. File system clocks are coarse: repeat until the change is visible.
 _break() {
     while $_bb touch -c "$1" && _look_at "$1" && [ "$_stamp" = "$2" ]; do :; done
     [ -n "$_stamp" ] && [ "$_stamp" != "$2" ] && $_bb sync "$1"
@@ -67,7 +69,7 @@ _oom_kills() {
     done
 }
 
-# End with exit code $1, or for who only sees the container's with $2: nothing can change the cause any more.
+# Record exit code $1 and exit with it, or with $2 if given. From here on, signals cannot change the cause any more.
 _end() {
     trap '' TERM USR1 USR2
     _oom=0
@@ -86,8 +88,8 @@ _fail() {
     _end "$1"
 }
 
-# Copy stdin to out/$1 until its end, keeping the newest: between $2 bytes and twice that. What does not fit on a
-# full disk is dropped, so that whoever writes is never held up.
+# Copy stdin to out/$1 until EOF, keeping the newest part: between $2 bytes and twice that. What does not fit on a full
+# disk is dropped, so that the writer never blocks.
 _record() {
     _size=0
     while :; do

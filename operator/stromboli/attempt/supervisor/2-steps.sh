@@ -1,6 +1,7 @@
 # --- time and signals
 
-# After $1 seconds, signal $2 to the processes $3. The pipe at 9 never has data, so `read` is a clock, and no process.
+# After $1 seconds, send signal $2 to the processes $3. The pipe on fd 9 never has data, so `read -t` is a sleep that
+# needs no process.
 _after() {
     (
         read -r -t "$1" -u 9 _
@@ -8,8 +9,8 @@ _after() {
     ) 2>/dev/null &
 }
 
-# TERM to the step's process group, KILL after the grace. Before the step has that group, its process is still a
-# copy of this shell, in which a signal can get lost: so it is waited for.
+# Send TERM to the step's process group, and KILL after the grace period. Until the step has its own group, its process
+# is still a copy of this shell, which could lose the signal: so retry until the group exists.
 _stop() {
     (
         until kill -TERM "-$_pid"; do
@@ -28,7 +29,7 @@ _interrupt() {
     [ -z "$_pid" ] || _stop
 }
 
-# Wait for child $1 whatever signals come; its exit code is in _code. Meanwhile orphans are reaped.
+# Wait for child $1, whatever signals arrive; sets _code to its exit code. Orphans are reaped meanwhile.
 _await() {
     _code=
     while :; do
@@ -43,7 +44,7 @@ _await() {
 
 # --- steps
 
-# Called by plan/steps for each secret: keep it in a variable for plan/env, which gives it its name.
+# Called by plan/steps for each secret: read it into a variable, from which plan/env sets the real one.
 _secret() {
     IFS= read -r -d '' -u 6 "_secret_$1" || exit "$_SECRET_MISSING"
 }
@@ -58,8 +59,8 @@ _take_secrets() {
     exec 6<&-
 }
 
-# Pipes and recorders for the next step: out/$1 gets its stdout, and out/$3 its stderr if there is a $3.
-# A step has pipes of its own, since a process that an earlier one left behind may still hold that one's.
+# Create pipes and recorders for the next step: its stdout goes to out/$1, and its stderr to out/$3 if that is given.
+# Each step has its own pipes, since a leftover process of an earlier step may still hold that step's pipes open.
 _pipes() {
     [ -z "$_cause" ] || _end 143
     _count=$((_count + 1))
@@ -73,16 +74,16 @@ _pipes() {
     _records="$_records $!"
 }
 
-# Become program "$@", in a session of its own, with the environment that the container was given and the plan's.
-# This shell would keep what it sets itself, and drop names that are none to it (spring.profiles.active): /proc has
-# the environment as it came.
+# Exec program "$@" in its own session, with the container's original environment and the plan's. This shell would
+# keep the variables that it sets itself, and drop names that it considers invalid (spring.profiles.active); /proc has
+# the original environment.
 _become() {
     while IFS= read -r -d '' _entry; do
         case $_entry in [!=]*=*) _name=${_entry%%=*} ;; *) continue ;; esac
         case $_name in
         PWD | OLDPWD | SHLVL | IFS | OPTIND | PS[124] | LINENO | RANDOM | PPID | EPOCH* | FUNCNAME) ;;
         [!A-Za-z_]* | *[!A-Za-z0-9_]*) ;;
-        *) continue ;;  # this shell has it, or it is nothing: a variable has a = and a name
+        *) continue ;;  # this shell has it, or it is no variable: those have a name and a =
         esac
         case $_planned in *" $_name "*) continue ;; esac
         set -- "$_entry" "$@"
@@ -99,7 +100,7 @@ _become() {
     exec "$@"
 }
 
-# Run a step with stdin from $1, in a session of its own, and take its code. Nothing begins after a signal.
+# Run a step with stdin from $1 in its own session, and set _code to its exit code. After a signal, nothing is started.
 _run() {
     _in=$1
     shift
@@ -119,7 +120,7 @@ _run() {
     _note finish "$_code"
 }
 
-# The last step is over: what it left behind goes, its output is complete.
+# After the last step: kill its leftover processes, wait until its output is complete, and end.
 _finish() {
     _last=$_code
     kill -KILL "-$_pid" 2>/dev/null
@@ -132,7 +133,8 @@ _finish() {
     esac
 }
 
-# In _with_signals: what has a hook heed INT and QUIT, where the image's coreutils can (8.31 or newer).
+# Sets _with_signals to the command prefix that resets INT and QUIT for a hook, if the image's coreutils has it (8.31
+# or newer).
 _find_signals() {
     _with_signals=
     [ -f /usr/bin/env ] || return 0
@@ -152,7 +154,8 @@ _hook() {
     _pid=
 }
 
-# In _talk: how the CLI is to begin conversation $1, or go on with it if it lies on the volume, or with a fork of $2.
+# Sets _talk to the CLI's options: resume conversation $1 if it is on the volume, else fork it from $2 if that is
+# there, else start it.
 _conversation() {
     _talk="--session-id $1"
     for _file in "$_claude"/projects/*/"$2.jsonl"; do
@@ -163,7 +166,7 @@ _conversation() {
     done
 }
 
-# Forget the variables $@; those whose name is none to this shell are left out by _become.
+# Unset the variables $@; those with a name that is invalid in this shell are left out by _become.
 _withhold() {
     _planned="$_planned$* "
     for _name; do
@@ -172,7 +175,7 @@ _withhold() {
 }
 
 _agent() {
-    trap _signalled=1 USR2  # not ignored: that the CLI would inherit
+    trap _signalled=1 USR2  # not ignored: the CLI would inherit that
     [ -z "$_timer" ] || kill "$_timer"
     _withhold $_withheld
     unset STROMBOLI_ENV STROMBOLI_PATH

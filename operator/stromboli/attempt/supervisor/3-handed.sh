@@ -1,7 +1,7 @@
-# --- what hooks hand on
+# --- what hooks pass on to later steps
 
-# Take the lines of file $1, each of which $2 has to accept with $3. Opened for writing as well, so that a pipe in its
-# place holds nothing up; what is not there, or no file, has no lines.
+# Call $2 with $3 for each line of file $1, until it fails. The file is opened for writing too, so that a pipe in its
+# place does not block; a missing file, or one that is not regular, has no lines.
 _each_line() {
     [ -f "$1" ] && [ ! -L "$1" ] && command exec 6<>"$1" || return 0
     _length=0 _number=0
@@ -15,7 +15,7 @@ _each_line() {
     [ -z "$_why" ]
 }
 
-# What is wrong is said by the line's number: its value may be a secret.
+# Errors give the line's number, not its text: the value may be a secret.
 _take_variable() {
     _name=${_line%%=*}
     case $_line in
@@ -41,8 +41,8 @@ _take_folder() {
     [ -n "$1" ] && _why=
 }
 
-# What files $1.env and $1.path hand on, for the steps to come: in _handed, and on PATH behind the CLI. Where $2 is
-# set, lines that the rules forbid are passed over: an agent may have written them.
+# Read the files $1.env and $1.path for later steps: into _handed, and into PATH behind the CLI. If $2 is set, forbidden
+# lines are skipped instead of refused: an agent may have written them.
 _hand_on() {
     _why='' _new=''
     _each_line "$1.env" _take_variable "$2" || return 1
@@ -52,14 +52,14 @@ _hand_on() {
     PATH=${_cli:+${_cli%/*}:}$_folders$_own_path
 }
 
-# After hook $1: what it has handed on, or why not.
+# After hook $1: read what it passes on, or append the error to its output.
 _take_handed() {
     _hand_on "$_session/handed/now" '' && return
     printf 'stromboli: %s\n' "$_why" >>"$_out/$1"
     return 1
 }
 
-# Before the first hook: what the hooks of the session's beginning have handed on, if there is any, and nothing else.
+# Before the first hook: load what the session's initial hooks passed on, if anything, and discard everything else.
 _prepare_handed() {
     _handed='' _folders=''
     [ -z "$_recalls" ] || _hand_on "$_session/handed/beginning" lenient
@@ -83,7 +83,7 @@ _write_handed() {
     printf %s "$_lines" >"$_session/handed/$1.path"
 }
 
-# The hooks of the session's beginning are over: what they have handed on is there for its later runs.
+# After the session's initial hooks: save what they passed on for the session's later runs.
 _remember_handed() {
     _write_handed beginning
 }

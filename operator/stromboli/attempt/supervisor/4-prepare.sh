@@ -1,4 +1,4 @@
-# --- what the steps find
+# --- home, working directory, configuration, credentials
 
 _prepare_home() {
     export CLAUDE_CONFIG_DIR="$_claude"
@@ -18,9 +18,9 @@ _prepare_workdir() {
     cd "$_workdir" || _fail "$_WORKDIR_UNUSABLE" "the working directory $_workdir may not be entered"
 }
 
-# What a run has left in the CLI's folder is an agent's. Conversations and memory go on; all else (settings, hooks, MCP
-# servers, credentials, plugins) begins as the image has it, in plan/claude.tar. The old folder is moved aside whole, so
-# that nothing in it, however deep or closed, can hold this up, and is removed meanwhile.
+# An agent wrote what an earlier run left in the CLI's folder. Conversations and memory are kept; everything else
+# (settings, hooks, MCP servers, credentials, plugins) is reset to the image's, in plan/claude.tar. The old folder is
+# moved aside as a whole and removed in the background, so that nothing in it, however deep or locked, delays the start.
 _KEPT_FOLDERS='projects todos tasks plans file-history agent-memory' _KEPT_FILES='CLAUDE.md history.jsonl'
 
 _prepare_configuration() {
@@ -40,7 +40,7 @@ _prepare_configuration() {
     $_bb rm -rf "$@" </dev/null >/dev/null 2>&1 7>&- 8>&- 9>&- &
 }
 
-# What of the folder in _old goes on; in the place of what the image has.
+# Move what is kept from the folder _old, replacing what the image has.
 _keep() {
     [ -w "$_old" ] || $_bb chmod u+rwx "$_old"
     for _name in $_KEPT_FOLDERS; do
@@ -54,7 +54,7 @@ _keep() {
     done
 }
 
-# The credentials themselves stay on tmpfs; a file by their name is what the CLI made of the link.
+# The credentials themselves stay on tmpfs; a regular file of that name is one that the CLI replaced the link with.
 _forget_credentials() {
     [ -e "$_claude/.credentials.json" ] || [ -L "$_claude/.credentials.json" ] || return 0
     $_bb rm -f "$_claude/.credentials.json"
@@ -65,8 +65,8 @@ _prepare_credentials() {
     $_bb ln -s "$_secrets/.credentials.json" "$_claude/.credentials.json"
 }
 
-# Whether $_cli is of the CLI that was mounted: a volume whose target goes through a link may lie over it, or over a
-# folder around it. Mounts are listed in the order in which they were made.
+# Whether $_cli belongs to the mounted CLI: a volume whose target goes through a symlink may be mounted over it, or over
+# a folder above it. Mounts are listed in the order in which they were made.
 _is_mounted_cli() {
     case $_cli in "$_cli_mount"/*) ;; *) return 0 ;; esac
     _place=$($_bb readlink -f "$_cli_mount") _last='' _times=0

@@ -1,4 +1,4 @@
-# --- the whole of it
+# --- main
 
 . "$_plan/steps"
 trap '_interrupt cancelled' TERM
@@ -12,7 +12,7 @@ _refuse_if_started
 _take_secrets
 $_bb mkdir "$_out/started" || { _refuse_if_started; exit "$_OUT_UNUSABLE"; }
 _break "$_out" "$_unstarted" || exit "$_OUT_UNUSABLE"
-# By descriptors: a hook could put something else in the place of a name.
+# Keep descriptors open: a hook could replace the file at a path.
 command exec 7<"$_out/seal" && $_bb mkfifo "$_out/.clock" \
     && command exec 8>>"$_out/record" 9<>"$_out/.clock" || exit "$_OUT_UNUSABLE"
 _note start

@@ -1,10 +1,10 @@
-"""The supervisor, PID 1 of every agent's container: one script for busybox, in five parts, in the order of their names.
+"""The supervisor, PID 1 of every agent's container: one busybox script in five parts, in the order of their names.
 
-    1-records.sh  what it is, its seals and its records      2-steps.sh    signals, timers, hooks, the agent
-    3-handed.sh   what hooks hand on to what comes later     4-prepare.sh  home, workdir, configuration, the CLI's mount
-    5-main.sh     all of it, in order
+    1-records.sh  overview, seals and records                2-steps.sh    signals, timers, hooks, the agent
+    3-handed.sh   what hooks pass on to later steps          4-prepare.sh  home, workdir, configuration, the CLI's mount
+    5-main.sh     the main sequence
 
-The parts are joined when an attempt's folder is made: they share one shell and its variables.
+The parts are joined when an attempt's folder is created: they share one shell and its variables.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ _PARTS = tuple(sorted(Path(__file__).parent.glob("*.sh")))
 
 
 def script() -> str:
-    """The whole script."""
+    """The complete script."""
     return "\n".join(part.read_text(encoding="utf-8") for part in _PARTS)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from stromboli.perform.serial import SessionLocks
+from stromboli.node.serial import SessionLocks
 
 
 async def test_one_holds_a_session_and_others_wait_in_order() -> None:

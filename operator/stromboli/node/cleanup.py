@@ -18,9 +18,9 @@ from stromboli.attempt import folder
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.site import Site
 from stromboli.attempt.tidy import tidy
-from stromboli.perform.copy import Copier
-from stromboli.perform.janitor import Janitor
-from stromboli.perform.serial import SessionLocks
+from stromboli.node.copy import Copier
+from stromboli.node.janitor import Janitor
+from stromboli.node.serial import SessionLocks
 from stromboli.plan import ownership
 from stromboli.podman.transport import Podman
 

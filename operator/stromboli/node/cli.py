@@ -15,23 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.errors import NotFound, PodmanError, PullFailed
+from stromboli.errors import CLIUnavailable, ImageMissing, NotFound, PodmanError, PullFailed, Pulling
 from stromboli.inspection import startfiles
 from stromboli.inspection.needs import needs_of
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.models.reasons import Reason
-from stromboli.observe.images import Images, digest_of, never_started
-from stromboli.observe.waiting import Waiting
+from stromboli.node.images import Images, digest_of, never_started
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.policy import CLI
-from stromboli.plan.refusal import Refused
 from stromboli.podman.containers import ContainerSummary
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
+PROGRESS_EVERY = 2.0  # seconds between looks at a pull
 UNUSED = 3600.0  # seconds after which a CLI image that no run has asked for is nobody's any more
 
 
@@ -72,7 +70,7 @@ class CLIMounts:
     async def ready(self, cli: CLI, wanted_by: str) -> MountedCLI | None:
         """The CLI of a policy, mounted; None where images bring their own.
 
-        Raises Waiting(CLIImageUnavailable), PodmanError, PodmanUnavailable.
+        Raises CLIUnavailable, PodmanError, PodmanUnavailable.
         """
         if cli.reference is None:
             return None
@@ -131,17 +129,13 @@ class CLIMounts:
         assert cli.reference is not None
         try:
             return await self._images.resolve(cli.reference, cli.pull, wanted_by)
-        except Waiting as w:
-            raise Waiting(Reason.CLIImageUnavailable, f"the Claude CLI's image: {w.message}", w.delay) from w
-        except (Refused, PullFailed) as e:
+        except Pulling as pulling:
+            raise CLIUnavailable(f"the Claude CLI's image: {pulling}", PROGRESS_EVERY) from pulling
+        except (ImageMissing, PullFailed) as e:
             hint = "an administrator can pull it on the node, or name another in cli.image of an AgentPolicy"
             if cli.pull is PullPolicy.Never:
                 hint = f"pulling is off; {hint}"
-            raise Waiting(
-                Reason.CLIImageUnavailable,
-                f"the Claude CLI's image {cli.reference} is not on the node: {e}; {hint}",
-                10.0,
-            ) from e
+            raise CLIUnavailable(f"the Claude CLI's image {cli.reference} is not on the node: {e}; {hint}") from e
 
     async def _held(self, image_id: str, path: str) -> _Mount:
         """Where the image is mounted and what its binary needs, looked up once, and again where it is doubted."""
@@ -187,7 +181,7 @@ class CLIMounts:
         raise PodmanError(f"a container named {name} is there and does not hold the Claude CLI's image; remove it")
 
     async def _needs(self, holder: str, mount: str, path: str) -> CLINeeds:
-        """What the binary asks for. Raises Waiting where the image has no such file."""
+        """What the binary asks for. Raises CLIUnavailable where the image has no such file."""
         if await asyncio.to_thread(_is_visible, mount, path):
             return await asyncio.to_thread(_read, _program(mount, path))
         return await self._needs_by_archive(holder, path)
@@ -195,15 +189,13 @@ class CLIMounts:
     async def _needs_by_archive(self, holder: str, path: str) -> CLINeeds:
         """The way for rootless Podman, whose mounts cannot be seen from here, and for a path through links."""
         if unreadable := await startfiles.problem_in(self._podman, holder):
-            raise Waiting(Reason.CLIImageUnavailable, f"the Claude CLI's image: {unreadable}; use another", 10.0)
+            raise CLIUnavailable(f"the Claude CLI's image: {unreadable}; use another")
         with tempfile.TemporaryFile() as file:
             try:
                 await self._podman.archive.download_file(holder, f"/{path}", file)
             except NotFound as e:
-                raise Waiting(
-                    Reason.CLIImageUnavailable,
-                    f"the Claude CLI's image has no {path} in it; an administrator sets cli.path of an AgentPolicy",
-                    10.0,
+                raise CLIUnavailable(
+                    f"the Claude CLI's image has no {path} in it; an administrator sets cli.path of an AgentPolicy"
                 ) from e
             return await asyncio.to_thread(needs_of, file)
 

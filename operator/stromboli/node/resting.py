@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from stromboli import naming
 from stromboli.apart import apart
@@ -22,18 +20,16 @@ from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
 from stromboli.attempt.usage import disk_usage
-from stromboli.errors import NotFound, PodmanUnavailable
+from stromboli.errors import LabelsLost, NotFound, PodmanUnavailable
+from stromboli.grammar import times
 from stromboli.inspection import startfiles
-from stromboli.models.reasons import Reason
-from stromboli.perform.cleanup import Cleaner
+from stromboli.node.cleanup import Cleaner
 from stromboli.plan import session as plan
 from stromboli.plan.attempt import HOOKS_FILE
 from stromboli.plan.container import Shape
 from stromboli.plan.redaction import UNKNOWN
-from stromboli.plan.refusal import Refused
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
-from stromboli.status import times
 
 ENDING = 30.0  # seconds from KILL until Podman says that the container has ended
 
@@ -88,23 +84,24 @@ class Resting:
         """Why a start of a container, in which an agent was, would keep Podman waiting; empty where it would not."""
         return await startfiles.problem_in(self._podman, container.id, shape_of(container).mount_points)
 
-    async def rest(self, uid: str, image_id: str) -> dict[str, Any]:
+    async def rest(self, uid: str) -> State | None:
         """Between two runs: the container away where its beginning has not succeeded, and no secrets.
 
-        What of that stands in the session's status. Raises as `settled`.
+        What is known of the container that stays, None where none does. Raises as `settled`.
         """
         container, state = await self.settled(uid)
         await self._cleaner.without_secrets(uid)
-        if container is not None and state.container != container.id:
-            await self._podman.containers.remove(container.id)
-            container = None
-        new: dict[str, Any] = {"containerID": container.id if container else "", "initialized": None}
-        if container is not None:
-            new["initialized"] = {"imageID": image_id, "hooksHash": state.hooks, "at": state.at}
-        return new
+        if container is None:
+            return None
+        if state.container == container.id:
+            return state
+        await self._podman.containers.remove(container.id)
+        return None
 
-    async def size(self, uid: str, status: Mapping[str, Any]) -> int:
+    async def size(self, uid: str, image_id: str) -> int:
         """Disk of the container's own files, of a fork's copy, and of the volume where the operator can see it.
+
+        `image_id` is that of the image which the session began with.
 
         The session need not be held: what is removed meanwhile counts nothing. Raises PodmanError, PodmanUnavailable,
         OSError, LocalFailure.
@@ -115,8 +112,7 @@ class Resting:
                 total += await self._podman.containers.size(container.id)
         state = await asyncio.to_thread(self._site.folder(uid).read_state)
         if state.copy:
-            wanted = (state.copy, str(status.get("imageID", "")))
-            copied, image = await asyncio.gather(*map(self._podman.images.inspect, wanted))
+            copied, image = await asyncio.gather(*map(self._podman.images.inspect, (state.copy, image_id)))
             total += max(copied.size - image.size, 0) if copied and image else 0
         volume = await self._podman.volumes.inspect(naming.volume(uid))
         if volume is not None:
@@ -140,8 +136,8 @@ def _noted(folder: SessionFolder, container: ContainerState) -> State:
 
 
 def shape_of(container: ContainerState) -> Shape:
-    """What a session's container has that policies restrict. Raises Refused."""
+    """What a session's container has that policies restrict. Raises LabelsLost."""
     try:
         return Shape.from_label(container.labels[naming.SHAPE])
     except (ValueError, KeyError, TypeError) as e:
-        raise Refused(Reason.PolicyViolation, f"the container {container.name} has lost its labels; remove it") from e
+        raise LabelsLost(f"the container {container.name} has lost its labels; remove it") from e

@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from stromboli.errors import StromboliError
+from stromboli.errors import CLIUnavailable, Refused, StromboliError
 from stromboli.kube.client import Cluster
-from stromboli.observe.cli import CLIMounts
+from stromboli.node.cli import CLIMounts
 from stromboli.observe.policy import base, parse
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import policy as policies
 from stromboli.plan.policy import CLI
-from stromboli.plan.refusal import Refused
 from stromboli.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -45,10 +43,10 @@ class CLIWarmUp:
         """What is still missing, as a sentence; None when nothing is."""
         try:
             for source in await self._sources():
-                await self._mounts.ready(source, "the operator's start")
-        except Waiting as problem:
-            return problem.message
-        except (StromboliError, Refused) as problem:
+                await self._mounts.ready(source, "")
+        except CLIUnavailable as problem:
+            return str(problem)
+        except StromboliError as problem:
             return f"the Claude CLI's image: {problem}"
         return None
 
@@ -56,11 +54,11 @@ class CLIWarmUp:
         """The CLI of every policy that names one; else that of the operator's settings."""
         settings = base(self._settings)
         found = set()
-        for obj in await self._cluster.policies():
+        for read in await self._cluster.policies():
             try:
-                policy = parse(obj)
+                policy = parse(read)
             except Refused:
-                log.warning("AgentPolicy %s cannot be read and forbids every run", obj["metadata"]["name"])
+                log.warning("AgentPolicy %s cannot be read and forbids every run", read.name)
                 continue
             if policy.spec.cli is not None:
                 found.add(policies.combine([policy], settings).cli)

@@ -11,8 +11,8 @@ import pytest
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
-from stromboli.perform import janitor
-from stromboli.perform.janitor import Janitor
+from stromboli.node import janitor
+from stromboli.node.janitor import Janitor
 
 
 class Stuck:

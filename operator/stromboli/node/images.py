@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from stromboli import naming
-from stromboli.errors import PodmanError, PullFailed
+from stromboli.errors import ImageMissing, PodmanError, PullFailed, Pulling
 from stromboli.grammar.reference import Reference
 from stromboli.inspection import configuration, startfiles
 from stromboli.inspection.cache import FactsCache
@@ -22,12 +22,9 @@ from stromboli.inspection.container import ContainerOpener
 from stromboli.inspection.look import look
 from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.models.reasons import Reason
-from stromboli.observe.waiting import Waiting
 from stromboli.plan import images as rules
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
-from stromboli.plan.refusal import Refused
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
 
@@ -38,7 +35,6 @@ REMEMBER_FAILURE = 5.0
 REMEMBER_PULL = (
     300.0  # so long is a pull known that has ended: by the policy Always, each run has its image pulled once
 )
-PROGRESS_EVERY = 2.0
 
 
 @dataclass(slots=True)
@@ -63,9 +59,9 @@ class _Pull:
 
 
 class Images:
-    """The node's images. `wake` is called when a pull has ended."""
+    """The node's images. When a pull has ended, `wake` is called with each UID that waited for it."""
 
-    def __init__(self, podman: Podman, cache: FactsCache, installation: str, wake: Callable[[], None]) -> None:
+    def __init__(self, podman: Podman, cache: FactsCache, installation: str, wake: Callable[[str], None]) -> None:
         self._podman = podman
         self._cache = cache
         self._installation = installation
@@ -76,22 +72,21 @@ class Images:
     async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
         """The image that a reference means now: one that the reference's own repository knows.
 
-        Raises Waiting(Pulling) while it is being pulled, Refused(ImagePullFailed) where it may not be,
-        PullFailed, PodmanError, PodmanUnavailable.
+        `wanted_by` is the UID of whoever is woken at a pull's end, empty for nobody.
+        Raises Pulling while it is being pulled, ImageMissing where it may not be, PullFailed, PodmanError,
+        PodmanUnavailable.
         """
         name = local_name(reference)
         here = policy is not PullPolicy.Always or rules.is_local(reference) or self._has_pulled(name, wanted_by)
         if here and (found := await self.on_node(reference)) is not None:
             return found
         if rules.is_local(reference):
-            raise Refused(
-                Reason.ImagePullFailed,
+            raise ImageMissing(
                 f"the image {reference} is not on the node, and localhost is no registry to pull it from; build or "
                 "load it there under this name, or name an image of a registry",
             )
         if policy is PullPolicy.Never:
-            raise Refused(
-                Reason.ImagePullFailed,
+            raise ImageMissing(
                 f"the image {reference} is not on the node, and its pull policy is Never; "
                 "pull it there, or change the policy",
             )
@@ -176,7 +171,7 @@ class Images:
         if pull.before is not None and not pull.progress:
             raise pull.before.with_traceback(None)
         progress, elapsed = pull.progress or "asking the registry", time.monotonic() - pull.began
-        raise Waiting(Reason.Pulling, f"pulling {name}: {progress}, {elapsed:.0f} s so far", PROGRESS_EVERY)
+        raise Pulling(f"pulling {name}: {progress}, {elapsed:.0f} s so far")
 
     def _is_stale(self, pull: _Pull, wanted_by: str) -> bool:
         """Whether a finished pull is no answer any more: a success for somebody new, a failure after a while."""
@@ -194,7 +189,8 @@ class Images:
             pull.ended = time.monotonic()
             if not task.cancelled() and task.exception() is not None:
                 log.warning("pulling %s failed: %s", name, task.exception())
-            self._wake()
+            for uid in pull.seen_by - {""}:
+                self._wake(uid)
 
         failure = None if last is None else last.failure
         before = failure if isinstance(failure, PullFailed) and not failure.permanent else None

@@ -23,7 +23,7 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import NoSpace, NotFound, PodmanError
-from stromboli.perform import volume_script
+from stromboli.node import volume_script
 from stromboli.plan import ownership
 from stromboli.podman.failures import redact
 from stromboli.podman.images import ImageInfo

@@ -10,16 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from stromboli.errors import PullFailed
+from stromboli.errors import ImageMissing, PullFailed, Pulling
 from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.inspection.cache import FactsCache
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.models.reasons import Reason
-from stromboli.observe import images as rooms
-from stromboli.observe.images import Images
-from stromboli.observe.waiting import Waiting
-from stromboli.plan.refusal import Refused
+from stromboli.node import images as rooms
+from stromboli.node.images import Images
 from stromboli.podman.images import ImageInfo
 
 APP = reference.parse("ghcr.io/team/app:1")
@@ -72,7 +69,7 @@ async def registry() -> Registry:
 
 @pytest.fixture
 async def images(registry: Registry, tmp_path: Path) -> AsyncIterator[Images]:
-    made = Images(cast(Any, SimpleNamespace(images=registry)), FactsCache(tmp_path), "installation", lambda: None)
+    made = Images(cast(Any, SimpleNamespace(images=registry)), FactsCache(tmp_path), "installation", lambda _: None)
     yield made
     await made.close()
 
@@ -81,7 +78,7 @@ async def told(
     images: Images, run: str = "run", policy: PullPolicy = PullPolicy.IfNotPresent, image: Reference = APP
 ) -> Exception:
     """Why a run cannot go on yet, or ever."""
-    with pytest.raises((Waiting, Refused, PullFailed)) as caught:
+    with pytest.raises((Pulling, ImageMissing, PullFailed)) as caught:
         await images.resolve(image, policy, run)
     await asyncio.sleep(0)  # a pull that was begun asks the registry
     return caught.value
@@ -97,9 +94,8 @@ async def test_what_is_there_is_not_asked_for(images: Images, registry: Registry
 async def test_what_is_missing_is_pulled_once_for_all_who_want_it(images: Images, registry: Registry) -> None:
     for run in ("one", "two", "one"):
         waiting = await told(images, run)
-        assert isinstance(waiting, Waiting)
-        assert waiting.reason is Reason.Pulling
-        assert waiting.message == f"pulling {APP}: asking the registry, 0 s so far"
+        assert isinstance(waiting, Pulling)
+        assert str(waiting) == f"pulling {APP}: asking the registry, 0 s so far"
     registry.arrive("1.0 of 3.0 MiB")
     assert "1.0 of 3.0 MiB" in str(await told(images))
     await registry.end(HERE)
@@ -109,8 +105,7 @@ async def test_what_is_missing_is_pulled_once_for_all_who_want_it(images: Images
 
 async def test_missing_and_not_to_be_pulled(images: Images, registry: Registry) -> None:
     refused = await told(images, policy=PullPolicy.Never)
-    assert isinstance(refused, Refused)
-    assert refused.reason is Reason.ImagePullFailed
+    assert isinstance(refused, ImageMissing)
     assert registry.asked == 0
 
 
@@ -125,7 +120,7 @@ async def test_a_failure_is_what_there_is_to_say_until_bytes_arrive(
     assert await told(images) is AWAY
     assert registry.asked == 2
     registry.arrive("1.0 of 3.0 MiB")
-    assert isinstance(await told(images), Waiting)
+    assert isinstance(await told(images), Pulling)
     await registry.end(HERE)
     assert await images.resolve(APP, PullPolicy.IfNotPresent, "run") is HERE
 
@@ -136,7 +131,7 @@ async def test_a_registrys_no_is_not_held_against_the_next_who_asks(
     monkeypatch.setattr(rooms, "REMEMBER_FAILURE", -1.0)
     await told(images, "first")
     await registry.end(UNKNOWN)
-    assert isinstance(await told(images, "second"), Waiting)
+    assert isinstance(await told(images, "second"), Pulling)
     assert registry.asked == 2
 
 
@@ -154,7 +149,7 @@ async def test_always_takes_what_was_pulled_for_this_run(images: Images, registr
     registry.here = NEWER
     await registry.end(NEWER)
     assert await images.resolve(APP, PullPolicy.Always, "run") is NEWER
-    assert isinstance(await told(images, "later", PullPolicy.Always), Waiting)
+    assert isinstance(await told(images, "later", PullPolicy.Always), Pulling)
     assert registry.asked == 2
 
 
@@ -170,10 +165,10 @@ async def test_a_digest_that_another_repository_has_is_not_on_the_node(
     registry.here = OTHERS
     problem = await told(images, policy=policy, image=PINNED)
     if policy is PullPolicy.Never:
-        assert isinstance(problem, Refused)
-        assert problem.message.startswith(f"the image {PINNED} is not on the node, and its pull policy is Never")
+        assert isinstance(problem, ImageMissing)
+        assert str(problem).startswith(f"the image {PINNED} is not on the node, and its pull policy is Never")
         return
-    assert isinstance(problem, Waiting)
+    assert isinstance(problem, Pulling)
     await registry.end(UNKNOWN)
     assert await told(images, policy=policy, image=PINNED) is UNKNOWN
     assert "quay.io" not in str(UNKNOWN), "whose it is, is not told"
@@ -184,7 +179,7 @@ async def test_a_digest_that_two_repositories_have_is_pulled_from_the_admitted_o
     images: Images, registry: Registry, policy: PullPolicy
 ) -> None:
     registry.here = OTHERS
-    assert isinstance(await told(images, policy=policy, image=PINNED), Waiting)
+    assert isinstance(await told(images, policy=policy, image=PINNED), Pulling)
     registry.here = known_as("others", "quay.io/other/secret:1", "ghcr.io/team/app:2")
     await registry.end(registry.here)
     assert await images.resolve(PINNED, policy, "run") is registry.here
@@ -205,9 +200,8 @@ async def test_what_podman_has_pulled_and_knows_by_another_name_is_not_taken(
 async def test_localhost_is_asked_for_nothing(images: Images, registry: Registry, policy: PullPolicy) -> None:
     mine = reference.parse("localhost/mine:1")
     problem = await told(images, policy=policy, image=mine)
-    assert isinstance(problem, Refused)
-    assert problem.reason is Reason.ImagePullFailed
-    assert problem.message.startswith("the image localhost/mine:1 is not on the node, and localhost is no registry")
+    assert isinstance(problem, ImageMissing)
+    assert str(problem).startswith("the image localhost/mine:1 is not on the node, and localhost is no registry")
     registry.here = known_as("mine", "localhost/mine:1")
     assert await images.resolve(mine, policy, "run") is registry.here
     assert registry.asked == 0

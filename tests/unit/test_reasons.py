@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from stromboli.models.reasons import AllowedReason, Reason
+from stromboli.reasons import AllowedReason, Reason
 
 # DESIGN's list, of what this version can come to.
 UNKNOWN = {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from stromboli import naming
 from stromboli.errors import NotFound, PodmanError
 from stromboli.inspection import startfiles
-from stromboli.observe.images import never_started
+from stromboli.node.images import never_started
 from stromboli.plan import ownership
 from stromboli.plan.conversation import Message, Transcript
 from stromboli.podman.folders import Folders

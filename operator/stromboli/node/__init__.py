@@ -1,0 +1,1 @@
+"""What is kept alive on the node: pulls, mounts, containers that end or rest, networks, removals."""

@@ -1,0 +1,89 @@
+"""A run on its way to a start, and all that an attempt needs once every gate is passed. No decisions here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli.inspection import configuration
+from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.run import Run
+from stromboli.node.cli import MountedCLI
+from stromboli.observe.references import Credentials
+from stromboli.observe.sessions import Named
+from stromboli.plan import container
+from stromboli.plan.compatibility import ImageFacts, ImageUser
+from stromboli.plan.container import Shape
+from stromboli.plan.policy import Effective
+from stromboli.plan.request import Request
+from stromboli.plan.volumes import Volume
+from stromboli.podman.images import ImageInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the spec and today's policies come to."""
+
+    spec: AgentRunSpec
+    policy: Effective
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that an attempt needs. `gateway` is the folder of a gateway's socket, `configuration` a tar of what the image
+    has for the CLI, None where that is nothing, `managed` its files in /etc/claude-code.
+    """
+
+    judged: Judged
+    volumes: tuple[Volume, ...]
+    gateway: Path | None
+    image: ImageInfo
+    user: ImageUser
+    cli: MountedCLI | None
+    prompt: str
+    credentials: Credentials
+    configuration: bytes | None
+    managed: Mapping[str, bytes]
+
+    @property
+    def shape(self) -> Shape:
+        """What a container that is made of this has."""
+        return container.shape(self.judged.request, self.judged.policy.network, self.cli is not None, self.volumes)
+
+
+class Candidate:
+    """What the gates have found so far. Each attribute is set by the gate of its name, and read only by later ones."""
+
+    spec: AgentRunSpec  # with what the run's session has
+    named: Named | None  # the session that the run names
+    policy: Effective
+    request: Request
+    volumes: tuple[Volume, ...]
+    gateway: Path | None
+    prompt: str
+    credentials: Credentials
+    cli: MountedCLI | None
+    image: ImageInfo
+    facts: ImageFacts
+    user: ImageUser
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.timeout: float | None = None  # seconds, once the spec was judged
+
+    def ready(self) -> Ready:
+        """All of it, once every gate is passed."""
+        return Ready(
+            judged=Judged(self.spec, self.policy, self.request),
+            volumes=self.volumes,
+            gateway=self.gateway,
+            image=self.image,
+            user=self.user,
+            cli=self.cli,
+            prompt=self.prompt,
+            credentials=self.credentials,
+            configuration=configuration.archive_of(self.facts.configuration) if self.facts.configuration else None,
+            managed=configuration.files_of(self.facts.managed),
+        )

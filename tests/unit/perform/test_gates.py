@@ -1,0 +1,109 @@
+"""The gates before a start: their order, that an early one spares the later ones, and which of several decides."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from stromboli import errors
+from stromboli.perform.candidate import Candidate
+from stromboli.perform.gates import Gates, Verdict, at_once
+from stromboli.plan.verdict import GO_ON, Refuse, Wait
+from stromboli.reasons import Reason
+
+CANDIDATE = Candidate(cast(Any, None))
+NO = Refuse(Reason.InvalidSpec, "no")
+LATER = Wait(Reason.Pulling, "soon", 1.0)
+
+
+class Mounts:
+    """The CLI's mounts, as far as a gate doubts them."""
+
+    doubted = 0
+
+    def doubt(self) -> None:
+        self.doubted += 1
+
+
+class Said:
+    """A gate that says something, or raises it, and remembers that it was asked."""
+
+    def __init__(self, said: Verdict | Exception) -> None:
+        self._said = said
+        self.asked = 0
+
+    async def __call__(self, _: Candidate) -> Verdict:
+        self.asked += 1
+        if isinstance(self._said, Exception):
+            raise self._said
+        return self._said
+
+
+@pytest.fixture
+def mounts() -> Mounts:
+    return Mounts()
+
+
+@pytest.fixture
+def gates(mounts: Mounts) -> Gates:
+    return Gates(*[cast(Any, mounts if name == "mounts" else None) for name in Gates.__dataclass_fields__])
+
+
+def test_the_order_is_the_specification(gates: Gates) -> None:
+    assert [getattr(gate, "__name__", "") for gate in gates.all] == [
+        "spec",
+        "policies",
+        "node",
+        "turn",
+        "schema",
+        "volumes",
+        "gateway",
+        "gate",  # prompt, credentials, CLI and image at once
+        "inside",
+        "user",
+        "start",
+    ]
+
+
+async def test_the_first_that_says_no_decides_and_spares_the_others_their_look(gates: Gates) -> None:
+    asked = [Said(GO_ON), Said(NO), Said(LATER)]
+    assert await gates.through(CANDIDATE, asked) == NO
+    assert [gate.asked for gate in asked] == [1, 1, 0]
+    assert await gates.through(CANDIDATE, asked[:1]) is GO_ON
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "doubted"),
+    [
+        (errors.Refused(Reason.PolicyViolation, "never"), Refuse(Reason.PolicyViolation, "never"), 0),
+        (errors.Pulling("half of it"), Wait(Reason.Pulling, "half of it", 2.0), 0),
+        (errors.ClusterUnavailable("away"), Wait(Reason.WaitingForReference, "away", 5.0), 0),
+        (
+            errors.PodmanUnavailable("away"),
+            Wait(Reason.PodmanUnavailable, "away; goes on when Podman answers again", 2.0),
+            1,
+        ),
+    ],
+)
+async def test_what_a_gate_raises_is_a_value_too(
+    gates: Gates, mounts: Mounts, error: Exception, said: Verdict, doubted: int
+) -> None:
+    assert await gates.through(CANDIDATE, [Said(error)]) == said
+    assert mounts.doubted == doubted
+
+
+async def test_a_conflict_and_a_defect_are_not(gates: Gates) -> None:
+    for error in (errors.Conflict("changed"), KeyError("x")):
+        with pytest.raises(type(error)):
+            await gates.through(CANDIDATE, [Said(error)])
+
+
+async def test_of_several_at_once_all_are_asked_and_the_first_in_order_decides() -> None:
+    both = [Said(LATER), Said(NO)]
+    assert await at_once(*both)(CANDIDATE) == LATER
+    assert await at_once(*reversed(both))(CANDIDATE) == NO
+    assert [gate.asked for gate in both] == [2, 2]
+    with pytest.raises(errors.Pulling):
+        await at_once(Said(errors.Pulling("x")), Said(NO))(CANDIDATE)
+    assert await at_once(Said(GO_ON), Said(GO_ON))(CANDIDATE) is GO_ON
