@@ -171,7 +171,7 @@ async def test_what_is_of_another_kind_is_left_out(kind: str, root: Path, isolat
 async def test_what_is_too_large_is_said(root: Path, isolated_podman: IsolatedPodman, where: str) -> None:
     os.truncate(_made(root / "root/.claude" / where), LARGEST + 1)
     found = await _collected("fake", root, isolated_podman)
-    assert found.problem.startswith(f"its /root/.claude has more than 2 MiB or {MOST} files of configuration in it")
+    assert found.problem.startswith(f"its /root/.claude has more than 2 MiB or {MOST} files of configuration")
     assert found.archive == ""
 
 

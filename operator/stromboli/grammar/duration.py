@@ -1,7 +1,7 @@
-"""Durations as Go writes them: `10m`, `1h30m`, `1.5h`, `300ms` → seconds, and seconds → text for a column.
+"""Durations in Go's syntax: `10m`, `1h30m`, `1.5h`, `300ms` → seconds, and seconds → text for display.
 
-The syntax is that of Go's `time.ParseDuration` (a sequence of decimal numbers, each with a unit), without
-the letter µ, a minus, or a bare `0`, since no duration here may be zero.
+The syntax is that of Go's `time.ParseDuration` (a sequence of decimal numbers, each with a unit), without the letter µ,
+a minus sign, or a bare `0`, since no duration here may be zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fractions import Fraction
 from stromboli.errors import InvalidInput
 
 MAX_LENGTH = 64
-YEAR = 365 * 24 * 3600.0  # seconds; what is longer is a slip of the pen
+YEAR = 365 * 24 * 3600.0  # seconds; anything longer is a typing error
 
 _UNITS = {
     "ns": Fraction(1, 10**9),
@@ -27,7 +27,7 @@ _TERM = f"(?:[0-9]+(?:[.][0-9]*)?|[.][0-9]+){_UNIT}"
 _SOME = f"(?:[0-9]*[1-9][0-9]*(?:[.][0-9]*)?|[0-9]*[.][0-9]*[1-9][0-9]*){_UNIT}"
 
 DURATION_RE2 = f"^[+]?(?:{_TERM})*{_SOME}(?:{_TERM})*$"
-"""A duration above zero, however long. It has no backslash or quote in it: it can stand in a CEL string."""
+"""A duration above zero, of any length. It contains no backslash or quote, so it can be used in a CEL string."""
 
 _DURATION = re.compile(f"(?P<sign>[+-]?)(?:{_TERM})+")
 _EACH = re.compile(f"([0-9.]+)({_UNIT})")
@@ -35,7 +35,7 @@ _WORDS = {"d": 24, "day": 24, "days": 24, "w": 168, "week": 168, "weeks": 168}  
 
 
 def parse(text: str, maximum: float = YEAR) -> float:
-    """Seconds, above zero and at most `maximum` (seconds). Raises InvalidInput."""
+    """Parse a duration into seconds, above zero and at most `maximum` (seconds). Raises InvalidInput."""
     match = _DURATION.fullmatch(text) if len(text) <= MAX_LENGTH else None
     if not match:
         shown = repr(text) if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]!r}…"
@@ -49,7 +49,7 @@ def parse(text: str, maximum: float = YEAR) -> float:
 
 
 def format(seconds: float) -> str:
-    """Text for a person: `850ms`, `4.2s`, `1m23s`, `2h5m`. Rounded; a time that runs backwards is `0s`."""
+    """Format seconds for display, rounded: `850ms`, `4.2s`, `1m23s`, `2h5m`. A negative duration is `0s`."""
     milliseconds = round(max(seconds, 0.0) * 1000)
     if milliseconds < 1000:
         return f"{milliseconds}ms" if milliseconds else "0s"

@@ -1,25 +1,26 @@
-"""Image patterns, as allowlists have them: text → `Pattern`, and whether it matches a `Reference`.
+"""Image patterns for allowlists: text → `Pattern`, and whether it matches a `Reference`.
 
-A pattern is matched part by part (registry, each path segment, tag, digest) against a parsed reference, never
-as a prefix of a joined string, so no glob can reach over a `/`, `:` or `@`:
+A pattern is matched part by part (registry, each path segment, tag, digest) against a parsed reference, never as a
+prefix of a joined string, so no glob can match across a `/`, `:` or `@`:
 
-    *       any number of characters inside a part, also none
+    *       any number of characters within a part, including none
     ?       one character
-    [a-z]   one character of the class, [!a-z] or [^a-z] one that is not in it
-    **      as a whole path segment: any number of segments (at the end of the path at least one);
+    [a-z]   one character of the class; [!a-z] or [^a-z] one character outside it
+    **      as a whole path segment: any number of segments (at least one at the end of the path);
             inside a word it is the same as *
 
-A pattern is well formed if it is a reference (grammar/reference.py) once each glob in it is a letter, and
-the reference's defaults hold for it too. What follows from that:
+A pattern is well formed if replacing each glob by a letter makes it a reference (grammar/reference.py), and the
+defaults of references apply to it too. Consequences:
 - `*/x` and `**/x` are paths on docker.io, since `a/x` is one; `*.example/x` and `*:5000/x` have a registry.
-- `docker.io/*` is `docker.io/library/*`; `docker.io/**` is the whole hub. A name that is `**` and nothing
-  else means every registry and path.
-- Without tag and digest the tag is `latest`, unless a `*` ends the pattern: then tag and digest are free.
-  They are as free after `:*`. Any other tag wants a reference without a digest, which would override it.
-- A digest wants that digest, with any tag or none, unless a tag is written too: then both must hold.
-- Globs may stand for hex digits of a digest, 64 of them for sha256; ports and algorithms are literal.
+- `docker.io/*` is `docker.io/library/*`; `docker.io/**` is all of Docker Hub. A name that is just `**` matches every
+  registry and path.
+- Without tag and digest, the tag is `latest`, unless the pattern ends with `*`: then any tag and digest match. The
+  same holds for the tag `*`. With any other tag, the reference must have no digest, since that would override the tag.
+- With a digest, the reference must have that digest, with or without a tag; if the pattern has a tag as well, both
+  must match.
+- Globs may replace hex digits of a digest (64 in all for sha256); ports and algorithms are literal.
 
-Hosts compare without case. Nothing here knows of policies; plan/ decides what a list of patterns means.
+Hosts compare case-insensitively. Nothing here knows about policies; plan/ decides what a list of patterns means.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ from stromboli.grammar import reference
 from stromboli.grammar.reference import HUB, Reference
 
 PATTERN_RE2 = reference.re2(glob=r"[*?]|\[[!^]?[A-Za-z0-9._-]+\]")
-"""What `parse` takes, and a little more: besides what REFERENCE_RE2 leaves open, a class that ends before it
-begins (`[z-a]`) is found by `parse` alone."""
+"""What `parse` accepts, and a little more: in addition to the exceptions of REFERENCE_RE2, only `parse` rejects a class
+with a reversed range (`[z-a]`)."""
 
-# All that a part can consist of; the delimiters are not among it, nor are the brackets of an IPv6 address.
+# The characters of which a part can consist, without delimiters and the brackets of an IPv6 address.
 _ALPHABET = frozenset(string.ascii_letters + string.digits + "._-")
 _IPV6 = re.compile(r"\[[0-9a-fA-F]*:[0-9a-fA-F:]*\]")
 
-Token = frozenset[str] | None  # the characters of which one fits, or None: any number of any
+Token = frozenset[str] | None  # one of these characters; None for any number of any characters
 Glob = tuple[Token, ...]
 T = TypeVar("T")
 
@@ -54,8 +55,8 @@ _ANY: Glob = (None,)
 class Pattern:
     """One pattern, ready to match. `text` is what the administrator wrote.
 
-    `registry` is (host, port), None for every registry; a segment of `path` is None for any number of
-    segments; `tag` and `digest` are None where they are free.
+    `registry` is (host, port), None for every registry; an element of `path` is None for any number of segments;
+    `tag` and `digest` are None if anything matches.
     """
 
     text: str
@@ -65,16 +66,16 @@ class Pattern:
     digest: Glob | None
 
     def matches(self, ref: Reference) -> bool:
-        """Whether the pattern covers the image; the work is at most pattern length times reference length."""
+        """Whether the pattern covers the image, in at most pattern length times reference length steps."""
         return self._covers_registry(ref) and self._covers_path(ref) and self._covers_version(ref)
 
     @property
     def takes_digests(self) -> bool:
-        """Whether any reference with a digest can match: a pattern with a tag alone wants one without."""
+        """Whether a reference with a digest can match: it cannot if the pattern has only a tag."""
         return self.tag is None or self.digest is not None
 
     def is_disjoint(self, other: Pattern) -> bool:
-        """Whether certainly no image matches both. Where it cannot be told, it is False."""
+        """Whether it is certain that no image matches both; False if that cannot be decided."""
         return (
             self._registries_differ(other)
             or not _meet(self.path, other.path, _segments_meet)
@@ -98,7 +99,7 @@ class Pattern:
         if self.registry is None:
             return True
         host, port = self.registry
-        ref_host, _, ref_port = ref.registry.partition(":")  # as _registry cuts it, IPv6 addresses included
+        ref_host, _, ref_port = ref.registry.partition(":")  # split as in _registry, including IPv6 addresses
         return port == ref_port and _covers(host, ref_host)
 
     def _covers_path(self, ref: Reference) -> bool:
@@ -111,22 +112,22 @@ class Pattern:
 
 
 def parse(text: str) -> Pattern:
-    """Read a pattern. Raises InvalidInput with a sentence that says what is wrong with it."""
+    """Parse a pattern. Raises InvalidInput with a sentence that says what is wrong with it."""
     try:
         lexemes = _lexemes(text)
     except InvalidInput as e:
         raise InvalidInput(f"{reference.shown(text)} is not an image pattern: {e.message}") from None
     letters = _as_letters(lexemes)
     if why := reference.problem(letters):
-        read = f" (read with letters for its globs: {reference.shown(letters)})" if letters != text else ""
+        read = f" (with letters in place of its globs: {reference.shown(letters)})" if letters != text else ""
         raise InvalidInput(f"{reference.shown(text)} is not an image pattern: {why}{read}")
     return _build(text, lexemes, letters)
 
 
 def _lexemes(text: str) -> list[str]:
-    """Characters and globs in their order; `[…]` is one lexeme, unless it is an IPv6 address at the start."""
+    """Characters and globs in order; `[…]` is one lexeme, unless it is an IPv6 address at the start."""
     if len(text) > reference.MAX_LENGTH:
-        raise InvalidInput(f"it has {len(text)} characters, {reference.MAX_LENGTH} is the most")
+        raise InvalidInput(f"it has {len(text)} characters; at most {reference.MAX_LENGTH} are allowed")
     address = _IPV6.match(text)
     lexemes = list(address[0]) if address else []
     at = len(lexemes)
@@ -140,26 +141,24 @@ def _lexemes(text: str) -> list[str]:
 def _class_at(text: str, start: int) -> str:
     end = text.find("]", start)
     if end < 0:
-        raise InvalidInput("a [ is not closed; write a ] after the characters that are meant, such as [0-9]")
+        raise InvalidInput("a [ is not closed; write a ] after the characters to match, such as [0-9]")
     lexeme = text[start : end + 1]
     if not _members(lexeme):
         raise InvalidInput(
-            f"the class {reference.shown(lexeme)} has nothing in it; write characters into it, such as [0-9]"
+            f"the class {reference.shown(lexeme)} is empty; write the characters to match into it, such as [0-9]"
         )
     return lexeme
 
 
 def _members(lexeme: str) -> frozenset[str]:
-    """The characters that are listed in a class, a negation left aside."""
+    """The characters that a class lists, ignoring a negation."""
     inner = lexeme[1:-1]
     inner = inner[1:] if inner[:1] in ("!", "^") else inner
     found: set[str] = set()
     while inner:
         last = inner[2] if len(inner) > 2 and inner[1] == "-" else inner[0]
         if not _ALPHABET.issuperset((inner[0], last)):
-            raise InvalidInput(
-                f"the class {reference.shown(lexeme)} has other characters than letters, digits and . _ -"
-            )
+            raise InvalidInput(f"the class {reference.shown(lexeme)} may contain only letters, digits and . _ -")
         if last < inner[0]:
             raise InvalidInput(
                 f"the class {reference.shown(lexeme)} has a range that ends before it begins: {inner[:3]}"
@@ -170,8 +169,8 @@ def _members(lexeme: str) -> frozenset[str]:
 
 
 def _as_letters(lexemes: Sequence[str]) -> str:
-    """The reference that the pattern would be. z is no hex digit, so no glob makes a name look like an id;
-    a digest needs hex digits, so there it is a."""
+    """The pattern as a reference, with a letter for each glob: z in names, which is no hex digit, so that a name cannot
+    look like an id, and a in digests, which need hex digits."""
     name_end = lexemes.index("@") if "@" in lexemes else len(lexemes)
     return "".join(
         lexeme if not _is_glob(lexeme) else "z" if at < name_end else "a" for at, lexeme in enumerate(lexemes)
@@ -180,7 +179,7 @@ def _as_letters(lexemes: Sequence[str]) -> str:
 
 def _build(text: str, lexemes: Sequence[str], letters: str) -> Pattern:
     match = reference.SHAPE.fullmatch(letters)
-    assert match  # SHAPE fits any text
+    assert match  # SHAPE matches any text
 
     def part(name: str) -> Sequence[str] | None:
         return None if match[name] is None else lexemes[slice(*match.span(name))]
@@ -209,14 +208,14 @@ def _path(lexemes: Sequence[str], on_hub: bool) -> tuple[Glob | None, ...]:
     if on_hub and len(path) == 1 and path[0] is not None:
         path.insert(0, _glob("library"))
     if path[-1] is None:
-        path.append(_ANY)  # `a/**` is what lies under a, not a itself
+        path.append(_ANY)  # `a/**` is everything below a, but not a itself
     return tuple(path)
 
 
 def _version(
     tag: Sequence[str] | None, digest: Sequence[str] | None, ends_in_star: bool
 ) -> tuple[Glob | None, Glob | None]:
-    """What is asked of tag and digest; None where anything will do."""
+    """The globs for tag and digest; None if anything matches."""
     if tag is None and digest is None and not ends_in_star:
         tag = reference.DEFAULT_TAG
     any_tag = tag is None or set(tag) == {"*"}
@@ -255,10 +254,10 @@ def _is_member(characters: frozenset[str], char: str) -> bool:
 
 
 def _walk(tokens: Sequence[T | None], values: Sequence[str], fits: Callable[[T, str], bool]) -> bool:
-    """Whether the tokens cover all values, where None stands for any number of them.
+    """Whether the tokens cover all values, where None stands for any number of values.
 
-    Only the last None is ever tried again, one value longer each time: what stood before it was covered in
-    the shortest way, which leaves the most to the rest. So there is no exponential case.
+    Only the last None is ever retried, with one more value each time: everything before it was matched in the shortest
+    way, which leaves the most for the rest. So there is no exponential case.
     """
     at = used = retry_used = 0
     retry_at = -1
@@ -286,7 +285,7 @@ def _segments_meet(one: Glob, other: Glob) -> bool:
 
 
 def _meet(one: Sequence[T | None], other: Sequence[T | None], fit: Callable[[T, T], bool]) -> bool:
-    """Whether some values are covered by both, where None stands for any number of them."""
+    """Whether some sequence of values is covered by both, where None stands for any number of values."""
     seen, left = set[tuple[int, int]](), [(0, 0)]
     while left:
         at = left.pop()

@@ -1,9 +1,9 @@
-"""Kubernetes quantities for memory and cpus: text → bytes, text → thousandths of a cpu.
+"""Kubernetes quantities for memory and CPU: text → bytes, text → thousandths of a CPU.
 
 The syntax is that of k8s.io/apimachinery `pkg/api/resource/quantity.go`: a decimal number with a suffix
-(n, u, m, k, M, G, T, P, E; Ki, Mi, Gi, Ti, Pi, Ei) or an exponent. What Kubernetes rounds or caps without a
-word is refused here: fractions of a byte (`512m`), cpus finer than a thousandth, anything over an int64.
-How much of it a run may have is the caller's business.
+(n, u, m, k, M, G, T, P, E; Ki, Mi, Gi, Ti, Pi, Ei) or an exponent. What Kubernetes silently rounds or caps is rejected
+here: fractions of a byte (`512m`), fractions of a thousandth of a CPU, anything beyond an int64. How much of it a run
+may have is decided by the caller.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from stromboli.errors import InvalidInput
 
-MAX_BYTES = 2**63 - 1  # what Podman's int64 holds
+MAX_BYTES = 2**63 - 1  # the largest value of Podman's int64
 MAX_CPUS = 8192  # the most that a Linux kernel can be built for (NR_CPUS)
 
 _NUMBER = "[0-9]+(?:[.][0-9]*)?|[.][0-9]+"
@@ -21,10 +21,10 @@ _SOME = "[0-9]*[1-9][0-9]*(?:[.][0-9]*)?|[0-9]*[.][0-9]*[1-9][0-9]*"
 _SUFFIX = "[KMGTPE]i|[kMGTPE]|[eE][+-]?[0-9]+"
 
 MEMORY_RE2 = f"^[+]?(?:{_SOME})(?:{_SUFFIX})?$"
-"""A memory quantity above zero. `memory_bytes` also refuses fractions of a byte and more than MAX_BYTES."""
+"""A memory quantity above zero. `memory_bytes` also rejects fractions of a byte and more than MAX_BYTES."""
 CPU_RE2 = f"^[+]?(?:{_SOME})(?:{_SUFFIX}|[num])?$"
-"""A cpu quantity above zero. `millicpus` also refuses fractions of a thousandth and more than MAX_CPUS.
-Neither expression has a backslash or a quote in it, so that both can stand in a CEL string."""
+"""A CPU quantity above zero. `millicpus` also rejects fractions of a thousandth and more than MAX_CPUS.
+Neither expression contains a backslash or a quote, so both can be used in a CEL string."""
 
 _QUANTITY = re.compile(f"(?P<sign>[+-]?)(?P<number>{_NUMBER})(?P<suffix>{_SUFFIX}|[num])?")
 _LOOSE = re.compile(f"[+]?(?P<number>{_NUMBER}) *(?P<unit>[A-Za-z]*)")
@@ -41,22 +41,25 @@ _SUFFIXES = {
 
 
 def memory_bytes(value: int | str) -> int:
-    """A memory quantity in bytes, above zero. Raises InvalidInput. Bare numbers of YAML are int."""
+    """Parse a memory quantity into bytes, above zero. Bare numbers in YAML arrive as int. Raises InvalidInput."""
     text = str(value)
     if re.fullmatch(rf"[+]?(?:{_NUMBER})[num]", text):
         raise InvalidInput(
-            f"{text!r} is a fraction of bytes, since {text[-1]} divides in Kubernetes; {_memory_advice(text)}"
+            f"{text!r} is a fraction of a byte: in Kubernetes, the suffix {text[-1]} divides; {_memory_advice(text)}"
         )
     amount = _parse(text, "a memory size", _memory_advice(text))
     if amount > MAX_BYTES:
-        raise InvalidInput(f"{text!r} is more memory than can be; write 512Mi for example")
+        raise InvalidInput(f"{text!r} is more memory than any machine can have; write 512Mi for example")
     if amount.denominator != 1:
         raise InvalidInput(f"{text!r} is not a whole number of bytes; write 512Mi for example")
     return int(amount)
 
 
 def millicpus(value: int | float | str) -> int:
-    """A cpu quantity in thousandths, above zero. Raises InvalidInput. Bare numbers of YAML are int."""
+    """Parse a CPU quantity into thousandths, above zero. Bare numbers in YAML arrive as int or float.
+
+    Raises InvalidInput.
+    """
     text = str(value)
     amount = _parse(text, "a number of cpus", "write 2, 0.5 or 500m for example")
     if amount > MAX_CPUS:
@@ -83,12 +86,12 @@ def _factor(suffix: str) -> Fraction:
         return Fraction(1)
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
-    # Past a hundred the answer is the same, too much or too fine, without a number that fills the memory.
+    # Beyond 100 the result is the same (too much or too fine), without a number that would fill the memory.
     return Fraction(10) ** max(-100, min(100, int(suffix[1:])))
 
 
 def _memory_advice(text: str) -> str:
-    """What was probably meant by a unit that is none: `512m`, `2g`, `512MB`, `512 Mi`."""
+    """What was probably meant by an invalid unit: `512m`, `2g`, `512MB`, `512 Mi`."""
     match = _LOOSE.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     unit = match["unit"][:1].upper() if match else ""
     if match and unit in ("K", "M", "G", "T") and Fraction(match["number"]):

@@ -1,4 +1,4 @@
-"""Times as the wire has them: RFC 3339, UTC. Pure; the present is passed in."""
+"""Timestamps of the Kubernetes API: RFC 3339, UTC. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def to_text(moment: datetime) -> str:
 
 
 def to_micro(moment: datetime) -> str:
-    """`2026-01-31T12:00:00.123456Z`: metav1.MicroTime, where a stage is shorter than a second."""
+    """`2026-01-31T12:00:00.123456Z`: metav1.MicroTime, for what may take less than a second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def from_text(text: str) -> datetime:
-    """Either of the two, back. Raises ValueError for anything else."""
+    """Parse either format. Raises ValueError for anything else."""
     return datetime.fromisoformat(text)

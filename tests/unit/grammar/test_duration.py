@@ -1,4 +1,4 @@
-"""grammar/duration.py: Go's durations to seconds and back, what is refused, and the schema's expression."""
+"""grammar/duration.py: Go's durations to seconds and back, what is rejected, and the schema's expression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""grammar/pattern.py: the table of what allowlists match, what is malformed, and that no match strays."""
+"""grammar/pattern.py: a table of what patterns match, which are malformed, and that none matches too much."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVERYWHERE = (
     f"ghcr.io/a/b:1@{X}",
 )
 
-# pattern: (what it matches, what it does not)
+# pattern: (what it matches, what it does not match)
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "python:*": (
         ("python", "python:3.12", f"python@{X}", f"python:3.12@{X}", "docker.io/library/python:3"),
@@ -148,7 +148,7 @@ FURTHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("registry-1.example/a/b",),
         ("registry-1.example.evil/a", "registry.example/a"),
     ),
-    # without a dot or a port the first part is none
+    # without a dot or a port, the first part is not a registry
     "*/foo": (
         ("bitnami/foo", "library/foo", "foo"),
         ("ghcr.io/foo", "localhost/foo", "a/b/foo", "bitnami/foo:1"),
@@ -156,7 +156,7 @@ FURTHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "*/*": (("bitnami/redis:7", "python", f"a/b@{X}"), ("a/b/c", "ghcr.io/a", "ghcr.io/a/b", "localhost/a")),
     "localhos?/a": ((), ("localhost/a", "localhost:80/a")),
     "bitnami/*": (("bitnami/redis", "bitnami/redis:7"), ("bitnami", "bitnami/a/b", "ghcr.io/bitnami/redis")),
-    # `**` is whole segments, none included but at the end
+    # `**` is any number of whole segments, including zero, except at the end
     "**/x": (("x", "a/x", "a/b/x"), ("ghcr.io/x", "localhost/x", "a/xx", "a/x:1", "a/x/b")),
     "ghcr.io/**/x:*": (
         ("ghcr.io/x", "ghcr.io/a/x:1", "ghcr.io/a/b/x"),
@@ -193,33 +193,33 @@ CASES = [
 
 MALFORMED = {
     "": "it is empty",
-    "py{thon,pi}": "is no name",
-    "a,b": "is no name",
-    "a%": "is no name",
-    "python\\*": "is no name",
+    "py{thon,pi}": "is not a valid name",
+    "a,b": "is not a valid name",
+    "a%": "is not a valid name",
+    "python\\*": "is not a valid name",
     "user@ghcr.io/*": "user and password",
     "user:pw@ghcr.io/*": "user and password",
     "pyth\u00f6n*": "the character '\\xf6'",
-    "python *": "a space",
-    "python:*\n": "a space",
+    "python *": "contains a space",
+    "python:*\n": "contains a space",
     "python[": "a [ is not closed",
     "python:3.[0-9": "a [ is not closed",
-    "python]": "is no name",
-    "[]": "has nothing in it",
-    "[!]x": "has nothing in it",
-    "a[]b]": "has nothing in it",
+    "python]": "is not a valid name",
+    "[]": "is empty",
+    "[!]x": "is empty",
+    "a[]b]": "is empty",
     "a[z-a]": "a range that ends before it begins: z-a",
-    "a[*]": "other characters than letters",
-    "gh[a/b]cr.io": "other characters than letters",
-    "a[:]b": "other characters than letters",
-    "a[@]b": "other characters than letters",
-    "a[::1]/x": "other characters than letters",
-    "a[\u00e9]": "other characters than letters",
+    "a[*]": "may contain only letters",
+    "gh[a/b]cr.io": "may contain only letters",
+    "a[:]b": "may contain only letters",
+    "a[@]b": "may contain only letters",
+    "a[::1]/x": "may contain only letters",
+    "a[\u00e9]": "may contain only letters",
     "python@sha256:abc": "the digest has 3 hex digits",
     "python@sha256:*": "the digest has 1 hex digits",
     f"python@sha256:{HEX}*": "the digest has 65 hex digits",
-    "python@*": "has no algorithm known here",
-    f"python@sha*:{HEX}": "has no algorithm known here",
+    "python@*": "has an unknown algorithm",
+    f"python@sha*:{HEX}": "has an unknown algorithm",
     "Python:*": "capital letters",
     "ghcr.io/Org/*": "capital letters",
     "a//*": "a part of its path is empty",
@@ -227,21 +227,21 @@ MALFORMED = {
     "ghcr.io/myorg/": "a part of its path is empty",
     "python.": "begins or ends with a dot",
     "*.": "begins or ends with a dot",
-    "a._*": "is no name",
+    "a._*": "is not a valid name",
     "*:*/x": "is not a registry",
     "localhost:500?/x": "is not a registry",
     "*./x": "is not a registry",
     "docker.io./*": "is not a registry",
     "python:": "nothing follows the colon",
-    "python:.*": "the tag '.z' is not one",
-    "python:a:*": "is not one",
+    "python:.*": "the tag '.z' is not valid",
+    "python:a:*": "is not valid",
     HEX: "64 hex digits",
     "docker://*": "docker:// is a transport",
     "oci:*": "write docker.io/library/oci:…",
     "containers-storage:*": "is a transport",
-    "regexp:^python$": "is not one",
-    "a" * 300: "255 is the most",
-    "[" * 5000: "1024 is the most",
+    "regexp:^python$": "is not valid",
+    "a" * 300: "at most 255 are allowed",
+    "[" * 5000: "at most 1024 are allowed",
 }
 
 
@@ -262,7 +262,7 @@ def test_a_malformed_pattern_is_refused_with_a_sentence(text: str, why: str) -> 
 
 @pytest.mark.parametrize("text", [t for t in MALFORMED if t not in (HEX, "oci:*", "a[z-a]") and len(t) < 300])
 def test_the_schema_refuses_what_it_can(text: str) -> None:
-    known = ("containers-storage:*",)  # a transport, as "oci:*"
+    known = ("containers-storage:*",)  # a transport, like "oci:*"
     assert (re.fullmatch(PATTERN_RE2, text) is not None) is (text in known)
 
 
@@ -285,7 +285,7 @@ def test_a_pattern_keeps_its_text_and_can_be_compared() -> None:
     ],
 )
 def test_a_hostile_pattern_costs_no_more_than_its_length_times_the_reference(text: str, image: str) -> None:
-    """The membership tests are counted, not the time: one a pair of characters, and one a retry."""
+    """Counts membership tests instead of time: one per pair of characters, and one per retry."""
     found = pattern.parse(text)
     calls = 0
 
@@ -320,7 +320,7 @@ def refusal(text: str) -> str:
 
 ALNUM = string.ascii_lowercase + string.digits
 WORD = st.text(ALNUM, min_size=1, max_size=3)
-# Few letters, so that globs, words and mutations meet often.
+# Few letters, so that globs, words and mutations coincide often.
 GLOB_WORD = st.lists(st.sampled_from(["a", "b", "*", "?", "[ab]", "[!a]", "a-b"]), min_size=1, max_size=3).map("".join)
 REGISTRIES = st.sampled_from(["docker.io", "ghcr.io", "aghcr.io", "ghcr.io.a", "ghcr.io:1", "localhost", "[::1]:1"])
 GLOB_REGISTRIES = REGISTRIES | st.sampled_from(["*.io", "g?cr.io", "*ghcr.io", "*.io:1", "*:1", "[a-g]hcr.io"])
@@ -339,7 +339,7 @@ def covers_part(glob: str, value: str) -> bool:
 
 
 def covers_path(globs: list[str], values: list[str]) -> bool:
-    """The definition, by recursion: `**` takes none, one or more segments, at the end at least one."""
+    """The definition, recursively: `**` matches any number of segments, but at the end at least one."""
     if not globs:
         return not values
     if globs == ["**"]:
@@ -468,7 +468,7 @@ def test_what_matches_both_is_in_both(
 
 
 def test_patterns_that_are_all_globs_are_compared_at_once() -> None:
-    """Each pair of places is looked at once: 240 by 240 and no more."""
+    """Each pair of positions is visited once: at most 240 by 240."""
     a, b = pattern.parse("a" + "*?" * 120 + "b"), pattern.parse("a" + "?*" * 120 + "c")
     assert a.is_disjoint(b)
 

@@ -1,4 +1,4 @@
-"""grammar/quantity.py: bytes and thousandths of a cpu, the traps, and the schema's expressions."""
+"""grammar/quantity.py: bytes and thousandths of a CPU, common mistakes, and the schema's expressions."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ MEMORY = {
 BAD_MEMORY = {
     "512m": "write 512Mi",
     "1.5m": "write 1.5Mi",
-    "512u": "is a fraction of bytes",
-    "512n": "is a fraction of bytes",
+    "512u": "is a fraction of a byte",
+    "512n": "is a fraction of a byte",
     "2g": "write 2Gi",
     "512mb": "write 512Mi",
     "512MB": "write 512Mi",
@@ -60,9 +60,9 @@ BAD_MEMORY = {
     "-1Gi": "is not above zero",
     "0.5": "not a whole number of bytes",
     "1e-1": "not a whole number of bytes",
-    "8Ei": "more memory than can be",
-    str(MAX_BYTES + 1): "more memory than can be",
-    "1e999999999": "more memory than can be",
+    "8Ei": "more memory than any machine can have",
+    str(MAX_BYTES + 1): "more memory than any machine can have",
+    "1e999999999": "more memory than any machine can have",
     "1e-999999999": "not a whole number of bytes",
     "9" * 100: "is not a memory size",
 }

@@ -1,4 +1,4 @@
-"""grammar/reference.py: what is one image, what is refused with which words, the schema's expression."""
+"""grammar/reference.py: which texts are one image, what is rejected and with which message, the schema."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ GOOD = {
 
 BAD = {
     "": "it is empty",
-    " python": "a space",
-    "python 3": "a space",
-    "python\n": "a space",
+    " python": "contains a space",
+    "python 3": "contains a space",
+    "python\n": "contains a space",
     "py\x00thon": "the character '\\x00'",
     "py\u0442hon": "the character '\\u0442'",
     "python:3\u00e9": "the character '\\xe9'",
     "Python": "the path has capital letters; write python instead of Python",
     "library/Python": "the path has capital letters",
     "ghcr.io/Org/app": "the path has capital letters; write org instead of Org",
-    "Foo/bar": "Foo is no registry without a dot or a port",
-    HEX: "64 hex digits are an image's id",
-    SHA256: "64 hex digits are an image's id",
+    "Foo/bar": "Foo is not a registry, since it has no dot or port",
+    HEX: "64 hex digits are an image id",
+    SHA256: "64 hex digits are an image id",
     "docker://python": "docker:// is a transport or a URL",
     "https://ghcr.io/a/b": "https:// is a transport or a URL",
     "oci:layout": "oci: is a transport",
@@ -105,11 +105,11 @@ BAD = {
     ".python": "begins or ends with a dot",
     "a/b-": "begins or ends with a dot",
     "a/_b": "begins or ends with a dot",
-    "a..b": "is no name",
-    "a___b": "is no name",
-    "a._b": "is no name",
-    "a%b": "is no name",
-    "a,b": "is no name",
+    "a..b": "is not a valid name",
+    "a___b": "is not a valid name",
+    "a._b": "is not a valid name",
+    "a%b": "is not a valid name",
+    "a,b": "is not a valid name",
     "docker.io./python": "'docker.io.' is not a registry",
     ".io/python": "'.io' is not a registry",
     "-a.io/python": "'-a.io' is not a registry",
@@ -122,35 +122,35 @@ BAD = {
     "user@ghcr.io/x": "user and password do not belong",
     "user:password@ghcr.io/x": "user and password do not belong",
     "python:": "nothing follows the colon",
-    "python:.1": "the tag '.1' is not one",
-    "python:-1": "the tag '-1' is not one",
-    "python:a:b": "the tag 'a:b' is not one",
+    "python:.1": "the tag '.1' is not valid",
+    "python:-1": "the tag '-1' is not valid",
+    "python:a:b": "the tag 'a:b' is not valid",
     f"python:{'t' * 129}": "its tag has 129 characters",
-    "python@": "has no algorithm known here",
-    "python@latest": "has no algorithm known here",
-    f"python@md5:{HEX[:32]}": "has no algorithm known here",
-    f"python@SHA256:{HEX}": "has no algorithm known here",
-    "python@sha256:abc": "the digest has 3 hex digits, sha256 has 64",
+    "python@": "has an unknown algorithm",
+    "python@latest": "has an unknown algorithm",
+    f"python@md5:{HEX[:32]}": "has an unknown algorithm",
+    f"python@SHA256:{HEX}": "has an unknown algorithm",
+    "python@sha256:abc": "the digest has 3 hex digits; sha256 has 64",
     f"python@sha256:{HEX}0": "the digest has 65 hex digits",
-    f"python@sha512:{HEX}": "the digest has 64 hex digits, sha512 has 128",
-    f"python@sha256:{HEX.upper()}": "other characters than 0-9 and a-f",
-    f"python@{SHA256}\n": "a space",
-    f"python@{SHA256}:3.12": "other characters than 0-9 and a-f",
-    f"{'h' * 253}.io/p": "its registry has 256 characters, 255 is the most",
-    f"ghcr.io/{'p' * 256}": "its path has 256 characters, 255 is the most",
+    f"python@sha512:{HEX}": "the digest has 64 hex digits; sha512 has 128",
+    f"python@sha256:{HEX.upper()}": "may contain only 0-9 and a-f",
+    f"python@{SHA256}\n": "contains a space",
+    f"python@{SHA256}:3.12": "may contain only 0-9 and a-f",
+    f"{'h' * 253}.io/p": "its registry has 256 characters; at most 255 are allowed",
+    f"ghcr.io/{'p' * 256}": "its path has 256 characters; at most 255 are allowed",
     "p" * 250: "its path has 258 characters",
-    "a" * (MAX_LENGTH + 1): f"{MAX_LENGTH} is the most",
-    "." * 1_000_000: f"{MAX_LENGTH} is the most",
+    "a" * (MAX_LENGTH + 1): f"at most {MAX_LENGTH} are allowed",
+    "." * 1_000_000: f"at most {MAX_LENGTH} are allowed",
 }
 
-# What the schema's expression cannot say; its docstring lists the kinds.
+# What the schema's expression cannot check; its docstring lists the kinds.
 BEYOND_RE2 = {
     text
     for text, why in BAD.items()
     if text in (HEX, "oci:layout", "oci:5000/x", "containers-storage:python", "oci-archive:x.tar")
-    or "255 is the most" in why
+    or "at most 255 are allowed" in why
     or "its path has" in why
-    or (f"{MAX_LENGTH} is the most" in why and "." not in text)
+    or (f"at most {MAX_LENGTH} are allowed" in why and "." not in text)
 }
 
 
@@ -208,7 +208,7 @@ def test_parsing_a_canonical_form_again_changes_nothing(name: str, tag: str | No
     assert re.fullmatch(REFERENCE_RE2, str(ref))
 
 
-# Texts that are near the grammar, so that many are references and many just not.
+# Texts close to the grammar, so that many are references and many almost are.
 PIECES = [
     *"aZ9/.:@-_[]",
     "//",

@@ -188,7 +188,7 @@ def test_selectors_that_a_namespace_could_match_both(one: Any, other: Any, share
     ("odd", "said"),
     [
         (Refused(Reason.PolicyViolation, "AgentPolicy odd cannot be read (spec.x: …)"), "cannot be read (spec.x"),
-        (policy("odd", defaults={"memory": "512m"}), "defaults.memory: '512m' is a fraction of bytes"),
+        (policy("odd", defaults={"memory": "512m"}), "defaults.memory: '512m' is a fraction of a byte"),
         (policy("odd", limits={"cpus": 0}), "limits: '0' is not above zero"),
         (
             policy("odd", namespaceSelector={"matchExpressions": [{"key": "a", "operator": "In"}]}),

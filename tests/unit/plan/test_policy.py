@@ -256,7 +256,7 @@ def test_one_policy_that_wants_digests_is_enough() -> None:
             "images.allowed[1]: 'python:[z-a]' is not an image pat",
         ),
         ({"images": {"allowed": ["{a,b}"]}}, "images.allowed[0]: "),
-        ({"defaults": {"memory": "512m"}}, "defaults.memory: '512m' is a fraction of bytes"),
+        ({"defaults": {"memory": "512m"}}, "defaults.memory: '512m' is a fraction of a byte"),
         ({"defaults": {"memory": "1Mi"}}, "defaults.memory: 1Mi is less than the 6Mi"),
         ({"defaults": {"cpus": "0"}}, "defaults.cpus: '0' is not above zero"),
         ({"defaults": {"timeout": "10"}}, "defaults.timeout: '10' is not a duration"),

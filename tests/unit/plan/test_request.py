@@ -33,7 +33,7 @@ BAD: dict[str, tuple[dict[str, Any], Reason, str, str]] = {
     "uppercase path": ({"image": "Python:3"}, INVALID, "spec.image", "write python instead of Python"),
     "transport": ({"image": "docker://python"}, INVALID, "spec.image", "write the image's name alone"),
     "space in a reference": ({"image": "python 3"}, INVALID, "spec.image", "remove it"),
-    "NUL in a reference": ({"image": "python\0"}, INVALID, "spec.image", "'\\x00' cannot be in one; use a-z"),
+    "NUL in a reference": ({"image": "python\0"}, INVALID, "spec.image", "'\\x00' is not allowed; use a-z"),
     "an image's id": ({"image": "a" * 64}, INVALID, "spec.image", "such as python@sha256:"),
     "no prompt": ({"prompt": None}, INVALID, "spec", "give exactly one of prompt and promptFrom"),
     "two prompts": (
