@@ -1,1 +1,1 @@
-"""What a run's state looks like on the wire: conditions, phase, patches, Kubernetes events. Pure."""
+"""The statuses of runs, sessions and policies in API form: conditions, phase, Kubernetes events. Pure."""

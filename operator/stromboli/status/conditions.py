@@ -1,8 +1,8 @@
-"""Conditions of a run, as Kubernetes' API conventions and kstatus have them. Pure.
+"""Conditions, following the Kubernetes API conventions and kstatus. Pure.
 
-While a run goes on: Succeeded=Unknown, Finished=False, Reconciling=True. Completed: Succeeded=True, Finished=True.
-Failed: Succeeded=False, Finished=True, Stalled=True. (kstatus: Reconciling is "in progress", Stalled is "failed";
-`kubectl wait` follows one status of one condition, so `Finished` is the one that comes true at either end.)
+An unfinished run has Succeeded=Unknown, Finished=False, Reconciling=True; a completed one has Succeeded=True,
+Finished=True; a failed one has Succeeded=False, Finished=True, Stalled=True. (For kstatus, Reconciling is "in progress"
+and Stalled is "failed". `kubectl wait` waits for one status of one condition; `Finished` becomes True in both cases.)
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def find(conditions: Sequence[Mapping[str, Any]], type_: str) -> Mapping[str, An
 
 
 def clip(message: str) -> str:
-    """A message that fits: the end matters most (the last lines of an error), so the middle goes.
+    """Shorten a message to about MAX_MESSAGE by cutting the middle: the end of an error matters most.
 
-    Names of files and the like are an agent's to choose: whatever has the shape of a key is masked here at the latest.
+    It may contain file names and the like that an agent chose, so anything that looks like an API key is masked here.
     """
     message = visible.text(KEYS.text(message))
     if len(message) <= MAX_MESSAGE:
@@ -68,7 +68,7 @@ def made(
     generation: int,
     now: str,
 ) -> Condition:
-    """One condition; `lastTransitionTime` is that of `old` where the status is the same."""
+    """One condition; keeps the `lastTransitionTime` of `old` if the status is unchanged."""
     before = find(old, type_)
     same = before is not None and before.get("status") == status
     return {

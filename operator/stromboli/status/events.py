@@ -1,4 +1,4 @@
-"""Kubernetes events about a run or a session: what a person would ask about. Pure."""
+"""Kubernetes events about a run or a session. Pure; when to emit one is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stromboli.status.conditions import clip
 def event(
     obj: Resource, reason: str, message: str, *, now: datetime, key: str, warning: bool = False
 ) -> dict[str, Any]:
-    """A core/v1 Event about `obj`. Two with the same key and reason are one object."""
+    """A core/v1 Event about `obj`. Events with the same key and reason have the same name, so only one is created."""
     moment = times.to_text(now)
     return {
         "metadata": {

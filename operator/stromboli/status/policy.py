@@ -1,4 +1,4 @@
-"""A policy's status: what the operator makes of it. Pure."""
+"""A policy's status: whether it is accepted and effective. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stromboli.status import conditions
 
 
 def of(status: Status, verdict: Verdict, *, generation: int, now: str) -> Status:
-    """The status with this verdict on that generation of the spec."""
+    """The status with this verdict on the given generation of the spec."""
     accepted, effective = verdict.accepted, verdict.effective
     wanted = (
         ("Accepted", accepted[0] is AcceptedReason.Accepted, *accepted),

@@ -1,6 +1,6 @@
-"""A run's status, from one state to the next. Pure: old status and what happened go in, the new status comes out.
+"""Transitions of a run's status. Pure: the old status and what happened go in, the new status comes out.
 
-`Moment` carries what every transition needs. How a status stands on the wire is known here, and in models/run.py.
+`Moment` carries what every transition needs. Only this module and models/run.py know the status's format in the API.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stromboli.status import conditions
 
 Wire = dict[str, Any]
 
-# While one of these holds, the run waits for something missing or away, and `timeout` bounds the wait.
+# The reasons for which a run waits for something missing or unavailable; `timeout` bounds such a wait.
 WAITS = frozenset(
     {
         Reason.WaitingForReference,
@@ -34,13 +34,13 @@ WAITS = frozenset(
         Reason.Pulling,
     }
 )
-COST_DIGITS = 6  # after the point: a sum of binary fractions ends in ...99999998
+COST_DIGITS = 6  # decimal places: sums of binary fractions end in ...99999998
 _PHASES = {"True": "Succeeded", "False": "Failed"}
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Now, on which node, and which generation of the spec was looked at."""
+    """The current time, the node, and the generation of the spec that was processed."""
 
     now: datetime
     node: str
@@ -48,19 +48,19 @@ class Moment:
 
     @property
     def text(self) -> str:
-        """In whole seconds, as conditions have it."""
+        """In whole seconds, as conditions require."""
         return times.to_text(self.now)
 
     @property
     def precise(self) -> str:
-        """In microseconds: many a run is shorter than a second."""
+        """In microseconds: many runs take less than a second."""
         return times.to_micro(self.now)
 
 
 @dataclass(frozen=True, slots=True)
 class UsedImage:
-    """What a reference was resolved to. `made_of` is the id of the image that the container is made of, where that is
-    another.
+    """The image that a reference was resolved to. `made_of` is the id of the image that the container is created from,
+    if that is a different one.
     """
 
     reference: str
@@ -70,21 +70,21 @@ class UsedImage:
 
 
 def waiter(run: Run, moment: Moment) -> Waiter:
-    """The run's place in the line of its node is by its creation, and within one second by its first status."""
+    """The run's entry in its node's start queue, ordered by creation and, within one second, by its first status."""
     return Waiter(run.created, run.status.first_seen or moment.precise, run.uid, run.namespace)
 
 
 def in_line(status: RunStatus, node: str) -> RunStatus:
-    """The run waits for its start on that node."""
+    """The run waits in the start queue of that node."""
     return _with(status, node=node)
 
 
 def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunStatus:
-    """The run is now at `reason`, which may be an end."""
+    """The run is now in the state given by `reason`, which may be a final one."""
     new: Wire = dict(status.wire)
     new["observedGeneration"] = moment.generation
     if status.node or reason is not Reason.Queued:
-        # One that is queued is nobody's yet: it goes to the node that has its session.
+        # A queued run has no node yet: it will go to the node that has its session.
         new["node"] = status.node or moment.node
     new.setdefault("startTime", moment.precise)
     new["conditions"] = conditions.update(
@@ -93,7 +93,7 @@ def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunSt
     new["phase"] = _PHASES.get(reason.status, "Running" if reason is Reason.Running else "Pending")
     if reason in WAITS:
         new["waitingSince"] = new.get("waitingSince") or moment.precise
-    elif reason is not Reason.Starting:  # a start may fail for want of the same thing: the wait goes on then
+    elif reason is not Reason.Starting:  # the start may fail for the same reason; the wait then continues
         new.pop("waitingSince", None)
     if reason.status != "Unknown":
         new["completionTime"] = moment.precise
@@ -103,31 +103,31 @@ def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunSt
 
 
 def allowed(status: RunStatus, reason: AllowedReason, message: str, moment: Moment) -> RunStatus:
-    """The policies' word about the run."""
+    """Set `Allowed`, the policies' verdict on the run."""
     found = conditions.allowed(_conditions(status), reason, message, generation=moment.generation, now=moment.text)
     return _with(status, conditions=found)
 
 
 def waited(status: RunStatus, moment: Moment) -> float:
-    """Seconds since the present wait began; 0 if the run does not wait."""
+    """Seconds since the current wait began; 0 if the run is not waiting."""
     since = status.waiting_since
     return 0.0 if since is None else max((moment.now - since).total_seconds(), 0.0)
 
 
 def in_queue(status: RunStatus, session: str, ticket: str) -> RunStatus:
-    """The run has its place in a session's queue, unless it had one before."""
+    """Give the run a place in a session's queue, unless it already has one."""
     if status.session is not None and status.session.ticket:
         return status
     return _with(status, session={"name": session, "ticket": ticket, **_session(status)})
 
 
 def in_session(status: RunStatus, uid: str, conversation: str) -> RunStatus:
-    """The run has its session, and goes on with that conversation."""
+    """The run holds the session of that UID and continues that conversation."""
     return _with(status, session={**_session(status), "uid": uid, "claudeSessionID": conversation})
 
 
 def begun(status: RunStatus, number: int, container: str, boot_id: str, timeout: float, moment: Moment) -> RunStatus:
-    """An attempt is about to be started, which may take `timeout` seconds."""
+    """Add an attempt that is about to be started; it may take at most `timeout` seconds."""
     attempt = {
         "number": number,
         "container": container,
@@ -139,7 +139,7 @@ def begun(status: RunStatus, number: int, container: str, boot_id: str, timeout:
 
 
 def with_attempt(status: RunStatus, attempt: Mapping[str, Any]) -> RunStatus:
-    """The attempt added, or replaced by its number."""
+    """Add the attempt, or replace the one with its number."""
     others = [a for a in _attempts(status) if a.get("number") != attempt["number"]]
     return _with(status, attempts=[*others, dict(attempt)])
 
@@ -153,7 +153,7 @@ def closed(
     exit_code: int | None = None,
     finished: datetime | None = None,
 ) -> RunStatus:
-    """The last attempt has ended: when its container did, as far as anybody knows."""
+    """The last attempt has ended; its end is that of its container, if known, or else now."""
     new = {
         **_attempts(status)[-1],
         "finishedAt": times.to_micro(finished) if finished is not None else moment.precise,
@@ -171,34 +171,34 @@ def given_up(
     exit_code: int | None,
     finished: datetime | None,
 ) -> RunStatus:
-    """The last attempt never sent its prompt, and ended for `reason`: another comes."""
+    """The last attempt ended with `reason` without having sent its prompt; another one will follow."""
     new = closed(status, reason, PromptSent.no, moment, exit_code=exit_code, finished=finished)
     return at(new, Reason.Starting, message, moment)
 
 
 def disallowed(status: RunStatus, problem: Refuse, moment: Moment) -> RunStatus:
-    """`Allowed` says so too where it was a policy that refused."""
+    """Set `Allowed` to false if it was a policy that refused the run."""
     if problem.reason not in (Reason.ImageNotAllowed, Reason.PolicyViolation):
         return status
     return allowed(status, AllowedReason(problem.reason.value), problem.message, moment)
 
 
 def with_images(status: RunStatus, image: UsedImage, cli: UsedImage | None) -> RunStatus:
-    """What runs, and where the CLI comes from."""
+    """Record the image that runs, and the one that the CLI comes from."""
     new = _with(status, image=_image(image))
     return new if cli is None else _with(new, cliImage=_image(cli))
 
 
 def with_steps(status: RunStatus, steps: Sequence[StepRecord]) -> RunStatus:
-    """The steps so far, where one has begun or ended since they were last told: what a step writes is told then."""
-    told = [(s["hook"], s["index"], s["state"]) for s in status.wire.get("steps") or []]
-    if told == [(s.hook, s.index, s.state) for s in steps]:
+    """Update the steps, but only if one has begun or ended since the last update: new output alone does not count."""
+    known = [(s["hook"], s["index"], s["state"]) for s in status.wire.get("steps") or []]
+    if known == [(s.hook, s.index, s.state) for s in steps]:
         return status
     return _with(status, steps=[_step(s) for s in steps])
 
 
 def with_mcp_servers(status: RunStatus, servers: Sequence[MCPServer]) -> RunStatus:
-    """The MCP servers, and how each fared."""
+    """Record the MCP servers, each with its state."""
     return _with(status, mcpServers=[{"name": server.name, "status": server.status} for server in servers])
 
 
@@ -209,13 +209,13 @@ def ended(
     finished: datetime | None,
     moment: Moment,
 ) -> RunStatus:
-    """The last attempt ended so: its entry, and what came of it."""
+    """The last attempt ended with this outcome: close its entry and record the results."""
     sent, code = outcome.prompt_sent, outcome.exit_code
     return with_outcome(closed(status, outcome.reason, sent, moment, exit_code=code, finished=finished), outcome, steps)
 
 
 def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord]) -> RunStatus:
-    """The steps, the answer and what it took."""
+    """Record the steps, the answer and its usage."""
     new: Wire = {**status.wire, "steps": [_step(s) for s in steps]}
     answer = outcome.answer
     if answer is None:
@@ -236,7 +236,7 @@ def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord
 
 
 def without_outcome(status: RunStatus) -> RunStatus:
-    """All but what may be large: the steps, the answer and what it took."""
+    """The status without the parts that may be large: the steps, the answer and its usage."""
     return RunStatus.of({k: v for k, v in status.wire.items() if k not in ("result", "usage", "steps")})
 
 
@@ -277,6 +277,6 @@ def _step(record: StepRecord) -> dict[str, Any]:
 
 
 def _seconds_of(attempt: Mapping[str, Any], moment: Moment) -> float:
-    """How long an attempt took, until now where its end is not known. What came before it was waiting."""
+    """How long an attempt took; until now if its end is not known. Time before its start was waiting."""
     end = times.from_text(attempt["finishedAt"]) if attempt.get("finishedAt") else moment.now
     return max((end - times.from_text(attempt["startedAt"])).total_seconds(), 0.0)

@@ -1,6 +1,6 @@
-"""A session's status, from one state to the next. Pure: old status and what happened go in, the new status comes out.
+"""Transitions of a session's status. Pure: the old status and what happened go in, the new status comes out.
 
-How a status stands on the wire is known here, and in models/session.py.
+Only this module and models/session.py know the status's format in the API.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
 
 
 def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment) -> SessionStatus:
-    """The session is now at `reason`. What is lost is Stalled, for kstatus."""
+    """The session is now in the state given by `reason`. A lost volume is also Stalled, for kstatus."""
     wanted = {"Ready": _READY.get(reason, "False")}
     if reason is ReadyReason.VolumeLost:
         wanted["Stalled"] = "True"
@@ -30,46 +30,46 @@ def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment)
 
 
 def taken(status: SessionStatus, run: Holder, moment: Moment) -> SessionStatus:
-    """A run has the session now, and counts as its use."""
+    """A run now holds the session, which counts as use."""
     new = at(status, ReadyReason.InUse, f"the run {run.name} has it", moment)
     return _with(new, currentRun={"name": run.name, "uid": run.uid}, lastUsed=moment.text)
 
 
 def begun(status: SessionStatus, run: Holder, conversation: str, image: str, moment: Moment) -> SessionStatus:
-    """A run has the session now, and runs in it: in that conversation, in the image of that id."""
+    """A run holds the session and starts in it, with that conversation and the image of that id."""
     runs = number(status.wire.get("runs")) + 1
     return _with(taken(status, run, moment), runs=runs, claudeSessionID=conversation, imageID=image)
 
 
 def copied(status: SessionStatus, parent: Holder, conversation: str, filesystem: Filesystem) -> SessionStatus:
-    """The fork has what it begins with of its parent, and needs it no more."""
+    """The fork has its copy of the parent's state, and no longer needs the parent."""
     came = {"name": parent.name, "uid": parent.uid, "claudeSessionID": conversation, "filesystem": str(filesystem)}
     return _with(status, forkedFrom=came)
 
 
 def measured(status: SessionStatus, size: int) -> SessionStatus:
-    """The session takes so many bytes of disk."""
+    """The session takes up `size` bytes of disk."""
     return _with(status, sizeBytes=size)
 
 
 def with_container(status: SessionStatus, id: str | None, hooks: str | None, at: str | None) -> SessionStatus:
-    """The session has that container between two runs, in which those hooks had succeeded by then."""
+    """The session keeps this container until its next run; `hooks` (a hash) had succeeded in it by the time `at`."""
     initialized = {"imageID": status.image, "hooksHash": hooks, "at": at}
     return _with(status, containerID=id, initialized=initialized)
 
 
 def without_container(status: SessionStatus) -> SessionStatus:
-    """The session has no container between two runs: its beginning has not succeeded."""
+    """The session keeps no container until its next run, since its initial hooks have not succeeded."""
     return _with(_without(status, "initialized"), containerID="")
 
 
 def leaving(status: SessionStatus, message: str, moment: Moment) -> SessionStatus:
-    """The run that has the session is over, and its container may still run. What is lost stays lost."""
+    """The run that holds the session is over, but its container may still be running. VolumeLost is final."""
     return status if status.reason == ReadyReason.VolumeLost else at(status, ReadyReason.Leaving, message, moment)
 
 
 def released(status: SessionStatus, moment: Moment) -> SessionStatus:
-    """No run has the session any more. What it has lost, it has lost."""
+    """No run holds the session any more. VolumeLost is final."""
     if status.reason != ReadyReason.VolumeLost:
         status = at(status, ReadyReason.Available, "no run has it", moment)
     return _with(_without(status, "currentRun"), lastUsed=moment.text)

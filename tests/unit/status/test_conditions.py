@@ -1,4 +1,4 @@
-"""Conditions as kstatus, Flux and Argo CD read them."""
+"""Conditions as kstatus, Flux and Argo CD interpret them."""
 
 from __future__ import annotations
 

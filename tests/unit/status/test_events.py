@@ -1,4 +1,4 @@
-"""Kubernetes events, and times as the wire has them."""
+"""Kubernetes events, and timestamps in the API's formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's status from one state to the next, as it stands on the wire."""
+"""Transitions of a run's status, in its API form."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_was_given_is_not_changed() -> None:
 
 @given(st.lists(st.sampled_from(list(Reason)), min_size=1, max_size=6))
 def test_saying_it_twice_changes_nothing(reasons: list[Reason]) -> None:
-    """But for the moment of an end, which is said once."""
+    """Except the time of completion, which is set once."""
     status = _at(RunStatus(), *reasons)
     again = _at(status, reasons[-1], seconds=60)
     ends = ("completionTime", "duration")
@@ -154,7 +154,7 @@ def test_a_run_that_runs_waits_no_more() -> None:
 
 
 def test_a_start_that_fails_again_and_again_is_one_wait() -> None:
-    """Else a container that can never start would be tried for ever."""
+    """Otherwise a container that can never start would be retried forever."""
     status = RunStatus()
     for second in range(0, 100, 10):
         status = _at(status, Reason.Starting, Reason.PodmanUnavailable, seconds=second)
@@ -200,7 +200,7 @@ def test_images() -> None:
     assert run.with_images(RunStatus(), image, cli).wire == found
 
 
-# --- what it came to ---
+# --- outcome ---
 
 
 def test_an_answer() -> None:

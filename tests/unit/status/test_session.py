@@ -1,4 +1,4 @@
-"""A session's status: what each step says, what it keeps, and what it takes back."""
+"""A session's status: what each transition sets, keeps and clears."""
 
 from __future__ import annotations
 

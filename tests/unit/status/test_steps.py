@@ -1,4 +1,4 @@
-"""`status.steps` while a run goes on: written when a step begins or ends, and not for what one prints meanwhile."""
+"""`status.steps` of a running run: written when a step begins or ends, and not for new output."""
 
 from __future__ import annotations
 
