@@ -14,6 +14,7 @@ from types import FrameType
 
 import click
 
+from stromboli import visible
 from stromboli.errors import StromboliError
 
 
@@ -53,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"stromboli: {message}", file=sys.stderr)
+    print(f"stromboli: {visible.text(message)}", file=sys.stderr)
     return code
 
 

@@ -25,6 +25,7 @@ from stromboli.attempt import busybox
 from stromboli.controlplane import binaries
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.progress import Progress
 from tests.benchmarks.api import Api
 from tests.benchmarks.baseline import Baseline
 from tests.benchmarks.watch import Watch
@@ -169,7 +170,7 @@ def made() -> Iterator[Bed]:
         folder = stack.enter_context(_temporary(None))
         runtime_dir = stack.enter_context(_temporary("/dev/shm"))
         say("control plane …")
-        programs = binaries.find(binaries.cache_folder(os.environ), say, os.environ)
+        programs = binaries.find(binaries.cache_folder(os.environ), Progress(terminal=False), os.environ)
         cluster = Cluster(folder / "controlplane", programs)
         stack.callback(cluster.down)
         cluster.up()

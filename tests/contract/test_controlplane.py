@@ -18,6 +18,7 @@ from stromboli.controlplane.cluster import Cluster
 from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, ORDER
 from stromboli.errors import LocalFailure
 from tests.support.fake_controlplane import fake_binaries, set_mode
+from tests.support.told import Told
 
 
 @pytest.fixture
@@ -62,21 +63,21 @@ def test_before_it_ever_was_up(made: Cluster) -> None:
 
 
 def test_up_starts_all_in_order_and_says_so(made: Cluster) -> None:
-    said: list[str] = []
-    made.up(said.append)
+    told = Told()
+    made.up(told)
     running = pids(made)
     assert list(running) == list(ORDER)
-    assert [line.rpartition(",")[0] for line in said] == [f"{n}: ready (pid {running[n]})" for n in ORDER]
+    assert told.done == [f"{n}: ready (pid {running[n]})" for n in ORDER]
     assert all(part.ready and part.log.exists() for part in made.parts())
 
 
 def test_up_again_changes_nothing(up: Cluster) -> None:
-    before, said = pids(up), list[str]()
+    before, told = pids(up), Told()
     kubeconfig = up.kubeconfig.stat()
-    up.up(said.append)
+    up.up(told)
     assert pids(up) == before
     assert up.kubeconfig.stat() == kubeconfig
-    assert said == [f"{name}: running (pid {before[name]})" for name in ORDER]
+    assert told.lines == [f"{name}: running (pid {before[name]})" for name in ORDER]
 
 
 def test_files_are_private(up: Cluster) -> None:
@@ -106,10 +107,10 @@ def test_what_was_killed_is_started_and_the_rest_left(up: Cluster, name: str) ->
 
 
 def test_down_stops_in_reverse_order_and_up_has_the_same_address(up: Cluster) -> None:
-    address, said = server(up), list[str]()
-    up.down(said.append)
+    address, told = server(up), Told()
+    up.down(told)
     assert pids(up) == {}
-    assert [line.partition(":")[0] for line in said] == [*reversed(ORDER)]
+    assert [line.partition(":")[0] for line in told.lines] == [*reversed(ORDER)]
     up.up()
     assert server(up) == address
     assert list(pids(up)) == list(ORDER)
@@ -137,7 +138,7 @@ def test_a_port_that_was_taken_meanwhile(up: Cluster) -> None:
 def test_a_port_that_is_taken_between_choice_and_use(made: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first choice is one that is not free; the second is left to itself."""
     monkeypatch.setattr(probes, "_TIMEOUT", 0.5)  # what listens there never answers
-    said: list[str] = []
+    told = Told()
     choose = ports.settle
     with socket.create_server((ports.HOST, 0)) as other:
         taken = other.getsockname()[1]
@@ -149,8 +150,8 @@ def test_a_port_that_is_taken_between_choice_and_use(made: Cluster, monkeypatch:
             return chosen
 
         monkeypatch.setattr(ports, "settle", settle)
-        made.up(said.append)
-    assert any(line.startswith(f"{APISERVER}: another process has taken port {taken}") for line in said)
+        made.up(told)
+    assert any(line.startswith(f"{APISERVER}: another process has taken port {taken}") for line in told.lines)
     assert str(taken) not in server(made)
     assert list(pids(made)) == list(ORDER)
 

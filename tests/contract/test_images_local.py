@@ -25,7 +25,7 @@ from aiohttp import web
 
 from stromboli.local import images, npm
 from stromboli.local.images import Image, PodmanCommand
-from stromboli.local.progress import Progress
+from stromboli.progress import Progress
 from stromboli.standin.server import Log, Standin
 from tests.support.images import NUMERIC_UID, RECIPES, build, cache_folder, taking_turns
 

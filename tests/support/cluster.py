@@ -18,6 +18,7 @@ import pytest
 from stromboli.controlplane import binaries
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.progress import Progress
 
 KUBECTL_SECONDS = 30.0
 
@@ -25,12 +26,9 @@ KUBECTL_SECONDS = 30.0
 def find_programs(config: pytest.Config) -> Binaries:
     """The programs, fetched into the person's cache if need be, with progress past pytest's capture."""
     capture = config.pluginmanager.getplugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            print(line, file=sys.stderr, flush=True)
-
-    return binaries.find(binaries.cache_folder(os.environ), say, os.environ)
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        progress = Progress(sys.stderr, terminal=False)
+        return binaries.find(binaries.cache_folder(os.environ), progress, os.environ)
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from stromboli import naming
 from stromboli.controlplane import lock
 from stromboli.local import debian, images, npm, rootfs
 from stromboli.local.images import PodmanCommand
-from stromboli.local.progress import Progress, Step
 from stromboli.local.rootfs import Root
+from stromboli.progress import Progress, Step
 
 APPLETS = (
     "cat",

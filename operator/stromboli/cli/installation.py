@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from stromboli.errors import LocalFailure
 
 if TYPE_CHECKING:
-    from stromboli.local.progress import Progress
     from stromboli.local.stack import Stack
+    from stromboli.progress import Progress
 
 
 def stack(progress: Progress | None = None) -> Stack:
     """The local installation, which may not exist yet; it shows on `progress` (or standard error) what it does."""
     from stromboli.local.home import Home
-    from stromboli.local.progress import Progress
     from stromboli.local.stack import Stack
+    from stromboli.progress import Progress
 
     return Stack(Home.of(os.environ), dict(os.environ), progress or Progress(sys.stderr))
 

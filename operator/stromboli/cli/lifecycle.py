@@ -60,7 +60,7 @@ def demo() -> None:
     import sys
 
     from stromboli.local.demo import Demo
-    from stromboli.local.progress import Progress
+    from stromboli.progress import Progress
 
     if not Demo(installation.stack(Progress(sys.stdout))).run():
         raise click.exceptions.Exit(1)

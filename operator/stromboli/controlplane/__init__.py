@@ -7,7 +7,7 @@
     certificates     its own CA, serving certificates, keys and the administrator's token
     parts            the command line of each program
     processes        detached processes, identified by PID and start time
-    ports, kubeconfig, probes, lock, progress
+    ports, kubeconfig, probes, lock
 
 Nothing here depends on Stromboli's kinds, and the operator does not depend on this: it works with any cluster.
 """

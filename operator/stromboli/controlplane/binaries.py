@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli.controlplane import build, download, lock, scratch, versions
-from stromboli.controlplane.progress import Report
 from stromboli.errors import LocalFailure
+from stromboli.progress import Progress
 
 ASSETS = "KUBEBUILDER_ASSETS"
 
@@ -64,7 +64,7 @@ def locate(cache: Path, environ: Mapping[str, str]) -> Binaries | None:
 
 def find(
     cache: Path,
-    report: Report,
+    progress: Progress,
     environ: Mapping[str, str],
     sources: download.Sources = download.OFFICIAL,
 ) -> Binaries:
@@ -76,16 +76,16 @@ def find(
     scratch.clear(cache)
     if found := locate(cache, environ):
         return found
-    tried = [_why_not_assets(environ, report)]
+    tried = [_why_not_assets(environ, progress)]
     ways: list[tuple[str, _Fetch]] = [
-        ("official release", lambda to, _: download.release(to, arch, sources, report)),
-        ("build from the Go modules", lambda to, folder: build.build(to, folder, arch, environ, report)),
+        ("official release", lambda to, _: download.release(to, arch, sources, progress)),
+        ("build from the Go modules", lambda to, folder: build.build(to, folder, arch, environ, progress)),
     ]
     try:
-        with lock.exclusive(cache / "controlplane.lock", "is fetching the control plane", report):
+        with lock.exclusive(cache / "controlplane.lock", "is fetching the control plane", progress):
             if found := locate(cache, environ):
                 return found
-            return _first_that_works(ways, cache, tried, report)
+            return _first_that_works(ways, cache, tried, progress)
     except OSError as e:
         raise LocalFailure(
             f"the control plane cannot be put into {cache}: {e.strerror}",
@@ -105,7 +105,7 @@ def _assets(environ: Mapping[str, str]) -> Path | None:
     return Path(environ[ASSETS]) if environ.get(ASSETS) else None
 
 
-def _why_not_assets(environ: Mapping[str, str], report: Report) -> str:
+def _why_not_assets(environ: Mapping[str, str], progress: Progress) -> str:
     """Why KUBEBUILDER_ASSETS is not used. A partial set is not completed from elsewhere, because a controller manager
     must not be newer than its API server.
     """
@@ -113,18 +113,18 @@ def _why_not_assets(environ: Mapping[str, str], report: Report) -> str:
     if assets is None:
         return f"{ASSETS}: is not set"
     why = f"{ASSETS}: {assets} has no {', '.join(lacking(assets))}"
-    report(f"{why}; not used")
+    progress.line(f"{why}; not used")
     return why
 
 
-def _first_that_works(ways: list[tuple[str, _Fetch]], cache: Path, tried: list[str], report: Report) -> Binaries:
+def _first_that_works(ways: list[tuple[str, _Fetch]], cache: Path, tried: list[str], progress: Progress) -> Binaries:
     final = cache / versions.folder_name(versions.architecture())
     tried.append(f"cache: no complete set at {final}")
     for name, fetch in ways:
         try:
             _install(fetch, cache, final)
         except LocalFailure as e:
-            report(f"{name}: {e}")
+            progress.line(f"{name}: {e}")
             tried.append(f"{name}: {e}")
         else:
             return Binaries(final.absolute(), name)

@@ -15,8 +15,8 @@ from importlib import resources
 from pathlib import Path
 
 from stromboli.controlplane import toolchain, versions
-from stromboli.controlplane.progress import Report, Stage
 from stromboli.errors import LocalFailure
+from stromboli.progress import Progress, Step
 
 # The folder in Go's installation instructions, searched in case PATH does not include it.
 ELSEWHERE = "/usr/local/go/bin"
@@ -27,7 +27,7 @@ PACKAGES = (_ETCD, *(f"k8s.io/kubernetes/cmd/{name}" for name in versions.PROGRA
 _LDFLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion=v{versions.KUBERNETES}"
 
 
-def build(target: Path, scratch: Path, arch: str, environ: Mapping[str, str], report: Report) -> None:
+def build(target: Path, scratch: Path, arch: str, environ: Mapping[str, str], progress: Progress) -> None:
     """Build all four programs into the folder `target`; about 8 minutes on 2 cores.
 
     Raises LocalFailure if there is no recent enough Go, not enough disk space, or the build fails.
@@ -36,9 +36,11 @@ def build(target: Path, scratch: Path, arch: str, environ: Mapping[str, str], re
     env = _environment(environ, scratch, arch)
     go = _go(env, module)
     _check_room(scratch)
-    report(f"building Kubernetes {versions.KUBERNETES} and etcd {versions.ETCD} from the Go modules")
-    total = _download(go, module, env, report)
-    _compile(go, module, env, target, total, report)
+    progress.line(f"building Kubernetes {versions.KUBERNETES} and etcd {versions.ETCD} from the Go modules")
+    with progress.step("fetching Go modules") as step:
+        total = _download(go, module, env, step)
+    with progress.step("compiling the control plane") as step:
+        _compile(go, module, env, target, total, step)
     (target / "server").rename(target / "etcd")  # go names a program after the last element of its package path
 
 
@@ -98,22 +100,20 @@ def _check_room(scratch: Path) -> None:
         raise LocalFailure(f"a build needs {ROOM / 1e9:.0f} GB at {scratch.parent}, but {free / 1e9:.1f} GB are free")
 
 
-def _download(go: str, module: Path, env: Mapping[str, str], report: Report) -> int:
+def _download(go: str, module: Path, env: Mapping[str, str], step: Step) -> int:
     """Fetch the modules. Returns the number of packages to compile."""
-    stage = Stage(report, "fetching Go modules")
-    total = sum("/go.mod " not in line for line in (module / "go.sum").read_text().splitlines())
+    most = sum("/go.mod " not in line for line in (module / "go.sum").read_text().splitlines())
     fetched = 0
     packages = module / "packages"
     with toolchain.running([go, "list", "-mod=mod", "-deps", *PACKAGES], module, env, packages) as lines:
         for line in lines:
-            fetched += bool(line and line.startswith("go: downloading"))
-            stage.tick(f"{fetched} of at most {total}")
-    stage.done(f"{fetched} fetched, the rest cached")
+            fetched += line.startswith("go: downloading")
+            step.note(f"{fetched} of at most {most}")
+    step.note(f"{fetched} fetched, the rest cached")
     return len(packages.read_text().split())
 
 
-def _compile(go: str, module: Path, env: Mapping[str, str], target: Path, total: int, report: Report) -> None:
-    stage = Stage(report, "compiling the control plane", every=10.0)
+def _compile(go: str, module: Path, env: Mapping[str, str], target: Path, total: int, step: Step) -> None:
     command = [
         go,
         "build",
@@ -129,6 +129,6 @@ def _compile(go: str, module: Path, env: Mapping[str, str], target: Path, total:
     compiled = 0
     with toolchain.running(command, module, env) as lines:
         for line in lines:
-            compiled += bool(line and re.fullmatch(r"[\w./~-]+", line))
-            stage.tick(f"{min(compiled, total)} of {total} packages")
-    stage.done(f"{total} packages")
+            compiled += bool(re.fullmatch(r"[\w./~-]+", line))
+            step.done(min(compiled, total), total, "packages")
+    step.done(total, total, "packages")

@@ -24,8 +24,8 @@ from stromboli.controlplane import kubeconfig, lock, ports, processes
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, ORDER, Part, Setting, all_parts
 from stromboli.controlplane.probes import Prober
-from stromboli.controlplane.progress import Report, Stage, duration, silent
 from stromboli.errors import LocalFailure
+from stromboli.progress import Progress, duration, silent
 
 _READY_SECONDS = 90.0  # normally 3; a slow disk or a busy machine may take much longer
 _POLL_SECONDS = 0.05
@@ -77,25 +77,27 @@ class Cluster:
         kubeconfig.write(path, server, authority, token, namespace)
         return path
 
-    def up(self, report: Report = silent) -> None:
+    def up(self, progress: Progress | None = None) -> None:
         """Start what is down and wait until every part is ready (3 s if nothing was running).
 
         Raises LocalFailure with the end of the log of the part that does not become ready.
         """
         files.private_folder(self._state)
-        with self._exclusive(report):
+        progress = progress or silent()
+        with self._exclusive(progress):
             pki.ensure(self._certificates.folder, datetime.now(UTC))
             attempt = 1
-            while not self._came_up(report, last=attempt == _ATTEMPTS):
+            while not self._came_up(progress, last=attempt == _ATTEMPTS):
                 attempt += 1
 
-    def down(self, report: Report = silent) -> None:
+    def down(self, progress: Progress | None = None) -> None:
         """Stop every running part, in reverse order of starting. Idempotent."""
         if not self._state.is_dir():
             return
-        with self._exclusive(report):
+        progress = progress or silent()
+        with self._exclusive(progress):
             for name in reversed(ORDER):
-                self._stop(name, report)
+                self._stop(name, progress)
 
     def parts(self) -> list[PartStatus]:
         """The current state of each part, in the order of starting."""
@@ -117,26 +119,26 @@ class Cluster:
         except OSError:
             return []
 
-    def _came_up(self, report: Report, *, last: bool) -> bool:
+    def _came_up(self, progress: Progress, *, last: bool) -> bool:
         try:
-            self._bring_up(report)
+            self._bring_up(progress)
         except _PortTaken as e:
             if last:
                 raise
-            report(f"{e}; choosing others")
+            progress.line(f"{e}; choosing others")
             return False
         return True
 
-    def _bring_up(self, report: Report) -> None:
+    def _bring_up(self, progress: Progress) -> None:
         settled = ports.settle(self._ports, self._ports_in_use())
         wanted = all_parts(self._setting(settled))
         for part in reversed(wanted):
             running = processes.recorded(self._record(part.name))
             if running and running.stamp != part.stamp:
-                self._stop(part.name, report)
+                self._stop(part.name, progress)
         with Prober(self._certificates, settled) as prober:
             for part in wanted:
-                self._ensure(part, prober, report)
+                self._ensure(part, prober, progress)
 
     def _ports_in_use(self) -> list[str]:
         running = [name for name in ORDER if processes.recorded(self._record(name))]
@@ -148,21 +150,21 @@ class Cluster:
         self.kubeconfig_for(self._certificates.token, self.kubeconfig)
         return Setting(self._binaries, self._certificates, settled, self._state / "etcd", self.kubeconfig, self._fsync)
 
-    def _ensure(self, part: Part, prober: Prober, report: Report) -> None:
+    def _ensure(self, part: Part, prober: Prober, progress: Progress) -> None:
         """Start the part if it is not running, and wait until it is ready."""
         process = processes.recorded(self._record(part.name))
         if process and prober.ready(part.name):
-            return report(f"{part.name}: running (pid {process.pid})")
+            progress.line(f"{part.name}: running (pid {process.pid})")
+            return
         process = process or self._spawn(part)
-        stage = Stage(report, part.name)
-        while not prober.ready(part.name):
-            if not processes.alive(process):
-                raise self._ended(part.name)
-            if stage.seconds > _READY_SECONDS:
-                raise self._failure(part.name, f"is not ready after {duration(stage.seconds)}")
-            stage.tick("starting")
-            time.sleep(_POLL_SECONDS)
-        return stage.done(f"ready (pid {process.pid})")
+        with progress.step(part.name) as step:
+            while not prober.ready(part.name):
+                if not processes.alive(process):
+                    raise self._ended(part.name)
+                if step.seconds > _READY_SECONDS:
+                    raise self._failure(part.name, f"is not ready after {duration(step.seconds)}")
+                time.sleep(_POLL_SECONDS)
+            step.note(f"ready (pid {process.pid})")
 
     def _spawn(self, part: Part) -> processes.Process:
         files.private_folder(self._record(part.name).parent)
@@ -176,13 +178,13 @@ class Cluster:
                 "is it built for this machine's architecture?",
             ) from e
 
-    def _stop(self, name: str, report: Report) -> None:
+    def _stop(self, name: str, progress: Progress) -> None:
         process = processes.recorded(self._record(name))
         if process:
             began = time.monotonic()
             if not processes.stop(process):
                 raise self._failure(name, f"(pid {process.pid}) does not exit, not even after SIGKILL")
-            report(f"{name}: stopped, {duration(time.monotonic() - began)}")
+            progress.line(f"{name}: stopped, {duration(time.monotonic() - began)}")
         self._record(name).unlink(missing_ok=True)
 
     def _ended(self, name: str) -> LocalFailure:
@@ -198,8 +200,8 @@ class Cluster:
         tail = "".join(f"\n    {line[:_TAIL_WIDTH]}" for line in lines[-_TAIL_LINES:])
         return LocalFailure(f"{name} {what}; the end of its log:{tail}", f"the complete log is {log}")
 
-    def _exclusive(self, report: Report) -> AbstractContextManager[None]:
-        return lock.exclusive(self._state / "lock", "is starting or stopping the control plane", report)
+    def _exclusive(self, progress: Progress) -> AbstractContextManager[None]:
+        return lock.exclusive(self._state / "lock", "is starting or stopping the control plane", progress)
 
     @property
     def _certificates(self) -> pki.Certificates:

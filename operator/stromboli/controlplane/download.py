@@ -20,13 +20,12 @@ from pathlib import Path
 import httpx2 as httpx
 
 from stromboli.controlplane import versions
-from stromboli.controlplane.progress import Report, Stage
 from stromboli.errors import LocalFailure
+from stromboli.progress import Progress, Step
 
 _TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 # DNS resolution ignores the client's timeouts, so the first request to a host is bounded from outside.
 _FIRST_CONTACT = 8.0
-_MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +39,17 @@ class Sources:
 OFFICIAL = Sources("https://dl.k8s.io", "https://github.com/etcd-io/etcd/releases/download")
 
 
-def release(target: Path, arch: str, sources: Sources, report: Report) -> None:
+def release(target: Path, arch: str, sources: Sources, progress: Progress) -> None:
     """Download all four programs into the folder `target`.
 
     Raises LocalFailure if a publisher cannot be reached or does not have the release, or if a checksum does not match.
     """
     with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
-        report(f"control plane: asking {sources.kubernetes} for Kubernetes {versions.KUBERNETES}")
+        progress.line(f"control plane: asking {sources.kubernetes} for Kubernetes {versions.KUBERNETES}")
         files = [_Remote.of(client, *where) for where in _places(arch, sources)]
         for file in files:
-            _fetch(client, file, target / file.name, report)
+            with progress.step(f"downloading {file.name}") as step:
+                _fetch(client, file, target / file.name, step)
     _unpack_etcd(target, arch)
     for program in versions.PROGRAMS:
         (target / program).chmod(0o755)
@@ -124,18 +124,16 @@ def _bounded(call: Callable[[], str], seconds: float, url: str) -> str:
     return answer
 
 
-def _fetch(client: httpx.Client, file: _Remote, target: Path, report: Report) -> None:
-    stage = Stage(report, f"downloading {file.name}")
+def _fetch(client: httpx.Client, file: _Remote, target: Path, step: Step) -> None:
     digest = hashlib.sha256()
     try:
         with client.stream("GET", file.url) as response, target.open("xb") as out:
             response.raise_for_status()
-            total = int(response.headers.get("Content-Length", 0)) // _MB
+            total = int(response.headers.get("Content-Length", 0))
             for chunk in response.iter_bytes():
                 out.write(chunk)
                 digest.update(chunk)
-                stage.tick(f"{out.tell() // _MB} of {total or '?'} MB")
-            size = out.tell()
+                step.done(out.tell(), total)
     except httpx.HTTPError as e:
         raise _unreachable(file.url, e) from e
     if digest.hexdigest() != file.sha256:
@@ -143,7 +141,7 @@ def _fetch(client: httpx.Client, file: _Remote, target: Path, report: Report) ->
         raise LocalFailure(
             f"{file.url} is rejected: its SHA-256 is {digest.hexdigest()}, its publisher states {file.sha256}"
         )
-    stage.done(f"{size // _MB} MB, checksum verified")
+    step.note("checksum verified")
 
 
 def _unpack_etcd(target: Path, arch: str) -> None:

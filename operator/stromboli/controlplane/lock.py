@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from stromboli.controlplane.progress import Report, Stage
-
-_POLL_SECONDS = 0.1  # polled, because a blocking flock cannot report progress meanwhile
+from stromboli.progress import Progress
 
 
 @contextmanager
-def exclusive(path: Path, what: str, report: Report) -> Iterator[None]:
+def exclusive(path: Path, what: str, progress: Progress) -> Iterator[None]:
     """Hold a lock on the file `path` (created if absent, never removed) inside the block.
 
     `what` describes what the holder does ("is starting the control plane"). There is no timeout, since the holder's
@@ -24,7 +21,8 @@ def exclusive(path: Path, what: str, report: Report) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         if not _acquired(file):
-            _wait(file, what, report)
+            with progress.step(f"waiting: another process {what}"):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -34,11 +32,3 @@ def _acquired(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _wait(file: IO[str], what: str, report: Report) -> None:
-    stage = Stage(report, f"waiting: another process {what}")
-    report(f"waiting: another process {what}")
-    while not _acquired(file):
-        stage.tick("still")
-        time.sleep(_POLL_SECONDS)

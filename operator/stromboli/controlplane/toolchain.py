@@ -1,9 +1,8 @@
-"""Runs `go` and streams its output by line, with a heartbeat during silence; it is killed if the caller stops early."""
+"""Runs `go` and streams its output by line; it is killed if the caller stops early."""
 
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import subprocess
 from collections import deque
@@ -14,7 +13,6 @@ from typing import IO
 
 from stromboli.errors import LocalFailure
 
-_SILENCE = 1.0  # seconds without output after which None is yielded
 _TAIL = 15  # lines of output shown on failure
 
 
@@ -31,8 +29,8 @@ def output(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
 @contextmanager
 def running(
     command: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path | None = None
-) -> Iterator[Iterator[str | None]]:
-    """Run a long command and yield the lines of its stderr as they arrive, and None for each second of silence.
+) -> Iterator[Iterator[str]]:
+    """Run a long command and yield the lines of its stderr as they arrive.
 
     Its standard output goes to the file `stdout`. Raises LocalFailure with the last lines if it fails.
     If the block is left early (an interrupt), the command and its children are killed.
@@ -59,23 +57,9 @@ def running(
         raise LocalFailure(f"`{_shown(command)}` failed with exit code {code}:\n" + "\n".join(tail))
 
 
-def _lines(stream: IO[bytes], tail: deque[str]) -> Iterator[str | None]:
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            if not selector.select(_SILENCE):
-                yield None
-                continue
-            chunk = os.read(stream.fileno(), 65536)
-            if not chunk:
-                break
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                tail.append(line.decode(errors="replace"))
-                yield tail[-1]
-    if rest:
-        tail.append(rest.decode(errors="replace"))
+def _lines(stream: IO[bytes], tail: deque[str]) -> Iterator[str]:
+    for line in stream:
+        tail.append(line.decode(errors="replace").removesuffix("\n"))
         yield tail[-1]
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli.errors import LocalFailure
-from stromboli.local.progress import Progress, Step
 from stromboli.local.rootfs import Root
+from stromboli.progress import Progress, Step
 
 BASE_PACKAGES = (
     "bash",

@@ -18,8 +18,8 @@ from stromboli.errors import LocalFailure
 from stromboli.local import account, answers, checkout, policy
 from stromboli.local.answers import Answers, Offline
 from stromboli.local.kubectl import Kubectl
-from stromboli.local.progress import Progress
 from stromboli.local.stack import Stack
+from stromboli.progress import Progress
 
 _EXAMPLE = "examples/hello"
 _RUN, _NAMESPACE = "hello", "default"

@@ -18,8 +18,8 @@ from stromboli import bounds
 from stromboli.controlplane import scratch
 from stromboli.errors import LocalFailure
 from stromboli.local import debian, npm
-from stromboli.local.progress import Progress, Step
 from stromboli.local.rootfs import Root
+from stromboli.progress import Progress, Step
 
 HUB_PYTHON = "docker.io/library/python:3.12-slim"
 BUILT_CLI = "localhost/stromboli/agent"
@@ -170,7 +170,7 @@ def _pulled(podman: PodmanCommand, reference: str, cache: Path, progress: Progre
     """Whether it could be pulled; if not, a line says why, and it is built instead."""
     try:
         manifest = podman.run("manifest", "inspect", reference, timeout=_ANSWER_SECONDS)
-        with progress.step(f"Pulling {reference}") as step:
+        with progress.step(f"Pulling {reference}", hint="") as step:
             _pull(podman, reference, cache, _size(podman, reference, manifest), step)
     except subprocess.TimeoutExpired:
         progress.line(f"  {reference}: no answer in {_ANSWER_SECONDS} s; built here instead")

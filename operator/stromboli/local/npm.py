@@ -17,8 +17,8 @@ from pathlib import Path
 from stromboli import bounds
 from stromboli.controlplane import scratch
 from stromboli.errors import LocalFailure
-from stromboli.local.progress import Progress, Step
 from stromboli.local.rootfs import Root
+from stromboli.progress import Progress, Step
 
 CLI = "bin/claude"  # where the operator looks for it in a CLI image
 _BINARY = "package/claude"

@@ -28,7 +28,7 @@ from stromboli.local.home import Home
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
-from stromboli.local.progress import Progress
+from stromboli.progress import Progress
 
 if TYPE_CHECKING:
     from stromboli.settings import Settings
@@ -92,7 +92,7 @@ class Stack:
 
     def fetch(self) -> Binaries:
         """The control plane's programs, fetched or built if need be (minutes)."""
-        return find(cache_folder(self.environ), self.report, self.environ)
+        return find(cache_folder(self.environ), self.progress, self.environ)
 
     def kubectl(self) -> Kubectl:
         """kubectl on this installation's control plane. Raises LocalFailure where that was never up."""
@@ -105,7 +105,7 @@ class Stack:
     def changing(self) -> Iterator[None]:
         """Make the home and hold its lock: who changes the installation takes turns."""
         self.home.ensure()
-        with lock.exclusive(self.home.lock, "is changing this installation", self.report):
+        with lock.exclusive(self.home.lock, "is changing this installation", self.progress):
             yield
 
     def up(self) -> Answers:
@@ -127,7 +127,7 @@ class Stack:
         """The control plane, with the CRDs in it."""
         binaries = self.fetch()
         self._put_on_path(binaries)
-        Cluster(self.home.controlplane, binaries).up(self.report)
+        Cluster(self.home.controlplane, binaries).up(self.progress)
         kubectl = self.kubectl()
         # Both appear a moment after the API server is ready.
         kubectl("wait", "--for=create", "namespace/kube-system", "namespace/default", "--timeout=30s")
@@ -254,7 +254,7 @@ class Stack:
         for gateway in (self.standin, self.relay):
             self._stopped(gateway.name, gateway.stop())
         self._stopped("podman", self.podman.down())
-        Cluster(self.home.controlplane).down(self.report)
+        Cluster(self.home.controlplane).down(self.progress)
 
     def _runs_going(self) -> int:
         uid = self._installation()

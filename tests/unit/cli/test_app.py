@@ -22,7 +22,7 @@ from stromboli.local.home import Home
 from stromboli.local.stack import PartStatus, Stack
 
 ROOT = Path(__file__).parents[3]
-HEAVY = ("aiohttp", "httpx2", "kopf", "lightkube", "pydantic", "yaml")
+HEAVY = ("aiohttp", "httpx2", "kopf", "lightkube", "pydantic", "rich", "yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +82,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (LocalFailure("no room", "make some"), 1, "stromboli: no room\n  → make some\n"),
         (PermissionError(13, "Permission denied", "/srv/x"), 1, "stromboli: /srv/x: Permission denied\n"),
+        (LocalFailure("podman said \x1b[2J", "look\r"), 1, "stromboli: podman said \\x1b[2J\n  → look\\x0d\n"),
         (OSError("something else"), 1, "stromboli: something else\n"),
         (KeyboardInterrupt(), 130, "stromboli: interrupted\n"),
     ],

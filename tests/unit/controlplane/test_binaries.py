@@ -14,10 +14,11 @@ import pytest
 from stromboli.controlplane import binaries, build, lock, versions
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.download import Sources
-from stromboli.controlplane.progress import silent
 from stromboli.errors import LocalFailure
+from stromboli.progress import silent
 from tests.support.fake_go import FakeGo
 from tests.support.release_publisher import Publisher, serving
+from tests.support.told import Told
 
 FOLDER = versions.folder_name(versions.architecture())
 
@@ -37,14 +38,14 @@ class Machine:
     folder: Path
     sources: Sources
     environ: dict[str, str] = field(default_factory=lambda: {"PATH": "/nowhere"})
-    said: list[str] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
 
     @property
     def cache(self) -> Path:
         return self.folder / "cache"
 
     def find(self) -> Binaries:
-        return binaries.find(self.cache, self.said.append, self.environ, self.sources)
+        return binaries.find(self.cache, self.told, self.environ, self.sources)
 
     def install_go(self) -> FakeGo:
         go = FakeGo(self.folder / "go")
@@ -76,7 +77,7 @@ def test_the_folder_that_is_named_wins(machine: Machine) -> None:
     assert [found.etcd.name, found.apiserver.name, found.controller_manager.name, found.kubectl.name] == [
         *versions.PROGRAMS
     ]
-    assert machine.said == []
+    assert machine.told.lines == []
 
 
 def test_an_incomplete_folder_is_named_and_not_used(machine: Machine, publisher: Publisher) -> None:
@@ -84,7 +85,7 @@ def test_an_incomplete_folder_is_named_and_not_used(machine: Machine, publisher:
     assets = fill(machine.folder / "assets", ("etcd", "kube-apiserver", "kubectl"))
     machine.environ[binaries.ASSETS] = str(assets)
     assert machine.find().origin == "official release"
-    assert machine.said[0] == f"KUBEBUILDER_ASSETS: {assets} has no kube-controller-manager; not used"
+    assert machine.told.lines[0] == f"KUBEBUILDER_ASSETS: {assets} has no kube-controller-manager; not used"
 
 
 def test_a_cached_copy_needs_nothing_else(machine: Machine) -> None:
@@ -120,7 +121,7 @@ def test_a_build_where_nothing_can_be_downloaded(machine: Machine) -> None:
     assert sum(call.startswith("build") for call in go.calls) == 1
     assert Path(go.build_environ["GOCACHE"]).is_relative_to(machine.cache)
     assert sorted(os.listdir(machine.cache)) == ["controlplane.lock", FOLDER], "the build cache was left"
-    assert "official release: " in "\n".join(machine.said)
+    assert "official release: " in "\n".join(machine.told.lines)
 
 
 def test_a_wrong_checksum_installs_nothing(machine: Machine, publisher: Publisher) -> None:
@@ -169,23 +170,20 @@ def test_two_at_once_build_once(machine: Machine) -> None:
     """The second comes while the first has the lock, waits, and finds what the first has brought."""
     go = machine.install_go()
     waiting = threading.Event()
+    told = Told(lambda _: waiting.set())
     found: list[Binaries] = []
 
     def second() -> None:
-        def on_line(line: str) -> None:
-            machine.said.append(line)
-            waiting.set()
-
-        found.append(binaries.find(machine.cache, on_line, machine.environ, machine.sources))
+        found.append(binaries.find(machine.cache, told, machine.environ, machine.sources))
 
     thread = threading.Thread(target=second)
-    with lock.exclusive(machine.cache / "controlplane.lock", "", silent):
+    with lock.exclusive(machine.cache / "controlplane.lock", "", silent()):
         thread.start()
         assert waiting.wait(10), "the second never said that it waits"
         fill(machine.cache / FOLDER)
     thread.join(10)
     assert [(one.folder, one.origin) for one in found] == [(machine.cache / FOLDER, "cache")]
-    assert machine.said == ["waiting: another process is fetching the control plane"]
+    assert told.done == ["waiting: another process is fetching the control plane"]
     assert go.calls == []
 
 

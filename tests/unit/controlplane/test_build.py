@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from stromboli.controlplane import build, toolchain, versions
-from stromboli.controlplane.progress import silent
 from stromboli.errors import LocalFailure
+from stromboli.progress import silent
 from tests.support.fake_go import FakeGo
+from tests.support.told import Told
 
 
 @pytest.fixture
@@ -24,19 +25,21 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_brings_all_four(tmp_path: Path, target: Path) -> None:
-    said: list[str] = []
-    build.build(target, target.parent, "amd64", FakeGo(tmp_path / "go").environ(), said.append)
+    told = Told()
+    build.build(target, target.parent, "amd64", FakeGo(tmp_path / "go").environ(), told)
     assert sorted(os.listdir(target)) == sorted(versions.PROGRAMS)
     assert subprocess.run([target / "etcd"], capture_output=True, check=True).stdout == b"built\n"
-    assert said[0].startswith(f"building Kubernetes {versions.KUBERNETES} and etcd {versions.ETCD}")
-    assert said[1].startswith("fetching Go modules: 2 fetched")
-    assert said[2].startswith("compiling the control plane: 3 packages, ")
+    assert told.lines[0].startswith(f"building Kubernetes {versions.KUBERNETES} and etcd {versions.ETCD}")
+    assert told.done == [
+        "fetching Go modules: 2 fetched, the rest cached",
+        "compiling the control plane: 3 of 3 packages (100 %)",
+    ]
 
 
 def test_how_go_is_called(tmp_path: Path, target: Path) -> None:
     go = FakeGo(tmp_path / "go")
     theirs = go.environ(GOFLAGS="-buildvcs=false", GOCACHE="/theirs", GOMODCACHE=str(tmp_path))
-    build.build(target, target.parent, "arm64", theirs, silent)
+    build.build(target, target.parent, "arm64", theirs, silent())
     environ = go.build_environ
     assert [call.split()[0] for call in go.calls] == ["env", "list", "build"]
     assert "-X k8s.io/component-base/version.gitVersion=v" + versions.KUBERNETES in go.calls[2]
@@ -53,13 +56,13 @@ def test_modules_go_into_the_persons_own_cache_where_there_is_one(tmp_path: Path
     """Where there is none, they go with the scratch folder: a build leaves nothing that nobody asked for."""
     go = FakeGo(tmp_path / "go")
     scratch = tmp_path / "scratch"
-    build.build(target, scratch, "amd64", go.environ(GOPATH=f"{tmp_path}/path:/other", GOFLAGS="-v"), silent)
+    build.build(target, scratch, "amd64", go.environ(GOPATH=f"{tmp_path}/path:/other", GOFLAGS="-v"), silent())
     assert go.build_environ["GOMODCACHE"] == str(scratch / "gomodcache")
     assert go.build_environ["GOFLAGS"] == "-v -modcacherw", "what is read-only cannot be removed"
     (tmp_path / "path/pkg/mod").mkdir(parents=True)
     again = tmp_path / "again"
     (again / "bin").mkdir(parents=True)
-    build.build(again / "bin", again, "amd64", go.environ(GOPATH=f"{tmp_path}/path:/other"), silent)
+    build.build(again / "bin", again, "amd64", go.environ(GOPATH=f"{tmp_path}/path:/other"), silent())
     assert "GOMODCACHE" not in go.build_environ
 
 
@@ -67,26 +70,26 @@ def test_modules_go_into_the_persons_own_cache_where_there_is_one(tmp_path: Path
 def test_a_go_that_is_too_old(tmp_path: Path, target: Path, version: str) -> None:
     go = FakeGo(tmp_path / "go", version)
     with pytest.raises(LocalFailure, match=r"Go 1\.26 or newer is needed"):
-        build.build(target, target.parent, "amd64", go.environ(), silent)
+        build.build(target, target.parent, "amd64", go.environ(), silent())
     assert len(go.calls) == 1
 
 
 @pytest.mark.parametrize("version", ["go1.26", "go1.26rc1", "go1.27.1", "go2.0"])
 def test_a_go_that_is_new_enough(tmp_path: Path, target: Path, version: str) -> None:
-    build.build(target, target.parent, "amd64", FakeGo(tmp_path / "go", version).environ(), silent)
+    build.build(target, target.parent, "amd64", FakeGo(tmp_path / "go", version).environ(), silent())
     assert (target / "etcd").exists()
 
 
 def test_no_go_at_all(target: Path) -> None:
     with pytest.raises(LocalFailure, match="there is no Go toolchain on PATH"):
-        build.build(target, target.parent, "amd64", {"PATH": "/nowhere"}, silent)
+        build.build(target, target.parent, "amd64", {"PATH": "/nowhere"}, silent())
 
 
 def test_no_room(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "ROOM", 10**18)
     go = FakeGo(tmp_path / "go")
     with pytest.raises(LocalFailure, match=r"a build needs 1000000000 GB at .*, but [\d.]+ GB are free"):
-        build.build(target, target.parent, "amd64", go.environ(), silent)
+        build.build(target, target.parent, "amd64", go.environ(), silent())
     assert [call.split()[0] for call in go.calls] == ["env"]
 
 
@@ -94,11 +97,10 @@ def test_a_build_that_fails_shows_why(tmp_path: Path, target: Path) -> None:
     go = FakeGo(tmp_path / "go")
     go.fail("k8s.io/api/types.go:1:1: no such thing\nverifying module: checksum mismatch")
     with pytest.raises(LocalFailure, match=r"(?s)`go build .*` failed with exit code 1:.*checksum mismatch"):
-        build.build(target, target.parent, "amd64", go.environ(), silent)
+        build.build(target, target.parent, "amd64", go.environ(), silent())
 
 
-def test_lines_come_as_they_are_written_and_silence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain, "_SILENCE", 0.05)
+def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
     script = "echo one >&2; read line; echo $line >&2; printf three >&2"
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -108,10 +110,9 @@ def test_lines_come_as_they_are_written_and_silence_is_told(tmp_path: Path, monk
         fifo.open("r+b", buffering=0) as answer,
         toolchain.running(command, tmp_path, {"PATH": os.defpath}) as lines,
     ):
-        assert next(line for line in lines if line is not None) == "one"
-        assert next(lines) is None
+        assert next(lines) == "one"
         answer.write(b"two\n")
-        assert [line for line in lines if line is not None] == ["two", "three"]
+        assert list(lines) == ["two", "three"]
 
 
 def test_a_command_left_early_is_ended_with_its_children(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_command_left_early_is_ended_with_its_children(tmp_path: Path) -> None
 
     def interrupted() -> None:
         with toolchain.running(command, tmp_path, {"PATH": os.defpath}) as lines:
-            children.append(os.pidfd_open(int(next(line for line in lines if line))))
+            children.append(os.pidfd_open(int(next(lines))))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

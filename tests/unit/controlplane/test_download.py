@@ -12,9 +12,10 @@ import pytest
 
 from stromboli.controlplane import download, versions
 from stromboli.controlplane.download import Sources
-from stromboli.controlplane.progress import silent
 from stromboli.errors import LocalFailure
+from stromboli.progress import silent
 from tests.support.release_publisher import Publisher, serving
+from tests.support.told import Told
 
 
 @pytest.fixture(params=["amd64", "arm64"])
@@ -36,9 +37,9 @@ def sources(publisher: Publisher) -> Iterator[Sources]:
 
 
 def fetch(target: Path, publisher: Publisher, sources: Sources) -> list[str]:
-    said: list[str] = []
-    download.release(target, publisher.kubernetes.rpartition("/")[2], sources, said.append)
-    return said
+    told = Told()
+    download.release(target, publisher.kubernetes.rpartition("/")[2], sources, told)
+    return told.done
 
 
 def test_all_four_programs_and_nothing_else(tmp_path: Path, publisher: Publisher, sources: Sources) -> None:
@@ -46,7 +47,8 @@ def test_all_four_programs_and_nothing_else(tmp_path: Path, publisher: Publisher
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(versions.PROGRAMS)
     for name in versions.PROGRAMS:
         assert subprocess.run([tmp_path / name], capture_output=True, check=True).stdout.decode().strip() == name
-    assert [line.partition(":")[0] for line in said[1:]] == [
+    assert all(line.endswith(" (100 %), checksum verified") for line in said)
+    assert [line.partition(":")[0] for line in said] == [
         "downloading kube-apiserver",
         f"downloading {publisher.archive.rpartition('/')[2]}",
         "downloading kube-controller-manager",
@@ -105,7 +107,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
     with pytest.raises(LocalFailure, match=r"kube-apiserver\.sha256 cannot be reached"):
-        download.release(tmp_path, "amd64", Sources(url, url), silent)
+        download.release(tmp_path, "amd64", Sources(url, url), silent())
 
 
 def test_somebody_listens_and_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,5 +116,5 @@ def test_somebody_listens_and_says_nothing(tmp_path: Path, monkeypatch: pytest.M
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(LocalFailure, match="no answer in"):
-            download.release(tmp_path, "amd64", Sources(url, url), silent)
+            download.release(tmp_path, "amd64", Sources(url, url), silent())
     assert time.monotonic() - began < 5

@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 
 from stromboli.controlplane import lock
-from stromboli.controlplane.progress import silent
+from stromboli.progress import silent
+from tests.support.told import Told
 
 _HOLDER = """
 import fcntl, sys
@@ -20,12 +21,12 @@ sys.stdin.read()
 
 
 def test_a_free_lock_is_taken_in_silence(tmp_path: Path) -> None:
-    said: list[str] = []
-    with lock.exclusive(tmp_path / "new" / "lock", "is busy", said.append):
+    told = Told()
+    with lock.exclusive(tmp_path / "new" / "lock", "is busy", told):
         pass
-    with lock.exclusive(tmp_path / "new" / "lock", "is busy", said.append):
+    with lock.exclusive(tmp_path / "new" / "lock", "is busy", told):
         pass
-    assert said == []
+    assert told.lines == []
 
 
 def test_the_second_waits_and_says_so(tmp_path: Path) -> None:
@@ -33,20 +34,21 @@ def test_the_second_waits_and_says_so(tmp_path: Path) -> None:
     waiting = threading.Event()
 
     def on_line(line: str) -> None:
-        order.append(line)
+        order.append(line.partition(",")[0])
         waiting.set()
 
     def second() -> None:
-        with lock.exclusive(tmp_path / "lock", "is busy", on_line):
+        with lock.exclusive(tmp_path / "lock", "is busy", Told(on_line)):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with lock.exclusive(tmp_path / "lock", "is busy", silent):
+    with lock.exclusive(tmp_path / "lock", "is busy", silent()):
         thread.start()
         assert waiting.wait(10), "the second never said that it waits"
         order.append("first is done")
     thread.join(10)
-    assert order == ["waiting: another process is busy", "first is done", "second"]
+    waits = "waiting: another process is busy"
+    assert order == [f"… {waits}", "first is done", f"✓ {waits}", "second"]
 
 
 def test_the_holders_death_frees_it(tmp_path: Path) -> None:
@@ -55,11 +57,6 @@ def test_the_holders_death_frees_it(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        said: list[str] = []
-
-        def on_line(line: str) -> None:
-            said.append(line)
-            holder.kill()
-
-        with lock.exclusive(tmp_path / "lock", "is busy", on_line):
-            assert said == ["waiting: another process is busy"]
+        told = Told(lambda _: holder.kill())
+        with lock.exclusive(tmp_path / "lock", "is busy", told):
+            assert told.done == ["waiting: another process is busy"]

@@ -10,8 +10,8 @@ import pytest
 
 from stromboli.errors import LocalFailure
 from stromboli.local import debian
-from stromboli.local.progress import Progress
 from stromboli.local.rootfs import Root
+from stromboli.progress import Progress
 
 _APT = """\
 #!/bin/sh

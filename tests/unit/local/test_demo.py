@@ -14,8 +14,8 @@ from stromboli.local.answers import Answers, Claude, Offline
 from stromboli.local.demo import Demo
 from stromboli.local.home import Home
 from stromboli.local.kubectl import Kubectl
-from stromboli.local.progress import Progress
 from stromboli.local.stack import Stack
+from stromboli.progress import Progress
 
 
 def state(status: str, reason: str, text: str = "") -> dict[str, Any]:

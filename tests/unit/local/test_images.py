@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from stromboli.errors import LocalFailure
 from stromboli.local import debian, images, npm
 from stromboli.local.images import Image, PodmanCommand
-from stromboli.local.progress import Progress
 from stromboli.local.rootfs import Root
+from tests.support.told import Told
 
 # Images are the names in the file $STORE; REGISTRY says how a registry answers.
 _PODMAN = """\
@@ -69,14 +68,6 @@ def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(npm, "write_root", cli_root)
     monkeypatch.setattr(debian, "fetch", debs)
     monkeypatch.setattr(debian, "write_base", base_root)
-
-
-class Told(Progress):
-    """A Progress whose lines can be read."""
-
-    def __init__(self) -> None:
-        self.stream = io.StringIO()
-        super().__init__(self.stream, terminal=False)
 
 
 def store(environ: dict[str, str], *names: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from stromboli.errors import LocalFailure
 from stromboli.local import npm
-from stromboli.local.progress import Progress, Step
 from stromboli.local.rootfs import Root
+from stromboli.progress import Progress, Step
 
 _NPM = """\
 #!/bin/sh

@@ -27,8 +27,8 @@ from stromboli.local.images import Image
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
-from stromboli.local.progress import Progress
 from stromboli.local.stack import Stack
+from stromboli.progress import Progress
 
 
 class Notes(list[str]):

@@ -10,14 +10,22 @@ import threading
 
 import pytest
 
+from stromboli import progress as module
 from stromboli.errors import LocalFailure
-from stromboli.local import progress as module
-from stromboli.local.progress import Progress, Step
+from stromboli.progress import Progress, Step, duration
 
 
 def plain() -> tuple[Progress, io.StringIO]:
     stream = io.StringIO()
     return Progress(stream, terminal=False), stream
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """A stream, and the environment of a terminal of 80 columns."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    return io.StringIO()
 
 
 def test_a_step_has_a_first_and_a_last_line_with_its_time() -> None:
@@ -60,12 +68,64 @@ def test_a_measured_step_tells_at_each_beat(monkeypatch: pytest.MonkeyPatch) -> 
     assert re.search(r"^… Copying: 5 of 10 files \(50 %\), 0\.\d s$", stream.getvalue(), re.MULTILINE)
 
 
-def test_on_a_terminal_a_step_is_one_line() -> None:
-    stream = io.StringIO()
-    with Progress(stream, terminal=True).step("Building"):
+def test_on_a_terminal_a_step_is_one_line_that_its_end_replaces(terminal: io.StringIO) -> None:
+    with Progress(terminal, terminal=True).step("Building") as step:
+        step.done(3, 4, "files")
+    drawn, _, last = terminal.getvalue().rpartition("\x1b[2K")
+    assert "… Building" in drawn
+    assert re.fullmatch(r"✓ Building: 3 of 4 files \(75 %\), 0\.\d s\n", last)
+
+
+def test_on_a_terminal_a_step_is_drawn_anew_with_how_far_it_is(terminal: io.StringIO) -> None:
+    drawn = threading.Event()
+
+    def measure() -> int:
+        if "━" in terminal.getvalue() and "50 %" in terminal.getvalue():
+            drawn.set()
+        return 5
+
+    with Progress(terminal, terminal=True).step("Copying") as step:
+        step.measured(measure, 10, "files")
+        assert drawn.wait(10), "not drawn in 10 s"
+
+
+def test_a_line_that_is_longer_than_the_terminal_is_cut_while_it_is_redrawn(terminal: io.StringIO) -> None:
+    with Progress(terminal, terminal=True).step("x" * 500):
         pass
-    assert stream.getvalue().count("\n") == 1
-    assert stream.getvalue().startswith("\r\x1b[K… Building\r\x1b[K✓ Building, ")
+    drawn, _, last = terminal.getvalue().rpartition("\x1b[2K")
+    assert "x" * 60 + "…" in re.sub("x{60,}", "x" * 60, drawn)
+    assert "x" * 500 in last
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_what_others_wrote_steers_nothing(terminal: io.StringIO, on_terminal: bool) -> None:
+    progress = Progress(terminal, terminal=on_terminal)
+    progress.line("\x1b]0;a title\x07 [red]line[/red] :bomb:")
+    with progress.step("\x1b[31m [red]step[/red] :bomb:") as step:
+        step.note("a\rb\u202e")
+    shown = terminal.getvalue()
+    assert "\\x1b]0;a title\\x07 [red]line[/red] :bomb:\n" in shown
+    assert "… \\x1b[31m [red]step[/red] :bomb:" in shown
+    assert "✓ \\x1b[31m [red]step[/red] :bomb:: a\\x0db\\u202e, " in shown
+
+
+def test_elsewhere_what_draws_is_not_loaded() -> None:
+    program = (
+        "import sys; from stromboli.progress import Progress\n"
+        "with Progress(terminal=False).step('x'): pass\n"
+        "print('rich' in sys.modules)"
+    )
+    environ = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (383, "6 min 23 s")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_a_stream_that_is_no_terminal_gets_plain_lines() -> None:
@@ -88,14 +148,21 @@ def test_a_failed_command_becomes_a_failure_with_its_last_words_and_the_hint() -
 
 def test_a_missing_program_is_named() -> None:
     progress, _ = plain()
-    with pytest.raises(LocalFailure, match="no-such-program is not there"), progress.step("Fetching"):
+    with pytest.raises(LocalFailure, match="no-such-program is not there"), progress.step("Fetching", ""):
         subprocess.run(["no-such-program"], check=True)
 
 
 def test_a_full_disk_is_said() -> None:
     progress, _ = plain()
-    with pytest.raises(LocalFailure, match="No space left on device"), progress.step("Fetching"):
+    with pytest.raises(LocalFailure, match="No space left on device"), progress.step("Fetching", ""):
         raise OSError(28, "No space left on device")
+
+
+def test_without_a_hint_an_error_passes_as_it_is() -> None:
+    progress, stream = plain()
+    with pytest.raises(OSError, match="No space left on device"), progress.step("Fetching"):
+        raise OSError(28, "No space left on device")
+    assert "✗ Fetching" in stream.getvalue()
 
 
 def test_a_failure_passes_as_it_is_and_so_does_a_bug() -> None:
