@@ -65,7 +65,6 @@ class FakePodman(FakeState):
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard])
         route = application.router.add_route
-        route("GET", "/libpod/_ping", self._ping)
         route("POST", "/{version}/images/create", self._pull)
         for method, path, handler in (
             ("GET", "/info", self._info),
@@ -112,9 +111,6 @@ class FakePodman(FakeState):
             request.transport.abort()
             return web.Response()
         return _error(failure.status, "as the test has it")
-
-    async def _ping(self, _: web.Request) -> web.Response:
-        return web.Response(text="OK", headers={"Libpod-API-Version": "4.3.1"})
 
     async def _info(self, _: web.Request) -> web.Response:
         rows = [{"container_id": 0, "size": 1}, {"container_id": 1, "size": 65536}] if self.rootless else None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,17 @@ REGISTRIES = re.compile(
 # goes through kubectl, and the generation of the CRDs.
 ON_THE_WIRE = re.compile(r"""(\[|\.get\(|\.pop\(|\.setdefault\()["'](metadata|status|spec)["']""")
 KNOW_THE_WIRE = ("kube/", "status/", "handlers/watches.py", "cli/", "local/", "controlplane/", "models/crd.py")
+# Development tools that are run and not imported.
+TOOLS = {
+    "hatchling",
+    "import-linter",
+    "mypy",
+    "pytest-asyncio",
+    "pytest-xdist",
+    "ruff",
+    "types-jsonschema",
+    "types-pyyaml",
+}
 OTHER_MACHINES = re.compile(r"/Users/\w+/|[A-Z]:\\Users\\|/\.pyenv/|/\.local/share/uv/")
 
 
@@ -63,6 +78,37 @@ def test_every_locked_package_has_its_version_and_hashes_and_no_place() -> None:
     entry = re.compile(r"[a-z0-9-]+(\[[a-z0-9,-]+\])?==[^\s;]+( *;[^#]*?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
     assert [line[:60] for line in lines if not entry.fullmatch(line)] == []
     assert "://" not in text
+
+
+def test_what_is_imported_is_declared_with_a_lower_bound_and_nothing_else_is() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    product = _declared(declared["project"]["dependencies"])
+    development = _declared(declared["dependency-groups"]["dev"])
+    by_product, by_tests = _imported("operator"), _imported("tests")
+    assert [names for names in by_product if not names & product] == []
+    assert [names for names in by_tests if not names & (product | development)] == []
+    assert product - set().union(*by_product) == set()
+    assert development - set().union(*by_tests) == TOOLS
+
+
+def _declared(requirements: Iterable[str]) -> set[str]:
+    found = [re.fullmatch(r"([a-z0-9-]+)>=[0-9.]+", requirement) for requirement in requirements]
+    assert all(found)
+    return {match[1] for match in found if match}
+
+
+def _imported(folder: str) -> list[set[str]]:
+    """For each foreign package that is imported somewhere below the folder: the distributions that it may be from."""
+    modules: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules.add(node.module.partition(".")[0])
+    origins = packages_distributions()
+    foreign = modules - sys.stdlib_module_names - {"stromboli", "tests"}
+    return [{name.lower() for name in origins[module]} for module in sorted(foreign)]
 
 
 def test_no_module_is_too_long_to_be_read_at_once(texts: dict[str, str]) -> None:

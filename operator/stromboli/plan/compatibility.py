@@ -89,11 +89,6 @@ class ImageFacts:
         """Whether hooks can run: there is an executable `/bin/sh`."""
         return self.shell is not None
 
-    @property
-    def has_claude_cli(self) -> bool:
-        """Whether the image brings a `claude` of its own on its PATH."""
-        return self.claude is not None
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

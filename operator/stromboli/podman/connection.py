@@ -56,16 +56,13 @@ class Connection:
         body: object = None,
         archive: bytes | None = None,
         silence: float | None = ANSWER,
-        api: str = LIBPOD,
     ) -> httpx.Response:
         """Make one call and read the whole response.
 
         `body` is sent as JSON, `archive` (a tar file) unchanged. `silence` is the read timeout: the longest wait for
         the next byte, in seconds; None means no timeout.
         """
-        async with self.stream(
-            method, path, params=params, body=body, archive=archive, silence=silence, api=api
-        ) as response:
+        async with self.stream(method, path, params=params, body=body, archive=archive, silence=silence) as response:
             await response.aread()
         return response
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stromboli.podman.archive import Archive
-from stromboli.podman.connection import CONNECT, Connection
+from stromboli.podman.connection import Connection
 from stromboli.podman.containers import Containers
 from stromboli.podman.copies import Copies
 from stromboli.podman.events import Events
@@ -66,11 +66,6 @@ class Podman:
     async def close(self) -> None:
         """Close all connections; pending calls fail."""
         await self._connection.close()
-
-    async def ping(self) -> str:
-        """Podman's API version; the cheapest way to check that it answers."""
-        response = await self._connection.request("GET", "/libpod/_ping", api="", silence=CONNECT)
-        return response.headers.get("Libpod-API-Version", "")
 
     async def info(self) -> HostInfo:
         """Information about the host. Podman takes 0.2 s to collect it, so call this once."""

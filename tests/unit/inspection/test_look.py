@@ -278,7 +278,7 @@ async def test_a_link_out_of_the_image_stays_inside(image: Image, tmp_path_facto
 
 async def test_an_image_with_a_cli_of_its_own_is_told(image: Image) -> None:
     debian(image).file("/opt/tools/claude").file("/usr/bin/claude", mode=0o644).file("/relative/claude")
-    assert not (await facts_of(image)).has_claude_cli
+    assert (await facts_of(image)).claude is None
     facts = await facts_of(image, config=ImageConfig(path="relative:/usr/bin:/opt/tools/"))
     assert facts.claude == "/opt/tools/claude"
 

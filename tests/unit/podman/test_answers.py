@@ -130,4 +130,4 @@ async def test_somebody_who_speaks_no_http_is_unavailable(tmp_path: Path) -> Non
     server = await asyncio.start_unix_server(babble, tmp_path / "podman.sock")
     async with server, Podman(tmp_path / "podman.sock") as podman:
         with pytest.raises(PodmanUnavailable):
-            await podman.ping()
+            await podman.info()
