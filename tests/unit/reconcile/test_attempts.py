@@ -380,7 +380,7 @@ async def test_a_runtime_folder_that_others_can_read_is_said(node: Node) -> None
         node.settings.runtime_dir.chmod(0o755)
         (node.settings.runtime_dir / node.cluster.uid).chmod(0o755)
         node.run()
-        await node.until(lambda: "alone" in str(node.status()), "the run says what is wrong")
+        await node.until(lambda: "only this user" in str(node.status()), "the run says what is wrong")
         assert "so no secrets are written there" in node.message()
         (node.settings.runtime_dir / node.cluster.uid).chmod(0o700)
         await node.cleared()
