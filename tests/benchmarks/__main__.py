@@ -1,14 +1,14 @@
-"""`python -m tests.benchmarks [--only NAME] [--runs N] [-o json]`: measures against the goals, prints, keeps results.
+"""`python -m tests.benchmarks [--only NAME] [--runs N] [-o json]`: measures against goals, stores the results.
 
-one_run.py, throughput.py, writes.py, memory.py            a benchmark each
-resume.py, fork.py, disk.py                                and of sessions
-bed.py, api.py, watch.py, baseline.py, applied.py          what they measure on and with
-sessions.py, storage.py                                    the same for those of sessions
-traced_operator.py, stages.py                              where the time of a run goes
+one_run.py, throughput.py, writes.py, memory.py            one benchmark each
+resume.py, fork.py, disk.py                                benchmarks of sessions
+bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
+sessions.py, storage.py                                    the same for benchmarks of sessions
+traced_operator.py, stages.py                              where the time of a run is spent
 proc.py, numbers.py, result.py, report.py                  from samples to tables and files
 
-About 13 minutes in all on 2 cores. Nothing else should run beside it: what counts are ratios of measurements that
-take turns, but memory and restart are not ratios.
+About 13 minutes in total on 2 cores. The machine should be otherwise idle: most goals are ratios of interleaved
+measurements, but memory and restart time are absolute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.benchmarks import bed, disk, fork, memory, one_run, report, resume, t
 from tests.benchmarks.bed import Bed
 from tests.benchmarks.result import Result
 
-# Name → what measures it, and how many rounds it takes if nothing is said. Memory last: its runs stay.
+# Name → the function that measures, and the default number of rounds. Memory is last, because its runs are not deleted.
 BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "one-run-real": (lambda on, runs: one_run.measure(on, "real", runs), 20),
     "one-run-instant": (lambda on, runs: one_run.measure(on, "instant", runs), 20),
@@ -37,9 +37,9 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and store the results."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is stopped
     chosen = options.only or list(BENCHMARKS)
     when = report.circumstances()
     results = []
@@ -53,10 +53,14 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measures against the goals.")
-    parser.add_argument("--only", action="append", choices=list(BENCHMARKS), help="this benchmark; may be repeated")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Measures Stromboli against its goals."
+    )
+    parser.add_argument(
+        "--only", action="append", choices=list(BENCHMARKS), help="run only this benchmark; may be repeated"
+    )
     parser.add_argument("--runs", type=int, metavar="N", help="rounds of each benchmark")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="what is printed at the end")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="output format")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
-"""The API server as the benchmarks use it: over HTTP with one connection pool, as the administrator.
+"""The benchmarks' client of the API server: plain HTTP with one connection pool, as the administrator.
 
-No kubectl and no client of Kubernetes here, so that the time of neither is measured by mistake.
+It uses neither kubectl nor a Kubernetes client library, so that their time is not measured by mistake.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Api:
-    """The API server that a kubeconfig of the local control plane names. Errors are httpx's."""
+    """The API server of the local control plane, from its kubeconfig. Errors are httpx's."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ class Api:
 
     @contextmanager
     def watch_runs(self, namespace: str, since: str) -> Iterator[Iterator[str]]:
-        """An open watch of a namespace's runs: the API server has answered it when the block begins."""
+        """Watch a namespace's runs. The watch is established when the block begins. Yields its lines."""
         query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "3600"}
         silence = httpx.Timeout(30.0, read=3600.0)
         with self._client.stream("GET", runs_path(namespace), params=query, timeout=silence) as response:
@@ -78,9 +78,9 @@ class Api:
             yield response.iter_lines()
 
     def writes(self) -> Counter[str]:
-        """How many writes the API server has answered so far, by verb and resource, from its own metrics.
+        """The number of writes the API server has served so far, by verb and resource, from its own metrics.
 
-        Leases are left out: the API server renews one for itself every few seconds.
+        Leases are not counted: the API server renews one of its own every few seconds.
         """
         text = self._client.get("/metrics").raise_for_status().text
         counted: Counter[str] = Counter()
@@ -99,7 +99,7 @@ class Api:
 
 
 def run(namespace: str, name: str, spec: Object) -> Object:
-    """An AgentRun as it is applied."""
+    """An AgentRun manifest."""
     return {
         "apiVersion": API_VERSION,
         "kind": "AgentRun",

@@ -1,4 +1,4 @@
-"""One run by `kubectl apply`, timed from outside: from kubectl's start to the end that a watch saw."""
+"""One run by `kubectl apply`, timed from outside: from kubectl's start until a watch has seen the run finish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.wire import session_of
 
 
 def by_kubectl(bed: Bed, watch: Watch, name: str, spec: dict[str, Any]) -> Traced:
-    """`kubectl apply -f FILE` in the watch's namespace, timed from its start; it is not waited for."""
+    """Apply a run in the watch's namespace with kubectl and wait until it has finished, timed from kubectl's start."""
     file = bed.folder / "run.json"
     file.write_text(json.dumps(run(watch.namespace, name, spec)), encoding="utf-8")
     command, environ = bed.kubectl_apply(file)
@@ -28,7 +28,7 @@ def by_kubectl(bed: Bed, watch: Watch, name: str, spec: dict[str, Any]) -> Trace
 
 
 def traced(bed: Bed, obj: dict[str, Any], asked: float, added: float | None, seen: float) -> Traced:
-    """A finished run, with the folder in which its supervisor has left its record."""
+    """The times of a finished run, with the folder of its supervisor's record."""
     uid, number = obj["metadata"]["uid"], obj["status"]["attempts"][-1]["number"]
     out = bed.home / "sessions" / session_of(obj) / "attempts" / f"{uid}-{number}" / "out"
     return Traced(uid, asked, added, seen, out)

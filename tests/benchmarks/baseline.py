@@ -1,7 +1,7 @@
-"""What a run is measured against: `podman run --rm` of the same image, CLI and prompt, as a person would type it.
+"""The baseline for a run: `podman run --rm` of the same image, CLI and prompt, as a user would type it.
 
-The same argv, environment, isolation and limits as the operator gives; the CLI comes by an image mount, and the
-prompt on stdin. What the operator does besides (marks, records, a volume for the conversation) it does not.
+It has the same argv, environment, isolation and limits as a run of the operator; the CLI comes from an image mount, the
+prompt from stdin. It leaves out what the operator adds (labels, records, a volume for the conversation).
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """One such command; `environ` is where podman finds its storage, `env` is the agent's."""
+    """One such command. `environ` is podman's environment, which selects its storage; `env` is the agent's."""
 
     environ: Mapping[str, str]
     image: str
     cli_image: str
     env: Mapping[str, str]
     gateway: Path
-    # The instant CLI is a script of the busybox that the operator's supervisor brings; here it is bound.
+    # The interpreter of the instant CLI, which in a run comes with the supervisor; here it is bind-mounted.
     busybox: Path | None = field(default=None)
 
     def once(self, prompt: str) -> float:
-        """Run it to its end; seconds. Raises RuntimeError where the CLI did not answer."""
+        """Run it to completion. Returns the seconds taken. Raises RuntimeError if the CLI did not answer."""
         command = self._command()
         began = time.monotonic()
         done = subprocess.run(
             command,
             env=self.environ,
-            cwd=self.gateway,  # conmon drops an empty file `oom` into the working directory
+            cwd=self.gateway,  # conmon creates an empty file `oom` in the working directory
             input=prompt.encode(),
             capture_output=True,
             timeout=SECONDS,
@@ -60,5 +60,5 @@ class Baseline:
             options += [f"--volume={self.busybox}:{naming.PLAN}/busybox:ro"]
         options += [f"--env={name}={value}" for name, value in self.env.items()]
         (program, *words), _ = argv.build(f"{naming.CLI_MOUNT}/bin/claude", ClaudeOptions())
-        conversation = ["--session-id", str(uuid.uuid4())]  # as the supervisor puts it
+        conversation = ["--session-id", str(uuid.uuid4())]  # as added by the supervisor
         return ["podman", "run", *options, self.image, program, *conversation, *words]

@@ -1,7 +1,7 @@
-"""What the benchmarks lie on: a control plane, a Podman, the stand-in and the operator, all real and their own.
+"""The test bed of the benchmarks: a control plane, a Podman, the stand-in and the operator, all real and isolated.
 
-Made of the same classes as the end-to-end tests' fixtures. Two namespaces, `real` and `instant`, each with a
-policy of its own, so that both CLIs are there at once. Nothing is left when the block ends.
+It uses the same classes as the end-to-end tests' fixtures. There are two namespaces, `real` and `instant`, each with a
+policy of its own, so that both CLIs can be used at the same time. Everything is removed when the block ends.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from tests.support.podman import IsolatedPodman
 
 ROOT = Path(__file__).parent.parent.parent
 KEY = "stand-in-key-8d20"
-CLIS = {"real": "cli", "instant": "instant-cli"}  # by namespace: the image of tests/support
+CLIS = {"real": "cli", "instant": "instant-cli"}  # by namespace: the recipe in tests/support/images.py
 UNTIL_QUIET = 30.0
-SETTLE = 0.3  # for what nobody can ask about: Podman's own clean-up process of the last container
+SETTLE = 0.3  # for Podman's clean-up process of the last container, which cannot be waited for
 
 
 def say(line: str) -> None:
-    """Progress, beside the results."""
+    """Print progress to stderr; results go to stdout."""
     print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Bed:
-    """Everything that is up."""
+    """Everything that is running, and how to reach it."""
 
     folder: Path
     runtime_dir: Path
@@ -68,14 +68,14 @@ class Bed:
 
     @contextmanager
     def operator(self, trace: Path | None = None) -> Iterator[OperatorProcess]:
-        """The operator, up and ready with its CLIs mounted; with `trace`, the one with the stop-watch."""
+        """A ready operator with both CLIs mounted; with `trace`, the traced operator that writes spans there."""
         process = self.process(trace)
         with process:
             self._warm(process)
             yield process
 
     def process(self, trace: Path | None = None) -> OperatorProcess:
-        """An operator that is not started yet."""
+        """An operator process that is not started yet."""
         program = (sys.executable, "-m", "stromboli", "operator")
         if trace is not None:
             program = (sys.executable, "-m", "tests.benchmarks.traced_operator", str(trace))
@@ -99,24 +99,24 @@ class Bed:
         )
 
     def kubectl_apply(self, file: Path) -> tuple[list[str], dict[str, str]]:
-        """The command line and the environment of `kubectl apply`, to be started by whoever times it."""
+        """The command line and the environment of `kubectl apply`; the caller starts and times it."""
         environ = {"PATH": os.defpath, "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
         return [str(self.programs.kubectl), "apply", "-f", str(file)], environ
 
     def pids(self) -> dict[str, int]:
-        """The processes that serve both sides or the operator, by name."""
+        """PIDs by name of the control plane's parts and the Podman service."""
         parts = {part.name: part.pid for part in self.cluster.parts() if part.pid is not None}
         return {**parts, "podman service": self.podman.pid}
 
     def podman_api(self) -> httpx.Client:
-        """A client of Podman's API, to be closed by whoever asks."""
+        """A client of Podman's API; the caller closes it."""
         transport = httpx.HTTPTransport(uds=str(self.podman.socket), verify=False)
         return httpx.Client(transport=transport, base_url="http://podman/v4.0.0/libpod", trust_env=False)
 
     def quiet(self) -> None:
-        """Return once no container of a run is left, so that no clean-up runs into the next measurement.
+        """Wait until every run's container is removed, so that no clean-up overlaps with the next measurement.
 
-        Those that sessions keep are at rest then.
+        Containers kept by sessions are stopped then.
         """
         limit = time.monotonic() + UNTIL_QUIET
         with self.podman_api() as client:
@@ -128,7 +128,7 @@ class Bed:
         raise TimeoutError(f"containers are still there after {UNTIL_QUIET:.0f} s")
 
     def _warm(self, process: OperatorProcess) -> None:
-        """One run of each CLI: images looked into, networks and caches there."""
+        """Make one run with each CLI, so that images are inspected, networks exist and caches are filled."""
         for cli in CLIS:
             with Watch(self.api, cli) as watch:
                 name = f"warm-{process.pid}"
@@ -138,13 +138,13 @@ class Bed:
 
 
 def _at_rest(container: dict[str, Any]) -> bool:
-    """A holder of the CLI, which is never started, or a session's, after Podman's clean-up."""
+    """Whether it is a CLI holder, which is never started, or a session's stopped container."""
     kept = naming.SHAPE in (container["Labels"] or {})
     return container["State"] == "created" or (kept and container["State"] == "exited")
 
 
 def spec(image: str) -> dict[str, Any]:
-    """A simple run."""
+    """The spec of a simple run."""
     return {"prompt": prompt(), "image": image}
 
 
@@ -153,7 +153,7 @@ def prompt() -> str:
 
 
 def agent_env(standin: Standin) -> dict[str, str]:
-    """What every agent has in its environment, on both sides."""
+    """Environment variables of every agent, with the operator and with `podman run`."""
     return {
         "ANTHROPIC_UNIX_SOCKET": str(standin.socket),
         "ANTHROPIC_BASE_URL": "http://gateway",
@@ -165,7 +165,7 @@ def agent_env(standin: Standin) -> dict[str, str]:
 
 @contextmanager
 def made() -> Iterator[Bed]:
-    """Everything up, but for the operator."""
+    """Start everything except the operator."""
     with ExitStack() as stack:
         folder = stack.enter_context(_temporary(None))
         runtime_dir = stack.enter_context(_temporary("/dev/shm"))
@@ -199,7 +199,7 @@ def made() -> Iterator[Bed]:
 
 
 def _install(kubectl: Kubectl, standin: Standin, cli_images: dict[str, str]) -> None:
-    """manifests/ without the Deployment, as an administrator applies them, and a policy for each CLI."""
+    """Apply manifests/ without the Deployment, as an administrator does, and a policy for each CLI."""
     crds = str(ROOT / "crds")
     kubectl("apply", "--server-side", "-k", crds)
     kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")

@@ -1,8 +1,8 @@
-"""The disk that a session takes after many runs, against the same files written once.
+"""Disk usage of a session after many runs, compared with the same files written once.
 
-Its first run installs something, and each run writes one small file anew. What Podman's storage has grown by since
-before the session is compared with a plain copy of what is there in the end: the container's own files and the
-volume's. A container, a layer or a file that every run leaves behind shows.
+The first run installs files, and each run rewrites one small file. The growth of Podman's storage since before the
+session is compared with a plain copy of the final files: those of the container's writable layer and of the volume. A
+container, layer or file that each run leaves behind would show up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.benchmarks.watch import Watch
 LIMIT = 1.2
 CLI = "real"
 NAME = "many-runs"
-# 20 MB: 500 files of 20 kB, and two of 5 MB; and of each run 1 MB, in the place of the last run's.
+# 20 MB: 500 files of 20 kB, and two of 5 MB. Each run overwrites another file of 1 MB.
 INSTALLS = (500, 20_000, 2, 5_000_000)
 HOOKS = {
     "onCreateCommand": [sessions.installs(*INSTALLS)],
@@ -30,7 +30,7 @@ HOOKS = {
 
 
 def measure(bed: Bed, runs: int) -> Result:
-    """`runs` runs in one session, the first of them included."""
+    """Measure `runs` runs in one session, including the first."""
     with bed.operator(), Watch(bed.api, CLI) as watch:
         before = storage.of_podman(bed)
         with sessions.begun(bed, watch, NAME, HOOKS) as uid:
@@ -51,14 +51,14 @@ def measure(bed: Bed, runs: int) -> Result:
         ("", "disk"),
         ("after the first run", mb(first)),
         (f"after {runs} runs", mb(last)),
-        ("  of it the container's files", mb(parts[0])),
-        ("  of it the volume", mb(parts[1])),
+        ("  of which the container's files", mb(parts[0])),
+        ("  of which the volume", mb(parts[1])),
         ("the same files written once", mb(once)),
-        ("beside it, the operator's records of the runs", mb(attempts)),
+        ("in addition, the operator's records of the runs", mb(attempts)),
     ]
     return Result(
         name="disk",
-        tables=[Table(f"Podman's storage, by a session of {runs} runs, real CLI", rows)],
+        tables=[Table(f"Podman's storage for a session of {runs} runs, real CLI", rows)],
         goals=[Goal(f"disk of a session of {runs} runs / its files once", last / once, LIMIT, "at most")],
         data={
             "runs": runs,
@@ -75,14 +75,14 @@ def measure(bed: Bed, runs: int) -> Result:
 
 
 def _places(bed: Bed, uid: str) -> tuple[Path, Path]:
-    """Where the files of the session's container that are not its image's lie, and its volume's."""
+    """The folders of the writable layer of the session's container, and of its volume."""
     layer = bed.podman.run("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", naming.container(uid))
     volume = bed.podman.run("volume", "inspect", "--format", "{{.Mountpoint}}", naming.volume(uid))
     return Path(layer), Path(volume)
 
 
 def _written_once(bed: Bed, *folders: Path) -> int:
-    """What plain copies of the folders take."""
+    """Bytes that plain copies of the folders take."""
     target = bed.folder / "written-once"
     target.mkdir()
     subprocess.run(["cp", "--archive", *map(str, folders), str(target)], check=True, timeout=60)

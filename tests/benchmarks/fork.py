@@ -1,7 +1,8 @@
-"""What a fork of a session with large installs costs: time and disk, beside `podman commit` alone of its container.
+"""The cost of forking a session with large installs, in time and disk, compared with a bare `podman commit`.
 
-Three measurements take turns: a plain run, a run in a new fork, and the commit as a person would type it. What a
-fork costs is its run's time less the plain run's of the same round. Forks and commits go again before the next.
+Three measurements are interleaved: a plain run, a run in a new fork, and a commit as a user would type it. The cost of
+a fork is the time of its run minus that of the plain run in the same round. Forks and commits are removed before the
+next one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Seconds of each, and what the two copies take of the disk, in bytes."""
+    """Seconds of each measurement, and the disk usage of the two copies in bytes."""
 
     plain: float
     fork: float
@@ -40,7 +41,7 @@ class Round:
 
 
 def measure(bed: Bed, rounds: int) -> Result:
-    """`rounds` of the three."""
+    """Measure `rounds` rounds of the three."""
     with bed.operator(), Watch(bed.api, CLI) as watch:
         say("a session with 400 MB of installs …")
         before = storage.of_podman(bed)
@@ -82,7 +83,7 @@ def _run(bed: Bed, watch: Watch, name: str, given: dict[str, object]) -> float:
 
 
 def _settled(bed: Bed) -> int:
-    """Podman's disk, with all that was written before on it: a fork ends with a sync, which must not pay for that."""
+    """Podman's disk usage after a sync: a fork ends with a sync, which must not flush earlier writes too."""
     os.sync()
     return storage.of_podman(bed)
 
@@ -102,7 +103,7 @@ def _result(done: list[Round], session: int) -> Result:
     for name, taken in times.items():
         disk = mb(median(disks[name])) if name in disks else ""
         rows.append((name, *(f"{seconds:.2f} s" for seconds in (median(taken), min(taken), max(taken))), disk))
-    rows.append(("the session that is forked", "", "", "", mb(session)))
+    rows.append(("the forked session", "", "", "", mb(session)))
     return Result(
         name="fork",
         tables=[Table(f"A fork of a session with 400 MB of installs, real CLI, {len(done)} rounds", rows)],

@@ -1,6 +1,7 @@
-"""The operator with a thousand finished runs in the cluster: its memory, and how long a restart takes.
+"""The operator's memory and restart time with a thousand finished runs in the cluster.
 
-Finished runs are made through the API with the status of a real one. The last of all benchmarks, since they stay.
+The finished runs are created through the API with the status of a real one. They are not deleted, so this benchmark is
+the last.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ UNTIL_AT_REST = 60.0
 
 
 def measure(bed: Bed, restarts: int) -> Result:
-    """Start the operator `restarts` times among the finished runs."""
+    """Start the operator `restarts` times with the finished runs in the cluster."""
     with bed.operator(), Watch(bed.api, CLI) as watch:
         bed.api.create_run(CLI, "pattern", spec(bed.image))
         pattern = watch.finished("pattern").obj["status"]
         bed.quiet()
-    say(f"making {FINISHED} finished runs …")
+    say(f"creating {FINISHED} finished runs …")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: _make(bed, f"finished-{number:04}", pattern), range(FINISHED)))
     found = len(bed.api.runs(CLI)["items"])
@@ -44,7 +45,7 @@ def measure(bed: Bed, restarts: int) -> Result:
     ]
     return Result(
         name="memory",
-        tables=[Table(f"The operator among {found} finished runs, {restarts} starts", rows)],
+        tables=[Table(f"The operator with {found} finished runs, {restarts} starts", rows)],
         goals=[
             Goal("operator memory after start", median(memory), MEGABYTES, "at most", " MB"),
             Goal("restart until ready", median(starts), SECONDS, "at most", " s"),
@@ -63,7 +64,7 @@ def _make(bed: Bed, name: str, status: Object) -> None:
 
 
 def _restart(operator: OperatorProcess) -> tuple[float, float, float]:
-    """Seconds until ready, megabytes at rest and at the peak."""
+    """Seconds until ready, and megabytes at rest and at the peak."""
     took = operator.start()
     try:
         _until_at_rest(operator.pid)
@@ -74,7 +75,7 @@ def _restart(operator: OperatorProcess) -> tuple[float, float, float]:
 
 
 def _until_at_rest(pid: int) -> None:
-    """Until it has used next to no CPU for a second: every object has been through its watch by then."""
+    """Wait until it has used almost no CPU for a second: its watches have delivered every object by then."""
     limit, before = time.monotonic() + UNTIL_AT_REST, proc.cpu(pid)
     while time.monotonic() < limit:
         time.sleep(1.0)

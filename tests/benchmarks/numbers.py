@@ -1,4 +1,4 @@
-"""Samples → what is said of them. Pure."""
+"""Statistics over samples, and their formatting. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A number to reach, and whether it is so."""
+    """A measured value with its limit."""
 
     what: str
     value: float
@@ -32,7 +32,7 @@ class Goal:
 
 
 def spread(samples: Sequence[float]) -> dict[str, float | int]:
-    """Median, least and greatest, and how many there were."""
+    """Median, minimum, maximum and number of samples."""
     return {
         "median": round(median(samples), 4),
         "min": round(min(samples), 4),
@@ -42,13 +42,13 @@ def spread(samples: Sequence[float]) -> dict[str, float | int]:
 
 
 def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """By key the median over all rows, in the order in which keys first came."""
+    """The median by key over all rows that have it; keys in order of first appearance."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: median(row[key] for row in rows if key in row) for key in keys}
 
 
 def union(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """All of both in an order that keeps each one's own; what only the second has comes after what it follows there."""
+    """All names of both, in an order compatible with each; one only in `second` comes after its predecessor there."""
     names, place = list(first), 0
     for name in second:
         if name not in names:
@@ -58,15 +58,15 @@ def union(first: Sequence[str], second: Sequence[str]) -> list[str]:
 
 
 def rounded(values: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by name, for the file."""
+    """Seconds by name, rounded for the results file."""
     return {name: round(value, 5) for name, value in values.items()}
 
 
 def ms(seconds: float) -> str:
-    """Seconds as milliseconds, for the eye."""
+    """Seconds formatted as milliseconds."""
     return f"{seconds * 1000:.0f} ms"
 
 
 def fine(seconds: float) -> str:
-    """The same, for what takes less than a few."""
+    """Seconds formatted as milliseconds with one decimal, for short times."""
     return f"{seconds * 1000:.1f} ms"

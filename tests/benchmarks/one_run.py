@@ -1,8 +1,8 @@
-"""One run, from `kubectl apply` to `Succeeded` as a watch sees it, against `podman run`, interleaved in one go.
+"""The time of one run, from `kubectl apply` until a watch sees `Succeeded`, compared with `podman run`.
 
-Three measurements take turns: `podman run`; `kubectl apply`, timed from kubectl's start; and a create request
-sent straight to the API server, timed from there. Nothing else of a run is left over when the next begins.
-Where the time goes is measured afterwards, by the operator with a stop-watch.
+Three measurements are interleaved: `podman run`; `kubectl apply`, timed from kubectl's start; and a create request sent
+directly to the API server, timed from the request. Each starts only after the clean-up of the previous one.
+The stages of a run are measured afterwards, with the traced operator.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _numbers = count(1)
 
 
 def measure(bed: Bed, cli: str, runs: int) -> Result:
-    """`runs` rounds of the three, then the stages."""
+    """Measure `runs` rounds of the three, then the stages."""
     with bed.operator():
         samples = _interleaved(bed, cli, runs)
     middle = {side: median(taken) for side, taken in samples.items()}
@@ -58,7 +58,7 @@ def _interleaved(bed: Bed, cli: str, runs: int) -> dict[str, list[float]]:
             REQUEST: lambda: _took(_by_request(bed, cli, watch)),
         }
         samples: dict[str, list[float]] = {side: [] for side in sides}
-        for side in sides:  # each once unmeasured: page cache, kubectl's discovery cache
+        for side in sides:  # warm-up, not measured: page cache, kubectl's discovery cache
             sides[side]()
         for number in range(runs):
             for side, once in sides.items():
@@ -88,7 +88,7 @@ def _by_request(bed: Bed, cli: str, watch: Watch) -> Traced:
 
 
 def _where_it_goes(bed: Bed, cli: str, runs: int) -> tuple[list[Table], dict[str, Any]]:
-    """Stages and calls of a few runs, medians each."""
+    """Medians of the stages and calls of a few traced runs."""
     trace = bed.folder / f"trace-{cli}.jsonl"
     done = []
     with bed.operator(trace), Watch(bed.api, cli) as watch:
@@ -97,13 +97,11 @@ def _where_it_goes(bed: Bed, cli: str, runs: int) -> tuple[list[Table], dict[str
             bed.quiet()
     found = stages.of_several(done, stages.load(trace), time.monotonic() - time.time())
     tables = [
+        Table(f"Stages of a run, {cli} CLI: medians of {runs} runs", list(_stage_rows(found.stages, found.clean_up))),
         Table(
-            f"Where the time goes, {cli} CLI: medians of {runs} runs", list(_stage_rows(found.stages, found.clean_up))
-        ),
-        Table(
-            f"The operator's calls, {cli} CLI: medians of {runs} runs, clean-up included",
+            f"The operator's calls, {cli} CLI: medians of {runs} runs, including clean-up",
             [
-                ("", "times", "together"),
+                ("", "calls", "total"),
                 *((n, f"{found.counts[n]:g}", fine(t)) for n, t in found.calls.items() if n != "turn"),
             ],
         ),

@@ -1,7 +1,7 @@
-"""Results → what is printed, and the two files kept in results/: the day's numbers and the newest table.
+"""Formats results, and stores them in two files in results/: the day's numbers, and the latest tables.
 
-A run of some benchmarks only leaves the others' results of that day as they are. Nothing that names the machine
-or a path on it is written: only what a number depends on.
+If only some benchmarks are run, that day's results of the others are kept. The files do not identify the machine or its
+paths; they have only the conditions that affect the numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 
 def circumstances() -> Document:
-    """What the numbers depend on. `load` is that of the minute before: over about 0.3, others were at work too."""
+    """The conditions of the measurement. `load` is the last minute's average; over 0.3 the machine was not idle."""
     podman = subprocess.run(["podman", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -35,7 +35,7 @@ def circumstances() -> Document:
 
 
 def document(results: Sequence[Result], when: Document, before: Document) -> Document:
-    """The day's document: these results, and what else was measured that day."""
+    """The day's document: these results, and the other results of that day."""
     kept = before.get("benchmarks", {})
     return {
         "circumstances": when,
@@ -44,12 +44,12 @@ def document(results: Sequence[Result], when: Document, before: Document) -> Doc
 
 
 def text(found: Document) -> str:
-    """The document as tables, the goals first."""
+    """The document formatted as tables, the goals first."""
     return "\n".join(_lines(found)) + "\n"
 
 
 def keep(results: Sequence[Result], when: Document) -> Document:
-    """Write both files; the day's document."""
+    """Write both files. Returns the day's document."""
     FOLDER.mkdir(exist_ok=True)
     day = FOLDER / f"{when['date']}.json"
     before = json.loads(day.read_text(encoding="utf-8")) if day.exists() else {}

@@ -1,4 +1,4 @@
-"""What a benchmark hands back: rows for the eye, data for the file, and the goals with their verdicts."""
+"""The result of a benchmark: tables for people, data for the results file, and the goals with their verdicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.benchmarks.numbers import Goal
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of equal length, the first of them the head. The first column is text, the others are numbers."""
+    """Rows of equal length, the first being the header. The first column is text, the others are numbers."""
 
     title: str
     rows: Sequence[Sequence[str]]

@@ -1,7 +1,7 @@
-"""A run in a session that is there already against a run with nothing before it, both from `kubectl apply` on.
+"""The time of a run in an existing session compared with a run outside one, both from `kubectl apply`.
 
-The session was initialised by a hook of its own, and has none that would run again. Both sides take turns; where
-the time of each goes is measured afterwards, by the operator with a stop-watch.
+The session was initialised by a hook that does not run again. The two sides are interleaved; their stages are measured
+afterwards, with the traced operator.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _numbers = count(1)
 
 
 def measure(bed: Bed, pairs: int) -> Result:
-    """`pairs` of the two, then the stages of a few more."""
+    """Measure `pairs` pairs, then the stages of a few more."""
     name = "resume"
     with bed.operator(), Watch(bed.api, CLI) as watch, sessions.begun(bed, watch, name, HOOKS):
         runs = _interleaved(bed, watch, name, pairs)
@@ -39,7 +39,7 @@ def measure(bed: Bed, pairs: int) -> Result:
         rows.append((side, *map(ms, (middle[side], min(taken), max(taken))), f"{middle[side] / middle[FRESH]:.2f}"))
     ratio = middle[RESUMED] / middle[FRESH]
     each = [resumed / fresh for fresh, resumed in zip(samples[FRESH], samples[RESUMED], strict=True)]
-    rows.append(("a pair's ratio", *(f"{value:.2f}" for value in (median(each), min(each), max(each))), ""))
+    rows.append(("ratio by pair", *(f"{value:.2f}" for value in (median(each), min(each), max(each))), ""))
     where = _where_it_goes(bed, min(pairs, TRACED_PAIRS))
     return Result(
         name="resume",
@@ -56,7 +56,7 @@ def measure(bed: Bed, pairs: int) -> Result:
 
 
 def _interleaved(bed: Bed, watch: Watch, session: str, pairs: int) -> dict[str, list[Traced]]:
-    """The runs of both sides, which end with nothing at work any more."""
+    """The runs of both sides. Each starts after the clean-up of the previous one."""
 
     def fresh() -> Traced:
         return applied.by_kubectl(bed, watch, f"fresh-{next(_numbers)}", spec(bed.image))
@@ -66,7 +66,7 @@ def _interleaved(bed: Bed, watch: Watch, session: str, pairs: int) -> dict[str, 
 
     sides: dict[str, Callable[[], Traced]] = {FRESH: fresh, RESUMED: resumed}
     runs: dict[str, list[Traced]] = {side: [] for side in sides}
-    for once in sides.values():  # each once unmeasured: page cache, kubectl's discovery cache
+    for once in sides.values():  # warm-up, not measured: page cache, kubectl's discovery cache
         once()
         sessions.idle(bed, CLI, session)
     for number in range(pairs):
@@ -79,7 +79,7 @@ def _interleaved(bed: Bed, watch: Watch, session: str, pairs: int) -> dict[str, 
 
 
 def _where_it_goes(bed: Bed, pairs: int) -> dict[str, Stages]:
-    """Read before the session goes, and its records with it."""
+    """The stages of both sides, read before the session is deleted together with its records."""
     name, trace = "resume-traced", bed.folder / "trace-resume.jsonl"
     with bed.operator(trace), Watch(bed.api, CLI) as watch, sessions.begun(bed, watch, name, HOOKS):
         runs = _interleaved(bed, watch, name, pairs)
@@ -88,7 +88,7 @@ def _where_it_goes(bed: Bed, pairs: int) -> dict[str, Stages]:
 
 
 def _beside(where: dict[str, Stages]) -> Table:
-    """Both sides' stages; one that only one side has is empty at the other."""
+    """A table of both sides' stages; a stage that one side lacks is empty there."""
     fresh, resumed = where[FRESH], where[RESUMED]
 
     def row(name: str, *values: float | None) -> tuple[str, ...]:
@@ -99,4 +99,4 @@ def _beside(where: dict[str, Stages]) -> Table:
         rows.append(row(name, fresh.stages.get(name), resumed.stages.get(name)))
     rows.append(row("sum", sum(fresh.stages.values()), sum(resumed.stages.values())))
     rows.append(row("afterwards: clean-up, events", fresh.clean_up, resumed.clean_up))
-    return Table("Where the time of both goes, medians", rows)
+    return Table("Stages of both, medians", rows)

@@ -1,4 +1,4 @@
-"""Named sessions as the benchmarks use them: begun by a run with hooks, waited for, deleted with all that is theirs."""
+"""Named sessions for benchmarks: created by a run with hooks, awaited, and deleted with everything they own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.benchmarks.watch import Watch
 
 PATIENCE = 60.0
 LOOK = 0.02
-# Where hooks write: below /usr, as package managers do.
+# Hooks write here: below /usr, like package managers.
 INSTALLS = "/usr/lib/installs"
 
 
 @contextmanager
 def begun(bed: Bed, watch: Watch, name: str, lifecycle: dict[str, Any]) -> Iterator[str]:
-    """A session that one run has initialised and left again; its UID. Nothing of it is left afterwards."""
+    """A session initialised by one run, which has finished. Yields its UID. It is deleted after the block."""
     first = f"{name}-begins"
     bed.api.create_run(watch.namespace, first, {**spec(bed.image), **of(name), "lifecycle": lifecycle})
     watch.finished(first)
@@ -33,12 +33,12 @@ def of(name: str, fork: str | None = None) -> dict[str, Any]:
 
 
 def resumed(name: str) -> dict[str, Any]:
-    """A simple run in a session, which has the rest."""
+    """The spec of a simple run in an existing session, which provides everything but the prompt."""
     return {"prompt": prompt(), **of(name)}
 
 
 def idle(bed: Bed, namespace: str, name: str) -> str:
-    """Return once no run has the session any more and its container is at rest; its UID."""
+    """Wait until no run holds the session any more and its container is stopped. Returns its UID."""
     _until(lambda: "currentRun" not in bed.api.session(namespace, name)["status"], f"the session {name} is in use")
     bed.quiet()
     uid: str = bed.api.session(namespace, name)["metadata"]["uid"]
@@ -46,7 +46,7 @@ def idle(bed: Bed, namespace: str, name: str) -> str:
 
 
 def delete(bed: Bed, namespace: str, name: str) -> None:
-    """Delete a session, and return once its container, its volume and a fork's copy are gone from Podman."""
+    """Delete a session, and wait until its container, its volume and, of a fork, its copy are gone from Podman."""
     uid = bed.api.session(namespace, name)["metadata"]["uid"]
     bed.api.delete_session(namespace, name)
     paths = [f"containers/{naming.container(uid)}", f"volumes/{naming.volume(uid)}", f"images/{naming.copy(uid)}"]
@@ -55,12 +55,12 @@ def delete(bed: Bed, namespace: str, name: str) -> None:
         def gone() -> bool:
             return all(client.get(f"{path}/exists").status_code == 404 for path in paths)
 
-        _until(gone, f"something of the session {name} is there")
+        _until(gone, f"something of the session {name} is left")
     bed.quiet()
 
 
 def installs(small: int, small_bytes: int, big: int, big_bytes: int) -> str:
-    """A hook that writes that many files of random bytes, a hundred of the small ones to a folder."""
+    """A hook that writes files of random bytes; a hundred small ones per folder."""
     return (
         "python3 -c '"
         "import os\n"

@@ -1,7 +1,7 @@
-"""Where the time of one run goes: the traced operator's spans, the supervisor's record and the watch, in one row.
+"""The stages of one run, from the traced operator's spans, the supervisor's record and the watch.
 
-All moments are on the monotonic clock. A stage is the time from the moment before to its own, so that the
-stages of a run add up to the whole.
+All times are on the monotonic clock. A stage lasts from the previous moment to its own, so that the stages of a run add
+up to its total time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """One run from outside: `asked` is when kubectl was started or the request sent, `added` None for the latter."""
+    """One run seen from outside. `asked` is when kubectl or the request started; `added` is None for a request."""
 
     uid: str
     asked: float
@@ -43,7 +43,7 @@ class Traced:
 
 
 def load(trace: Path) -> dict[str, list[Span]]:
-    """The spans of each run, by UID, in the order in which they began."""
+    """The spans of each run, by UID, ordered by start time."""
     spans: dict[str, list[Span]] = defaultdict(list)
     for line in trace.read_text(encoding="utf-8").splitlines():
         entry: dict[str, Any] = json.loads(line)
@@ -52,7 +52,7 @@ def load(trace: Path) -> dict[str, list[Span]]:
 
 
 def stages(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> dict[str, float]:
-    """Seconds by stage. A stage that overlapped the one before counts what was left of it."""
+    """Seconds by stage. Of a stage that overlaps the previous one, only the rest is counted."""
     row = [("", run.asked), *_moments(run, spans, wall_to_monotonic)]
     reached, out = run.asked, {}
     for (_, _), (name, at) in pairwise(row):
@@ -62,7 +62,7 @@ def stages(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> dict
 
 
 def calls(spans: Sequence[Span]) -> dict[str, tuple[int, float]]:
-    """How often each call was made and how long all of them took; they may overlap and be of the clean-up."""
+    """The number of calls and their total time, by name. Calls may overlap, and include those of the clean-up."""
     found: dict[str, tuple[int, float]] = {}
     for span in spans:
         count, took = found.get(span.name, (0, 0.0))
@@ -72,7 +72,7 @@ def calls(spans: Sequence[Span]) -> dict[str, tuple[int, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Medians of several runs: seconds by stage, of the clean-up, and by call; and how often each call was made."""
+    """Medians of several runs: seconds by stage, of the clean-up, and by call, and the number of calls."""
 
     stages: dict[str, float]
     clean_up: float
@@ -81,7 +81,7 @@ class Stages:
 
 
 def of_several(runs: Sequence[Traced], spans: Mapping[str, Sequence[Span]], wall_to_monotonic: float) -> Stages:
-    """What runs of one kind have in common."""
+    """The medians over several runs of one kind."""
     made = [calls(spans[run.uid]) for run in runs]
     return Stages(
         stages=medians([stages(run, spans[run.uid], wall_to_monotonic) for run in runs]),
@@ -92,7 +92,7 @@ def of_several(runs: Sequence[Traced], spans: Mapping[str, Sequence[Span]], wall
 
 
 def clean_up(run: Traced, spans: Sequence[Span]) -> float:
-    """From the end that the watch saw to the last thing done for the run, which nobody waits for."""
+    """Seconds from the watch seeing the end until the operator's last call for the run, which no user waits for."""
     return max(max(span.ended for span in spans) - run.seen, 0.0)
 
 
@@ -108,9 +108,9 @@ def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> It
     record = {k: at + wall_to_monotonic for k, at in _record(run.out).items()}
     writes = [span for span in spans if span.name == STATUS]
     ahead, final = writes[0], writes[-1]
-    made = first(CREATE if CREATE in names else START)  # a session's container is there already
+    made = first(CREATE if CREATE in names else START)  # a session's container already exists
     turn = last("turn", final.began)
-    # Whatever wakes the last turn: mostly the wait for the end, else an event that came between.
+    # What woke the last turn: usually the end of the wait, otherwise an earlier event.
     noticed = min(last("Podman: wait for the end", final.began).ended, turn.began)
     if run.added is not None:
         yield "kubectl: start until the API server has it", run.added
@@ -141,6 +141,6 @@ def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> It
 
 
 def _record(out: Path) -> Mapping[str, float]:
-    """The supervisor's record: by the first word of a line, its last word, which is the clock."""
+    """The supervisor's record: the time, which is the last word of a line, by the line's first word."""
     lines = (out / "record").read_text(encoding="utf-8").splitlines()
     return {words[0]: float(words[-1]) for line in lines if (words := line.split())}

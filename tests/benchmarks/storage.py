@@ -1,4 +1,4 @@
-"""What lies on disk, by du(1): blocks that are really taken, of one file system only, so that no mount counts."""
+"""Disk usage by du(1): allocated blocks, on one file system only, so that mounts are not counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECONDS = 60.0
 
 
 def taken(*folders: Path) -> int:
-    """Bytes that folders take together, what is linked more than once counted once."""
+    """Total bytes of the folders; hard-linked files are counted once."""
     command = ["du", "--summarize", "--total", "--one-file-system", "--block-size=1", *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
@@ -20,11 +20,11 @@ def taken(*folders: Path) -> int:
 
 
 def of_podman(bed: Bed) -> int:
-    """All that Podman keeps: layers, what it notes of them, and volumes; once nothing is at work there."""
+    """Bytes of Podman's layers, their metadata and volumes, after clean-ups have finished."""
     bed.quiet()
     return taken(bed.podman.root / "graph", bed.podman.root / "volumes")
 
 
 def mb(size: float) -> str:
-    """Bytes as MB (of 10⁶), for the eye."""
+    """Bytes formatted as MB (10⁶ bytes)."""
     return f"{size / 1e6:.1f} MB"

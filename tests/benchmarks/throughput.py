@@ -1,8 +1,8 @@
-"""Many runs at once: finished runs a second by the operator and by `podman run`, at the same concurrency.
+"""Throughput of concurrent runs: runs finished per second by the operator and by `podman run`, at equal concurrency.
 
-Loads take turns: `podman run`, operator, `podman run`, … Each load is N workers that begin the next run as soon as
-theirs has ended. Beside the runs a second stands what a run costs in CPU time, since that is what runs out: the
-whole machine's on both sides, and on the operator's side that of each process that lives on.
+Loads are interleaved: `podman run`, operator, `podman run`, … Each load has N workers that start the next run as soon
+as their previous one has finished. CPU time per run is reported as well, since CPU is the bottleneck: that of the whole
+machine for both sides, and for the operator's side also that of each long-lived process.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tests.benchmarks.result import Result, Table
 from tests.benchmarks.watch import Watch
 
 LEVELS = (1, 2, 4, 8)
-A_WORKER = 2  # runs of each worker in one load
-LEAST = 4  # runs in one load
+A_WORKER = 2  # runs per worker in one load
+LEAST = 4  # minimum number of runs in one load
 LIMIT = 0.85
 CLI = "real"
 
@@ -32,7 +32,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load: runs a second, and seconds of CPU that the machine spent for each run, clean-up included."""
+    """One load: runs per second, and the machine's CPU seconds per run, including clean-up."""
 
     rate: float
     cpu: float
@@ -40,7 +40,7 @@ class Load:
 
 
 def measure(bed: Bed, loads: int) -> Result:
-    """`loads` loads of each side at every level."""
+    """Measure `loads` loads of each side at every level of concurrency."""
     rows: list[tuple[str, ...]] = [("at once", "podman run", "operator", "ratio", "podman CPU", "operator CPU")]
     goals, data = [], {}
     with bed.operator() as operator, Watch(bed.api, CLI) as watch:
@@ -56,8 +56,8 @@ def measure(bed: Bed, loads: int) -> Result:
             by_part = medians([ours.parts for _, ours in pairs])
             parts.append((str(level), *(ms(by_part[name]) for name in pids)))
             data[str(level)] = {**_data(pairs, ratio), "cpuSecondsByProcess": by_part}
-    title = f"Runs a second, real CLI, medians of {loads} loads (CPU: of the whole machine, a run)"
-    tables = [Table(title, rows), Table("CPU time of a run by the operator, in processes that live on", parts)]
+    title = f"Runs per second, real CLI, medians of {loads} loads (CPU: of the whole machine, per run)"
+    tables = [Table(title, rows), Table("CPU time per run by the operator, by long-lived process", parts)]
     return Result("throughput", tables, goals, data)
 
 

@@ -1,8 +1,8 @@
-"""The operator with a stop-watch: `python -m tests.benchmarks.traced_operator FILE` instead of `stromboli operator`.
+"""The operator with tracing: `python -m tests.benchmarks.traced_operator FILE` instead of `stromboli operator`.
 
-It is the operator's own code; only the calls listed here are wrapped, each writing one line of JSON to FILE
-when it has ended: what, for which run (by UID), when it began and ended (CLOCK_MONOTONIC, which all processes of
-a machine share). Reading the lines is done in `stages`.
+It runs the operator's own code; only the calls listed here are wrapped. Each writes one line of JSON to FILE when it
+returns: its name, the UID of the run, its start and end (CLOCK_MONOTONIC, which is the same for all processes of a
+machine). `stages` reads the lines.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from stromboli.reconcile import Reconciler
 from stromboli.work_queue import WorkQueue
 from tests.benchmarks.stages import SESSION_STATUS, STATUS
 
-# What is wrapped, and its name in the trace. The first two are given the run's UID and pass it on to all below.
+# The wrapped calls and their names in the trace. The first two get the run's UID as an argument; calls within a turn
+# inherit it.
 CALLS: tuple[tuple[Any, str, str], ...] = (
     (WorkQueue, "wake", "woken"),
     (Reconciler, "turn", "turn"),
@@ -60,7 +61,7 @@ _run: ContextVar[str] = ContextVar("run", default="")
 
 
 class Sink:
-    """Appends lines to a file, each whole by one call: threads write too."""
+    """Appends lines to a file, each by a single write, since several threads write."""
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -71,7 +72,7 @@ class Sink:
 
 
 def main(path: str) -> None:
-    """Wrap and run, until SIGTERM."""
+    """Wrap the calls and run the operator until SIGTERM."""
     sink = Sink(path)
     for owner, attribute, name in CALLS:
         setattr(owner, attribute, _wrapped(getattr(owner, attribute), name, sink))

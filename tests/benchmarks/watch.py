@@ -1,4 +1,4 @@
-"""A watch of one namespace's runs, opened before they are made: when each was seen, by the monotonic clock."""
+"""Watches one namespace's runs, from before they are created, and records when each change was seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A run's way past the watch: moments of `time.monotonic`, and the object as it was in the end."""
+    """When the watch saw a run added and finished (`time.monotonic`), and the finished object."""
 
     added: float
     finished: float
@@ -26,7 +26,7 @@ class Seen:
 
 
 class Watch:
-    """Follows a namespace in a thread of its own from `__enter__` on. For the eye of one benchmark."""
+    """Watches a namespace in a thread of its own, started by `__enter__`. For use by one benchmark."""
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
@@ -45,10 +45,10 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The thread goes on reading until the API server is stopped: nothing waits for it."""
+        """The daemon thread keeps reading until the API server stops; it is not joined."""
 
     def finished(self, name: str) -> Seen:
-        """Block until a run has ended well. Raises RuntimeError where it failed, TimeoutError."""
+        """Block until a run has succeeded. Raises RuntimeError if it failed, and TimeoutError."""
         with self._news:
             if not self._news.wait_for(lambda: name in self._seen or self._broken, PATIENCE):
                 raise TimeoutError(f"{name} was not finished after {PATIENCE:.0f} s")

@@ -1,4 +1,4 @@
-"""How many writes the API server answers for one simple run, by its own count. The create itself is not one of ours."""
+"""The number of API-server writes for one simple run, from the server's own metrics, not counting the create itself."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.benchmarks.watch import Watch
 LIMIT = 6
 CLI = "real"
 CREATE = "POST agentruns"
-EVENTS = 1.0  # seconds: events are written beside the work
+EVENTS = 1.0  # seconds to wait for events, which are written in the background
 
 
 def measure(bed: Bed, runs: int) -> Result:
-    """`runs` runs one after the other, each counted by itself."""
+    """Count the writes of `runs` runs, one after the other."""
     with bed.operator(), Watch(bed.api, CLI) as watch:
         counted = [_one(bed, watch, f"writes-{number}") for number in range(runs)]
     kinds = sorted({kind for one in counted for kind in one})
     totals = [one.total() for one in counted]
-    rows = [("", "a run, at most"), *((kind, str(max(one[kind] for one in counted))) for kind in kinds)]
+    rows = [("", "per run, at most"), *((kind, str(max(one[kind] for one in counted))) for kind in kinds)]
     return Result(
         name="writes",
         tables=[Table(f"Writes to the API server for one simple run, {runs} runs", [*rows, ("all", str(max(totals)))])],

@@ -1,7 +1,7 @@
-"""A control plane of the tests' own: real programs, its state in a temporary folder, nothing of it left.
+"""A control plane for tests: real programs, with its state in a temporary folder that is removed afterwards.
 
-The programs come by the search order that `stromboli up` has, so the first run on a machine may take
-minutes, and says what it does. The fixture `cluster` is one control plane for the whole session.
+The programs are found in the same order as by `stromboli up`, so the first session on a machine may take minutes, and
+prints its progress. The fixture `cluster` is one control plane for the whole session.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KUBECTL_SECONDS = 30.0
 
 
 def find_programs(config: pytest.Config) -> Binaries:
-    """The programs, fetched into the person's cache if need be, with progress past pytest's capture."""
+    """The programs, fetched into the user's cache if necessary; progress is printed past pytest's capture."""
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         progress = Progress(sys.stderr, terminal=False)
@@ -43,20 +43,20 @@ def running_cluster(state: Path, programs: Binaries) -> Iterator[Cluster]:
 
 
 class Kubectl:
-    """The real kubectl, as the holder of one kubeconfig."""
+    """The real kubectl with one kubeconfig."""
 
     def __init__(self, program: Path, kubeconfig: Path) -> None:
         self._program = program
         self._environ = {"PATH": os.defpath, "HOME": str(kubeconfig.parent), "KUBECONFIG": str(kubeconfig)}
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
-        """What it prints. A command that fails is an AssertionError with what it said."""
+        """Run a command and return its standard output. A failure is an AssertionError with its standard error."""
         done = self.attempt(*arguments, stdin=stdin)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)[:200]}: {done.stderr[:2000]}"
         return done.stdout
 
     def attempt(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it, whatever comes of it, at most 30 s."""
+        """Run a command that may fail, with a timeout of 30 s."""
         return subprocess.run(
             [self._program, *arguments],
             env=self._environ,
@@ -76,7 +76,7 @@ def programs(pytestconfig: pytest.Config) -> Binaries:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[Cluster]:
-    """One control plane for the session; what tests put into it they keep apart by namespace."""
+    """One control plane for the session; tests use separate namespaces in it."""
     with running_cluster(tmp_path_factory.mktemp("controlplane"), programs) as running:
         yield running
 
@@ -89,7 +89,7 @@ def kubectl(cluster: Cluster, programs: Binaries) -> Kubectl:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, programs: Binaries) -> Iterator[Cluster]:
-    """A control plane that a module's tests may spoil, stop and kill; the session's is not theirs."""
+    """A control plane of the test module, which may break, stop and kill it, unlike the session's."""
     with running_cluster(tmp_path_factory.mktemp("own"), programs) as running:
         yield running
 

@@ -1,7 +1,7 @@
-"""README, CHANGELOG and docs/ as tests read them: the documents, and the scripts in them.
+"""README, CHANGELOG and docs/ for tests: the documents, and the scripts in them.
 
-A fenced block whose language is `sh` is typed as it is printed. A word after the language says where: `cluster` is for
-an administrator on a cluster; without one it is for anybody on a local installation.
+A fenced block whose language is `sh` is run as printed. A word after the language says where: `cluster` means as an
+administrator of a cluster; without a word it means on a local installation.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Block:
 
 
 def objects(block: Block) -> list[dict[str, Any]]:
-    """What a script gives to `kubectl apply -f -`."""
+    """The objects that a script pipes to `kubectl apply -f -`."""
     heredocs = re.findall(r"<<'EOF'\n(.*?)^EOF$", block.text, re.MULTILINE | re.DOTALL)
     return [obj for text in heredocs for obj in yaml.safe_load_all(text)]
 
 
 def blocks(path: Path) -> list[Block]:
-    """The scripts of a document, in their order."""
+    """The scripts of a document, in order."""
     text = path.read_text(encoding="utf-8")
     found = _FENCED.finditer(text)
     return [Block(path.name, text.count("\n", 0, m.start()) + 2, m[1] or "local", m[2]) for m in found]

@@ -1,6 +1,6 @@
-"""Tiny ELF files with exactly the parts that a loader reads: interpreter, needed libraries, symbol versions.
+"""Minimal ELF files with only the parts that a loader reads: interpreter, needed libraries, symbol versions.
 
-They have no code and no section headers. Layouts are those of elf(5) and of the LSB's symbol versioning.
+They have no code and no section headers. The layouts follow elf(5) and the LSB's symbol versioning.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ _VERDEF, _VERDEFNUM, _VERNEED, _VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE,
 
 @dataclass
 class TinyElf:
-    """`needed` are DT_NEEDED; `wants` are a library's versions in .gnu.version_r, `defines` .gnu.version_d.
-
-    `static` leaves the dynamic segment out; `tail` is put at the end of the file.
+    """`needed` are the DT_NEEDED entries; `wants` are the versions needed by library (.gnu.version_r), `defines` those
+    defined (.gnu.version_d). `static` omits the dynamic segment; `tail` is appended to the file.
     """
 
     machine: int = AMD64
@@ -87,7 +86,7 @@ class TinyElf:
         return out
 
     def _verdef(self, names: _Names) -> bytes:
-        """The file's own name first, flagged BASE; each version has the one before it as its parent."""
+        """The file's own name first, flagged BASE; the parent of each version is the previous one."""
         out = struct.pack("<HHHHIII", 1, 1, 1, 1, 0, 20, 28) + struct.pack("<II", names.of(self.soname or ""), 0)
         previous = None
         for n, version in enumerate(self.defines):
@@ -101,7 +100,7 @@ class TinyElf:
 
 
 class _Body:
-    """What follows the headers, at offsets counted from the file's start."""
+    """The contents after the headers; offsets are relative to the start of the file."""
 
     def __init__(self, start: int) -> None:
         self.data, self._start = bytearray(), start
@@ -129,7 +128,7 @@ class _Names:
 
 
 def glibc_versions(newest: int) -> list[str]:
-    """What a glibc 2.`newest` of amd64 defines, as far as anyone asks."""
+    """The symbol versions that glibc 2.`newest` defines on amd64, as far as tests need them."""
     return ["GLIBC_2.2.5", *(f"GLIBC_2.{minor}" for minor in range(3, newest + 1)), "GLIBC_PRIVATE"]
 
 
@@ -148,5 +147,5 @@ def musl_loader(version: str = "1.2.3", machine: int = AMD64) -> bytes:
 
 
 def program(interpreter: str | None, machine: int = AMD64) -> bytes:
-    """A program with that interpreter; a static one for None."""
+    """An executable with that interpreter; a static one for None."""
     return TinyElf(machine, interpreter=interpreter, static=interpreter is None).build()

@@ -1,7 +1,7 @@
-"""One program in place of etcd, kube-apiserver and kube-controller-manager.
+"""One fake program that stands in for etcd, kube-apiserver and kube-controller-manager.
 
-It takes their flags, serves its port over TLS and answers 200 to everything. A file `NAME.mode` beside it
-changes that: `ends` (says so and exits), `unready` (answers 503).
+It accepts their flags, serves its port over TLS and answers 200 to everything. A file `NAME.mode` beside it changes
+that: `ends` (prints an error and exits), `unready` (answers 503).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ with socket.create_server(("127.0.0.1", int(port))) as server:
                 secure.recv(65536)
                 secure.sendall(b"HTTP/1.1 " + status + b"\\r\\nContent-Length: 0\\r\\n\\r\\n")
         except OSError:
-            continue  # one who does not trust it, or thought better of it
+            continue  # the client does not trust the certificate, or disconnected
 """
 
 
 def fake_binaries(folder: Path) -> Binaries:
-    """A complete set of them in `folder`."""
+    """A complete set of fake programs in `folder`."""
     folder.mkdir(parents=True)
     for name in versions.PROGRAMS:
         (folder / name).write_text(_SCRIPT.format(python=sys.executable))
@@ -50,5 +50,5 @@ def fake_binaries(folder: Path) -> Binaries:
 
 
 def set_mode(binaries: Binaries, name: str, mode: str) -> None:
-    """Let the program `name` behave otherwise from its next start on."""
+    """Set the mode of the program `name`, effective from its next start."""
     (binaries.folder / f"{name}.mode").write_text(mode)

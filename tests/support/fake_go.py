@@ -1,4 +1,4 @@
-"""A `go` for PATH that does what it is told and notes how it was called."""
+"""A fake `go` command with scripted behaviour that records its invocations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ esac
 
 
 class FakeGo:
-    """In `folder`: the program, and beside it what it was asked."""
+    """The command in `folder`, with the records of its invocations beside it."""
 
     def __init__(self, folder: Path, version: str = "go1.26.8") -> None:
         folder.mkdir(parents=True)
@@ -37,16 +37,16 @@ class FakeGo:
         (folder / "go").chmod(0o755)
 
     def environ(self, **more: str) -> dict[str, str]:
-        """An environment in which this is the Go toolchain."""
+        """An environment whose PATH has this command as the Go toolchain."""
         return {"PATH": f"{self.folder}:/usr/bin:/bin", "HOME": str(self.folder), **more}
 
     def fail(self, message: str) -> None:
-        """Let the build end with `message` and exit code 1."""
+        """Make the build fail with `message` and exit code 1."""
         (self.folder / "fails").write_text(message)
 
     @property
     def calls(self) -> list[str]:
-        """The command lines, in order."""
+        """The command lines it was called with, in order."""
         calls = self.folder / "calls"
         return calls.read_text().splitlines() if calls.exists() else []
 
@@ -58,5 +58,5 @@ class FakeGo:
 
     @property
     def module(self) -> list[str]:
-        """The files in the folder that the build ran in."""
+        """The files in the working directory of the build."""
         return (self.folder / "module").read_text().split()

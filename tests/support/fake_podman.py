@@ -1,8 +1,8 @@
-"""Podman without containers: the same REST calls, answered from memory over a real Unix socket.
+"""An in-memory fake of Podman's REST API, served on a real Unix socket. It runs no containers.
 
-As much of it as `stromboli.podman` uses, and the contract tests hold it to what the real one does. A test says
-what a container does once started (`fake.program`, `fake.end`), which images there are (`add_image`), what a
-pull comes to (`registry`), and which calls go wrong (`fail`). An image's files are a folder on disk.
+It implements what `stromboli.podman` uses; the contract tests verify it against the real Podman. A test defines what a
+container does once started (`fake.program`, `fake.end`), which images exist (`add_image`), the result of a pull
+(`registry`), and which calls fail (`fail`). An image's files are a folder on disk.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tests.support.opener import DirectoryOpener
 __all__ = ["FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
 
 _PREFIX = "/{version:v[0-9.]+}/libpod"
-ENDS = {"KILL": 137, "TERM": 143}  # signals that end a program which does not ignore them, and its exit code
+ENDS = {"KILL": 137, "TERM": 143}  # exit codes of programs that such a signal terminates, unless they ignore it
 _GO_DIRECTORY, _GO_LINK, _GO_PIPE = 1 << 31, 1 << 27, 1 << 25
 
 
 class FakePodman(FakeState):
-    """Enter it to serve `socket`; leave it to stop."""
+    """A context manager that serves on `socket` inside the block."""
 
     def __init__(self, socket: Path) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class FakePodman(FakeState):
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        return _error(failure.status, "as the test has it")
+        return _error(failure.status, "injected by the test")
 
     async def _info(self, _: web.Request) -> web.Response:
         rows = [{"container_id": 0, "size": 1}, {"container_id": 1, "size": 65536}] if self.rootless else None
@@ -144,7 +144,7 @@ class FakePodman(FakeState):
             return _error(404, "no such container")
         if container.status == "running":
             return web.Response(status=304)
-        if (self.root(container) / "etc/passwd").is_fifo():  # the real one opens it
+        if (self.root(container) / "etc/passwd").is_fifo():  # the real one opens it, and blocks
             await asyncio.Event().wait()
         container.status, container.started, container.finished = "running", now(), NEVER
         container.oom_killed, container.over = False, asyncio.Event()
@@ -244,7 +244,7 @@ class FakePodman(FakeState):
             return await _nothing_at(opener, path)
         info = (self.root(container) / found.path.lstrip("/")).stat()
         kind = {stat.S_IFDIR: _GO_DIRECTORY, stat.S_IFIFO: _GO_PIPE}.get(stat.S_IFMT(info.st_mode), 0)
-        if found.path != path:  # the real one tells of a link itself, and where it ends
+        if found.path != path:  # the real one describes the link itself, and its final target
             kind |= _GO_LINK
         answer = {"name": Path(found.path).name, "size": found.size, "linkTarget": found.path}
         answer["mode"] = kind | stat.S_IMODE(info.st_mode)
@@ -264,7 +264,7 @@ class FakePodman(FakeState):
         return web.Response(body=archive.getvalue(), content_type="application/x-tar")
 
     async def _commit(self, request: web.Request) -> web.Response:
-        """A copy that has the files of the container's image: what was written in the container is not known here."""
+        """The copy has the files of the container's image: the fake does not model files written in the container."""
         if (container := self.find(request.query["container"])) is None:
             return _error(404, "no such container")
         changes = [change.partition(" ") for change in request.query.getall("changes", [])]
@@ -358,7 +358,7 @@ class FakePodman(FakeState):
                     await self.news.wait()
             for event in self.events[position:]:
                 if _wanted(event, wanted, float(request.query.get("since", 0))):
-                    if response is None:  # headers come with the first event, as Podman's do
+                    if response is None:  # headers are sent with the first event, as by the real one
                         response = web.StreamResponse()
                         await response.prepare(request)
                     await response.write(json.dumps(event).encode() + b"\n")
@@ -382,7 +382,7 @@ async def _nothing_at(opener: DirectoryOpener, path: str) -> web.Response:
 
 
 def _bears(labels: Mapping[str, str], request: web.Request, enough: Callable[[Iterable[bool]], bool] = all) -> bool:
-    """Whether all labels that are asked for are there; for volumes Podman is content with any of them."""
+    """Whether the labels match the request's filter: all of them, but for volumes Podman accepts any of them."""
     own = {f"{k}={v}" for k, v in labels.items()}
     return enough(label in own for label in json.loads(request.query.get("filters", "{}")).get("label", []))
 

@@ -1,4 +1,4 @@
-"""What the fake Podman has, and how a test speaks to it. How it is served is in `fake_podman.py`."""
+"""The state of the fake Podman, and the methods by which tests control it. Serving it is in `fake_podman.py`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ NEVER = "0001-01-01T00:00:00Z"
 
 @dataclass(slots=True)
 class Program:
-    """What a container does: ends by itself after `seconds` (None: when it is told to) with `exit_code`."""
+    """A container's behaviour: it exits after `seconds` (None: only when stopped) with `exit_code`."""
 
     seconds: float | None = None
     exit_code: int = 0
-    ignores: frozenset[str] = frozenset()  # signals, as `TERM`
+    ignores: frozenset[str] = frozenset()  # signals, such as `TERM`
 
 
 @dataclass(slots=True)
@@ -39,11 +39,11 @@ class FakeContainer:
     started: str = NEVER
     finished: str = NEVER
     mounted: bool = False
-    written: int = 0  # bytes over its image
-    root: Path | None = None  # its own files, where they are no longer its image's
+    written: int = 0  # bytes in its writable layer
+    root: Path | None = None  # its own files, if they differ from its image's
     over: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
-    signals: list[str] = field(default_factory=list)  # that it was sent
+    signals: list[str] = field(default_factory=list)  # the signals it was sent
 
     @property
     def labels(self) -> dict[str, str]:
@@ -70,12 +70,12 @@ class Failure:
 
 
 class FakeState:
-    """Containers, images, volumes and networks in memory; `calls` has every request so far."""
+    """Containers, images, volumes and networks in memory; `calls` are all requests so far."""
 
     def __init__(self) -> None:
         self.rootless = False
         self.cgroup_version = "v2"
-        self.disk = 100 * 10**9  # bytes where Podman stores, and how many of them are taken
+        self.disk = 100 * 10**9  # size in bytes of the file system with Podman's storage; `taken` are the used bytes
         self.taken = 10**9
         self.calls: list[str] = []
         self.containers: dict[str, FakeContainer] = {}
@@ -83,9 +83,9 @@ class FakeState:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, dict[str, Any]] = {}
         self.program: Callable[[FakeContainer], Program] = program_of_command
-        # Runs beside every start, where a test plays what is inside the container.
+        # Runs concurrently with every started container: here a test acts as the program in the container.
         self.on_start: Callable[[FakeContainer], Awaitable[None]] | None = None
-        # What a pull of a reference comes to: an image appears, or these words of a registry.
+        # The result of pulling a reference: an image that is added, or an error message of the registry.
         self.registry: dict[str, FakeImage | str] = {}
         self.failures: list[Failure] = []
         self.events: list[dict[str, Any]] = []
@@ -94,24 +94,24 @@ class FakeState:
         self.tasks: set[asyncio.Task[None]] = set()
 
     def image(self, *tags: str, root: Path, **config: Any) -> FakeImage:
-        """An image that is nowhere yet: give it to `add_image` or put it into `registry`."""
+        """A new image that is not on the host yet, for `registry`."""
         return FakeImage(f"{next(self.numbers):064x}", list(tags), root, config, now())
 
     def add_image(self, *tags: str, root: Path, **config: Any) -> FakeImage:
-        """An image that is on the host."""
+        """Add an image to the host."""
         image = self.image(*tags, root=root, **config)
         self.images.append(image)
         return image
 
     def fail(self, call: str, status: int | None = 500, *, times: int = 1, after: bool = False) -> None:
-        """The next calls that match the pattern answer `status`, or (None) break the connection.
+        """Make the next calls that match the pattern answer `status`, or (None) drop the connection.
 
-        `after`: what was asked is done first, as when Podman is killed between act and answer.
+        `after`: the call takes effect first, as if Podman were killed between the effect and the response.
         """
         self.failures.append(Failure(re.compile(call), status, times, after))
 
     def end(self, name: str, exit_code: int = 0, *, oom: bool = False) -> None:
-        """A running container ends now."""
+        """Make a running container exit now."""
         container = self.find(name)
         assert container is not None, f"no container {name}"
         self.finish(container, exit_code, oom)
@@ -151,7 +151,7 @@ class FakeState:
 
 
 def program_of_command(container: FakeContainer) -> Program:
-    """What the contract tests' commands do: `sleep N`, `true`, `sh -c "exit N"`; all else runs until it is told."""
+    """The behaviour of the contract tests' commands: `sleep N`, `true`, `sh -c "exit N"`; others run until stopped."""
     command = list(container.body.get("entrypoint") or []) + list(container.body.get("command") or [])
     match command:
         case ["sleep", seconds]:

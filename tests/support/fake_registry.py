@@ -1,6 +1,6 @@
-"""A container registry on loopback, as far as a pull needs one (the OCI distribution specification, "pull").
+"""A container registry on loopback: the part of the OCI distribution specification that a pull needs.
 
-Images are one layer of random bytes; `refuse`, `tear`, `stall` and `drip` make it go wrong or slow.
+Images have one layer of random bytes; `refuse`, `tear`, `stall` and `drip` inject failures and delays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _DROPS = 16
 
 
 class FakeRegistry:
-    """Enter it to serve `address` (`127.0.0.1:PORT`). `stalled` and `left`: a download hangs, and was given up."""
+    """A context manager that serves on `address` (`127.0.0.1:PORT`).
+
+    `stalled` is set once a download hangs, `left` once the client has given up on it.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -51,7 +54,7 @@ class FakeRegistry:
         await self._runner.cleanup()
 
     def publish(self, name: str, tag: str, *, size: int) -> str:
-        """An image with one file of so many bytes; the manifest's digest."""
+        """Publish an image with one file of `size` bytes. Returns the manifest's digest."""
         layer = _layer(f"{name}:{tag} {size}", size)
         config = {
             "architecture": "amd64",
@@ -66,7 +69,7 @@ class FakeRegistry:
         return digest
 
     def publish_saved(self, name: str, tag: str, folder: Path) -> str:
-        """An image as `podman save --format oci-dir` left it in a folder; the manifest's digest."""
+        """Publish an image saved by `podman save --format oci-dir`. Returns the manifest's digest."""
         index = json.loads((folder / "index.json").read_bytes())
         manifest = json.loads(_blob(folder, index["manifests"][0]["digest"]))
         for described in (manifest["config"], *manifest["layers"]):
@@ -76,24 +79,24 @@ class FakeRegistry:
         return digest
 
     def publish_again(self, digest: str, name: str, tag: str) -> None:
-        """An image that is there in another repository as well."""
+        """Publish an existing image in another repository too."""
         self._names |= {(name, tag): digest, (name, digest): digest}
 
     def refuse(self, status: int, code: str) -> None:
-        """Every manifest is refused."""
-        body = {"errors": [{"code": code, "message": "as the test has it"}]}
+        """Answer every manifest request with this error."""
+        body = {"errors": [{"code": code, "message": "injected by the test"}]}
         self._refusal = web.json_response(body, status=status)
 
     def tear(self) -> None:
-        """Every layer breaks off in the middle."""
+        """Drop the connection in the middle of every layer."""
         self._torn = True
 
     def stall(self) -> None:
-        """Every layer stops in the middle, and stays so."""
+        """Stop sending in the middle of every layer, with the connection left open."""
         self._stalls = True
 
     def drip(self, seconds: float) -> None:
-        """Every layer takes so long."""
+        """Make every layer take this long."""
         self._pause = seconds / _DROPS
 
     async def _hello(self, _: web.Request) -> web.Response:

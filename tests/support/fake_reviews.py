@@ -1,4 +1,4 @@
-"""The API server's TokenReview and SubjectAccessReview without one: `stromboli.kube.reviews.Reviews` from memory."""
+"""An in-memory fake of `stromboli.kube.reviews.Reviews`: TokenReview and SubjectAccessReview without an API server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MINE = Access("get", "stromboli.dev", "agentsessions", "messages", "ns", "mine")
 
 
 class FakeReviews:
-    """Whose name is in `people` is known by it as a token; `permits` are (name, session)."""
+    """Each name in `people` is also that user's token; `permits` are (user name, session)."""
 
     def __init__(self) -> None:
         self.people = {"alice", "bob"}

@@ -1,7 +1,7 @@
-"""An operator as a fork of a process that has its modules loaded: a start costs what the operator does, not imports.
+"""Starts the operator by forking a process that has its modules loaded, so that a start does not pay for imports.
 
-The operator is a process of its own all the same, and can be killed at any moment of what it does. That it starts
-by its command is for those tests that run the command (`OperatorProcess`, `test_local`).
+The operator is still a separate process that can be killed at any moment. Starting it by its command line is covered by
+other tests (`OperatorProcess`, `test_local`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CONTEXT.set_forkserver_preload(["stromboli.__main__", "stromboli.cli.app", "str
 
 
 class Forked:
-    """`stromboli operator` with this environment, its output added to `log`; as much of a Popen as its users need."""
+    """`stromboli operator` with this environment, its output appended to `log`; a subset of Popen's interface."""
 
     def __init__(self, environ: Mapping[str, str], log: Path) -> None:
         self._process = _CONTEXT.Process(target=_operate, args=(dict(environ), str(log)))
@@ -27,14 +27,14 @@ class Forked:
         self.pid: int = self._process.pid
 
     def poll(self) -> int | None:
-        """Its exit code, None while it runs."""
+        """Its exit code; None while it is running."""
         return self._process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
     def wait(self, timeout: float) -> int:
-        """Its exit code; TimeoutError if it goes on for longer."""
+        """Wait for its exit code; TimeoutError if it is still running after `timeout` seconds."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise TimeoutError(f"the operator (pid {self.pid}) did not end in {timeout:.0f} s")

@@ -1,4 +1,4 @@
-"""What lies on the host, as a person with root would see it: Podman's objects, folders, mounts, processes."""
+"""The state of the host as root sees it: Podman's objects, folders, mounts, processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _API = "http://podman/v4.0.0/libpod"
 
 @dataclass(frozen=True)
 class Host:
-    """The machine of the end-to-end tests: their Podman, the operator's home and its folder on tmpfs."""
+    """The host of the end-to-end tests: their Podman, the operator's home and its folder on tmpfs."""
 
     podman: IsolatedPodman
     home: Path
@@ -40,7 +40,7 @@ class Host:
         return self.containers(f"{naming.ROLE}={naming.ROLE_AGENT}")
 
     def holders(self) -> list[str]:
-        """The ids of the containers that hold the CLI."""
+        """The IDs of the containers that keep the CLI mounted."""
         return [c["Id"] for c in self.containers(f"{naming.ROLE}={naming.ROLE_HOLDER}")]
 
     def volumes(self) -> list[str]:
@@ -50,7 +50,7 @@ class Host:
         return [n["name"] for n in self._get("/networks/json") if n["name"] != "podman"]
 
     def left(self, uid: str) -> list[str]:
-        """What there still is of a run."""
+        """What is left of a run: containers, volumes and folders."""
         found = [f"container {c['Names'][0]}" for c in self.containers(f"{naming.OWNER}={uid}")]
         found += [f"volume {name}" for name in self.volumes() if uid in name]
         for root in (self.home, self.runtime_dir):
@@ -59,13 +59,13 @@ class Host:
         return found
 
     def await_gone(self, uid: str, within: float = PATIENCE) -> float:
-        """Until nothing is left of a run; seconds that it took."""
+        """Wait until nothing is left of a run. Returns the seconds waited."""
         began = time.monotonic()
         self.until(lambda: not self.left(uid), f"nothing is left of {uid}", within)
         return time.monotonic() - began
 
     def await_end(self, uid: str, within: float = PATIENCE) -> int:
-        """Until a run's container has ended; its exit code."""
+        """Wait until a run's container has exited. Returns its exit code."""
         with self._client(within) as client:
             answer = client.post(f"{_API}/containers/{naming.container(uid)}/wait")
         answer.raise_for_status()
@@ -76,22 +76,22 @@ class Host:
         while not true():
             if time.monotonic() > limit:
                 there = [(c["Names"][0], c["State"], c["Labels"]) for c in self.agents()]
-                raise AssertionError(f"{what}: not in {within:.0f} s; of runs there are {there}")
+                raise AssertionError(f"{what}: not within {within:.0f} s; containers of runs: {there}")
             time.sleep(0.05)
 
     def mounts(self) -> list[str]:
-        """What is mounted below Podman's storage."""
+        """The mount points below Podman's storage."""
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         return sorted(p for p in (line.split()[4] for line in lines) if p.startswith(f"{self.podman.root}/"))
 
     def monitors(self) -> list[str]:
-        """Processes that watch over a container of this Podman."""
+        """The conmon processes of this Podman's containers."""
         return [
             line for line in _command_lines() if "conmon" in line.split(" ", 1)[0] and str(self.podman.root) in line
         ]
 
     def _get(self, path: str) -> Any:
-        """A listing. Podman answers 500 where something goes away just as it is listed: then it is asked again."""
+        """A listing. Podman answers 500 if an object is removed while it is listed; then the call is retried."""
         with self._client(PATIENCE) as client:
             answer = client.get(f"{_API}{path}")
             for _ in range(AGAIN):
@@ -102,7 +102,7 @@ class Host:
         return answer.json() or []
 
     def _client(self, timeout: float) -> httpx2.Client:
-        # Without TLS there is nothing to verify, and to load the machine's authorities takes longer than most calls.
+        # There is no TLS to verify, and loading the system's CA certificates takes longer than most calls.
         transport = httpx2.HTTPTransport(uds=str(self.podman.socket), verify=False)
         return httpx2.Client(transport=transport, timeout=timeout, trust_env=False)
 
@@ -113,6 +113,6 @@ def _command_lines() -> list[str]:
         if folder.name.isdigit():
             try:
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:  # it has ended
+            except OSError:  # the process has exited
                 continue
     return found

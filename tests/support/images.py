@@ -1,9 +1,9 @@
-"""Test images with an operating system inside, built with no registry and kept for the next session.
+"""Test images with an operating system, built without a registry and cached for later sessions.
 
-`build(name, environ)` for benchmarks, one session-scoped fixture an image for tests; both work in the Podman
-that `environ` (fixture `podman_env`) names. The first build on a machine takes seconds an image; from then
-on it is loaded from a saved archive under the XDG cache, named after the recipes' contents, so that an edit here
-or in the rooms used here builds anew.
+`build(name, environ)` is for benchmarks; tests use one session-scoped fixture per image. Both use the Podman that
+`environ` (fixture `podman_env`) selects. The first build on a machine takes seconds per image. After that an image is
+loaded from an archive in the XDG cache. The archive's name has a hash of the recipe, of this module and of the modules
+used here, so that editing any of them rebuilds the images.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ APPLETS = (
 NONROOT_UID = 1000
 NUMERIC_UID = 4242
 
-# Answers as the CLI does, at once, with what an `sh` has built in. Its interpreter is the supervisor's busybox,
-# which lies at that path in every run, so that it needs nothing of the image.
+# Answers in the CLI's format, immediately, with shell built-ins only. Its interpreter is the supervisor's busybox,
+# which is at that path in every run, so that the script needs nothing from the image.
 _INSTANT = f"""\
 #!{naming.PLAN}/busybox sh
 session=00000000-0000-4000-8000-000000000000 take=
@@ -53,7 +53,7 @@ for argument; do
   [ -z "$take" ] || session=$argument
   take=
   case $argument in
-    --version) echo "0.0.0 (instant stand-in of Claude Code)"; exit 0 ;;
+    --version) echo "0.0.0 (instant stand-in for Claude Code)"; exit 0 ;;
     --session-id | --resume) take=1 ;;
     --session-id=* | --resume=*) session=${{argument#*=}} ;;
   esac
@@ -69,7 +69,7 @@ printf '"cache_creation_input_tokens":3,"cache_read_input_tokens":5}}}}\\n'
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """An image: the name that it gets, what writes its root, and its configuration as Containerfile instructions."""
+    """An image: its reference, the function that writes its root, and its Containerfile instructions."""
 
     reference: str
     write: Callable[[Root, Sources], None]
@@ -78,23 +78,23 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where recipes get packages from; downloads are kept in the cache."""
+    """Provides packages to recipes; downloads are cached."""
 
     cache: Path
     environ: Mapping[str, str]
     progress: Progress
 
     def closure(self, *names: str) -> list[Path]:
-        """Packages with all they depend on."""
+        """Packages with all their dependencies."""
         return debian.fetch(names, self.cache, self.progress, self.environ)
 
     def exactly(self, *names: str) -> list[Path]:
-        """These packages and no others."""
+        """These packages without their dependencies."""
         return debian.fetch(names, self.cache, self.progress, self.environ, closure=False)
 
 
 def build(name: str, environ: Mapping[str, str]) -> str:
-    """Have the image of that name (a key of RECIPES) in the Podman of `environ`; returns its reference."""
+    """Ensure that an image (a key of RECIPES) is in the Podman of `environ`. Returns its reference."""
     recipe, podman = RECIPES[name], PodmanCommand(environ)
     if podman.exists(recipe.reference):
         return recipe.reference
@@ -108,7 +108,7 @@ def build(name: str, environ: Mapping[str, str]) -> str:
 
 
 def archive(name: str, environ: Mapping[str, str]) -> Path:
-    """The image as `podman load` takes it, for a Podman that cannot build it; built in that of `environ` if need be."""
+    """The image as an archive for `podman load`, for a Podman that cannot build it; if necessary it is built first."""
     recipe = RECIPES[name]
     with taking_turns(environ):
         saved = _saved(name, recipe, environ)
@@ -119,7 +119,7 @@ def archive(name: str, environ: Mapping[str, str]) -> Path:
 
 @contextmanager
 def taking_turns(environ: Mapping[str, str]) -> Iterator[None]:
-    """One at a time in the cache folder: tests run in several processes, and each would fetch and build the same."""
+    """Lock the cache folder: tests run in several processes, each of which would otherwise build the same image."""
     with lock.exclusive(cache_folder(environ) / "lock", "is building a test image", _say):
         yield
 
@@ -129,7 +129,7 @@ def _say(line: str) -> None:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """`stromboli-tests` in the person's XDG cache folder."""
+    """`stromboli-tests` in the user's XDG cache folder."""
     base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/")) / ".cache"
     return Path(base) / "stromboli-tests"
 
@@ -232,18 +232,18 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-# --- one fixture an image, each its reference ---
+# --- one fixture per image; its value is the reference ---
 
 
 @pytest.fixture(scope="session")
 def glibc_image(podman_env: dict[str, str]) -> str:
-    """glibc, bash, coreutils and Python, under the hub's name."""
+    """glibc, bash, coreutils and Python, with a Docker Hub reference."""
     return build("glibc", podman_env)
 
 
 @pytest.fixture(scope="session")
 def musl_image(podman_env: dict[str, str]) -> str:
-    """musl with Alpine's marks."""
+    """musl with Alpine's identifying files."""
     return build("musl", podman_env)
 
 
@@ -261,7 +261,7 @@ def static_image(podman_env: dict[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def glibc_no_shell_image(podman_env: dict[str, str]) -> str:
-    """glibc and nothing to run a script with."""
+    """glibc without a shell."""
     return build("no-shell", podman_env)
 
 
@@ -273,19 +273,19 @@ def glibc_no_coreutils_image(podman_env: dict[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def scratchpad_image(podman_env: dict[str, str]) -> str:
-    """glibc under a name that says `scratch` and `alpine`."""
+    """glibc with a reference that contains `scratch` and `alpine`."""
     return build("scratchpad", podman_env)
 
 
 @pytest.fixture(scope="session")
 def nonroot_image(podman_env: dict[str, str]) -> str:
-    """glibc, its user named and of uid 1000."""
+    """glibc with a named user of UID 1000."""
     return build("nonroot", podman_env)
 
 
 @pytest.fixture(scope="session")
 def numeric_user_image(podman_env: dict[str, str]) -> str:
-    """glibc, its user a number that no passwd entry has."""
+    """glibc with a numeric user without a passwd entry."""
     return build("numeric-user", podman_env)
 
 
@@ -297,5 +297,5 @@ def cli_image(podman_env: dict[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def instant_cli_image(podman_env: dict[str, str]) -> str:
-    """A CLI that answers at once; it works only where the supervisor's busybox lies at its path."""
+    """A CLI that answers immediately; it needs the supervisor's busybox at its path."""
     return build("instant-cli", podman_env)

@@ -1,4 +1,4 @@
-"""An installation on this machine as a person has it: the command line on a home of the tests' own."""
+"""A local installation as a user has it: the command line on a home of the tests' own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PodmanService(home, os.environ).up()
 
 @dataclass(frozen=True)
 class Installation:
-    """The command line on one home. `command` is how it is called, by whom is in `user`."""
+    """The command line on one home. `command` is how it is called, `user` the user that calls it (None: the tests')."""
 
     home: Home
     environ: Mapping[str, str]
@@ -47,20 +47,20 @@ class Installation:
         return self._run([*self.command, *arguments], self.environ)
 
     def __call__(self, *arguments: str) -> str:
-        """What it prints on standard output. A command that fails is an AssertionError with what it said."""
+        """Run a command and return its standard output. A failure is an AssertionError with its output."""
         done = self.attempt(*arguments)
         assert done.returncode == 0, f"stromboli {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout
 
     def shell(self, script: str, stdin: IO[bytes] | None = None) -> str:
-        """What a POSIX shell prints that has asked for the installation's environment."""
+        """The output of a script in a POSIX shell with the installation's environment (`stromboli env`)."""
         ask = f'eval "$({shlex.join(self.command)} env)"'
         done = self._run(["sh", "-ec", f"{ask}\n{script}"], self.environ, stdin)
         assert done.returncode == 0, f"{script}: {done.stderr}"
         return done.stdout
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Of each part; the command fails where one is down."""
+        """The status of each part, also if some are down."""
         found: dict[str, dict[str, Any]] = json.loads(self.attempt("status", "-o", "json").stdout)
         return found
 
@@ -74,16 +74,16 @@ class Installation:
             yield Runs(Kubectl(self.programs.kubectl, kubeconfig), client, "default")
 
     def podman(self, *arguments: str) -> str:
-        """Podman on the home's storage, its service up or not."""
+        """Run Podman on the home's storage, with or without its service."""
         environ = podman_config.env(self.home, self.environ, rootless=self.user is not None or os.geteuid() != 0)
         done = self._run(["podman", *arguments], environ)
         assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
         return done.stdout.strip()
 
     def load(self, *archives: Path) -> None:
-        """Load images before anything else is up, or `up` would look for them; the user need not be able to read them.
+        """Load images before `up`, which would otherwise pull them. The user does not need read access to the archives.
 
-        A whole installation is then as it would be where the images could be pulled.
+        The installation is then the same as if the images had been pulled.
         """
         started = self._run([self.command[0], "-c", _PODMAN_UP], self.environ)
         assert started.returncode == 0, started.stderr
@@ -94,13 +94,13 @@ class Installation:
             assert done.returncode == 0, done.stderr
 
     def asked(self, text: str) -> int:
-        """How often the stand-in was sent a conversation that begins with such a prompt."""
+        """How often the stand-in received a prompt that contains `text`, not counting requests after a tool call."""
         lines = (self.home.logs / "standin-requests.jsonl").read_text().splitlines()
         asked = [json.loads(line) for line in lines]
         return sum(1 for a in asked if text in str(a.get("user_texts")) and a.get("tool_result") is None)
 
     def traces(self) -> dict[str, list[str]]:
-        """What there is of it on the machine, by kind; without the kinds of which there is nothing."""
+        """Everything of the installation that is on the machine, by kind; empty kinds are omitted."""
         root = self.home.root
         secrets = Path("/dev/shm").glob(f"stromboli-*-{self.home.runtime.name.rpartition('-')[2]}")
         found = {
@@ -133,14 +133,14 @@ def installed_in(
     command: tuple[str, ...] = Installation.command,
     environ: Mapping[str, str] | None = None,
 ) -> Installation:
-    """An installation in a folder that is not there yet; its settings name the tests' images, `environ` adds."""
+    """An installation in a folder that does not exist yet, set to use the tests' images; `environ` adds variables."""
     home = Home(root)
     ours = ("STROMBOLI_", "ANTHROPIC_", "CLAUDE_", "CONTAINER_")
     inherited = user.environ if user else {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     image, tag = images.RECIPES["cli"].reference.rsplit(":", 1)
     settings = {
         "STROMBOLI_HOME": str(root),
-        # A service of its own also where the machine's Podman answers.
+        # A service of its own, even if the machine's Podman has one.
         "CONTAINER_HOST": f"unix://{home.podman_socket}",
         ASSETS: str(programs.folder),
         "STROMBOLI_AGENT_CLI_IMAGE": image,
@@ -151,7 +151,7 @@ def installed_in(
 
 
 def _command(process: Path) -> str:
-    """Command line and environment of a process; nothing for one that has ended, or is somebody else's."""
+    """Command line and environment of a process; empty if it has exited or belongs to another user."""
     try:
         texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
     except (FileNotFoundError, ProcessLookupError, PermissionError):

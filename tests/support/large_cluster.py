@@ -1,6 +1,6 @@
-"""An API server with many large objects, as far as the operator's survey, queues and statuses go.
+"""A fake API server with many large objects: the part that the operator's survey, queues and status writes use.
 
-Its objects share one spec of a megabyte, so that it is small itself. A real one would take minutes to fill.
+Its objects share one spec of a megabyte, so that the fake itself stays small. A real one would take minutes to fill.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ENDED = [{"type": "Succeeded", "status": "True", "reason": "Completed", "message
 
 @dataclass
 class Large:
-    """Runs by name: metadata and status; `spec` is everybody's."""
+    """Runs by name: metadata and status; `spec` is shared by all."""
 
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     spec: bytes = json.dumps(SPEC).encode()
     version: int = 10
 
     def fill(self, *, new: int, queued: int, finished: int) -> Self:
-        """So many runs that want one session, which another node's run has; and as many that have ended."""
+        """Add `new` and `queued` runs of one session that another node's run holds, and `finished` runs."""
         self._add("holder", {"node": "elsewhere", "conditions": QUEUED, "session": {"name": SESSION, "ticket": "0"}})
         for n in range(new):
             self._add(f"new-{n}", None)
@@ -61,7 +61,7 @@ class Large:
 
     @asynccontextmanager
     async def served(self, folder: Path) -> AsyncIterator[Path]:
-        """A kubeconfig that leads to it."""
+        """Serve inside the block. Yields the path of a kubeconfig for it."""
         app = web.Application(client_max_size=4 * 1024 * 1024)
         app.router.add_get(f"{KIND}/agentruns", self._list)
         app.router.add_get(f"{KIND}/namespaces/{SPACE}/agentruns/{{name}}", self._get)

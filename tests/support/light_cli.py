@@ -1,7 +1,7 @@
-"""A CLI that costs a tenth of the real one's processor time and still sends its prompt: for loads and many kills.
+"""A CLI that takes a tenth of the real one's CPU time and still sends its prompt: for load tests and many kills.
 
-It posts what it reads on standard input to the stand-in, whose directives hold, and prints what the real one would;
-an answer that begins with `sh:` is a script that takes its place, exit code and all. It is a script for the Python of
+It posts its standard input to the stand-in, whose directives work as usual, and prints the answer in the real CLI's
+format. If the answer begins with `sh:`, it executes the rest as a shell script instead. It is written for the Python of
 the image that it runs in.
 """
 
@@ -36,7 +36,7 @@ print(json.dumps({"type": "result", "subtype": "success", "is_error": False, "re
 
 
 def build(environ: Mapping[str, str]) -> str:
-    """Have its image in the Podman of `environ`; the reference."""
+    """Ensure that its image is in the Podman of `environ`. Returns the reference."""
     podman = PodmanCommand(environ)
     if not podman.exists(REFERENCE):
         podman.build(REFERENCE, lambda root: root.file(CLI, _PROGRAM, mode=0o755))

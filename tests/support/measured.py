@@ -1,5 +1,7 @@
-"""`python -m tests.support.measured FOLDER`: an operator's rooms, until all runs of KUBECONFIG's cluster are queued or
-have ended; prints how many kilobytes it had before, and had at most.
+"""`python -m tests.support.measured FOLDER`: measures the memory of an operator's parts in one process.
+
+They run until all runs in KUBECONFIG's cluster are queued or finished. Prints JSON: the resident kB before, the peak,
+and the number of runs.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ async def main(folder: Path) -> None:
     ):
         before = memory("VmRSS")
         assert await rooms.sweep.attempt(), "the first sweep"
-        while not all(map(is_queued, rooms.store._objects.values())):  # noqa: ASYNC110 - none tells of itself
+        while not all(map(is_queued, rooms.store._objects.values())):  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0.05)
         print(json.dumps({"before": before, "most": memory("VmHWM"), "runs": len(rooms.store)}), flush=True)
     await cluster.close()

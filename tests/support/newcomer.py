@@ -1,7 +1,7 @@
-"""A person who has just cloned the project: an ordinary user, a clean checkout, and commands typed into a shell.
+"""A new user of the project: an unprivileged user, a clean checkout, and commands typed into a shell.
 
-What `make` would install first is there already, since that takes a package index: a `.venv` that runs the tests' own
-packages. Images are in the installation's Podman as if they had been pulled, since there is no registry.
+What `make` would install from a package index is provided: a `.venv` that uses the tests' own packages. What would be
+pulled from a registry is provided too: the images are loaded into the installation's Podman.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from tests.support.installation import Installation, installed_in
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user, program
 
 SECONDS = 600.0
-# As operator/setup.sh notes what `.venv` was made from.
+# The marker by which operator/setup.sh records what `.venv` was built from.
 _COMPLETE = 'printf %s "$PWD $("$(command -v python3)" -V) $(cat requirements.lock pyproject.toml | sha256sum)"'
 _ENTRY = '#!/bin/sh\nexec {python} -P -m stromboli "$@"\n'
 
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """`checkout` is where commands are typed; `installation` is what `make demo` there makes."""
+    """Commands are typed in `checkout`; `installation` is what `make demo` creates there."""
 
     user: OrdinaryUser
     checkout: Path
     installation: Installation
 
     def types(self, blocks: Sequence[Block], before: str = "") -> str:
-        """Type the blocks of a document into one shell, as printed; what was shown.
+        """Run the blocks of a document in one shell, as printed. Returns the output.
 
-        A command that fails is an AssertionError with the block that it is in.
+        A failing command is an AssertionError whose output shows its block.
         """
         script = "\n".join(["set -e", before, *(f"echo '=== {block}'\n{block.text}" for block in blocks)])
         done = subprocess.run(
@@ -56,7 +56,7 @@ class Newcomer:
 
 @contextmanager
 def newcomer(programs: Binaries, archives: Sequence[Path], environ: dict[str, str] | None = None) -> Iterator[Newcomer]:
-    """One with images from `archives`; everything is removed again."""
+    """A newcomer with the images in `archives`; everything is removed after the block."""
     with ordinary_user() as user:
         python, variables = program(user)
         checkout = user.folder / "checkout"
@@ -80,7 +80,7 @@ def newcomer(programs: Binaries, archives: Sequence[Path], environ: dict[str, st
 
 
 def _copy(checkout: Path) -> None:
-    """What a clone would have, and what is not committed yet."""
+    """Copy the files that a clone would have, and those not committed yet."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):

@@ -1,4 +1,4 @@
-"""A folder as an image: what `inspection/` reads, without Podman. Links resolve inside the folder only."""
+"""A folder in place of an image, for `inspection/` without Podman. Links resolve inside the folder only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_LINKS = 40
 
 
 class DirectoryOpener:
-    """An Opener over `root`; `reads` and `stats` are the paths that were asked for, in order."""
+    """An Opener for the folder `root`; `reads` and `stats` are the requested paths, in order."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -43,7 +43,7 @@ class DirectoryOpener:
             return f.read(limit)
 
     def _resolve(self, path: str) -> str | None:
-        """The real path of what a path leads to; None for a loop. `..` stops at the root."""
+        """The path with all links resolved; None for a link loop. `..` stops at the root."""
         rest, links = path.split("/")[::-1], 0
         done: list[str] = []
         while rest:
@@ -68,7 +68,7 @@ class DirectoryOpener:
 
 
 class Image:
-    """A folder that is filled file by file, as an image would be."""
+    """A folder in place of an image, with methods that add files to it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,6 +1,6 @@
-"""The operator as a process of the tests' own, under the service account and roles of manifests/.
+"""The operator as a process for tests, with the service account and roles of manifests/.
 
-Also the stand-in of the Messages API that its agents talk to: what it has received is read from its log.
+Also the stand-in for the Messages API that its agents talk to; the requests it received are read from its log.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ UNTIL_ASKED = 20.0
 class OperatorProcess:
     """One operator; `start` returns once it is ready. `environ` adds to its environment.
 
-    It runs by `program`, and as another user's where `identity` (arguments of `subprocess`) says so; by no program, it
-    is forked from a process that has its modules loaded already.
+    `program` is its command line, `identity` are arguments of `subprocess` that run it as another user. Without a
+    program it is forked from a process that has its modules loaded already.
     """
 
     home: Path
@@ -58,7 +58,7 @@ class OperatorProcess:
         self.stop()
 
     def start(self, *, wait: bool = True) -> float:
-        """Start it; seconds until it was ready."""
+        """Start it and (with `wait`) wait until it is ready. Returns the seconds taken."""
         began = time.monotonic()
         self._process = self._begun() if self.program else Forked(self._environment(), self.log)
         if wait:
@@ -77,11 +77,11 @@ class OperatorProcess:
             )
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End it by SIGKILL, like a crash."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it as `kubectl delete pod` would."""
+        """End it by SIGTERM, like `kubectl delete pod`."""
         code = self._end(signal.SIGTERM)
         assert code == 0, f"exit code {code}: {self.last_words()}"
 
@@ -89,7 +89,7 @@ class OperatorProcess:
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
     def _end(self, how: signal.Signals) -> int:
-        """Its exit code; 0 where it has ended before."""
+        """Its exit code; 0 if it had already exited."""
         code = 0
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
@@ -122,7 +122,7 @@ class OperatorProcess:
 
 
 def _read(file: Path) -> str:
-    """A file that comes and goes."""
+    """The contents of a file; empty if it does not exist."""
     try:
         return file.read_text()
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def _read(file: Path) -> str:
 
 
 def service_account_kubeconfig(kubectl: Kubectl, admin: Path, folder: Path) -> Path:
-    """A kubeconfig that holds a token of the operator's own service account."""
+    """A kubeconfig with a token of the operator's service account."""
     token = kubectl("-n", "stromboli-system", "create", "token", "stromboli-operator", "--duration=6h").strip()
     config = json.loads(kubectl("config", "view", "--raw", "-o", "json", "--kubeconfig", str(admin)))
     for user in config["users"]:
@@ -142,7 +142,7 @@ def service_account_kubeconfig(kubectl: Kubectl, admin: Path, folder: Path) -> P
 
 
 class Standin:
-    """The stand-in of the Messages API on a Unix socket, as a process; its log tells what it received."""
+    """The stand-in for the Messages API as a process on a Unix socket; its log has the requests it received."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -172,14 +172,14 @@ class Standin:
         self._process.stdout.close()
 
     def requests(self) -> list[dict[str, Any]]:
-        """Every call for a message, oldest first."""
+        """The requests to `/v1/messages`, oldest first."""
         if not self._log.exists():
             return []
         lines = [json.loads(line) for line in self._log.read_text().split("\n")[:-1]]
         return [line for line in lines if str(line["path"]).split("?")[0] == "/v1/messages"]
 
     def until_asked(self, words: str) -> None:
-        """Wait until a prompt with these words has come."""
+        """Wait until a prompt that contains `words` has been received."""
         limit = time.monotonic() + UNTIL_ASKED
         while not any(words in r["last_user_text"] for r in self.requests()):
             assert time.monotonic() < limit, f"waited {UNTIL_ASKED:.0f} s for a prompt with {words!r}"

@@ -1,7 +1,7 @@
-"""A user that is not root, for what has to work without being it: a throw-away one, or whoever runs the tests.
+"""An unprivileged user, for what has to work without root: a temporary one, or the user who runs the tests.
 
-The user gets a folder of its own, subordinate ids, and a copy of the interpreter and the package: where those of
-the tests lie, in root's home for instance, it may not be able to read. Its Podman is `podman.IsolatedPodman`.
+The user gets a folder of its own, subordinate IDs, and a copy of the interpreter and the package, since it may not have
+access to those of the tests (in root's home, for instance). Its Podman is `podman.IsolatedPodman`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import stromboli
 
-SUBORDINATE = 65536  # ids, as an image's user may be any of as many
+SUBORDINATE = 65536  # number of IDs: an image's user may have any of them
 _BIG_AND_UNUSED = (
     "pip", "setuptools", "mypy", "mypyc", "*__mypyc*", "ruff", "hypothesis", "grimp", "_pytest",
 )  # fmt: skip
@@ -30,7 +30,7 @@ _NOT_OF_THE_LIBRARY = ("site-packages", "test", "config-*", "idlelib", "tkinter"
 
 @dataclass(frozen=True, slots=True)
 class OrdinaryUser:
-    """`folder` is the user's alone; `runtime` is on a tmpfs. Both go with the user."""
+    """`folder` belongs to the user; `runtime` is on a tmpfs. Both are removed with the user."""
 
     name: str
     uid: int
@@ -40,14 +40,14 @@ class OrdinaryUser:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Arguments of `subprocess` with which a process is the user's."""
+        """Arguments of `subprocess` that run a process as the user."""
         if os.geteuid() == self.uid:
             return {"cwd": self.folder}
         return {"user": self.uid, "group": self.gid, "extra_groups": (), "cwd": self.folder}
 
     @property
     def environ(self) -> dict[str, str]:
-        """The user's whole environment."""
+        """The user's complete environment."""
         return {
             "HOME": str(self.folder),
             "USER": self.name,
@@ -57,14 +57,14 @@ class OrdinaryUser:
         }
 
     def owns(self, path: Path) -> None:
-        """Give a file or a folder, and what is in it, to the user."""
+        """Change the owner of a file, or of a folder and its contents, to the user."""
         for entry in (path, *path.rglob("*")):
             os.chown(entry, self.uid, self.gid, follow_symlinks=False)
 
 
 @contextmanager
 def ordinary_user() -> Iterator[OrdinaryUser]:
-    """One that is made for the block and removed after it; where the tests are not root's, their own."""
+    """A user created for the block and removed after it; if the tests do not run as root, their own user."""
     made = _made() if os.geteuid() == 0 else None
     entry = pwd.getpwnam(made) if made else pwd.getpwuid(os.geteuid())
     folders = [Path(tempfile.mkdtemp(prefix="stromboli-user-", dir=parent)) for parent in (None, "/dev/shm")]
@@ -76,11 +76,11 @@ def ordinary_user() -> Iterator[OrdinaryUser]:
         for folder in folders:
             shutil.rmtree(folder)
         if made:
-            _run("userdel", "--force", made)  # what has ended and is not yet reaped counts as a process of the user's
+            _run("userdel", "--force", made)  # --force: zombies not yet reaped count as processes of the user
 
 
 def program(user: OrdinaryUser) -> tuple[str, dict[str, str]]:
-    """The interpreter that the user can run, and the variables with which it finds the package."""
+    """An interpreter that the user can run, and the environment variables with which it finds the package."""
     folder = user.folder / "program"
     packages = sysconfig.get_path("purelib")
     shutil.copytree(packages, folder / "packages", ignore=shutil.ignore_patterns(*_BIG_AND_UNUSED))
@@ -95,7 +95,7 @@ def program(user: OrdinaryUser) -> tuple[str, dict[str, str]]:
 
 
 def _copy_of_interpreter(interpreter: Path, folder: Path) -> Path:
-    """Python finds its library from where its program lies, so it can be anywhere."""
+    """Copy the interpreter: Python finds its library relative to its executable, so any place works."""
     version = interpreter.name
     (folder / "bin").mkdir()
     shutil.copytree(
@@ -114,12 +114,12 @@ def _open_to_all(file: Path) -> bool:
 
 
 def _made() -> str:
-    """Make a user with subordinate ids; its name."""
+    """Create a user with subordinate IDs. Returns its name."""
     name = f"stromboli-t{os.getpid()}"
     _run("useradd", "--no-create-home", "--shell", "/bin/sh", name)
     for file, option in (("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")):
         lines = [line.split(":") for line in Path(file).read_text().splitlines()]
-        if not any(owner == name for owner, _, _ in lines):  # login.defs(5) may say that nobody gets any
+        if not any(owner == name for owner, _, _ in lines):  # login.defs(5) may disable automatic allocation
             first = max([100000, *(int(start) + int(count) for _, start, count in lines)])
             _run("usermod", option, f"{first}-{first + SUBORDINATE - 1}", name)
     return name

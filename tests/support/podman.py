@@ -1,8 +1,8 @@
-"""A Podman of the tests' own: storage, locks, networks and socket apart from the machine's.
+"""An isolated Podman for tests: its storage, locks, networks and socket are separate from the machine's.
 
-`IsolatedPodman` is a plain context manager, for benchmarks and end-to-end tests too; the pytest fixtures
-at the bottom are one of it for the whole session. Images with an operating system inside are not made
-here (see `images.py`), only the one that holds a static busybox and nothing else.
+`IsolatedPodman` is a plain context manager that benchmarks and end-to-end tests use too; the pytest fixtures at the
+bottom share one instance for the whole session. The only image built here has a static busybox and nothing else; images
+with an operating system are in `images.py`.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ UNTIL_ENDED = 20.0
 
 _CONTAINERS_CONF = """\
 [containers]
-# Raising a limit needs CAP_SYS_RESOURCE; and soft must equal hard, since 4.3.1 swaps the two over the API.
+# Raising a limit needs CAP_SYS_RESOURCE; soft must equal hard, since the API of 4.3.1 swaps them.
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-# The shm lock would be shared with every other Podman of this user. `static_dir` is not set on purpose:
-# with it the clean-up process looks elsewhere, and every wait takes 20 s.
+# The shm lock would be shared with every other Podman of this user. `static_dir` is deliberately not set:
+# with it the clean-up process uses another folder, and every wait takes 20 s.
 lock_type = "file"
 tmp_dir = "{root}/tmp"
 volume_path = "{root}/volumes"
@@ -82,11 +82,10 @@ insecure = true
 
 
 class IsolatedPodman:
-    """Podman in a folder of its own; entering starts its API service, leaving removes every trace.
+    """Podman in a folder of its own; a context manager that starts the API service, and removes everything at the end.
 
-    `insecure` lists registries (`127.0.0.1:5000`) that are spoken to without TLS. `env` is the whole
-    environment for a `podman` command that is to see the same containers. With a `user` it is that user's
-    rootless Podman.
+    `insecure` lists registries (`127.0.0.1:5000`) to be used without TLS. `env` is the complete environment for a
+    `podman` command that uses the same storage. With a `user` it is that user's rootless Podman.
     """
 
     def __init__(
@@ -114,13 +113,13 @@ class IsolatedPodman:
 
     @property
     def pid(self) -> int:
-        """The service's process id."""
+        """The PID of the service."""
         if self._service is None:
             raise RuntimeError("the Podman service is not started")
         return self._service.pid
 
     def run(self, *args: str, stdin: bytes | IO[bytes] | None = None, timeout: float = 120) -> str:
-        """`podman ARGS` on this storage, its standard output stripped; a failure raises with its stderr."""
+        """Run `podman ARGS` on this storage. Returns its output, stripped; raises RuntimeError with its stderr."""
         given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
         done = subprocess.run(
             ["podman", *args],
@@ -154,21 +153,21 @@ class IsolatedPodman:
         self._await_answer(self._service)
 
     def kill_service(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """End the service at once, as a crash would; its containers go on."""
+        """Kill the service, like a crash; its containers keep running."""
         if self._service is None:
             return
-        # The whole group: a rootless one goes on in a child, which does not always end with its parent.
+        # The whole group: a rootless service re-executes itself in a child, which does not always exit with its parent.
         os.killpg(self._service.pid, how)
         self._service.wait(UNTIL_ENDED)
         self._service = None
 
     def stop(self) -> None:
-        """End the service, remove its containers, and leave nothing mounted or on disk."""
+        """Stop the service and remove its containers, networks, mounts and files."""
         self.kill_service(signal.SIGTERM)
         try:
             self.run("rm", "--all", "--force", "--time", "0", "--volumes")
             for network in self.run("network", "ls", "--format", "{{.Name}}").split():
-                if network != "podman":  # the default one is only a word, it cannot be removed
+                if network != "podman":  # the default network cannot be removed
                     self.run("network", "rm", "--force", network)
         finally:
             self._await_cleanups()
@@ -179,14 +178,14 @@ class IsolatedPodman:
             shutil.rmtree(self.root)
 
     def _await_cleanups(self) -> None:
-        """A container's end has a process of Podman's clean up after it, which mounts the storage while it runs."""
+        """Wait for the processes that Podman starts to clean up after a container: they mount the storage meanwhile."""
         limit = time.monotonic() + UNTIL_ENDED
         while pids := processes.mentioning(str(self.root)):
             assert time.monotonic() < limit, f"{pids} still work on {self.root}"
             time.sleep(0.02)
 
     def _leave_user_namespace(self) -> None:
-        """Remove what belongs to subordinate ids, and end the process that keeps the mounts of their namespace."""
+        """Remove the files of subordinate IDs, and end the process that keeps the user namespace's mounts."""
         stored = [str(self.root / name) for name in ("graph", "volumes")]
         self.run("unshare", "sh", "-c", UNMOUNT_AND_REMOVE, str(self.root), *stored)
         self.run("system", "migrate")
@@ -200,7 +199,7 @@ class IsolatedPodman:
         return self._user is not None or os.geteuid() != 0
 
     def import_busybox(self, name: str = BUSYBOX_IMAGE) -> str:
-        """Import an image of a static busybox, a few applets and no file else; returns the name."""
+        """Import an image with a static busybox, links for a few applets and no other file. Returns its name."""
         self.run("import", "--quiet", "--change", 'CMD ["/bin/sh"]', "-", name, stdin=_busybox_root())
         return name
 
@@ -208,7 +207,7 @@ class IsolatedPodman:
         given = self._user.environ if self._user else os.environ
         env = {k: v for k, v in given.items() if k not in ("CONTAINER_HOST", "CONTAINER_CONNECTION")}
         conf = self.root / "conf"
-        if self._rootless:  # its runroot is there, whatever storage.conf says
+        if self._rootless:  # its runroot is in there regardless of storage.conf
             env["XDG_RUNTIME_DIR"] = str(self.root / "runtime")
         return env | {
             "CONTAINERS_CONF": str(conf / "containers.conf"),
@@ -242,14 +241,14 @@ class IsolatedPodman:
         return self.log.read_text(errors="replace")[-2000:]
 
     def _mounts(self) -> list[str]:
-        """What is still mounted below our folder, innermost first."""
+        """The mount points below our folder, innermost first."""
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
         return sorted((p for p in points if p.startswith(f"{self.root}/")), key=len, reverse=True)
 
 
 def _runtime_line() -> str:
-    """crun refuses cgroups v1 ("hybrid mode"); with v2 the machine's own choice stands."""
+    """crun does not support cgroups v1 ("hybrid mode"), so runc is used there; with v2 the default applies."""
     return "" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 'runtime = "runc"'
 
 
@@ -287,7 +286,7 @@ def _busybox_root() -> bytes:
 
 @pytest.fixture(scope="session")
 def registry_address() -> str:
-    """A free address, spoken to without TLS, for a registry of a test's own."""
+    """A free address for a test's own registry, configured to be used without TLS."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
@@ -314,12 +313,12 @@ def podman_socket(isolated_podman: IsolatedPodman) -> Path:
 
 @pytest.fixture(scope="session")
 def busybox_only_image(isolated_podman: IsolatedPodman) -> str:
-    """An image of nothing but a static busybox."""
+    """An image with only a static busybox."""
     return isolated_podman.import_busybox()
 
 
 @pytest.fixture
 async def podman(podman_socket: Path) -> AsyncIterator[Podman]:
-    """A client of the session's Podman. One a test, since it belongs to the test's event loop."""
+    """A client of the session's Podman; one per test, since it is bound to the test's event loop."""
     async with Podman(podman_socket) as client:
         yield client

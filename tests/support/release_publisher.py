@@ -1,4 +1,4 @@
-"""A publisher of releases on loopback, laid out as dl.k8s.io and etcd's releases are."""
+"""A release server on loopback with the layout of dl.k8s.io and of etcd's releases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stromboli.controlplane.download import Sources
 
 
 class Publisher:
-    """`files` by path, all right until a test spoils one; `asked` are the paths that were asked for."""
+    """`files` by path, all valid until a test changes them; `asked` are the requested paths."""
 
     def __init__(self, arch: str) -> None:
         self.files: dict[str, bytes] = {}
@@ -32,7 +32,7 @@ class Publisher:
         self.publish_etcd({f"{folder}/README.md": b"read", f"{folder}/etcd": b"#!/bin/sh\necho etcd\n"})
 
     def publish_etcd(self, members: dict[str, bytes]) -> None:
-        """Put an archive of `members` there, with its right checksum among others."""
+        """Publish an archive of `members`, and a checksum file that has its checksum among others."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
             for name, content in members.items():
@@ -47,7 +47,7 @@ class Publisher:
 
 @contextmanager
 def serving(publisher: Publisher) -> Iterator[Sources]:
-    """The two base URLs under which `publisher` answers inside the block."""
+    """Serve inside the block. Yields the base URLs."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -65,7 +65,7 @@ def serving(publisher: Publisher) -> Iterator[Sources]:
             self.wfile.write(content or b"")
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing on the terminal."""
+            """Discard the access log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

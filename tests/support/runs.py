@@ -1,6 +1,6 @@
-"""AgentRuns as a test applies, follows and reads them, over one connection: a kubectl each would cost more than a run.
+"""Applies, watches and reads AgentRuns over one API connection: a kubectl process each would cost more than a run.
 
-What a person sees of kubectl (that it refuses, waits, deletes, prints) is what `Runs.kubectl` is for.
+`Runs.kubectl` is for tests of what a user sees in kubectl: refusals, waiting, deletion, output.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from tests.support.cluster import Kubectl
 
 Object = dict[str, Any]
 PATIENCE = 60.0
-# A namespace with this label has only the policies that its own test makes.
+# A namespace with this label has only the policies that its own test creates.
 OWN_POLICIES = "stromboli.test/own-policies"
-MANAGER = "kubectl"  # as whom fields are applied
+MANAGER = "kubectl"  # the field manager
 
 
 @contextmanager
 def connected(kubeconfig: Path) -> Iterator[Client]:
-    """The API server, as the holder of a kubeconfig."""
+    """A client of the API server with a kubeconfig."""
     client = Client(KubeConfig.from_file(kubeconfig), field_manager=MANAGER)
     with closing(client._client._client):  # lightkube has no way to close one
         yield client
 
 
 def condition(obj: Object, type_: str = "Succeeded") -> Object:
-    """A condition of an object; empty where it has none."""
+    """A condition of an object; empty if it is not set."""
     found = [c for c in obj.get("status", {}).get("conditions", []) if c["type"] == type_]
     return found[0] if found else {}
 
@@ -54,7 +54,7 @@ def reason_is(reason: str) -> Callable[[Object], bool]:
 
 
 def policy_body(name: str, namespace: str, spec: Mapping[str, Any]) -> Object:
-    """An AgentPolicy that holds for one namespace."""
+    """An AgentPolicy that selects one namespace."""
     selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
     return {
         "apiVersion": "stromboli.dev/v1alpha1",
@@ -81,27 +81,27 @@ class Runs:
         }
 
     def apply(self, name: str, **spec: Any) -> None:
-        """Make a run; not by a patch, which is YAML, in which U+2028 ends a line."""
+        """Create a run. Not by server-side apply, whose body is YAML, in which U+2028 is a line break."""
         self.client.create(AgentRun.from_dict(self.body(name, **spec)))
 
     def apply_all(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Many runs, one right after the other."""
+        """Create many runs, one right after the other."""
         for name, spec in specs.items():
             self.apply(name, **spec)
 
     def run_all(self, specs: Mapping[str, Mapping[str, Any]], *, within: float = PATIENCE) -> dict[str, Object]:
-        """Apply many runs at once and follow them to their ends, by name."""
+        """Create many runs at once and watch them until all have finished. Returns them by name."""
         self.apply_all(specs)
         return self.ends(specs, within=within)
 
     def ends(self, names: Iterable[str], *, within: float = PATIENCE) -> dict[str, Object]:
-        """Follow runs to their ends, by name."""
+        """Watch runs until all have finished. Returns them by name."""
         return self.all_until(names, finished, within=within)
 
     def all_until(
         self, names: Iterable[str], enough: Callable[[Object], bool], *, within: float = PATIENCE
     ) -> dict[str, Object]:
-        """Follow runs until `enough` was true of each, once; fails with what the rest were last."""
+        """Watch runs until `enough` has been true once for each; fails with the last status of the others."""
         last: dict[str, Object] = {name: {} for name in names}
         reached: dict[str, Object] = {}
         for obj in self.seen(within):
@@ -117,13 +117,13 @@ class Runs:
         raise AssertionError(f"after {within:.0f} s: {json.dumps(rest)[:3000]}")
 
     def policy(self, name: str, **spec: Any) -> str:
-        """Apply an AgentPolicy for this namespace alone; its full name. It goes with the fixture `spaces`."""
+        """Apply an AgentPolicy for this namespace only. Returns its full name. The fixture `spaces` removes it."""
         full = f"{self.namespace}-{name}"
         self.client.apply(AgentPolicy.from_dict(policy_body(full, self.namespace, spec)))
         return full
 
     def refused(self, name: str, **spec: Any) -> str:
-        """Apply what the API server has to refuse; what it says."""
+        """Apply a run that the API server has to reject. Returns its error message."""
         done = self.kubectl.attempt("apply", "--server-side", "-f", "-", stdin=json.dumps(self.body(name, **spec)))
         assert done.returncode != 0, f"{spec} was accepted"
         return done.stderr
@@ -135,12 +135,12 @@ class Runs:
         self.kubectl("-n", self.namespace, "delete", "agentrun", name)
 
     def run(self, name: str, *, within: float = PATIENCE, **spec: Any) -> Object:
-        """Apply a run and follow it to its end."""
+        """Create a run and watch it until it has finished."""
         self.apply(name, **spec)
         return self.until(name, finished, within)
 
     def until(self, name: str, enough: Callable[[Object], bool], within: float = PATIENCE) -> Object:
-        """Follow a run until `enough` is true of it; fails with what it was last."""
+        """Watch a run until `enough` is true for it; fails with its last status."""
         last: Object = {}
         for last in self.seen(within, name):
             if enough(last):
@@ -154,14 +154,14 @@ class Runs:
         return [e for e in found["items"] if e["involvedObject"]["name"] == name]
 
     def _unseen(self, name: str, last: Object) -> str:
-        """Whether the API server has another version by now than the watch has told of."""
+        """Whether the API server has a newer version than the last one that the watch reported."""
         now = self.get(name)
         if now["metadata"]["resourceVersion"] == last.get("metadata", {}).get("resourceVersion"):
             return "and the API server has nothing newer"
-        return f"the watch has not told of {json.dumps(now.get('status'))[:3000]}"
+        return f"the watch did not report {json.dumps(now.get('status'))[:3000]}"
 
     def seen(self, within: float, *name: str) -> Iterator[Object]:
-        """What there is of the runs, or of one of them, and each change, for at most `within` seconds."""
+        """All runs, or the named one, and then each change of them, for at most `within` seconds."""
         fields = {"metadata.name": name[0]} if name else None
         limit = time.monotonic() + within
         while (left := math.ceil(limit - time.monotonic())) > 0:

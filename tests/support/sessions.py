@@ -1,4 +1,4 @@
-"""Named sessions as the end-to-end tests see them."""
+"""Helpers for named sessions in end-to-end tests."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.support.runs import Object, Runs, condition
 
 
 def go(space: Runs, name: str, **spec: Any) -> Object:
-    """A run that ends well."""
+    """A run that has to complete successfully."""
     done = space.run(name, **spec)
     assert condition(done)["reason"] == "Completed", condition(done)["message"]
     return done
 
 
 def tails(run: Object) -> list[str]:
-    """What each hook wrote last."""
+    """The last output of each hook."""
     return [step["tail"].strip() for step in run["status"]["steps"] if step["hook"] != "agent"]
 
 
@@ -26,7 +26,7 @@ def session(space: Runs, name: str) -> Object:
 
 
 def idle(space: Runs, name: str) -> Object:
-    """The session, once no run has it any more."""
+    """Wait until no run holds the session any more. Returns the session."""
     until = "--for=jsonpath={.status.conditions[0].reason}=Available"
     space.kubectl("-n", space.namespace, "wait", until, "--timeout=20s", f"agentsession/{name}")
     return session(space, name)

@@ -1,4 +1,4 @@
-"""Bytes as they come over a connection."""
+"""Byte streams in chunks, as received from a connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 
 async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
-    """`data` cut into pieces, the first of which is empty."""
+    """`data` in chunks of `size` bytes, after an empty first one."""
     yield b""
     for start in range(0, len(data), size):
         yield data[start : start + size]

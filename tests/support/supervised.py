@@ -1,7 +1,7 @@
-"""The real supervisor on the real busybox as an ordinary process, its container's paths moved into a folder.
+"""Runs the real supervisor on the real busybox as an ordinary process, with the container's paths moved into a folder.
 
-It is the very script, but for those paths. It is not PID 1 here, so what only PID 1 does (reaping orphans,
-taking everything along when it ends) is tested in `tests/contract/test_supervisor.py`.
+The script is unchanged except for those paths. It is not PID 1 here, so what only PID 1 does (reaping orphans, killing
+every process when it exits) is tested in `tests/contract/test_supervisor.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNTIL = 20.0  # seconds; everything here takes a fraction of one
 
 
 def plan(*argv: str, **changes: object) -> AttemptPlan:
-    """A plan that runs `argv`, as plain as can be; `changes` are fields of AttemptPlan."""
+    """A minimal plan that runs `argv`; `changes` override fields of AttemptPlan."""
     plain = AttemptPlan(
         env={},
         secret_env=(),
@@ -64,12 +64,12 @@ class Supervised:
         (self.root / "plan/seals").write_bytes(seals.for_supervisor(self.root))
 
     def hand_over_again(self) -> None:
-        """The session's next attempt: in the same container, and on the same volume."""
+        """Prepare the session's next attempt, in the same container and on the same volume."""
         (self.root / seals.NOTE).unlink()
         self._seal()
 
     def hand_over(self, *values: str, credentials: str = "") -> None:
-        """What the supervisor is given of secrets."""
+        """Write the secrets that the supervisor is given."""
         text = "".join(f"{value}\0" for value in values) + credentials
         (self.root / "handed").write_bytes(text.encode())
 
@@ -86,7 +86,7 @@ class Supervised:
         return self.start_again(environ)
 
     def start_again(self, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start the supervisor on what lies there."""
+        """Start the supervisor on the files that are already there."""
         given = {"PATH": os.defpath, "HOME": str(self.root / "home")} if environ is None else environ
         process = subprocess.Popen(
             [self.root / "plan/busybox", "sh", self.root / "plan/supervisor"],
@@ -114,24 +114,24 @@ class Supervised:
         return records.read(self.out, NOTHING_SECRET)
 
     def end(self) -> EndRecord:
-        """The supervisor's last word, which has to be there."""
+        """The supervisor's end record, which has to exist."""
         end = self.records().end
-        assert end is not None, "there is no end on record"
+        assert end is not None, "there is no end record"
         return end
 
     def until(self, what: str, seen: Callable[[], bool]) -> None:
-        """Wait until something is to be seen in the folder."""
+        """Wait until `seen` is true; `what` describes it in a failure."""
         limit = time.monotonic() + UNTIL
         while not seen():
             assert time.monotonic() < limit, f"waited {UNTIL:.0f} s for {what}"
             time.sleep(0.005)
 
     def until_stdout(self, text: bytes) -> None:
-        """Wait until the CLI has written this, as a reader of a running attempt sees it."""
+        """Wait until `text` is in the recorded standard output of the running attempt."""
         self.until(f"{text!r} on standard output", lambda: text in self.records().stdout)
 
     def close(self) -> None:
-        """End what is left: timers and recorders are in the supervisor's process group."""
+        """Kill what is left: timers and recorders are in the supervisor's process group."""
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

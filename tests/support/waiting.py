@@ -1,4 +1,4 @@
-"""Waiting for what no event tells: looked at again and again, for a bounded time."""
+"""Polling with a timeout, for states that no event announces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ AGAIN = 0.05
 
 
 def eventually(check: Callable[[], bool], what: str, seen: Callable[[], object], within: float = 20.0) -> None:
-    """Return once `check()`; after `within` seconds fail with `what` was waited for and what is `seen` instead."""
+    """Return once `check()` is true; after `within` seconds fail with `what` and the value of `seen()`."""
     limit = time.monotonic() + within
     while not check():
         assert time.monotonic() < limit, f"{what}: not after {within:.0f} s; now {seen()}"
