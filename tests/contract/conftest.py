@@ -1,4 +1,4 @@
-"""The same tests face the fake Podman and the real one; what only a real one can show takes `podman` itself."""
+"""Fixtures: the same tests run against the fake Podman and the real one; tests for the real one only use `podman`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.podman import (
     registry_address,
 )
 
-# Fixtures of this folder's tests, wherever they are written.
+# Fixtures defined in other modules, for the tests in this folder.
 __all__ = [
     "busybox_only_image",
     "cli_image",
@@ -71,7 +71,7 @@ LINKS = {
     "root": "/",
     "escaping": "../../../../../../etc/passwd",
     "etc/escaping": "../../../../../../etc/passwd",
-    # is there on the test's host, and not in the image
+    # exists on the test's host, but not in the image
     "outside": "../../../../../../etc/hosts",
     "outside-folder": "../../../../../../etc",
 }
@@ -79,7 +79,7 @@ LINKS = {
 
 @dataclass(frozen=True, slots=True)
 class Bed:
-    """One Podman under test. `image` holds busybox, `files` the tree of links; `mark` are this test's labels."""
+    """One Podman under test. `image` has busybox, `files` the tree of links; `mark` are this test's labels."""
 
     podman: Podman
     image: str
@@ -91,7 +91,7 @@ class Bed:
         return f"contract-{uuid.uuid4().hex[:12]}"
 
     def body(self, *command: str, **fields: object) -> dict[str, object]:
-        """A create body that works anywhere."""
+        """A create body that works on both Podmans."""
         return {
             "image": self.image,
             "name": self.name(),
@@ -102,13 +102,13 @@ class Bed:
         } | fields
 
     async def run(self, *command: str, **fields: object) -> str:
-        """Create and start; the id."""
+        """Create and start a container. Returns its ID."""
         container = await self.podman.containers.create(self.body(*command, **fields))
         await self.podman.containers.start(container)
         return container
 
     async def clear(self) -> None:
-        """Remove what bears the mark."""
+        """Remove everything that has this test's labels."""
         for container in await self.podman.containers.list(self.mark):
             await self.podman.containers.remove(container.id)
         for volume in await self.podman.volumes.list(self.mark):
@@ -119,7 +119,7 @@ class Bed:
 
 @pytest.fixture(scope="session")
 def files_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree of files and links as an image's root."""
+    """A tree of files and links, used as an image's root."""
     root = tmp_path_factory.mktemp("files")
     for folder in ("etc", "lib", "bin"):
         (root / folder).mkdir()
@@ -137,7 +137,7 @@ def files_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def files_image(isolated_podman: IsolatedPodman, files_root: Path) -> str:
-    """The tree of files and links as an image of the real Podman, with a configuration to read back."""
+    """The tree of files and links as an image in the real Podman, with a configuration to read back."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(files_root, ".")
@@ -158,7 +158,7 @@ async def real(podman: Podman, busybox_only_image: str, files_image: str) -> Asy
 
 @pytest.fixture
 async def fake(tmp_path: Path, files_root: Path) -> AsyncIterator[FakePodman]:
-    """The fake one, with the images that the real one has."""
+    """The fake Podman, with the same images as the real one."""
     async with FakePodman(tmp_path / "fake.sock") as served:
         served.add_image("localhost/stromboli-test/busybox:1", root=files_root)
         config = {"Entrypoint": ["/bin/busybox", "sh"], "User": "1000:1000", "Env": ["A=b"], "WorkingDir": "/lib"}
@@ -168,13 +168,13 @@ async def fake(tmp_path: Path, files_root: Path) -> AsyncIterator[FakePodman]:
 
 @pytest.fixture
 async def faked(fake: FakePodman) -> AsyncIterator[Bed]:
-    """The fake one's client."""
+    """A client of the fake Podman."""
     async with Podman(fake.socket) as client:
         yield Bed(client, "localhost/stromboli-test/busybox:1", FILES_IMAGE, {"contract": "fake"}, real=False)
 
 
 @pytest.fixture(params=["faked", "real"])
 def bed(request: pytest.FixtureRequest) -> Bed:
-    """Each Podman in turn. Not async: a fixture that runs on the loop cannot ask for another that does."""
+    """Each Podman in turn. Not async: an async fixture cannot request another async fixture dynamically."""
     found: Bed = request.getfixturevalue(request.param)
     return found

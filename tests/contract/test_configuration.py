@@ -1,4 +1,4 @@
-"""What an image's user has for the CLI, as it is found through Podman, the fake one and the real one."""
+"""The CLI configuration in an image's home folder, as found through the fake and the real Podman."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @asynccontextmanager
 async def _served(kind: str, root: Path, isolated_podman: IsolatedPodman) -> AsyncIterator[tuple[Podman, str]]:
-    """A Podman, and a container of an image with this root in it."""
+    """A Podman, and in it a container of an image with this root."""
     name = f"localhost/stromboli-test/configuration:{uuid.uuid4().hex[:12]}"
     if kind == "fake":
         async with FakePodman(root.parent / "fake.sock") as fake:
@@ -92,7 +92,7 @@ def _files(found: Configuration) -> dict[str, str]:
     with tarfile.open(fileobj=io.BytesIO(configuration.archive_of(found.archive))) as tar:
         for entry in tar:
             content = tar.extractfile(entry)
-            assert content is not None, f"{entry.name} is no regular file"
+            assert content is not None, f"{entry.name} is not a regular file"
             files[entry.name] = content.read().decode()
             assert entry.mode == (0o755 if entry.name.endswith(".sh") else 0o644)
     return files

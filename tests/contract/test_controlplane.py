@@ -1,4 +1,4 @@
-"""Up, down and status, with programs that only pretend; tests/e2e has the real ones."""
+"""Up, down and status of the control plane with fake programs; tests/e2e uses the real ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def up(made: Cluster) -> Cluster:
 
 
 def pids(made: Cluster) -> dict[str, int]:
-    """Of the parts that run."""
+    """PIDs of the running parts, by name."""
     return {part.name: part.pid for part in made.parts() if part.pid}
 
 
@@ -136,8 +136,8 @@ def test_a_port_that_was_taken_meanwhile(up: Cluster) -> None:
 
 
 def test_a_port_that_is_taken_between_choice_and_use(made: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first choice is one that is not free; the second is left to itself."""
-    monkeypatch.setattr(probes, "_TIMEOUT", 0.5)  # what listens there never answers
+    """The first port chosen is not free; the second choice is not influenced."""
+    monkeypatch.setattr(probes, "_TIMEOUT", 0.5)  # the listener never answers
     told = Told()
     choose = ports.settle
     with socket.create_server((ports.HOST, 0)) as other:

@@ -1,4 +1,4 @@
-"""A conversation that the real CLI had, read back through the real Podman; and what an agent may have left instead."""
+"""Conversations of the real CLI, read back through the real Podman, and hostile files left in their place."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROJECTS = f"{naming.CONFIG_DIR}/projects"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What one session has in Podman, under test."""
+    """One session's objects in Podman."""
 
     podman: IsolatedPodman
     image: str
@@ -53,7 +53,7 @@ class Session:
         return self
 
     def with_container(self, *command: str) -> Session:
-        """Made, not started."""
+        """Create the session's container, without starting it."""
         name = naming.container(self.uid)
         self.podman.run(
             "create", "--name", name, *self._labels(), "--network", "none", *self._volume(), self.image, *command
@@ -61,7 +61,7 @@ class Session:
         return self
 
     def has(self, script: str) -> Session:
-        """Something was done by a shell where the session's volume is."""
+        """Run a shell script with the session's volume mounted."""
         self.podman.run("run", "--rm", "--network", "none", *self._volume(), self.image, "sh", "-ec", script)
         return self
 
@@ -79,7 +79,7 @@ class Session:
 
 @pytest.fixture(scope="module")
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder with the stand-in's socket in it."""
+    """The folder with the stand-in's socket."""
     folder = tmp_path_factory.mktemp("standin")
     socket = folder / "api.sock"
     arguments = ["--socket", str(socket), "--log", str(folder / "log")]
@@ -97,7 +97,7 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def spoken(isolated_podman: IsolatedPodman, glibc_image: str, cli_image: str, standin: Path) -> Iterator[Session]:
-    """A session in which the real CLI was asked twice."""
+    """A session with two prompts to the real CLI."""
     session = Session(isolated_podman, glibc_image).with_volume()
     cli = isolated_podman.run("image", "mount", cli_image)
     variables = {
@@ -128,7 +128,7 @@ def spoken(isolated_podman: IsolatedPodman, glibc_image: str, cli_image: str, st
 
 @pytest.fixture
 def session(isolated_podman: IsolatedPodman, busybox_only_image: str) -> Iterator[Session]:
-    """A session of a test's own, in which nothing was said."""
+    """A session of the test's own, without a conversation."""
     made = Session(isolated_podman, busybox_only_image).with_volume()
     yield made
     made.remove()
@@ -156,7 +156,7 @@ def line(text: str) -> str:
 
 
 def writes(session: Session, text: str, folder: str = "-work") -> str:
-    """A shell's line that writes a record with this one message."""
+    """A shell command that writes a record with this one message."""
     path = f"{PROJECTS}/{folder}"
     return f"mkdir -p {path}; echo '{line(text)}' > {path}/{session.id}.jsonl;"
 
@@ -229,7 +229,7 @@ async def test_without_its_image_it_says_what_brings_it_back(reader: Conversatio
         await read(reader, spoken, "0" * 64)
 
 
-# --- what there is not ---
+# --- what is missing ---
 
 
 async def test_a_session_that_has_nothing_here(
@@ -298,7 +298,7 @@ async def test_no_link_leads_out_of_the_volume(reader: Conversations, session: S
 async def test_a_pipe_in_the_container_s_root_does_not_hold_it_up(
     reader: Conversations, session: Session, running: bool
 ) -> None:
-    """Asked for a file of that container, Podman would open the pipe, and wait with the container's lock in hand."""
+    """Asked for a file of that container, Podman would open the pipe and block, holding the container's lock."""
     session.has(writes(session, "x"))
     session.with_container("sh", "-c", f"rm -f /etc/passwd; mkfifo /etc/passwd; exec sleep {100 if running else 0}")
     session.podman.run("start", naming.container(session.uid))

@@ -1,6 +1,6 @@
-"""Images without a registry, on a real Podman: built from real packages, and what the tests' own images hold.
+"""Images built without a registry from real packages, on a real Podman, and the contents of the tests' own images.
 
-Also the proof that they fit together: the real CLI, in a base image built here, answers through the stand-in.
+Also the proof that they work together: the real CLI, in a base image built here, answers through the stand-in.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def told() -> Progress:
 
 
 def run(environ: dict[str, str], image: str, *command: str, options: tuple[str, ...] = ()) -> str:
-    """What the command prints in a fresh container without a network."""
+    """The output of a command in a new container without a network."""
     return PodmanCommand(environ).run("run", "--rm", "--network", "none", *options, image, *command, timeout=_LIMIT)
 
 
@@ -76,7 +76,7 @@ def test_its_shell_users_and_temporary_folder_are_there(podman_env: dict[str, st
 
 
 class _Registry(BaseHTTPRequestHandler):
-    """One image of one file, by the distribution protocol."""
+    """A registry with one image that has one file."""
 
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as _tar:
@@ -112,7 +112,7 @@ class _Registry(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on the terminal."""
+        """Discard the access log."""
 
     def _described(self, kind: str, content: bytes) -> dict[str, Any]:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -142,7 +142,7 @@ def test_an_image_is_pulled_where_a_registry_answers(podman_env: dict[str, str],
     environ = {**podman_env, "CONTAINERS_REGISTRIES_CONF": str(conf)}
     configured = f"{registry}/some/agent:1"
     said = io.StringIO()
-    # Of a version that nobody has built here, whatever tests were before this one.
+    # A version that no other test builds.
     found = images.ensure_cli_image(environ, configured, tmp_path, Progress(said, terminal=False), "0.0.0")
     assert found.how == "pulled"
     assert PodmanCommand(environ).exists(configured)
@@ -199,7 +199,7 @@ def test_no_shell_and_static_run_no_script(
 
 @asynccontextmanager
 async def standing_in(folder: Path) -> AsyncIterator[Path]:
-    """The stand-in on `folder`/socket/api.sock; gives its log file."""
+    """Run the stand-in on `folder`/socket/api.sock. Yields its log file."""
     (folder / "socket").mkdir()
     log = Log(folder / "log.jsonl")
     runner = web.AppRunner(Standin(log).application(), shutdown_timeout=0.1)
@@ -213,10 +213,10 @@ async def standing_in(folder: Path) -> AsyncIterator[Path]:
 async def ask(
     environ: dict[str, str], image: str, cli: str, folder: Path, prompt: str, *options: str
 ) -> dict[str, Any]:
-    """The result event of one prompt to the real CLI, in the image, without a network."""
+    """The result event of one prompt to the real CLI, in a container of the image without a network."""
     variables = {
         "ANTHROPIC_UNIX_SOCKET": "/standin/api.sock",
-        # Over a socket the host means nothing, but without http:// the CLI speaks TLS into it.
+        # The host has no meaning with a Unix socket, but without http:// the CLI would use TLS.
         "ANTHROPIC_BASE_URL": "http://standin",
         "ANTHROPIC_API_KEY": "none",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",

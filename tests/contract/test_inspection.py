@@ -1,7 +1,7 @@
-"""Images looked at through Podman: the facts, and that the verdict is what happens when the real CLI is run.
+"""Inspection of images through Podman: the facts, and that the verdict matches what happens when the real CLI is run.
 
-The links and loops of hostile images are shown to the fake Podman and the real one alike; what needs an image
-with an operating system, or the CLI, takes the real one only.
+Links and loops in hostile images are tested on the fake and the real Podman; tests that need an image with an operating
+system, or the CLI, use the real one only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CLI = "/opt/claude/bin/claude"
 
 @asynccontextmanager
 async def never_started(podman: Podman, image: str) -> AsyncIterator[ContainerOpener]:
-    """An opener over a container of the image; at the end it has still never been started, and is removed."""
+    """An opener on a container of the image. At the end it is checked that it was never started, and it is removed."""
     body = {"image": image, "entrypoint": ["/never"], "netns": {"nsmode": "none"}, "image_volume_mode": "ignore"}
     container = await podman.containers.create(body)
     try:
@@ -41,7 +41,7 @@ async def never_started(podman: Podman, image: str) -> AsyncIterator[ContainerOp
 
 @pytest.fixture(scope="module")
 def cli(podman_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, CLINeeds]:
-    """The real CLI's image, and what its binary needs."""
+    """The real CLI's image, and its binary's requirements."""
     image = build("cli", podman_env)
     folder = tmp_path_factory.mktemp("cli")
     made = _podman(podman_env, "create", image, "/never").stdout.strip()
@@ -68,7 +68,7 @@ async def facts_of(podman: Podman, image: str, needs: CLINeeds) -> ImageFacts:
 
 
 def test_the_real_cli_needs_glibc_2_17(cli: tuple[str, CLINeeds]) -> None:
-    """It also defines a GLIBC_2.26, which is none of an image's business."""
+    """It also defines GLIBC_2.26 itself, which is no requirement of the image."""
     needs = cli[1]
     assert needs.glibc == (2, 17)
     assert needs.architecture in ("amd64", "arm64")
@@ -142,7 +142,7 @@ async def test_links_are_followed_inside_the_image(bed: Bed, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/relative", "/absolute", "/chained"])
 async def test_the_path_that_is_found_is_where_the_links_end(real: Bed, path: str) -> None:
-    """A loader's own folder is searched for libraries first: the one that it lies in, not the link's."""
+    """Libraries are searched first in the loader's own folder: that of the file, not of the link."""
     async with never_started(real.podman, real.files) as opener:
         found = await opener.stat(path)
         assert found is not None
@@ -177,7 +177,7 @@ async def test_only_regular_files_count(bed: Bed, path: str, regular: bool) -> N
 
 
 async def test_a_hostile_image_is_looked_at_to_the_end(bed: Bed) -> None:
-    """Nothing in it is a program, its passwd is no passwd, and half of its links lead nowhere."""
+    """None of its files is a program, its passwd is invalid, and half of its links are dangling."""
     async with never_started(bed.podman, bed.files) as opener:
         facts = await look(opener, CLINeeds(interpreter="/circle"), ImageConfig("agent", ("/outside",), ("/fifo",)))
     assert facts.libc is not Libc.GLIBC

@@ -1,4 +1,4 @@
-"""What people make of a session's container, on the real Podman: labels are handed on, and it is still theirs."""
+"""Images and containers derived by users from a session's container inherit its labels, but belong to the users."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_images_and_containers_that_inherited_our_labels_outlive_the_sessi
     for image in mine:
         found = await real.podman.copies.inspect(image)
         assert found is not None
-        assert found.labels[naming.OWNER] == uid, "if Podman comes to leave labels out, names are not needed"
+        assert found.labels[naming.OWNER] == uid, "if Podman stops copying labels, comparing names becomes unnecessary"
     inventory = Inventory(real.podman, site)
     assert (await inventory.take()).everywhere == {uid}
     await Cleaner(real.podman, site, SessionLocks()).deleted(uid)

@@ -1,4 +1,4 @@
-"""Files of a container that was never started: what is read is inside it, whatever its links say."""
+"""Files of a container that was never started: links never lead a read outside of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_an_escape_ends_at_the_container_s_root(bed: Bed, container: str, 
 
 @pytest.mark.parametrize("path", OUTSIDE)
 async def test_nothing_outside_is_read(bed: Bed, container: str, path: str) -> None:
-    assert Path("/etc/hosts").is_file(), "the test needs a file of the host's to not read"
+    assert Path("/etc/hosts").is_file(), "the test needs a file of the host that must not be read"
     assert await bed.podman.archive.stat(container, path) is None
     with pytest.raises(NotFound):
         await bed.podman.archive.read_file(container, path, 100)
@@ -108,6 +108,6 @@ async def test_a_large_file_does_not_pass_through_memory(
 
 
 def _peak() -> int:
-    """The most memory that this process ever had, in bytes."""
+    """The peak memory of this process in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))

@@ -1,4 +1,4 @@
-"""Being attached to a container tells of its end at once; on the real Podman, since the fake has no streams."""
+"""Attaching to a container reports its end at once; on the real Podman only, since the fake has no streams."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def test_a_container_goes_from_create_to_its_end(bed: Bed) -> None:
     assert (ended.status, ended.running, ended.exit_code, ended.oom_killed) == ("exited", False, 3, False)
     assert ended.started_at is not None
     assert ended.finished_at is not None
-    # Podman takes the end from a file's time, which the kernel rounds down to its tick
+    # Podman takes the finish time from a file's mtime, which the kernel rounds down to its tick
     assert began - timedelta(seconds=1) <= ended.started_at <= ended.finished_at + timedelta(seconds=0.1)
 
 
@@ -119,7 +119,7 @@ async def test_what_is_paused_runs_and_is_killed_as_such(real: Bed) -> None:
 
 
 async def test_a_containers_own_timeout_counts_from_each_start(real: Bed) -> None:
-    """It is fixed when the container is made: so a session's, whose runs differ, is the longest there may be."""
+    """It is fixed at creation, so the container of a session, whose runs differ, gets the maximum."""
     container = await real.podman.containers.create({**real.body("sleep", "60"), "timeout": 1})
     for _ in range(2):
         assert await real.podman.containers.start(container)
@@ -135,7 +135,7 @@ async def test_removing_by_force_does_not_wait_for_a_grace(bed: Bed) -> None:
     container = await bed.run("sleep", "60")
     with pytest.raises(PodmanError):
         await bed.podman.containers.remove(container, force=False)
-    # Podman's own grace, were it kept, is 10 s
+    # Podman's default grace period would be 10 s
     assert await asyncio.wait_for(bed.podman.containers.remove(container), 8)
     assert await bed.podman.containers.inspect(container) is None
 
@@ -174,7 +174,7 @@ async def test_a_hurried_wait_ends_when_the_container_is_removed(bed: Bed) -> No
     hurry.set()
     await bed.podman.containers.remove(container)
     try:
-        assert await asyncio.wait_for(waiting, LIMIT) == 137  # seen before it was gone
+        assert await asyncio.wait_for(waiting, LIMIT) == 137  # the wait saw it before it was removed
     except NotFound as error:
         assert container in str(error) or "no such container" in str(error)  # noqa: PT017 (either is right)
 
@@ -190,7 +190,7 @@ async def test_fifty_waits_at_once_leave_room_for_other_calls(bed: Bed) -> None:
 
 
 async def test_out_of_memory_is_told_by_the_cgroup(real: Bed, tmp_path: Path) -> None:
-    """Podman's own word is not to be had with cgroups v1 on a recent kernel (4.3.1 on 6.18 says no); this one is."""
+    """With cgroups v1 on a recent kernel Podman does not report it (4.3.1 on 6.18: false); the cgroup does."""
     script = (
         "dd if=/dev/zero of=/dev/shm/full bs=1M count=60; echo code $? > /out/said;"
         "cat /sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events >> /out/said 2>/dev/null; true"
@@ -272,7 +272,7 @@ async def test_what_is_free_is_the_disk_s(real: Bed, isolated_podman: IsolatedPo
     disk = await asyncio.to_thread(os.statvfs, isolated_podman.root)
     free = await real.podman.free()
     assert free is not None
-    assert abs(free - disk.f_bfree * disk.f_frsize) < 10**9, "others write on it as well"
+    assert abs(free - disk.f_bfree * disk.f_frsize) < 10**9, "other processes write to the disk too"
 
 
 async def test_stop_ends_at_once(bed: Bed) -> None:
@@ -283,7 +283,7 @@ async def test_stop_ends_at_once(bed: Bed) -> None:
 
 
 async def test_one_that_was_made_ready_and_not_started_is_put_back(real: Bed) -> None:
-    """Whoever attaches makes it ready; what its binds lead to is settled then."""
+    """Attaching initialises a container, and that resolves its bind mounts."""
     containers = real.podman.containers
     container = await real.run("true")
     await containers.wait(container)
@@ -308,7 +308,7 @@ async def test_its_size_is_what_was_written_in_it(real: Bed) -> None:
 
 
 async def test_one_that_is_paused_is_alive_and_ended_by_a_kill(real: Bed) -> None:
-    """Podman says of it that it does not run."""
+    """Podman reports that it is not running."""
     containers = real.podman.containers
     container = await real.run("sleep", "60")
     await containers._connection.request("POST", f"/containers/{container}/pause")

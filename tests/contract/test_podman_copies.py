@@ -1,5 +1,6 @@
-"""A fork's copies: of a container's files, and of a volume. On the real Podman alone, since a fake one that kept
-layers, owners and links would itself be the thing to test.
+"""Copies for forks: of a container's files, and of a volume.
+
+On the real Podman only, since a fake that modelled layers, owners and links would itself need tests.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SHELL = ["/bin/busybox", "sh", "-e", "-c"]
 GENERATIONS = 20
 FEW = 4
 
-# What is in a volume or a folder, but for its time: kind, owner, mode, links, size and content.
+# The contents of a volume or a folder, except times: type, owner, mode, links, size and content.
 LISTING = """\
 cd {0}
 busybox find . -exec /bin/busybox sh -e -c '
@@ -62,7 +63,7 @@ busybox chmod 4750 claude/twice
 busybox chmod 700 .
 busybox chmod 555 claude/empty
 """
-# Files with holes: nothing but holes, data at both ends and in the middle, a little data everywhere.
+# Sparse files: holes only, data at both ends and in the middle, a little data everywhere.
 HOLES = """\
 cd /v
 busybox mkdir -p claude/deep/er
@@ -88,7 +89,7 @@ busybox chmod 400 claude/everywhere
 busybox chmod 500 claude/deep/er
 busybox touch -d '2001-02-03 04:05:06' "$name" claude/everywhere claude/deep/er claude
 """
-# The time of each file and folder, but for links, whose time cannot be set, and the top.
+# The mtime of each file and folder, except links, whose mtime cannot be set, and the top folder.
 TIMES = "cd /v && busybox find . -mindepth 1 ! -type l -exec busybox stat -c '%n %Y' {} + | busybox sort"
 CREDENTIALS = {
     "a file": "echo s3cr3t-5c01 > /v/claude/.credentials.json",
@@ -99,7 +100,7 @@ CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class Forks:
-    """What copies, beside the Podman that it copies in."""
+    """The code that copies, and the Podman that it uses."""
 
     bed: Bed
     copier: Copier
@@ -116,7 +117,7 @@ class Forks:
         return {**self.site.labels(uid, "team/fork"), **self.bed.mark}
 
     async def ended(self, image: str, script: str, **fields: object) -> tuple[str, str]:
-        """Run a script in a container of that image: its id, and what it said. It has to succeed."""
+        """Run a script in a container of the image; it has to succeed. Returns the container's ID and the output."""
         made = self.bed.body(script, image=image, entrypoint=SHELL, user="0:0", terminal=True, **fields)
         container = await self.podman.containers.create(made)
         async with asyncio.timeout(LIMIT):
@@ -128,13 +129,13 @@ class Forks:
         return container, said
 
     async def said(self, image: str, script: str, **fields: object) -> str:
-        """What a script says in a container that is gone afterwards."""
+        """The output of a script in a container that is removed afterwards."""
         container, said = await self.ended(image, script, **fields)
         await self.podman.containers.remove(container)
         return said
 
     async def written(self, script: str, **fields: object) -> str:
-        """A stopped container of the image with a configuration, in which the script ran."""
+        """A stopped container of the configured image, in which the script has run."""
         container, _ = await self.ended(self.bed.files, script, **fields)
         return container
 
@@ -145,7 +146,7 @@ class Forks:
         return (await self.in_volume(volume, LISTING.format("/v"))).splitlines()
 
     async def images(self) -> list[Copy]:
-        """All that copying has left."""
+        """All images that copying has left."""
         return await self.podman.copies.images(self.bed.mark)
 
     async def clear(self) -> None:
@@ -299,7 +300,7 @@ async def test_flattening_that_was_cut_short_is_done_again(forks: Forks, monkeyp
     uid = forks.uid()
     first = asyncio.create_task(forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid)))
     async with asyncio.timeout(LIMIT):
-        while not await forks.images():  # the one that is about to be flattened
+        while not await forks.images():  # the image that is about to be flattened
             assert not first.done()
             await asyncio.sleep(0.01)
     first.cancel()
@@ -332,7 +333,7 @@ async def test_an_image_is_dropped_once(forks: Forks) -> None:
     container = await forks.written("true")
     await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
     ours = [f"LABEL {name}={value}" for name, value in forks.labels(uid).items()]
-    stacked = await forks.podman.copies.commit(container, f"{naming.copy(uid)}-stacked", ours)  # by one who died then
+    stacked = await forks.podman.copies.commit(container, f"{naming.copy(uid)}-stacked", ours)  # by a killed process
     assert stacked in [left.id for left in await forks.images()]
     for _ in range(2):
         await forks.copier.drop(naming.copy(uid))
@@ -401,7 +402,7 @@ async def test_a_volume_s_copy_has_all_but_the_credentials(forks: Forks, source:
 
 
 async def test_a_copy_has_its_original_s_holes(forks: Forks) -> None:
-    """An agent could fill the node's disk otherwise, with files that take none of it."""
+    """Otherwise an agent could fill the node's disk by having sparse files copied."""
     source, uid = forks.bed.name(), forks.uid()
     await forks.podman.volumes.create(source, forks.bed.mark)
     await forks.in_volume(source, HOLES)
@@ -430,7 +431,7 @@ async def test_copying_again_after_a_cut_ends_in_the_same(forks: Forks, source: 
     before = await forks.listing(source)
     uid = forks.uid()
     target = (await forks.podman.volumes.create(naming.volume(uid), forks.labels(uid))).name
-    # What a copy that was cut short, and a helper that nobody waited for, leave.
+    # The leftovers of an interrupted copy, and of a helper container that was never awaited.
     await forks.in_volume(target, "busybox mkdir -p /v/claude/.credentials.json/x /v/.old; echo > '/v/claude/big'")
     use = [{"Name": target, "Dest": "/v", "Options": ["rw"]}]
     helper = {"name": naming.container(uid), "labels": forks.labels(uid), "volumes": use}
@@ -459,7 +460,7 @@ async def test_somebody_else_s_volume_is_not_written_to(forks: Forks, source: st
 async def test_a_full_disk_is_told(forks: Forks, source: str, isolated_podman: IsolatedPodman) -> None:
     uid = forks.uid()
     labels = [part for name, value in forks.labels(uid).items() for part in ("--label", f"{name}={value}")]
-    options = ("type=tmpfs", "device=tmpfs", "o=nr_blocks=1024")  # `size` would ask for a quota
+    options = ("type=tmpfs", "device=tmpfs", "o=nr_blocks=1024")  # `size` would set a quota
     small = [part for option in options for part in ("--opt", option)]
     await asyncio.to_thread(isolated_podman.run, "volume", "create", *small, *labels, naming.volume(uid))
     with pytest.raises(NoSpace, match=f"{naming.volume(uid)}.*No space left on device"):
@@ -472,7 +473,7 @@ async def test_a_full_disk_is_told(forks: Forks, source: str, isolated_podman: I
 
 @pytest.fixture
 async def rootless() -> AsyncIterator[Forks]:
-    """The same of an ordinary user's Podman."""
+    """The same with an unprivileged user's Podman."""
     with ordinary_user() as user, IsolatedPodman(user=user) as isolated:
         site = Site(user.folder / "home", user.runtime / "run", str(uuid.uuid4()))
         busybox.install(site.home)
@@ -484,7 +485,7 @@ async def rootless() -> AsyncIterator[Forks]:
 
 
 async def test_rootless_owners_are_kept(rootless: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container whose image's user is not root has a mapping of its own: its user is the person's own."""
+    """A container of an image with a non-root user has a different mapping: that user is mapped to Podman's user."""
     info = await rootless.podman.info()
     assert bool(info.controllers) == (machine.cgroups() == "v2")
     ids, _ = info.ids

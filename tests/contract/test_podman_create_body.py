@@ -1,4 +1,4 @@
-"""The create body that a run sends, judged by what the container then is: Podman ignores what it does not know."""
+"""The create body of a run, checked by the resulting container, because Podman ignores unknown fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.podman import BUSYBOX, IsolatedPodman
 
 LIMIT = 20.0
 UID, GID = 1000, 1000
-# What a supervisor would see, written to where a supervisor writes.
+# Print what a supervisor would see to the place where a supervisor writes.
 SUPERVISOR = """\
 cd /run/stromboli/out && cat /proc/self/status > status && env > env && id > id && ls /opt/claude > cli
 cat /proc/net/dev > net
@@ -43,7 +43,7 @@ true
 
 @pytest.fixture
 def attempt(tmp_path: Path) -> Path:
-    """The folders of one attempt, as the container's user may use them."""
+    """The folders of one attempt, accessible to the container's user."""
     for folder in ("attempt/plan/managed", "attempt/out", "cli/bin", "ro", "rw"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "secret").write_text("opened\n")
@@ -57,7 +57,7 @@ def attempt(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def demanding_image(isolated_podman: IsolatedPodman, busybox_only_image: str, tmp_path: Path) -> str:
-    """An image that asks for what a run must not get: an anonymous volume, a health check, another entrypoint."""
+    """An image that requests what a run must not get: an anonymous volume, a health check, another entrypoint."""
     name = "localhost/stromboli-test/demanding:1"
     lines = [f"FROM {busybox_only_image}", "VOLUME /anonymous", "HEALTHCHECK CMD true", 'ENTRYPOINT ["/bin/false"]']
     lines.append("STOPSIGNAL QUIT")
@@ -69,7 +69,7 @@ def demanding_image(isolated_podman: IsolatedPodman, busybox_only_image: str, tm
 
 @pytest.fixture
 def proxied_service(isolated_podman: IsolatedPodman) -> Iterator[None]:
-    """Podman's service with a proxy in its environment, which it would hand on."""
+    """A Podman service with proxy variables in its environment, which it would pass on to containers."""
     isolated_podman.kill_service()
     isolated_podman.env["HTTP_PROXY"] = "http://user:word@proxy.invalid:3128"
     isolated_podman.start_service()
@@ -93,26 +93,26 @@ async def test_a_run_s_body_takes_effect(real: Bed, podman_socket: Path, attempt
     found = await _inspect(podman_socket, created)
     host, config = found["HostConfig"], found["Config"]
 
-    # what it is
+    # its identity
     assert (found["Name"], found["Image"], config["Labels"]["contract"]) == (name, image.id, real.mark["contract"])
     assert [found["Path"], *found["Args"]] == container.ENTRYPOINT
     assert seen["id"].startswith(f"uid={UID} gid={GID}")
     assert set(seen["id"].split()[-1].removeprefix("groups=").split(",")) == {"1000", "33", "4242"}
     assert config["StopSignal"] in (15, "SIGTERM")
-    # what it may
+    # its privileges
     status = dict(line.split(":\t", 1) for line in seen["status"].splitlines() if ":\t" in line)
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
-    assert int(status["CapEff"], 16) == 0, "an ordinary user holds no capability"
+    assert int(status["CapEff"], 16) == 0, "an unprivileged user has no capability"
     assert int(status["CapBnd"], 16) == 0xA80425FB or int(status["CapBnd"], 16) == 0x800405FB  # Podman 4's, 5's default
     assert (host["Privileged"], host["CapAdd"], host["Devices"]) == (False, [], [])
     assert (host["PidMode"], host["UTSMode"], host["NetworkMode"]) == ("private", "private", "none")
     assert [line.split(":")[0].strip() for line in seen["net"].splitlines()[2:]] == ["lo"]
-    # what it gets
+    # its resources
     assert (host["Memory"], host["MemorySwap"]) == (64 << 20, 64 << 20)
     assert (host["CpuQuota"], host["CpuPeriod"], host["CpuShares"]) == (50_000, 100_000, 300)
     assert host["PidsLimit"] == 55
-    # what it sees
+    # what it can see
     assert seen["cli"].split() == ["bin"]
     assert seen["secret"] == "opened\n"
     written = sorted(file for file in seen if seen[file] == "writable\n")
@@ -129,7 +129,7 @@ async def test_a_run_s_body_takes_effect(real: Bed, podman_socket: Path, attempt
         "/mnt/rw": ("bind", True),
     }
     assert "PROXY" not in seen["env"].upper()
-    # what goes on by itself: nothing, but for the container's own end
+    # no background activity, except for the end of the container
     assert config["Healthcheck"] == {"Test": ["NONE"]}
     assert host["LogConfig"]["Type"] == "none"
     assert (host["RestartPolicy"]["Name"], host["AutoRemove"]) == ("no", False)
@@ -155,7 +155,7 @@ async def test_a_field_takes_effect(real: Bed, podman_socket: Path, field: dict[
 
 async def test_the_container_s_own_timeout_ends_it(real: Bed) -> None:
     created = await real.run("sleep", "60", timeout=1)
-    # conmon's way of saying "timed out" in 4.3.1, which a caller must not read as "not ended"
+    # how conmon 4.3.1 reports a timeout; a caller must not take it for "still running"
     assert await asyncio.wait_for(real.podman.containers.wait(created), LIMIT) == -1
     state = await real.podman.containers.inspect(created)
     assert state is not None
@@ -215,7 +215,7 @@ def _body(name: str, image_id: str, attempt: Path, labels: dict[str, str]) -> co
 
 
 async def _inspect(socket: Path, name: str) -> dict[str, Any]:
-    """Podman's whole answer, past our own client, which reads only a part of it."""
+    """Podman's complete answer; our own client reads only a part of it."""
     transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://podman") as client:
         response = await client.get(f"/v4.0.0/libpod/containers/{name}/json")

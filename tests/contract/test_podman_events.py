@@ -1,4 +1,4 @@
-"""The event stream: typed, filtered, without a gap from `since` on, and loud when it ends."""
+"""The event stream: typed, filtered, gapless from `since` on, and an error when it ends."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_the_fake_s_stream_breaks_too(fake: FakePodman) -> None:
 
 
 async def _until(stream: AsyncGenerator[Event, None], container: str, action: str) -> list[Event]:
-    """What comes, up to an action of one object."""
+    """The events up to an action of one object."""
     events: list[Event] = []
     async with asyncio.timeout(LIMIT), aclosing(stream):
         async for event in stream:

@@ -1,4 +1,4 @@
-"""A disk that is full, for real: a small tmpfs under a Podman of its own."""
+"""A disk that is really full: a small tmpfs with an isolated Podman's storage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BODY = {"command": ["true"], "netns": {"nsmode": "none"}}
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB."""
+    """A file system of 24 MB."""
     disk = tmp_path / "d"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], check=True)
@@ -64,10 +64,10 @@ async def test_a_container_that_does_not_fit(small: IsolatedPodman, client: Podm
                 await call
         state = await client.containers.inspect(created)
         assert state is not None
-        assert state.status == "created", "what is there can still be looked at"
+        assert state.status == "created", "existing objects can still be inspected"
     finally:
         (disk / "filling").unlink()
-    assert await client.containers.start(created), "and goes on once there is room"
+    assert await client.containers.start(created), "and it works again once there is space"
 
 
 def _fill(file: Path) -> None:

@@ -1,6 +1,6 @@
-"""A root in which Podman would wait for ever: that it does, how it is seen beforehand, and what heals it.
+"""A root filesystem on which Podman hangs: that it does, how this is detected before a start, and how to recover.
 
-On a Podman of its own, which hangs in the middle of it.
+On an isolated Podman, since it hangs during these tests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.podman import BUSYBOX, IsolatedPodman
 LIMIT = 60.0
 PASSWD = "root:x:0:0:root:/root:/bin/sh\n"
 PIPE = None
-# What a root may have as pipes, since Podman opens none of it: what it mounts over, makes, or has from the host.
+# Paths that may be pipes, because Podman does not open them: it mounts over them, creates them, or uses the host's.
 UNREAD = (
     "etc/resolv.conf etc/hostname etc/mtab etc/localtime etc/timezone etc/subuid etc/subgid etc/nsswitch.conf "
     "etc/os-release etc/machine-id etc/shadow etc/environment etc/profile run/.containerenv .dockerenv "
@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[Mapping[str, str | None], str]] = {
 
 
 def image(podman: IsolatedPodman | PodmanCommand, name: str, files: Mapping[str, str | None], *changes: str) -> str:
-    """An image of busybox and these files: None is a pipe, `->…` a link."""
+    """An image with busybox and these files; None makes a pipe, `->…` a link."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(BUSYBOX, "bin/busybox")
@@ -110,7 +110,7 @@ async def test_an_image_in_which_podman_would_wait_is_told_without_a_start(
 
 @pytest.mark.parametrize("kind", WRONG)
 async def test_the_archive_api_tells_the_same(kind: str, isolated: IsolatedPodman, client: Podman) -> None:
-    """Where the operator does not see the mounted root; the stat of a pipe does not open it."""
+    """For an operator that cannot see the mounted root. The stat of a pipe does not open it."""
     files, words = WRONG[kind]
     made = await client.containers.create(never_started(f"look-{kind}", image(isolated, kind, files), {}))
     try:
@@ -122,14 +122,14 @@ async def test_the_archive_api_tells_the_same(kind: str, isolated: IsolatedPodma
 async def test_a_link_into_a_mount_is_not_taken_for_what_the_mount_has(
     isolated: IsolatedPodman, client: Podman, tmp_path: Path
 ) -> None:
-    """Podman resolves it in the root below, where something else stands."""
+    """Podman resolves it in the underlying root, which has something else there."""
     (tmp_path / "p").write_text(PASSWD)
     reference = image(isolated, "mounted", {"etc/passwd": "->/work/p", "work/p": PIPE})
     mounts = [{"type": "bind", "source": str(tmp_path), "destination": "/work", "options": ["rbind"]}]
     made = await client.containers.create(body(reference, mounts=mounts))
     words = "its /etc/passwd leads to /work/p, which is not a regular file"
     try:
-        assert await startfiles.problem(ContainerOpener(client, made)) == "", "as the archive API has it"
+        assert await startfiles.problem(ContainerOpener(client, made)) == "", "according to the archive API"
         assert await startfiles.problem(ContainerOpener(client, made, ["/work"])) == words
         assert await startfiles.problem_in(client, made, ["/work"]) == words
     finally:
@@ -137,7 +137,7 @@ async def test_a_link_into_a_mount_is_not_taken_for_what_the_mount_has(
 
 
 async def test_of_all_else_in_a_root_podman_opens_nothing(isolated: IsolatedPodman, client: Podman) -> None:
-    """And a root that was looked at while it was mounted starts, ends, starts again and goes as any other."""
+    """A container whose root was mounted for inspection starts, exits, restarts and is removed like any other."""
     files: dict[str, str | None] = {"etc/passwd": PASSWD, "etc/group": "root:x:0:\n", **dict.fromkeys(UNREAD.split())}
     volume = [{"Name": "contract", "Dest": naming.SESSION, "Options": ["rw"]}]
     made = await client.containers.create(body(image(isolated, "unread", files), volumes=volume, user="7:7"))
@@ -155,7 +155,7 @@ async def test_of_all_else_in_a_root_podman_opens_nothing(isolated: IsolatedPodm
 async def test_a_working_directory_is_not_made_by_podman(
     isolated: IsolatedPodman, client: Podman, tmp_path: Path
 ) -> None:
-    """It follows links out of the container for that: why ours have none."""
+    """To create it, Podman follows links out of the container, so ours have no working directory."""
     (tmp_path / "host").mkdir()
     escaping = {"etc/passwd": PASSWD, "a": f"->{tmp_path}/host"}
     reference = image(isolated, "escaping", escaping, "WORKDIR /a/made")

@@ -1,4 +1,4 @@
-"""Images: looked at on both Podmans; pulled from a registry on loopback by the real one."""
+"""Images: inspected on both Podmans; pulled from a registry on loopback by the real one."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_an_image_that_is_not_there(bed: Bed) -> None:
 async def test_a_pull_brings_the_image_and_tells_of_bytes(real: Bed, registry: FakeRegistry, by_digest: bool) -> None:
     name = f"team/tool-{by_digest}".lower()
     digest = registry.publish(name, "1", size=3 << 20)
-    registry.drip(2.0)  # Podman tells of bytes once a second
+    registry.drip(2.0)  # Podman reports progress once a second
     reference = f"{registry.address}/{name}" + (f"@{digest}" if by_digest else ":1")
     told: list[str] = []
     image = await asyncio.wait_for(real.podman.images.pull(reference, told.append), LIMIT)
@@ -149,7 +149,7 @@ async def test_podman_takes_a_digest_for_enough_and_we_do_not(bed: Bed, images: 
     assert here is not None
     foreign = parse(f"python@{here.digest}")
     found = await bed.podman.images.inspect(str(foreign))
-    assert found is not None, "if Podman itself comes to tell repositories apart, this rule may go"
+    assert found is not None, "if Podman starts to distinguish repositories, this rule can go"
     assert found.id == here.id
     assert await images.on_node(foreign) is None
     with pytest.raises(ImageMissing, match="is not on the node"):
@@ -161,7 +161,7 @@ async def test_podman_takes_a_digest_for_enough_and_we_do_not(bed: Bed, images: 
 async def test_the_same_image_of_two_repositories_is_asked_for_in_each(
     real: Bed, registry: FakeRegistry, tmp_path: Path
 ) -> None:
-    """Also where Podman has all of it by then: it is the registry that says whether the repository has it."""
+    """Even if Podman already has all of it: only the registry knows whether the repository has it."""
     digest = registry.publish("secret/tool", "1", size=10)
     here = await asyncio.wait_for(real.podman.images.pull(f"{registry.address}/secret/tool:1"), LIMIT)
     allowed = parse(f"{registry.address}/allowed/tool@{digest}")
@@ -175,7 +175,7 @@ async def test_the_same_image_of_two_repositories_is_asked_for_in_each(
 
 
 async def resolved(real: Bed, reference: Reference, folder: Path) -> ImageInfo:
-    """What a reference comes to that has to be pulled."""
+    """The result of pulling a reference that is not on the host."""
     ended = asyncio.Event()
     images = Images(real.podman, FactsCache(folder), "installation", lambda _: ended.set())
     with pytest.raises(Pulling):
@@ -202,7 +202,7 @@ async def test_what_was_named_loaded_or_renamed_is_known_by_its_names(
     assert found is not None
     for digest in found.repo_digests:
         assert await images.on_node(parse(digest)) == found
-    isolated_podman.run("untag", names[0], names[0])  # without a name, all of the image go
+    isolated_podman.run("untag", names[0], names[0])  # without a name given, all names of the image are removed
 
 
 async def test_a_sessions_copy_is_not_to_be_had_by_another_name(

@@ -1,4 +1,4 @@
-"""The tests' own Podman: apart from the machine's, and gone without a trace."""
+"""The tests' isolated Podman: separate from the machine's, and removed without a trace."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ def test_a_container_outlives_its_service() -> None:
         assert podman.run("ps", "--quiet", "--no-trunc") == running
         podman.start_service()
         assert podman.pid != before
-        podman.start_service()  # again is no error
+        podman.start_service()  # stopping it again is not an error

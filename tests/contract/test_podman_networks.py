@@ -1,4 +1,4 @@
-"""Networks: a bridge each, isolated, made once and told apart by their labels."""
+"""Networks: isolated bridges, created idempotently, and owned according to their labels."""
 
 from __future__ import annotations
 

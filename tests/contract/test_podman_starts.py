@@ -1,6 +1,6 @@
-"""What a real Podman and its runtime refuse at a start, row by row: whose mistake it is, and which sentence it becomes.
+"""Starts that the real Podman and its runtime refuse, one per row: the cause, and the message for the user.
 
-Sorted into the spec's mistakes (which end a run at once), the image's, and the node's trouble (which passes).
+They are grouped into errors in the spec (which end a run at once), in the image, and on the node (which are temporary).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONG = "x" * 300
 
 @dataclass(frozen=True)
 class Host:
-    """Things of a node to mount."""
+    """Files and folders of the host to mount."""
 
     root: Path
 
@@ -60,7 +60,7 @@ async def _refused(bed: Bed, **fields: Any) -> PodmanError:
     return refused.value
 
 
-# --- the spec's mistakes: (what is mounted, where), the place that is told, and what a person reads ---
+# --- errors in the spec: (source, target) of the mount, the target reported, and the user's message ---
 
 Row = tuple[list[tuple[str, str, bool]], str, str]
 SPEC: dict[str, Row] = {
@@ -113,7 +113,7 @@ async def test_too_little_memory_is_the_specs_mistake(real: Bed) -> None:
     assert isinstance(error, TooLittleMemory)
 
 
-# --- the image's, or an earlier run's ---
+# --- errors in the image, or left by an earlier run ---
 
 
 @pytest.mark.parametrize("target", ["/lib/real", "/lib/real/out"])
@@ -127,7 +127,7 @@ async def test_a_mount_of_stromboli_s_that_does_not_fit_is_the_image_s_mistake(
     assert refusal.message.startswith(f"Stromboli's own mount at {target} does not fit what the image")
 
 
-# --- the node's trouble, which passes ---
+# --- temporary failures of the node ---
 
 NODE: dict[str, dict[str, Any]] = {
     "a source that went away": _mounts(Volume("/nowhere/at/all", "/w", read_only=False)),

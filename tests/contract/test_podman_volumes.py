@@ -1,4 +1,4 @@
-"""Named volumes: whose they are is told by their labels, and making one twice changes nothing."""
+"""Named volumes: labels show their owner, and creating them is idempotent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The process that an image's user gets: as under `podman run`, in all that is not ours on purpose.
+"""The agent's process is the same as under `podman run`, except for deliberate differences.
 
-One image a row, each a small change of the same glibc image. What is asked is the process itself: who it is, what it
-may, its environment, limits, signals and working directory.
+One image per row, each a small change to the same glibc image. The process itself is inspected: its identity,
+capabilities, environment, limits, signals and working directory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stromboli.podman import Podman
 from tests.support.podman import IsolatedPodman
 from tests.support.supervised import plan
 
-# One line: this process; another: a shell's child of it.
+# One line for this process, another for its child in a shell.
 DUMP = """\
 import json, os, subprocess, sys
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
@@ -87,7 +87,7 @@ Process = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def base(isolated_podman: IsolatedPodman, glibc_image: str) -> Iterator[str]:
-    """A container of the glibc image with users and groups; the images are commits of it."""
+    """A container of the glibc image with users and groups, from which the images are committed."""
     name = "process-base"
     script = (
         f"printf '{PASSWD}' >/etc/passwd; printf '{GROUP}' >/etc/group; mkdir -p /srv/app /home/agent; "
@@ -99,7 +99,7 @@ def base(isolated_podman: IsolatedPodman, glibc_image: str) -> Iterator[str]:
 
 
 async def _supervised(podman: Podman, name: str, root: Path) -> tuple[str, str]:
-    """What the program prints as the CLI, and as a hook."""
+    """The program's output when run as the CLI, and as a hook."""
     uid = str(uuid.uuid4())
     busybox.install(root / "home")
     folder = SessionFolder(root / "home", root / "run", uid)
@@ -150,7 +150,7 @@ async def _supervised(podman: Podman, name: str, root: Path) -> tuple[str, str]:
 
 
 def _processes(printed: str) -> list[Process]:
-    """Without what is another one in each container, or ours on purpose: our own variables, a writable home."""
+    """Without what differs between containers, and our deliberate changes: our own variables, a writable home."""
     found = [json.loads(line) for line in printed.splitlines()]
     for process in found:
         environ = dict(entry.split("=", 1) for entry in process["environ"])
@@ -179,7 +179,7 @@ async def test_a_step_is_a_process_as_podman_run_makes_it(
     agent, *_ = _processes(printed)
     [hook] = _processes(hooked)
     assert hook == shell
-    # Every background job of a shell begins so; the CLI and what it starts set it right for themselves (2.1.332).
+    # A shell starts every background job like this; the CLI and its children reset it themselves (2.1.332).
     for mask in ("SigIgn", "SigCgt"):
         agent["status"][mask] = bare["status"][mask]
     assert agent == bare

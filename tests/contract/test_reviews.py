@@ -1,4 +1,4 @@
-"""Who somebody is and what they may do, asked of a real API server by an account that may ask that and nothing else."""
+"""Authentication and authorization reviews on a real API server, by an account that may only create reviews."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RBAC = "rbac.authorization.k8s.io"
 
 
 class Accounts:
-    """Service accounts of one namespace, which goes with them."""
+    """Service accounts in a namespace that is deleted with them."""
 
     def __init__(self, kubectl: Kubectl) -> None:
         self.namespace = f"reviews-{uuid.uuid4().hex[:12]}"
@@ -39,7 +39,7 @@ class Accounts:
         kubectl("create", "namespace", self.namespace)
 
     def make(self, name: str, kind: str, rules: list[dict[str, Any]]) -> str:
-        """An account that may do that, in the namespace (Role) or everywhere (ClusterRole); its token."""
+        """Create an account with that rule, in the namespace (Role) or everywhere (ClusterRole). Returns its token."""
         role = f"{self.namespace}-{name}"
         place = {"namespace": self.namespace} if kind == "Role" else {}
         subject = {"kind": "ServiceAccount", "name": name, "namespace": self.namespace}
@@ -68,7 +68,7 @@ def accounts(kubectl: Kubectl) -> Iterator[Accounts]:
 
 @pytest.fixture(scope="module")
 def reader(accounts: Accounts) -> str:
-    """The token of one who may read messages in the namespace."""
+    """The token of an account that may read messages in the namespace."""
     return accounts.make("reader", "Role", READER_RULES)
 
 
@@ -145,7 +145,7 @@ async def test_the_gate_on_the_real_thing(reviews: Reviews, accounts: Accounts, 
 async def test_nothing_is_known_where_it_cannot_be_asked(
     cluster: ControlPlane, reader: str, server: str | None
 ) -> None:
-    """By an account that may not ask, and where nobody answers; the token stays out of what is said of it."""
+    """By an account that may not create reviews, and by an unreachable server. The error does not contain the token."""
     changes = {"server": server} if server else {}
     client = AsyncClient(config=config_of(cluster.kubeconfig, reader, **changes), timeout=TIMEOUT)
     reviews = Reviews(client)

@@ -1,4 +1,4 @@
-"""What a rootless Podman leaves of its network where /dev/net/tun cannot be used, on the real one."""
+"""The incomplete network that rootless Podman leaves behind if /dev/net/tun is unusable, on the real one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.ordinary_user import OrdinaryUser, ordinary_user
 
 @dataclass(frozen=True, slots=True)
 class AsUser(PodmanCommand):
-    """The command as an ordinary user types it."""
+    """The command as run by an unprivileged user."""
 
     user: OrdinaryUser
 
@@ -37,7 +37,7 @@ class AsUser(PodmanCommand):
 
 @pytest.fixture
 def home() -> Iterator[tuple[Home, AsUser]]:
-    """A home's Podman of a user for whom slirp4netns ends at once, as it does without a usable device."""
+    """The Podman of a home whose user's slirp4netns exits at once, as it does without a usable device."""
     with ordinary_user() as user:
         home = Home(user.folder / "home")
         broken = user.folder / "bin" / "slirp4netns"
@@ -66,10 +66,10 @@ def start(podman: AsUser) -> str:
 
 def test_what_was_left_incomplete_is_made_anew(home: tuple[Home, AsUser]) -> None:
     folder, podman = home[0].podman, home[1]
-    assert not rootless_network.heal(folder, podman), "there is nothing yet"
+    assert not rootless_network.heal(folder, podman), "nothing exists yet"
     assert "/dev/net/tun" in start(podman)
-    assert "rootless netns" in start(podman), "Podman takes what is left for a network"
+    assert "rootless netns" in start(podman), "Podman takes the remains for a network"
     assert rootless_network.heal(folder, podman)
-    assert "/dev/net/tun" in start(podman), "it is tried again, and says what is really wrong"
+    assert "/dev/net/tun" in start(podman), "it is retried, and reports the real cause"
     assert rootless_network.heal(folder, podman)
     assert list(Path(folder / "run/netns").iterdir()) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-_LIMIT = 20.0  # seconds that a Python process gets to start or end
+_LIMIT = 20.0  # seconds for a Python process to start or exit
 _BODY = {"model": "claude-x", "messages": [{"role": "user", "content": "ECHO{hi}"}]}
 
 

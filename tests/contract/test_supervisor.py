@@ -1,4 +1,4 @@
-"""The supervisor as PID 1 of real containers, in images that help it as little as can be."""
+"""The supervisor as PID 1 of real containers, in images that provide as little as possible."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BUSYBOX = f"{naming.PLAN}/busybox"
 UNTIL = 30.0
 AWKWARD = "a b\n'c' \"d\" $HOME `id` \\ ; & | * ~ # \t é 🦊 \x81\x7f\r end\n\n"
 
-# What a test has the CLI do, in the language of our busybox: the image may have no other.
+# The CLI's behaviour in a test, as a script for our busybox: the image may have no shell.
 Script = str
 
 
@@ -53,7 +53,7 @@ class Bed:
         return self.folder.attempt(self.uid, self.number) / "out"
 
     def podman(self, *args: str, check: bool = True) -> str:
-        # Not from the checkout: conmon drops an empty file `oom` into the working directory that it inherits.
+        # Not in the checkout: conmon creates an empty file `oom` in the working directory that it inherits.
         done = subprocess.run(
             ["podman", *args], env=self._env, cwd=self.home, capture_output=True, timeout=UNTIL, check=False
         )
@@ -61,7 +61,7 @@ class Bed:
         return done.stdout.decode().strip()
 
     def install_cli(self, script: Script) -> None:
-        """The CLI needs nothing of the image's either."""
+        """Install a CLI that needs nothing from the image either."""
         file = self.cli / "bin/claude"
         file.write_text(f"#!{BUSYBOX} sh\n{script}\n", encoding="utf-8")
         file.chmod(0o755)
@@ -74,7 +74,7 @@ class Bed:
         credentials: bytes | None = None,
         owner: tuple[int, int] | None = None,
     ) -> None:
-        """Prepare the next attempt, as the operator does."""
+        """Prepare the next attempt like the operator."""
         self.number += 1
         made = self.folder.prepare_attempt(self.uid, self.number, attempt.render(what), owner)
         self.folder.write_secrets((secrets or {}).values(), credentials, owner)
@@ -106,7 +106,7 @@ class Bed:
         return int(self.podman("wait", "--interval=10ms", self.name))
 
     def run(self, image: str, script: Script, what: AttemptPlan | None = None, *options: str) -> int:
-        """One attempt from the beginning to its exit code."""
+        """Run one attempt to completion. Returns its exit code."""
         self.install_cli(script)
         self.hand_over(what or claude())
         self.create(image, *options)
@@ -118,7 +118,7 @@ class Bed:
 
     def end(self) -> attempt.EndRecord:
         end = self.records().end
-        assert end is not None, "there is no end on record"
+        assert end is not None, "there is no end record"
         return end
 
     def until(self, what: str, seen: Callable[[], bool]) -> None:
@@ -144,7 +144,7 @@ def claude(*argv: str, **changes: object) -> AttemptPlan:
     return plan(CLI, *argv, **{"cli": CLI, **changes})
 
 
-# --- images that help as little as can be ---
+# --- images that provide as little as possible ---
 
 
 @pytest.mark.parametrize("image", ["glibc_no_shell_image", "glibc_no_coreutils_image", "busybox_only_image"])
@@ -209,7 +209,7 @@ def test_what_was_started_is_refused_by_the_same_container_and_by_another(bed: B
     assert bed.records().stdout == b"x\n"
 
 
-# What a process of the container can do to its records, as root and with all the mounts that the supervisor has.
+# What a process in the container can do to its records, as root and with all of the supervisor's mounts.
 REMOVES = {
     "contents": f"cd /run/stromboli/out; {BUSYBOX} find . -mindepth 1 -delete; {BUSYBOX} touch -d 2026-01-01 .",
     "everything": f"{BUSYBOX} rm -rf /run/stromboli/* /run/stromboli/out/.[a-z0-9]*",
@@ -222,7 +222,7 @@ REMOVES = {
 def test_whatever_an_agent_removes_it_is_seen_that_its_prompt_was_sent(
     bed: Bed, busybox_only_image: str, how: str, code: int
 ) -> None:
-    """And neither is the attempt taken again by the same container, nor the code one of the supervisor's own."""
+    """The same container does not accept the attempt again, and the exit code is not one of the supervisor's own."""
     counted = "echo x >>/count"
     assert bed.run(busybox_only_image, f"{counted}; {REMOVES[how]}; exit {code}") == 1
     assert seals.look(bed.out.parent) == Broken(started=True, sent=True)
@@ -262,7 +262,7 @@ def test_a_cli_that_is_not_mounted_is_said_and_the_attempt_is_still_good(bed: Be
 
 @pytest.fixture(scope="module")
 def image_of_links(isolated_podman: IsolatedPodman, busybox_only_image: str) -> str:
-    """Links to where the CLI is mounted, and around it; /opt itself lies elsewhere."""
+    """Links to the CLI's mount point and around it; /opt itself is a link."""
     links = "mkdir -p /usr/opt /srv/a/b /srv/data && ln -s usr/opt /opt && ln -s /opt/claude/bin /srv/tools"
     links += " && ln -s /opt/claude /srv/a/b/whole && ln -s /usr/opt /srv/a/b/around"
     text = f"FROM {busybox_only_image}\nRUN {links}\n"
@@ -283,7 +283,7 @@ def image_of_links(isolated_podman: IsolatedPodman, busybox_only_image: str) -> 
 def test_a_cli_that_a_volume_covers_is_not_taken_for_the_one_that_was_mounted(
     bed: Bed, image_of_links: str, tmp_path: Path, target: str, code: int
 ) -> None:
-    """A program lies at the CLI's place in all of them: that of the volume."""
+    """All of them have a program at the CLI's path: the volume's."""
     inside = {"/srv/tools": "claude", "/srv/a/b/around": "claude/bin/claude"}.get(target, "bin/claude")
     other = tmp_path / "other" / inside
     other.parent.mkdir(parents=True)
@@ -340,7 +340,7 @@ def test_the_end_of_the_cli_is_the_end_of_all(bed: Bed, busybox_only_image: str)
 
 def test_orphans_are_reaped(bed: Bed, busybox_only_image: str) -> None:
     orphans = "for n in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.05; echo >>/tmp/over) & done"
-    # A zombie that nobody reaps would keep the second loop going until the timeout.
+    # A zombie that is not reaped would keep the second loop running until the timeout.
     script = f"""
         while [ "$({BUSYBOX} wc -l </tmp/over)" != 10 ]; do :; done 2>/dev/null
         while {BUSYBOX} grep -qs '^[0-9]* (.*) Z' /proc/[0-9]*/stat; do :; done
@@ -385,7 +385,7 @@ def test_an_agent_can_spoil_its_own_record_only(bed: Bed, busybox_only_image: st
         echo x >../plan/prompt; {BUSYBOX} rm -f ../plan/supervisor
         echo answer
     """
-    assert bed.run(busybox_only_image, spoil) == 0, "a record that is gone does not hold the supervisor up"
+    assert bed.run(busybox_only_image, spoil) == 0, "a missing record does not block the supervisor"
     found = bed.records()
     assert (found.started, found.sent, found.steps, found.end, found.stderr_tail) == (True, True, (), None, "")
     assert len(found.stdout) == records.MAX_STDOUT
@@ -454,7 +454,7 @@ def test_credentials_are_the_users_own_and_may_be_renewed(
     bed.hand_over(claude(credentials=True), credentials=b"again\n", owner=owner)
     bed.start()
     assert bed.wait() == 0, bed.records()
-    assert bed.records().stdout.startswith(b"again\n"), "nothing of the last run's is there"
+    assert bed.records().stdout.startswith(b"again\n"), "nothing of the previous run is left"
 
 
 def test_the_plan_cannot_be_written(bed: Bed, busybox_only_image: str) -> None:

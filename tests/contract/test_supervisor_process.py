@@ -1,4 +1,4 @@
-"""The supervisor, as an ordinary process: order, marks, codes, signals, bounds, and what the steps find."""
+"""The supervisor as an ordinary process: order, records, exit codes, signals, limits, environment of the steps."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_exit_codes_are_the_clis(box: Supervised, code: int) -> None:
 @pytest.mark.parametrize("step", ["agent", "hook"])
 @pytest.mark.parametrize("code", [119, 120, 121, 122, 123, 137, 255])
 def test_no_child_ends_the_supervisor_as_the_supervisor_ends_itself(box: Supervised, code: int, step: str) -> None:
-    """Nor as Podman says of a container that was killed. The record has the code as it was."""
+    """Nor with Podman's code for a killed container. The record has the original code."""
     what = sh(f"exit {code}") if step == "agent" else sh("exit 0", hooks=hooks(f"exit {code}"))
     assert box.run(what) == 1
     assert (box.end().cause, box.end().exit_code) == ("failed", code)
@@ -203,7 +203,7 @@ def test_credentials_that_do_not_fit_stop_it_before_any_mark(box: Supervised) ->
 
 # --- the seals ---
 
-# What a hook or an agent may do lest it be seen that the prompt was sent.
+# What a hook or an agent may do to hide that the prompt was sent.
 MENDS = {
     "nothing": ":",
     "removes-all": "rm -rf {out}/* {out}/.[a-z]*",
@@ -229,7 +229,7 @@ def test_seals_are_broken_one_after_the_other(box: Supervised) -> None:
 
 
 @pytest.mark.parametrize("how", MENDS)
-def test_no_agent_can_mend_a_seal(box: Supervised, how: str) -> None:
+def test_no_agent_can_restore_a_seal(box: Supervised, how: str) -> None:
     box.run(sh(_mending(box, how)))
     assert seals.look(box.root) == Broken(started=True, sent=True)
 
@@ -241,7 +241,7 @@ def test_no_hook_can_have_a_prompt_sent_with_an_unbroken_seal(box: Supervised, t
 
 
 def test_a_hook_that_puts_a_folder_in_our_folders_place_changes_nothing(box: Supervised, tmp_path: Path) -> None:
-    """Mounts cannot be moved, but the folder that holds them can."""
+    """Mount points cannot be moved, but the folder that contains them can."""
     swap = f"mv {box.root} {box.root}.true; cp -a {box.root}.true {box.root}"
     box.run(sh(f"touch {tmp_path}/sent", hooks=hooks(swap)))
     assert (tmp_path / "sent").exists()
@@ -249,7 +249,7 @@ def test_a_hook_that_puts_a_folder_in_our_folders_place_changes_nothing(box: Sup
 
 
 def test_a_clock_that_has_not_moved_on_is_waited_for(box: Supervised) -> None:
-    """File systems keep times in ticks, of a second even: what shows no change yet counts as unbroken."""
+    """File systems store times in ticks, of up to a second: a seal whose time has not changed counts as unbroken."""
     count = f"echo >>{box.root}/looks; _stamp=$_unstarted"
     ticks = f'_look_at() {{ {count}; [ "$(wc -l <{box.root}/looks)" -lt 9 ] || _stamp=new; }}'
     box.script(change=lambda text: text.replace("_refuse_if_started() {", f"{ticks}\n_refuse_if_started() {{"))
@@ -257,7 +257,7 @@ def test_a_clock_that_has_not_moved_on_is_waited_for(box: Supervised) -> None:
     assert (box.root / "looks").read_text().count("\n") >= 9
 
 
-# --- what the steps find ---
+# --- the environment of the steps ---
 
 
 DUMP = "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open({!r}, 'w'))"
@@ -266,7 +266,7 @@ DUMP = "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ), os.getc
 def _seen(
     box: Supervised, tmp_path: Path, *argv: str, environ: dict[str, str] | None = None, **changes: object
 ) -> list:  # type: ignore[type-arg]
-    """[argv, environment, working directory] as the CLI got them."""
+    """[argv, environment, working directory] of the CLI."""
     dump = DUMP.format(str(tmp_path / "seen.json"))
     assert box.run(plan(sys.executable, "-c", dump, *argv, **changes), environ) == 0, box.records()
     seen: list[object] = json.loads((tmp_path / "seen.json").read_text())
@@ -416,7 +416,7 @@ def test_a_hook_that_leaves_a_pipe_hands_on_nothing(box: Supervised) -> None:
     assert box.run(sh("exit 0", hooks=_begin("rm $STROMBOLI_ENV; mkfifo $STROMBOLI_ENV", "exit 0"))) == 0
 
 
-# What an agent can leave in the CLI's folder that is configuration, by name.
+# Configuration that an agent can leave in the CLI's folder, by name.
 LEFT = {
     "settings.json": '{"hooks": {}}',
     "settings.local.json": "{}",
@@ -538,7 +538,7 @@ def test_secrets_become_variables_and_lie_nowhere_else(box: Supervised, tmp_path
     assert (env["TOKEN"], env["EMPTY"]) == (AWKWARD, "")
     assert (tmp_path / "hook").read_bytes() == AWKWARD.encode()
     assert (tmp_path / "left").read_text() == ""
-    assert box.records().steps[0].tail.split() == ["0", "1", "2"], "nothing of ours is inherited"
+    assert box.records().steps[0].tail.split() == ["0", "1", "2"], "none of our variables is inherited"
     kept = [f for f in [*box.root.rglob("plan/*"), *box.root.rglob("out/*")] if f.is_file() and not f.is_symlink()]
     assert all(AWKWARD.encode() not in f.read_bytes() for f in kept)
 
@@ -569,7 +569,7 @@ def test_a_home_that_cannot_be_used_is_replaced(box: Supervised, tmp_path: Path,
 
 def test_the_working_directory_is_made_for_every_step(box: Supervised, tmp_path: Path) -> None:
     where = tmp_path / "deep" / "-r 'work' $dir"
-    # A hook may replace it, as `git clone` into it does.
+    # A hook may replace it, as `git clone` does.
     _, _, cwd = _seen(
         box, tmp_path, workdir=str(where), hooks=hooks("pwd", f'cd /; rm -r "{tmp_path}/deep"; mkdir -p "$OLDPWD"')
     )
@@ -652,7 +652,7 @@ def test_a_hook_that_prints_too_much_is_bounded_and_its_last_line_kept(box: Supe
 
 def test_a_process_that_a_hook_leaves_goes_on_and_holds_nobody_up(box: Supervised, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
-    # It writes to the hook's output after the hook is over: it must not die of a broken pipe.
+    # It writes to the hook's output after the hook has exited, and must not be killed by a broken pipe.
     daemon = f"(read _ <{tmp_path}/go; echo late; echo more; echo alive >{tmp_path}/alive) & echo begun"
     script = f"echo >{tmp_path}/go; while ! test -s {tmp_path}/alive; do sleep 0.01; done; echo answer"
     began = time.monotonic()
@@ -735,7 +735,7 @@ def test_a_second_term_does_not_change_the_story(box: Supervised) -> None:
 def test_term_at_any_moment_ends_it_and_is_told(box: Supervised, delay: float) -> None:
     box.start(sh("exec sleep 30", hooks=hooks("true"), grace=15.0))
     box.until("the first mark", (box.out / "record").exists)
-    time.sleep(delay)  # the moment is what is varied, nothing is waited for
+    time.sleep(delay)  # the test varies the time of the signal; this waits for nothing
     box.signal(signal.SIGTERM)
     assert box.wait() == 143
     found = box.records()
@@ -749,14 +749,14 @@ def test_a_process_that_the_cli_leaves_holds_nobody_up(box: Supervised, tmp_path
     assert box.run(sh(f"{left}; echo answer")) == 0
     assert time.monotonic() - began < 10
     assert box.records().stdout == b"answer\n"
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # as the end of PID 1 does
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # like the exit of PID 1
 
 
 def test_late_and_strange_signals_do_not_end_a_run(box: Supervised, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     box.start(sh(f"echo ready; read _ <{tmp_path}/go; echo answer", hooks=hooks("true"), hooks_timeout=50.0))
     box.until_stdout(b"ready")
-    box.signal(signal.SIGUSR2)  # the hooks' time, just too late
+    box.signal(signal.SIGUSR2)  # the hooks' timeout, just too late
     box.signal(signal.SIGCONT)
     (tmp_path / "go").write_text("\n")
     assert box.wait() == 0
@@ -765,9 +765,9 @@ def test_late_and_strange_signals_do_not_end_a_run(box: Supervised, tmp_path: Pa
 
 def test_the_cli_gets_signals_as_any_program_does(box: Supervised) -> None:
     assert box.run(sh("grep SigIgn /proc/self/status", hooks=hooks("true"), hooks_timeout=50.0)) == 0
-    # 32 and 33 are the threads library's own; GNU make hands them on as ignored to whatever it starts.
+    # 32 and 33 are reserved by the threading library; GNU make starts its children with them ignored.
     ignored = int(box.records().stdout.split()[1], 16) & ((1 << 31) - 1)
-    # A shell's background jobs ignore these two, and there is no way back within a shell.
+    # Background jobs of a shell ignore these two, and a shell cannot undo that.
     assert ignored == 1 << (signal.SIGINT - 1) | 1 << (signal.SIGQUIT - 1)
 
 

@@ -1,6 +1,6 @@
-"""Everything real: etcd and kube-apiserver, Podman, the Claude CLI, the operator under its own service account.
+"""Fixtures. Everything is real: etcd and kube-apiserver, Podman, the Claude CLI, the operator and its service account.
 
-Only the Messages API at the far end is a stand-in, reached over a Unix socket that the policy names.
+Only the Messages API is a stand-in, reached over a Unix socket that the policy names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.podman import podman_env as podman_env
 from tests.support.podman import registry_address as registry_address
 from tests.support.runs import OWN_POLICIES, Runs, connected, make_namespace
 
-# What takes longest comes first: of two processes, neither is then left alone with it in the end.
+# The slowest modules come first, so that no worker is left with one of them at the end.
 LONGEST = (
     "test_sessions_killed",
     "test_faults_many",
@@ -49,14 +49,14 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole modules, the longest first; within one, the order stays."""
+    """Order modules by duration, the longest first; the order within a module is kept."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """With what failed, what the operator had last written: its home is gone when a person comes to look."""
+    """Add the operator's last log lines to a failure: its home is removed before anybody can look at it."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     folder = getattr(item, "funcargs", {}).get("folder")
@@ -73,13 +73,13 @@ def cli_image(podman_env: dict[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def python_image(podman_env: dict[str, str]) -> str:
-    """A glibc image with Python that knows nothing of the CLI."""
+    """A glibc image with Python and without the CLI."""
     return images.build("glibc", podman_env)
 
 
 @pytest.fixture(scope="session")
 def installed(cluster: Cluster, kubectl: Kubectl) -> None:
-    """The namespace, roles and CRDs of manifests/, as an administrator installs them (without the Deployment)."""
+    """The namespace, roles and CRDs of manifests/, installed as by an administrator (without the Deployment)."""
     kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
     kubectl("apply", "-f", str(ROOT / "manifests/namespace.yaml"), "-f", str(ROOT / "manifests/rbac.yaml"))
@@ -102,7 +102,7 @@ def standin(folder: Path) -> Iterator[Standin]:
 
 @pytest.fixture(scope="session")
 def runtime_dir() -> Iterator[Path]:
-    """On a tmpfs, as secrets have to be."""
+    """A folder on a tmpfs, as required for secrets."""
     path = Path(tempfile.mkdtemp(prefix="stromboli-e2e-", dir="/dev/shm"))
     yield path
     shutil.rmtree(path)
@@ -110,7 +110,7 @@ def runtime_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def policy(installed: None, kubectl: Kubectl, standin: Standin, cli_image: str) -> dict[str, object]:
-    """The policy of all end-to-end runs, and the Secret that it names."""
+    """The policy of all end-to-end runs, and its Secret."""
     kubectl(
         "-n", "stromboli-system", "create", "secret", "generic", "claude",
         "--from-literal=ANTHROPIC_API_KEY=stand-in-key-5f1c",
@@ -155,7 +155,7 @@ def new_operator(
     runtime_dir: Path,
     isolated_podman: IsolatedPodman,
 ) -> Callable[[], OperatorProcess]:
-    """Makes an operator, not started yet; its home stays for the session."""
+    """Creates an operator that is not started yet; its home is kept for the session."""
     return lambda: OperatorProcess(
         home=folder / "home",
         runtime_dir=runtime_dir,
@@ -166,28 +166,28 @@ def new_operator(
 
 @pytest.fixture
 def operator(new_operator: Callable[[], OperatorProcess]) -> Iterator[OperatorProcess]:
-    """An operator that is up, and down again after the test."""
+    """A running operator, stopped after the test."""
     with new_operator() as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def steady_operator(new_operator: Callable[[], OperatorProcess]) -> Iterator[OperatorProcess]:
-    """An operator that is up for all tests of a module, which do it no harm."""
+    """A running operator for all tests of a module, which do not disturb it."""
     with new_operator() as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def client(cluster: Cluster) -> Iterator[Client]:
-    """The API server, as the administrator."""
+    """A client of the API server as the administrator."""
     with connected(cluster.kubeconfig) as made:
         yield made
 
 
 @pytest.fixture
 def runs(kubectl: Kubectl, client: Client, request: pytest.FixtureRequest) -> Iterator[Runs]:
-    """AgentRuns in a namespace of the test's own, which goes with it."""
+    """AgentRuns in a namespace of the test's own, deleted afterwards."""
     name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
     make_namespace(client, name)
     yield Runs(kubectl, client, name)
@@ -198,7 +198,7 @@ def runs(kubectl: Kubectl, client: Client, request: pytest.FixtureRequest) -> It
 def light_runs(
     runs: Runs, client: Client, policy: dict[str, object], podman_env: dict[str, str], python_image: str
 ) -> Iterator[Runs]:
-    """`runs`, with a CLI that costs little and sends its prompt all the same."""
+    """`runs` with the light CLI, which also sends its prompt."""
     image, tag = light_cli.build(podman_env).rsplit(":", 1)
     same = {
         k: v for k, v in cast(Mapping[str, object], policy["spec"]).items() if k not in ("namespaceSelector", "cli")
@@ -211,15 +211,15 @@ def light_runs(
 
 @pytest.fixture
 def host(isolated_podman: IsolatedPodman, folder: Path, runtime_dir: Path) -> Host:
-    """What there is on the machine."""
+    """The state of the host."""
     return Host(isolated_podman, folder / "home", runtime_dir)
 
 
 @pytest.fixture(scope="module")
 def spaces(steady_operator: OperatorProcess, kubectl: Kubectl, client: Client) -> Iterator[Callable[..., Runs]]:
-    """Makes namespaces for a module's runs, each under the session's policy or (`own=True`) under none yet.
+    """Creates namespaces for a module's runs, each with the session's policy or (`own=True`) without any.
 
-    They go with the module, and so do the policies that `Runs.policy` made for them.
+    They are deleted with the module, and so are the policies that `Runs.policy` created for them.
     """
     made: list[str] = []
 
@@ -242,7 +242,7 @@ def _of(policy: str, namespaces: list[str]) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_leaks() -> Iterator[None]:
-    """What the machine's own configuration says must not reach the tests' operator."""
+    """The machine's own configuration must not affect the tests' operator."""
     kept = {k: os.environ.pop(k) for k in list(os.environ) if k.startswith("STROMBOLI_")}
     yield
     os.environ.update(kept)

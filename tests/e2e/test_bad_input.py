@@ -1,4 +1,4 @@
-"""Input that is wrong or extreme: a sentence at `kubectl apply` where the schema can tell, a condition where not."""
+"""Invalid or extreme input: an error at `kubectl apply` if the schema can detect it, a condition otherwise."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_mistake_that_no_schema_can_see_is_a_condition(space: Runs) -> None:
 
 
 def test_a_document_that_is_deeper_than_any_code_can_walk(space: Runs, python_image: str) -> None:
-    """A run among others, which the API server stores: it is refused, and the operator lives and serves the others."""
+    """The API server stores such a run: it is refused, and the operator survives and serves other runs."""
 
     def written(name: str, schema: str) -> str:
         body = json.dumps(space.body(name, **HELLO, claude={"jsonSchema": "here"}))

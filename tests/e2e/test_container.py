@@ -1,4 +1,4 @@
-"""What a run's container has: its environment, working directory, volumes and limits, seen from inside and outside."""
+"""A run's container: its environment, working directory, volumes and limits, seen from inside and outside."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EAT = "python3 -c \"len(b'x' * (1 << 30))\""
 
 @pytest.fixture(scope="module")
 def work(policy: dict[str, Any], folder: Path) -> Iterator[Path]:
-    """The folder that the policy allows to be mounted, and beside it one that it does not."""
+    """The folder that the policy allows to mount; beside it is one that it does not."""
     path = folder / "work"
     path.mkdir(exist_ok=True)
     (path / "there").mkdir()
@@ -52,7 +52,7 @@ def space(spaces: Callable[..., Runs]) -> Runs:
 
 @pytest.fixture(scope="module")
 def ended(space: Runs, work: Path, folder: Path, python_image: str) -> dict[str, Object]:
-    """Everything that just runs, or is refused, at once."""
+    """All cases that simply run or are refused, run concurrently."""
     bash = {"image": python_image, "claude": SKIP}
     cases: dict[str, dict[str, Any]] = {
         "environment": {
@@ -87,7 +87,7 @@ def ended(space: Runs, work: Path, folder: Path, python_image: str) -> dict[str,
 
 
 def said(run: Object) -> str:
-    """What the agent's tool printed."""
+    """The output of the agent's tool."""
     assert condition(run)["reason"] == "Completed", condition(run)["message"]
     text = str(run["status"]["result"]["text"])
     return text.removeprefix("The offline stand-in passes on what the tool said: ")

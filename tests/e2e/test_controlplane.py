@@ -1,4 +1,4 @@
-"""The real control plane: what the operator and a person need of it, and what it survives."""
+"""The real control plane: what the operator and users need from it, and what it survives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, OR
 from tests.support.cluster import Kubectl
 
 MIB = 1 << 20
-ETCD_LIMIT = 1.5 * MIB  # etcd's own default; a cluster elsewhere has it too
+ETCD_LIMIT = 1.5 * MIB  # etcd's default, which other clusters have too
 
 
 @pytest.fixture(scope="module")
 def notes(admin: Kubectl) -> str:
-    """A kind of our own, applied; its plural."""
+    """Apply a CRD. Returns its plural name."""
     schema = {
         "type": "object",
         "properties": {"spec": {"type": "object", "properties": {"text": {"type": "string"}}}},
@@ -54,12 +54,12 @@ def note(name: str, text: str, namespace: str = "default") -> str:
 
 
 def pids(cluster: Cluster) -> dict[str, int]:
-    """Of the parts that run."""
+    """PIDs of the running parts, by name."""
     return {part.name: part.pid for part in cluster.parts() if part.pid}
 
 
 def kill(cluster: Cluster, name: str) -> None:
-    """KILL, and wait for the end."""
+    """Send SIGKILL and wait for the exit."""
     pid = pids(cluster)[name]
     pidfd = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
@@ -144,7 +144,7 @@ def test_what_was_killed_is_started_by_up(own: Cluster, admin: Kubectl, name: st
     assert after.pop(name) != before.pop(name)
     assert after == before
     admin("create", "namespace", f"after-{name}")
-    # It is the controller manager that makes this account: so all three work together again.
+    # The controller manager creates this account, so all three parts work together again.
     admin("wait", "--for=create", "serviceaccount/default", "-n", f"after-{name}", "--timeout=25s")
 
 

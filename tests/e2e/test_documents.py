@@ -1,7 +1,7 @@
-"""Every command of README and docs/ is typed as it is printed, by a person who has just cloned the project.
+"""Every command in README and docs/ is run as printed, as by a user who has just cloned the project.
 
-Here those for a local installation, by an ordinary user, in the order of reading, from `make demo` to `down --purge`.
-Those for a cluster are typed by test_manifests.
+Here are those for a local installation, run by an unprivileged user in reading order, from `make demo` to
+`down --purge`. Those for a cluster are run by test_manifests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.runs import condition
 READING = ("README.md", "users.md", "administrators.md", "troubleshooting.md", "upgrade-and-removal.md")
 BY_NAME = {path.name: path for path in DOCUMENTS}
 SHELL = 'eval "$(.venv/bin/stromboli env)"'
-# A refused key is refused again; the CLI would try for minutes.
+# A rejected key would be rejected again, and the CLI would retry for minutes.
 AT_ONCE = """kubectl patch agentpolicy local --type=json --patch='[
 {"op": "add", "path": "/spec/env/-", "value": {"name": "CLAUDE_CODE_MAX_RETRIES", "value": "0"}}]'"""
 EXAMPLE = Path("/tmp/stromboli-example")
@@ -53,7 +53,7 @@ def person(programs: Binaries, podman_env: dict[str, str]) -> Iterator[Newcomer]
 
 @contextmanager
 def _own_volume(person: Newcomer) -> Iterator[Callable[[], bool]]:
-    """A volume in the Podman that the user has anyway; what is given tells whether it is still there."""
+    """Create a volume in the user's own Podman. Yields a function that tells whether it still exists."""
 
     def podman(*arguments: str) -> int:
         command = ["podman", *arguments]
@@ -65,12 +65,12 @@ def _own_volume(person: Newcomer) -> Iterator[Callable[[], bool]]:
     assert podman("volume", "create", "theirs") == 0
     yield lambda: podman("volume", "exists", "theirs") == 0
     podman("volume", "rm", "theirs")
-    podman("system", "migrate")  # ends the process that keeps the user namespace
+    podman("system", "migrate")  # ends the process that keeps the user namespace alive
 
 
 @pytest.fixture(scope="module")
 def ten_minutes(person: Newcomer) -> str:
-    """What README's commands have shown, but for the last ones, which end it."""
+    """The output of README's commands, except for the last ones, which stop the installation."""
     *most, last = local("README.md")
     assert "down" in last.text
     return person.types(most)
@@ -84,7 +84,7 @@ def test_the_ten_minutes_of_the_readme(ten_minutes: str, person: Newcomer) -> No
 
 
 def _ends(person: Newcomer) -> dict[str, str]:
-    """How the runs ended that were typed: all of them succeed."""
+    """The reasons of all runs so far, by name; each of them has to have succeeded."""
     found = json.loads(person.installation.shell("kubectl get agentruns -o json"))["items"]
     ends = {run["metadata"]["name"]: condition(run) for run in found}
     assert {name: end["message"] for name, end in ends.items() if end["reason"] != "Completed"} == {}
@@ -98,7 +98,7 @@ def test_the_guides(name: str, ten_minutes: str, person: Newcomer) -> None:
 
 
 def test_a_key_that_is_refused(ten_minutes: str, person: Newcomer, tmp_path: Path) -> None:
-    """Also where there is no /dev/net/tun: the run says what is wrong, and after a logout all is as before."""
+    """Also without /dev/net/tun: the run says what is wrong, and a logout restores the previous state."""
     with _refusing(tmp_path) as url, person.installation.runs() as runs:
         login = f"echo sk-ant-api03-wrong | stromboli login --base-url {url}"
         person.types([Block("login", 1, "local", f"{login}\n{AT_ONCE}")], SHELL)
@@ -112,7 +112,7 @@ def test_a_key_that_is_refused(ten_minutes: str, person: Newcomer, tmp_path: Pat
 
 @contextmanager
 def _refusing(folder: Path) -> Iterator[str]:
-    """The stand-in on a port; what is asked of it decides that it refuses."""
+    """The stand-in on a port, made to reject requests by a directive in the prompt."""
     command = [sys.executable, "-m", "stromboli.standin", "--port", "0", "--log", str(folder / "log")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

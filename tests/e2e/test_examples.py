@@ -1,4 +1,4 @@
-"""Every manifest under examples/ is applied by the commands in its comments, and ends as they say: `# Ends: REASON`."""
+"""Every manifest in examples/ is applied by the commands in its comments, and ends as they say: `# Ends: REASON`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.runs import Object, Runs, condition
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 NAMES = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
-# The folder of the node that an example mounts is one of the test's own here.
+# The folder on the node that an example mounts is replaced by one of the test's own.
 MOUNTED = "/tmp/stromboli-example"
 Key = tuple[str, str]  # namespace and name
 
@@ -39,7 +39,7 @@ class Example:
     texts: dict[str, str]
 
     def objects(self) -> list[tuple[str, Object]]:
-        """Each object with its file's text, in the namespace where it is put."""
+        """Each object with the text of its file, and its namespace."""
         kustomization = yaml.safe_load(self.texts.get("kustomization.yaml", "{}"))
         found = []
         for file, text in self.texts.items():
@@ -50,12 +50,12 @@ class Example:
         return found
 
     def ends(self) -> dict[Key, str]:
-        """The reason with which each run ends."""
+        """The reason with which each run has to end."""
         runs = [(text, obj["metadata"]) for text, obj in self.objects() if obj["kind"] == "AgentRun"]
         return {(meta["namespace"], meta["name"]): _ends(text) for text, meta in runs}
 
     def commands(self, *, applying: bool) -> list[str]:
-        """Those that bring it in, or those that look at what came of it; `--watch` is for people."""
+        """The commands that apply it, or those that show its results; those with `--watch` are for people only."""
         text = "\n".join(self.texts.values())
         found = [c for c in re.findall(r"^#   ((?:kubectl|mkdir) .*)$", text, re.MULTILINE) if "--watch" not in c]
         return [c for c in found if c.startswith(("kubectl apply", "mkdir")) == applying]
@@ -81,7 +81,7 @@ def as_in_the_demo(
     cli_image: str,
     standin: Standin,
 ) -> Iterator[None]:
-    """The policy of a local installation, and none other; in it what there is a setting of the operator's."""
+    """Only the policy of a local installation, adjusted to the operator's settings."""
     kubectl("delete", "agentpolicy", policy["metadata"]["name"])
     local, following = demo.created(), demo.following(Offline(), standin.socket)
     image, _, tag = cli_image.rpartition(":")
@@ -98,7 +98,7 @@ def as_in_the_demo(
 
 
 class Shell:
-    """Runs the commands of an example's comments on a copy of it, in which the mounted folder is the test's own."""
+    """Runs the commands in an example's comments on a copy of it that mounts the test's own folder."""
 
     def __init__(self, programs: Binaries, kubeconfig: Path, folder: Path) -> None:
         self._folder = folder
@@ -138,7 +138,7 @@ def shell(
 
 @pytest.fixture(scope="module")
 def done(shell: Shell, kubectl: Kubectl, client: Client) -> Iterator[dict[str, dict[Key, Object]]]:
-    """All examples, applied one after the other and then followed to their ends."""
+    """All examples, applied one after the other and then watched until they have finished."""
     for example in map(read, NAMES):
         shell.copy(example)
         for command in example.commands(applying=True):
@@ -147,7 +147,7 @@ def done(shell: Shell, kubectl: Kubectl, client: Client) -> Iterator[dict[str, d
     for _, obj in (pair for name in NAMES for pair in read(name).objects()):
         where = ["-n", obj["metadata"]["namespace"]]
         kubectl(*where, "delete", "--ignore-not-found", "--wait=false", obj["kind"], obj["metadata"]["name"])
-    kubectl("delete", "agentsessions", "--all-namespaces", "--all")  # made by runs
+    kubectl("delete", "agentsessions", "--all-namespaces", "--all")  # created by runs
 
 
 def _ended(example: Example, kubectl: Kubectl, client: Client) -> dict[Key, Object]:

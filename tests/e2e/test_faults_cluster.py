@@ -1,4 +1,4 @@
-"""The API server goes away and comes back; attempts of another boot; two operators; what has ended stays so."""
+"""API server outages; attempts from before a reboot; two operators; finished runs never change."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_attempt_of_another_boot_whose_prompt_was_sent_is_lost(
 def test_an_attempt_of_another_boot_whose_prompt_was_not_sent_is_tried_again(
     operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, host: Host, kubectl: Kubectl
 ) -> None:
-    """It was written down, and then no container could be made: somebody's has its name."""
+    """It was recorded, but its container could not be created: another container has its name."""
     operator.stop()
     light_runs.apply("run", prompt="ECHO{tried-again}", image=python_image)
     uid = light_runs.get("run")["metadata"]["uid"]
@@ -123,7 +123,7 @@ def another_boot(kubectl: Kubectl, runs: Runs) -> None:
 def test_what_has_ended_never_changes(
     operator: OperatorProcess, light_runs: Runs, standin: Standin, python_image: str, kubectl: Kubectl
 ) -> None:
-    """Labels and annotations, the operator's restarts, the policies' end: nothing of it touches a status."""
+    """Labels, annotations, restarts of the operator and deleted policies do not change a status."""
     specs: dict[str, dict[str, Any]] = {
         "completed": {"prompt": "ECHO{ended}", "image": python_image},
         "failed": {"prompt": "STATUS{400}", "image": python_image},
@@ -137,14 +137,14 @@ def test_what_has_ended_never_changes(
     operator.stop()
     operator.start()
     kubectl("delete", "agentpolicy", f"{light_runs.namespace}-light")
-    # A run that comes later has been seen, so whatever those events led to has been done.
+    # A later run has been handled, so the effects of the earlier events have happened too.
     light_runs.run("later", prompt="x", image=python_image)
     for name, before in ended.items():
         after = light_runs.get(name)
         assert after["status"] == before["status"], name
         assert after["metadata"]["resourceVersion"] == touched[name]["metadata"]["resourceVersion"], name
     assert sent(standin, "ECHO{ended}") == 1
-    light_runs.policy("light")  # for the fixture to take away
+    light_runs.policy("light")  # for the fixture to remove
 
 
 def test_a_second_operator_in_one_home_is_refused(operator: OperatorProcess, new_operator: NewOperator) -> None:
@@ -161,7 +161,7 @@ def test_a_second_operator_in_one_home_is_refused(operator: OperatorProcess, new
 def test_a_second_operator_of_one_node_is_refused(
     operator: OperatorProcess, new_operator: NewOperator, folder: Path
 ) -> None:
-    """In another home it would not find the marks of the first one's attempts."""
+    """In another home it would not find the records of the first operator's attempts."""
     second = new_operator()
     second.home = folder / "home-of-a-second"
     with pytest.raises(RuntimeError, match="another operator is at work for this cluster as node test-node"):

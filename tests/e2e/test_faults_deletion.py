@@ -1,4 +1,4 @@
-"""Nothing of a deleted run stays on the host; nothing of anybody else's is ever removed."""
+"""Nothing of a deleted run stays on the host; nothing that belongs to others is ever removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.operator import OperatorProcess
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import Runs, condition, make_namespace, reason_is
 
-AT_ONCE = 5.0  # seconds; a quiet machine takes half a one
+AT_ONCE = 5.0  # seconds; half a second on an idle machine
 OTHERS = "22222222-2222-4222-8222-222222222222"
 LABELS: dict[str, dict[str, str]] = {
     "none": {},
@@ -29,7 +29,7 @@ LABELS: dict[str, dict[str, str]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def others(isolated_podman: IsolatedPodman, python_image: str) -> Iterator[None]:
-    """What somebody else has in the same Podman stays as it is through everything that this module does."""
+    """Objects of others in the same Podman stay unchanged during all tests of this module."""
     for name, labels in LABELS.items():
         options = [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
         isolated_podman.run("volume", "create", *options, f"theirs-{name}")
@@ -41,7 +41,7 @@ def others(isolated_podman: IsolatedPodman, python_image: str) -> Iterator[None]
     for name in LABELS:
         container = f"theirs-{name}"
         state = json.loads(isolated_podman.run("container", "inspect", container))[0]["State"]
-        assert state["Running"], f"{container} does not run any more"
+        assert state["Running"], f"{container} is no longer running"
         isolated_podman.run("volume", "inspect", container)
         isolated_podman.run("network", "inspect", container)
         isolated_podman.run("rm", "--force", "--time", "0", container)
@@ -50,7 +50,7 @@ def others(isolated_podman: IsolatedPodman, python_image: str) -> Iterator[None]
 
 
 def at_work(runs: Runs, image: str, name: str = "run") -> str:
-    """A run that would go on for minutes; its UID."""
+    """Start a run that takes minutes. Returns its UID."""
     runs.apply(name, prompt="SLEEP{300}", image=image)
     uid: str = runs.until(name, reason_is("Running"))["metadata"]["uid"]
     return uid
@@ -71,7 +71,7 @@ def test_a_run_deleted_while_it_starts_is_gone_at_once(
     steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host
 ) -> None:
     light_runs.apply("run", prompt="SLEEP{300}", image=python_image)
-    # On a loaded machine the watch may come when it has started already.
+    # On a loaded machine it may already have started when the watch event arrives.
     begun = light_runs.until("run", lambda obj: condition(obj).get("reason") in ("Starting", "Running"))
     light_runs.delete("run")
     host.await_gone(begun["metadata"]["uid"])
@@ -119,7 +119,7 @@ def test_a_namespace_goes_with_all_that_its_runs_have(
 def test_the_network_of_a_namespace_goes_with_its_last_run(
     steady_operator: OperatorProcess, light_runs: Runs, python_image: str, host: Host, kubectl: Kubectl
 ) -> None:
-    """The sweep takes it, which a start does at once."""
+    """It is removed by the sweep, which runs at the start."""
     patch = json.dumps({"spec": {"network": "bridge"}})
     kubectl("patch", "agentpolicy", f"{light_runs.namespace}-light", "--type=merge", "-p", patch)
     before = set(host.networks())

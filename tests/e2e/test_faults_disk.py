@@ -1,4 +1,4 @@
-"""The disk of the operator's home fills up, by itself or by an agent: it is said, and goes on when there is room."""
+"""The disk of the operator's home fills up, by an agent or otherwise: it is reported, and work resumes after that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = 24 * 1024 * 1024
 
 @pytest.fixture
 def tiny_home(folder: Path) -> Iterator[Path]:
-    """A home on a file system of its own, which is soon full."""
+    """A home on a small file system of its own."""
     home = folder / "tiny-home"
     home.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TINY},mode=0700", "tiny", str(home)], check=True)
@@ -46,7 +46,7 @@ def test_a_full_disk_is_said_and_then_it_goes_on(
         assert "make room there" in condition(said)["message"]
         assert "attempts" not in said["status"]
         operator.stop()
-        operator.start(wait=False)  # it cannot even say that it is ready
+        operator.start(wait=False)  # it cannot even write its ready file
         (tiny_home / "filler").unlink()
         done = light_runs.until("full", finished)
         assert done["status"]["result"]["text"] == "no-room", condition(done)["message"]
@@ -87,7 +87,7 @@ def test_who_fills_the_disk_ends(
 
 
 def fill(file: Path) -> None:
-    """To the last byte."""
+    """Fill the file system to the last byte."""
     with file.open("wb", buffering=0) as out:
         try:
             while True:

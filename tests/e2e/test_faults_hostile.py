@@ -1,4 +1,4 @@
-"""Agents that do what they can to their records, to the supervisor and to the host."""
+"""Agents that attack their records, the supervisor and the host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.sessions import go
 
 OUT = "/run/stromboli/out"
 
-# What an agent does, and how its run may end. An agent can spoil its own record, and nothing else.
+# What an agent does, and how its run may end. An agent can damage its own record, and nothing else.
 HOSTILE = {
     "fills-its-record": (f"head -c 30000000 /dev/zero > {OUT}/junk", {"Completed"}),
     "fifo-for-its-output": (f"rm -f {OUT}/stdout && mkfifo {OUT}/stdout", {"AgentFailed"}),
@@ -41,7 +41,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def hostile(spaces: Callable[..., Runs], python_image: str) -> dict[str, Object]:
-    """All of them at once, ended."""
+    """All of them, run concurrently to their ends."""
     return spaces("hostile").run_all(
         {
             name: {
@@ -69,7 +69,7 @@ def test_a_hostile_agent_ends_in_a_state_that_is_true(hostile: dict[str, Object]
 def test_a_session_whose_root_would_keep_podman_waiting_goes_on(
     spaces: Callable[..., Runs], python_image: str, host: Host
 ) -> None:
-    """Podman reads passwd and group before a start: of a pipe there it would wait for ever, and all else with it."""
+    """Podman reads passwd and group before a start: a pipe there would block it for ever, and every other call too."""
     space = spaces("pipes")
     script = "touch /kept && rm /etc/passwd /etc/group && mkfifo /etc/passwd /etc/group"
     agent = {"image": python_image, "claude": {"dangerouslySkipPermissions": True}, "timeout": "60s"}
@@ -84,7 +84,7 @@ def test_a_session_whose_root_would_keep_podman_waiting_goes_on(
     space.kubectl("-n", space.namespace, "delete", "agentsessions", "--all")  # they would keep their containers
 
 
-# What a process of the container does lest it be seen that the prompt was sent: by the agent, and by a hook.
+# What a process in the container does to hide that the prompt was sent: in the agent, and in a hook.
 REMOVES = "rm -rf /run/stromboli/* /run/stromboli/out/.[a-z0-9]*"
 MOVES = "mv /run/stromboli /run/x; cp -a /run/x /run/stromboli; find /run/stromboli/out -mindepth 1 -delete"
 OTHERS = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || kill -9 $p; done"
@@ -97,7 +97,7 @@ HOOKS: dict[str, dict[str, object]] = {
     "hook-removes-120": {"lifecycle": {"postStart": [f"{REMOVES}; exit 120"]}},
     "hook-moves-137": {"lifecycle": {"postStart": [f"{MOVES}; kill -9 $$"]}},
 }
-# … and what it does to be there for longer than it may; in `OTHERS` braces would not pass through a prompt.
+# … and what it does to run longer than allowed. `OTHERS` must not contain braces, which would end a directive.
 ENDLESS: dict[str, dict[str, object]] = {
     "hook-kills-the-timer": {"lifecycle": {"postStart": [f"{OTHERS}; sleep 600"]}, "timeout": "2s"},
     "agent-in-a-session": {"prompt": "ECHO{sh:pkill -9 -P 1 sh; sleep 600}", "timeout": "2s", "session": {"name": "s"}},
@@ -108,7 +108,7 @@ ENDLESS: dict[str, dict[str, object]] = {
 def spoilt(
     spaces: Callable[..., Runs], policy: dict[str, object], podman_env: dict[str, str], python_image: str
 ) -> dict[str, Object]:
-    """Those at once, under a CLI that costs little, ended."""
+    """All of those, run concurrently with the light CLI to their ends."""
     space = spaces("spoilt", own=True)
     image, tag = light_cli.build(podman_env).rsplit(":", 1)
     given = cast(Mapping[str, Any], policy["spec"])

@@ -1,4 +1,4 @@
-"""Many runs at once: all succeed, each prompt arrives once, and nothing is left, on the host or in the operator."""
+"""Many concurrent runs: all succeed, each prompt arrives once, and nothing is left on the host or in the operator."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LIGHT = 300
 AT_WORK = 6
 REAL = 16
 PATIENCE = 240.0
-KEPT = 16  # connections to Podman that the operator keeps for the next call, at most
+KEPT = 16  # the maximum number of idle connections to Podman that the operator keeps
 
 
 def run_many(runs: Runs, marks: list[str], image: str) -> dict[str, Object]:
-    """Keep eight going until all have ended; the ended ones by name."""
+    """Keep eight running until all have finished. Returns the finished runs by name."""
     waiting, ended = list(reversed(marks)), {}
 
     def apply_next() -> None:
@@ -57,7 +57,7 @@ def all_succeeded(ended: dict[str, Object], standin: Standin, marks: list[str]) 
 
 
 def delete_all(runs: Runs, host: Host) -> None:
-    """All runs of the test's namespace; those of other tests may still be on their way out."""
+    """Delete all runs in the test's namespace; those of other tests may still be terminating."""
     uids = [
         str(run.metadata.uid)
         for run in runs.client.list(AgentRun, namespace=runs.namespace)
@@ -84,18 +84,18 @@ def nothing_is_left(host: Host, ended: dict[str, Object], mounts: list[str]) -> 
 
 
 def descriptors(pid: int) -> list[str]:
-    """What a process has open."""
+    """The open file descriptors of a process."""
     found = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
             found.append(str(entry.readlink()))
-        except FileNotFoundError:  # closed meanwhile
+        except FileNotFoundError:  # closed in the meantime
             continue
     return found
 
 
 def await_descriptors(pid: int, most: int) -> None:
-    """A descriptor that each run leaves would be two hundred of them."""
+    """If each run leaked a descriptor, there would be two hundred."""
     limit = time.monotonic() + 20
     while len(found := descriptors(pid)) > most:
         assert time.monotonic() < limit, f"more than {most} descriptors are open: {sorted(found)}"

@@ -1,4 +1,4 @@
-"""The operator is killed, at any moment and again and again: every prompt is sent once, every run ends."""
+"""The operator is killed repeatedly, at any moment: every prompt is sent once, every run finishes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NewOperator = Callable[[], OperatorProcess]
 
 
 def prompts(standin: Standin, marks: list[str]) -> dict[str, int]:
-    """How often each of these prompts has reached the stand-in."""
+    """How often the stand-in has received each of these prompts."""
     texts = [str(request["last_user_text"]) for request in standin.requests()]
     return {mark: sum(mark in text for text in texts) for mark in marks}
 
@@ -37,7 +37,7 @@ def completed(obj: Object, text: str) -> None:
 def test_killed_at_random_moments_every_prompt_is_sent_once(
     new_operator: NewOperator, light_runs: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
-    """Runs keep coming while the operator is killed: in its start, in their starts, in their ends."""
+    """New runs keep arriving while the operator is killed: during its start, and during runs' starts and ends."""
     chance = random.Random(7)
     marks: list[str] = []
     for kill in range(KILLS):
@@ -47,7 +47,7 @@ def test_killed_at_random_moments_every_prompt_is_sent_once(
             new = [f"killed-{kill}-{n}" for n in range(2)]
             light_runs.apply_all({m: {"prompt": f"SLEEP{{0.5}} ECHO{{{m}}}", "image": python_image} for m in new})
             marks += new
-        time.sleep(chance.uniform(0.1, 0.8))  # the moment is the test
+        time.sleep(chance.uniform(0.1, 0.8))  # the random delay is the test
         operator.kill()
     with new_operator():
         ends = light_runs.ends(marks)
@@ -96,7 +96,7 @@ def test_down_while_the_run_ends(
 def test_down_from_the_write_ahead_to_after_the_end(
     new_operator: NewOperator, light_runs: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
-    """Killed as soon as there is a container; what becomes of it is read later."""
+    """Killed as soon as the container exists; its result is read later."""
     operator = new_operator()
     operator.start()
     light_runs.apply("run", prompt="SLEEP{0.3} ECHO{down-for-the-whole}", image=python_image)

@@ -1,4 +1,4 @@
-"""Podman goes away and comes back, and somebody's hands are at its containers: said, and gone on from."""
+"""Podman outages, and containers changed by hand: reported, and recovered from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support.operator import OperatorProcess, Standin
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, condition, finished, reason_is
 
-SAID_WITHIN = 15.0  # seconds on a machine with much else to do; a quiet one takes 2
+SAID_WITHIN = 15.0  # seconds on a busy machine; 2 on an idle one
 
 
 @pytest.fixture
 def service(isolated_podman: IsolatedPodman) -> Iterator[IsolatedPodman]:
-    """The Podman service, which runs again afterwards whatever a test did to it."""
+    """The Podman service; it is restarted after the test if it is down."""
     yield isolated_podman
     isolated_podman.start_service()
 
@@ -28,7 +28,7 @@ def sent(standin: Standin, mark: str) -> int:
 
 
 def at_work(runs: Runs, mark: str, image: str, seconds: float = 2) -> str:
-    """A run whose agent is at work, as its status and the stand-in say; its UID."""
+    """Start a run and wait until its status and the stand-in show the agent at work. Returns its UID."""
     runs.apply("run", prompt=f"SLEEP{{{seconds}}} ECHO{{{mark}}}", image=image)
     uid: str = runs.until("run", reason_is("Running"))["metadata"]["uid"]
     return uid
@@ -112,7 +112,7 @@ def test_a_container_is_taken_away_by_hand(
 def test_the_mount_of_the_cli_is_taken_away_by_hand(
     steady_operator: OperatorProcess, runs: Runs, standin: Standin, python_image: str, host: Host
 ) -> None:
-    """Once unmounted, and once with the container that held it; in between it has worked again."""
+    """Once by unmounting it, and once by removing its container; in between it works again."""
     completed(runs.run("before", prompt="ECHO{mounted}", image=python_image), "mounted")
     host.until(lambda: not host.agents(), "no mount but the holder's is left")
     for mount in [m for m in host.mounts() if m.endswith("/merged")]:

@@ -1,4 +1,4 @@
-"""Hooks of `spec.lifecycle` before the agent: in order, word for word, bounded, and whatever they do to each other."""
+"""Hooks of `spec.lifecycle` before the agent: in order, verbatim, with limits, and whatever they do to each other."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
 def space(
     spaces: Callable[..., Runs], policy: dict[str, object], podman_env: dict[str, str], python_image: str
 ) -> Runs:
-    """A namespace whose CLI costs little."""
+    """A namespace with the light CLI."""
     made = spaces("hooks", own=True)
     image, tag = light_cli.build(podman_env).rsplit(":", 1)
     given = cast(Mapping[str, Any], policy["spec"])
@@ -53,7 +53,7 @@ def space(
 
 @pytest.fixture(scope="module")
 def ended(space: Runs, python_image: str) -> dict[str, Object]:
-    """All cases, run at once."""
+    """All cases, run concurrently."""
     common = {"image": python_image, "workdir": "/work/here", "env": [{"name": "GIVEN", "value": "by the run"}]}
     specs = {n: {"prompt": f"hooks-{n}", "lifecycle": hooks, **common} for n, hooks in CASES.items()}
     slow = {"prompt": "hooks-slow", "timeout": "2s", "lifecycle": {"postStart": ["sleep 600"]}, **common}
@@ -89,7 +89,7 @@ def test_while_hooks_run_the_status_says_so_and_nothing_is_sent(
 ) -> None:
 
     def told(run: Object) -> bool:
-        """The reason may be there before the first step is."""
+        """The reason may be reported before the first step is."""
         return reason_is("RunningHooks")(run) and bool(run["status"].get("steps"))
 
     hooks = {"postStart": ["until [ -e /tmp/go ]; do sleep 0.1; done"], "hooksTimeout": "3s"}
@@ -144,7 +144,7 @@ def test_what_does_no_harm(ended: dict[str, Object], case: str, tail: str) -> No
 
 
 def test_a_hook_that_kills_all_it_may_ends_in_a_state_that_is_true(ended: dict[str, Object]) -> None:
-    """Among the killed is who keeps its output: what it writes afterwards goes nowhere, which may fail it."""
+    """It also kills the process that records its output, so that its later writes may fail."""
     assert said(ended["kill-all"])[0] in ("Completed", "HookFailed"), said(ended["kill-all"])
 
 
@@ -157,7 +157,7 @@ def test_a_hook_that_ends_the_container(ended: dict[str, Object], standin: Stand
 def test_word_for_word_with_workdir_env_and_credentials(ended: dict[str, Object]) -> None:
     assert said(ended["odd"])[0] == "Completed", said(ended["odd"])
     lines = ended["odd"]["status"]["steps"][0]["tail"].splitlines()
-    assert lines == [ODD, "/work/here", "by the run", "***"], "the credentials are there, and told to nobody"
+    assert lines == [ODD, "/work/here", "by the run", "***"], "the credentials are there, and exposed to nobody else"
 
 
 def test_an_image_without_a_shell(space: Runs, podman_env: dict[str, str]) -> None:

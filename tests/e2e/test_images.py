@@ -1,4 +1,4 @@
-"""Which images run: judged by what is inside them, pulled where they are missing, started by their id."""
+"""Which images run: judged by their contents, pulled if they are missing, started by their ID."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, condition, finished, reason_is
 
 LATER_CLI = "localhost/stromboli/agent:later"
-# A CLI of the image's own, as far as the operator can tell: it says what it finds.
+# A fake CLI in the image itself; it prints what it finds.
 OWN_CLI = """\
 #!/usr/bin/python3
 import json, os, sys
@@ -28,7 +28,7 @@ print(json.dumps({"type": "result", "subtype": "success", "is_error": False, "re
 
 
 class Registry:
-    """A registry that serves beside the tests, in a thread."""
+    """A registry that serves in a thread."""
 
     def __init__(self, address: str) -> None:
         self.served = FakeRegistry(address)
@@ -55,14 +55,14 @@ def registry(registry_address: str) -> Iterator[FakeRegistry]:
 
 @pytest.fixture(scope="module")
 def closed_port() -> Iterator[int]:
-    """A port that nobody listens at, and nobody else gets."""
+    """A port that is reserved, and on which nobody listens."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
 
 
 def changed(podman: IsolatedPodman, image: str, name: str, file: str, content: bytes, tmp: Path, mode: int) -> str:
-    """An image that is another one and a file."""
+    """Build an image from another one plus a file."""
     source = tmp / "file"
     source.write_bytes(content)
     source.chmod(mode)
@@ -75,7 +75,7 @@ def changed(podman: IsolatedPodman, image: str, name: str, file: str, content: b
 
 @pytest.fixture(scope="module")
 def judged(spaces: Callable[..., Runs], podman_env: dict[str, str]) -> dict[str, Object]:
-    """A run in each of the images, ended."""
+    """A finished run in each of the images."""
     images = ("musl", "sneaky", "static", "scratchpad", "no-shell", "no-coreutils", "glibc")
     space = spaces("judged")
     return space.run_all({n: {"prompt": "ECHO{ran}", "image": build(n, podman_env)} for n in images})
@@ -115,7 +115,7 @@ def own_cli(
     python_image: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Object]:
-    """Where no CLI is mounted: a run in an image that brings one, and in one that does not; ended."""
+    """Without a mounted CLI: finished runs in an image that has one, and in one that does not."""
     space = spaces("own-cli")
     space.policy("unmounted", cli={"mount": False})
     tmp = tmp_path_factory.mktemp("own")

@@ -1,4 +1,4 @@
-"""One machine, no cluster: `stromboli up` and all that goes with it, in a home of the test's own."""
+"""A machine without a cluster: `stromboli up` and the related commands, in a home of the tests' own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def installation(folder: Path, programs: Binaries, podman_env: dict[str, str]) -> Iterator[Installation]:
-    """It is up, and its Podman has the images; at the end it is removed, if a test has not done so."""
+    """A running installation whose Podman has the images; removed at the end, unless a test has done so."""
     made = installed_in(folder / "home", programs)
     try:
         made.load(*(images.archive(name, podman_env) for name in IMAGES))
@@ -45,7 +45,7 @@ def installation(folder: Path, programs: Binaries, podman_env: dict[str, str]) -
 
 @pytest.fixture(scope="module")
 def demonstrated(installation: Installation) -> tuple[str, str]:
-    """What `stromboli demo` printed, the first time and again."""
+    """The output of `stromboli demo`, run twice."""
     return installation("demo"), installation("demo")
 
 
@@ -114,7 +114,7 @@ def test_secrets_are_their_owners_alone(installation: Installation, demonstrated
     home = installation.home
     assert home.root.stat().st_mode & 0o777 == 0o700
     tokens = [line.split(",")[0].encode() for line in (home.controlplane / "pki/tokens.csv").read_text().splitlines()]
-    # Podman's own folder is left out, not only passed over: its layers come and go.
+    # Podman's own folder is not even walked: its layers come and go.
     tops = [p for p in home.root.iterdir() if p != home.podman]
     kept = [p for top in tops for p in (top, *top.rglob("*")) if p.is_file()]
     secret = [
@@ -133,7 +133,7 @@ def test_everything_listens_on_loopback_only(installation: Installation) -> None
 
 
 def _listening(pid: int) -> list[str]:
-    """The addresses that a process's TCP sockets listen on, as proc(5)'s net/tcp has them."""
+    """The addresses of a process's listening TCP sockets, in the format of /proc/net/tcp (proc(5))."""
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     rows = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
     return [row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links]
@@ -218,7 +218,7 @@ def test_two_homes_side_by_side(
 def test_what_was_set_stays_until_told_otherwise(
     installation: Installation, runs: Runs, demonstrated: tuple[str, str]
 ) -> None:
-    """A login, and what the owner of the installation has changed in its policy."""
+    """A login, and the user's changes to the installation's policy."""
     runs.kubectl("patch", "agentpolicy", "local", "--type=merge", '-p={"spec":{"limits":{"maxTurns":7}}}')
     file = installation.home.root.parent / "login.json"
     file.write_text(json.dumps({"claudeAiOauth": {"accessToken": "secret-of-a-login"}}))
@@ -239,7 +239,7 @@ def test_what_was_set_stays_until_told_otherwise(
 def test_the_policy_for_clusters_narrows_the_local_one(
     installation: Installation, runs: Runs, demonstrated: tuple[str, str]
 ) -> None:
-    """It contradicts nothing: what it allows runs on."""
+    """The two do not contradict each other: what it allows still runs."""
     runs.kubectl("apply", "-k", str(ROOT / "manifests"))
     done = runs.run("both", prompt="hello", image=images.RECIPES["glibc"].reference)
     assert condition(done)["reason"] == "Completed", condition(done)["message"]
@@ -249,7 +249,7 @@ def test_the_policy_for_clusters_narrows_the_local_one(
 
 
 def test_purge_leaves_nothing(installation: Installation, runs: Runs) -> None:
-    """Not even of a run that is at work."""
+    """Even with a run in progress."""
     runs.apply("going", prompt="SLEEP{600}")
     runs.until("going", reason_is("Running"))
     assert set(installation.traces()) == {"files", "mounts", "processes", "secrets"}

@@ -1,4 +1,4 @@
-"""manifests/ on an API server that has never seen them: one line installs it, and each account may do just its work."""
+"""manifests/ on a fresh API server: one command installs them, and each account has only the permissions it needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPERATOR = "system:serviceaccount:stromboli-system:stromboli-operator"
 
 @pytest.fixture(scope="module")
 def onto_fresh(own: Cluster, programs: Binaries) -> str:
-    """What kubectl said to the line that kustomization.yaml gives for a fresh cluster."""
+    """The output of the command that kustomization.yaml gives for a fresh cluster."""
     [line] = re.findall(r"^#   (kubectl apply .* && .*)$", (MANIFESTS / "kustomization.yaml").read_text(), re.MULTILINE)
     environ = {"PATH": f"{programs.folder}:{os.defpath}", "HOME": str(own.kubeconfig.parent)}
     done = subprocess.run(
@@ -53,11 +53,11 @@ def test_one_line_installs_all_of_it(onto_fresh: str, admin: Kubectl) -> None:
     for kind in ("namespace", "serviceaccount", "deployment.apps", "agentpolicy.stromboli.dev", "clusterrolebinding"):
         assert re.search(rf"^{kind}\S*/\S+ created$", onto_fresh, re.MULTILINE), kind
     again = admin("apply", "-k", str(MANIFESTS)).splitlines()
-    assert [line for line in again if not line.endswith(" unchanged")] == [], "applied again it changes something"
+    assert [line for line in again if not line.endswith(" unchanged")] == [], "applying it again changes something"
 
 
 def test_an_update_needs_the_second_half_only(onto_fresh: str, admin: Kubectl) -> None:
-    """Also with a field manager of its own, as GitOps tools have."""
+    """Also with another field manager, as used by GitOps tools."""
     admin("apply", "--server-side", "--field-manager=gitops", "--force-conflicts", "-k", str(MANIFESTS))
 
 
@@ -72,7 +72,7 @@ def test_the_deployment_and_its_pod_are_valid(onto_fresh: str, admin: Kubectl) -
 
 
 def test_operator_and_podman_see_the_same_files() -> None:
-    """Each folder of the node has the same path in the Pod, and what the settings name lies in one."""
+    """Each host folder has the same path in the Pod, and every path in the settings is in one of them."""
     spec = documents("operator.yaml")[0]["spec"]["template"]["spec"]
     [container] = spec["containers"]
     host = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v}
@@ -92,13 +92,13 @@ def test_there_is_never_a_second_operator() -> None:
     assert spec["template"]["spec"]["enableServiceLinks"] is False
 
 
-# --- who may do what ---
+# --- permissions ---
 
 POLICIES = "agentpolicies.stromboli.dev"
 
 
 def test_the_operator_may_do_what_it_does_and_no_more(onto_fresh: str, admin: Kubectl) -> None:
-    """What the API server says that it may, in any namespace, against the rules as they are written."""
+    """The permissions reported by the API server, in any namespace, compared with the written rules."""
     rules = next(d for d in documents("rbac.yaml") if d["metadata"]["name"] == "stromboli-operator" and "rules" in d)
     written = {
         _listed_as(resource, group): set(rule["verbs"])
@@ -111,12 +111,12 @@ def test_the_operator_may_do_what_it_does_and_no_more(onto_fresh: str, admin: Ku
     granted = _granted(listed)
     for resource in _granted(everybody):
         granted.pop(resource)
-    written.pop(POLICIES)  # which everybody may read
+    written.pop(POLICIES)  # readable by everybody
     assert granted == written
 
 
 def _listed_as(resource: str, group: str) -> str:
-    """`agentruns/status` of a group is `agentruns.GROUP/status` there."""
+    """The name used by `kubectl auth can-i --list`: `agentruns.GROUP/status` for `agentruns/status`."""
     kind, slash, subresource = resource.partition("/")
     return ".".join(filter(None, (kind, group))) + slash + subresource
 
@@ -193,17 +193,17 @@ def test_the_default_policy_is_restrictive(spaces: Callable[..., Runs], tmp_path
     }
     assert "python:*" in condition(done["elsewhere"])["message"]
     assert "no host path" in condition(done["host-path"])["message"]
-    # What it allows gets past it, here to the default CLI image, which is not to be had.
+    # An allowed run gets past the policy, here as far as the default CLI image, which is unavailable.
     runs.apply("allowed", prompt="hello", image="python:3.12")
     runs.until("allowed", reason_is("CLIImageUnavailable"))
     runs.delete("allowed")
 
 
-# --- what the documents say for a cluster ---
+# --- the documents' commands for a cluster ---
 
 
 def test_what_an_administrator_types(onto_fresh: str, own: Cluster, admin: Kubectl, programs: Binaries) -> None:
-    """Each command as printed, in the order of reading; the last ones remove it all."""
+    """Each command as printed, in reading order; the last ones remove everything."""
     admin("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}))
     admin("delete", "namespace", "team")
     environ = {

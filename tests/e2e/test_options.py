@@ -1,4 +1,4 @@
-"""Every option of `spec.claude`, as the real CLI takes it and as it shows in what the CLI then asks the API for."""
+"""Every option of `spec.claude`: the real CLI accepts it, and its API requests show the effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.support.operator import Standin
 from tests.support.runs import Object, Runs, condition
 
-# An MCP server with one tool, on standard input and output.
+# An MCP server with one tool, over stdio.
 MCP_SERVER = """\
 import json, sys
 for line in sys.stdin:
@@ -26,7 +26,7 @@ for line in sys.stdin:
     if "id" in ask:
         print(json.dumps({"jsonrpc": "2.0", "id": ask["id"], "result": result}), flush=True)
 """
-SCHEMA = {  # in a dialect that the CLI does not take as it is
+SCHEMA = {  # in a dialect that the CLI does not accept unchanged
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
     "properties": {
@@ -130,18 +130,18 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def ended(spaces: Callable[..., Runs], python_image: str) -> dict[str, Object]:
-    """All cases, run at once."""
+    """All cases, run concurrently."""
     return spaces("options").run_all({n: {"image": python_image, **spec} for n, spec in CASES.items()}, within=240)
 
 
 def completed(run: Object) -> str:
-    """The text of a run that answered."""
+    """The result text of a run, which has to have completed."""
     assert condition(run)["reason"] == "Completed", condition(run)["message"]
     return str(run["status"]["result"]["text"])
 
 
 def asked(standin: Standin, prompt: str) -> list[dict[str, Any]]:
-    """What the API was asked for a prompt, oldest first."""
+    """The API requests for a prompt, oldest first."""
     found = [r for r in standin.requests() if prompt in r["user_texts"]]
     assert found, f"no request for {prompt!r}"
     return found
@@ -207,7 +207,7 @@ def test_requests_that_are_tried_again_are_said(
 
 
 def with_retries(policy: dict[str, Any], retries: int) -> dict[str, Any]:
-    """The spec of a policy under which the CLI tries so often again, for a namespace of the test's own."""
+    """A policy's spec that sets how often the CLI retries, for a namespace of the test's own."""
     name = "CLAUDE_CODE_MAX_RETRIES"
     env = [v if v["name"] != name else {**v, "value": str(retries)} for v in policy["spec"]["env"]]
     return {k: v for k, v in policy["spec"].items() if k != "namespaceSelector"} | {"env": env}

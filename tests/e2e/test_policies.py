@@ -1,4 +1,4 @@
-"""What an administrator's policies do: which hold for a namespace, what they forbid, how they combine."""
+"""Policies: which ones apply to a namespace, what they forbid, how they combine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.runs import Object, Runs, condition, finished, policy_body, r
 
 @pytest.fixture(scope="module")
 def basis(policy: dict[str, Any]) -> dict[str, Any]:
-    """What a namespace's own policy needs for runs to work, without a word about images."""
+    """The minimal policy under which runs work, without rules for images."""
     needed: dict[str, Any] = {k: policy["spec"][k] for k in ("cli", "network", "env", "credentials")}
     return needed
 
 
 @pytest.fixture(scope="module")
 def restricted(spaces: Callable[..., Runs]) -> Runs:
-    """A namespace with an allowlist of its own, beside the one of all tests."""
+    """A namespace with an allowlist of its own in addition to that of all tests."""
     space = spaces("restricted")
     space.policy("list", images={"allowed": ["python:*", "ghcr.io/myorg/**"]})
     return space

@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets that a run or its policy names: read, waited for while missing, refused when malformed."""
+"""ConfigMaps and Secrets that a run or its policy references: read, awaited while missing, refused when malformed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def space(spaces: Callable[..., Runs]) -> Runs:
 
 @pytest.fixture(scope="module")
 def started(space: Runs, kubectl: Kubectl, python_image: str) -> Runs:
-    """All runs of the namespace, what they name being there or not."""
+    """All runs of the namespace; some of their references are missing."""
     name = space.namespace
     text = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain", "namespace": name}}
     apply(
@@ -152,7 +152,7 @@ def basis(policy: dict[str, Any]) -> dict[str, Any]:
 CREDENTIALS: dict[str, tuple[dict[str, bytes], str]] = {
     "key": ({"ANTHROPIC_API_KEY": b"key-of-its-own\n"}, "x-api-key"),
     "token": ({"CLAUDE_CODE_OAUTH_TOKEN": b"sk-ant-oat01-token"}, "authorization"),
-    # Over a socket the CLI does not log in by its file (seen: 2.1.331), so here it only has to be at its place.
+    # With a socket the CLI ignores its credentials file (seen: 2.1.331), so here the file only has to exist.
     "file": ({"ANTHROPIC_API_KEY": b"key", ".credentials.json": b'{"claudeAiOauth": {}}'}, "x-api-key"),
 }
 

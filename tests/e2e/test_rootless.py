@@ -1,4 +1,4 @@
-"""As an ordinary user: a rootless Podman, the operator without any privilege, and whose files come of it."""
+"""As an unprivileged user: a rootless Podman, an unprivileged operator, and the owners of the files that runs write."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is
 from tests.support.waiting import eventually
 
-# By the image's own user: root, one of its passwd, and a number that no passwd entry has.
+# By the image's user: root, one with a passwd entry, and a number without one.
 USERS = {"root": "glibc", "named": "nonroot", "numeric": "numeric-user"}
 KEY = "ordinary-key-77aa"
 
 
 @dataclass(frozen=True)
 class Bed:
-    """All that one ordinary user has: a Podman, an operator on it, and the folder that runs may mount."""
+    """An unprivileged user's Podman, the operator that uses it, and the folder that runs may mount."""
 
     user: OrdinaryUser
     podman: IsolatedPodman
@@ -40,7 +40,7 @@ class Bed:
         return self.operator.home / "sessions" / str(run["metadata"]["uid"])
 
     def left(self) -> dict[str, list[str]]:
-        """What of any run is still on the node."""
+        """What is left of any run on the node."""
         agents = ("--filter", f"label={naming.ROLE}={naming.ROLE_AGENT}")
         return {
             "containers": self.podman.run("ps", "--all", "--format", "{{.Names}}", *agents).split(),
@@ -67,7 +67,7 @@ def rootless(user: OrdinaryUser, podman_env: dict[str, str]) -> Iterator[Isolate
 
 @pytest.fixture(scope="module")
 def interpreter(user: OrdinaryUser) -> tuple[str, dict[str, str]]:
-    """The Python that the user runs, and its variables."""
+    """A Python that the user can run, and its environment variables."""
     return program(user)
 
 
@@ -105,7 +105,7 @@ def work(user: OrdinaryUser) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(kubectl: Kubectl, client: Client, standin: Standin, work: Path) -> Iterator[Runs]:
-    """A namespace with a policy of its own, and the Secret that it names."""
+    """A namespace with a policy of its own, and that policy's Secret."""
     namespace = "rootless"
     make_namespace(client, namespace, own_policies=True)
     kubectl("-n", namespace, "create", "secret", "generic", "claude", f"--from-literal=ANTHROPIC_API_KEY={KEY}")
@@ -123,7 +123,7 @@ def bed(user: OrdinaryUser, rootless: IsolatedPodman, operator: OperatorProcess,
 
 @pytest.fixture(scope="module")
 def done(bed: Bed) -> dict[str, Object]:
-    """One run in an image of each kind, which writes into a mounted folder and reads back what it is."""
+    """One run in an image of each kind; it writes into a mounted folder and prints its identity."""
     return bed.runs.run_all({name: _writing(bed, name) for name in USERS})
 
 
@@ -193,7 +193,7 @@ def test_the_service_may_be_killed_meanwhile(bed: Bed) -> None:
 
 
 def test_nothing_stays_of_deleted_runs(done: dict[str, Object], bed: Bed) -> None:
-    """Not even what an agent has given to a user that only its container knows."""
+    """Not even files that an agent has given to a user that exists only in its container."""
     giving = "mkdir -p out/deep/er; echo > out/deep/er/file; chmod -R 700 out/deep; chown -R 1234:1234 out/deep secret"
     run = bed.runs.run(
         "giver",

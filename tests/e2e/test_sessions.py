@@ -70,7 +70,7 @@ def test_configuration_begins_each_run_as_the_image_has_it(
     texts = [run["status"]["result"]["text"] for run in (first, second)]
     assert ["yes" in text for text in texts] == [True, True]
     assert "No such file" in texts[1], texts[1]
-    assert "retries: 0" in texts[1], "a project's settings have no say in what a policy sets"
+    assert "retries: 0" in texts[1], "a project's settings do not override what a policy sets"
     assert "Read-only file system" in texts[1]
 
 
@@ -83,7 +83,7 @@ def test_a_failure_of_the_agent_keeps_what_the_hooks_have_done(space: Runs, pyth
 
 
 def test_hooks_of_the_beginning_that_fail_discard_the_container(space: Runs, python_image: str) -> None:
-    """What they had done is gone with it, and so the next run begins anew."""
+    """Their effects are discarded with it, so the next run starts over."""
     hooks = {"onCreateCommand": [COUNT.format("create")], "postCreate": ["test -e /run/stromboli/session/ok"]}
     chosen = {"name": "discarded"}
     space.apply("d1", prompt="ECHO{never}", image=python_image, session=chosen, lifecycle=hooks)

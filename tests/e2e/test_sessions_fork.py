@@ -1,4 +1,4 @@
-"""A fork: a copy of a session's conversation and filesystem, that goes its own way."""
+"""A fork: a copy of a session's conversation and filesystem that is then independent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def space(spaces: Callable[..., Runs]) -> Runs:
 
 
 def heard(standin: Standin, mark: str) -> list[str]:
-    """All that a conversation had in it by the request with this mark."""
+    """The whole conversation as of the request whose prompt contains this text."""
     [asked] = [r for r in standin.requests() if f"{{{mark}}}" in str(r["last_user_text"])]
     return [text for text in asked["user_texts"] if text.startswith("ECHO{")]
 

@@ -1,4 +1,4 @@
-"""The operator is killed again and again while runs go on in one session: hooks and prompts happen once."""
+"""The operator is killed repeatedly while runs use one session: hooks and prompts happen once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_killed_at_random_moments_the_hooks_of_the_beginning_run_once(
             marks.append(f"in-session-{kill}")
             spec = {"prompt": f"SLEEP{{0.3}} ECHO{{{marks[-1]}}}", "image": python_image, "lifecycle": HOOKS}
             light_runs.apply(marks[-1], session={"name": "killed"}, **spec)
-        time.sleep(chance.uniform(0.1, 0.8))  # the moment is the test
+        time.sleep(chance.uniform(0.1, 0.8))  # the random delay is the test
         operator.kill()
     with new_operator():
         ends = light_runs.ends(marks)

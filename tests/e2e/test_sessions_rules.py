@@ -1,4 +1,4 @@
-"""What a session refuses, what today's policies say to it, and what never stands in it."""
+"""What a session refuses, how current policies apply to it, and what is never stored in it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def space(spaces: Callable[..., Runs]) -> Runs:
 
 @pytest.fixture
 def own(spaces: Callable[..., Runs], request: pytest.FixtureRequest) -> Runs:
-    """A namespace with the policies of one test."""
+    """A namespace for one test's own policies."""
     return spaces(f"own-{request.node.name[5:40].replace('_', '-')}".strip("-"), own=True)
 
 
 def same(policy: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The tests' policy for a namespace of its own, with changes."""
+    """The tests' policy for that namespace, with changes."""
     kept = {k: v for k, v in policy["spec"].items() if k != "namespaceSelector"}
     return kept | changes
 

@@ -1,4 +1,4 @@
-"""What a person reads of a run: conditions at every stage, columns, events, the answer; and what must not be read."""
+"""What users see of a run: conditions at every stage, columns, events, the answer; and what must not be visible."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ended(space: Runs, python_image: str) -> dict[str, Object]:
 
 
 def is_well_formed(run: Object) -> None:
-    """What holds at every stage, for kstatus and for people."""
+    """Check what holds at every stage, for kstatus and for people."""
     status = run["status"]
     if "conditions" not in status:
         assert status == {"observedGeneration": -1}
@@ -80,7 +80,7 @@ def test_conditions_at_every_stage(space: Runs, python_image: str) -> None:
     [attempt], [step] = status["attempts"], status["steps"]
     assert (attempt["number"], attempt["exitCode"], attempt["reason"]) == (1, 0, "Completed")
     assert status["startTime"] <= attempt["startedAt"] <= step["startedAt"] <= step["finishedAt"]
-    # Podman's own time of the end comes from a coarser clock than the step's.
+    # Podman's finish time comes from a coarser clock than the step's.
     assert step["startedAt"] < attempt["finishedAt"] <= status["completionTime"]
     assert (step["hook"], step["index"], step["state"], step["exitCode"]) == ("agent", 0, "Succeeded", 0)
     assert status["image"]["id"]
@@ -182,7 +182,7 @@ def processes_of(container: Object) -> Iterator[Path]:
         try:
             if (folder / "ns/pid").readlink() == namespace:
                 yield folder
-        except (FileNotFoundError, PermissionError):  # it has ended since, or is none of the container's
+        except (FileNotFoundError, PermissionError):  # it has exited since, or is not in the container
             continue
 
 
@@ -237,7 +237,7 @@ def test_neither_prompt_nor_secret_shows_anywhere(
 
 
 def writes(kubectl: Kubectl) -> int:
-    """Calls so far that wrote an AgentRun or an event, as the API server counts them."""
+    """The number of writes of AgentRuns and events so far, from the API server's metrics."""
     line = re.compile(r"apiserver_request_total\{(?P<labels>[^}]*)\} (?P<count>\S+)")
     total = 0
     for match in line.finditer(kubectl("get", "--raw", "/metrics")):

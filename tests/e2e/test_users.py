@@ -1,4 +1,4 @@
-"""Whoever an image's user is: a home that can be written, files that belong to it, permissions skipped where asked."""
+"""For any user of an image: a writable home, files owned by that user, and permission checks skipped if requested."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOOK = (
 
 @dataclass(frozen=True)
 class User:
-    """An image and who its processes are."""
+    """An image and the identity of its processes."""
 
     image: str
     uid: int
@@ -45,7 +45,7 @@ USERS = {
 
 @pytest.fixture(scope="module")
 def shared(folder: Path, policy: dict[str, Any]) -> Path:
-    """A folder for each case, which anybody may write to."""
+    """A world-writable folder for each case."""
     base = folder / "work"
     base.mkdir(exist_ok=True)
     for name in USERS:
@@ -58,7 +58,7 @@ def shared(folder: Path, policy: dict[str, Any]) -> Path:
 def ended(
     spaces: Callable[..., Runs], shared: Path, isolated_podman: IsolatedPodman, podman_env: dict[str, str]
 ) -> dict[str, Object]:
-    """A run as each of the users."""
+    """A finished run as each of the users."""
     small = build("nonroot", podman_env)
     made = {"as-root": "USER root", "as-both": "USER 7:agent", "stranger": "USER stranger"}
     for name, change in made.items():
