@@ -1,1 +1,1 @@
-"""What is kept alive on the node: pulls, mounts, containers that end or rest, networks, removals."""
+"""What the operator manages on the node: pulls, mounts, session containers, networks, cleanup and the start gate."""

@@ -1,7 +1,7 @@
-"""Taking away what has no owner any more: at a run's end, at its deletion, and by the sweep.
+"""Removes what no longer has an owner: at a run's end, at its deletion, and for the sweep.
 
-Only what is this installation's by name and labels (plan/ownership.py) is touched. What is away already is no error;
-what Podman cannot say now is tried again by the next sweep. Whose things go, nobody else touches meanwhile (serial.py).
+Only objects that belong to this installation by name and labels (plan/ownership.py) are removed. All removals are
+idempotent, and the next sweep retries what failed. The session is locked during a removal (serial.py).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
-REMOVALS = 2  # folders that are emptied at a time, whatever agents have made in them
+REMOVALS = 2  # how many folders are emptied concurrently
 
 
 class Cleaner:
-    """Removes a session's things from this node."""
+    """Removes a session's containers, volumes, images and folders from this node."""
 
     def __init__(self, podman: Podman, site: Site, locks: SessionLocks) -> None:
         self._podman = podman
@@ -41,12 +41,12 @@ class Cleaner:
         self._removals = asyncio.Semaphore(REMOVALS)
 
     async def finished(self, uid: str) -> None:
-        """A run has ended: its container, its volume and its secrets go; its folder stays until it is deleted."""
+        """After a run's end: remove its container, volume and secrets; its folder stays until the run is deleted."""
         async with self._locks.hold(uid):
             await self.start_over(uid)
 
     async def deleted(self, uid: str) -> None:
-        """A run or a session is deleted: nothing of it stays."""
+        """After the deletion of a run or session: remove everything of it."""
         async with self._locks.hold(uid):
             await self.start_over(uid)
             await self._copier.drop(naming.copy(uid))
@@ -54,30 +54,30 @@ class Cleaner:
             await self._emptied(uid, folder.path, folder.remove)
 
     async def start_over(self, uid: str) -> None:
-        """As `finished`, for a caller that holds the session: another attempt is to begin with nothing."""
+        """Like `finished`, for a caller that holds the session's lock, so that another attempt starts from scratch."""
         self._locks.check(uid)
         await self._container(uid)
         await self._volume(uid)
         await self.without_secrets(uid)
 
     async def without_secrets(self, uid: str) -> None:
-        """What lies on tmpfs goes. The caller holds the session."""
+        """Remove the secrets on tmpfs. The caller holds the session's lock."""
         self._locks.check(uid)
         folder = self._site.folder(uid)
         await self._emptied(uid, folder.secrets, folder.remove_secrets)
 
     async def without_attempt(self, run_uid: str, attempt: Path) -> None:
-        """The folder of one attempt goes, out of a session that stays; the caller holds that one."""
+        """Remove the folder of one attempt from a session that stays. The caller holds the session's lock."""
         await self._emptied(run_uid, attempt, lambda: remove_tree(attempt))
 
     async def tidy(self, session: str, run_uid: str) -> None:
-        """A run has ended: of what its agent wrote where the records are, they alone stay."""
+        """After a run's end: remove everything but the records from its attempts' `out/` folders."""
         for attempt in self._site.folder(session).attempts_of(run_uid):
             out = attempt / "out"
             await self._emptied(session, out, lambda out=out: tidy(out))  # type: ignore[misc]
 
     async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:
-        """Remove a folder, whoever owns what an agent has made in it."""
+        """Call `remove` for a folder; if its files belong to other users, take ownership first and retry."""
         try:
             try:
                 await self._removed(remove)
@@ -85,7 +85,7 @@ class Cleaner:
                 await self._janitor.reclaim(uid, folder)
                 await self._removed(remove)
         except OSError as error:
-            log.warning("%s cannot be removed; the next sweep tries again: %s", folder, error)
+            log.warning("%s cannot be removed; the next sweep will retry: %s", folder, error)
 
     async def _removed(self, remove: Callable[[], None]) -> None:
         async with self._removals:
@@ -98,7 +98,7 @@ class Cleaner:
         if self._site.owns_container(uid, found.name, found.labels):
             await self._podman.containers.remove(found.id)
         else:
-            log.warning("the container %s is not ours and stays", found.name)
+            log.warning("the container %s is not ours, so it is not removed", found.name)
 
     async def _volume(self, uid: str) -> None:
         found = await self._podman.volumes.inspect(naming.volume(uid))
@@ -107,20 +107,20 @@ class Cleaner:
         if self._site.owns_volume(uid, found.name, found.labels):
             await self._podman.volumes.remove(found.name)
         else:
-            log.warning("the volume %s is not ours and stays", found.name)
+            log.warning("the volume %s is not ours, so it is not removed", found.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """UIDs of sessions that have something on the node, and of runs that have something in one."""
+    """UIDs of the sessions that have something on the node, and of the runs that have attempts in one."""
 
     everywhere: frozenset[str]
-    # of those, the ones with a container, a volume or secrets, which only a run that goes on needs
+    # the subset with a container, a volume or secrets, which only an unfinished run needs
     needed_while_running: frozenset[str]
 
 
 class Inventory:
-    """What lies on the node."""
+    """Lists what this installation has on the node."""
 
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
@@ -128,7 +128,7 @@ class Inventory:
         self._labels = {naming.INSTALLATION: site.installation}
 
     async def take(self) -> Found:
-        """Everybody who has something here. Raises PodmanError, PodmanUnavailable."""
+        """List the owners of everything on the node. Raises PodmanError, PodmanUnavailable."""
         ours = self._site.installation
         made, kept, copies = await asyncio.gather(
             self._podman.containers.list(self._labels),

@@ -1,7 +1,7 @@
-"""The Claude CLI on this node: its image, mounted once through a holder container, and what its binary needs.
+"""The Claude CLI on this node: its image, mounted once through a holder container, and its binary's requirements.
 
-Podman's own image mounts race with the removal of other containers. So one container of the CLI image is
-created, mounted and never started; every run binds its path. After a reboot the mount is gone and is made again.
+Podman's own image mounts race with the removal of other containers. So one container of the CLI image is created and
+mounted, but never started, and every run bind-mounts its path. After a reboot, it is mounted again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
-PROGRESS_EVERY = 2.0  # seconds between looks at a pull
-UNUSED = 3600.0  # seconds after which a CLI image that no run has asked for is nobody's any more
+PROGRESS_EVERY = 2.0  # seconds between checks of a pull
+UNUSED = 3600.0  # seconds without use after which a CLI image's mount is forgotten
 
 
 @dataclass(frozen=True, slots=True)
 class MountedCLI:
-    """The CLI, ready to be bound: the holder's path on the node, and the program's path in the container."""
+    """The CLI, ready to be bind-mounted: `mount` is the holder's path on the node, `program` the path in containers."""
 
     reference: str
     digest: str | None
@@ -47,7 +47,7 @@ class MountedCLI:
 
 @dataclass(frozen=True, slots=True)
 class _Mount:
-    """Where a CLI image is mounted on the node. `visible` says that its program can be seen there from here."""
+    """Where a CLI image is mounted on the node. `visible`: whether the operator can see its program there."""
 
     path: str
     needs: CLINeeds
@@ -61,14 +61,14 @@ class CLIMounts:
         self._podman = podman
         self._images = images
         self._installation = installation
-        # By image id and path in it; a reference is not part of it, since several can mean one image.
+        # By image id and the CLI's path in it. References are not part of the key: several can mean the same image.
         self._ready: dict[tuple[str, str], _Mount] = {}
         self._used: dict[tuple[str, str], float] = {}  # when each was last asked for
         self._doubted: set[tuple[str, str]] = set()
         self._lock = asyncio.Lock()
 
     async def ready(self, cli: CLI, wanted_by: str) -> MountedCLI | None:
-        """The CLI of a policy, mounted; None where images bring their own.
+        """Ensure that the CLI of a policy is mounted; None if images bring their own.
 
         Raises CLIUnavailable, PodmanError, PodmanUnavailable.
         """
@@ -86,16 +86,16 @@ class CLIMounts:
         )
 
     def doubt(self) -> None:
-        """A container found no CLI at its place, or Podman was away: look at each mount before its next use.
+        """Check each mount before its next use, since a container did not find the CLI or Podman was unavailable.
 
-        What is still there stays as it is: a container's word is no reason to do anything to others.
+        Mounts that are intact stay as they are: a container's report must not affect other containers.
         """
         self._doubted.update(self._ready)
 
     async def drop_unused(self) -> None:
-        """Remove holders of CLI images that new runs use no more, while no run is on that might have bound one.
+        """Remove holders of CLI images that are no longer used, unless a running container may have one mounted.
 
-        A session's container between two runs has bound none: the next start binds what is mounted then.
+        A stopped session container has none mounted: its next start mounts what is current then.
         """
         async with self._lock:
             self._forget_unused()
@@ -114,10 +114,10 @@ class CLIMounts:
         try:
             await self._podman.containers.remove(holder.id)
         except PodmanError as error:
-            log.warning("the holder %s of a CLI image that nobody uses stays for now: %s", holder.name, error)
+            log.warning("the holder %s of an unused CLI image could not be removed: %s", holder.name, error)
 
     def _forget_unused(self) -> None:
-        """Mounts that no run has asked for in a while, but for the last that one did."""
+        """Forget mounts that no run has asked for in UNUSED seconds, except the most recently used one."""
         now, last = time.monotonic(), max(self._used.values(), default=0.0)
         for key, used in list(self._used.items()):
             if used != last and now - used > UNUSED:
@@ -132,13 +132,13 @@ class CLIMounts:
         except Pulling as pulling:
             raise CLIUnavailable(f"the Claude CLI's image: {pulling}", PROGRESS_EVERY) from pulling
         except (ImageMissing, PullFailed) as e:
-            hint = "an administrator can pull it on the node, or name another in cli.image of an AgentPolicy"
+            hint = "an administrator can pull it on the node, or set another in cli.image of an AgentPolicy"
             if cli.pull is PullPolicy.Never:
                 hint = f"pulling is off; {hint}"
             raise CLIUnavailable(f"the Claude CLI's image {cli.reference} is not on the node: {e}; {hint}") from e
 
     async def _held(self, image_id: str, path: str) -> _Mount:
-        """Where the image is mounted and what its binary needs, looked up once, and again where it is doubted."""
+        """Where the image is mounted and what its binary needs: looked up once, and checked again after `doubt`."""
         key = (image_id, path)
         self._used[key] = time.monotonic()
         if key in self._ready and key not in self._doubted:
@@ -154,13 +154,13 @@ class CLIMounts:
         return known
 
     async def _is_there(self, mount: _Mount, path: str) -> bool:
-        """Whether Podman has it mounted, and the program is to be seen where it once was."""
+        """Whether Podman still has it mounted, and the program is still visible if it once was."""
         if mount.path not in (await self._podman.containers.mounted()).values():
             return False
         return not mount.visible or await asyncio.to_thread(_is_visible, mount.path, path)
 
     async def _holder(self, image_id: str) -> str:
-        """The holder's id, made if it is not there. Raises PodmanError where somebody else has its name."""
+        """Ensure the holder; returns its id. Raises PodmanError if another container has its name."""
         name = naming.holder(self._installation, image_id)
         if (found := await self._found_holder(name, image_id)) is not None:
             return found
@@ -168,7 +168,7 @@ class CLIMounts:
         try:
             return await self._podman.containers.create(never_started(name, image_id, labels))
         except PodmanError:
-            if (found := await self._found_holder(name, image_id)) is not None:  # another operator was quicker
+            if (found := await self._found_holder(name, image_id)) is not None:  # another operator created it first
                 return found
             raise
 
@@ -178,16 +178,16 @@ class CLIMounts:
             return None
         if found.image_id == image_id and ownership.is_holder(name, image_id, found.labels, self._installation):
             return found.id
-        raise PodmanError(f"a container named {name} is there and does not hold the Claude CLI's image; remove it")
+        raise PodmanError(f"a container named {name} exists but does not hold the Claude CLI's image; remove it")
 
     async def _needs(self, holder: str, mount: str, path: str) -> CLINeeds:
-        """What the binary asks for. Raises CLIUnavailable where the image has no such file."""
+        """What the binary requires. Raises CLIUnavailable if the image has no such file."""
         if await asyncio.to_thread(_is_visible, mount, path):
             return await asyncio.to_thread(_read, _program(mount, path))
         return await self._needs_by_archive(holder, path)
 
     async def _needs_by_archive(self, holder: str, path: str) -> CLINeeds:
-        """The way for rootless Podman, whose mounts cannot be seen from here, and for a path through links."""
+        """For rootless Podman, whose mounts the operator cannot see, and for a path that goes through symlinks."""
         if unreadable := await startfiles.problem_in(self._podman, holder):
             raise CLIUnavailable(f"the Claude CLI's image: {unreadable}; use another")
         with tempfile.TemporaryFile() as file:
@@ -195,7 +195,7 @@ class CLIMounts:
                 await self._podman.archive.download_file(holder, f"/{path}", file)
             except NotFound as e:
                 raise CLIUnavailable(
-                    f"the Claude CLI's image has no {path} in it; an administrator sets cli.path of an AgentPolicy"
+                    f"the Claude CLI's image does not contain {path}; an administrator sets cli.path of an AgentPolicy"
                 ) from e
             return await asyncio.to_thread(needs_of, file)
 

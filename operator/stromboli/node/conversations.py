@@ -1,8 +1,8 @@
-"""A session's conversation, out of its volume, through a throw-away container.
+"""Reads a session's conversation from its volume, through a temporary container.
 
-What the record says is for plan/conversation.py to read. Nothing of it is kept here, and nothing is executed. The
-session's own container will not do: before Podman sends a file it reads the root's /etc/passwd, which an agent may
-have replaced by a pipe, and Podman would wait for ever.
+The file is parsed in plan/conversation.py. Nothing is cached here, and nothing is executed. The session's own container
+cannot be used: before sending a file, Podman reads the root's /etc/passwd, which an agent may have replaced by a pipe,
+and Podman would block forever.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from stromboli.podman.folders import Folders
 from stromboli.podman.tarstream import FoundFile
 from stromboli.podman.transport import Podman
 
-MAX_FILE = 64 * 1024 * 1024  # what is read of a record, at its end
-MAX_FOLDER = 512 * 1024 * 1024  # what is gone through to find it
+MAX_FILE = 64 * 1024 * 1024  # bytes at the end of the file that are parsed
+MAX_FOLDER = 512 * 1024 * 1024  # bytes of the folder's tar stream that are searched for it
 _PROJECTS = f"{naming.CONFIG_DIR}/projects"
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What was said, the oldest first; `truncated` where that is not all."""
+    """The messages, oldest first; `truncated` if some are missing."""
 
     messages: tuple[Message, ...]
     truncated: bool
@@ -44,9 +44,9 @@ class Conversations:
         self._installation = installation
 
     async def read(self, session_uid: str, conversation: str, image_id: str) -> Conversation | None:
-        """The conversation with that id, or None where the session has none on this node.
+        """The conversation with that id; None if the session has none on this node.
 
-        `image_id` is an image that the session's container was made of. Raises PodmanError, PodmanUnavailable.
+        `image_id` is the image of the session's container. Raises PodmanError, PodmanUnavailable.
         """
         volume = await self._podman.volumes.inspect(naming.volume(session_uid))
         if volume is None:
@@ -57,7 +57,7 @@ class Conversations:
             return await self._read(helper, conversation)
 
     async def _read(self, container: str, conversation: str) -> Conversation | None:
-        # The folder between is the CLI's name for the working directory.
+        # The folder in between is named by the CLI after the working directory.
         def is_it(path: str) -> bool:
             return path.count("/") == 2 and path.endswith(f"/{conversation}.jsonl")
 
@@ -65,7 +65,7 @@ class Conversations:
             raise PodmanError(f"the session's image cannot be read: {unreadable}")
         try:
             for folder in (naming.CONFIG_DIR, _PROJECTS):
-                # A link leads to something in the volume or nowhere, and is not told from a folder (seen on 4.3.1).
+                # A symlink leads to something in the volume or nowhere, and looks like a folder (seen on 4.3.1).
                 place = await self._podman.archive.stat(container, folder)
                 if place is None or not place.directory or place.path != folder:
                     return None
@@ -73,12 +73,12 @@ class Conversations:
                 return None if found is None else await _transcribed(found)
         except NotFound as error:
             if await self._podman.containers.inspect(container) is None:
-                raise PodmanError("the container that reads it went away meanwhile; try again") from error
+                raise PodmanError("the container that reads it was removed in the meantime; retry") from error
             return None
 
     @asynccontextmanager
     async def _opened(self, volume: str, image_id: str) -> AsyncIterator[str]:
-        """A throw-away container that has the volume where the session's has it."""
+        """A temporary container with the volume at the same path as in the session's container."""
         labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
         name = f"{naming.look(image_id)}-{uuid.uuid4().hex[:8]}"
         mount = {"Name": volume, "Dest": naming.SESSION, "Options": ["ro"]}
@@ -91,7 +91,7 @@ class Conversations:
         finally:
             await self._podman.containers.remove(helper)
             left = await self._podman.volumes.inspect(volume)
-            if left is not None and not left.labels:  # the session's was deleted meanwhile, and Podman made another
+            if left is not None and not left.labels:  # it was deleted meanwhile, and Podman created a new one
                 await self._podman.volumes.remove(volume)
 
 

@@ -1,15 +1,14 @@
-"""What a fork begins with: a copy of a stopped container's files as an image, and a copy of a volume.
+"""Makes the initial state of a fork: an image of a stopped container's files, and a copy of a volume.
 
-Whoever calls keeps the originals still meanwhile, and notes what is whole; every step here may be done again after
-it was cut short, and ends the same.
+The caller ensures that the originals do not change meanwhile, and records which copies are complete. Every step is
+idempotent and can be repeated after an interruption.
 
-A commit writes the holes of sparse files out, and Podman has no other way; `size` says beforehand how much that may be.
-A volume's copy keeps them.
+A commit writes the holes of sparse files as data, and Podman has no alternative; `size` gives the upper limit
+beforehand. A volume's copy keeps holes.
 
-A volume is copied by a container of ours that mounts both and runs nothing but our busybox. So the bytes stay
-within Podman, whose folder of volumes an operator in a Pod cannot see, and within its user namespace, so that
-every owner is kept where Podman is rootless. The archive API cannot do it: what it sends of a volume belongs to root,
-all of it (seen on 4.3.1).
+A volume is copied by a helper container that mounts both volumes and runs only our busybox. So the data stays within
+Podman, whose volume folder an operator in a Pod cannot see, and within its user namespace, so that file owners are kept
+with rootless Podman. The archive API cannot do this: everything it sends of a volume belongs to root (seen on 4.3.1).
 """
 
 from __future__ import annotations
@@ -31,40 +30,42 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
-# Overlay takes 127 layers (with more, Podman 4.3.1's start fails: "max depth exceeded"). A start takes as long with
-# 120 as with 2, and a commit 0.1 s longer with 64; a flat copy, on the other hand, takes the disk of the whole image
-# again. So flattening comes late, and half of the limit is left to whatever else adds layers.
+# Overlay supports 127 layers (with more, Podman 4.3.1's start fails: "max depth exceeded"). A start takes as long with
+# 120 layers as with 2, and a commit 0.1 s longer with 64, whereas a flat copy takes the disk space of the whole image
+# again. So flattening is done late, but half of the limit is left for other layers.
 MAX_LAYERS = 64
 
 _PROGRAM = f"{naming.RUNTIME}/busybox"
 _FROM = f"{naming.RUNTIME}/from"
 _TO = f"{naming.RUNTIME}/to"
 _CREDENTIALS = naming.CONFIG_DIR.removeprefix(naming.SESSION) + "/.credentials.json"
-_WORDS = 400  # bytes of what went wrong
-_FULL = "No space left on device"  # strerror(ENOSPC), as busybox says it
+_ERROR_TAIL = 400  # bytes of the helper's error output
+_FULL = "No space left on device"  # strerror(ENOSPC), as busybox prints it
 
 
 class Copier:
-    """Copies what sessions of this node have in Podman."""
+    """Copies the container files and volumes of this node's sessions."""
 
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
         self._site = site
 
     async def size(self, container: str) -> int:
-        """Bytes that `filesystem` would write at most, holes included. Raises NotFound, PodmanError, PodmanUnavailable.
+        """The most bytes that `filesystem` would write, including holes. Raises NotFound, PodmanError,
+        PodmanUnavailable.
 
-        A flat copy is of all that is in the image as well, after one of what was written in the container.
+        Flattening first commits the container's writable layer, and then writes it again together with the image.
         """
         base, written = await asyncio.gather(self._image_of(container), self._podman.containers.size(container))
         flat = await self._podman.copies.layers(base.id) >= MAX_LAYERS
         return 2 * written + base.size if flat else written
 
     async def filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> str:
-        """A stopped container's files as the image `image`, which bears `labels`; the image's id.
+        """Make an image named `image`, with `labels`, of a stopped container's files; returns the image's id.
 
-        Entrypoint, command and user are those of the container's own image, not what we start it with. A copy that
-        would have more than MAX_LAYERS layers has one. Raises NotFound, NoSpace, PodmanError, PodmanUnavailable.
+        Entrypoint, command and user are those of the container's own image, not those that we start it with. If the
+        copy would have more than MAX_LAYERS layers, it is flattened into one. Raises NotFound, NoSpace, PodmanError,
+        PodmanUnavailable.
         """
         base = await self._image_of(container)
         await self.drop(image)
@@ -80,13 +81,13 @@ class Copier:
             await self._drop_stacked(image)
 
     async def volume(self, source: str, target: str, helper_image: str, labels: Mapping[str, str]) -> None:
-        """Have in the volume `target`, made with `labels` if missing, what is in `source`, and nothing else.
+        """Make the volume `target` an exact copy of `source`, except for the CLI's credentials.
 
-        The CLI's credentials are left out. Of `helper_image` nothing is executed. The copying container has the name
-        of the fork's own (its UID is in `labels`), which is not there yet, and its labels: whoever looks for what a
-        fork has left finds it. Raises NotFound, NoSpace, PodmanError, PodmanUnavailable.
+        `target` is created with `labels` if it does not exist. Nothing from `helper_image` is executed. The helper has
+        the name and labels of the fork's own container (its UID is in `labels`), which does not exist yet, so that
+        cleanup finds it. Raises NotFound, NoSpace, PodmanError, PodmanUnavailable.
         """
-        if await self._podman.volumes.inspect(source) is None:  # a container's creation would make an empty one
+        if await self._podman.volumes.inspect(source) is None:  # creating the helper would create an empty one
             raise NotFound(f"the volume {source} is gone, so it cannot be copied", 404)
         await self._podman.volumes.create(target, labels)
         name = naming.container(labels[naming.OWNER])
@@ -104,7 +105,7 @@ class Copier:
             raise NoSpace(what) if _FULL in said else PodmanError(what)
 
     async def drop(self, image: str) -> None:
-        """Remove such an image; one that is away is no error, one that a container uses is (PodmanError)."""
+        """Remove an image made by `filesystem`. Idempotent. Raises PodmanError if a container uses it."""
         await self._drop_stacked(image)
         if await self._is_ours(image):
             await self._podman.copies.remove(image)
@@ -117,23 +118,23 @@ class Copier:
         return image
 
     async def _drop_stacked(self, image: str) -> None:
-        """By force: a build that was cut short may have left a container of its own, which no other call ends."""
+        """With force: an interrupted build may have left a container of its own, which no other call removes."""
         stacked = f"{image}{naming.STACKED}"
         if await self._is_ours(stacked):
             await self._podman.copies.remove(stacked, force=True)
 
     async def _is_ours(self, image: str) -> bool:
-        """Whether there is such an image, and we made it."""
+        """Whether the image exists and was made by us."""
         found = await self._podman.copies.inspect(image)
         if found is None:
             return False
         if ownership.copies_of([image], found.labels, self._site.installation):
             return True
-        log.warning("the image %s is not ours and stays", image)
+        log.warning("the image %s is not ours, so it is not removed", image)
         return False
 
     async def _remove_helper(self, name: str, labels: Mapping[str, str]) -> None:
-        """Remove the helper of a copy that was cut short, also where it still runs."""
+        """Remove the helper of an interrupted copy, even if it is still running."""
         found = await self._podman.containers.inspect(name)
         if found is not None and self._site.owns_container(labels[naming.OWNER], found.name, found.labels):
             await self._podman.containers.remove(found.id)
@@ -145,10 +146,10 @@ class Copier:
             "labels": dict(labels),
             "image": image,
             "entrypoint": [_PROGRAM, "sh", "-c", volume_script.COPY, "copy"],
-            "command": [_PROGRAM, _FROM, _TO, _CREDENTIALS, volume_script.SPARSE, str(_WORDS)],
-            "user": "0:0",  # in Podman's user namespace, where it is rootless
+            "command": [_PROGRAM, _FROM, _TO, _CREDENTIALS, volume_script.SPARSE, str(_ERROR_TAIL)],
+            "user": "0:0",  # in Podman's user namespace, if it is rootless
             "work_dir": "/",
-            "terminal": True,  # what it writes then comes as it is, not in frames
+            "terminal": True,  # so that its output is not multiplexed into frames
             "mounts": [{"type": "bind", "source": program, "destination": _PROGRAM, "options": ["ro", "bind"]}],
             "volumes": [
                 {"Name": source, "Dest": _FROM, "Options": ["ro"]},
@@ -166,13 +167,13 @@ class Copier:
 
 
 def _why(said: str) -> str:
-    """The kernel's words at the end of what busybox wrote: before them are names of files, which an agent chose."""
+    """The strerror text at the end of busybox's output; before it are file names, which an agent may have chosen."""
     return redact(said.strip().rpartition(": ")[2])
 
 
 def _changes(base: ImageInfo, labels: Mapping[str, str]) -> list[str]:
-    """A commit's instructions. A user that the image does not state stays the container's, by number: there is no
-    instruction for none.
+    """The Containerfile instructions for a commit. If the image sets no user, the copy keeps the container's numeric
+    user: no instruction can unset it.
     """
     instructions = [f"ENTRYPOINT {json.dumps(base.entrypoint)}", f"CMD {json.dumps(base.cmd)}"]
     if base.user:

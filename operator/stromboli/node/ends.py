@@ -1,4 +1,4 @@
-"""Waiting for containers to end: one open call to Podman each, and a wake-up when it answers or breaks."""
+"""Waits for containers to end: one pending call to Podman for each, and a wake-up when it returns or fails."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
-OPENING = 2.0  # seconds; it takes a few milliseconds
+OPENING = 2.0  # seconds to wait for an attach; it usually takes a few milliseconds
 
-PAUSE = 0.5  # seconds before the look after a watch that broke: Podman may be refusing one after the other
+PAUSE = 0.5  # seconds before the wake-up after a failed watch: Podman may be refusing every call
 
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
-    """Somebody who hears a container end; `near` is set then."""
+    """Listens to a container's output, whose end is the container's; `near` is set then."""
 
     task: asyncio.Task[None]
     near: asyncio.Event
 
 
 class Ends:
-    """Watches containers, by the UID of the session that has each; `wake` is called with that of the run in it,
-    whichever way a watch ends.
+    """Watches containers, by session UID. However a watch ends, `wake` is called with the UID of the run in the
+    container.
     """
 
     def __init__(self, podman: Podman, wake: Callable[[str], None]) -> None:
@@ -38,9 +38,9 @@ class Ends:
         self._listeners: dict[str, _Listener] = {}
 
     async def listen(self, session: str, container: str) -> None:
-        """Before a container's start: have its end noticed at once, and not by Podman's next look.
+        """Call before a container's start, to notice its end at once instead of at Podman's next poll.
 
-        Only a matter of speed: where it cannot be had, `watch` finds the end some tens of milliseconds later.
+        Best effort: without it, `watch` notices the end some tens of milliseconds later.
         """
         if old := self._listeners.pop(session, None):
             old.task.cancel()
@@ -51,10 +51,10 @@ class Ends:
             async with asyncio.timeout(OPENING):
                 await opened.wait()
         except TimeoutError:
-            task.cancel()  # the start does not wait for it
+            task.cancel()  # do not delay the start any further
 
     def watch(self, session: str, container: str, run: str, within: float) -> None:
-        """Watch the container for a run, once. The run is woken too where it has not ended `within` these seconds."""
+        """Watch a run's container, once per session. The run is also woken if it has not ended `within` seconds."""
         if session not in self._tasks:
             task = spawn(self._wait(session, container, run, within), f"end of {session}")
             self._tasks[session] = task
@@ -64,7 +64,7 @@ class Ends:
         return list(self._tasks)
 
     def forget(self, session: str) -> None:
-        """The container is gone, or its end is known: there is nothing to wait for any more."""
+        """Stop watching, since the container is gone or its end is known."""
         if task := self._tasks.pop(session, None):
             task.cancel()
         if listener := self._listeners.pop(session, None):
@@ -87,10 +87,10 @@ class Ends:
         except NotFound:
             log.info("container %s is gone", container)
         except (PodmanError, PodmanUnavailable) as error:
-            log.info("lost sight of container %s: %s", container, error)
+            log.info("watching container %s failed: %s", container, error)
             await asyncio.sleep(PAUSE)
         finally:
-            if self._tasks.get(session) is asyncio.current_task():  # else somebody else watches it by now
+            if self._tasks.get(session) is asyncio.current_task():  # otherwise a newer watch has replaced it
                 self._tasks.pop(session)
                 if not runs_on:
                     self._listeners.pop(session, None)
@@ -100,10 +100,10 @@ class Ends:
         try:
             async with self._podman.containers.attached(container) as chunks:
                 opened.set()
-                async for _ in chunks:  # the supervisor writes nothing there; whatever an agent does is let go
+                async for _ in chunks:  # the supervisor writes nothing there; an agent's output is discarded
                     pass
             near.set()
         except (PodmanError, PodmanUnavailable) as error:
-            log.debug("container %s is not listened to: %s", container, error)
+            log.debug("cannot listen to the output of container %s: %s", container, error)
         finally:
             opened.set()

@@ -1,7 +1,8 @@
-"""The start gate: how many containers this node starts at once, and how many it has at work.
+"""The start gate: limits how many containers this node starts concurrently, and how many are running.
 
-Whoever finds it full stands in a line (plan/line.py) and is woken when it is let in. Nothing of the line has to
-survive the process: who stood in it says so in its status, and is put back by `stand`. Knows runs by their UIDs only.
+A run that finds it full waits in a queue (plan/line.py) and is woken when it is admitted. The queue need not survive
+the process: a waiting run has its place recorded in its status, from which `stand` restores it. Runs are known by UID
+only.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from stromboli.plan.line import Line, Waiter
 
 
 class Gate:
-    """Of this node. `starts` may start at once; `most` may be at work, starting ones included, None for any number.
+    """The gate of this node. At most `starts` runs start concurrently, and at most `most` are starting or running; None
+    for no limit.
 
-    `wake` is called with the UID of somebody who is let in: its next `enter` goes through.
+    `wake` is called with the UID of a run that is admitted from the queue: its next `enter` succeeds.
     """
 
     def __init__(self, starts: int, most: int | None, wake: Callable[[str], None]) -> None:
@@ -27,16 +29,16 @@ class Gate:
         self._at_work: set[str] = set()
 
     def stand(self, waiter: Waiter) -> None:
-        """Stand in line as a status says, unless it is further by now."""
+        """Restore a run's place in the queue from its status, unless it has been admitted already."""
         if waiter.uid not in self._let_in and waiter.uid not in self._at_work:
             self._line.add(waiter)
 
     def at_work(self, uid: str) -> None:
-        """Its container was started before, maybe by an operator before this one."""
+        """Record that its container has been started, possibly by a previous operator process."""
         self._at_work.add(uid)
 
     def enter(self, waiter: Waiter) -> int | None:
-        """None where it may start now; else its place in the line, in which it stands from now on."""
+        """None if it may start now; otherwise its place in the queue, which it has joined."""
         if waiter.uid in self._let_in:
             return None
         self._line.add(waiter)
@@ -47,35 +49,35 @@ class Gate:
         return None
 
     def enter_again(self, uid: str) -> None:
-        """Somebody who was let in before, and whose start is to be completed or repeated, does not wait again."""
+        """Admit a run without waiting, since it was admitted before and its start is to be completed or repeated."""
         self._line.remove(uid)
         self._let_in.add(uid)
 
     def started(self, uid: str) -> None:
-        """Its container runs."""
+        """Its container is running."""
         self._at_work.add(uid)
         self._leave(uid)
 
     def ended(self, uid: str) -> None:
-        """Nothing of it is at work here, and it wants no start."""
+        """It has no running container here and does not wait for a start."""
         self._at_work.discard(uid)
         self._line.remove(uid)
         self._leave(uid)
 
     @contextmanager
     def turn(self, uid: str) -> Iterator[None]:
-        """Whoever is let in has to start within its turn, or make room for the next."""
+        """During one reconcile turn of a run: if it is admitted but does not start, it makes room for the next."""
         was_let_in = uid in self._let_in
         waited = uid in self._line
         try:
             yield
         finally:
-            # Let in while the turn was on its way, and having stood in line all the time, it starts in its next.
+            # A run that was queued before this turn and admitted during it starts in its next turn.
             if uid in self._let_in and (was_let_in or not waited):
                 self._leave(uid)
 
     def forget_all_but(self, namespaces: set[str]) -> None:
-        """Of namespaces that have no runs any more, nothing is remembered."""
+        """Forget all namespaces but these, since the others have no runs any more."""
         self._line.forget_all_but(namespaces)
 
     def _free(self) -> int:
@@ -90,7 +92,7 @@ class Gate:
         self._let_in.add(waiter.uid)
 
     def _leave(self, uid: str) -> None:
-        """Make room for the next."""
+        """Free its place and admit the next runs."""
         self._let_in.discard(uid)
         while self._free() > 0 and (waiter := self._line.first()) is not None:
             self._admit(waiter)

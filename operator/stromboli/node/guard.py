@@ -1,7 +1,7 @@
-"""Ends containers whose agent fills the node's disk by the folder that its records are in.
+"""Kills containers whose agent fills the node's disk through the folder for its records.
 
-That folder is the node's, not the container's, so that no limit of Podman's holds there. It is looked at every few
-seconds, which costs a directory listing for each container; what an agent writes in between is removed with the rest.
+That folder is on the node, outside the container, so Podman's limits do not apply. It is checked every few seconds, at
+the cost of a directory listing per container; what an agent writes in between is removed with the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EVERY = 2.0  # seconds
 
 
 class Guard:
-    """Of this node's disk; `watched` gives the UIDs of the sessions whose containers run."""
+    """Guards this node's disk; `watched` returns the UIDs of the sessions whose containers are running."""
 
     def __init__(self, podman: Podman, site: Site, watched: Callable[[], Iterable[str]]) -> None:
         self._podman = podman
@@ -30,19 +30,19 @@ class Guard:
         self._watched = watched
 
     async def run(self) -> None:
-        """For ever."""
+        """Check all of them every EVERY seconds, forever."""
         while True:
             await asyncio.sleep(EVERY)
             await self.once()
 
     async def once(self) -> None:
-        """Look at all of them. What ends there is judged as every other end: see plan/outcome.py."""
+        """Check all of them once. A killed container is judged like any other end: see plan/outcome.py."""
         for session in tuple(self._watched()):
             out = self._site.folder(session).link("attempt") / "out"
             if not await asyncio.to_thread(tidy.is_too_large, out):
                 continue
             container = naming.container(session)
-            log.warning("container %s has written too much into %s, and is killed", container, out)
+            log.warning("killing container %s, which has written too much into %s", container, out)
             try:
                 await self._podman.containers.kill(container)
             except (PodmanError, PodmanUnavailable) as error:

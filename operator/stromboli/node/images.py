@@ -1,7 +1,7 @@
-"""A reference → the image that is on the node, pulled if need be, and what is inside it.
+"""Resolves a reference to an image on the node, pulling it if necessary, and inspects images.
 
-Pulls go on in the background, one a reference, however many runs want it; a run that waits for one is told how
-far it is. Nothing of an image is executed to look into it.
+Pulls run in the background, one per reference, however many runs need it; waiting runs get its progress. Nothing from
+an image is executed to inspect it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,15 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
-# A failed pull is everybody's answer for so long; then the next one who wants the image asks again.
-REMEMBER_FAILURE = 5.0
-REMEMBER_PULL = (
-    300.0  # so long is a pull known that has ended: by the policy Always, each run has its image pulled once
-)
+REMEMBER_FAILURE = 5.0  # seconds for which all callers get the error of a failed pull, before it is retried
+REMEMBER_PULL = 300.0  # seconds for which finished pulls are remembered, so that with Always each run pulls only once
 
 
 @dataclass(slots=True)
 class _Pull:
     task: asyncio.Task[ImageInfo]
     began: float
-    before: PullFailed | None  # why the one before failed, which is what there is to say until bytes arrive
+    before: PullFailed | None  # why the previous pull failed; reported until this one receives data
     progress: str = ""
     ended: float | None = None
     seen_by: set[str] = field(default_factory=set)
@@ -52,14 +49,14 @@ class _Pull:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why it failed, if it did; an answer of the registry's, such as "no such image", counts as well."""
+        """Why it failed, or None; a refusal by the registry, such as "no such image", is a failure too."""
         if not self.task.done():
             return None
         return asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
 
 
 class Images:
-    """The node's images. When a pull has ended, `wake` is called with each UID that waited for it."""
+    """The node's images. When a pull ends, `wake` is called with each UID that waited for it."""
 
     def __init__(self, podman: Podman, cache: FactsCache, installation: str, wake: Callable[[str], None]) -> None:
         self._podman = podman
@@ -67,14 +64,13 @@ class Images:
         self._installation = installation
         self._wake = wake
         self._pulls: dict[str, _Pull] = {}
-        self._looking: set[str] = set()  # names of the throw-away containers that are in use
+        self._looking: set[str] = set()  # names of the temporary containers in use
 
     async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
-        """The image that a reference means now: one that the reference's own repository knows.
+        """The image that a reference currently means, known under the reference's own repository.
 
-        `wanted_by` is the UID of whoever is woken at a pull's end, empty for nobody.
-        Raises Pulling while it is being pulled, ImageMissing where it may not be, PullFailed, PodmanError,
-        PodmanUnavailable.
+        `wanted_by` is the UID to wake at the end of a pull, or empty. Raises Pulling while the image is being pulled,
+        ImageMissing if it may not be pulled, PullFailed, PodmanError, PodmanUnavailable.
         """
         name = local_name(reference)
         here = policy is not PullPolicy.Always or rules.is_local(reference) or self._has_pulled(name, wanted_by)
@@ -98,28 +94,28 @@ class Images:
     async def on_node(self, reference: Reference) -> ImageInfo | None:
         """The image of that name, if the node has it. Raises PodmanError, PodmanUnavailable.
 
-        What Podman finds by a digest alone is not told: it may be another tenant's.
+        An image that Podman finds by the digest alone does not count: it may be another tenant's.
         """
         found = await self._podman.images.inspect(local_name(reference))
         return found if found is not None and is_meant(found, reference) else None
 
     async def by_id(self, image_id: str) -> ImageInfo | None:
-        """An image that is on the node. Raises PodmanError, PodmanUnavailable."""
+        """The image with that id, if it is on the node. Raises PodmanError, PodmanUnavailable."""
         return await self._podman.images.inspect(image_id)
 
     async def facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
-        """What is inside an image. Raises PodmanError, PodmanUnavailable."""
+        """The facts about an image's contents. Raises PodmanError, PodmanUnavailable."""
         return await self._cache.get(image.id, needs, lambda: self._look(image, needs))
 
     async def close(self) -> None:
-        """Break off every pull: Podman keeps the layers that it has."""
+        """Cancel all pulls; Podman keeps the layers that are complete."""
         tasks = [p.task for p in self._pulls.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def drop_looks(self) -> None:
-        """Remove throw-away containers that an operator before us left."""
+        """Remove temporary containers that a previous operator process left behind."""
         ours = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
         for container in await self._podman.containers.list(ours):
             is_look = ownership.is_look(container.name, container.image_id, container.labels, self._installation)
@@ -127,10 +123,10 @@ class Images:
                 try:
                     await self._podman.containers.remove(container.id)
                 except PodmanError as error:
-                    log.warning("the container %s, which is only looked into, stays for now: %s", container.name, error)
+                    log.warning("the temporary container %s could not be removed: %s", container.name, error)
 
     def forget_pulls(self) -> None:
-        """Those that have ended a while ago: whoever waited for one has had its answer."""
+        """Forget pulls that ended more than REMEMBER_PULL seconds ago: all waiting runs have had their result."""
         now = time.monotonic()
         for name, pull in list(self._pulls.items()):
             if pull.ended is not None and now - pull.ended > REMEMBER_PULL:
@@ -174,7 +170,7 @@ class Images:
         raise Pulling(f"pulling {name}: {progress}, {elapsed:.0f} s so far")
 
     def _is_stale(self, pull: _Pull, wanted_by: str) -> bool:
-        """Whether a finished pull is no answer any more: a success for somebody new, a failure after a while."""
+        """Whether a finished pull must be repeated: a success for a new caller, a failure after a while."""
         if not pull.task.done():
             return False
         if not pull.succeeded:
@@ -201,12 +197,12 @@ class Images:
 
 
 def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[str, object]:
-    """The body of a container that is only there to be looked into."""
+    """The create body of a container that is only inspected and never started."""
     return {
         "name": name,
         "image": image_id,
         "entrypoint": ["/never-started"],
-        # Podman's archive API answers 500 for a container whose user it cannot find; a number it need not look up.
+        # Podman's archive API answers 500 if it cannot find the container's user; it does not look up a numeric one.
         "user": "0:0",
         "labels": dict(labels),
         "netns": {"nsmode": "none"},
@@ -215,19 +211,19 @@ def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[s
 
 
 def local_name(reference: Reference) -> str:
-    """A reference as Podman is asked for it: fully qualified, and with a digest the tag has no say."""
+    """The reference to pass to Podman: fully qualified, and without the tag if there is a digest."""
     if reference.digest is not None:
         return f"{reference.registry}/{reference.path}@{reference.digest}"
     return str(reference)
 
 
 def is_meant(image: ImageInfo, reference: Reference) -> bool:
-    """Whether the reference's own repository knows the image."""
+    """Whether the image is known under the reference's own repository."""
     return rules.is_meant(reference, image.repo_tags, image.repo_digests)
 
 
 def digest_of(image: ImageInfo, reference: Reference) -> str | None:
-    """The manifest's digest by which the reference's repository knows the image."""
+    """The manifest digest of the image in the reference's repository, or None."""
     if reference.digest is not None:
         return reference.digest
     prefix = f"{reference.registry}/{reference.path}@"

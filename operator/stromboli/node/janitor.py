@@ -1,8 +1,8 @@
-"""Getting back what an agent has given away.
+"""Takes back ownership of files that an agent has given to other users.
 
-Where Podman is rootless, an agent that is root in its container can make its files another's: of ids that only
-Podman's user namespace has, so that the operator may neither look into such a folder nor remove it. A container
-that is nothing but a busybox can, and makes them the operator's own again. What is then done with them is not here.
+With rootless Podman, an agent that is root in its container can chown its files to ids that exist only in Podman's user
+namespace, so that the operator can neither list nor remove such a folder. A container with nothing but a busybox can
+chown them back to the operator. What happens to them then is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
 from stromboli.podman.transport import Podman
 
-SECONDS = 120.0  # for one folder: what an agent has made in it has bounds of its own
+SECONDS = 120.0  # timeout for one folder; the size of its contents is bounded elsewhere
 
 _PLACE = "/place"
 _PROGRAM = "busybox"
 
 
 class Janitor:
-    """Of this node's folders."""
+    """Takes back ownership of this node's session folders."""
 
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
         self._site = site
 
     async def reclaim(self, uid: str, folder: Path) -> None:
-        """Make a session's folder, and all that is in it, the operator's own. Raises PodmanError, PodmanUnavailable.
+        """Make the operator the owner of a session's folder and everything in it. Raises PodmanError,
+        PodmanUnavailable.
 
-        The session's own container is gone by now: this one has its name and labels, so that whoever looks for
-        what the session has left finds it.
+        The session's own container is gone by then: the helper has its name and labels, so that cleanup finds it.
         """
         root = await asyncio.to_thread(self._root)
         created = await self._podman.containers.create(self._body(uid, root, folder))
@@ -43,12 +43,12 @@ class Janitor:
             async with asyncio.timeout(SECONDS):
                 await self._podman.containers.wait(created)
         except TimeoutError as error:
-            raise PodmanError(f"giving {folder} back to the operator took longer than {SECONDS:.0f} s") from error
+            raise PodmanError(f"taking back ownership of {folder} took longer than {SECONDS:.0f} s") from error
         finally:
             await self._podman.containers.remove(created)
 
     def _root(self) -> Path:
-        """The container's whole file system; Podman makes in it what it wants to mount."""
+        """The container's entire root file system; Podman creates mount points in it."""
         root = self._site.home / "janitor"
         root.mkdir(mode=0o700, exist_ok=True)
         new = root / f".{_PROGRAM}"

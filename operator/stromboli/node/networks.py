@@ -1,6 +1,6 @@
-"""The bridge networks of Kubernetes namespaces: one each, made for the first run there, gone with the last.
+"""The bridge networks of Kubernetes namespaces: one each, created for the first run there and removed after the last.
 
-Which namespaces still have runs is told by the sweep. Podman itself refuses to remove a network in use.
+The sweep passes the namespaces that still have runs. Podman itself refuses to remove a network in use.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
-# Seconds for which a network that was asked for stays, whatever the sweep knows: a container that is being made
-# is not seen yet, and its run may be younger than the sweep's list.
+# Seconds for which a network stays after its last use, whatever the sweep knows: a container that is being created is
+# not visible yet, and its run may be newer than the sweep's list.
 FRESH = 60.0
 
 
@@ -31,7 +31,7 @@ class Networks:
         self._asked: dict[str, float] = {}
 
     async def have(self, namespace: str) -> str:
-        """The name of a namespace's network, made if missing. Raises PodmanError, PodmanUnavailable."""
+        """Ensure a namespace's network; returns its name. Raises PodmanError, PodmanUnavailable."""
         name = naming.network(self._installation, namespace)
         self._asked[name] = time.monotonic()
         if name not in self._made:
@@ -40,7 +40,7 @@ class Networks:
         return name
 
     def forget(self) -> None:
-        """A container could not be made or started: somebody may have removed its network."""
+        """Check the networks again, since a container failed to start and its network may have been removed."""
         self._made.clear()
 
     async def clear(self, namespaces: Iterable[str]) -> None:
@@ -59,7 +59,7 @@ class Networks:
         try:
             await self._podman.networks.remove(name)
         except PodmanError as error:
-            log.warning("the network %s of a namespace without runs stays for now: %s", name, error)
+            log.warning("the network %s of a namespace without runs could not be removed: %s", name, error)
 
     def _is_fresh(self, name: str) -> bool:
         asked = self._asked.get(name)

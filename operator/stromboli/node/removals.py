@@ -1,8 +1,7 @@
-"""Containers that somebody takes away while they are watched: told by Podman's events.
+"""Notices when a watched container is removed, through Podman's events.
 
-Podman's own `wait` does not answer any more once its container was removed by another process (seen on 4.3.1).
-A stream that breaks is opened again, from the moment on that the last one was; what it could not tell is found by
-the sweep.
+Podman's own `wait` never returns after another process has removed its container (seen on 4.3.1). A broken event stream
+is reopened from the time at which the last one was opened; the sweep finds what was missed even so.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
-OVERLAP = timedelta(seconds=1)  # told twice is no harm
+OVERLAP = timedelta(seconds=1)  # duplicate events are harmless
 
 
 class Removals:
-    """Calls `gone` with the UID of the run whose container was removed, by us or by anybody."""
+    """Calls `gone` with the UID of the session whose container was removed, by us or by anyone else."""
 
     def __init__(self, podman: Podman, installation: str, gone: Callable[[str], None]) -> None:
         self._podman = podman
@@ -33,14 +32,14 @@ class Removals:
         self._gone = gone
 
     async def follow(self) -> None:
-        """For as long as the operator runs."""
+        """Follow the events, reconnecting with backoff, for as long as the operator runs."""
         since, failures = datetime.now(UTC), 0
         while True:
             began = datetime.now(UTC) - OVERLAP
             try:
                 await self._stream(since)
             except (PodmanError, PodmanUnavailable) as error:
-                log.info("Podman's events are not to be had: %s", error)
+                log.info("Podman's events are unavailable: %s", error)
             lasted = datetime.now(UTC) - began
             failures = 0 if lasted > timedelta(seconds=backoff(failures) * 2) else failures + 1
             since = began
@@ -48,8 +47,8 @@ class Removals:
 
     async def _stream(self, since: datetime) -> None:
         labels = {naming.INSTALLATION: self._installation}
-        told = self._podman.events.stream(types=["container"], labels=labels, actions=["remove"], since=since)
-        async with aclosing(told) as events:
+        stream = self._podman.events.stream(types=["container"], labels=labels, actions=["remove"], since=since)
+        async with aclosing(stream) as events:
             async for event in events:
                 if uid := ownership.session_of_container(event.name, event.attributes, self._installation):
                     self._gone(uid)

@@ -1,8 +1,8 @@
-"""A session's container between two runs: stopped, and what is known of it written down.
+"""A session's container between two runs: ensures that it is stopped, and records what is known about it.
 
-What is known (`attempt/state.py`) is judged from the records of the last attempt that the container was handed to,
-whoever looks first: the end of a run, the next run's start, a deletion, or an operator that comes back. Whoever calls
-holds the session (serial.py).
+That (`attempt/state.py`) is derived from the records of the last attempt in the container, by whichever comes first: a
+run's end, the next run's start, a deletion, or a restart of the operator. The caller holds the session's lock
+(serial.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stromboli.plan.redaction import UNKNOWN
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
 
-ENDING = 30.0  # seconds from KILL until Podman says that the container has ended
+ENDING = 30.0  # seconds to wait for Podman to report the end after KILL
 
 
 class Resting:
@@ -43,16 +43,16 @@ class Resting:
         self._cleaner = cleaner
 
     async def find(self, uid: str) -> ContainerState | None:
-        """The session's container; one that is not ours counts as none. Raises PodmanError, PodmanUnavailable."""
+        """The session's container; None also if it is not ours. Raises PodmanError, PodmanUnavailable."""
         found = await self._podman.containers.inspect(naming.container(uid))
         if found is None or not self._site.owns_container(uid, found.name, found.labels):
             return None
         return found
 
     async def ended(self, uid: str) -> ContainerState | None:
-        """The session's container, which does not run: that is Podman's word, once it was ended if need be.
+        """Ensure that the session's container has ended, killing it if necessary; returns it, or None.
 
-        Raises PodmanError, PodmanUnavailable, also where it has not ended in time: then it may still run.
+        Raises PodmanError, PodmanUnavailable; the latter also if it has not ended in time and may still be running.
         """
         container = await self.find(uid)
         if container is None or not container.alive:
@@ -71,23 +71,23 @@ class Resting:
         return container
 
     async def settled(self, uid: str) -> tuple[ContainerState | None, State]:
-        """The session's container, not running, and what is known of it. Raises as `ended`, and OSError, NoSpace."""
+        """The session's container, stopped, and its state. Raises as `ended`, and OSError, NoSpace, LocalFailure."""
         container = await self.ended(uid)
         folder = self._site.folder(uid)
         if container is None:
             return None, await asyncio.to_thread(folder.read_state)
-        if container.status == "initialized":  # it would start with the attempt before this
+        if container.status == "initialized":  # it would start with the previous attempt's mounts
             await self._podman.containers.stop(container.id)
         return container, await asyncio.to_thread(_noted, folder, container)
 
     async def unstartable(self, container: ContainerState) -> str:
-        """Why a start of a container, in which an agent was, would keep Podman waiting; empty where it would not."""
+        """Why starting a container that an agent has used would block Podman; empty if it would not."""
         return await startfiles.problem_in(self._podman, container.id, shape_of(container).mount_points)
 
     async def rest(self, uid: str) -> State | None:
-        """Between two runs: the container away where its beginning has not succeeded, and no secrets.
+        """After a run: remove the secrets, and the container if the session's initial hooks have not succeeded in it.
 
-        What is known of the container that stays, None where none does. Raises as `settled`.
+        Returns the state of the container that stays, or None. Raises as `settled` does.
         """
         container, state = await self.settled(uid)
         await self._cleaner.without_secrets(uid)
@@ -99,12 +99,10 @@ class Resting:
         return None
 
     async def size(self, uid: str, image_id: str) -> int:
-        """Disk of the container's own files, of a fork's copy, and of the volume where the operator can see it.
+        """Bytes of disk of the container's writable layer, of a fork's copy, and of the volume if the operator sees it.
 
-        `image_id` is that of the image which the session began with.
-
-        The session need not be held: what is removed meanwhile counts nothing. Raises PodmanError, PodmanUnavailable,
-        OSError, LocalFailure.
+        `image_id` is the image that the session began with. The session's lock is not needed: what is removed
+        meanwhile counts as 0. Raises PodmanError, PodmanUnavailable, OSError, LocalFailure.
         """
         total = 0
         if (container := await self.find(uid)) is not None:
@@ -121,7 +119,7 @@ class Resting:
 
 
 def _noted(folder: SessionFolder, container: ContainerState) -> State:
-    """What is known of the container, with what the last attempt in it has left. Blocking."""
+    """The session's state, updated from the records of the last attempt in the container. Blocking."""
     state, last = folder.read_state(), folder.handed_to()
     if last is None:
         return state
@@ -136,7 +134,7 @@ def _noted(folder: SessionFolder, container: ContainerState) -> State:
 
 
 def shape_of(container: ContainerState) -> Shape:
-    """What a session's container has that policies restrict. Raises LabelsLost."""
+    """The properties of a session's container that policies restrict. Raises LabelsLost."""
     try:
         return Shape.from_label(container.labels[naming.SHAPE])
     except (ValueError, KeyError, TypeError) as e:

@@ -1,7 +1,7 @@
-"""One at a time for what touches one session's things on the node: its container, its volume, its folders.
+"""Locks per session, for whatever changes its container, volume or folders on the node.
 
-Its runs, its own object and the sweep are served by different tasks. Whoever starts, copies, stops or removes something
-of a session holds it meanwhile, and looks again whether run and session are still there once it does.
+A session's runs, its own object and the sweep are handled by different tasks. A task that starts, copies, stops or
+removes something of a session must hold its lock, and check again, once it does, that run and session still exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Entry:
 
 
 class SessionLocks:
-    """By the UID of a session, or of a run that has its own; `len` is how many are held or waited for."""
+    """Locks by the UID of a session, or of a run without a named one; `len` is the number held or waited for."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -29,14 +29,14 @@ class SessionLocks:
 
     @asynccontextmanager
     async def hold(self, *uids: str) -> AsyncIterator[None]:
-        """Have these to oneself inside the block. Nobody may ask for more while holding some."""
+        """Hold the locks of these UIDs inside the block. Must not be nested."""
         async with AsyncExitStack() as stack:
-            for uid in sorted(set(uids)):  # in one order, so that no two wait for each other
+            for uid in sorted(set(uids)):  # in a fixed order, to avoid deadlock
                 await stack.enter_async_context(self._one(uid))
             yield
 
     def check(self, uid: str) -> None:
-        """For those who leave it to their caller to hold a session: that somebody does."""
+        """Assert that someone holds the session's lock, in functions whose caller must hold it."""
         assert uid in self._entries, f"nobody holds the session {uid}"
 
     @asynccontextmanager

@@ -1,17 +1,17 @@
-"""What the container that copies a volume runs: two programs for the shell of our busybox, and nothing else.
+"""The two shell scripts, for our busybox, that the container which copies a volume runs.
 
-busybox's `cp -a` keeps owners, modes, times and links of both kinds, but writes holes out: a file of 7 GB that takes
-no disk would take 7 GB in the copy. So files with holes are made first, piece by piece (`SPARSE`), and `cp -au` leaves
-those alone, since they have their original's time already. No call that busybox offers says where the holes are, so
-what is not zero is looked for.
+busybox's `cp -a` keeps owners, modes, times, hard links and symlinks, but writes holes as data: a 7 GB file that takes
+no disk space would take 7 GB in the copy. So files with holes are copied first, in pieces (`SPARSE`), and `cp -au`
+skips them, since they already have the original's time. busybox cannot report where the holes are, so the script
+searches for non-zero data.
 
-A copied file takes at most three times the disk of its original, wherever an agent has put the data in it: pieces are
-large only until twice that is written, and after that as small as a block.
+A copied file takes at most three times the disk space of its original, wherever an agent has put the data in it: pieces
+are large only until twice that is written, and a single block after that.
 """
 
 from __future__ import annotations
 
-# $1: busybox, $2: from, $3: to, $4: what is left out, $5: SPARSE, $6: how many bytes of its errors are said
+# $1: busybox, $2: from, $3: to, $4: the path to leave out, $5: SPARSE, $6: how many bytes of the errors to print
 COPY = """\
 set -e -o pipefail
 {
@@ -25,8 +25,8 @@ set -e -o pipefail
 } 2>&1 | "$1" tail -c "$6"
 """
 
-# $1: busybox, $2: from, $3: to, $4: an empty folder beside the copies, for names by inode; then the files.
-# One with less than 64 KiB in holes is left to `cp`. busybox's `cmp` stops at the first difference, but not if it is
+# $1: busybox, $2: from, $3: to, $4: an empty folder on the target for hard links named by inode; then the files.
+# Files with less than 64 KiB of holes are left to `cp`. busybox's `cmp` stops at the first difference, unless it is
 # given -n.
 SPARSE = """\
 set -e -o pipefail

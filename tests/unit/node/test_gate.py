@@ -1,4 +1,4 @@
-"""The start gate: how many are let in at once, who is next, and that no place is lost."""
+"""The start gate: how many are admitted at once, which is next, and that no place is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def waiter(number: int, namespace: str = "s") -> Waiter:
 
 
 class Woken(list[str]):
-    """Who was let in after having waited."""
+    """The runs that were admitted after waiting."""
 
     def __call__(self, uid: str) -> None:
         self.append(uid)
@@ -60,14 +60,14 @@ def test_no_more_at_work_than_may_be(woken: Woken) -> None:
 def test_who_is_let_in_and_does_not_start_makes_room(woken: Woken) -> None:
     gate = Gate(1, None, woken)
     with gate.turn("s-0"):
-        gate.enter(waiter(0))  # and then its image is gone, say
+        gate.enter(waiter(0))  # and then its image turns out to be gone, for example
     assert gate.enter(waiter(1)) is None
     with gate.turn("s-2"):
         assert gate.enter(waiter(2)) == 1
     gate.started("s-1")
     assert woken == ["s-2"]
     with gate.turn("s-2"):
-        pass  # it waits for something else by now
+        pass  # by now it waits for something else
     assert gate.enter(waiter(3)) is None
 
 
@@ -110,7 +110,7 @@ def test_what_has_begun_before_does_not_wait_and_counts(woken: Woken) -> None:
 
 
 def test_whatever_happens_the_bounds_hold_and_everybody_starts() -> None:
-    """Many random lives: runs come, start, fail to start, end and are deleted."""
+    """Many random life cycles: runs arrive, start, fail to start, end and are deleted."""
     for seed in range(200):
         luck, left = random.Random(seed), [waiter(n, f"ns-{n % 3}") for n in range(30)]
         starting: set[str] = set()

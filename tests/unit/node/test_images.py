@@ -1,4 +1,4 @@
-"""Pulls that go on beside the runs: what a run is told meanwhile, and what a failure means for whom."""
+"""Pulls in the background: what runs are told meanwhile, and which runs a failure affects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGEST = f"sha256:{'1' * 64}"
 
 
 def known_as(image_id: str, *names: str) -> ImageInfo:
-    """An image of these names, as Podman tells of it."""
+    """An image with these names, as Podman reports it."""
     digests = tuple(f"{name.rpartition(':')[0]}@{DIGEST}" for name in names)
     return cast(ImageInfo, SimpleNamespace(id=image_id, repo_tags=names, repo_digests=digests))
 
@@ -35,7 +35,7 @@ UNKNOWN = PullFailed("manifest unknown", permanent=True)
 
 
 class Registry:
-    """Podman's images, as far as a pull needs them; a test says when a pull ends, and how."""
+    """A fake of Podman's images, as far as pulls need it; the test decides when and how a pull ends."""
 
     def __init__(self) -> None:
         self.here: ImageInfo | None = None
@@ -58,7 +58,7 @@ class Registry:
             self._ends.set_exception(how)
         else:
             self._ends.set_result(how)
-        for _ in range(3):  # the pull's task, then its callback
+        for _ in range(3):  # for the pull's task, and then its callback
             await asyncio.sleep(0)
 
 
@@ -77,10 +77,10 @@ async def images(registry: Registry, tmp_path: Path) -> AsyncIterator[Images]:
 async def told(
     images: Images, run: str = "run", policy: PullPolicy = PullPolicy.IfNotPresent, image: Reference = APP
 ) -> Exception:
-    """Why a run cannot go on yet, or ever."""
+    """Why a run cannot continue yet, or at all."""
     with pytest.raises((Pulling, ImageMissing, PullFailed)) as caught:
         await images.resolve(image, policy, run)
-    await asyncio.sleep(0)  # a pull that was begun asks the registry
+    await asyncio.sleep(0)  # lets a pull that was started ask the registry
     return caught.value
 
 

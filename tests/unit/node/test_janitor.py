@@ -1,4 +1,4 @@
-"""What an agent has given away comes back within a time, or Podman's container of that goes all the same."""
+"""Taking back ownership of files has a timeout, after which the helper container is removed all the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stromboli.node.janitor import Janitor
 
 
 class Stuck:
-    """A Podman whose container never ends."""
+    """A Podman whose containers never end."""
 
     def __init__(self) -> None:
         self.containers = self

@@ -1,4 +1,4 @@
-"""One at a time by session: who waits, in which order several are held, and that nothing is kept of those unused."""
+"""Locks per session: who waits, the order in which several are taken, and that unused locks are dropped."""
 
 from __future__ import annotations
 
