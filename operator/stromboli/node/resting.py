@@ -26,7 +26,7 @@ from stromboli.inspection import startfiles
 from stromboli.node.cleanup import Cleaner
 from stromboli.plan import session as plan
 from stromboli.plan.attempt import HOOKS_FILE
-from stromboli.plan.container import Shape
+from stromboli.plan.container import Shape, labels_lost
 from stromboli.plan.redaction import UNKNOWN
 from stromboli.podman.containers import ContainerState
 from stromboli.podman.transport import Podman
@@ -48,6 +48,10 @@ class Resting:
         if found is None or not self._site.owns_container(uid, found.name, found.labels):
             return None
         return found
+
+    def handed_to(self, uid: str) -> str:
+        """The name of the last attempt that the session's container was handed to, empty for none."""
+        return self._site.folder(uid).handed_to() or ""
 
     async def ended(self, uid: str) -> ContainerState | None:
         """Ensure that the session's container has ended, killing it if necessary; returns it, or None.
@@ -80,9 +84,9 @@ class Resting:
             await self._podman.containers.stop(container.id)
         return container, await asyncio.to_thread(_noted, folder, container)
 
-    async def unstartable(self, container: ContainerState) -> str:
-        """Why starting a container that an agent has used would block Podman; empty if it would not."""
-        return await startfiles.problem_in(self._podman, container.id, shape_of(container).mount_points)
+    async def unstartable(self, container: str, shape: Shape) -> str:
+        """Why starting this container, which an agent has used, would block Podman; empty if it would not."""
+        return await startfiles.problem_in(self._podman, container, shape.mount_points)
 
     async def rest(self, uid: str) -> State | None:
         """After a run: remove the secrets, and the container if the session's initial hooks have not succeeded in it.
@@ -138,4 +142,4 @@ def shape_of(container: ContainerState) -> Shape:
     try:
         return Shape.from_label(container.labels[naming.SHAPE])
     except (ValueError, KeyError, TypeError) as e:
-        raise LabelsLost(f"the container {container.name} has lost its labels; remove it") from e
+        raise LabelsLost(labels_lost(container.name)) from e

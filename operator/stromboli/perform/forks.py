@@ -17,7 +17,7 @@ from stromboli.models.agentsession import Filesystem
 from stromboli.models.run import Run
 from stromboli.models.session import Holder, Session
 from stromboli.node.copy import Copier
-from stromboli.node.resting import Resting
+from stromboli.node.resting import Resting, shape_of
 from stromboli.observe import sessions
 from stromboli.observe.sessions import Origin, Queues
 from stromboli.perform.candidate import Ready
@@ -105,7 +105,7 @@ class Forks:
         container, state = await self._resting.settled(origin.uid)
         copy = ""
         if container is not None and state.container == container.id:
-            if why := await self._resting.unstartable(container):
+            if why := await self._resting.unstartable(container.id, shape_of(container)):
                 self._notifier.tell(
                     run,
                     "FilesNotCopied",

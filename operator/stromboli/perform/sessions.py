@@ -25,7 +25,6 @@ from stromboli.errors import (
     Refused,
     Rejected,
     StromboliError,
-    Waiting,
 )
 from stromboli.kube.client import Cluster
 from stromboli.models.objects import Object
@@ -33,19 +32,19 @@ from stromboli.models.run import Run
 from stromboli.models.session import Holder, Session
 from stromboli.node.cleanup import Cleaner
 from stromboli.node.images import is_meant, local_name
-from stromboli.node.resting import Resting, shape_of
+from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
 from stromboli.observe import sessions
 from stromboli.observe.sessions import Held, Named, Queues
 from stromboli.perform.candidate import Ready
 from stromboli.perform.forks import Forks
 from stromboli.perform.notify import Notifier
-from stromboli.plan import container as containers
+from stromboli.perform.resume import Resumption
+from stromboli.perform.session_report import SessionReporter
 from stromboli.plan import session as plan
 from stromboli.plan.answer import Answer
-from stromboli.plan.attempt import Conversation
 from stromboli.podman.transport import Podman
-from stromboli.reasons import ReadyReason, Reason
+from stromboli.reasons import Reason
 from stromboli.status import session as states
 
 log = logging.getLogger(__name__)
@@ -91,6 +90,7 @@ class Sessions:
             queues=queues,
             resting=self._resting,
         )
+        self._resumption = Resumption(podman, self._resting, SessionReporter(cluster, node), notifier)
         self._names: dict[str, tuple[str, str]] = {}
         self._unmeasured: set[str] = set()
 
@@ -121,7 +121,7 @@ class Sessions:
                     session = await self._forks.copied(run, session, parent)
             if turn.pinned:
                 await self._tell_of_a_moved_tag(run, session, ready)
-            yield await self._held(run, session, ready)
+            yield await self._resumption.held(run, session, ready)
 
     def see(self, session: Object) -> str:
         """There is this session; its UID."""
@@ -295,46 +295,6 @@ class Sessions:
         except Conflict:
             log.info("session %s has changed meanwhile", name)
 
-    async def _held(self, run: Run, session: Session, ready: Ready) -> Held:
-        uid, name = session.uid, session.name
-        await self._await_end_of_own(uid, run.uid)
-        container, state = await self._resting.settled(uid)
-        if state.begun and await self._podman.volumes.inspect(naming.volume(uid)) is None:
-            await self._lost_volume(session)
-        came = session.status.copied_from
-        held = Held(uid, name, Conversation(session.status.conversation, came.conversation if came else None))
-        lost = f"somebody removed the container of session {name}"
-        if container is not None and state.container == container.id:
-            containers.check_shape(shape_of(container), ready.shape, ready.judged.policy.limits, name)
-            if not (why := await self._resting.unstartable(container)):
-                return replace(held, container=container, initialized=True)
-            lost = (
-                f"the container of session {name} can never be started again, since a run in it has left it so: {why}, "
-                "and Podman reads that before a start"
-            )
-        if container is not None:
-            await self._podman.containers.remove(container.id)
-        if state.copy and await self._podman.images.inspect(state.copy) is not None:
-            same = state.copy_hooks == plan.hooks_hash(ready.judged.request.hooks)
-            held = replace(held, base=state.copy, initialized=same)
-        elif state.copy:
-            self._notifier.tell(
-                run,
-                "FilesNotCopied",
-                f"somebody removed the image {naming.copy(uid)}, which has the files that session {name} was forked "
-                "with: it begins with the image's files, and its hooks run again",
-                warning=True,
-            )
-        if state.container is not None:
-            again = "out of the copy that it began with" if held.base else "and its hooks run again"
-            self._notifier.tell(
-                run,
-                "ContainerRebuilt",
-                f"{lost}: it is made again, {again}",
-                warning=True,
-            )
-        return held
-
     async def _tell_of_a_moved_tag(self, run: Run, session: Session, ready: Ready) -> None:
         reference = ready.judged.request.image
         now = await self._podman.images.inspect(local_name(reference))
@@ -345,25 +305,6 @@ class Sessions:
                 f"{reference} is another image by now; the session {session.name} goes on with "
                 f"{ready.image.id[:12]}, with which it began",
             )
-
-    async def _lost_volume(self, session: Session) -> None:
-        name, volume = session.name, naming.volume(session.uid)
-        message = f"the volume {volume} is gone from Podman, and with it the conversation"
-        status = states.at(session.status, ReadyReason.VolumeLost, message, sessions.moment(session, self._node))
-        await self._cluster.write_status(session, status)
-        self._notifier.tell(session, ReadyReason.VolumeLost, message, warning=True)
-        raise Refused(
-            Reason.ContainerLost,
-            f"the session {name} cannot go on: {message}; delete it (kubectl delete agentsession {name}), or name "
-            "another",
-        )
-
-    async def _await_end_of_own(self, uid: str, run_uid: str) -> None:
-        """Raises Waiting where the container runs for this run: a start of an operator before us has come through."""
-        container = await self._resting.find(uid)
-        handed_to = self._site.folder(uid).handed_to() or ""
-        if container is not None and container.alive and handed_to.startswith(f"{run_uid}-"):
-            raise Waiting(Reason.Starting, "its container has come to run meanwhile", 0.5)
 
 
 def _template(ready: Ready) -> dict[str, Any]:

@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stromboli import bounds, naming
-from stromboli.errors import Refused
 from stromboli.models.agentpolicy import Network
 from stromboli.plan.attempt import MANAGED_FOLDER
 from stromboli.plan.limits import Limits
 from stromboli.plan.request import DEFAULT_PIDS, Request
 from stromboli.plan.volumes import Volume
-from stromboli.reasons import Reason
 
 Body = dict[str, Any]
 
@@ -134,23 +132,24 @@ def shape(request: Request, network: Network, cli: bool, volumes: tuple[Volume, 
     return Shape(network.value, cli, tuple(mounts), request.memory, request.cpus, request.pids, LAYOUT)
 
 
-def check_shape(found: Shape, wanted: Shape, limits: Limits, session: str) -> None:
-    """Today's policies against a container that was made under others. Raises Refused(PolicyViolation)."""
-    what = ""
+def misfit(found: Shape, wanted: Shape, limits: Limits) -> str:
+    """Today's policies against a container that was created under others: what is wrong with it, as a predicate that
+    continues "the container …"; empty if nothing is.
+    """
     if found.layout != wanted.layout:
-        what = "was made by another version of the operator, which mounted other things into it"
-    elif wanted.network == Network.none and found.network != wanted.network:
-        what = "is on a network, which a policy no longer allows"
-    elif wanted.cli and not found.cli:
-        what = "was made without the CLI's mount, which the policies now ask for"
-    elif found.volumes != wanted.volumes:
-        what = f"has the volumes {', '.join(found.volumes)}, which today lead to {', '.join(wanted.volumes)}"
-    else:
-        what = next(_over(found, limits), "")
-    if what:
-        raise Refused(
-            Reason.PolicyViolation, f"the container of session {session} {what}; begin a new session, or fork this one"
-        )
+        return "was made by another version of the operator, which mounted other things into it"
+    if wanted.network == Network.none and found.network != wanted.network:
+        return "is on a network, which a policy no longer allows"
+    if wanted.cli and not found.cli:
+        return "was made without the CLI's mount, which the policies now ask for"
+    if found.volumes != wanted.volumes:
+        return f"has the volumes {', '.join(found.volumes)}, which today lead to {', '.join(wanted.volumes)}"
+    return next(_over(found, limits), "")
+
+
+def labels_lost(container: str) -> str:
+    """What is said of a container whose shape cannot be read."""
+    return f"the container {container} has lost its labels; remove it"
 
 
 def _over(found: Shape, limits: Limits) -> Iterator[str]:

@@ -14,7 +14,7 @@ from stromboli.kube import objects
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.plan import session
 from stromboli.plan.attempt import Hook, StepRecord
-from stromboli.plan.container import Shape, check_shape
+from stromboli.plan.container import Shape, misfit
 from stromboli.plan.limits import Limits
 from stromboli.plan.session import Place
 from stromboli.reasons import Reason
@@ -283,18 +283,13 @@ MADE = Shape("bridge", True, (), 2**30, 2000, 2048)
 )
 def test_what_a_policy_no_longer_allows_is_said(wanted: Shape, said: str | None) -> None:
     found = Shape.from_label(MADE.to_label())
-    if said is None:
-        check_shape(found, wanted, NO_LIMITS, "s")
-        return
-    with pytest.raises(Refused, match=said) as refused:
-        check_shape(found, wanted, NO_LIMITS, "s")
-    assert refused.value.reason is Reason.PolicyViolation
+    what = misfit(found, wanted, NO_LIMITS)
+    assert what == "" if said is None else said in what
 
 
 def test_a_container_without_a_network_stays_without_one() -> None:
-    check_shape(replace(MADE, network="none"), MADE, NO_LIMITS, "s")
-    with pytest.raises(Refused, match="CLI's mount"):
-        check_shape(Shape("none", False, ()), Shape("none", True, ()), NO_LIMITS, "s")
+    assert misfit(replace(MADE, network="none"), MADE, NO_LIMITS) == ""
+    assert "CLI's mount" in misfit(Shape("none", False, ()), Shape("none", True, ()), NO_LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -312,14 +307,11 @@ def test_a_container_without_a_network_stays_without_one() -> None:
 def test_a_container_is_judged_by_the_ceilings_of_today(ceilings: dict[str, Any], said: str | None) -> None:
     """A run in it that asks for less changes nothing: its limits are those that it was made with."""
     limits = effective(policy(limits=ceilings)).limits
-    if said is None:
-        check_shape(MADE, MADE, limits, "s")
-        return
-    with pytest.raises(Refused, match=f"the container of session s was made {said}.*begin a new session"):
-        check_shape(MADE, replace(MADE, memory=1, cpus=1, pids=16), limits, "s")
+    what = misfit(MADE, MADE if said is None else replace(MADE, memory=1, cpus=1, pids=16), limits)
+    assert what == "" if said is None else what.startswith(f"was made {said}")
 
 
 def test_a_container_that_was_made_without_a_limit_is_over_every_ceiling() -> None:
     before = Shape.from_label('{"network": "bridge", "cli": true, "volumes": []}')
-    with pytest.raises(Refused, match="without a limit on memory, and over the ceiling of 64Gi"):
-        check_shape(before, MADE, effective(policy(limits={"memory": "64Gi"})).limits, "s")
+    what = misfit(before, MADE, effective(policy(limits={"memory": "64Gi"})).limits)
+    assert "without a limit on memory, and over the ceiling of 64Gi" in what

@@ -1,0 +1,136 @@
+"""A session's container for a start: what is found on the node, and what plan/resume.py decides about it.
+
+The caller holds the session (serial.py). Every step may be repeated after it was cut short, and ends the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from stromboli import naming
+from stromboli.attempt.state import State
+from stromboli.errors import LabelsLost, Refused, Waiting
+from stromboli.models.run import Run
+from stromboli.models.session import Session
+from stromboli.node.resting import Resting, shape_of
+from stromboli.observe.sessions import Held
+from stromboli.perform.candidate import Ready
+from stromboli.perform.notify import Notifier
+from stromboli.perform.session_report import SessionReporter
+from stromboli.plan import resume as plan
+from stromboli.plan.attempt import Conversation
+from stromboli.plan.container import Shape
+from stromboli.plan.resume import Found, Wanted, Warned
+from stromboli.plan.session import hooks_hash
+from stromboli.plan.verdict import Refuse, Wait
+from stromboli.podman.containers import ContainerState
+from stromboli.podman.transport import Podman
+from stromboli.reasons import ReadyReason, Reason
+
+
+class Resumption:
+    """Gets the containers of sessions ready for the next start."""
+
+    def __init__(self, podman: Podman, resting: Resting, reporter: SessionReporter, notifier: Notifier) -> None:
+        self._podman = podman
+        self._resting = resting
+        self._reporter = reporter
+        self._notifier = notifier
+
+    async def held(self, run: Run, session: Session, ready: Ready) -> Held:
+        """The session, ready for a start. Raises Refused, Waiting, ClusterUnavailable, Conflict, NoSpace, PodmanError,
+        PodmanUnavailable, LocalFailure, OSError.
+        """
+        judged = ready.judged
+        wanted = Wanted(ready.shape, judged.policy.limits, hooks_hash(judged.request.hooks))
+        found, container = await self._look(run, session)
+        said = plan.decide(found, wanted)
+        while not isinstance(said, plan.Settled):
+            if isinstance(said, plan.End):
+                await self._resting.ended(session.uid)
+                found, container = await self._look(run, session)
+            else:
+                found = await self._look_closer(found, said)
+            said = plan.decide(found, wanted)
+        return await self._carried_out(said, run, session, container)
+
+    async def _carried_out(
+        self, said: plan.Settled, run: Run, session: Session, container: ContainerState | None
+    ) -> Held:
+        match said:
+            case Wait():
+                raise Waiting(said.reason, said.message, said.delay)
+            case Refuse():
+                raise Refused(said.reason, said.message)
+            case plan.VolumeLost():
+                await self._reporter.at(session, ReadyReason.VolumeLost, said.message)
+                self._notifier.tell(session, ReadyReason.VolumeLost, said.message, warning=True)
+                raise Refused(Reason.ContainerLost, said.refusal)
+            case plan.Reuse():
+                return replace(_held(session), container=container, initialized=True)
+            case plan.FromImage():
+                await self._cleared(run, said.old, said.warnings)
+                return _held(session)
+            case plan.FromCopy():
+                await self._cleared(run, said.old, said.warnings)
+                return replace(_held(session), base=said.copy, initialized=said.initialized)
+            case _:
+                assert_never(said)
+
+    async def _cleared(self, run: Run, old: str | None, warnings: tuple[Warned, ...]) -> None:
+        """Room for a new container."""
+        if old is not None:
+            await self._podman.containers.remove(old)
+        for warned in warnings:
+            self._notifier.tell(run, warned.reason, warned.message, warning=True)
+
+    # --- looking ---
+
+    async def _look(self, run: Run, session: Session) -> tuple[Found, ContainerState | None]:
+        """What is there at first sight. What the last attempt has left is read once its container does not run."""
+        container = await self._resting.find(session.uid)
+        if container is not None and container.alive:
+            own = self._resting.handed_to(session.uid).startswith(f"{run.uid}-")
+            kept = plan.Container(container.id, container.name, None, alive=True, own=own)
+            return Found(session.uid, session.name, kept), container
+        container, state = await self._resting.settled(session.uid)
+        return _found(session, container, state), container
+
+    async def _look_closer(self, found: Found, at: plan.Look) -> Found:
+        """What was found, with what the decision depends on."""
+        match at:
+            case plan.LookForVolume():
+                volume = await self._podman.volumes.inspect(naming.volume(found.uid))
+                return replace(found, volume=volume is not None)
+            case plan.LookInside():
+                return replace(found, problem=await self._resting.unstartable(at.container, at.shape))
+            case plan.LookForCopy():
+                return replace(found, copy_exists=await self._podman.images.inspect(at.image) is not None)
+            case _:
+                assert_never(at)
+
+
+def _found(session: Session, container: ContainerState | None, state: State) -> Found:
+    return Found(
+        session.uid,
+        session.name,
+        plan.Container(container.id, container.name, _shape(container)) if container is not None else None,
+        initialized=state.container,
+        begun=state.begun,
+        copy=plan.Copy(state.copy, state.copy_hooks) if state.copy else None,
+    )
+
+
+def _shape(container: ContainerState) -> Shape | None:
+    """None if its label cannot be read: what that means, plan/ says."""
+    try:
+        return shape_of(container)
+    except LabelsLost:
+        return None
+
+
+def _held(session: Session) -> Held:
+    came = session.status.copied_from
+    conversation = Conversation(session.status.conversation, came.conversation if came else None)
+    return Held(session.uid, session.name, conversation)

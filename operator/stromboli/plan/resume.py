@@ -1,0 +1,214 @@
+"""What was found of a session on the node → what its next run is started in. Pure.
+
+A session's container is started again if the session's initial hooks have succeeded in it, today's policies allow it
+and a start of it can succeed. Otherwise it is rebuilt: from the copy that a fork began with, or from the run's image.
+A session whose conversation is lost never runs again.
+
+Where the decision depends on something that nobody has looked at yet, it is to look at that, and then to decide again.
+So a run that is refused anyway costs no further look, and no mount of a root file system.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stromboli import naming
+from stromboli.plan.container import Shape, labels_lost, misfit
+from stromboli.plan.limits import Limits
+from stromboli.plan.verdict import Refuse, Wait
+from stromboli.reasons import Reason
+
+OWN_LOOK = 0.5  # seconds until a container that runs for the run itself is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The session's container. `alive` means that it may have processes, and `own` that those are of an attempt of the
+    run that is to be started. `shape` is None if its label cannot be read.
+    """
+
+    id: str
+    name: str
+    shape: Shape | None
+    alive: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a fork began with: the image's id, and the hash of the hooks that had succeeded in it."""
+
+    image: str
+    hooks: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is of a session.
+
+    `initialized` is the id of the container in which its initial hooks succeeded, None if they have in none. `begun`
+    means that there may be a conversation on its volume.
+
+    None if nobody has looked yet: whether the volume exists (`volume`), whether the copy's image does (`copy_exists`),
+    and why Podman can never start the container again (`problem`, empty if it can).
+    """
+
+    uid: str
+    name: str
+    container: Container | None = None
+    initialized: str | None = None
+    begun: bool = False
+    copy: Copy | None = None
+    volume: bool | None = None
+    problem: str | None = None
+    copy_exists: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the run asks for: the shape of its container, today's ceilings, and the hash of its initial hooks."""
+
+    shape: Shape
+    limits: Limits
+    hooks: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning event on the run."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The container runs for nobody who needs it: kill it, and look at everything again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookForVolume:
+    """Look whether the session's volume exists, and decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookInside:
+    """Look whether Podman can start the container again, and decide again."""
+
+    container: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class LookForCopy:
+    """Look whether this image exists, and decide again."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeLost:
+    """The conversation is lost. `message` is the session's, `refusal` the run's."""
+
+    message: str
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Start the container that is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromImage:
+    """Create a container from the run's image, after removing `old`, the id of the one that is there."""
+
+    old: str | None
+    warnings: tuple[Warned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FromCopy:
+    """Create a container from the image `copy`, after removing `old`. `initialized` means that the initial hooks
+    have succeeded in the copy, and are not run again.
+    """
+
+    old: str | None
+    copy: str
+    initialized: bool
+    warnings: tuple[Warned, ...] = ()
+
+
+Look = LookForVolume | LookInside | LookForCopy
+Settled = Wait | Refuse | VolumeLost | Reuse | FromImage | FromCopy
+Action = End | Look | Settled
+
+
+def decide(found: Found, wanted: Wanted) -> Action:
+    """The next step to a container in which the run can be started."""
+    container = found.container
+    if container is not None and container.alive:
+        return Wait(Reason.Starting, "its container has come to run meanwhile", OWN_LOOK) if container.own else End()
+    if found.begun and found.volume is None:
+        return LookForVolume()
+    if found.begun and not found.volume:
+        return _volume_lost(found)
+    if container is None or container.id != found.initialized:
+        return _rebuild(found, wanted, f"somebody removed the container of session {found.name}")
+    return _judged(container, found, wanted)
+
+
+def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
+    """A container in which the initial hooks have succeeded, under today's policies and as its runs have left it."""
+    if container.shape is None:
+        return Refuse(Reason.PolicyViolation, labels_lost(container.name))
+    if what := misfit(container.shape, wanted.shape, wanted.limits):
+        what = f"the container of session {found.name} {what}; begin a new session, or fork this one"
+        return Refuse(Reason.PolicyViolation, what)
+    if found.problem is None:
+        return LookInside(container.id, container.shape)
+    if not found.problem:
+        return Reuse()
+    return _rebuild(
+        found,
+        wanted,
+        f"the container of session {found.name} can never be started again, since a run in it has left it so: "
+        f"{found.problem}, and Podman reads that before a start",
+    )
+
+
+def _volume_lost(found: Found) -> VolumeLost:
+    message = f"the volume {naming.volume(found.uid)} is gone from Podman, and with it the conversation"
+    return VolumeLost(
+        message,
+        f"the session {found.name} cannot go on: {message}; delete it (kubectl delete agentsession {found.name}), or "
+        "name another",
+    )
+
+
+def _rebuild(found: Found, wanted: Wanted, lost: str) -> LookForCopy | FromImage | FromCopy:
+    """A new container. Nothing is said about the first one of a session, which replaces none."""
+    old = found.container.id if found.container is not None else None
+    copy = found.copy
+    if copy is None:
+        return FromImage(old, _rebuilt(found, lost, "and its hooks run again"))
+    if found.copy_exists is None:
+        return LookForCopy(copy.image)
+    if not found.copy_exists:
+        return FromImage(old, (_copy_lost(found), *_rebuilt(found, lost, "and its hooks run again")))
+    warnings = _rebuilt(found, lost, "out of the copy that it began with")
+    return FromCopy(old, copy.image, initialized=copy.hooks == wanted.hooks, warnings=warnings)
+
+
+def _rebuilt(found: Found, lost: str, how: str) -> tuple[Warned, ...]:
+    if found.initialized is None:
+        return ()
+    return (Warned("ContainerRebuilt", f"{lost}: it is made again, {how}"),)
+
+
+def _copy_lost(found: Found) -> Warned:
+    return Warned(
+        "FilesNotCopied",
+        f"somebody removed the image {naming.copy(found.uid)}, which has the files that session {found.name} was "
+        "forked with: it begins with the image's files, and its hooks run again",
+    )
