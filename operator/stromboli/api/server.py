@@ -41,7 +41,7 @@ _ROUTE = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/agentsessions/{{name
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
-Object = Mapping[str, Any]
+Document = Mapping[str, Any]
 # The AgentSession by (namespace, name); None if it does not exist. Raises ClusterUnavailable.
 Lookup = Callable[[str, str], Awaitable[Session | None]]
 # A session's conversation by (UID, conversation id, image id). Raises PodmanError, PodmanUnavailable.
@@ -132,7 +132,7 @@ class Messages:
             raise Declined(404, f"the namespace {namespace} has no AgentSession {name}")
         return _json(200, await self._document(session, name))
 
-    async def _document(self, session: Session, name: str) -> Object:
+    async def _document(self, session: Session, name: str) -> Document:
         conversation, image = session.status.conversation, session.status.image
         found = None
         if _is_uuid(conversation):
@@ -171,7 +171,7 @@ def _error(status: int, sentence: str) -> web.Response:
     return _json(status, {"error": sentence}, headers)
 
 
-def _json(status: int, body: Object, headers: Mapping[str, str] | None = None) -> web.Response:
+def _json(status: int, body: Document, headers: Mapping[str, str] | None = None) -> web.Response:
     text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     return web.Response(status=status, body=text, content_type="application/json", headers=headers)
 

@@ -1,23 +1,20 @@
-"""What lightkube and httpx2 raise for a call to the API server → our errors (errors.py)."""
+"""What httpx2 raises for a call to the API server → our errors (errors.py)."""
 
 from __future__ import annotations
 
 import httpx2
-from lightkube import ApiError
 
 from stromboli.errors import ClusterUnavailable, Conflict, Rejected, StromboliError
 
 
 def code(error: Exception) -> int:
-    if isinstance(error, ApiError):
-        return error.status.code or 0
     if isinstance(error, httpx2.HTTPStatusError):
         return error.response.status_code
     return 0
 
 
 def refused(what: str, error: Exception) -> StromboliError:
-    """What lightkube raises for a write → our tree."""
+    """What is raised for a write → our tree."""
     if code(error) in (404, 409):
         return Conflict(_text(error))
     # half of a surrogate pair cannot even be sent
@@ -32,7 +29,7 @@ def _is_too_large(error: Exception) -> bool:
 
 
 def unavailable(error: Exception) -> ClusterUnavailable:
-    """What lightkube raises for a read → our tree. A kind that is not served (404 of a list) is unknown, not empty."""
+    """What is raised for a read → our tree. A kind that is not served (404 of a list) is unknown, not empty."""
     return ClusterUnavailable(f"the API server: {_text(error)}")
 
 

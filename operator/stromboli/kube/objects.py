@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from stromboli.kube import outline
-from stromboli.models.objects import NOTHING, Object, Status, fields, number, text
+from stromboli.models.objects import NOTHING, Object, Status, fields, identity, number, text
 from stromboli.models.policy import Policy
 from stromboli.models.run import Run, RunStatus
 from stromboli.models.session import Session, SessionStatus
@@ -55,12 +55,12 @@ def another(like: K, wire: Wire) -> K:
 
 def with_status(obj: K, metadata: Wire, status: Wire) -> K:
     """An object after a write of its status."""
-    return replace(obj, **_metadata(head(metadata)), status=type(obj.status).of(status))
+    return replace(obj, **identity(head(metadata)), status=type(obj.status).of(status))
 
 
 def with_spec(obj: K, metadata: Wire, spec: Wire) -> K:
     """An object after a write of its spec."""
-    return replace(obj, **_metadata(head(metadata)), spec=spec)
+    return replace(obj, **identity(head(metadata)), spec=spec)
 
 
 def kept(obj: Run) -> Run:
@@ -68,15 +68,6 @@ def kept(obj: Run) -> Run:
     if not obj.is_whole or outline.size(obj.spec) <= outline.SMALL:
         return obj
     return replace(obj, spec=outline.spec(obj.spec))
-
-
-def _metadata(found: Object) -> dict[str, Any]:
-    return {
-        "uid": found.uid,
-        "version": found.version,
-        "generation": found.generation,
-        "deleted": found.deleted,
-    }
 
 
 def _spec(wire: Wire) -> Wire:

@@ -15,7 +15,7 @@ import msgspec
 
 from stromboli import bounds
 
-Object = dict[str, Any]
+Wire = dict[str, Any]
 
 SMALL = 32 * 1024  # bytes of JSON up to which a run is kept whole
 _VALUE = 64  # bytes, at least, of one more value as a Python object
@@ -88,7 +88,7 @@ class _AllMetadata(msgspec.Struct):
 class Page:
     """One page of a list; `more` asks for the next, and is empty on the last."""
 
-    items: list[Object]
+    items: list[Wire]
     more: str
 
 
@@ -104,25 +104,25 @@ def heads(content: bytes) -> Page:
     return Page([msgspec.to_builtins(item.metadata) for item in found.items or ()], _more(found.metadata))
 
 
-def head(content: bytes) -> Object:
+def head(content: bytes) -> Wire:
     """The metadata of one object. Raises ValueError."""
-    found: Object = msgspec.to_builtins(msgspec.json.decode(content, type=_Head).metadata)
+    found: Wire = msgspec.to_builtins(msgspec.json.decode(content, type=_Head).metadata)
     return found
 
 
-def of(content: bytes) -> Object:
+def of(content: bytes) -> Wire:
     """The outline of one object. Raises ValueError."""
     return _object(msgspec.json.decode(content, type=_Outline))
 
 
-def small(content: bytes) -> Object:
+def small(content: bytes) -> Wire:
     """An object as it is kept: whole where it is small, else its outline. Raises ValueError."""
     return whole(content) if len(content) <= SMALL else of(content)
 
 
-def spec(whole: Mapping[str, Any]) -> Object:
+def spec(whole: Mapping[str, Any]) -> Wire:
     """The outline of a spec that is there already. Raises ValueError."""
-    found: Object = msgspec.to_builtins(msgspec.convert(whole, type=_Spec))
+    found: Wire = msgspec.to_builtins(msgspec.convert(whole, type=_Spec))
     return found
 
 
@@ -137,16 +137,15 @@ def page_whole(content: bytes) -> Page:
     return Page(found.items or [], _more(found.metadata))
 
 
-def metadata(content: bytes) -> Object:
+def metadata(content: bytes) -> Wire:
     """All of one object's metadata. Raises ValueError."""
     return msgspec.json.decode(content, type=_AllMetadata).metadata
 
 
-def whole(content: bytes) -> Object:
+def whole(content: bytes) -> Wire:
     """An object, cut to a depth that any code can walk, less what nobody uses of its metadata. Raises ValueError."""
     content = bounds.cut_json(content)
-    found: Object = msgspec.json.decode(content)
-    return {**found, "metadata": head(content)}
+    return {**msgspec.json.decode(content, type=dict[str, Any]), "metadata": head(content)}
 
 
 def spec_size(content: bytes) -> int:
@@ -160,8 +159,8 @@ def cost(content: bytes) -> int:
     return len(content) + _VALUE * sum(content.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def _object(found: _Outline) -> Object:
-    made: Object = {
+def _object(found: _Outline) -> Wire:
+    made: Wire = {
         "apiVersion": found.api_version,
         "kind": found.kind,
         "metadata": msgspec.to_builtins(found.metadata),
@@ -172,15 +171,15 @@ def _object(found: _Outline) -> Object:
     return made
 
 
-def _status(raw: msgspec.Raw) -> Object | None:
+def _status(raw: msgspec.Raw) -> Wire | None:
     """All of a status that is still written to, since a write replaces it; of one that is final, the conditions."""
     ended = msgspec.json.decode(raw, type=_Ended | None)
     if ended is None:
         return None
     if ended.completion_time is not None:
-        reduced: Object = msgspec.to_builtins(ended)
+        reduced: Wire = msgspec.to_builtins(ended)
         return reduced
-    found: Object = msgspec.json.decode(raw)
+    found: Wire = msgspec.json.decode(raw)
     return found
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import httpx2
 import msgspec
 from lightkube.config.kubeconfig import SingleConfig
-from lightkube.core.exceptions import ApiError
 from lightkube.core.resource import Resource, api_info
 
 from stromboli.kube import wire
@@ -28,6 +27,12 @@ _PATCH = "application/json-patch+json"
 _AS = {"fieldManager": MANAGER}
 
 Kind = type[Resource]
+
+
+class _Failure(msgspec.Struct):
+    """A Status of the API server's."""
+
+    message: str = ""
 
 
 class Plain:
@@ -88,9 +93,17 @@ class Plain:
         try:
             return response.raise_for_status().content
         except httpx2.HTTPStatusError as e:
-            if response.headers.get("Content-Type") == _JSON:  # a Status, in the API server's own words
-                raise ApiError(e.request, response) from e
+            if said := _said(response.content):
+                raise httpx2.HTTPStatusError(said, request=e.request, response=response) from e
             raise
+
+
+def _said(content: bytes) -> str:
+    """The API server's own words for a failure; empty where somebody else has answered."""
+    try:
+        return msgspec.json.decode(content, type=_Failure).message
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _path(kind: Kind, namespace: str | None = None, name: str | None = None) -> str:

@@ -13,6 +13,7 @@ import httpx2
 from lightkube.generic_resource import GenericGlobalResource, create_global_resource
 
 from stromboli.errors import ClusterUnavailable
+from stromboli.models.objects import fields
 
 TokenReview = create_global_resource("authentication.k8s.io", "v1", "TokenReview", "tokenreviews")
 SubjectAccessReview = create_global_resource(
@@ -58,7 +59,7 @@ class Reviews:
     async def person(self, token: str) -> Person | None:
         """Whose token that is; None where the API server does not know it. Raises ClusterUnavailable."""
         status = await self._asked(TokenReview, {"token": token})
-        user = status.get("user") or {}
+        user = fields(status.get("user"))
         if status.get("authenticated") is not True or not user.get("username"):
             return None
         extra = {str(key): list(values) for key, values in (user.get("extra") or {}).items()}
@@ -84,10 +85,10 @@ class Reviews:
         return status.get("allowed") is True and status.get("denied") is not True
 
     async def _asked(self, kind: type[GenericGlobalResource], spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = kind.from_dict({"metadata": {}, "spec": dict(spec)})
         try:
-            answer = dict(await self._client.create(kind.from_dict({"metadata": {}, "spec": dict(spec)})))
-            status: Mapping[str, Any] = answer.get("status") or {}
-            return status
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as e:
+            answer = await self._client.create(asked)
+        except (httpx2.HTTPError, ValueError, TypeError) as e:  # the last two are lightkube's for what is no object
             said = str(e)[:500] or type(e).__name__
             raise ClusterUnavailable(f"the API server, asked for a {kind.__name__}: {said}") from e
+        return fields(answer.get("status"))

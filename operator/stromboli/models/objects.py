@@ -41,6 +41,11 @@ class Object:
         return f"{self.namespace}/{self.name}"
 
 
+def identity(obj: Object) -> dict[str, Any]:
+    """Its fields, to make another object of that identity and version."""
+    return {name: getattr(obj, name) for name in Object.__slots__}
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """A status as it was read; `wire` is all of it, and belongs to status/ and kube/ alone."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from stromboli.models.objects import Object, Resource, Status
+from stromboli.models.objects import Object, Resource, Status, identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,7 @@ class Policy(Resource):
     def of(cls, head: Object, spec: Mapping[str, Any], status: Status) -> Policy:
         """The object with that metadata."""
         return cls(
-            uid=head.uid,
-            namespace=head.namespace,
-            name=head.name,
-            version=head.version,
-            generation=head.generation,
-            created=head.created,
-            deleted=head.deleted,
+            **identity(head),
             spec=spec,
             status=status,
         )

@@ -10,7 +10,19 @@ from typing import Any, ClassVar
 from stromboli.errors import InvalidInput
 from stromboli.grammar import duration
 from stromboli.models.fields import MAX_TIMEOUT
-from stromboli.models.objects import NOTHING, Object, Resource, Status, condition, entries, fields, moment, number, text
+from stromboli.models.objects import (
+    NOTHING,
+    Object,
+    Resource,
+    Status,
+    condition,
+    entries,
+    fields,
+    identity,
+    moment,
+    number,
+    text,
+)
 from stromboli.reasons import Reason
 
 
@@ -92,13 +104,7 @@ class Run(Resource):
         """The object with that metadata."""
         choice = fields(spec.get("session"))
         return cls(
-            uid=head.uid,
-            namespace=head.namespace,
-            name=head.name,
-            version=head.version,
-            generation=head.generation,
-            created=head.created,
-            deleted=head.deleted,
+            **identity(head),
             spec=spec,
             status=status,
             session=text(choice.get("name")),

@@ -7,12 +7,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from stromboli.models.objects import NOTHING, Object, Resource, Status, condition, fields, moment, number, text
+from stromboli.models.objects import (
+    NOTHING,
+    Object,
+    Resource,
+    Status,
+    condition,
+    fields,
+    identity,
+    moment,
+    number,
+    text,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
     """The run that has a session's turn, or is before another in its queue."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The session that another is a fork of, as its spec says from its creation on."""
 
     name: str
     uid: str
@@ -81,15 +100,9 @@ class Session(Resource):
     def of(cls, head: Object, spec: Mapping[str, Any], status: SessionStatus) -> Session:
         """The object with that metadata."""
         return cls(
-            uid=head.uid,
-            namespace=head.namespace,
-            name=head.name,
-            version=head.version,
-            generation=head.generation,
-            created=head.created,
-            deleted=head.deleted,
+            **identity(head),
             spec=spec,
             status=status,
             parent=text(fields(spec.get("forkedFrom")).get("name")),
-            ttl=spec.get("ttlAfterLastUse"),
+            ttl=text(spec.get("ttlAfterLastUse")) or None,
         )

@@ -20,7 +20,7 @@ from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
 from stromboli.models.objects import Object, Resource
 from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
-from stromboli.models.session import Session
+from stromboli.models.session import Origin, Session
 from stromboli.observe import runs
 from stromboli.plan import session as plan
 from stromboli.plan.attempt import Conversation
@@ -74,14 +74,6 @@ class Leaving(Waiting):
     def __init__(self, uid: str, run: str, session: str) -> None:
         super().__init__(Reason.Queued, f"behind the run {run}, which is leaving the session {session}", LEAVING_LOOK)
         self.uid = uid
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The session that one is a fork of, as its spec says from its creation on."""
-
-    name: str
-    uid: str
 
 
 def origin(session: Session) -> Origin | None:

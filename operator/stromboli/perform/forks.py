@@ -15,11 +15,11 @@ from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentsession import Filesystem
 from stromboli.models.run import Run
-from stromboli.models.session import Holder, Session
+from stromboli.models.session import Holder, Origin, Session
 from stromboli.node.copy import Copier
 from stromboli.node.resting import Resting, shape_of
 from stromboli.observe import sessions
-from stromboli.observe.sessions import Origin, Queues
+from stromboli.observe.sessions import Queues
 from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
 from stromboli.plan import forks as plan
@@ -73,8 +73,7 @@ class Forks:
     async def copied(self, run: Run, session: Session, origin: Origin) -> Session:
         """Write down where the fork comes from: it needs its parent no more. Raises Conflict, ClusterUnavailable."""
         filesystem = _filesystem(self._site.folder(session.uid).read_state())
-        parent, conversation = Holder(origin.name, origin.uid), naming.conversation(origin.uid)
-        status = states.copied(session.status, parent, conversation, filesystem)
+        status = states.copied(session.status, origin, naming.conversation(origin.uid), filesystem)
         written = await self._cluster.write_status(session, status)
         self._notifier.tell(session, "Forked", f"copied from the session {origin.name}")
         if filesystem is Filesystem.lost:

@@ -75,7 +75,7 @@ def made(
         "type": type_,
         "status": status,
         "observedGeneration": generation,
-        "lastTransitionTime": before["lastTransitionTime"] if before is not None and same else now,
+        "lastTransitionTime": (before.get("lastTransitionTime") if before is not None and same else None) or now,
         "reason": str(reason),
         "message": clip(message),
     }

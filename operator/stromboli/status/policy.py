@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stromboli.models.objects import Status
+from stromboli.models.objects import Status, entries
 from stromboli.plan.contradictions import Verdict
 from stromboli.reasons import AcceptedReason, EffectiveReason
 from stromboli.status import conditions
@@ -15,7 +15,7 @@ def of(status: Status, verdict: Verdict, *, generation: int, now: str) -> Status
         ("Accepted", accepted[0] is AcceptedReason.Accepted, *accepted),
         ("Effective", effective[0] is EffectiveReason.Effective, *effective),
     )
-    old = status.wire.get("conditions") or []
+    old = tuple(entries(status.wire.get("conditions")))
     found = [
         conditions.made(old, type_, "True" if holds else "False", reason, message, generation=generation, now=now)
         for type_, holds, reason, message in wanted

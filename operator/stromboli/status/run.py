@@ -12,6 +12,8 @@ from typing import Any
 
 from stromboli.grammar import duration, times
 from stromboli.models.agentrun import PromptSent
+from stromboli.models.objects import entries, fields
+from stromboli.models.objects import moment as parsed
 from stromboli.models.run import Run, RunStatus
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.line import Waiter
@@ -191,7 +193,7 @@ def with_images(status: RunStatus, image: UsedImage, cli: UsedImage | None) -> R
 
 def with_steps(status: RunStatus, steps: Sequence[StepRecord]) -> RunStatus:
     """Update the steps, but only if one has begun or ended since the last update: new output alone does not count."""
-    known = [(s["hook"], s["index"], s["state"]) for s in status.wire.get("steps") or []]
+    known = [(s.get("hook"), s.get("index"), s.get("state")) for s in entries(status.wire.get("steps"))]
     if known == [(s.hook, s.index, s.state) for s in steps]:
         return status
     return _with(status, steps=[_step(s) for s in steps])
@@ -240,20 +242,20 @@ def without_outcome(status: RunStatus) -> RunStatus:
     return RunStatus.of({k: v for k, v in status.wire.items() if k not in ("result", "usage", "steps")})
 
 
-def _with(status: RunStatus, **fields: object) -> RunStatus:
-    return RunStatus.of({**status.wire, **fields})
+def _with(status: RunStatus, **changed: object) -> RunStatus:
+    return RunStatus.of({**status.wire, **changed})
 
 
 def _conditions(status: RunStatus) -> Sequence[Mapping[str, Any]]:
-    return status.wire.get("conditions") or []
+    return tuple(entries(status.wire.get("conditions")))
 
 
 def _attempts(status: RunStatus) -> Sequence[Mapping[str, Any]]:
-    return status.wire.get("attempts") or []
+    return tuple(entries(status.wire.get("attempts")))
 
 
 def _session(status: RunStatus) -> Mapping[str, Any]:
-    return status.wire.get("session") or {}
+    return fields(status.wire.get("session"))
 
 
 def _image(image: UsedImage) -> Wire:
@@ -278,5 +280,5 @@ def _step(record: StepRecord) -> dict[str, Any]:
 
 def _seconds_of(attempt: Mapping[str, Any], moment: Moment) -> float:
     """How long an attempt took; until now if its end is not known. Time before its start was waiting."""
-    end = times.from_text(attempt["finishedAt"]) if attempt.get("finishedAt") else moment.now
-    return max((end - times.from_text(attempt["startedAt"])).total_seconds(), 0.0)
+    begun, end = parsed(attempt.get("startedAt")), parsed(attempt.get("finishedAt")) or moment.now
+    return 0.0 if begun is None else max((end - begun).total_seconds(), 0.0)

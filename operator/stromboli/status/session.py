@@ -6,8 +6,8 @@ Only this module and models/session.py know the status's format in the API.
 from __future__ import annotations
 
 from stromboli.models.agentsession import Filesystem
-from stromboli.models.objects import number
-from stromboli.models.session import Holder, SessionStatus
+from stromboli.models.objects import entries, number
+from stromboli.models.session import Holder, Origin, SessionStatus
 from stromboli.reasons import ReadyReason
 from stromboli.status import conditions
 from stromboli.status.run import Moment
@@ -20,7 +20,7 @@ def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment)
     wanted = {"Ready": _READY.get(reason, "False")}
     if reason is ReadyReason.VolumeLost:
         wanted["Stalled"] = "True"
-    old = status.wire.get("conditions") or []
+    old = tuple(entries(status.wire.get("conditions")))
     found = [
         conditions.made(old, type_, state, reason, message, generation=moment.generation, now=moment.text)
         for type_, state in wanted.items()
@@ -41,9 +41,9 @@ def begun(status: SessionStatus, run: Holder, conversation: str, image: str, mom
     return _with(taken(status, run, moment), runs=runs, claudeSessionID=conversation, imageID=image)
 
 
-def copied(status: SessionStatus, parent: Holder, conversation: str, filesystem: Filesystem) -> SessionStatus:
+def copied(status: SessionStatus, origin: Origin, conversation: str, filesystem: Filesystem) -> SessionStatus:
     """The fork has its copy of the parent's state, and no longer needs the parent."""
-    came = {"name": parent.name, "uid": parent.uid, "claudeSessionID": conversation, "filesystem": str(filesystem)}
+    came = {"name": origin.name, "uid": origin.uid, "claudeSessionID": conversation, "filesystem": str(filesystem)}
     return _with(status, forkedFrom=came)
 
 
@@ -75,8 +75,8 @@ def released(status: SessionStatus, moment: Moment) -> SessionStatus:
     return _with(_without(status, "currentRun"), lastUsed=moment.text)
 
 
-def _with(status: SessionStatus, **fields: object) -> SessionStatus:
-    return SessionStatus.of({**status.wire, **fields})
+def _with(status: SessionStatus, **changed: object) -> SessionStatus:
+    return SessionStatus.of({**status.wire, **changed})
 
 
 def _without(status: SessionStatus, field: str) -> SessionStatus:

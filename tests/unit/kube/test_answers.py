@@ -1,0 +1,71 @@
+"""What a server may answer that is no answer: nothing is known then, and nothing is concluded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import httpx2
+import pytest
+
+from stromboli.errors import ClusterUnavailable, Conflict
+from stromboli.kube import objects
+from stromboli.kube.client import Cluster
+from stromboli.kube.plain import Plain
+from stromboli.kube.room import Room
+
+Ask = Callable[[Cluster], Awaitable[object]]
+READS: dict[str, Ask] = {
+    "installation": lambda c: c.installation(),
+    "run": lambda c: c.run("s", "n"),
+    "session": lambda c: c.session("s", "n"),
+    "session outline": lambda c: c.session_outline("s", "n"),
+    "run heads": lambda c: c.run_heads("s", "n"),
+    "policies": lambda c: c.policies(),
+    "labels": lambda c: c.namespace_labels("n"),
+    "config map": lambda c: c.config_map_data("s", "n"),
+    "secret": lambda c: c.secret_data("s", "n"),
+    "kinds": lambda c: c.serves_its_kinds(),
+}
+
+
+def answering(status: int, content: bytes) -> Cluster:
+    """A cluster whose server answers everything so."""
+    cluster, plain = Cluster.__new__(Cluster), Plain.__new__(Plain)
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(status, content=content))
+    plain._http = httpx2.AsyncClient(base_url="https://x", transport=transport)
+    cluster._plain, cluster._reads, cluster._room = plain, asyncio.Semaphore(1), Room(1)
+    return cluster
+
+
+@pytest.mark.parametrize("ask", READS.values(), ids=READS)
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"5", b"[]", b"<html>", b'{"metadata":5,"data":5,"groups":5}', b"\xff"]
+)
+async def test_what_is_no_object_is_an_unknown(ask: Ask, content: bytes) -> None:
+    with pytest.raises(ClusterUnavailable):
+        await ask(answering(200, content))
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"<html>", b"[" * 100_000, b'{"message":5}', b'{"message":"gone"}'])
+async def test_a_failure_counts_whatever_words_it_comes_with(content: bytes) -> None:
+    for ask in READS.values():
+        with pytest.raises(ClusterUnavailable):
+            await ask(answering(503, content))
+    assert await answering(404, content).run("s", "n") is None
+    with pytest.raises(Conflict):
+        await answering(409, content).create_session("s", "n", {})
+
+
+async def test_the_servers_own_words_are_told() -> None:
+    with pytest.raises(ClusterUnavailable, match="etcd is on its way"):
+        await answering(503, b'{"kind":"Status","message":"etcd is on its way"}').run("s", "n")
+
+
+async def test_a_mistake_of_our_own_is_no_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(_: object) -> None:
+        raise KeyError("metadata")
+
+    monkeypatch.setattr(objects, "run", mistaken)
+    with pytest.raises(KeyError):
+        await answering(200, b'{"metadata":{"name":"n"},"spec":{"prompt":"x"}}').run("s", "n")
