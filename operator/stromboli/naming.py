@@ -88,12 +88,12 @@ def volume(session_uid: str) -> str:
 
 
 def copy(session_uid: str) -> str:
-    """The image that holds the filesystem which a fork began with."""
+    """The image that has the filesystem that a fork started from."""
     return f"{'/'.join(COPIES)}:{session_uid}"
 
 
 def conversation(session_uid: str) -> str:
-    """The CLI's session id of a session's conversation: given beforehand, and the same whoever asks."""
+    """The CLI's session ID for a session's conversation: derived from the UID, so it is known in advance and stable."""
     return str(uuid.uuid5(uuid.UUID(session_uid), "conversation"))
 
 
@@ -103,7 +103,7 @@ def holder(installation: str, image_id: str) -> str:
 
 
 def look(image_id: str) -> str:
-    """Prefix of the throw-away container through which an image is looked at."""
+    """Name prefix of the temporary container through which an image is inspected."""
     return f"stromboli-look-{image_id[:12]}"
 
 
@@ -114,11 +114,11 @@ def network(installation: str, namespace: str) -> str:
 
 
 def attempt(run_uid: str, number: int) -> str:
-    """The folder of one attempt, under its session's."""
+    """The name of an attempt's folder, inside the session's folder."""
     return f"{run_uid}-{number}"
 
 
 def event(key: str, reason: str) -> str:
-    """A deterministic Event name, so that an event told twice is one object."""
+    """A deterministic Event name, so that emitting an event twice creates one object."""
     digest = hashlib.sha256(f"{key}/{reason}".encode()).hexdigest()
     return f"stromboli.{digest[:24]}"

@@ -1,7 +1,7 @@
-"""One task an object: wake it, it works, it says when it wants to be woken again. Knows nothing of runs.
+"""A work queue with one task per key: a wake-up runs a turn, which returns when to run the next. Unaware of runs.
 
-What happens between two turns of a key is remembered as one more turn, so no event is lost; turns of one
-key never overlap. A turn that fails for a reason of the outside world is tried again with backoff.
+Wake-ups during a turn are coalesced into one more turn, so no event is lost; turns of a key never overlap. A turn that
+fails is retried with backoff.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
-# A turn returns after how many seconds it wants the next one, or None for "when something happens".
+# A turn returns the seconds until the next one, or None for "only when woken".
 Work = Callable[[str], Awaitable[float | None]]
 
 
 class WorkQueue:
-    """Runs `work` for each key that was woken, one turn at a time a key."""
+    """Runs `work` for each key that was woken, one turn at a time per key."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -33,7 +33,7 @@ class WorkQueue:
         return len(self._tasks)
 
     def wake(self, key: str) -> None:
-        """Something about `key` changed: have it looked at soon. Without effect once the queue is closed."""
+        """Schedule a turn of `key`, because something about it has changed. No effect once the queue is closed."""
         if self._closed:
             return
         if key not in self._tasks:
@@ -42,12 +42,12 @@ class WorkQueue:
         self._woken[key].set()
 
     def wake_all(self) -> None:
-        """Something that everybody depends on changed. Wakes those that are waiting; starts nobody."""
+        """Schedule a turn of every key that has a task, because something shared has changed. Starts no new tasks."""
         for event in self._woken.values():
             event.set()
 
     async def close(self) -> None:
-        """Stop all turns where they are; what they left half done is found by the next start."""
+        """Cancel all turns; the next start of the operator resumes what they left unfinished."""
         self._closed = True
         tasks = list(self._tasks.values())
         for task in tasks:
@@ -72,9 +72,9 @@ class WorkQueue:
         try:
             return await self._work(key), 0
         except StromboliError as e:
-            log.warning("%s: %s; again in %.1f s", key, e, backoff(failures + 1))
-        except Exception:  # a defect in one object's turn must not end the others'
-            log.exception("%s: a defect; again in %.1f s", key, backoff(failures + 1))
+            log.warning("%s: %s; retrying in %.1f s", key, e, backoff(failures + 1))
+        except Exception:  # a bug in one object's turn must not stop the others'
+            log.exception("%s: unexpected error; retrying in %.1f s", key, backoff(failures + 1))
         return backoff(failures + 1), failures + 1
 
 

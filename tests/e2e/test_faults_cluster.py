@@ -47,7 +47,7 @@ def test_the_api_server_is_killed_and_the_run_ends_meanwhile(
     try:
         assert host.await_end(uid) == 0
         failures = f"{uid}: the API server:".encode()
-        host.until(lambda: operator.log.read_bytes()[said:].count(failures) >= 2, "the operator has tried in vain")
+        host.until(lambda: operator.log.read_bytes()[said:].count(failures) >= 2, "the operator has tried and failed")
     finally:
         cluster.up()
     completed(light_runs.until("run", finished), "no-api-server")

@@ -77,10 +77,10 @@ def test_a_session_whose_root_would_keep_podman_waiting_goes_on(
     fork = {"prompt": "BASH{ls /kept; head -n 1 /etc/passwd}", "session": {"name": "copy", "fork": "pipes"}}
     forked = go(space, "b", **fork, **agent)
     assert "root:x:0:0" in forked["status"]["result"]["text"], "the image's files"
-    host.until(lambda: "FilesNotCopied" in [e["reason"] for e in space.events("b")], "an event tells of it")
+    host.until(lambda: "FilesNotCopied" in [e["reason"] for e in space.events("b")], "an event is emitted")
     again = go(space, "c", prompt="BASH{head -n 1 /etc/passwd}", session={"name": "pipes"}, **agent)
     assert "root:x:0:0" in again["status"]["result"]["text"]
-    host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("c")], "an event tells of it")
+    host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("c")], "an event is emitted")
     space.kubectl("-n", space.namespace, "delete", "agentsessions", "--all")  # they would keep their containers
 
 

@@ -108,7 +108,7 @@ def threads(pid: int) -> int:
 
 @pytest.fixture
 def light_spaces(light_runs: Runs, client: Client, request: pytest.FixtureRequest) -> Iterator[tuple[Runs, ...]]:
-    """Three namespaces, whose runs have the CLI that costs little."""
+    """Three namespaces with the light CLI."""
     (own,) = (p for p in client.list(AgentPolicy) if p.metadata and p.metadata.name == f"{light_runs.namespace}-light")
     spec = {k: v for k, v in dict(own)["spec"].items() if k != "namespaceSelector"}
     others = tuple(Runs(light_runs.kubectl, client, f"{light_runs.namespace}-{n}") for n in (2, 3))
@@ -123,7 +123,7 @@ def light_spaces(light_runs: Runs, client: Client, request: pytest.FixtureReques
 
 
 class Told:
-    """What a watch has told of many runs. `most` is how many were at work at once, `order` which namespaces started."""
+    """What a watch reported of many runs. `most` is the peak number at work, `order` the namespaces as runs started."""
 
     def __init__(self) -> None:
         self.ended: dict[tuple[str, str], Object] = {}
@@ -152,8 +152,9 @@ def test_three_hundred_runs_of_three_namespaces_at_once(
     python_image: str,
     host: Host,
 ) -> None:
-    """The node's bound holds, namespaces take turns, places are told, and two crashes lose nothing. With a CLI that
-    costs little: the real one would take both processors for four minutes.
+    """The node's limit holds, namespaces take turns, each run's place is reported, and two crashes lose nothing.
+
+    With the light CLI: the real one would keep two cores busy for four minutes.
     """
     operator = new_operator()
     operator.environ = {"STROMBOLI_MAX_RUNS": str(AT_WORK)}
@@ -164,7 +165,7 @@ def test_three_hundred_runs_of_three_namespaces_at_once(
         mounts = host.mounts()
         operator.stop()
         for number in range(LIGHT):
-            runs = light_spaces[number * len(light_spaces) // LIGHT]  # all of the first, then all of the second …
+            runs = light_spaces[number * len(light_spaces) // LIGHT]  # all of one namespace, then all of the next
             runs.apply(f"light-{number}", prompt=f"ECHO{{light-{number}}}", image=python_image)
         operator.start()
         opened, working = len(descriptors(operator.pid)), threads(operator.pid)
@@ -179,8 +180,8 @@ def test_three_hundred_runs_of_three_namespaces_at_once(
                 break
         all_succeeded({name: obj for (_, name), obj in told.ended.items()}, standin, [*names()])
         assert told.most <= AT_WORK
-        assert len(told.messages) >= LIGHT - 3 * AT_WORK, "nearly all have stood in line"
-        assert max(map(len, told.messages.values())) == 1, "each was told its place once"
+        assert len(told.messages) >= LIGHT - 3 * AT_WORK, "nearly all have waited in line"
+        assert max(map(len, told.messages.values())) == 1, "each place was written once"
         assert all(" in the line to start on node " in text for said in told.messages.values() for text in said)
         first = [told.order[: LIGHT // 2].count(runs.namespace) for runs in light_spaces]
         assert max(first) - min(first) <= 3 * AT_WORK, first
@@ -197,7 +198,7 @@ def names() -> Iterator[str]:
 
 
 def everywhere(spaces: Sequence[Runs]) -> Iterator[Object]:
-    """What there is of the runs of these namespaces, and each change, for at most PATIENCE seconds."""
+    """All runs in these namespaces and then each change of them, for at most PATIENCE seconds."""
     wanted = {runs.namespace for runs in spaces}
     limit = time.monotonic() + PATIENCE
     while (left := int(limit - time.monotonic())) > 0:

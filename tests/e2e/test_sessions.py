@@ -146,7 +146,7 @@ def test_a_container_that_somebody_removed_is_made_again(
     assert tails(go(space, "r2", prompt="ECHO{after}", session=chosen)) == ["create: 1", "post: 1", "start: 1"]
     asked = [r for r in standin.requests() if "ECHO{after}" in str(r["last_user_text"])]
     assert "ECHO{before}" in [text for r in asked for text in r["user_texts"]]
-    host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("r2")], "an event tells of it")
+    host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("r2")], "an event is emitted")
 
 
 def test_a_volume_that_somebody_removed_is_said(space: Runs, python_image: str, host: Host) -> None:

@@ -187,4 +187,4 @@ def test_a_tag_that_has_moved_is_said_and_changes_nothing(space: Runs, python_im
     host.podman.run("rm", "another")
     assert ended(space, "moved-2", prompt="ECHO{x}", image=moving, session={"name": "moved"})[0] == "Completed"
     assert space.get("moved-2")["status"]["image"]["id"] == began
-    host.until(lambda: "ImagePinned" in [e["reason"] for e in space.events("moved-2")], "an event tells of it")
+    host.until(lambda: "ImagePinned" in [e["reason"] for e in space.events("moved-2")], "an event is emitted")

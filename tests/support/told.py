@@ -1,4 +1,4 @@
-"""A Progress whose lines can be read, and waited for."""
+"""A Progress that records its lines, for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stromboli.progress import Progress
 
 
 class Told(Progress):
-    """On no terminal. `on_line` is called with each line once it is there."""
+    """A Progress without a terminal. `on_line` is called with each line after it is recorded."""
 
     def __init__(self, on_line: Callable[[str], None] = lambda _: None) -> None:
         self.stream = io.StringIO()
@@ -26,5 +26,5 @@ class Told(Progress):
 
     @property
     def done(self) -> list[str]:
-        """The last line of each step that succeeded, without its mark and its time."""
+        """The last line of each successful step, without its symbol and its time."""
         return [line[2:].rpartition(",")[0] for line in self.lines if line.startswith("✓ ")]

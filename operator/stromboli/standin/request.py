@@ -55,14 +55,14 @@ def parse(raw: bytes) -> Request:
     messages = [m for m in body["messages"] if isinstance(m, dict)]
     asked = [m for m in messages if m.get("role") == "user"]
     # Newer CLIs put parts of the system prompt into separate messages, also after a tool result.
-    told = [m for m in messages if m.get("role") == "system"]
+    system = [m for m in messages if m.get("role") == "system"]
     return Request(
         model=str(body.get("model", "")),
         stream=bool(body.get("stream")),
         messages=len(messages),
         user_texts=tuple(t for m in asked if (t := _prompt(m)).strip()),
         tool_result=_tool_result(asked[-1]) if asked else None,
-        system="\n".join([*_texts(body.get("system")), *(t for m in told for t in _texts(m.get("content")))]),
+        system="\n".join([*_texts(body.get("system")), *(t for m in system for t in _texts(m.get("content")))]),
         tools=tuple(_tools(body.get("tools"))),
         effort=_effort(body.get("output_config")),
     )
