@@ -40,7 +40,7 @@ from tests.support.fake_podman import FakeContainer, FakePodman
 from tests.support.opener import Image
 from tests.support.wire import is_finished, reason_of
 
-PATIENCE = 10.0
+PATIENCE = 30.0  # seconds; on a busy machine, a few dozen runs take some
 # Where a file system in memory is: the operator syncs each mark to its disk, and these tests make hundreds of nodes.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SPACE = "space"
