@@ -333,5 +333,5 @@ async def test_a_folder_that_is_too_large_is_left(reader: Conversations, session
         f"mkdir -p {PROJECTS}/-a; dd if=/dev/zero of={PROJECTS}/-a/x bs=1M seek={mib} count=0 2>/dev/null;"
         f"{writes(session, 'y')}"
     )
-    with pytest.raises(PodmanError, match="more than 512 MiB"):
+    with pytest.raises(PodmanError, match="larger than 512 MiB"):
         await read(reader, session)

@@ -120,12 +120,13 @@ def archive(name: str, environ: Mapping[str, str]) -> Path:
 @contextmanager
 def taking_turns(environ: Mapping[str, str]) -> Iterator[None]:
     """Lock the cache folder: tests run in several processes, each of which would otherwise build the same image."""
-    with lock.exclusive(cache_folder(environ) / "lock", "is building a test image", _say):
+    with lock.exclusive(cache_folder(environ) / "lock", "is building a test image", _progress()):
         yield
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.__stderr__, flush=True)
+def _progress() -> Progress:
+    """Past pytest's capture: a person sees why the tests wait."""
+    return Progress(sys.__stderr__, terminal=False)
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -143,7 +144,7 @@ def _saved(name: str, recipe: Recipe, environ: Mapping[str, str]) -> Path:
 
 def _build_and_save(recipe: Recipe, podman: PodmanCommand, saved: Path) -> None:
     saved.parent.mkdir(parents=True, exist_ok=True)
-    sources = Sources(cache_folder(podman.environ), podman.environ, Progress(sys.__stderr__, terminal=False))
+    sources = Sources(cache_folder(podman.environ), podman.environ, _progress())
     podman.build(recipe.reference, lambda root: recipe.write(root, sources), recipe.changes)
     for old in saved.parent.glob(f"{saved.name.rpartition('-')[0]}-*.tar"):
         old.unlink(missing_ok=True)
