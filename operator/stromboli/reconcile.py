@@ -31,13 +31,15 @@ from stromboli.node.cleanup import Cleaner
 from stromboli.node.cli import CLIMounts
 from stromboli.observe import attempts, runs
 from stromboli.observe.attempts import Trace
+from stromboli.perform.deletions import Deletions
 from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Admitted, Entry
 from stromboli.perform.going import Going, Watch
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import Sessions
+from stromboli.perform.sessions.costs import Costs
+from stromboli.perform.sessions.turns import Turns
 from stromboli.plan import follow, outcome, refusal, variables
 from stromboli.plan.follow import Next
 from stromboli.plan.redaction import Secrets
@@ -79,7 +81,9 @@ class Reconciler:
         launcher: Launcher,
         cleaner: Cleaner,
         notifier: Notifier,
-        turns: Sessions,
+        turns: Turns,
+        costs: Costs,
+        deletions: Deletions,
         watch: Watch,
         forget: Callable[[str], None],
     ) -> None:
@@ -93,7 +97,9 @@ class Reconciler:
         self._launcher = launcher
         self._cleaner = cleaner
         self._notifier = notifier
-        self._sessions = turns
+        self._turns = turns
+        self._costs = costs
+        self._deletions = deletions
         self._forget = forget  # that a session's container is watched
         self._going = Going(reporter, notifier, watch)
         self._endings = Endings(reporter, notifier, turns, cleaner)
@@ -102,7 +108,7 @@ class Reconciler:
         """One turn; seconds until the next, None for "when something happens"."""
         run = await runs.newest(self._cluster, self._store, uid)
         if self._store.is_deleted(uid):
-            await self._endings.gone(uid)
+            await self._deletions.gone(uid)
             self._entry.forget(uid)
             self._store.forget(uid)
             return None
@@ -172,7 +178,7 @@ class Reconciler:
 
     async def _cancel(self, run: Run) -> None:
         """Its session was deleted: that it is canceled is said once its agent works no more."""
-        await self._sessions.end(run.session_uid)
+        await self._turns.end(run.session_uid)
         new = states.closed(run.status, Reason.Canceled, PromptSent.unknown, self._reporter.moment(run))
         await self._conclude(
             run, new, Reason.Canceled, f"its session {run.session} was deleted while the run was going"
@@ -234,7 +240,7 @@ class Reconciler:
         )
         if run.is_kept and ended.answer is not None:
             name = naming.attempt(run.uid, run.status.attempts[-1].number)
-            answer = await self._sessions.costed(run.session_uid, name, ended.answer)
+            answer = await self._costs.of_attempt(run.session_uid, name, ended.answer)
             ended = replace(ended, answer=answer)
         new = states.ended(run.status, ended, trace.records.steps, trace.ended_at, self._reporter.moment(run))
         new = self._going.with_mcp_servers(run, new, trace.records.stdout, secrets)

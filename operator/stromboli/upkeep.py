@@ -13,10 +13,11 @@ from stromboli.errors import Conflict, Rejected
 from stromboli.grammar import duration, times
 from stromboli.kube.client import Cluster
 from stromboli.models.session import Holder, Session
-from stromboli.observe import sessions
-from stromboli.perform.sessions import Sessions
+from stromboli.observe.session_index import SessionIndex
+from stromboli.perform.sessions.report import SessionReporter
+from stromboli.perform.sessions.sizes import Sizes
+from stromboli.perform.sessions.turns import Turns
 from stromboli.reasons import ReadyReason
-from stromboli.status import session as states
 
 log = logging.getLogger(__name__)
 
@@ -24,18 +25,25 @@ log = logging.getLogger(__name__)
 class Upkeep:
     """Looks after the sessions of this node, one turn after the other for each."""
 
-    def __init__(self, cluster: Cluster, sessions: Sessions, node: str) -> None:
+    def __init__(
+        self, cluster: Cluster, index: SessionIndex, turns: Turns, sizes: Sizes, reporter: SessionReporter
+    ) -> None:
         self._cluster = cluster
-        self._sessions = sessions
-        self._node = node
+        self._index = index
+        self._turns = turns
+        self._sizes = sizes
+        self._reporter = reporter
 
     async def turn(self, uid: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens".
 
         Raises ClusterUnavailable, PodmanError, PodmanUnavailable: then it is to be tried again.
         """
-        session = await self._sessions.find(uid)
-        if session is None or session.is_being_deleted or session.status.node not in ("", self._node):
+        session = await self._index.find(uid)
+        if session is None:
+            self._sizes.forget(uid)
+            return None
+        if session.is_being_deleted or session.status.node not in ("", self._reporter.node):
             return None
         try:
             return await self._step(session)
@@ -48,20 +56,20 @@ class Upkeep:
     async def _step(self, session: Session) -> float | None:
         if (holder := session.status.holder) is not None:
             if not await self._is_used(session.namespace, holder):
-                await self._sessions.vacate(session.uid, session.namespace, session.name, holder.uid)
+                await self._turns.vacate(session, holder.uid)
             return None
-        if await self._sessions.measure(session):
+        if await self._sizes.measure(session):
             return 0.0
         if not session.status.has_conditions:
-            await self._write(session, ReadyReason.Available, "no run has used it yet")
+            await self._reporter.at(session, ReadyReason.Available, "no run has used it yet")
             return None
         left = self._seconds_left(session)
         if left is None or left > 0:
             if session.status.reason == ReadyReason.Expired:  # its time to live is another by now
-                await self._write(session, ReadyReason.Available, "no run has it")
+                await self._reporter.at(session, ReadyReason.Available, "no run has it")
             return left
         # Written down first, by compare-and-swap: a run that comes now does not take what is about to go.
-        await self._write(session, ReadyReason.Expired, f"not used for {session.ttl}: it is deleted")
+        await self._reporter.at(session, ReadyReason.Expired, f"not used for {session.ttl}: it is deleted")
         await self._cluster.delete_session(session.namespace, session.name)
         return None
 
@@ -78,8 +86,3 @@ class Upkeep:
             return None
         last = session.status.last_used or times.from_text(session.created)
         return duration.parse(session.ttl) - (datetime.now(UTC) - last).total_seconds()
-
-    async def _write(self, session: Session, reason: ReadyReason, message: str) -> None:
-        new = states.at(session.status, reason, message, sessions.moment(session, self._node))
-        if new != session.status:
-            await self._cluster.write_status(session, new)

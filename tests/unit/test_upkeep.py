@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,8 +13,11 @@ from stromboli.errors import ClusterUnavailable
 from stromboli.grammar import times
 from stromboli.kube import objects
 from stromboli.models.run import RunStatus
-from stromboli.models.session import Holder, SessionStatus
-from stromboli.perform.sessions import Sessions
+from stromboli.models.session import Holder, Session, SessionStatus
+from stromboli.observe.session_index import SessionIndex
+from stromboli.perform.sessions.report import SessionReporter
+from stromboli.perform.sessions.sizes import Sizes
+from stromboli.perform.sessions.turns import Turns
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as states
@@ -28,21 +31,15 @@ HOUR = 3600.0
 Object = dict[str, Any]
 
 
-class Vacated(Sessions):
-    """`Sessions`, but for the end of a turn: of which session, and of whose."""
+class Vacated(Turns):
+    """`Turns`, but for the end of a turn: of which session, and of whose."""
 
-    def __init__(self, cluster: FakeCluster) -> None:
-        self._cluster = cluster
-        self._names = {}
-        self._unmeasured = set()
+    def __init__(self) -> None:
         self.names: list[str] = []
 
-    async def vacate(self, uid: str, namespace: str, name: str, run_uid: str) -> None:
-        session = await self._cluster.session(namespace, name)
-        assert session is not None
-        assert session.uid == uid
+    async def vacate(self, session: Session, run_uid: str) -> None:
         assert session.status.is_held_by(run_uid)
-        self.names.append(name)
+        self.names.append(session.name)
 
 
 class Scene:
@@ -50,8 +47,10 @@ class Scene:
 
     def __init__(self) -> None:
         self.cluster = FakeCluster()
-        self.vacated = Vacated(self.cluster)
-        self.upkeep = Upkeep(self.cluster, self.vacated, NODE)
+        self.vacated = Vacated()
+        self.index = SessionIndex(self.cluster)
+        reporter = SessionReporter(self.cluster, NODE)
+        self.upkeep = Upkeep(self.cluster, self.index, self.vacated, Sizes(cast(Any, None), reporter), reporter)
         self.uid = ""
 
     def session(self, *, age: float = 0.0, ttl: str | None = None, **status: Any) -> Object:
@@ -64,7 +63,7 @@ class Scene:
                 **states.at(SessionStatus(), ReadyReason.Available, "no run has it", now()).wire,
                 **status,
             }
-        self.uid = self.vacated.see(objects.head(made["metadata"]))
+        self.uid = self.index.add(objects.head(made["metadata"]))
         return stored
 
     def held(self, name: str, uid: str, **status: Any) -> Object:

@@ -48,17 +48,22 @@ from stromboli.node.guard import Guard
 from stromboli.node.images import Images
 from stromboli.node.networks import Networks
 from stromboli.node.removals import Removals
+from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
 from stromboli.observe.schemas import Schemas
+from stromboli.observe.session_index import SessionIndex
 from stromboli.observe.sessions import Queues
 from stromboli.perform.clisources import CLIWarmUp
+from stromboli.perform.deletions import Deletions
 from stromboli.perform.entry import Entry
 from stromboli.perform.gates import Gates
 from stromboli.perform.launch import Launcher
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import Sessions
+from stromboli.perform.sessions import assembly as session_parts
+from stromboli.perform.sessions.onnode import OnNode
+from stromboli.perform.sessions.report import SessionReporter
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Reconciler
 from stromboli.settings import Settings
@@ -146,22 +151,16 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     notifier = Notifier(cluster)
     queues = Queues(cluster, store)
     gate = Gate(settings.max_starts, settings.max_runs, queue.wake)
-    turns = Sessions(
-        cluster=cluster,
-        podman=podman,
-        site=site,
-        node=settings.node,
-        cleaner=cleaner,
-        notifier=notifier,
-        locks=locks,
-        queues=queues,
-    )
-    upkeep = Upkeep(cluster, turns, settings.node)
+    on_node = OnNode(podman, site, Resting(podman, site, cleaner), locks)
+    session_reporter = SessionReporter(cluster, settings.node)
+    sessions = session_parts.assembled(cluster, on_node, queues, session_reporter, notifier)
+    index = SessionIndex(cluster)
+    upkeep = Upkeep(cluster, index, sessions.turns, sessions.sizes, session_reporter)
     session_queue = WorkQueue(upkeep.turn)
     policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
 
     def wake_session(session: Object) -> None:
-        session_queue.wake(turns.see(session))
+        session_queue.wake(index.add(session))
 
     reporter = Reporter(cluster, store, notifier, settings.node)
     gates = Gates(
@@ -180,13 +179,15 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         podman=podman,
         settings=settings,
         store=store,
-        entry=Entry(cluster, gates, turns, reporter, locks, gate),
+        entry=Entry(cluster, gates, sessions.starts, reporter, locks, gate),
         reporter=reporter,
         mounts=mounts,
         launcher=Launcher(podman, site, networks, ends),
         cleaner=cleaner,
         notifier=notifier,
-        turns=turns,
+        turns=sessions.turns,
+        costs=sessions.costs,
+        deletions=Deletions(cleaner, index, sessions.turns, sessions.sizes),
         watch=ends.watch,
         forget=ends.forget,
     )

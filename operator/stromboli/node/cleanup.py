@@ -66,9 +66,15 @@ class Cleaner:
         folder = self._site.folder(uid)
         await self._emptied(uid, folder.secrets, folder.remove_secrets)
 
-    async def without_attempt(self, run_uid: str, attempt: Path) -> None:
-        """Remove the folder of one attempt from a session that stays. The caller holds the session's lock."""
-        await self._emptied(run_uid, attempt, lambda: remove_tree(attempt))
+    async def sessions_of(self, run_uid: str) -> set[str]:
+        """UIDs of the sessions in which this run has attempts."""
+        return await asyncio.to_thread(folder.sessions_of, self._site.home, run_uid)
+
+    async def without_attempts(self, session: str, run_uid: str) -> None:
+        """Remove the folders of a run's attempts from a session that stays."""
+        async with self._locks.hold(session):
+            for attempt in self._site.folder(session).attempts_of(run_uid):
+                await self._emptied(run_uid, attempt, lambda attempt=attempt: remove_tree(attempt))  # type: ignore[misc]
 
     async def tidy(self, session: str, run_uid: str) -> None:
         """After a run's end: remove everything but the records from its attempts' `out/` folders."""

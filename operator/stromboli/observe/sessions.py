@@ -1,7 +1,7 @@
 """The session that a run names: what there is of it in the cluster, and whose turn it is there.
 
 Whoever the store says is behind another waits. Before a run may go on, the queue is what the API server says at that
-moment: which runs there are, and each as of its newest version. Taking the turn is in perform/sessions.py.
+moment: which runs there are, and each as of its newest version. Taking the turn is in perform/sessions/.
 """
 
 from __future__ import annotations

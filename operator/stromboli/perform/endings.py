@@ -9,7 +9,7 @@ from stromboli.models.run import Run, RunStatus
 from stromboli.node.cleanup import Cleaner
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import Sessions
+from stromboli.perform.sessions.turns import Turns
 from stromboli.reasons import Reason
 from stromboli.status import run as states
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Endings:
     """Ends runs."""
 
-    def __init__(self, reporter: Reporter, notifier: Notifier, turns: Sessions, cleaner: Cleaner) -> None:
+    def __init__(self, reporter: Reporter, notifier: Notifier, turns: Turns, cleaner: Cleaner) -> None:
         self._reporter = reporter
         self._notifier = notifier
         self._turns = turns
@@ -38,15 +38,6 @@ class Endings:
             message = f"{message}; {everything}" if everything else message
             await self._barely(run, status, reason, message)
         self._notifier.tell(run, reason, message, warning=reason.status == "False")
-
-    async def gone(self, uid: str) -> None:
-        """A run or a session is deleted: nothing of it stays, here or in sessions that outlive it.
-
-        Raises ClusterUnavailable, PodmanError, PodmanUnavailable, OSError.
-        """
-        await self._cleaner.deleted(uid)
-        await self._turns.left_by(uid)
-        self._turns.forget(uid)
 
     async def leave(self, run: Run) -> None:
         """What a run that has ended needs no more goes: all of it, or its turn in a session that stays."""

@@ -15,7 +15,7 @@ from stromboli.observe.sessions import Held, Leaving
 from stromboli.perform.candidate import Candidate, Ready
 from stromboli.perform.gates import Gates, parse
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import Sessions, Turn
+from stromboli.perform.sessions.starts import SessionStarts, Turn
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
 from stromboli.plan.refusal import invalid
@@ -36,11 +36,11 @@ class Entry:
     """Lets runs in."""
 
     def __init__(
-        self, cluster: Cluster, gates: Gates, turns: Sessions, reporter: Reporter, locks: SessionLocks, gate: Gate
+        self, cluster: Cluster, gates: Gates, starts: SessionStarts, reporter: Reporter, locks: SessionLocks, gate: Gate
     ) -> None:
         self._cluster = cluster
         self._gates = gates
-        self._turns = turns
+        self._starts = starts
         self._reporter = reporter
         self._locks = locks
         self._gate = gate
@@ -53,7 +53,7 @@ class Entry:
         block only.
 
         What is written next is guarded by the version that is given, so that of two operators only one comes to start
-        the run. Raises Conflict, and what `Sessions.take` raises.
+        the run. Raises Conflict, and what `SessionStarts.take` raises.
         """
         candidate = Candidate(run)
         said = await self._gates.through(candidate, self._gates.early)
@@ -75,7 +75,7 @@ class Entry:
         if named.parent is not None:  # a fork is made between its parent's runs, and may take a while
             message = f"copying the session {named.parent.name}"
             run = await self._reporter.at(run, run.status, Reason.Starting, message)
-        return Admitted(run, ready, await self._turns.take(run, named, ready))
+        return Admitted(run, ready, await self._starts.take(run, named, ready))
 
     @asynccontextmanager
     async def _whole(self, run: Run) -> AsyncIterator[Run]:
@@ -93,7 +93,10 @@ class Entry:
 
     @asynccontextmanager
     async def holding(self, admitted: Admitted) -> AsyncIterator[Held]:
-        """Inside the block nobody else touches what the run's session has on the node. Raises as `Sessions.holding`."""
+        """Inside the block nobody else touches what the run's session has on the node.
+
+        Raises as `SessionStarts.holding`.
+        """
         run, turn = admitted.run, admitted.turn
         async with AsyncExitStack() as stack:
             if turn is None:
@@ -101,7 +104,7 @@ class Entry:
                 held = Held(run.uid)
             else:
                 try:
-                    held = await stack.enter_async_context(self._turns.holding(run, turn, admitted.ready))
+                    held = await stack.enter_async_context(self._starts.holding(run, turn, admitted.ready))
                 except Leaving as leaving:
                     self._gates.idle(leaving.uid)
                     raise

@@ -7,7 +7,7 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
 from stromboli.node.serial import SessionLocks
-from stromboli.perform.sessions import Sessions
+from stromboli.perform.sessions.costs import Costs
 from stromboli.plan import answer
 from stromboli.plan.answer import Answer
 from stromboli.reasons import ReadyReason, Reason
@@ -343,35 +343,24 @@ def told(cost: float) -> Answer:
     return found
 
 
-def sessions_of(node: Node) -> tuple[Sessions, SessionFolder]:
-    """As far as costs are concerned, and the folder of a session."""
-    nobody = cast(Any, None)
+def costs_of(node: Node) -> tuple[Costs, SessionFolder]:
+    """And the folder of a session."""
     site = Site(node.home(), node.settings.runtime_dir, node.cluster.uid)
-    made = Sessions(
-        cluster=node.cluster,
-        podman=nobody,
-        site=site,
-        node="",
-        cleaner=nobody,
-        notifier=nobody,
-        locks=SessionLocks(),
-        queues=nobody,
-    )
-    return made, site.folder("0b2c6f7e-0000-4000-8000-000000000001")
+    return Costs(site, SessionLocks()), site.folder("0b2c6f7e-0000-4000-8000-000000000001")
 
 
 async def test_the_cost_of_an_attempt_is_the_same_whenever_it_is_asked_for(node: Node) -> None:
-    sessions, folder = sessions_of(node)
+    found, folder = costs_of(node)
     folder.write_state(State())
     uid, costs = folder.path.name, []
     for attempt, cost in (("a-1", 0.5), ("a-1", 0.5), ("b-1", 0.75), ("b-1", 0.75), ("b-1", 0.75), ("c-1", 1.75)):
-        after = await sessions.costed(uid, attempt, told(cost))
+        after = await found.of_attempt(uid, attempt, told(cost))
         assert replace(after, cost_usd=cost) == told(cost), "nothing else changes"
         costs.append(after.cost_usd)
     assert costs == [0.5, 0.5, 0.25, 0.25, 0.25, 1.0]
 
 
 async def test_nothing_is_written_down_of_a_session_that_was_deleted(node: Node) -> None:
-    sessions, folder = sessions_of(node)
-    assert (await sessions.costed(folder.path.name, "a-1", told(0.5))).cost_usd == 0.5
+    found, folder = costs_of(node)
+    assert (await found.of_attempt(folder.path.name, "a-1", told(0.5))).cost_usd == 0.5
     assert not folder.path.exists()

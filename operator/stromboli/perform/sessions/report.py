@@ -15,11 +15,11 @@ class SessionReporter:
 
     def __init__(self, cluster: Cluster, node: str) -> None:
         self._cluster = cluster
-        self._node = node
+        self.node = node
 
     def moment(self, session: Session) -> Moment:
         """Now, for this session."""
-        return sessions.moment(session, self._node)
+        return sessions.moment(session, self.node)
 
     async def at(self, session: Session, reason: ReadyReason, message: str) -> Session:
         """Write that the session is now at `reason`. Raises as `write`."""

@@ -13,11 +13,13 @@ from stromboli.attempt.state import State
 from stromboli.errors import LabelsLost, Refused, Waiting
 from stromboli.models.run import Run
 from stromboli.models.session import Session
-from stromboli.node.resting import Resting, shape_of
+from stromboli.node.images import is_meant, local_name
+from stromboli.node.resting import shape_of
 from stromboli.observe.sessions import Held
 from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
-from stromboli.perform.session_report import SessionReporter
+from stromboli.perform.sessions.onnode import OnNode
+from stromboli.perform.sessions.report import SessionReporter
 from stromboli.plan import resume as plan
 from stromboli.plan.attempt import Conversation
 from stromboli.plan.container import Shape
@@ -25,16 +27,15 @@ from stromboli.plan.resume import Found, Wanted, Warned
 from stromboli.plan.session import hooks_hash
 from stromboli.plan.verdict import Refuse, Wait
 from stromboli.podman.containers import ContainerState
-from stromboli.podman.transport import Podman
 from stromboli.reasons import ReadyReason, Reason
 
 
 class Resumption:
     """Gets the containers of sessions ready for the next start."""
 
-    def __init__(self, podman: Podman, resting: Resting, reporter: SessionReporter, notifier: Notifier) -> None:
-        self._podman = podman
-        self._resting = resting
+    def __init__(self, on_node: OnNode, reporter: SessionReporter, notifier: Notifier) -> None:
+        self._podman = on_node.podman
+        self._resting = on_node.resting
         self._reporter = reporter
         self._notifier = notifier
 
@@ -54,6 +55,21 @@ class Resumption:
                 found = await self._look_closer(found, said)
             said = plan.decide(found, wanted)
         return await self._carried_out(said, run, session, container)
+
+    async def warn_of_moved_tag(self, run: Run, session: Session, ready: Ready) -> None:
+        """Emit an event if the reference of the session's image means another image by now.
+
+        Raises PodmanError, PodmanUnavailable.
+        """
+        reference = ready.judged.request.image
+        now = await self._podman.images.inspect(local_name(reference))
+        if now is not None and is_meant(now, reference) and now.id != ready.image.id:
+            self._notifier.tell(
+                run,
+                "ImagePinned",
+                f"{reference} is another image by now; the session {session.name} goes on with "
+                f"{ready.image.id[:12]}, with which it began",
+            )
 
     async def _carried_out(
         self, said: plan.Settled, run: Run, session: Session, container: ContainerState | None

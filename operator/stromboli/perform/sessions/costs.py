@@ -1,0 +1,37 @@
+"""What one attempt in a session has cost: the CLI counts the cost of a conversation, over all of its runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from stromboli.attempt.site import Site
+from stromboli.errors import LocalFailure
+from stromboli.node.serial import SessionLocks
+from stromboli.plan.answer import Answer
+
+log = logging.getLogger(__name__)
+
+
+class Costs:
+    """The costs of attempts in the sessions of this node."""
+
+    def __init__(self, site: Site, locks: SessionLocks) -> None:
+        self._site = site
+        self._locks = locks
+
+    async def of_attempt(self, uid: str, attempt: str, answer: Answer) -> Answer:
+        """An attempt's answer with its own cost, in the session `uid`. May be repeated for an attempt."""
+        folder = self._site.folder(uid)
+        async with self._locks.hold(uid):
+            try:
+                state = await asyncio.to_thread(folder.read_state)
+            except LocalFailure as error:
+                log.warning("the cost of attempt %s includes those before it: %s", attempt, error)
+                return answer
+            before = state.spent_before if state.spent_by == attempt else state.spent
+            new = replace(state, spent=max(answer.cost_usd, before), spent_before=before, spent_by=attempt)
+            if new != state and folder.path.exists():  # else the session was deleted, and nothing of it is to stay
+                await asyncio.to_thread(folder.write_state, new)
+        return replace(answer, cost_usd=max(answer.cost_usd - before, 0.0))

@@ -1,0 +1,46 @@
+"""A session's object: created by the first run that names it, with a template of what that run has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stromboli.errors import Refused, Rejected
+from stromboli.kube.client import Cluster
+from stromboli.models.run import Run
+from stromboli.models.session import Session
+from stromboli.observe.sessions import Named
+from stromboli.perform.candidate import Ready
+from stromboli.perform.notify import Notifier
+from stromboli.plan import session as plan
+from stromboli.reasons import Reason
+
+
+class SessionObjects:
+    """Creates the objects of sessions, and fills in their templates."""
+
+    def __init__(self, cluster: Cluster, notifier: Notifier) -> None:
+        self._cluster = cluster
+        self._notifier = notifier
+
+    async def ensure(self, run: Run, named: Named, ready: Ready) -> Session:
+        """The session's object, with a template. May be repeated. Raises Conflict, Refused, ClusterUnavailable."""
+        session = named.obj or await self._create(run, named, ready)
+        if session.spec.get("template") is not None:  # an empty one counts: it was filled in with nothing
+            return session
+        return await self._cluster.write_spec(session, {**session.spec, "template": _template(ready)})
+
+    async def _create(self, run: Run, named: Named, ready: Ready) -> Session:
+        spec: dict[str, Any] = {"template": _template(ready)}
+        if named.parent is not None:
+            spec["forkedFrom"] = {"name": named.parent.name, "uid": named.parent.uid}
+        try:
+            created = await self._cluster.create_session(run.namespace, named.name, spec)
+        except Rejected as e:
+            raise Refused(Reason.InvalidSpec, f"spec.session: the session {named.name} cannot be made: {e}") from e
+        self._notifier.tell(created, "Created", f"made for the run {run.name}")
+        return created
+
+
+def _template(ready: Ready) -> dict[str, Any]:
+    request = ready.judged.request
+    return plan.template_of(ready.judged.spec, str(request.image), request.memory, request.cpus)

@@ -1,0 +1,20 @@
+"""How to get at what sessions have on this node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stromboli.attempt.site import Site
+from stromboli.node.resting import Resting
+from stromboli.node.serial import SessionLocks
+from stromboli.podman.transport import Podman
+
+
+@dataclass(frozen=True, slots=True)
+class OnNode:
+    """Podman, the operator's folders, the sessions' containers between two runs, and who holds a session."""
+
+    podman: Podman
+    site: Site
+    resting: Resting
+    locks: SessionLocks

@@ -1,0 +1,64 @@
+"""A run's start in the session that it names: the turn taken, and everything of the session ready on the node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from stromboli.models.run import Run
+from stromboli.models.session import Session
+from stromboli.node.serial import SessionLocks
+from stromboli.observe import sessions
+from stromboli.observe.sessions import Held, Named
+from stromboli.perform.candidate import Ready
+from stromboli.perform.sessions.forks import Forks
+from stromboli.perform.sessions.objects import SessionObjects
+from stromboli.perform.sessions.resume import Resumption
+from stromboli.perform.sessions.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A session's turn that a run has; `pinned` says that the session had an image before."""
+
+    session: Session
+    pinned: bool
+
+
+class SessionStarts:
+    """Takes runs into the sessions of this node."""
+
+    def __init__(
+        self, locks: SessionLocks, objects: SessionObjects, turns: Turns, forks: Forks, resumption: Resumption
+    ) -> None:
+        self._locks = locks
+        self._objects = objects
+        self._turns = turns
+        self._forks = forks
+        self._resumption = resumption
+
+    async def take(self, run: Run, named: Named, ready: Ready) -> Turn:
+        """Take the session's turn for this run; the session is created if it does not exist.
+
+        May be repeated. Raises Conflict if another run was quicker, Refused, ClusterUnavailable, Rejected.
+        """
+        session = await self._objects.ensure(run, named, ready)
+        return Turn(await self._turns.take(session, run, ready.image.id), pinned=named.pinned is not None)
+
+    @asynccontextmanager
+    async def holding(self, run: Run, turn: Turn, ready: Ready) -> AsyncIterator[Held]:
+        """Inside the block nobody else touches what the session has on the node, and it is ready for a start.
+
+        Raises Conflict if the session was deleted, or the turn given back, by the time it is held; Refused, Waiting,
+        ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable.
+        """
+        uid = turn.session.uid
+        parent = None if turn.session.status.copied_from else sessions.origin(turn.session)
+        async with self._locks.hold(uid, *([parent.uid] if parent else ())):
+            session = await self._turns.still(turn.session, run)
+            if parent is not None:
+                session = await self._forks.ensure(run, session, parent, ready)
+            if turn.pinned:
+                await self._resumption.warn_of_moved_tag(run, session, ready)
+            yield await self._resumption.held(run, session, ready)

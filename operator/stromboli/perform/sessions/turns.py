@@ -1,0 +1,121 @@
+"""Taking a session's turn and leaving it.
+
+The turn is `status.currentRun`, taken by compare-and-swap on the object's version: whoever wrote first has it. It is
+given back once Podman says that the session's container does not run, and not before.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from stromboli import naming
+from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, StromboliError
+from stromboli.kube.client import Cluster
+from stromboli.models.run import Run
+from stromboli.models.session import Holder, Session
+from stromboli.perform.sessions.onnode import OnNode
+from stromboli.perform.sessions.report import SessionReporter
+from stromboli.perform.sessions.sizes import Sizes
+from stromboli.status import session as states
+
+log = logging.getLogger(__name__)
+
+
+class Turns:
+    """Whose turn it is in the sessions of this node."""
+
+    def __init__(self, cluster: Cluster, on_node: OnNode, reporter: SessionReporter, sizes: Sizes) -> None:
+        self._cluster = cluster
+        self._resting = on_node.resting
+        self._locks = on_node.locks
+        self._reporter = reporter
+        self._sizes = sizes
+
+    async def take(self, session: Session, run: Run, image_id: str) -> Session:
+        """The run takes the turn, to run in the image of this id. May be repeated.
+
+        Raises Conflict if another run was quicker, Rejected, ClusterUnavailable.
+        """
+        if session.status.is_held_by(run.uid) and session.status.conversation:
+            return session
+        holder, conversation = Holder(run.name, run.uid), naming.conversation(session.uid)
+        moment = self._reporter.moment(session)
+        return await self._reporter.write(session, states.begun(session.status, holder, conversation, image_id, moment))
+
+    async def still(self, session: Session, run: Run) -> Session:
+        """The session as it is now, whose turn the run still has. Raises Conflict, ClusterUnavailable."""
+        found = await self._cluster.session_outline(session.namespace, session.name)
+        if found is None or found.uid != session.uid or found.is_being_deleted:
+            raise Conflict(f"the session {session.name} was deleted meanwhile")
+        if not found.status.is_held_by(run.uid):
+            raise Conflict(f"the run does not have the session {session.name} any more")
+        return found
+
+    async def leave(self, run: Run) -> None:
+        """A run has ended: its session is free for the next. Raises as `vacate`: then upkeep does it."""
+        failure: StromboliError | None = None
+        for name in run.sessions:
+            session = await self._cluster.session_outline(run.namespace, name)
+            if session is None or not session.status.is_held_by(run.uid):
+                continue
+            try:
+                await self.vacate(session, run.uid)
+            except (PodmanError, PodmanUnavailable) as error:  # the other one is not kept for that
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def vacate(self, session: Session, run_uid: str) -> None:
+        """The run that has the session needs it no longer: end the container, then give the turn back.
+
+        In this order, and one at a time: until it is written, no other run takes the session. Without effect if that
+        run does not have it any more. If the container may still run, the turn is kept: PodmanError or
+        PodmanUnavailable is raised, the session's condition says so, and it is to be tried again. What else Podman
+        cannot do now is done by whoever takes the session next. Raises ClusterUnavailable.
+        """
+        async with self._locks.hold(session.uid):
+            found = await self._cluster.session_outline(session.namespace, session.name)
+            if found is None or found.uid != session.uid or not found.status.is_held_by(run_uid):
+                return
+            await self._end(found)
+            await self.release(found)
+
+    async def end(self, uid: str) -> None:
+        """Ensure that a session's container does not run. Raises PodmanError, PodmanUnavailable: then it may."""
+        async with self._locks.hold(uid):
+            await self._resting.ended(uid)
+
+    async def release(self, session: Session) -> None:
+        """Give the turn back, of a session that the caller holds and whose container has ended.
+
+        Raises ClusterUnavailable.
+        """
+        status = session.status
+        try:
+            kept = await self._resting.rest(session.uid)
+            if kept is None:
+                status = states.without_container(status)
+            else:
+                status = states.with_container(status, kept.container, kept.hooks, kept.at)
+        except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
+            log.warning("session %s: how its container is, is looked at later: %s", session.name, error)
+        self._sizes.outdated(session.uid)
+        try:
+            await self._reporter.write(session, states.released(status, self._reporter.moment(session)))
+        except Conflict:
+            log.info("session %s has changed meanwhile", session.name)
+
+    async def _end(self, session: Session) -> None:
+        """Ensure that the session's container does not run, or say that it may."""
+        try:
+            await self._resting.ended(session.uid)
+        except (PodmanError, PodmanUnavailable) as error:
+            holder = session.status.holder
+            message = f"the run {holder.name if holder else ''} is over, but its container may still run: {error}"
+            message = f"{message}; tried again soon"
+            try:
+                new = states.leaving(session.status, message, self._reporter.moment(session))
+                await self._reporter.write(session, new)
+            except Conflict:
+                log.info("session %s has changed meanwhile", session.name)
+            raise
