@@ -8,18 +8,13 @@ by marks on disk and by the write-ahead in `_launch`, never by memory.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
-from stromboli import naming
 from stromboli.errors import (
     Conflict,
-    PodmanError,
-    PodmanUnavailable,
     Rejected,
     Waiting,
 )
@@ -27,27 +22,22 @@ from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import PromptSent
 from stromboli.models.run import Run, RunStatus
-from stromboli.node.cleanup import Cleaner
-from stromboli.node.cli import CLIMounts
-from stromboli.observe import attempts, runs
+from stromboli.observe import runs
 from stromboli.observe.attempts import Trace
+from stromboli.observe.traces import Traces
 from stromboli.perform.deletions import Deletions
 from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Admitted, Entry
-from stromboli.perform.going import Going, Watch
+from stromboli.perform.going import Going
+from stromboli.perform.judge import Judge
 from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions.costs import Costs
-from stromboli.perform.sessions.turns import Turns
-from stromboli.plan import follow, outcome, refusal, variables
+from stromboli.plan import follow, refusal, variables
 from stromboli.plan.follow import Next
-from stromboli.plan.redaction import Secrets
 from stromboli.plan.session import hooks_to_run
 from stromboli.plan.verdict import STOPPING, LeaveAlone, Refuse, Stop, Wait, verdict
-from stromboli.podman.transport import Podman
 from stromboli.reasons import Reason
-from stromboli.settings import Settings
 from stromboli.status import run as states
 from stromboli.store import Store
 
@@ -72,37 +62,28 @@ class Reconciler:
         self,
         *,
         cluster: Cluster,
-        podman: Podman,
-        settings: Settings,
         store: Store,
         entry: Entry,
-        reporter: Reporter,
-        mounts: CLIMounts,
         launcher: Launcher,
-        cleaner: Cleaner,
-        notifier: Notifier,
-        turns: Turns,
-        costs: Costs,
+        traces: Traces,
+        going: Going,
+        judge: Judge,
+        endings: Endings,
         deletions: Deletions,
-        watch: Watch,
-        forget: Callable[[str], None],
+        reporter: Reporter,
+        notifier: Notifier,
     ) -> None:
         self._cluster = cluster
-        self._podman = podman
-        self._settings = settings
         self._store = store
         self._entry = entry
-        self._reporter = reporter
-        self._mounts = mounts
         self._launcher = launcher
-        self._cleaner = cleaner
-        self._notifier = notifier
-        self._turns = turns
-        self._costs = costs
+        self._traces = traces
+        self._going = going
+        self._judge = judge
+        self._endings = endings
         self._deletions = deletions
-        self._forget = forget  # that a session's container is watched
-        self._going = Going(reporter, notifier, watch)
-        self._endings = Endings(reporter, notifier, turns, cleaner)
+        self._reporter = reporter
+        self._notifier = notifier
 
     async def turn(self, uid: str) -> float | None:
         """One turn; seconds until the next, None for "when something happens"."""
@@ -121,15 +102,14 @@ class Reconciler:
             return await self._look_again(run)
 
     async def _step(self, run: Run) -> float | None:
-        if run.status.is_finished or run.status.node not in ("", self._settings.node):
+        if run.status.is_finished or run.status.node not in ("", self._reporter.node):
             return None
         try:
             return await (self._follow(run) if run.status.attempts else self._start(run, number=1))
         except Rejected as error:  # what is written down before a start cannot be: there is none
             return await self._stop(self._reporter.latest(run), Refuse(Reason.InvalidSpec, str(error)))
         except STOPPING as error:
-            if isinstance(error, PodmanError | PodmanUnavailable):
-                self._mounts.doubt()
+            self._entry.heed(error)
             log.info("%s: %s", run.label, error)
             return await self._stop(self._reporter.latest(run), verdict(error))
 
@@ -139,7 +119,7 @@ class Reconciler:
         if await self._session_is_gone(run):
             await self._cancel(run)
             return None
-        trace = await self._look(run)
+        trace = await self._traces.look(run, self._reporter.moment(run).now)
         decision = follow.decide(trace.seen)
         match decision:
             case Next.watch:
@@ -161,7 +141,7 @@ class Reconciler:
         """The supervisor found no CLI. What is mounted is looked at before the next start, and nothing is forgotten
         on one container's word. Raises Waiting where it is too early for that start.
         """
-        self._mounts.doubt()
+        self._entry.doubt_cli()
         message = "the container did not find the Claude CLI; its mount is looked at, and the start is tried again"
         left = follow.pause(trace.seen.number) - trace.since_end(self._reporter.moment(run).now)
         if left > 0:
@@ -178,7 +158,7 @@ class Reconciler:
 
     async def _cancel(self, run: Run) -> None:
         """Its session was deleted: that it is canceled is said once its agent works no more."""
-        await self._turns.end(run.session_uid)
+        await self._endings.cut_off(run)
         new = states.closed(run.status, Reason.Canceled, PromptSent.unknown, self._reporter.moment(run))
         await self._conclude(
             run, new, Reason.Canceled, f"its session {run.session} was deleted while the run was going"
@@ -220,28 +200,15 @@ class Reconciler:
         """The container runs, and goes on running where only that cannot be written down."""
         self._launcher.take_back(run.session_uid)
         try:
-            return await self._going.look(run, trace, self._given(run))
+            return await self._going.look(run, trace, self._traces.given(run))
         except Rejected as error:
             log.warning("%s: how far it is stays untold: %s", run.label, error)
             return UNTOLD_LOOK
 
     async def _finish(self, run: Run, trace: Trace) -> float | None:
         """The attempt has ended: judge it, write it down, take its container away."""
-        secrets = self._given(run)
-        ended = await asyncio.to_thread(  # ten MiB of output may have to be read
-            outcome.of,
-            trace.records,
-            secrets,
-            container_exit=None if trace.state is None else trace.state.exit_code,
-            oom=trace.state is not None and trace.state.oom_killed,
-            timeout=trace.seen.timeout,
-            ran=attempts.ran(trace.state),
-            too_large=trace.seen.too_large,
-        )
-        if run.is_kept and ended.answer is not None:
-            name = naming.attempt(run.uid, run.status.attempts[-1].number)
-            answer = await self._costs.of_attempt(run.session_uid, name, ended.answer)
-            ended = replace(ended, answer=answer)
+        secrets = self._traces.given(run)
+        ended = await self._judge.ended(run, trace, secrets)
         new = states.ended(run.status, ended, trace.records.steps, trace.ended_at, self._reporter.moment(run))
         new = self._going.with_mcp_servers(run, new, trace.records.stdout, secrets)
         message = ended.message
@@ -254,7 +221,7 @@ class Reconciler:
 
     async def _stop(self, run: Run, said: Stop) -> float | None:
         """What does not let a run start, or go on: it ends, or waits, and says so."""
-        if run.status.node not in ("", self._settings.node):  # another operator has taken it up meanwhile
+        if run.status.node not in ("", self._reporter.node):  # another operator has taken it up meanwhile
             return None
         match said:
             case Refuse():
@@ -290,15 +257,13 @@ class Reconciler:
         if said.in_line:
             if status.is_in_line:
                 return
-            status = states.in_line(status, self._settings.node)
+            status = states.in_line(status, self._reporter.node)
         await self._reporter.at(run, status, said.reason, said.message)
 
     async def _give_up(self, run: Run, message: str) -> None:
         """The wait took too long. An attempt that has ended meanwhile, as its record says, has its own outcome."""
         if run.status.attempts:
-            attempt = run.status.attempts[-1]
-            now = self._reporter.moment(run).now
-            trace = await attempts.look_without_podman(self._out(run), attempt, self._given(run), now)
+            trace = await self._traces.look_without_podman(run, self._reporter.moment(run).now)
             if trace.records.end is not None:
                 await self._finish(run, trace)
                 return
@@ -309,33 +274,20 @@ class Reconciler:
         everything = self._whole(run) if status.attempts else ""
         await self._endings.conclude(run, status, reason, message, everything)
         self._entry.forget(run.uid)
-        self._forget(run.session_uid)
         await self._endings.leave(run)
 
     async def _give_up_attempt(self, run: Run, given_up: _GivenUp) -> Run:
         """An attempt that never sent its prompt: note it and make room for the next."""
         moment = self._reporter.moment(run)
         code = None if given_up.trace.state is None else given_up.trace.state.exit_code
-        if not run.is_kept:
-            await self._cleaner.start_over(run.uid)
+        await self._endings.start_over(run)
         new = states.given_up(run.status, given_up.reason, given_up.message, moment, code, given_up.trace.ended_at)
         return await self._reporter.write(run, new)
 
-    async def _look(self, run: Run) -> Trace:
-        attempt, now = run.status.attempts[-1], self._reporter.moment(run).now
-        marks = self._launcher.marks(run.session_uid)
-        return await attempts.look(self._podman, self._out(run), attempt, marks, self._given(run), now)
-
     def _whole(self, run: Run) -> str:
         """Where everything is that the agent answered."""
-        file = self._out(run) / "stdout"
-        return f"until the run is deleted, the CLI's output is in {file} on node {self._settings.node}"
-
-    def _out(self, run: Run) -> Path:
-        return self._launcher.out(*_place(run))
-
-    def _given(self, run: Run) -> Secrets:
-        return self._launcher.given(*_place(run))
+        file = self._traces.out(run) / "stdout"
+        return f"until the run is deleted, the CLI's output is in {file} on node {self._reporter.node}"
 
     async def _look_again(self, run: Run) -> float | None:
         """A write lost a race: what is there now decides."""
@@ -345,11 +297,6 @@ class Reconciler:
 
 def _subject(run: Run, number: int) -> Subject:
     return Subject(uid=run.uid, namespace=run.namespace, name=run.name, number=number)
-
-
-def _place(run: Run) -> tuple[str, str, int]:
-    """The last attempt: its session, its run, its number."""
-    return run.session_uid, run.uid, run.status.attempts[-1].number
 
 
 def _withheld(names: Sequence[str]) -> str:

@@ -53,10 +53,14 @@ from stromboli.node.serial import SessionLocks
 from stromboli.observe.schemas import Schemas
 from stromboli.observe.session_index import SessionIndex
 from stromboli.observe.sessions import Queues
+from stromboli.observe.traces import Traces
 from stromboli.perform.clisources import CLIWarmUp
 from stromboli.perform.deletions import Deletions
+from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Entry
 from stromboli.perform.gates import Gates
+from stromboli.perform.going import Going
+from stromboli.perform.judge import Judge
 from stromboli.perform.launch import Launcher
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
@@ -176,20 +180,16 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     )
     reconciler = Reconciler(
         cluster=cluster,
-        podman=podman,
-        settings=settings,
         store=store,
         entry=Entry(cluster, gates, sessions.starts, reporter, locks, gate),
-        reporter=reporter,
-        mounts=mounts,
         launcher=Launcher(podman, site, networks, ends),
-        cleaner=cleaner,
-        notifier=notifier,
-        turns=sessions.turns,
-        costs=sessions.costs,
+        traces=Traces(podman, site),
+        going=Going(reporter, notifier, ends.watch),
+        judge=Judge(sessions.costs),
+        endings=Endings(reporter, notifier, sessions.turns, cleaner, ends.forget),
         deletions=Deletions(cleaner, index, sessions.turns, sessions.sizes),
-        watch=ends.watch,
-        forget=ends.forget,
+        reporter=reporter,
+        notifier=notifier,
     )
     inventory = Inventory(podman, site)
     sweep = Sweep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from stromboli.errors import ClusterUnavailable, PodmanError, PodmanUnavailable, Rejected
 from stromboli.models.run import Run, RunStatus
@@ -19,11 +20,19 @@ log = logging.getLogger(__name__)
 class Endings:
     """Ends runs."""
 
-    def __init__(self, reporter: Reporter, notifier: Notifier, turns: Turns, cleaner: Cleaner) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        notifier: Notifier,
+        turns: Turns,
+        cleaner: Cleaner,
+        unwatch: Callable[[str], None],
+    ) -> None:
         self._reporter = reporter
         self._notifier = notifier
         self._turns = turns
         self._cleaner = cleaner
+        self._unwatch = unwatch  # the container of the session with this UID
 
     async def conclude(self, run: Run, status: RunStatus, reason: Reason, message: str, everything: str) -> None:
         """The run has ended at `reason`, with all else that `status` tells; `everything` says where its output is.
@@ -41,6 +50,7 @@ class Endings:
 
     async def leave(self, run: Run) -> None:
         """What a run that has ended needs no more goes: all of it, or its turn in a session that stays."""
+        self._unwatch(run.session_uid)
         try:
             if run.is_kept:
                 await self._turns.leave(run)
@@ -49,6 +59,18 @@ class Endings:
             await self._cleaner.tidy(run.session_uid, run.uid)
         except (PodmanError, PodmanUnavailable, ClusterUnavailable, Rejected) as error:
             log.warning("%s: what it leaves behind is left to the sweep: %s", run.label, error)
+
+    async def cut_off(self, run: Run) -> None:
+        """Ensure that the run's container does not run. Raises PodmanError, PodmanUnavailable: then it may."""
+        await self._turns.end(run.session_uid)
+
+    async def start_over(self, run: Run) -> None:
+        """An attempt never sent its prompt: the next one begins with nothing of it. The caller holds the session.
+
+        What a session keeps stays. Raises PodmanError, PodmanUnavailable.
+        """
+        if not run.is_kept:
+            await self._cleaner.start_over(run.uid)
 
     async def _barely(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:
         """Write how the run ended, and nothing else. Where its object is so full that not even that fits, the event

@@ -11,7 +11,7 @@ from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
 from stromboli.node.gate import Gate
 from stromboli.node.serial import SessionLocks
-from stromboli.observe.sessions import Held, Leaving
+from stromboli.observe.sessions import Held
 from stromboli.perform.candidate import Candidate, Ready
 from stromboli.perform.gates import Gates, parse
 from stromboli.perform.report import Reporter
@@ -105,12 +105,17 @@ class Entry:
             else:
                 try:
                     held = await stack.enter_async_context(self._starts.holding(run, turn, admitted.ready))
-                except Leaving as leaving:
-                    self._gates.idle(leaving.uid)
-                    raise
                 except ClusterUnavailable as error:
                     raise Waiting(Reason.WaitingForReference, str(error)) from error
             yield held
+
+    def heed(self, error: Exception) -> None:
+        """An error has stopped the run: look at what it gives reason to look at."""
+        self._gates.heed(error)
+
+    def doubt_cli(self) -> None:
+        """A container did not find the CLI: its mount is looked at before the next start."""
+        self._gates.mounts.doubt()
 
     def turn(self, uid: str) -> AbstractContextManager[None]:
         """Around a turn of the run: once let in by the start gate, it has to start, or makes room for another."""

@@ -89,13 +89,14 @@ class Gates:
             try:
                 said = await gate(candidate)
             except (*STOPPING, ClusterUnavailable) as error:
-                self._heed(error)
+                self.heed(error)
                 said = verdict(error)
             if not isinstance(said, GoOn):
                 return said
         return GO_ON
 
-    def _heed(self, error: Exception) -> None:
+    def heed(self, error: Exception) -> None:
+        """What an error gives reason to look at: a session that nobody has left yet, the mount of the CLI."""
         if isinstance(error, Leaving):
             self.idle(error.uid)
         if isinstance(error, PodmanError | PodmanUnavailable):

@@ -30,7 +30,6 @@ from stromboli.plan import argv, container, follow, managed, permissions, redact
 from stromboli.plan.attempt import CONFIGURATION_FILE, HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.policy import Effective
-from stromboli.plan.redaction import Secrets
 from stromboli.plan.refusal import invalid
 from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.plan.volumes import Volume
@@ -144,18 +143,6 @@ class Launcher:
         if by_force:
             log.warning("container %s outlives its timeout, and is killed", container)
         await self._podman.containers.kill(container, "KILL" if by_force else "USR1")
-
-    def out(self, session: str, uid: str, number: int) -> Path:
-        """Where an attempt's marks and records are."""
-        return self._site.folder(session).attempt(uid, number) / "out"
-
-    def given(self, session: str, uid: str, number: int) -> Secrets:
-        """What an attempt was given that must not be shown."""
-        return self._site.folder(session).read_given(naming.attempt(uid, number))
-
-    def marks(self, session: str) -> dict[str, str]:
-        """The labels that a session's container has to bear."""
-        return self._site.marks(session)
 
     def _hand_over(
         self, folder: SessionFolder, subject: Subject, ready: Ready, held: Held, owner: tuple[int, int] | None

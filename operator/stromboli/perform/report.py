@@ -27,7 +27,7 @@ class Reporter:
         self._cluster = cluster
         self._store = store
         self._notifier = notifier
-        self._node = node
+        self.node = node
 
     def latest(self, run: Run) -> Run:
         """The run as last seen."""
@@ -35,7 +35,7 @@ class Reporter:
 
     def moment(self, run: Run) -> Moment:
         """Now, for this run."""
-        return Moment(datetime.now(UTC), self._node, run.generation)
+        return Moment(datetime.now(UTC), self.node, run.generation)
 
     async def at(self, run: Run, status: RunStatus, reason: Reason, message: str) -> Run:
         """Write that the run is now at `reason`, with all else that `status` tells. Raises as `write`."""

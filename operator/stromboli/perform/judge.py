@@ -1,0 +1,39 @@
+"""How an attempt has ended, as plan/outcome.py judges its records, with the cost that is its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from stromboli import naming
+from stromboli.models.run import Run
+from stromboli.observe import attempts
+from stromboli.observe.attempts import Trace
+from stromboli.perform.sessions.costs import Costs
+from stromboli.plan import outcome
+from stromboli.plan.outcome import Outcome
+from stromboli.plan.redaction import Secrets
+
+
+class Judge:
+    """Judges ended attempts."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+
+    async def ended(self, run: Run, trace: Trace, secrets: Secrets) -> Outcome:
+        """The outcome of the run's last attempt, with nothing of `secrets` in it. May be repeated."""
+        found = await asyncio.to_thread(  # ten MiB of output may have to be read
+            outcome.of,
+            trace.records,
+            secrets,
+            container_exit=None if trace.state is None else trace.state.exit_code,
+            oom=trace.state is not None and trace.state.oom_killed,
+            timeout=trace.seen.timeout,
+            ran=attempts.ran(trace.state),
+            too_large=trace.seen.too_large,
+        )
+        if not run.is_kept or found.answer is None:
+            return found
+        name = naming.attempt(run.uid, run.status.attempts[-1].number)
+        return replace(found, answer=await self._costs.of_attempt(run.session_uid, name, found.answer))
