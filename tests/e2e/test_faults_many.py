@@ -12,7 +12,7 @@ from lightkube import Client
 from stromboli.kube.client import AgentPolicy, AgentRun, Namespace
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
-from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is
+from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is, watched
 
 AT_ONCE = 8
 LIGHT = 300
@@ -198,13 +198,9 @@ def names() -> Iterator[str]:
 
 
 def everywhere(spaces: Sequence[Runs]) -> Iterator[Object]:
-    """All runs in these namespaces and then each change of them, for at most PATIENCE seconds."""
+    """All runs of these namespaces, and each change, for at most PATIENCE seconds."""
     wanted = {runs.namespace for runs in spaces}
-    limit = time.monotonic() + PATIENCE
-    while (left := int(limit - time.monotonic())) > 0:
-        for _, found in spaces[0].client.watch(AgentRun, namespace="*", server_timeout=left):
-            if dict(found)["metadata"]["namespace"] in wanted:
-                yield dict(found)
+    yield from (obj for obj in watched(spaces[0].client, PATIENCE) if obj["metadata"]["namespace"] in wanted)
     raise AssertionError(f"not all runs ended in {PATIENCE:.0f} s")
 
 

@@ -19,10 +19,12 @@ from lightkube import Client
 from lightkube.config.kubeconfig import KubeConfig
 
 from stromboli.kube.client import AgentPolicy, AgentRun, Namespace
+from stromboli.naming import API_VERSION
 from tests.support.cluster import Kubectl
 
 Object = dict[str, Any]
 PATIENCE = 60.0
+SLOW = 10.0  # seconds more than the server was given that it may take to end a watch
 # A namespace with this label has only the policies that its own test creates.
 OWN_POLICIES = "stromboli.test/own-policies"
 MANAGER = "kubectl"  # the field manager
@@ -162,20 +164,30 @@ class Runs:
 
     def seen(self, within: float, *name: str) -> Iterator[Object]:
         """All runs, or the named one, and then each change of them, for at most `within` seconds."""
-        fields = {"metadata.name": name[0]} if name else None
-        limit = time.monotonic() + within
-        while (left := math.ceil(limit - time.monotonic())) > 0:
-            try:
-                for _, found in self.client.watch(
-                    AgentRun, namespace=self.namespace, fields=fields, server_timeout=left
-                ):
-                    yield dict(found)
-                    if time.monotonic() > limit:
-                        return
-            except httpx2.HTTPStatusError as e:
-                if e.response.status_code != httpx2.codes.TOO_MANY_REQUESTS:  # a server that has just started
-                    raise
-                time.sleep(float(e.response.headers.get("Retry-After", "1")))
+        return watched(self.client, within, self.namespace, *name)
+
+
+def watched(client: Client, within: float, namespace: str = "", *name: str) -> Iterator[Object]:
+    """All runs of a namespace or of all, or the named one, and then each change, for at most `within` seconds.
+
+    lightkube's own watch begins again whenever the server ends it, and never ends where nothing happens any more.
+    """
+    path = f"/apis/{API_VERSION}{f'/namespaces/{namespace}' if namespace else ''}/agentruns"
+    limit = time.monotonic() + within
+    while (left := math.ceil(limit - time.monotonic())) > 0:
+        query = {"watch": "true", "timeoutSeconds": str(left)}
+        query |= {"fieldSelector": f"metadata.name={name[0]}"} if name else {}
+        with client._client._client.stream("GET", path, params=query, timeout=left + SLOW) as response:
+            if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:  # a server that has just started
+                time.sleep(float(response.headers.get("Retry-After", "1")))
+                continue
+            response.raise_for_status()
+            for line in response.iter_lines():
+                event = json.loads(line)
+                if event["type"] in ("ADDED", "MODIFIED", "DELETED"):
+                    yield event["object"]
+                if time.monotonic() > limit:
+                    return
 
 
 def make_namespace(client: Client, name: str, *, own_policies: bool = False) -> None:
