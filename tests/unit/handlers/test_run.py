@@ -128,7 +128,8 @@ async def test_being_told_to_end_is_no_failure(
 
     async def end(*_: object, **__: object) -> None:
         os.kill(os.getpid(), number)
-        await flags[0].wait()
+        async with asyncio.timeout(10):
+            await flags[0].wait()
 
     monkeypatch.setattr(kopf, "spawn_tasks", spawn)
     monkeypatch.setattr(kopf, "run_tasks", end)
