@@ -109,8 +109,7 @@ class Reconciler:
         except Rejected as error:  # what is written down before a start cannot be: there is none
             return await self._stop(self._reporter.latest(run), Refuse(Reason.InvalidSpec, str(error)))
         except STOPPING as error:
-            self._entry.heed(error)
-            log.info("%s: %s", run.label, error)
+            self._entry.heed(run, error)
             return await self._stop(self._reporter.latest(run), verdict(error))
 
     async def _follow(self, run: Run) -> float | None:

@@ -204,7 +204,7 @@ def test_credentials_that_do_not_fit_stop_it_before_any_mark(box: Supervised) ->
 # --- the seals ---
 
 # What a hook or an agent may do to hide that the prompt was sent.
-MENDS = {
+COVER_UPS = {
     "nothing": ":",
     "removes-all": "rm -rf {out}/* {out}/.[a-z]*",
     "restores-the-times": "touch -d '2026-01-01' {out} {out}/seal; touch -r {plan}/seals {out}/seal",
@@ -214,8 +214,8 @@ MENDS = {
 }
 
 
-def _mending(box: Supervised, how: str) -> str:
-    return MENDS[how].format(out=box.out, plan=box.root / "plan")
+def _cover_up(box: Supervised, how: str) -> str:
+    return COVER_UPS[how].format(out=box.out, plan=box.root / "plan")
 
 
 def test_seals_are_broken_one_after_the_other(box: Supervised) -> None:
@@ -228,15 +228,15 @@ def test_seals_are_broken_one_after_the_other(box: Supervised) -> None:
     assert seals.look(box.root) == Broken(started=True, sent=True)
 
 
-@pytest.mark.parametrize("how", MENDS)
+@pytest.mark.parametrize("how", COVER_UPS)
 def test_no_agent_can_restore_a_seal(box: Supervised, how: str) -> None:
-    box.run(sh(_mending(box, how)))
+    box.run(sh(_cover_up(box, how)))
     assert seals.look(box.root) == Broken(started=True, sent=True)
 
 
-@pytest.mark.parametrize("how", MENDS)
+@pytest.mark.parametrize("how", COVER_UPS)
 def test_no_hook_can_have_a_prompt_sent_with_an_unbroken_seal(box: Supervised, tmp_path: Path, how: str) -> None:
-    box.run(sh(f"touch {tmp_path}/sent", hooks=hooks(f"{_mending(box, how)}; true")))
+    box.run(sh(f"touch {tmp_path}/sent", hooks=hooks(f"{_cover_up(box, how)}; true")))
     assert not (tmp_path / "sent").exists() or seals.look(box.root).sent
 
 

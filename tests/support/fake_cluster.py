@@ -85,7 +85,7 @@ class FakeCluster(Cluster):
 
     @asynccontextmanager
     async def watch(self, listener: Listener) -> AsyncIterator[None]:
-        """Tell of all that is there now, and then of every change."""
+        """Report every object that exists now, and then each change."""
         for obj in [*self.objects.values(), *self.all_sessions.values()]:
             listener("ADDED", copy.deepcopy(obj))
         self.listeners.append(listener)

@@ -181,7 +181,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     reconciler = Reconciler(
         cluster=cluster,
         store=store,
-        entry=Entry(cluster, gates, sessions.starts, reporter, locks, gate),
+        entry=Entry(gates, sessions.starts, locks),
         launcher=Launcher(podman, site, networks, ends),
         traces=Traces(podman, site),
         going=Going(reporter, notifier, ends.watch),

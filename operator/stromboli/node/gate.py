@@ -82,9 +82,7 @@ class Gate:
 
     def _free(self) -> int:
         free = self.starts - len(self._let_in)
-        return (
-            free if self.most is None else min(free, self.most - len(self._let_in) - len(self._at_work - self._let_in))
-        )
+        return free if self.most is None else min(free, self.most - len(self._let_in | self._at_work))
 
     def _admit(self, waiter: Waiter) -> None:
         self._line.remove(waiter.uid)

@@ -7,14 +7,11 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 from dataclasses import dataclass
 
 from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Refused, Waiting
-from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
-from stromboli.node.gate import Gate
 from stromboli.node.serial import SessionLocks
 from stromboli.observe.sessions import Held
 from stromboli.perform.candidate import Candidate, Ready
 from stromboli.perform.gates import Gates, parse
-from stromboli.perform.report import Reporter
 from stromboli.perform.sessions.starts import SessionStarts, Turn
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
@@ -35,15 +32,10 @@ class Admitted:
 class Entry:
     """Lets runs in."""
 
-    def __init__(
-        self, cluster: Cluster, gates: Gates, starts: SessionStarts, reporter: Reporter, locks: SessionLocks, gate: Gate
-    ) -> None:
-        self._cluster = cluster
+    def __init__(self, gates: Gates, starts: SessionStarts, locks: SessionLocks) -> None:
         self._gates = gates
         self._starts = starts
-        self._reporter = reporter
         self._locks = locks
-        self._gate = gate
         # The timeouts of runs that were judged, asked anew after a restart.
         self._bounds: dict[str, float] = {}
 
@@ -74,7 +66,7 @@ class Entry:
             return Admitted(run, ready, None)
         if named.parent is not None:  # a fork is made between its parent's runs, and may take a while
             message = f"copying the session {named.parent.name}"
-            run = await self._reporter.at(run, run.status, Reason.Starting, message)
+            run = await self._gates.reporter.at(run, run.status, Reason.Starting, message)
         return Admitted(run, ready, await self._starts.take(run, named, ready))
 
     @asynccontextmanager
@@ -84,7 +76,7 @@ class Entry:
             yield run
             return
         try:
-            async with self._cluster.whole_run(run.namespace, run.name) as found:
+            async with self._gates.cluster.whole_run(run.namespace, run.name) as found:
                 if found is None or found.uid != run.uid or found.status != run.status:
                     raise Conflict(f"{run.name} has changed since it was looked at")
                 yield found
@@ -109,9 +101,9 @@ class Entry:
                     raise Waiting(Reason.WaitingForReference, str(error)) from error
             yield held
 
-    def heed(self, error: Exception) -> None:
+    def heed(self, run: Run, error: Exception) -> None:
         """An error has stopped the run: look at what it gives reason to look at."""
-        self._gates.heed(error)
+        self._gates.heed(run, error)
 
     def doubt_cli(self) -> None:
         """A container did not find the CLI: its mount is looked at before the next start."""
@@ -119,15 +111,15 @@ class Entry:
 
     def turn(self, uid: str) -> AbstractContextManager[None]:
         """Around a turn of the run: once let in by the start gate, it has to start, or makes room for another."""
-        return self._gate.turn(uid)
+        return self._gates.start_gate.turn(uid)
 
     def started(self, uid: str) -> None:
         """The run's container has been started."""
-        self._gate.started(uid)
+        self._gates.start_gate.started(uid)
 
     def at_work(self, uid: str) -> None:
         """The run's container was started before."""
-        self._gate.at_work(uid)
+        self._gates.start_gate.at_work(uid)
 
     def bound(self, run: Run) -> float:
         """How long a wait may take, in seconds; it has to hold for specs and policies that cannot be read, too."""
@@ -143,4 +135,4 @@ class Entry:
     def forget(self, uid: str) -> None:
         """The run has ended."""
         self._bounds.pop(uid, None)
-        self._gate.ended(uid)
+        self._gates.start_gate.ended(uid)

@@ -8,12 +8,21 @@ no policy admits. The first gate that does not let the run go on decides.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from stromboli.errors import ClusterUnavailable, ImageMissing, PodmanError, PodmanUnavailable, PullFailed, Refused
+from stromboli.errors import (
+    ClusterUnavailable,
+    ImageMissing,
+    LocalFailure,
+    PodmanError,
+    PodmanUnavailable,
+    PullFailed,
+    Refused,
+)
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.run import Run
@@ -34,6 +43,8 @@ from stromboli.podman.images import ImageInfo
 from stromboli.reasons import Reason
 from stromboli.settings import Settings
 from stromboli.status.run import waiter
+
+log = logging.getLogger(__name__)
 
 Verdict = GoOn | Stop
 Gate = Callable[[Candidate], Awaitable[Verdict]]
@@ -89,18 +100,20 @@ class Gates:
             try:
                 said = await gate(candidate)
             except (*STOPPING, ClusterUnavailable) as error:
-                self.heed(error)
+                self.heed(candidate.run, error)
                 said = verdict(error)
             if not isinstance(said, GoOn):
                 return said
         return GO_ON
 
-    def heed(self, error: Exception) -> None:
-        """What an error gives reason to look at: a session that nobody has left yet, the mount of the CLI."""
+    def heed(self, run: Run, error: Exception) -> None:
+        """What an error gives reason to look at: a session that nobody has left yet, the mount of the CLI, the log."""
         if isinstance(error, Leaving):
             self.idle(error.uid)
         if isinstance(error, PodmanError | PodmanUnavailable):
             self.mounts.doubt()
+        if isinstance(error, LocalFailure | OSError):  # the operator's own folders: a status alone would not do
+            log.warning("%s: %s", run.label, error)
 
     # --- the gates, in their order ---
 

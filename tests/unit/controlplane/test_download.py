@@ -86,7 +86,7 @@ def test_a_release_that_does_not_exist(tmp_path: Path, publisher: Publisher, sou
     del publisher.files[publisher.sums]
     with pytest.raises(LocalFailure, match="SHA256SUMS answers 404"):
         fetch(tmp_path, publisher, sources)
-    assert not any(path.endswith("kube-apiserver") for path in publisher.asked), "half was downloaded in vain"
+    assert not any(path.endswith("kube-apiserver") for path in publisher.asked), "one half was downloaded for nothing"
 
 
 def test_an_archive_without_etcd(tmp_path: Path, publisher: Publisher, sources: Sources) -> None:

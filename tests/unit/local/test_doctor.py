@@ -1,4 +1,4 @@
-"""Findings on made-up machines: each lack is named, and says how to mend it."""
+"""Findings on made-up machines: each missing part is named, with how to get it."""
 
 from __future__ import annotations
 
