@@ -66,7 +66,7 @@ class Session:
         return self
 
     def remove(self) -> None:
-        self.podman.run("rm", "--force", "--time", "0", "--ignore", naming.container(self.uid))
+        self.podman.remove_containers(naming.container(self.uid))
         self.podman.run("volume", "rm", "--force", naming.volume(self.uid))
 
     def _labels(self) -> list[str]:
@@ -176,7 +176,7 @@ async def test_what_was_said_is_read_back(reader: Conversations, spoken: Session
     try:
         found = await read(reader, spoken)
     finally:
-        spoken.podman.run("rm", "--force", "--time", "0", "--ignore", name)
+        spoken.podman.remove_containers(name)
     assert found is not None
     assert not found.truncated
     assert [(m.role, m.text, m.tools) for m in found.messages] == [

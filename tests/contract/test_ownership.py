@@ -36,7 +36,7 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 async def persons(isolated_podman: IsolatedPodman) -> AsyncIterator[IsolatedPodman]:
     yield isolated_podman
-    isolated_podman.run("rm", "--force", "--ignore", "--time", "0", "persons-own", "persons-look", "persons-cli")
+    isolated_podman.remove_containers("persons-own", "persons-look", "persons-cli")
     isolated_podman.run("rmi", "--force", "--ignore", COMMITTED, BUILT, TAGGED, ON_TOP)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -61,6 +62,20 @@ async def test_an_ended_container_runs_again(bed: Bed) -> None:
 async def test_starting_what_runs_is_no_error(bed: Bed) -> None:
     container = await bed.run("sleep", "60")
     assert not await bed.podman.containers.start(container)
+
+
+@pytest.mark.parametrize("end", ["remove", "stop"])
+async def test_a_container_that_ends_by_itself_meanwhile_is_stopped_and_removed(real: Bed, end: str) -> None:
+    async def race(milliseconds: int) -> None:
+        container = await real.run("sleep", "60")
+        state = await real.podman.containers.inspect(container)
+        assert state is not None
+        os.kill(state.pid, signal.SIGKILL)
+        await asyncio.sleep(milliseconds / 1000)  # any of these may be the moment in which Podman refuses
+        assert await getattr(real.podman.containers, end)(container)
+
+    for milliseconds in range(0, 48, 6):
+        await race(milliseconds)
 
 
 async def test_what_is_not_there(bed: Bed) -> None:

@@ -7,6 +7,7 @@ with an operating system are in `images.py`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -50,6 +51,7 @@ APPLETS = (
 )
 UNTIL_ANSWERS = 15.0  # seconds; the service answers in about 0.1
 UNTIL_ENDED = 20.0
+REMOVALS = 3
 
 _CONTAINERS_CONF = """\
 [containers]
@@ -134,6 +136,19 @@ class IsolatedPodman:
             raise RuntimeError(f"podman {' '.join(args)} → {done.returncode}: {done.stderr.decode()}")
         return done.stdout.decode().strip()
 
+    def remove_containers(self, *which: str) -> None:
+        """Remove containers by name, if they exist, or with `--all`, running or not.
+
+        Podman fails when one of them ends by itself at that moment; the next try finds it ended.
+        """
+        for _ in range(REMOVALS - 1):
+            with contextlib.suppress(RuntimeError):
+                return self._remove_containers(*which)
+        return self._remove_containers(*which)
+
+    def _remove_containers(self, *which: str) -> None:
+        self.run("rm", "--force", "--ignore", "--time", "0", "--volumes", *which)
+
     def start_service(self) -> None:
         """Start `podman system service` and return once it answers; no-op while one is running."""
         if self._service is not None and self._service.poll() is None:
@@ -165,7 +180,7 @@ class IsolatedPodman:
         """Stop the service and remove its containers, networks, mounts and files."""
         self.kill_service(signal.SIGTERM)
         try:
-            self.run("rm", "--all", "--force", "--time", "0", "--volumes")
+            self.remove_containers("--all")
             for network in self.run("network", "ls", "--format", "{{.Name}}").split():
                 if network != "podman":  # the default network cannot be removed
                     self.run("network", "rm", "--force", network)

@@ -18,6 +18,7 @@ from stromboli.plan import ownership
 
 _CHUNK = 100  # names in one command line
 _SECONDS = 300.0
+_TRIES = 3  # Podman fails to remove a container that ends by itself at that moment; the next try finds it ended
 _HINT = "see that `podman ps --all` works, then run it again: nothing else was removed yet"
 _DEFAULT_NETWORK = "podman"
 _CONTAINERS = ("ps", "--all")
@@ -41,7 +42,7 @@ def remove(podman: PodmanCommand, installation: str | None) -> str:
     Says what went, such as `3 containers, 1 volume, 0 networks, 0 images`. Raises LocalFailure.
     """
     kinds = (
-        ("container", _containers, ("rm", "--force", "--time", "0", "--volumes")),
+        ("container", _containers, ("rm", "--force", "--ignore", "--time", "0", "--volumes")),
         ("volume", _volumes, ("volume", "rm", "--force")),
         ("network", _networks, ("network", "rm", "--force")),
         ("image", _copies, ("rmi", "--force")),
@@ -50,7 +51,7 @@ def remove(podman: PodmanCommand, installation: str | None) -> str:
     for what, found, rm in kinds:
         names = found(podman, installation)
         for chunk in _chunks(names):
-            _run(podman, *rm, *chunk)
+            _run(podman, *rm, *chunk, tries=_TRIES)
         went.append(f"{len(names)} {what}{'' if len(names) == 1 else 's'}")
     return ", ".join(went)
 
@@ -122,10 +123,13 @@ def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK))
 
 
-def _run(podman: PodmanCommand, *arguments: str) -> str:
-    try:
-        return podman.run(*arguments, timeout=_SECONDS)
-    except subprocess.TimeoutExpired as e:
-        raise LocalFailure(f"`podman {arguments[0]}` does not end", _HINT) from e
-    except subprocess.CalledProcessError as e:
-        raise LocalFailure(f"`podman {arguments[0]}` failed: {str(e.stderr).strip()}", _HINT) from e
+def _run(podman: PodmanCommand, *arguments: str, tries: int = 1) -> str:
+    for left in reversed(range(tries)):
+        try:
+            return podman.run(*arguments, timeout=_SECONDS)
+        except subprocess.TimeoutExpired as e:
+            raise LocalFailure(f"`podman {arguments[0]}` does not end", _HINT) from e
+        except subprocess.CalledProcessError as e:
+            if not left:
+                raise LocalFailure(f"`podman {arguments[0]}` failed: {str(e.stderr).strip()}", _HINT) from e
+    raise ValueError("at least one try")

@@ -24,6 +24,7 @@ _ENDED = ("stopped", "exited")  # "stopped" until Podman's own cleanup process h
 _ALIVE = ("running", "paused", "stopping", "removing")
 _STARTING = 120.0  # seconds; a start on a loaded machine, including network setup
 _REMOVING = 300.0  # seconds; deleting a large writable layer
+_AGAIN = (0.02, 0.1, 0.5)  # seconds between tries to stop or remove a container that has just ended
 _POLL_IDLE = 5.0  # seconds between our own polls until a container is about to end
 # From then on: the first interval, the longest (both in seconds), and their growth. A poll costs Podman 3 ms of a
 # core, and the hint that the end is near may be wrong.
@@ -151,11 +152,8 @@ class Containers:
 
         An `initialized` container has already resolved its bind mounts and would start with those.
         """
-        try:
-            await self._connection.request("POST", f"{_path(container)}/stop", params={"timeout": "0"})
-        except NotFound:
-            return False
-        return True
+        params = {"timeout": "0"}
+        return await self._despite_its_end(container, "POST", f"{_path(container)}/stop", params=params)
 
     async def size(self, container: str) -> int:
         """Size of its writable layer in bytes; Podman walks the whole layer. Raises NotFound."""
@@ -167,16 +165,7 @@ class Containers:
     async def remove(self, container: str, *, force: bool = True, volumes: bool = True) -> bool:
         """Remove it and its anonymous volumes; with `force`, even while it runs (KILL at once). False if it is gone."""
         params = {"force": _flag(force), "v": _flag(volumes), "timeout": "0"}
-        try:
-            response = await self._connection.request("DELETE", _path(container), params=params, silence=_REMOVING)
-            _raise_inner(response.content, f"DELETE {_path(container)}")
-        except NotFound:
-            return False
-        except PodmanError:
-            if await self.inspect(container) is None:  # removed by another client in the meantime
-                return False
-            raise
-        return True
+        return await self._despite_its_end(container, "DELETE", _path(container), params=params, silence=_REMOVING)
 
     async def list(self, labels: Mapping[str, str]) -> list[ContainerSummary]:
         """All containers, running or not, that have all of these labels."""
@@ -195,6 +184,30 @@ class Containers:
         response = await self._connection.request("GET", "/containers/showmounted")
         with reading("its mounts"):
             return {str(container): str(path) for container, path in (answer(response.content) or {}).items()}
+
+    async def _despite_its_end(self, container: str, method: str, path: str, **options: Any) -> bool:
+        """Make a call that ends a container; False if it is gone.
+
+        Podman refuses if the container ends by itself at that moment ("could not be stopped: … container state
+        improper", containers/podman#16142), or if another client removes it. Its state decides, not the message: if
+        it has ended, we repeat the call.
+        """
+        pauses = iter(_AGAIN)
+        while True:
+            try:
+                response = await self._connection.request(method, path, **options)
+                _raise_inner(response.content, f"{method} {path}")
+                return True
+            except NotFound:
+                return False
+            except PodmanError:
+                state = await self.inspect(container)
+                if state is None:
+                    return False
+                pause = next(pauses, None)
+                if state.alive or pause is None:
+                    raise
+            await asyncio.sleep(pause)
 
     async def _wait(self, container: str, interval: float) -> int:
         params = {"interval": f"{max(1, round(interval * 1000))}ms"}

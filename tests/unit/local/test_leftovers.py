@@ -74,7 +74,7 @@ def test_only_what_is_ours_by_name_and_label_is_removed(tmp_path: Path, monkeypa
     label = "--filter label=stromboli.dev/installation=uid-1 --format json"
     assert (tmp_path / "log").read_text().splitlines() == [
         f"ps --all {label}",
-        "rm --force --time 0 --volumes c1 c2 c3",
+        "rm --force --ignore --time 0 --volumes c1 c2 c3",
         f"volume ls {label}",
         f"volume rm --force {OURS}",
         f"network ls {label}",
@@ -112,6 +112,15 @@ def test_more_than_one_command_line_holds(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "ps.json").write_text(json.dumps([container(f"c{n}", f"n{n}") for n in range(250)]))
     assert leftovers.remove(podman, None).startswith("250 containers")
     assert log.read_text().split().count("rm") == 3
+
+
+def test_a_removal_that_lost_to_a_container_s_own_end_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses = f'[ "$1" != rm ] || [ -e {tmp_path}/ended ] || {{ : >{tmp_path}/ended; exit 2; }}\n'
+    head, _, rest = SCRIPT.format(folder=tmp_path).partition("\n")
+    podman = pretend(tmp_path, f"{head}\n{refuses}{rest}", monkeypatch)
+    assert leftovers.remove(podman, "uid-1").startswith("3 containers")
 
 
 def test_what_podman_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
