@@ -1,22 +1,68 @@
-"""The reasons of conditions, one enum per condition. The table in docs/reference.md is generated from these texts."""
+"""Condition types, condition reasons and event reasons: all of them, each with a text for docs/reference.md.
+
+No condition type, reason or event reason is written as a plain string anywhere else (tests/unit/test_reasons.py).
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 
-class Reason(StrEnum):
-    """Reasons of `Succeeded`, each with the condition's status and its description in the reference."""
+class ConditionType(StrEnum):
+    """Base of the condition types of each kind. `text` says what the condition means when it is True."""
+
+    text: str
+
+    def __new__(cls, value: str, text: str) -> ConditionType:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.text = text
+        return member
+
+
+class RunCondition(ConditionType):
+    """The condition types of an AgentRun."""
+
+    Succeeded = (
+        "Succeeded",
+        "The agent finished; False means that the run failed, Unknown that it has not ended yet.",
+    )
+    Allowed = "Allowed", "The policies allow the run's image and everything else that the run asks for."
+    Finished = "Finished", "The run has ended, whether it succeeded or failed."
+    Reconciling = "Reconciling", "The run has not ended yet; for tools that follow kstatus."
+    Stalled = "Stalled", "The run failed; for tools that follow kstatus."
+
+
+class SessionCondition(ConditionType):
+    """The condition types of an AgentSession."""
+
+    Ready = "Ready", "The session can be used by a run, or is in use by one."
+    Stalled = "Stalled", "The session can never be used again: delete it. For tools that follow kstatus."
+
+
+class PolicyCondition(ConditionType):
+    """The condition types of an AgentPolicy."""
+
+    Accepted = "Accepted", "The policy's spec is valid."
+    Effective = "Effective", "Nothing in the policy is contradicted by another policy, or by itself."
+
+
+class ConditionReason(StrEnum):
+    """Base of the reasons of each condition: `status` is the condition's status, `text` what the reason means."""
 
     text: str
     status: str
 
-    def __new__(cls, value: str, status: str, text: str) -> Reason:
+    def __new__(cls, value: str, status: str, text: str) -> ConditionReason:
         member = str.__new__(cls, value)
         member._value_ = value
         member.status = status
         member.text = text
         return member
+
+
+class Reason(ConditionReason):
+    """The reasons of an AgentRun's `Succeeded`; its `Finished`, `Reconciling` and `Stalled` have the same reason."""
 
     Queued = (
         "Queued",
@@ -31,31 +77,41 @@ class Reason(StrEnum):
     WaitingForReference = (
         "WaitingForReference",
         "Unknown",
-        "A ConfigMap or Secret that the run references, or a key in it, does not exist yet.",
+        "Something that the run references does not exist yet: create the ConfigMap, Secret, key or session that the"
+        " message names, and the run continues.",
     )
     CLIImageUnavailable = (
         "CLIImageUnavailable",
         "Unknown",
-        "The Claude CLI image is not on the node and could not be pulled, or pulling it is not allowed.",
+        "The Claude CLI image is not on the node and could not be pulled, or pulling it is not allowed: pull it there,"
+        " or correct `cli.image` in the policy.",
     )
     PodmanUnavailable = (
         "PodmanUnavailable",
         "Unknown",
-        "Podman does not respond, or refuses to start the container.",
+        "Podman does not respond, or refuses to start the container: see its service on the node.",
     )
     RegistryUnavailable = (
         "RegistryUnavailable",
         "Unknown",
         "The registry cannot be reached; the pull is retried with backoff.",
     )
-    NodeOutOfDisk = "NodeOutOfDisk", "Unknown", "The node's disk is full; the run continues once there is space."
+    NodeOutOfDisk = (
+        "NodeOutOfDisk",
+        "Unknown",
+        "The node's disk is full: free some space, and the run continues.",
+    )
 
     InvalidSpec = (
         "InvalidSpec",
         "False",
         "The spec is invalid; the message names the field and what it should be.",
     )
-    ImageNotAllowed = "ImageNotAllowed", "False", "No pattern of the allowlist matches the image."
+    ImageNotAllowed = (
+        "ImageNotAllowed",
+        "False",
+        "No pattern of the allowlist matches the image; the message names the policy and what it allows.",
+    )
     ImageIncompatible = (
         "ImageIncompatible",
         "False",
@@ -64,14 +120,19 @@ class Reason(StrEnum):
     ImagePullFailed = (
         "ImagePullFailed",
         "False",
-        "The registry does not have the image or denies access to it, or pulling is disabled.",
+        "The registry does not have the image or denies access to it, or pulling is disabled: check the image's name,"
+        " or log in to the registry on the node.",
     )
     PolicyViolation = (
         "PolicyViolation",
         "False",
-        "A policy forbids something in the spec, or two policies contradict each other.",
+        "A policy forbids something in the spec, or two policies contradict each other; the message names them.",
     )
-    CredentialsMissing = "CredentialsMissing", "False", "No source of Claude credentials is configured."
+    CredentialsMissing = (
+        "CredentialsMissing",
+        "False",
+        "No source of Claude credentials is configured: name a Secret in `credentials` of a policy.",
+    )
     HookFailed = (
         "HookFailed",
         "False",
@@ -105,41 +166,139 @@ class Reason(StrEnum):
     Completed = "Completed", "True", "The agent finished; `status.result` has its last message."
 
 
-class AllowedReason(StrEnum):
-    """Reasons of the condition `Allowed`."""
+class AllowedReason(ConditionReason):
+    """The reasons of an AgentRun's `Allowed`."""
 
-    Allowed = "Allowed"
-    NoAllowlist = "NoAllowlist"
-    ImageNotAllowed = "ImageNotAllowed"
-    PolicyViolation = "PolicyViolation"
-
-
-class ReadyReason(StrEnum):
-    """Reasons of an AgentSession's condition `Ready`."""
-
-    Available = "Available"
-    InUse = "InUse"
-    Leaving = "Leaving"
-    Expired = "Expired"
-    VolumeLost = "VolumeLost"
-
-
-class AcceptedReason(StrEnum):
-    """Reasons of an AgentPolicy's condition `Accepted`."""
-
-    Accepted = "Accepted"
-    Invalid = "Invalid"
+    Allowed = "Allowed", "True", "Every policy of the namespace allows the run."
+    NoAllowlist = (
+        "NoAllowlist",
+        "True",
+        "No policy restricts the images of the namespace: an administrator should set `images.allowed` in one.",
+    )
+    ImageNotAllowed = (
+        "ImageNotAllowed",
+        "False",
+        "No pattern of the allowlist matches the image; the message names the policy and what it allows.",
+    )
+    PolicyViolation = (
+        "PolicyViolation",
+        "False",
+        "A policy forbids something in the spec, or two policies contradict each other; the message names them.",
+    )
 
 
-class EffectiveReason(StrEnum):
-    """Reasons of an AgentPolicy's condition `Effective`."""
+class ReadyReason(ConditionReason):
+    """The reasons of an AgentSession's `Ready`; its `Stalled` has the same reason."""
 
-    Effective = "Effective"
-    Contradiction = "Contradiction"
-    Invalid = "Invalid"
+    Available = "Available", "True", "No run holds the session: the next one can start in it."
+    InUse = "InUse", "True", "A run holds the session; the message names it, and others wait for it."
+    Leaving = (
+        "Leaving",
+        "False",
+        "The run that held the session has ended, but Podman has not stopped the container yet: if this lasts, see"
+        " `podman ps` on the node.",
+    )
+    Expired = (
+        "Expired",
+        "False",
+        "The session was not used for `ttlAfterLastUse`, and is being deleted.",
+    )
+    VolumeLost = (
+        "VolumeLost",
+        "False",
+        "The volume with the session's conversation was removed from Podman: delete the session.",
+    )
 
 
-def as_markdown() -> str:
-    """The table of reasons for docs/reference.md."""
-    rows = ["| Reason | `Succeeded` | What it means |", "|---|---|---|"]
-    return "\n".join([*rows, *(f"| `{reason}` | {reason.status} | {reason.text} |" for reason in Reason)])
+class AcceptedReason(ConditionReason):
+    """The reasons of an AgentPolicy's `Accepted`."""
+
+    Accepted = "Accepted", "True", "The policy's spec is valid."
+    Invalid = (
+        "Invalid",
+        "False",
+        "The policy's spec is invalid, which stops every run: correct the field that the message names.",
+    )
+
+
+class EffectiveReason(ConditionReason):
+    """The reasons of an AgentPolicy's `Effective`."""
+
+    Effective = "Effective", "True", "Nothing contradicts the policy."
+    Contradiction = (
+        "Contradiction",
+        "False",
+        "The policy contradicts another one, or itself: change one of the two that the message names.",
+    )
+    Invalid = (
+        "Invalid",
+        "False",
+        "This policy or another one is invalid, which stops every run: correct the one that the message names.",
+    )
+
+
+class EventReason(StrEnum):
+    """The reasons of events that announce no condition. `warning` tells Warning events from Normal ones."""
+
+    text: str
+    warning: bool
+
+    def __new__(cls, value: str, type_: str, text: str) -> EventReason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.warning = type_ == "Warning"
+        member.text = text
+        return member
+
+    Started = "Started", "Normal", "The container of an attempt was started."
+    Created = "Created", "Normal", "A session was created for a run that names it."
+    Forked = "Forked", "Normal", "A session was copied from another one."
+    AnswerIncomplete = (
+        "AnswerIncomplete",
+        "Warning",
+        "The answer does not fit into the status; the message says where all of it is on the node.",
+    )
+    ContainerRebuilt = (
+        "ContainerRebuilt",
+        "Warning",
+        "The session's container was removed, or could not be started again: it was created anew, and what had been"
+        " installed in it is gone.",
+    )
+    FilesNotCopied = (
+        "FilesNotCopied",
+        "Warning",
+        "A fork has the conversation of its parent but not its files, since the parent's container or the copy of it"
+        " was removed.",
+    )
+    ImagePinned = (
+        "ImagePinned",
+        "Warning",
+        "The tag of the session's image now names another image; the session goes on with the one that it began with.",
+    )
+    LimitsNotEnforced = (
+        "LimitsNotEnforced",
+        "Warning",
+        "The node's Podman cannot enforce the limits that the message names.",
+    )
+    MCPServerFailed = (
+        "MCPServerFailed",
+        "Warning",
+        "MCP servers of the run did not start, and the agent works without them; `status.mcpServers` has the state of"
+        " each.",
+    )
+    NoAllowlist = (
+        "NoAllowlist",
+        "Warning",
+        "No policy restricts the images of the namespace: an administrator should set `images.allowed` in one.",
+    )
+    RequestsFail = (
+        "RequestsFail",
+        "Warning",
+        "The Claude API rejects the agent's requests or cannot be reached, and the CLI retries; on a status of 401,"
+        " check the credentials.",
+    )
+    VariablesWithheld = (
+        "VariablesWithheld",
+        "Warning",
+        "Variables that the image sets are withheld from the CLI, because they would load other code into it.",
+    )

@@ -37,7 +37,7 @@ from stromboli.plan import follow, refusal, variables
 from stromboli.plan.follow import Next
 from stromboli.plan.session import hooks_to_run
 from stromboli.plan.verdict import STOPPING, LeaveAlone, Refuse, Stop, Wait, verdict
-from stromboli.reasons import Reason
+from stromboli.reasons import EventReason, Reason
 from stromboli.status import run as states
 from stromboli.store import Store
 
@@ -186,11 +186,11 @@ class Reconciler:
             run = await self._reporter.write_ahead(run, ready, held, number)
             name = await self._launcher.launch(subject, ready, held)
         self._entry.started(subject.uid)
-        self._notifier.tell(run, "Started", f"started container {name} of image {ready.image.id[:12]}")
+        self._notifier.emit(run, EventReason.Started, f"started container {name} of image {ready.image.id[:12]}")
         if names := variables.withheld(ready.image.env):
-            self._notifier.tell(run, "VariablesWithheld", _withheld(names), warning=True)
+            self._notifier.emit(run, EventReason.VariablesWithheld, _withheld(names))
         if (lost := await self._launcher.unenforced(ready)) is not None:
-            self._notifier.tell(run, "LimitsNotEnforced", lost, warning=True)
+            self._notifier.emit(run, EventReason.LimitsNotEnforced, lost)
         until = ready.judged.request.timeout + follow.CALL_AFTER
         hooks = bool(hooks_to_run(ready.judged.request.hooks, held.initialized))
         return await self._going.started(run, until, hooks=hooks)
@@ -214,7 +214,7 @@ class Reconciler:
         if ended.left_out:
             lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(run)}"
             message = f"{message}; {lost}"
-            self._notifier.tell(run, "AnswerIncomplete", lost, warning=True)
+            self._notifier.emit(run, EventReason.AnswerIncomplete, lost)
         await self._conclude(run, new, ended.reason, message)
         return None
 
@@ -245,7 +245,7 @@ class Reconciler:
             await self._give_up(run, f"gave up after {duration.format(bound)} ({said.reason}): {said.message}")
             return None
         if said.reason != status.reason:
-            self._notifier.tell(run, said.reason, said.message, warning=said.reason is not Reason.Pulling)
+            self._notifier.emit_reason(run, said.reason, said.message, warning=said.reason is not Reason.Pulling)
         await self._reporter.write(run, states.at(status, said.reason, said.message, moment))
         # Most troubles are over at once: look again soon, and less often the longer it takes.
         return max(min(said.delay, max(waited, 0.5), bound - waited), 0.1)

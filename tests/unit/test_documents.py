@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -89,16 +88,6 @@ def test_every_command_of_stromboli_that_they_name_is_there() -> None:
     for name, options in named:
         known = {option for param in app.commands[name].params for option in param.opts} | {"--help"}
         assert set(options.split()) <= known, name
-
-
-def test_every_event_is_explained() -> None:
-    named = set()
-    for path in PACKAGE.rglob("*.py"):
-        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
-            if isinstance(call.func, ast.Attribute) and call.func.attr in ("tell", "_start"):
-                named |= {str(arg.value) for arg in call.args[1:2] if isinstance(arg, ast.Constant)}
-    assert len(named) > 5
-    assert [name for name in sorted(named) if f"`{name}`" not in TEXTS["troubleshooting.md"]] == []
 
 
 def test_every_make_target_that_they_name_is_there() -> None:

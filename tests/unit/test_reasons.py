@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
 
 import pytest
 
-from stromboli.reasons import AllowedReason, Reason
+from stromboli import reasons
+from stromboli.reasons import (
+    AcceptedReason,
+    AllowedReason,
+    ConditionReason,
+    ConditionType,
+    EffectiveReason,
+    EventReason,
+    PolicyCondition,
+    ReadyReason,
+    Reason,
+    RunCondition,
+    SessionCondition,
+)
+
+PACKAGE = Path(reasons.__file__).parent
+TYPES: tuple[type[ConditionType], ...] = (RunCondition, SessionCondition, PolicyCondition)
+REASONS: tuple[type[ConditionReason], ...] = (Reason, AllowedReason, ReadyReason, AcceptedReason, EffectiveReason)
+ENUMS: tuple[type[StrEnum], ...] = (*TYPES, *REASONS, EventReason)
+ALL = [member for enum in ENUMS for member in enum]
+# The same words with another meaning: a run's phase and a step's state, and fields of Podman's answers.
+OTHER_MEANINGS = {("models", "Running"), ("models", "Succeeded"), ("podman", "Running"), ("podman", "Created")}
 
 # DESIGN's list, of what this version can come to.
 UNKNOWN = {
@@ -39,17 +64,50 @@ FALSE = {
 }
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_each_has_a_text_that_is_a_sentence(reason: Reason) -> None:
-    assert len(reason.text) > 20
-    assert reason.text.endswith(".")
-    assert "\n" not in reason.text
+def test_every_enum_is_covered() -> None:
+    found = {one for one in vars(reasons).values() if isinstance(one, type) and issubclass(one, StrEnum) and list(one)}
+    assert found == set(ENUMS)
 
 
-@pytest.mark.parametrize("reason", [*Reason, *AllowedReason])
-def test_each_is_a_camel_case_word_named_as_its_value(reason: Reason | AllowedReason) -> None:
-    assert re.fullmatch(r"[A-Z][A-Za-z]+", reason.value)
-    assert reason.name == reason.value == str(reason)
+@pytest.mark.parametrize("member", ALL, ids=repr)
+def test_each_has_a_text_that_is_a_sentence(member: ConditionType | ConditionReason | EventReason) -> None:
+    assert len(member.text) > 20
+    assert member.text[0].isupper() or member.text[0] == "`"
+    assert member.text.endswith(".")
+    assert "\n" not in member.text
+
+
+@pytest.mark.parametrize("member", ALL, ids=repr)
+def test_each_is_a_camel_case_word_named_as_its_value(member: StrEnum) -> None:
+    assert re.fullmatch(r"[A-Z][A-Za-z]+", member.value)
+    assert member.name == member.value == str(member)
+
+
+def test_none_is_written_as_a_plain_string() -> None:
+    words = {member.value for member in ALL}
+    found = [
+        f"{path}:{node.lineno}: {node.value}"
+        for path, node in _nodes()
+        if isinstance(node, ast.Constant) and node.value in words and (path.parts[0], node.value) not in OTHER_MEANINGS
+    ]
+    assert found == []
+
+
+def test_each_is_used() -> None:
+    named = {
+        (node.value.id, node.attr)
+        for _, node in _nodes()
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    assert [repr(member) for member in ALL if (type(member).__name__, member.name) not in named] == []
+
+
+def _nodes() -> Iterator[tuple[Path, ast.AST]]:
+    """Every node of the package's syntax trees, with the path of its module; without the enums themselves."""
+    for path in PACKAGE.rglob("*.py"):
+        if path != Path(reasons.__file__):
+            tree = ast.parse(path.read_text())
+            yield from ((path.relative_to(PACKAGE), node) for node in ast.walk(tree))
 
 
 def test_each_belongs_to_one_status() -> None:
@@ -63,8 +121,10 @@ def test_a_reason_is_found_by_its_value() -> None:
     assert len(by_value) == len(Reason)
 
 
-def test_refusals_of_a_policy_have_a_counterpart_in_allowed() -> None:
-    assert {AllowedReason(Reason.ImageNotAllowed.value), AllowedReason(Reason.PolicyViolation.value)} == {
-        AllowedReason.ImageNotAllowed,
-        AllowedReason.PolicyViolation,
-    }
+def test_only_reasons_of_succeeded_leave_a_condition_unknown() -> None:
+    for enum in REASONS[1:]:
+        assert {reason.status for reason in enum} == {"True", "False"}
+
+
+def test_a_warning_is_an_event_that_somebody_should_read() -> None:
+    assert {one.value for one in EventReason if not one.warning} == {"Started", "Created", "Forked"}

@@ -19,8 +19,9 @@ from typing import cast, get_args
 
 from stromboli import visible
 from stromboli.attempt import seals
+from stromboli.models.agentrun import StepState
 from stromboli.models.lifecycle import HookKind
-from stromboli.plan.attempt import Cause, State
+from stromboli.plan.attempt import Cause
 from stromboli.plan.attempt import EndRecord as EndRecord
 from stromboli.plan.attempt import Records as Records
 from stromboli.plan.attempt import StepRecord as StepRecord
@@ -99,14 +100,14 @@ def _begin(steps: list[StepRecord], match: re.Match[str]) -> None:
     hook, index = match["hook"], int(match["index"])
     known = any((step.hook, step.index) == (hook, index) for step in steps)
     if not known and len(steps) < _MAX_STEPS:
-        steps.append(StepRecord(hook, index, "Running", None, _time(match), None, ""))
+        steps.append(StepRecord(hook, index, StepState.running, None, _time(match), None, ""))
 
 
 def _finished(step: StepRecord, match: re.Match[str]) -> StepRecord:
     code = int(match["code"])
     if step.exit_code is not None or code > 255:
         return step
-    state: State = "Succeeded" if code == 0 else "Failed"
+    state = StepState.succeeded if code == 0 else StepState.failed
     return replace(step, state=state, exit_code=code, finished_at=_time(match))
 
 
@@ -119,7 +120,7 @@ def _ended(match: re.Match[str]) -> EndRecord | None:
 
 def _closed(step: StepRecord) -> StepRecord:
     """A step without a `finish` record counts as failed once the attempt has ended."""
-    return replace(step, state="Failed") if step.state == "Running" else step
+    return replace(step, state=StepState.failed) if step.state is StepState.running else step
 
 
 def _time(match: re.Match[str]) -> datetime | None:

@@ -7,13 +7,15 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from stromboli.reasons import RunCondition
+
 Run = Mapping[str, Any]
 Stage = tuple[str, float]  # what it is, seconds
 
 
 def succeeded(run: Run) -> Mapping[str, str]:
     """The condition `Succeeded`, or an empty mapping before the operator has seen the run."""
-    found = [c for c in _status(run).get("conditions", []) if c["type"] == "Succeeded"]
+    found = [c for c in _status(run).get("conditions", []) if c["type"] == RunCondition.Succeeded]
     return found[0] if found else {}
 
 

@@ -137,6 +137,15 @@ class RunImage(ImageStatus):
     )
 
 
+class Phase(StrEnum):
+    """What a run has come to, in one word for display."""
+
+    pending = "Pending"
+    running = "Running"
+    succeeded = "Succeeded"
+    failed = "Failed"
+
+
 class RunSession(Model):
     """The run's place in its session."""
 

@@ -19,6 +19,7 @@ from stromboli.models.agentpolicy import AgentPolicySpec, AgentPolicyStatus
 from stromboli.models.agentrun import AgentRunSpec, AgentRunStatus
 from stromboli.models.agentsession import AgentSessionSpec, AgentSessionStatus
 from stromboli.naming import GROUP, VERSION
+from stromboli.reasons import ConditionType, PolicyCondition, RunCondition, SessionCondition
 
 Schema = dict[str, Any]
 
@@ -58,8 +59,9 @@ class Kind:
     selectable: tuple[str, ...] = ()  # paths that a field selector can name (Kubernetes 1.31)
 
 
-def _condition(type_: str, key: str) -> str:
-    return f'.status.conditions[?(@.type=="{type_}")].{key}'
+def _condition(type_: ConditionType, key: str = "status", name: str = "") -> Column:
+    """A column with one field of a condition, named after the condition unless a name is given."""
+    return Column(name or type_.value, f'.status.conditions[?(@.type=="{type_}")].{key}')
 
 
 AGE = Column("Age", ".metadata.creationTimestamp", "date")
@@ -76,8 +78,8 @@ KINDS = (
         immutable=True,
         selectable=(".spec.session.name", ".spec.session.fork"),
         columns=(
-            Column("Succeeded", _condition("Succeeded", "status")),
-            Column("Reason", _condition("Succeeded", "reason")),
+            _condition(RunCondition.Succeeded),
+            _condition(RunCondition.Succeeded, "reason", "Reason"),
             Column("Image", ".status.image.reference"),
             AGE,
             Column("Duration", ".status.duration"),
@@ -103,7 +105,7 @@ KINDS = (
             Column("Image", ".spec.template.image"),
             Column("Runs", ".status.runs", "integer"),
             Column("Last Used", ".status.lastUsed", "date"),
-            Column("Ready", _condition("Ready", "status")),
+            _condition(SessionCondition.Ready),
             AGE,
             Column("Run", ".status.currentRun.name", wide=True),
             Column("Bytes", ".status.sizeBytes", "integer", wide=True),
@@ -119,8 +121,8 @@ KINDS = (
         AgentPolicySpec,
         AgentPolicyStatus,
         columns=(
-            Column("Accepted", _condition("Accepted", "status")),
-            Column("Effective", _condition("Effective", "status")),
+            _condition(PolicyCondition.Accepted),
+            _condition(PolicyCondition.Effective),
             Column("Images", ".spec.images.allowed"),
             Column("Network", ".spec.network"),
             Column("CLI", ".spec.cli.image", wide=True),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from stromboli.grammar import times
+from stromboli.reasons import ConditionType
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -97,6 +98,6 @@ def entries(value: object) -> Iterator[Mapping[str, Any]]:
     return (entry for entry in value if isinstance(entry, Mapping)) if isinstance(value, list | tuple) else iter(())
 
 
-def condition(status: Mapping[str, Any], type_: str) -> Mapping[str, Any]:
+def condition(status: Mapping[str, Any], type_: ConditionType) -> Mapping[str, Any]:
     """The condition of that type; an empty one where there is none."""
     return next((found for found in entries(status.get("conditions")) if found.get("type") == type_), NOTHING)

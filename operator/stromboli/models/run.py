@@ -23,7 +23,7 @@ from stromboli.models.objects import (
     number,
     text,
 )
-from stromboli.reasons import Reason
+from stromboli.reasons import Reason, RunCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class RunStatus(Status):
     def of(cls, wire: Mapping[str, Any] | None) -> RunStatus:
         """The typed view. Raises nothing."""
         wire = wire or NOTHING
-        succeeded = condition(wire, "Succeeded")
+        succeeded = condition(wire, RunCondition.Succeeded)
         return cls(
             wire=wire,
             reason=text(succeeded.get("reason")),

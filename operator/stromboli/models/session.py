@@ -19,6 +19,7 @@ from stromboli.models.objects import (
     number,
     text,
 )
+from stromboli.reasons import SessionCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class SessionStatus(Status):
         run, came = fields(wire.get("currentRun")), fields(wire.get("forkedFrom"))
         return cls(
             wire=wire,
-            reason=text(condition(wire, "Ready").get("reason")),
+            reason=text(condition(wire, SessionCondition.Ready).get("reason")),
             has_conditions=bool(wire.get("conditions")),
             node=text(wire.get("node")),
             holder=Holder(text(run.get("name")), text(run.get("uid"))) if run else None,

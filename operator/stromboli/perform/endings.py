@@ -46,7 +46,7 @@ class Endings:
             message = f"{message}; the answer could not be written down: {error}"
             message = f"{message}; {everything}" if everything else message
             await self._barely(run, status, reason, message)
-        self._notifier.tell(run, reason, message, warning=reason.status == "False")
+        self._notifier.emit_reason(run, reason, message, warning=reason.status == "False")
 
     async def leave(self, run: Run) -> None:
         """What a run that has ended needs no more goes: all of it, or its turn in a session that stays."""

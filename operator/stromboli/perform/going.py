@@ -14,7 +14,7 @@ from stromboli.perform.report import Reporter
 from stromboli.plan import follow, progress
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.redaction import Secrets
-from stromboli.reasons import Reason
+from stromboli.reasons import EventReason, Reason
 from stromboli.status import run as states
 
 HOOKS_LOOK = 1.0  # seconds between looks at hooks
@@ -57,7 +57,7 @@ class Going:
         servers = progress.mcp_servers(output, status.mcp_servers, secrets)
         new = states.with_mcp_servers(status, servers) if servers else status
         if new != status and (failed := progress.servers_failed(servers)) is not None:
-            self._notifier.tell(run, "MCPServerFailed", failed, warning=True)
+            self._notifier.emit(run, EventReason.MCPServerFailed, failed)
         return new
 
     async def _at_hooks(self, run: Run, steps: Sequence[StepRecord], until: float) -> float:
@@ -80,7 +80,7 @@ class Going:
             return AT_WORK_AFTER - spent
         message = progress.at_work(failing)
         if failing is not None and message != status.message:
-            self._notifier.tell(run, "RequestsFail", message, warning=True)
+            self._notifier.emit(run, EventReason.RequestsFail, message)
         await self._reporter.at(run, status, Reason.Running, message)
         return None
 

@@ -12,6 +12,7 @@ from stromboli.errors import StromboliError
 from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
 from stromboli.models.session import Session
+from stromboli.reasons import ConditionReason, EventReason
 from stromboli.status.events import event
 from stromboli.supervision import spawn
 
@@ -28,12 +29,17 @@ class Notifier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned: set[str] = set()
 
-    def tell(self, obj: Run | Session, reason: str, message: str, *, warning: bool = False) -> None:
-        """Post an event about a run or a session. Told twice for one attempt, it is one object."""
-        number = len(obj.status.attempts) if isinstance(obj, Run) else 0
-        self._start(obj, reason, message, f"{obj.uid}/{number}", warning)
+    def emit(self, obj: Run | Session, reason: EventReason, message: str) -> None:
+        """Post an event about a run or a session. Emitted twice for one attempt, it is one object."""
+        self._start(obj, reason, message, _key(obj), reason.warning)
 
-    def _start(self, obj: Run | Session, reason: str, message: str, key: str, warning: bool) -> None:
+    def emit_reason(self, obj: Run | Session, reason: ConditionReason, message: str, *, warning: bool) -> None:
+        """Post an event that announces the new reason of the object's main condition, as `emit` does."""
+        self._start(obj, reason, message, _key(obj), warning)
+
+    def _start(
+        self, obj: Run | Session, reason: EventReason | ConditionReason, message: str, key: str, warning: bool
+    ) -> None:
         body = event(obj, reason, message, now=datetime.now(UTC), key=key, warning=warning)
         task = spawn(self._post(reason, body), f"event {reason}")
         self._tasks.add(task)
@@ -49,7 +55,8 @@ class Notifier:
             f"no policy restricts the images of namespace {namespace}: every image may run; "
             "set images.allowed in an AgentPolicy"
         )
-        self._start(obj, "NoAllowlist", message, f"namespace/{namespace}", warning=True)
+        reason = EventReason.NoAllowlist
+        self._start(obj, reason, message, f"namespace/{namespace}", reason.warning)
 
     def forget_all_but(self, namespaces: set[str]) -> None:
         """Of namespaces that have no runs any more, it is not known whether they were warned."""
@@ -67,3 +74,9 @@ class Notifier:
             await self._cluster.post_event(body)
         except StromboliError as error:
             log.warning("an event was lost: %s: %s", reason, error)
+
+
+def _key(obj: Run | Session) -> str:
+    """What an event's name is made of beside its reason: the object and, of a run, the number of its attempts."""
+    number = len(obj.status.attempts) if isinstance(obj, Run) else 0
+    return f"{obj.uid}/{number}"

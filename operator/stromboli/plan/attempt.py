@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import Literal
 
 from stromboli import naming
+from stromboli.models.agentrun import StepState
 from stromboli.models.lifecycle import INIT_HOOKS, HookKind
 
-State = Literal["Running", "Succeeded", "Failed"]
 Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "cancelled"]
 
 # The supervisor's own exit codes, as in attempt/supervisor/1-records.sh. The first is always the end of a failed
@@ -98,7 +98,7 @@ class StepRecord:
 
     hook: str
     index: int
-    state: State
+    state: StepState
     exit_code: int | None
     started_at: datetime | None
     finished_at: datetime | None

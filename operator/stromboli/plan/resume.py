@@ -16,7 +16,7 @@ from stromboli import naming
 from stromboli.plan.container import Shape, labels_lost, misfit
 from stromboli.plan.limits import Limits
 from stromboli.plan.verdict import Refuse, Wait
-from stromboli.reasons import Reason
+from stromboli.reasons import EventReason, Reason
 
 OWN_LOOK = 0.5  # seconds until a container that runs for the run itself is looked at again
 
@@ -77,7 +77,7 @@ class Wanted:
 class Warned:
     """A warning event on the run."""
 
-    reason: str
+    reason: EventReason
     message: str
 
 
@@ -203,12 +203,12 @@ def _rebuild(found: Found, wanted: Wanted, lost: str) -> LookForCopy | FromImage
 def _rebuilt(found: Found, lost: str, how: str) -> tuple[Warned, ...]:
     if found.initialized is None:
         return ()
-    return (Warned("ContainerRebuilt", f"{lost}: it is made again, {how}"),)
+    return (Warned(EventReason.ContainerRebuilt, f"{lost}: it is made again, {how}"),)
 
 
 def _copy_lost(found: Found) -> Warned:
     return Warned(
-        "FilesNotCopied",
+        EventReason.FilesNotCopied,
         f"somebody removed the image {naming.copy(found.uid)}, which has the files that session {found.name} was "
         "forked with: it begins with the image's files, and its hooks run again",
     )

@@ -12,22 +12,27 @@ from typing import Any
 
 from stromboli import visible
 from stromboli.plan.redaction import KEYS
-from stromboli.reasons import AllowedReason, Reason
+from stromboli.reasons import AllowedReason, ConditionReason, ConditionType, Reason, RunCondition
 
 Condition = dict[str, Any]
 MAX_MESSAGE = 4096
+# The types that follow from `Succeeded`. `Allowed` does not: it is kept as it was.
+_BY_SUCCEEDED = (RunCondition.Succeeded, RunCondition.Finished, RunCondition.Reconciling, RunCondition.Stalled)
 
 
 def update(
     conditions: Sequence[Mapping[str, Any]], reason: Reason, message: str, *, generation: int, now: str
 ) -> list[Condition]:
     """The conditions of a run that is now at `reason`. An unchanged status keeps its lastTransitionTime."""
-    wanted = {"Succeeded": reason.status, "Finished": "False" if reason.status == "Unknown" else "True"}
+    wanted: dict[ConditionType, str] = {
+        RunCondition.Succeeded: reason.status,
+        RunCondition.Finished: "False" if reason.status == "Unknown" else "True",
+    }
     if reason.status == "Unknown":
-        wanted["Reconciling"] = "True"
+        wanted[RunCondition.Reconciling] = "True"
     if reason.status == "False":
-        wanted["Stalled"] = "True"
-    kept = [dict(c) for c in conditions if c["type"] not in ("Succeeded", "Finished", "Reconciling", "Stalled")]
+        wanted[RunCondition.Stalled] = "True"
+    kept = [dict(c) for c in conditions if c["type"] not in _BY_SUCCEEDED]
     found = [made(conditions, t, s, reason, message, generation=generation, now=now) for t, s in wanted.items()]
     return found[:1] + kept + found[1:]
 
@@ -36,12 +41,12 @@ def allowed(
     conditions: Sequence[Mapping[str, Any]], reason: AllowedReason, message: str, *, generation: int, now: str
 ) -> list[Condition]:
     """The conditions with `Allowed` set."""
-    status = "True" if reason in (AllowedReason.Allowed, AllowedReason.NoAllowlist) else "False"
-    rest = [dict(c) for c in conditions if c["type"] != "Allowed"]
-    return [*rest, made(conditions, "Allowed", status, reason, message, generation=generation, now=now)]
+    type_ = RunCondition.Allowed
+    rest = [dict(c) for c in conditions if c["type"] != type_]
+    return [*rest, made(conditions, type_, reason.status, reason, message, generation=generation, now=now)]
 
 
-def find(conditions: Sequence[Mapping[str, Any]], type_: str) -> Mapping[str, Any] | None:
+def find(conditions: Sequence[Mapping[str, Any]], type_: ConditionType) -> Mapping[str, Any] | None:
     """The condition of that type, or None."""
     return next((c for c in conditions if c.get("type") == type_), None)
 
@@ -60,9 +65,9 @@ def clip(message: str) -> str:
 
 def made(
     old: Sequence[Mapping[str, Any]],
-    type_: str,
+    type_: ConditionType,
     status: str,
-    reason: str,
+    reason: ConditionReason,
     message: str,
     *,
     generation: int,
@@ -72,7 +77,7 @@ def made(
     before = find(old, type_)
     same = before is not None and before.get("status") == status
     return {
-        "type": type_,
+        "type": str(type_),
         "status": status,
         "observedGeneration": generation,
         "lastTransitionTime": (before.get("lastTransitionTime") if before is not None and same else None) or now,

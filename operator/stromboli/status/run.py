@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from stromboli.grammar import duration, times
-from stromboli.models.agentrun import PromptSent
+from stromboli.models.agentrun import Phase, PromptSent
 from stromboli.models.objects import entries, fields
 from stromboli.models.objects import moment as parsed
 from stromboli.models.run import Run, RunStatus
@@ -36,8 +36,12 @@ WAITS = frozenset(
         Reason.Pulling,
     }
 )
+_DISALLOWED = {
+    Reason.ImageNotAllowed: AllowedReason.ImageNotAllowed,
+    Reason.PolicyViolation: AllowedReason.PolicyViolation,
+}
 COST_DIGITS = 6  # decimal places: sums of binary fractions end in ...99999998
-_PHASES = {"True": "Succeeded", "False": "Failed"}
+_PHASES = {"True": Phase.succeeded, "False": Phase.failed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunSt
     new["conditions"] = conditions.update(
         _conditions(status), reason, message, generation=moment.generation, now=moment.text
     )
-    new["phase"] = _PHASES.get(reason.status, "Running" if reason is Reason.Running else "Pending")
+    phase = _PHASES.get(reason.status, Phase.running if reason is Reason.Running else Phase.pending)
+    new["phase"] = str(phase)
     if reason in WAITS:
         new["waitingSince"] = new.get("waitingSince") or moment.precise
     elif reason is not Reason.Starting:  # the start may fail for the same reason; the wait then continues
@@ -180,9 +185,8 @@ def given_up(
 
 def disallowed(status: RunStatus, problem: Refuse, moment: Moment) -> RunStatus:
     """Set `Allowed` to false if it was a policy that refused the run."""
-    if problem.reason not in (Reason.ImageNotAllowed, Reason.PolicyViolation):
-        return status
-    return allowed(status, AllowedReason(problem.reason.value), problem.message, moment)
+    reason = _DISALLOWED.get(problem.reason)
+    return status if reason is None else allowed(status, reason, problem.message, moment)
 
 
 def with_images(status: RunStatus, image: UsedImage, cli: UsedImage | None) -> RunStatus:
@@ -267,7 +271,7 @@ def _step(record: StepRecord) -> dict[str, Any]:
     step: dict[str, Any] = {
         "hook": record.hook,
         "index": record.index,
-        "state": record.state,
+        "state": str(record.state),
         "tail": record.tail,
     }
     optional = {

@@ -8,18 +8,16 @@ from __future__ import annotations
 from stromboli.models.agentsession import Filesystem
 from stromboli.models.objects import entries, number
 from stromboli.models.session import Holder, Origin, SessionStatus
-from stromboli.reasons import ReadyReason
+from stromboli.reasons import ReadyReason, SessionCondition
 from stromboli.status import conditions
 from stromboli.status.run import Moment
-
-_READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
 
 
 def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment) -> SessionStatus:
     """The session is now in the state given by `reason`. A lost volume is also Stalled, for kstatus."""
-    wanted = {"Ready": _READY.get(reason, "False")}
+    wanted = {SessionCondition.Ready: reason.status}
     if reason is ReadyReason.VolumeLost:
-        wanted["Stalled"] = "True"
+        wanted[SessionCondition.Stalled] = "True"
     old = tuple(entries(status.wire.get("conditions")))
     found = [
         conditions.made(old, type_, state, reason, message, generation=moment.generation, now=moment.text)

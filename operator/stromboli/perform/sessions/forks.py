@@ -24,7 +24,7 @@ from stromboli.perform.sessions.onnode import OnNode
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.turns import Turns
 from stromboli.plan import forks as plan
-from stromboli.reasons import Reason
+from stromboli.reasons import EventReason, Reason
 from stromboli.status import session as states
 
 ROOM_LOOK = 30.0  # seconds between looks for room; Podman walks all that was written in the container each time
@@ -78,14 +78,13 @@ class Forks:
         filesystem = _filesystem(self._on_node.site.folder(session.uid).read_state())
         status = states.copied(session.status, origin, naming.conversation(origin.uid), filesystem)
         written = await self._reporter.write(session, status)
-        self._notifier.tell(session, "Forked", f"copied from the session {origin.name}")
+        self._notifier.emit(session, EventReason.Forked, f"copied from the session {origin.name}")
         if filesystem is Filesystem.lost:
-            self._notifier.tell(
+            self._notifier.emit(
                 run,
-                "FilesNotCopied",
+                EventReason.FilesNotCopied,
                 f"somebody removed the container of session {origin.name}: the fork begins with its conversation and "
                 "the image's files, and its hooks run again",
-                warning=True,
             )
         return written
 
@@ -108,12 +107,11 @@ class Forks:
         copy = ""
         if container is not None and state.container == container.id:
             if why := await self._on_node.resting.unstartable(container.id, shape_of(container)):
-                self._notifier.tell(
+                self._notifier.emit(
                     run,
-                    "FilesNotCopied",
+                    EventReason.FilesNotCopied,
                     f"the container of session {origin.name} can never be started again ({why}, and Podman reads that "
                     "before a start): the fork begins with its conversation and the image's files",
-                    warning=True,
                 )
             else:
                 await self._await_room(origin.name, container.name, naming.copy(uid))

@@ -12,7 +12,7 @@ from stromboli.observe.sessions import Named
 from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
 from stromboli.plan import session as plan
-from stromboli.reasons import Reason
+from stromboli.reasons import EventReason, Reason
 
 
 class SessionObjects:
@@ -37,7 +37,7 @@ class SessionObjects:
             created = await self._cluster.create_session(run.namespace, named.name, spec)
         except Rejected as e:
             raise Refused(Reason.InvalidSpec, f"spec.session: the session {named.name} cannot be made: {e}") from e
-        self._notifier.tell(created, "Created", f"made for the run {run.name}")
+        self._notifier.emit(created, EventReason.Created, f"created for the run {run.name}")
         return created
 
 

@@ -27,7 +27,7 @@ from stromboli.plan.resume import Found, Wanted, Warned
 from stromboli.plan.session import hooks_hash
 from stromboli.plan.verdict import Refuse, Wait
 from stromboli.podman.containers import ContainerState
-from stromboli.reasons import ReadyReason, Reason
+from stromboli.reasons import EventReason, ReadyReason, Reason
 
 
 class Resumption:
@@ -64,9 +64,9 @@ class Resumption:
         reference = ready.judged.request.image
         now = await self._podman.images.inspect(local_name(reference))
         if now is not None and is_meant(now, reference) and now.id != ready.image.id:
-            self._notifier.tell(
+            self._notifier.emit(
                 run,
-                "ImagePinned",
+                EventReason.ImagePinned,
                 f"{reference} is another image by now; the session {session.name} goes on with "
                 f"{ready.image.id[:12]}, with which it began",
             )
@@ -81,7 +81,7 @@ class Resumption:
                 raise Refused(said.reason, said.message)
             case plan.VolumeLost():
                 await self._reporter.at(session, ReadyReason.VolumeLost, said.message)
-                self._notifier.tell(session, ReadyReason.VolumeLost, said.message, warning=True)
+                self._notifier.emit_reason(session, ReadyReason.VolumeLost, said.message, warning=True)
                 raise Refused(Reason.ContainerLost, said.refusal)
             case plan.Reuse():
                 return replace(_held(session), container=container, initialized=True)
@@ -99,7 +99,7 @@ class Resumption:
         if old is not None:
             await self._podman.containers.remove(old)
         for warned in warnings:
-            self._notifier.tell(run, warned.reason, warned.message, warning=True)
+            self._notifier.emit(run, warned.reason, warned.message)
 
     # --- looking ---
 
