@@ -34,7 +34,7 @@ def head(metadata: Wire) -> Object:
 
 def run(wire: Wire) -> Run:
     """An AgentRun."""
-    return Run.of(head(fields(wire.get("metadata"))), _spec(wire), RunStatus.of(_status(wire)))
+    return Run.of(head(fields(wire.get("metadata"))), _spec(wire), RunStatus(_status(wire)))
 
 
 def session(wire: Wire) -> Session:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from stromboli.grammar import times
 from stromboli.reasons import ConditionType
@@ -54,7 +54,7 @@ class Status:
     wire: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, wire: Mapping[str, Any] | None) -> Status:
+    def of(cls, wire: Mapping[str, Any] | None) -> Self:
         """The typed view. Raises nothing: whoever may write a status may have written anything."""
         return cls(wire or NOTHING)
 

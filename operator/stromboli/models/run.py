@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 from stromboli.errors import InvalidInput
 from stromboli.grammar import duration
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.models.objects import (
-    NOTHING,
     Object,
     Resource,
     Status,
@@ -49,44 +49,65 @@ class SessionEntry:
     ticket: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunStatus(Status):
-    """What has become of a run. `reason` and `message` are those of `Succeeded`, empty before the first; `first_seen`
-    is a timestamp as it stands on the wire.
+    """What has become of a run. Each field is read from the wire when it is first asked for, since a status passes
+    through some thirty steps in a run's life, most of which ask for one field. Whatever is there raises nothing.
     """
 
-    reason: str = ""
-    message: str = ""
-    is_finished: bool = False
-    node: str = ""
-    first_seen: str = ""
-    waiting_since: datetime | None = None
-    attempts: tuple[AttemptEntry, ...] = ()
-    session: SessionEntry | None = None
-    mcp_servers: tuple[str, ...] = ()
+    @cached_property
+    def reason(self) -> str:
+        """That of `Succeeded`; empty before the first."""
+        return text(self._succeeded.get("reason"))
 
-    @classmethod
-    def of(cls, wire: Mapping[str, Any] | None) -> RunStatus:
-        """The typed view. Raises nothing."""
-        wire = wire or NOTHING
-        succeeded = condition(wire, RunCondition.Succeeded)
-        return cls(
-            wire=wire,
-            reason=text(succeeded.get("reason")),
-            message=text(succeeded.get("message")),
-            is_finished=succeeded.get("status") in ("True", "False"),
-            node=text(wire.get("node")),
-            first_seen=text(wire.get("startTime")),
-            waiting_since=moment(wire.get("waitingSince")),
-            attempts=tuple(map(_attempt, entries(wire.get("attempts")))),
-            session=_session(fields(wire.get("session"))),
-            mcp_servers=tuple(text(server.get("name")) for server in entries(wire.get("mcpServers"))),
-        )
+    @cached_property
+    def message(self) -> str:
+        """That of `Succeeded`; empty before the first."""
+        return text(self._succeeded.get("message"))
+
+    @cached_property
+    def is_finished(self) -> bool:
+        """Whether `Succeeded` is decided, one way or the other."""
+        return self._succeeded.get("status") in ("True", "False")
+
+    @cached_property
+    def node(self) -> str:
+        """The node whose operator works on it; empty for none yet."""
+        return text(self.wire.get("node"))
+
+    @cached_property
+    def first_seen(self) -> str:
+        """A timestamp as it stands on the wire."""
+        return text(self.wire.get("startTime"))
+
+    @cached_property
+    def waiting_since(self) -> datetime | None:
+        """When the wait began that it is in."""
+        return moment(self.wire.get("waitingSince"))
+
+    @cached_property
+    def attempts(self) -> tuple[AttemptEntry, ...]:
+        """Those that are written down, the last one last."""
+        return tuple(map(_attempt, entries(self.wire.get("attempts"))))
+
+    @cached_property
+    def session(self) -> SessionEntry | None:
+        """Its place in the session that it names."""
+        return _session(fields(self.wire.get("session")))
+
+    @cached_property
+    def mcp_servers(self) -> tuple[str, ...]:
+        """Their names, as the CLI has reported them."""
+        return tuple(text(server.get("name")) for server in entries(self.wire.get("mcpServers")))
 
     @property
     def is_in_line(self) -> bool:
         """Whether the run waits for its start on its node. One that is queued for a session has no node yet."""
         return self.reason == Reason.Queued and self.node != "" and not self.attempts
+
+    @cached_property
+    def _succeeded(self) -> Mapping[str, Any]:
+        return condition(self.wire, RunCondition.Succeeded)
 
 
 @dataclass(frozen=True, slots=True)

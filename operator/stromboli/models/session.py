@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from stromboli.models.objects import (
     NOTHING,
@@ -63,7 +63,7 @@ class SessionStatus(Status):
     size: int | None = None
 
     @classmethod
-    def of(cls, wire: Mapping[str, Any] | None) -> SessionStatus:
+    def of(cls, wire: Mapping[str, Any] | None) -> Self:
         """The typed view. Raises nothing."""
         wire = wire or NOTHING
         run, came = fields(wire.get("currentRun")), fields(wire.get("forkedFrom"))

@@ -106,7 +106,7 @@ def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunSt
         new["completionTime"] = moment.precise
         if attempts := _attempts(status):
             new["duration"] = duration.format(sum(_seconds_of(attempt, moment) for attempt in attempts))
-    return RunStatus.of(new)
+    return RunStatus(new)
 
 
 def allowed(status: RunStatus, reason: AllowedReason, message: str, moment: Moment) -> RunStatus:
@@ -225,7 +225,7 @@ def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord
     new: Wire = {**status.wire, "steps": [_step(s) for s in steps]}
     answer = outcome.answer
     if answer is None:
-        return RunStatus.of(new)
+        return RunStatus(new)
     if not outcome.withheld:
         new["result"] = {"text": answer.text, "truncated": answer.truncated}
         if answer.structured is not None:
@@ -238,16 +238,16 @@ def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord
         "cacheCreationTokens": answer.cache_creation_tokens,
         "costUSD": round(answer.cost_usd, COST_DIGITS),
     }
-    return RunStatus.of(new)
+    return RunStatus(new)
 
 
 def without_outcome(status: RunStatus) -> RunStatus:
     """The status without the parts that may be large: the steps, the answer and its usage."""
-    return RunStatus.of({k: v for k, v in status.wire.items() if k not in ("result", "usage", "steps")})
+    return RunStatus({k: v for k, v in status.wire.items() if k not in ("result", "usage", "steps")})
 
 
 def _with(status: RunStatus, **changed: object) -> RunStatus:
-    return RunStatus.of({**status.wire, **changed})
+    return RunStatus({**status.wire, **changed})
 
 
 def _conditions(status: RunStatus) -> Sequence[Mapping[str, Any]]:
