@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from stromboli.errors import (
     Conflict,
     Rejected,
-    Waiting,
 )
-from stromboli.grammar import duration
 from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import PromptSent
 from stromboli.models.run import Run, RunStatus
@@ -34,7 +31,17 @@ from stromboli.perform.launch import Launcher, Subject
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.plan import follow, refusal, variables
-from stromboli.plan.follow import Next
+from stromboli.plan.follow import (
+    AwaitCLI,
+    Cancel,
+    EndAttempt,
+    Finish,
+    FollowAgent,
+    FollowHooks,
+    GiveUp,
+    Launch,
+    TryAgain,
+)
 from stromboli.plan.session import hooks_to_run
 from stromboli.plan.verdict import STOPPING, LeaveAlone, Refuse, Stop, Wait, verdict
 from stromboli.reasons import EventReason, Reason
@@ -44,15 +51,6 @@ from stromboli.store import Store
 log = logging.getLogger(__name__)
 
 UNTOLD_LOOK = 30.0  # seconds between looks at a run whose status cannot be written
-
-
-@dataclass(frozen=True, slots=True)
-class _GivenUp:
-    """An attempt that never sent its prompt, and what is said of it."""
-
-    trace: Trace
-    reason: Reason
-    message: str
 
 
 class Reconciler:
@@ -115,62 +113,49 @@ class Reconciler:
     async def _follow(self, run: Run) -> float | None:
         """An attempt is written down: see how it is, and go on from there."""
         self._entry.at_work(run.uid)
-        if await self._session_is_gone(run):
-            await self._cancel(run)
-            return None
-        trace = await self._traces.look(run, self._reporter.moment(run).now)
-        decision = follow.decide(trace.seen)
-        match decision:
-            case Next.watch:
-                return await self._still_going(run, trace)
-            case Next.call_time | Next.kill:
-                await self._launcher.end(run.status.attempts[-1].container, by_force=decision is Next.kill)
-                return await self._still_going(run, trace)
-            case Next.finish:
-                return await self._finish(run, trace)
-            case Next.launch:
-                return await self._start(run, trace.seen.number)
-            case Next.look_for_cli:
-                return await self._look_for_cli(run, trace)
-            case Next.try_again:
-                message = "the attempt was cut short before the prompt was sent; it is tried again"
-                return await self._start(run, trace.seen.number + 1, _GivenUp(trace, Reason.ContainerLost, message))
+        trace = await self._traces.look(run)
+        said = follow.decide(run, trace.seen, self._reporter.moment(run).now)
+        match said:
+            case FollowHooks() | FollowAgent():
+                return await self._still_going(run, trace, said)
+            case EndAttempt():
+                await self._launcher.end(said.container, by_force=said.by_force)
+                return await self._still_going(run, trace, said.then)
+            case Finish():
+                await self._finish(run, trace, said)
+            case Launch():
+                return await self._start(run, said.number)
+            case TryAgain():
+                return await self._try_again(run, said)
+            case AwaitCLI():
+                self._entry.doubt_cli()
+                return await self._stop(run, said.wait)
+            case Cancel():
+                await self._cancel(run, said)
+            case _:
+                assert_never(said)
+        return None
 
-    async def _look_for_cli(self, run: Run, trace: Trace) -> float | None:
-        """The supervisor found no CLI. What is mounted is looked at before the next start, and nothing is forgotten
-        on one container's word. Raises Waiting where it is too early for that start.
-        """
-        self._entry.doubt_cli()
-        message = "the container did not find the Claude CLI; its mount is looked at, and the start is tried again"
-        left = follow.pause(trace.seen.number) - trace.since_end(self._reporter.moment(run).now)
-        if left > 0:
-            raise Waiting(Reason.CLIImageUnavailable, message, left)
-        return await self._start(run, trace.seen.number + 1, _GivenUp(trace, Reason.CLIImageUnavailable, message))
+    async def _try_again(self, run: Run, said: TryAgain) -> float | None:
+        """Another attempt. Nothing is forgotten of the CLI's mount on one container's word: it is looked at."""
+        if said.doubt_cli:
+            self._entry.doubt_cli()
+        return await self._start(run, said.number, said)
 
-    async def _session_is_gone(self, run: Run) -> bool:
-        """Whether the session that the run has was deleted under it."""
-        has = run.status.session
-        if has is None:
-            return False
-        found = await self._cluster.session_outline(run.namespace, has.name)
-        return found is None or found.uid != has.uid or found.is_being_deleted
-
-    async def _cancel(self, run: Run) -> None:
-        """Its session was deleted: that it is canceled is said once its agent works no more."""
+    async def _cancel(self, run: Run, said: Cancel) -> None:
+        """It is said once its agent works no more."""
         await self._endings.cut_off(run)
-        new = states.closed(run.status, Reason.Canceled, PromptSent.unknown, self._reporter.moment(run))
-        await self._conclude(
-            run, new, Reason.Canceled, f"its session {run.session} was deleted while the run was going"
-        )
+        new = states.closed(run.status, said.reason, PromptSent.unknown, self._reporter.moment(run))
+        await self._conclude(run, new, said.reason, said.message)
 
-    async def _start(self, run: Run, number: int, given_up: _GivenUp | None = None) -> float | None:
+    async def _start(self, run: Run, number: int, given_up: TryAgain | None = None) -> float | None:
         """Everything that an attempt needs, and then the attempt."""
         async with self._entry.admitted(run) as found:
             if isinstance(found, Admitted):
                 return await self._launch(found, number, given_up)
         return await self._stop(self._reporter.latest(run), found)
 
-    async def _launch(self, admitted: Admitted, number: int, given_up: _GivenUp | None) -> float | None:
+    async def _launch(self, admitted: Admitted, number: int, given_up: TryAgain | None) -> float | None:
         """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
 
         An attempt in the status whose folder is missing has lost its marks, and counts as sent. `given_up` is the one
@@ -191,24 +176,24 @@ class Reconciler:
             self._notifier.emit(run, EventReason.VariablesWithheld, _withheld(names))
         if (lost := await self._launcher.unenforced(ready)) is not None:
             self._notifier.emit(run, EventReason.LimitsNotEnforced, lost)
-        until = ready.judged.request.timeout + follow.CALL_AFTER
         hooks = bool(hooks_to_run(ready.judged.request.hooks, held.initialized))
-        return await self._going.started(run, until, hooks=hooks)
+        said = follow.begun(run, self._reporter.moment(run).now, hooks=hooks)
+        return await self._going.started(run, said)
 
-    async def _still_going(self, run: Run, trace: Trace) -> float | None:
+    async def _still_going(self, run: Run, trace: Trace, said: FollowHooks | FollowAgent) -> float | None:
         """The container runs, and goes on running where only that cannot be written down."""
         self._launcher.take_back(run.session_uid)
         try:
-            return await self._going.look(run, trace, self._traces.given(run))
+            return await self._going.follow(run, said, trace.records, self._traces.given(run))
         except Rejected as error:
             log.warning("%s: how far it is stays untold: %s", run.label, error)
             return UNTOLD_LOOK
 
-    async def _finish(self, run: Run, trace: Trace) -> float | None:
+    async def _finish(self, run: Run, trace: Trace, said: Finish) -> None:
         """The attempt has ended: judge it, write it down, take its container away."""
         secrets = self._traces.given(run)
-        ended = await self._judge.ended(run, trace, secrets)
-        new = states.ended(run.status, ended, trace.records.steps, trace.ended_at, self._reporter.moment(run))
+        ended = await self._judge.ended(run, trace, said, secrets)
+        new = states.ended(run.status, ended, trace.records.steps, said.ended_at, self._reporter.moment(run))
         new = self._going.with_mcp_servers(run, new, trace.records.stdout, secrets)
         message = ended.message
         if ended.left_out:
@@ -216,7 +201,6 @@ class Reconciler:
             message = f"{message}; {lost}"
             self._notifier.emit(run, EventReason.AnswerIncomplete, lost)
         await self._conclude(run, new, ended.reason, message)
-        return None
 
     async def _stop(self, run: Run, said: Stop) -> float | None:
         """What does not let a run start, or go on: it ends, or waits, and says so."""
@@ -242,7 +226,7 @@ class Reconciler:
         status, moment = run.status, self._reporter.moment(run)
         waited, bound = states.waited(status, moment), self._entry.bound(run)
         if waited >= bound:
-            await self._give_up(run, f"gave up after {duration.format(bound)} ({said.reason}): {said.message}")
+            await self._out_of_time(run, said, bound)
             return None
         if said.reason != status.reason:
             self._notifier.emit_reason(run, said.reason, said.message, warning=said.reason is not Reason.Pulling)
@@ -259,14 +243,19 @@ class Reconciler:
             status = states.in_line(status, self._reporter.node)
         await self._reporter.at(run, status, said.reason, said.message)
 
-    async def _give_up(self, run: Run, message: str) -> None:
-        """The wait took too long. An attempt that has ended meanwhile, as its record says, has its own outcome."""
-        if run.status.attempts:
-            trace = await self._traces.look_without_podman(run, self._reporter.moment(run).now)
-            if trace.records.end is not None:
-                await self._finish(run, trace)
-                return
-        await self._conclude(run, run.status, Reason.TimedOut, message)
+    async def _out_of_time(self, run: Run, waits: Wait, bound: float) -> None:
+        """The wait took too long. Podman may be what it waits for."""
+        trace = await self._traces.look_without_podman(run) if run.status.attempts else None
+        now = self._reporter.moment(run).now
+        said = follow.out_of_time(run, trace.seen if trace is not None else None, now, waits, bound)
+        match said:
+            case Finish():
+                assert trace is not None
+                await self._finish(run, trace, said)
+            case GiveUp():
+                await self._conclude(run, run.status, said.reason, said.message)
+            case _:
+                assert_never(said)
 
     async def _conclude(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:
         """End the run at `reason`, with all else that `status` tells; then what it needs no more goes."""
@@ -275,12 +264,12 @@ class Reconciler:
         self._entry.forget(run.uid)
         await self._endings.leave(run)
 
-    async def _give_up_attempt(self, run: Run, given_up: _GivenUp) -> Run:
+    async def _give_up_attempt(self, run: Run, given_up: TryAgain) -> Run:
         """An attempt that never sent its prompt: note it and make room for the next."""
         moment = self._reporter.moment(run)
-        code = None if given_up.trace.state is None else given_up.trace.state.exit_code
         await self._endings.start_over(run)
-        new = states.given_up(run.status, given_up.reason, given_up.message, moment, code, given_up.trace.ended_at)
+        why, code, finished = (given_up.reason, given_up.message), given_up.exit_code, given_up.ended_at
+        new = states.given_up(run.status, *why, moment, code, finished)
         return await self._reporter.write(run, new)
 
     def _whole(self, run: Run) -> str:

@@ -183,7 +183,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         store=store,
         entry=Entry(gates, sessions.starts, locks),
         launcher=Launcher(podman, site, networks, ends),
-        traces=Traces(podman, site),
+        traces=Traces(cluster, podman, site),
         going=Going(reporter, notifier, ends.watch),
         judge=Judge(sessions.costs),
         endings=Endings(reporter, notifier, sessions.turns, cleaner, ends.forget),

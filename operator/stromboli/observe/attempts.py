@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from stromboli import naming
@@ -33,25 +32,14 @@ class Trace:
     state: ContainerState | None
     records: Records
 
-    @property
-    def ended_at(self) -> datetime | None:
-        """When the container ended, where Podman knows that."""
-        return None if self.state is None else self.state.finished_at
-
-    def since_end(self, now: datetime) -> float:
-        """Seconds since then; 0 where it is not known."""
-        return 0.0 if self.ended_at is None else (now - self.ended_at).total_seconds()
-
 
 def boot_id() -> str:
     """This boot of the node."""
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def look(
-    podman: Podman, out: Path, attempt: AttemptEntry, marks: Mapping[str, str], secrets: Secrets, now: datetime
-) -> Trace:
-    """Look at an attempt, `now`; a container that is not the session's, as `marks` has it, is somebody else's.
+async def look(podman: Podman, out: Path, attempt: AttemptEntry, marks: Mapping[str, str], secrets: Secrets) -> Trace:
+    """Look at an attempt; a container that is not the session's, as `marks` has it, is somebody else's.
 
     Raises PodmanUnavailable: then nothing is known, and nothing is concluded.
     """
@@ -59,7 +47,7 @@ async def look(
     if state is not None:
         owner = ownership.session_of_container(state.name, state.labels, marks[naming.INSTALLATION])
         state = state if owner == marks[naming.OWNER] else None
-    return await look_without_podman(out, attempt, secrets, now, _since(attempt, state))
+    return await look_without_podman(out, attempt, secrets, _since(attempt, state))
 
 
 def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerState | None:
@@ -72,7 +60,7 @@ def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerStat
 
 
 async def look_without_podman(
-    out: Path, attempt: AttemptEntry, secrets: Secrets, now: datetime, state: ContainerState | None = None
+    out: Path, attempt: AttemptEntry, secrets: Secrets, state: ContainerState | None = None
 ) -> Trace:
     """What the attempt's folder tells; its container counts as absent unless its state is given."""
     found = await asyncio.to_thread(_records, out, secrets)
@@ -83,23 +71,12 @@ async def look_without_podman(
         ended=found.end is not None,
         same_boot=attempt.boot_id == boot_id(),
         exit_code=None if state is None else state.exit_code,
-        number=attempt.number,
-        ran=ran(state, now),
-        timeout=attempt.timeout,
+        started_at=None if state is None else state.started_at,
+        ended_at=None if state is None else state.finished_at,
+        step=f"{found.steps[-1].hook}[{found.steps[-1].index}]" if found.steps else "",
         too_large=found.end is None and await asyncio.to_thread(is_too_large, out),
     )
     return Trace(seen, state, found)
-
-
-def ran(state: ContainerState | None, now: datetime | None = None) -> float | None:
-    """Seconds from a container's start, by Podman's word, to its end, or until `now`; None where either is not known.
-
-    Not from when the attempt was written down: the operator may have been away in between.
-    """
-    if state is None or state.started_at is None:
-        return None
-    until = now if state.alive else state.finished_at
-    return None if until is None else max((until - state.started_at).total_seconds(), 0.0)
 
 
 def _records(out: Path, secrets: Secrets) -> Records:

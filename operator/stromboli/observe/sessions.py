@@ -159,6 +159,15 @@ class Queues:
                 await runs.read(self._cluster, self._store, head.uid, head.namespace, head.name)
 
 
+async def was_deleted(cluster: Cluster, run: Run) -> bool:
+    """Whether the session that the run has was deleted under it. Raises ClusterUnavailable."""
+    has = run.status.session
+    if has is None:
+        return False
+    found = await cluster.session_outline(run.namespace, has.name)
+    return found is None or found.uid != has.uid or found.is_being_deleted
+
+
 def check_node(session: Session, node: str) -> None:
     """Raises Elsewhere for a session that another node has: its operator has the run."""
     if session.status.node not in ("", node):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 
 from stromboli import naming
 from stromboli.attempt.site import Site
+from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
-from stromboli.observe import attempts
+from stromboli.observe import attempts, sessions
 from stromboli.observe.attempts import Trace
 from stromboli.plan.redaction import Secrets
 from stromboli.podman.transport import Podman
@@ -17,18 +18,21 @@ from stromboli.podman.transport import Podman
 class Traces:
     """The traces of runs on this node. Every run that is asked about has an attempt in its status."""
 
-    def __init__(self, podman: Podman, site: Site) -> None:
+    def __init__(self, cluster: Cluster, podman: Podman, site: Site) -> None:
+        self._cluster = cluster
         self._podman = podman
         self._site = site
 
-    async def look(self, run: Run, now: datetime) -> Trace:
-        """What is seen of the attempt `now`. Raises PodmanUnavailable."""
+    async def look(self, run: Run) -> Trace:
+        """What is seen of the attempt. Raises PodmanUnavailable, ClusterUnavailable."""
+        deleted = await sessions.was_deleted(self._cluster, run)
         attempt, marks = run.status.attempts[-1], self._site.marks(run.session_uid)
-        return await attempts.look(self._podman, self.out(run), attempt, marks, self.given(run), now)
+        trace = await attempts.look(self._podman, self.out(run), attempt, marks, self.given(run))
+        return replace(trace, seen=replace(trace.seen, session_deleted=deleted))
 
-    async def look_without_podman(self, run: Run, now: datetime) -> Trace:
-        """What the attempt's folder says `now`; its container counts as absent."""
-        return await attempts.look_without_podman(self.out(run), run.status.attempts[-1], self.given(run), now)
+    async def look_without_podman(self, run: Run) -> Trace:
+        """What the attempt's folder says; its container counts as absent."""
+        return await attempts.look_without_podman(self.out(run), run.status.attempts[-1], self.given(run))
 
     def out(self, run: Run) -> Path:
         """The folder with the attempt's marks and records."""

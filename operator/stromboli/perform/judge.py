@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from stromboli import naming
 from stromboli.models.run import Run
-from stromboli.observe import attempts
 from stromboli.observe.attempts import Trace
 from stromboli.perform.sessions.costs import Costs
 from stromboli.plan import outcome
+from stromboli.plan.follow import Finish
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.redaction import Secrets
 
@@ -21,7 +21,7 @@ class Judge:
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
 
-    async def ended(self, run: Run, trace: Trace, secrets: Secrets) -> Outcome:
+    async def ended(self, run: Run, trace: Trace, said: Finish, secrets: Secrets) -> Outcome:
         """The outcome of the run's last attempt, with nothing of `secrets` in it. May be repeated."""
         found = await asyncio.to_thread(  # ten MiB of output may have to be read
             outcome.of,
@@ -29,8 +29,8 @@ class Judge:
             secrets,
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
-            timeout=trace.seen.timeout,
-            ran=attempts.ran(trace.state),
+            timeout=said.timeout,
+            ran=said.ran,
             too_large=trace.seen.too_large,
         )
         if not run.is_kept or found.answer is None:

@@ -1,4 +1,7 @@
-"""An attempt that is written down, and what is seen of it → what to do now. Pure.
+"""A run whose attempt is written down, what is seen of the attempt, and the time → what to do now. Pure.
+
+Everything that decides once an attempt exists is here: what is started, followed, signalled, killed, ended, tried again
+or cancelled. Carrying it out is reconcile.py's, judging an end plan/outcome.py's.
 
 This is where "at most once" is decided, and by nothing that a process in the container can make or take back: whether
 an attempt's seals are broken (attempt/seals.py), and what Podman says. Nothing is started for an attempt whose first
@@ -10,9 +13,15 @@ that are safe either way.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 
+from stromboli.grammar import duration
+from stromboli.models.run import AttemptEntry, Run
+from stromboli.plan import progress
 from stromboli.plan.attempt import CLI_MISSING, OUT_UNUSABLE
+from stromboli.plan.verdict import Wait
+from stromboli.reasons import Reason
 
 MAX_ATTEMPTS = 5
 # What Podman says of a container that was killed, or whose end it did not see. The supervisor never ends with these.
@@ -24,6 +33,13 @@ GRACE = 10.0
 KILL_AFTER = CALL_AFTER + GRACE + 4.0
 KILL_AGAIN = 5.0  # seconds: where Podman could not
 CLI_PAUSE = 5.0  # seconds before the third attempt that may find no CLI; twice as many before each further one
+HOOKS_LOOK = 1.0  # seconds between looks at hooks, whose ends nothing signals
+# Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
+# writing it would cost time just when the CLI starts.
+AT_WORK_AFTER = 1.0
+
+_CUT_SHORT = "the attempt was cut short before the prompt was sent; it is tried again"
+_NO_CLI = "the container did not find the Claude CLI; its mount is looked at, and the start is tried again"
 
 
 class Phase(Enum):
@@ -31,28 +47,17 @@ class Phase(Enum):
 
     absent = auto()
     created = auto()
-    running = auto()
+    running = auto()  # or paused: it may have processes
     exited = auto()
-
-
-class Next(Enum):
-    """What is to be done with the attempt."""
-
-    launch = auto()  # make the container (again) and start it: nothing has begun
-    watch = auto()  # it is going
-    call_time = auto()  # its time is up and it still runs: have its supervisor end it
-    kill = auto()  # not even its supervisor has ended it: what runs there may have stopped its timers
-    finish = auto()  # it has ended, whatever way
-    try_again = auto()  # it was cut short before the prompt was sent: another attempt
-    look_for_cli = auto()  # likewise, for its supervisor found no CLI
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What is there of one attempt. `started` and `sent` say which seals are broken; `ended` is its record's word.
 
-    `ran` is for how long, in seconds, its container has run, None where it has not; and `timeout` how long it may.
-    `too_large` says that it ended with more in its folder than records can be.
+    `started_at` and `ended_at` are Podman's word on its container, None where that is unknown. `step` names the last
+    hook that its records have, empty for none. `too_large` means that it ended with more in its folder than records can
+    be, `session_deleted` that the session which the run has is gone.
     """
 
     phase: Phase
@@ -61,47 +66,143 @@ class Seen:
     ended: bool
     same_boot: bool
     exit_code: int | None
-    number: int
-    ran: float | None
-    timeout: float
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    step: str = ""
     too_large: bool = False
+    session_deleted: bool = False
 
 
-def decide(seen: Seen) -> Next:
-    """The next thing to do with an attempt."""
+# --- the actions ---
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Create the container (again) and start it: nothing of attempt `number` has begun."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowHooks:
+    """Its hooks are running: say so by `message`, look again after `again` seconds, and be woken after `until`."""
+
+    message: str
+    again: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class FollowAgent:
+    """Its agent is at work: be woken at its end, or after `until` seconds. Said only `unsaid` seconds from now."""
+
+    until: float
+    unsaid: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndAttempt:
+    """Its time is up and it still runs: have its supervisor end it or, `by_force`, kill the container, since what runs
+    there may have stopped the supervisor's timers. Then follow it as before.
+    """
+
+    container: str
+    by_force: bool
+    then: FollowHooks | FollowAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """It has ended, whatever way: judge it. It ran for `ran` of the `timeout` seconds that it was allowed, None where
+    nobody knows, and until `ended_at`.
+    """
+
+    timeout: float
+    ran: float | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """It ended before the prompt was sent: note that, with the `exit_code` and end of its container, and make attempt
+    `number`. `doubt_cli` means that the mount of the CLI is to be looked at first.
+    """
+
+    number: int
+    reason: Reason
+    message: str
+    doubt_cli: bool
+    exit_code: int | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitCLI:
+    """As TryAgain with `doubt_cli`, but it is too early for the next start."""
+
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """It is not to go on: ensure that its container does not run, and end the run."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """What the run waits for has not come in time: end the run."""
+
+    reason: Reason
+    message: str
+
+
+Action = Launch | FollowHooks | FollowAgent | EndAttempt | Finish | TryAgain | AwaitCLI | Cancel
+
+
+# --- the decisions ---
+
+
+def decide(run: Run, seen: Seen, now: datetime) -> Action:
+    """The next thing to do with the last attempt of a run, of which that is seen `now`."""
+    attempt = run.status.attempts[-1]
+    if seen.session_deleted:
+        return Cancel(Reason.Canceled, f"its session {run.session} was deleted while the run was going")
     if seen.phase is Phase.running:
-        return _by_time(seen)
+        return _in_time(run, attempt, seen, now)
     if seen.sent:
-        return Next.finish
+        return _finish(attempt, seen, now)
     if not seen.started and seen.same_boot and seen.phase in (Phase.absent, Phase.created):
-        return Next.launch
-    if seen.number >= MAX_ATTEMPTS or _ended_by_itself(seen) or (seen.started and is_over(seen)) or seen.too_large:
-        return Next.finish
-    return Next.look_for_cli if found_no_cli(seen.started, seen.exit_code) else Next.try_again
+        return Launch(attempt.number)
+    over = seen.started and is_over(attempt, seen, now)
+    if attempt.number >= MAX_ATTEMPTS or _ended_by_itself(seen) or over or seen.too_large:
+        return _finish(attempt, seen, now)
+    return _again(attempt, seen, now)
 
 
-def is_over(seen: Seen) -> bool:
-    """Whether it has run for as long as it may."""
-    return seen.ran is not None and seen.ran >= seen.timeout
+def begun(run: Run, now: datetime, *, hooks: bool) -> FollowHooks | FollowAgent:
+    """How to follow the attempt whose container has just been started; hooks come first where there are any."""
+    attempt = run.status.attempts[-1]
+    if hooks:
+        return _hooks("", attempt.timeout + CALL_AFTER)
+    return _agent(run, attempt, now, attempt.timeout + CALL_AFTER)
 
 
-def next_look(seen: Seen) -> float:
-    """Seconds after which something that runs has to be looked at, whatever is heard of it."""
-    over = (seen.ran or 0.0) - seen.timeout
-    ahead = [moment - over for moment in (CALL_AFTER, KILL_AFTER) if moment > over]
-    return ahead[0] if ahead else KILL_AGAIN
+def out_of_time(run: Run, seen: Seen | None, now: datetime, waits: Wait, bound: float) -> Finish | GiveUp:
+    """What the run waits for has not come in `bound` seconds. An attempt (None for none yet) that has ended meanwhile,
+    as its records say, has its own outcome.
+    """
+    if seen is not None and seen.ended:
+        return _finish(run.status.attempts[-1], seen, now)
+    return GiveUp(Reason.TimedOut, f"gave up after {duration.format(bound)} ({waits.reason}): {waits.message}")
 
 
-def _by_time(seen: Seen) -> Next:
-    over = (seen.ran or 0.0) - seen.timeout
-    if over >= KILL_AFTER:
-        return Next.kill
-    return Next.call_time if over >= CALL_AFTER else Next.watch
-
-
-def found_no_cli(started: bool, exit_code: int | None) -> bool:
-    """Whether the supervisor itself says so: nothing else can have run before the first seal is broken."""
-    return not started and exit_code == CLI_MISSING
+def is_over(attempt: AttemptEntry, seen: Seen, now: datetime) -> bool:
+    """Whether the attempt has run for as long as it may."""
+    ran = _ran(seen, now)
+    return ran is not None and ran >= attempt.timeout
 
 
 def pause(number: int) -> float:
@@ -109,6 +210,60 @@ def pause(number: int) -> float:
     what else it may be takes longer.
     """
     return 0.0 if number < 2 else CLI_PAUSE * 2.0 ** (number - 2)
+
+
+def _in_time(run: Run, attempt: AttemptEntry, seen: Seen, now: datetime) -> FollowHooks | FollowAgent | EndAttempt:
+    """What runs is followed while its time is not up, and ended by and by."""
+    over = (_ran(seen, now) or 0.0) - attempt.timeout
+    ahead = [moment - over for moment in (CALL_AFTER, KILL_AFTER) if moment > over]
+    until = ahead[0] if ahead else KILL_AGAIN
+    hooks = not seen.sent and (seen.step or run.status.reason == Reason.RunningHooks)
+    then = _hooks(seen.step, until) if hooks else _agent(run, attempt, now, until)
+    if over < CALL_AFTER:
+        return then
+    return EndAttempt(attempt.container, by_force=over >= KILL_AFTER, then=then)
+
+
+def _hooks(step: str, until: float) -> FollowHooks:
+    return FollowHooks(f"{step} runs" if step else "the hooks of lifecycle run", HOOKS_LOOK, until)
+
+
+def _agent(run: Run, attempt: AttemptEntry, now: datetime, until: float) -> FollowAgent:
+    spent = (now - (attempt.started or now)).total_seconds()
+    unsaid = max(AT_WORK_AFTER - spent, 0.0) if run.status.reason == Reason.Starting else 0.0
+    return FollowAgent(min(until, progress.next_look(spent)), unsaid)
+
+
+def _again(attempt: AttemptEntry, seen: Seen, now: datetime) -> TryAgain | AwaitCLI:
+    # The supervisor itself says so: nothing else can have run before the first seal is broken.
+    no_cli = not seen.started and seen.exit_code == CLI_MISSING
+    if no_cli:
+        since_end = 0.0 if seen.ended_at is None else (now - seen.ended_at).total_seconds()
+        if (left := pause(attempt.number) - since_end) > 0:
+            return AwaitCLI(Wait(Reason.CLIImageUnavailable, _NO_CLI, left))
+    return TryAgain(
+        attempt.number + 1,
+        Reason.CLIImageUnavailable if no_cli else Reason.ContainerLost,
+        _NO_CLI if no_cli else _CUT_SHORT,
+        doubt_cli=no_cli,
+        exit_code=seen.exit_code,
+        ended_at=seen.ended_at,
+    )
+
+
+def _finish(attempt: AttemptEntry, seen: Seen, now: datetime) -> Finish:
+    return Finish(attempt.timeout, _ran(seen, now), seen.ended_at)
+
+
+def _ran(seen: Seen, now: datetime) -> float | None:
+    """Seconds from the container's start to its end, or until `now`; None where either is not known.
+
+    Not from when the attempt was written down: the operator may have been away in between.
+    """
+    until = now if seen.phase is Phase.running else seen.ended_at
+    if seen.started_at is None or until is None:
+        return None
+    return max((until - seen.started_at).total_seconds(), 0.0)
 
 
 def _ended_by_itself(seen: Seen) -> bool:

@@ -1,25 +1,65 @@
-"""At most once: the whole truth table of what may be done with an attempt that is written down."""
+"""What is done with an attempt that is written down, above all at most once: the whole truth table."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import get_args
 
 import pytest
 
-from stromboli.plan import follow
+from stromboli.grammar import times
+from stromboli.models.run import Run
+from stromboli.plan import follow, progress
 from stromboli.plan.attempt import ALREADY_STARTED, CLI_MISSING, OUT_UNUSABLE, SECRET_MISSING, WORKDIR_UNUSABLE
-from stromboli.plan.follow import MAX_ATTEMPTS, Next, Phase, Seen
+from stromboli.plan.follow import (
+    MAX_ATTEMPTS,
+    Action,
+    AwaitCLI,
+    Cancel,
+    EndAttempt,
+    Finish,
+    FollowAgent,
+    FollowHooks,
+    GiveUp,
+    Launch,
+    Phase,
+    Seen,
+    TryAgain,
+)
+from stromboli.plan.verdict import Wait
+from stromboli.reasons import Reason
+from tests.support import builders
 
 BOOL = (False, True)
 CODES = (None, -1, 0, 1, WORKDIR_UNUSABLE, CLI_MISSING, ALREADY_STARTED, OUT_UNUSABLE, SECRET_MISSING, 137, 143, 255)
 NUMBERS = (1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS, 99)
 TIMEOUT = 60.0
 RAN = (None, 0.0, TIMEOUT - 0.1, TIMEOUT, TIMEOUT + follow.CALL_AFTER, TIMEOUT + follow.KILL_AFTER, 1e6)
-ALL = [Seen(*row, TIMEOUT) for row in product(Phase, BOOL, BOOL, BOOL, BOOL, CODES, NUMBERS, RAN)]
-AGAIN = (Next.launch, Next.try_again, Next.look_for_cli)
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FOLLOWING = (FollowHooks, FollowAgent)
+AGAIN = (Launch, TryAgain, AwaitCLI)
+SINCE_END = 3.0  # seconds
 
 
-def _seen(phase: Phase, **fields: object) -> Seen:
+def run(number: int = 1, *, reason: Reason = Reason.Running, age: float = 100.0) -> Run:
+    """A run in a session whose last attempt was written down `age` seconds ago."""
+    attempt = {
+        "number": number,
+        "container": "stromboli-x",
+        "bootID": "this",
+        "timeout": "1m",
+        "startedAt": times.to_micro(NOW - timedelta(seconds=age)),
+    }
+    made = builders.read(builders.at(reason), builders.having(session={"name": "story"}))
+    status = type(made.status).of({**made.status.wire, "attempts": [attempt]})
+    return replace(made, status=status)
+
+
+def seen(phase: Phase, *, ran: float | None = 5.0, **fields: object) -> Seen:
+    """What is there of an attempt whose container ran for `ran` seconds, until now or until SINCE_END ago."""
+    end = NOW if phase is Phase.running else NOW - timedelta(seconds=SINCE_END)
     whole: dict[str, object] = {
         "phase": phase,
         "started": False,
@@ -27,53 +67,65 @@ def _seen(phase: Phase, **fields: object) -> Seen:
         "ended": False,
         "same_boot": True,
         "exit_code": None,
-        "number": 1,
-        "ran": 5.0,
-        "timeout": TIMEOUT,
+        "started_at": None if ran is None else end - timedelta(seconds=ran),
+        "ended_at": None if ran is None or phase is Phase.running else end,
     }
     return Seen(**(whole | fields))  # type: ignore[arg-type]
 
 
+KEYS = ("phase", "started", "sent", "ended", "same_boot", "exit_code")
+RUNS = {number: run(number) for number in NUMBERS}
+# Each row with the number of its attempt and the seconds that it ran.
+ALL = [
+    (number, ran, seen(row[0], ran=ran, **dict(zip(KEYS[1:], row[1:], strict=True))))
+    for *row, number, ran in product(Phase, BOOL, BOOL, BOOL, BOOL, CODES, NUMBERS, RAN)
+]
+DECIDED = [(number, ran, s, follow.decide(RUNS[number], s, NOW)) for number, ran, s in ALL]
+
+
 def test_the_table_is_whole() -> None:
     assert len(ALL) == 4 * 2**4 * len(CODES) * len(NUMBERS) * len(RAN)
-    assert {follow.decide(seen) for seen in ALL} == set(Next)
+    elsewhere = {FollowHooks, Cancel}
+    assert {type(said) for *_, said in DECIDED} == set(get_args(Action)) - elsewhere
 
 
 def test_nothing_is_started_for_an_attempt_whose_first_seal_is_broken() -> None:
-    assert [s for s in ALL if s.started and follow.decide(s) is Next.launch] == []
+    assert [s for *_, s, said in DECIDED if s.started and isinstance(said, Launch)] == []
 
 
 def test_nothing_is_started_for_an_attempt_of_another_boot() -> None:
-    assert [s for s in ALL if not s.same_boot and follow.decide(s) is Next.launch] == []
+    assert [s for *_, s, said in DECIDED if not s.same_boot and isinstance(said, Launch)] == []
 
 
 def test_whatever_is_forged_what_was_sent_is_never_tried_again() -> None:
     """Records and exit codes are all that an agent can forge: no combination of them leads to a second prompt."""
-    assert [s for s in ALL if s.sent and follow.decide(s) in AGAIN] == []
+    assert [s for *_, s, said in DECIDED if s.sent and isinstance(said, AGAIN)] == []
 
 
 def test_what_a_child_can_forge_mounts_no_cli_and_repeats_no_hooks() -> None:
     """Once something of the image has run, exit codes but for a kill's are the supervisor's map of a child's."""
-    for seen in ALL:
-        if seen.started and seen.phase is Phase.exited and seen.same_boot and seen.exit_code is not None:
-            assert follow.decide(seen) is not Next.look_for_cli
-            if seen.exit_code not in (*follow.KILLED, OUT_UNUSABLE):
-                assert follow.decide(seen) is Next.finish
+    for *_, s, said in DECIDED:
+        if s.started and s.phase is Phase.exited and s.same_boot and s.exit_code is not None:
+            assert not doubts_the_cli(said)
+            if s.exit_code not in (*follow.KILLED, OUT_UNUSABLE):
+                assert isinstance(said, Finish)
 
 
-def test_what_runs_is_watched_while_its_time_is_not_up_and_ended_by_and_by() -> None:
-    for seen in ALL:
-        if seen.phase is Phase.running:
-            over = (seen.ran or 0.0) - TIMEOUT
-            expected = Next.watch
-            if over >= follow.CALL_AFTER:
-                expected = Next.kill if over >= follow.KILL_AFTER else Next.call_time
-            assert follow.decide(seen) is expected
+def test_what_runs_is_followed_while_its_time_is_not_up_and_ended_by_and_by() -> None:
+    for _, ran, s, said in DECIDED:
+        if s.phase is not Phase.running:
+            continue
+        over = (ran or 0.0) - TIMEOUT
+        if over < follow.CALL_AFTER:
+            assert isinstance(said, FOLLOWING)
+        else:
+            assert isinstance(said, EndAttempt)
+            assert (said.container, said.by_force) == ("stromboli-x", over >= follow.KILL_AFTER)
+            assert isinstance(said.then, FOLLOWING)
 
 
-def test_only_what_runs_is_watched_or_ended() -> None:
-    going = (Next.watch, Next.call_time, Next.kill)
-    assert {s.phase for s in ALL if follow.decide(s) in going} == {Phase.running}
+def test_only_what_runs_is_followed_or_ended() -> None:
+    assert {s.phase for *_, s, said in DECIDED if isinstance(said, (*FOLLOWING, EndAttempt))} == {Phase.running}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +133,11 @@ def test_only_what_runs_is_watched_or_ended() -> None:
     [(None, 61.0), (0.0, 61.0), (59.0, 2.0), (61.0, 14.0), (75.0, 5.0), (1e6, 5.0)],
 )
 def test_whoever_hears_nothing_looks_in_time(ran: float | None, delay: float) -> None:
-    assert follow.next_look(_seen(Phase.running, ran=ran)) == pytest.approx(delay)
+    """The agent's output is looked at as well, at least every 30 s."""
+    said = follow.decide(run(), seen(Phase.running, started=True, step="postStart[0]", ran=ran), NOW)
+    assert followed(said).until == pytest.approx(delay)
+    said = follow.decide(run(), seen(Phase.running, started=True, sent=True, ran=ran), NOW)
+    assert followed(said).until == pytest.approx(min(delay, progress.LAST_LOOK))
 
 
 def test_the_supervisor_has_the_time_that_it_gives_a_step() -> None:
@@ -89,85 +145,157 @@ def test_the_supervisor_has_the_time_that_it_gives_a_step() -> None:
 
 
 def test_what_was_ended_for_its_time_is_not_tried_again_whatever_became_of_its_records() -> None:
-    for seen in ALL:
-        if seen.started and seen.phase is Phase.exited and follow.is_over(seen):
-            assert follow.decide(seen) is Next.finish
-
-
-def test_what_was_sent_and_does_not_run_is_finished() -> None:
-    assert {follow.decide(s) for s in ALL if s.sent and s.phase is not Phase.running} == {Next.finish}
+    for _, ran, s, said in DECIDED:
+        if s.started and s.phase is Phase.exited and ran is not None and ran >= TIMEOUT:
+            assert isinstance(said, Finish)
 
 
 def test_what_the_supervisor_ended_is_finished_unless_the_disk_was_full() -> None:
-    whole = [s for s in ALL if s.ended and s.started and s.phase is not Phase.running]
-    ended = [s for s in whole if s.exit_code != OUT_UNUSABLE]
-    assert {follow.decide(s) for s in ended} == {Next.finish}
+    whole = [(s, said) for *_, s, said in DECIDED if s.ended and s.started and s.phase is not Phase.running]
+    assert {type(said) for s, said in whole if s.exit_code != OUT_UNUSABLE} == {Finish}
+
+
+def test_an_end_is_judged_by_the_time_that_the_container_ran() -> None:
+    for _, ran, s, said in DECIDED:
+        if isinstance(said, Finish):
+            assert said == Finish(TIMEOUT, None if ran is None else pytest.approx(ran), s.ended_at)
 
 
 def test_attempts_have_an_end() -> None:
-    again = (Next.try_again, Next.look_for_cli)
-    assert [s for s in ALL if s.number >= MAX_ATTEMPTS and follow.decide(s) in again] == []
+    assert [s for n, _, s, said in DECIDED if n >= MAX_ATTEMPTS and isinstance(said, TryAgain | AwaitCLI)] == []
 
 
 def test_another_attempt_only_where_this_one_can_never_go_on() -> None:
-    for seen in ALL:
-        if follow.decide(seen) is Next.try_again:
-            assert not seen.sent
-            assert seen.started or not seen.same_boot or seen.phase is Phase.exited
+    for number, _, s, said in DECIDED:
+        if isinstance(said, TryAgain):
+            assert not s.sent
+            assert s.started or not s.same_boot or s.phase is Phase.exited
+            assert (said.number, said.exit_code, said.ended_at) == (number + 1, s.exit_code, s.ended_at)
 
 
 def test_the_container_is_made_again_only_while_none_has_run() -> None:
-    for seen in ALL:
-        if follow.decide(seen) is Next.launch:
-            assert seen.phase in (Phase.absent, Phase.created)
-            assert (seen.started, seen.sent) == (False, False)
+    for number, _, s, said in DECIDED:
+        if isinstance(said, Launch):
+            assert said.number == number
+            assert s.phase in (Phase.absent, Phase.created)
+            assert (s.started, s.sent) == (False, False)
 
 
 def test_the_cli_is_looked_for_only_where_the_supervisor_itself_missed_it() -> None:
-    for seen in ALL:
-        if follow.decide(seen) is Next.look_for_cli:
-            assert (seen.started, seen.sent, seen.exit_code) == (False, False, CLI_MISSING)
+    for *_, s, said in DECIDED:
+        if doubts_the_cli(said):
+            assert (s.started, s.sent, s.exit_code) == (False, False, CLI_MISSING)
 
 
 def test_a_cli_that_is_not_found_is_looked_for_less_and_less_often() -> None:
+    missed = seen(Phase.exited, exit_code=CLI_MISSING)
     assert [follow.pause(number) for number in range(1, MAX_ATTEMPTS)] == [0.0, 5.0, 10.0, 20.0]
+    assert follow.decide(run(1), missed, NOW) == TryAgain(
+        2, Reason.CLIImageUnavailable, follow._NO_CLI, doubt_cli=True, exit_code=CLI_MISSING, ended_at=missed.ended_at
+    )
+    for number in range(2, MAX_ATTEMPTS):
+        left = follow.pause(number) - SINCE_END
+        assert follow.decide(run(number), missed, NOW) == AwaitCLI(
+            Wait(Reason.CLIImageUnavailable, follow._NO_CLI, left)
+        )
+        assert isinstance(follow.decide(run(number), missed, NOW + timedelta(seconds=left)), TryAgain)
+
+
+def test_a_run_whose_session_was_deleted_is_cancelled_whatever_is_seen() -> None:
+    expected = Cancel(Reason.Canceled, "its session story was deleted while the run was going")
+    for _, _, s in ALL[::97]:
+        assert follow.decide(run(), replace(s, session_deleted=True), NOW) == expected
+
+
+def test_hooks_are_followed_until_the_prompt_is_sent() -> None:
+    began = seen(Phase.running, started=True)
+    assert isinstance(follow.decide(run(reason=Reason.Starting), began, NOW), FollowAgent)
+    said = follow.decide(run(reason=Reason.RunningHooks), began, NOW)
+    assert isinstance(said, FollowHooks)
+    assert (said.message, said.again) == ("the hooks of lifecycle run", follow.HOOKS_LOOK)
+    said = follow.decide(run(reason=Reason.Starting), replace(began, step="postStart[1]"), NOW)
+    assert isinstance(said, FollowHooks)
+    assert said.message == "postStart[1] runs"
+    assert isinstance(
+        follow.decide(run(reason=Reason.RunningHooks), replace(began, step="postStart[1]", sent=True), NOW), FollowAgent
+    )
+
+
+def test_an_agent_is_said_to_be_at_work_once_it_has_been_for_a_moment() -> None:
+    at_work = seen(Phase.running, started=True, sent=True)
+    said = follow.decide(run(reason=Reason.Starting, age=0.25), at_work, NOW)
+    assert isinstance(said, FollowAgent)
+    assert said.unsaid == pytest.approx(follow.AT_WORK_AFTER - 0.25)
+    for later in (run(reason=Reason.Starting, age=1.5), run(reason=Reason.Running, age=0.25)):
+        said = follow.decide(later, at_work, NOW)
+        assert isinstance(said, FollowAgent)
+        assert said.unsaid == 0.0
+
+
+def test_what_has_just_been_started_is_followed_by_what_comes_first_in_it() -> None:
+    fresh = run(reason=Reason.Starting, age=0.0)
+    assert isinstance(follow.begun(fresh, NOW, hooks=True), FollowHooks)
+    said = follow.begun(fresh, NOW, hooks=False)
+    assert said == FollowAgent(progress.FIRST_LOOK, follow.AT_WORK_AFTER)
+
+
+def test_a_wait_that_took_too_long_ends_the_run_unless_its_attempt_has_ended_meanwhile() -> None:
+    away = Wait(Reason.PodmanUnavailable, "Podman does not answer", 2.0)
+    given_up = GiveUp(Reason.TimedOut, "gave up after 1m (PodmanUnavailable): Podman does not answer")
+    unseen = seen(Phase.absent, started=True, sent=True, ran=None)
+    assert follow.out_of_time(run(), None, NOW, away, TIMEOUT) == given_up
+    assert follow.out_of_time(run(), unseen, NOW, away, TIMEOUT) == given_up
+    ended = replace(unseen, ended=True)
+    assert follow.out_of_time(run(), ended, NOW, away, TIMEOUT) == Finish(TIMEOUT, None, None)
+
+
+def doubts_the_cli(said: Action) -> bool:
+    return isinstance(said, AwaitCLI) or (isinstance(said, TryAgain) and said.doubt_cli)
+
+
+def followed(said: Action) -> FollowHooks | FollowAgent:
+    if isinstance(said, EndAttempt):
+        return said.then
+    assert isinstance(said, FOLLOWING)
+    return said
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected"),
+    ("saw", "expected"),
     [
         # the operator died between the write-ahead and the create, or the create and the start
-        (_seen(Phase.absent), Next.launch),
-        (_seen(Phase.created), Next.launch),
+        ((1, seen(Phase.absent)), Launch),
+        ((1, seen(Phase.created)), Launch),
         # it runs, or ran on while the operator was away
-        (_seen(Phase.running, started=True, sent=True), Next.watch),
-        (_seen(Phase.exited, started=True, sent=True, ended=True, exit_code=0), Next.finish),
-        (_seen(Phase.exited, started=True, sent=True, ended=True, exit_code=137), Next.finish),
+        ((1, seen(Phase.running, started=True, sent=True)), FollowAgent),
+        ((1, seen(Phase.exited, started=True, sent=True, ended=True, exit_code=0)), Finish),
+        ((1, seen(Phase.exited, started=True, sent=True, ended=True, exit_code=137)), Finish),
         # killed in the middle of it
-        (_seen(Phase.exited, started=True, sent=True, exit_code=137), Next.finish),
-        (_seen(Phase.absent, started=True, sent=True), Next.finish),
+        ((1, seen(Phase.exited, started=True, sent=True, exit_code=137)), Finish),
+        ((1, seen(Phase.absent, started=True, sent=True)), Finish),
         # killed before the prompt
-        (_seen(Phase.exited, started=True, exit_code=137), Next.try_again),
-        (_seen(Phase.absent, started=True), Next.try_again),
-        (_seen(Phase.exited, started=True, exit_code=137, number=MAX_ATTEMPTS), Next.finish),
+        ((1, seen(Phase.exited, started=True, exit_code=137)), TryAgain),
+        ((1, seen(Phase.absent, started=True)), TryAgain),
+        ((MAX_ATTEMPTS, seen(Phase.exited, started=True, exit_code=137)), Finish),
         # the machine was started anew
-        (_seen(Phase.absent, same_boot=False), Next.try_again),
-        (_seen(Phase.exited, same_boot=False, exit_code=0), Next.try_again),
-        (_seen(Phase.exited, same_boot=False, started=True, sent=True), Next.finish),
+        ((1, seen(Phase.absent, same_boot=False)), TryAgain),
+        ((1, seen(Phase.exited, same_boot=False, exit_code=0)), TryAgain),
+        ((1, seen(Phase.exited, same_boot=False, started=True, sent=True)), Finish),
         # it removed its record, and every trace of what it was handed
-        (_seen(Phase.exited, started=True, sent=True, exit_code=CLI_MISSING), Next.finish),
-        (_seen(Phase.exited, started=True, exit_code=CLI_MISSING), Next.finish),
-        (_seen(Phase.exited, started=True, exit_code=1), Next.finish),
-        (_seen(Phase.exited, started=True, exit_code=255), Next.try_again),
-        (_seen(Phase.exited, started=True, exit_code=1, same_boot=False), Next.try_again),
+        ((1, seen(Phase.exited, started=True, sent=True, exit_code=CLI_MISSING)), Finish),
+        ((1, seen(Phase.exited, started=True, exit_code=CLI_MISSING)), Finish),
+        ((1, seen(Phase.exited, started=True, exit_code=1)), Finish),
+        ((1, seen(Phase.exited, started=True, exit_code=255)), TryAgain),
+        ((1, seen(Phase.exited, started=True, exit_code=1, same_boot=False)), TryAgain),
         # the supervisor's own reasons
-        (_seen(Phase.exited, exit_code=CLI_MISSING), Next.look_for_cli),
-        (_seen(Phase.exited, exit_code=CLI_MISSING, number=MAX_ATTEMPTS), Next.finish),
-        (_seen(Phase.exited, exit_code=SECRET_MISSING), Next.try_again),
-        (_seen(Phase.exited, exit_code=OUT_UNUSABLE), Next.try_again),
-        (_seen(Phase.exited, started=True, ended=True, exit_code=OUT_UNUSABLE), Next.try_again),
-        (_seen(Phase.exited, started=True, ended=True, exit_code=WORKDIR_UNUSABLE), Next.finish),
+        ((1, seen(Phase.exited, exit_code=CLI_MISSING)), TryAgain),
+        ((MAX_ATTEMPTS, seen(Phase.exited, exit_code=CLI_MISSING)), Finish),
+        ((1, seen(Phase.exited, exit_code=SECRET_MISSING)), TryAgain),
+        ((1, seen(Phase.exited, exit_code=OUT_UNUSABLE)), TryAgain),
+        ((1, seen(Phase.exited, started=True, ended=True, exit_code=OUT_UNUSABLE)), TryAgain),
+        ((1, seen(Phase.exited, started=True, ended=True, exit_code=WORKDIR_UNUSABLE)), Finish),
     ],
 )
-def test_the_cases_by_name(seen: Seen, expected: Next) -> None:
-    assert follow.decide(seen) is expected
+def test_the_cases_by_name(saw: tuple[int, Seen], expected: type[Action]) -> None:
+    number, what = saw
+    assert type(follow.decide(run(number), what, NOW)) is expected

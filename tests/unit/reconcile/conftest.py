@@ -344,7 +344,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work_queue, "_set_within", soon)
     monkeypatch.setattr("stromboli.node.ends.PAUSE", 0.01)
     monkeypatch.setattr("stromboli.plan.amounts.MIN_TIMEOUT", 0.1)
-    monkeypatch.setattr("stromboli.perform.going.AT_WORK_AFTER", 0.0)
+    monkeypatch.setattr("stromboli.plan.follow.AT_WORK_AFTER", 0.0)
 
 
 @pytest.fixture(scope="session")

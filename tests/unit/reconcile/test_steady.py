@@ -29,7 +29,7 @@ async def test_a_simple_run_takes_few_writes(
     node: Node, monkeypatch: pytest.MonkeyPatch, after: float, said: list[str]
 ) -> None:
     """One that is over before it is said to be at work takes one less."""
-    monkeypatch.setattr("stromboli.perform.going.AT_WORK_AFTER", after)
+    monkeypatch.setattr("stromboli.plan.follow.AT_WORK_AFTER", after)
     node.run()
     async with node.process():
         await node.cleared()
