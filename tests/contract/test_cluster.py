@@ -17,7 +17,8 @@ from lightkube.types import PatchType
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
 from stromboli.kube import client, objects
-from stromboli.kube.client import MAX_SPEC, AgentRun, Cluster
+from stromboli.kube.client import AgentRun, Cluster
+from stromboli.kube.outline import MAX_SPEC
 from stromboli.kube.plain import PAGE
 from stromboli.models.run import Run, RunStatus
 from stromboli.models.session import SessionStatus

@@ -18,7 +18,7 @@ import msgspec
 
 from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
 from stromboli.kube import objects, outline, versions
-from stromboli.kube.client import MAX_SPEC, Cluster, Patch, Write
+from stromboli.kube.client import Cluster, Patch, Write
 from stromboli.kube.objects import K
 from stromboli.models.objects import Object as Head
 from stromboli.models.objects import Resource, Status
@@ -113,8 +113,8 @@ class FakeCluster(Cluster):
         async with self._call("whole run", namespace, name):
             found = self.objects.get((namespace, name))
             content = None if found is None else msgspec.json.encode(found)
-        if content is not None and (size := outline.spec_size(content)) > MAX_SPEC:
-            raise Oversized(f"is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a status")
+        if content is not None and (size := outline.spec_size(content)) > outline.MAX_SPEC:
+            raise Oversized(f"is {size} bytes of JSON, and at most {outline.MAX_SPEC} leave room for a status")
         yield None if content is None else objects.run(outline.whole(content))
 
     async def runs(self) -> AsyncIterator[Run]:

@@ -1,7 +1,6 @@
-"""Limits an attempt's `out/`: its size while an agent can write there, and its contents to records after the end.
+"""Limits an attempt's `out/` to its records, after the attempt has ended. Blocking: call it in a thread.
 
-The folder is on the node's disk, and the agent can write in it. The supervisor bounds what it writes itself;
-node/guard.py watches the rest, which is removed at the end. Blocking: call it in a thread.
+How much an agent may write there before that is in usage.py.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from typing import get_args
 from stromboli.attempt.removal import remove_tree
 from stromboli.models.lifecycle import HookKind
 
-MAX_OUT = 256 * 1024 * 1024  # bytes of disk: more than the records of as many hooks as a spec can have
-MAX_ENTRIES = 4096
 # Bytes. A record that the agent made larger is truncated to its end: records.py reads no further back.
 MAX_RECORD = 10 * 1024 * 1024
 
@@ -24,25 +21,6 @@ _RECORD = re.compile(rf"record|seal|(stdout|stderr|({'|'.join(get_args(HookKind)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CUT = ".cut"
-
-
-def is_too_large(out: Path) -> bool:
-    """Whether `out/` exceeds MAX_OUT bytes of disk or MAX_ENTRIES entries. Follows no symlink."""
-    total = seen = 0
-    left = [os.fspath(out)]
-    while left:
-        try:
-            with os.scandir(left.pop()) as entries:
-                for entry in entries:
-                    seen += 1
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if total > MAX_OUT or seen > MAX_ENTRIES:
-                        return True
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append(entry.path)
-        except OSError:  # it is gone, or an agent took away its permissions
-            continue
-    return False
 
 
 def tidy(out: Path) -> None:

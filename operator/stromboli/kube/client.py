@@ -33,7 +33,7 @@ from stromboli.errors import ClusterUnavailable, Conflict, InvalidSettings, Over
 from stromboli.kube import answers, objects, outline, versions, wire
 from stromboli.kube.faults import code, refused, unavailable
 from stromboli.kube.objects import K, Wire
-from stromboli.kube.outline import Page
+from stromboli.kube.outline import MAX_SPEC, Page
 from stromboli.kube.plain import HEADS, Kind, Plain
 from stromboli.kube.room import Room
 from stromboli.models.objects import Object, Status
@@ -58,9 +58,6 @@ KINDS: Mapping[str, type[GenericNamespacedResource] | type[GenericGlobalResource
 WATCHED = ("agentruns", "agentsessions", "agentpolicies")
 READS = 8  # runs and sessions that are read at once
 WHOLE = 16 * 1024 * 1024  # bytes that large runs in hand may take together, as Python objects
-# Bytes of JSON of a run's spec. etcd takes 1.5 MiB by default, of which annotations may take 256 KiB: the rest is for
-# the status, without which the run could neither be started nor ended.
-MAX_SPEC = 1152 * 1024
 TRIES = 4  # of a write that loses to others who write metadata only, before it is made as a patch
 T = TypeVar("T")
 # A write as of the version that an object is, and one that the API server itself compares; each answers the metadata.

@@ -18,6 +18,9 @@ from stromboli import bounds
 Wire = dict[str, Any]
 
 SMALL = 32 * 1024  # bytes of JSON up to which a run is kept whole
+# Bytes of JSON of a run's spec. etcd takes 1.5 MiB by default, of which annotations may take 256 KiB: the rest is for
+# the status, without which the run could neither be started nor ended.
+MAX_SPEC = 1152 * 1024
 _VALUE = 64  # bytes, at least, of one more value as a Python object
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from stromboli import naming
-from stromboli.attempt import tidy
+from stromboli.attempt import usage
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.podman.transport import Podman
@@ -39,7 +39,7 @@ class Guard:
         """Check all of them once. A killed container is judged like any other end: see plan/outcome.py."""
         for session in tuple(self._watched()):
             out = self._site.folder(session).link("attempt") / "out"
-            if not await asyncio.to_thread(tidy.is_too_large, out):
+            if not await asyncio.to_thread(usage.is_too_large, out):
                 continue
             container = naming.container(session)
             log.warning("killing container %s, which has written too much into %s", container, out)

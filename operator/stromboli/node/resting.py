@@ -28,7 +28,7 @@ from stromboli.plan import session as plan
 from stromboli.plan.attempt import HOOKS_FILE
 from stromboli.plan.container import Shape, labels_lost
 from stromboli.plan.redaction import UNKNOWN
-from stromboli.podman.containers import ContainerState
+from stromboli.podman.container_state import ContainerState
 from stromboli.podman.transport import Podman
 
 ENDING = 30.0  # seconds to wait for Podman to report the end after KILL

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.attempt import records
-from stromboli.attempt.tidy import is_too_large
+from stromboli.attempt.usage import is_too_large
 from stromboli.models.run import AttemptEntry
+from stromboli.observe.reads import PodmanReads
 from stromboli.plan import ownership
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
 from stromboli.plan.redaction import Secrets
-from stromboli.podman.containers import ContainerState
-from stromboli.podman.transport import Podman
+from stromboli.podman.container_state import ContainerState
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -38,7 +38,9 @@ def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def look(podman: Podman, out: Path, attempt: AttemptEntry, marks: Mapping[str, str], secrets: Secrets) -> Trace:
+async def look(
+    podman: PodmanReads, out: Path, attempt: AttemptEntry, marks: Mapping[str, str], secrets: Secrets
+) -> Trace:
     """Look at an attempt; a container that is not the session's, as `marks` has it, is somebody else's.
 
     Raises PodmanUnavailable: then nothing is known, and nothing is concluded.

@@ -11,10 +11,10 @@ import asyncio
 from pydantic import ValidationError
 
 from stromboli.errors import Refused
-from stromboli.kube.client import Cluster
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.policy import Policy
 from stromboli.models.sentences import sentence
+from stromboli.observe.reads import ClusterReads
 from stromboli.plan import policy as policies
 from stromboli.plan.policy import Base, Effective, Rules
 from stromboli.reasons import Reason
@@ -36,7 +36,7 @@ def base(settings: Settings) -> Base:
     )
 
 
-async def effective(cluster: Cluster, settings: Settings, namespace: str) -> Effective:
+async def effective(cluster: ClusterReads, settings: Settings, namespace: str) -> Effective:
     """What holds for a namespace now. Raises Refused(PolicyViolation), ClusterUnavailable."""
     found, labels = await asyncio.gather(cluster.policies(), cluster.namespace_labels(namespace))
     parsed = [parse(policy) for policy in found]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from stromboli import bounds, files
 from stromboli.errors import OutOfBounds, Refused, Unanswered, Waiting
-from stromboli.kube.client import Cluster
 from stromboli.models.agentpolicy import SecretRef
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.observe import hostfiles
+from stromboli.observe.reads import ClusterReads
 from stromboli.plan import documents
 from stromboli.plan.policy import Effective
 from stromboli.reasons import Reason
@@ -34,7 +34,7 @@ class Credentials:
     file: bytes | None
 
 
-async def prompt(cluster: Cluster, namespace: str, spec: AgentRunSpec) -> str:
+async def prompt(cluster: ClusterReads, namespace: str, spec: AgentRunSpec) -> str:
     """The prompt. Raises Waiting(WaitingForReference), Refused(InvalidSpec), ClusterUnavailable."""
     if spec.prompt is not None:
         return spec.prompt
@@ -61,7 +61,7 @@ def _keys(data: Mapping[str, bytes]) -> str:
     return f"its keys are {shown}" if names else "it has no keys at all"
 
 
-async def credentials(cluster: Cluster, settings: Settings, policy: Effective) -> Credentials:
+async def credentials(cluster: ClusterReads, settings: Settings, policy: Effective) -> Credentials:
     """Claude's credentials. Raises Refused(CredentialsMissing), Waiting(WaitingForReference), ClusterUnavailable."""
     if policy.secret is not None:
         return await _from_secret(cluster, settings, policy.secret)
@@ -74,7 +74,7 @@ async def credentials(cluster: Cluster, settings: Settings, policy: Effective) -
     )
 
 
-async def _from_secret(cluster: Cluster, settings: Settings, ref: SecretRef) -> Credentials:
+async def _from_secret(cluster: ClusterReads, settings: Settings, ref: SecretRef) -> Credentials:
     namespace = ref.namespace or settings.system_namespace
     data = await cluster.secret_data(namespace, ref.name)
     if data is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
+from stromboli.observe.reads import ClusterReads
 from stromboli.store import Store
 
 
-async def read(cluster: Cluster, store: Store, uid: str, namespace: str, name: str) -> None:
+async def read(cluster: ClusterReads, store: Store, uid: str, namespace: str, name: str) -> None:
     """Read a run; one that is not there, or is another by now, is deleted. Raises ClusterUnavailable."""
     found = await cluster.run(namespace, name)
     if found is None or found.uid != uid:
@@ -16,7 +16,7 @@ async def read(cluster: Cluster, store: Store, uid: str, namespace: str, name: s
         store.put(found)
 
 
-async def newest(cluster: Cluster, store: Store, uid: str) -> Run | None:
+async def newest(cluster: ClusterReads, store: Store, uid: str) -> Run | None:
     """The run as of the newest version that was heard of; None for one that has ended, or is deleted."""
     if (heard := store.unread(uid)) is not None:
         await read(cluster, store, uid, heard.namespace, heard.name)

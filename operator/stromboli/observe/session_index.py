@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from stromboli.kube.client import Cluster
 from stromboli.models.objects import Object
 from stromboli.models.session import Session
+from stromboli.observe.reads import ClusterReads
 
 
 class SessionIndex:
     """The sessions of the cluster, by UID."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ClusterReads) -> None:
         self._cluster = cluster
         self._names: dict[str, tuple[str, str]] = {}
 

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from stromboli.errors import Elsewhere, Refused, Waiting
 from stromboli.kube import outline
-from stromboli.kube.client import MAX_SPEC, Cluster
 from stromboli.models.agentrun import AgentRunSpec, SessionChoice
 from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
 from stromboli.models.objects import Object, Resource
@@ -22,10 +21,11 @@ from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
 from stromboli.models.session import Origin, Session
 from stromboli.observe import runs
+from stromboli.observe.reads import ClusterReads
 from stromboli.plan import session as plan
 from stromboli.plan.attempt import Conversation
 from stromboli.plan.session import Place
-from stromboli.podman.containers import ContainerState
+from stromboli.podman.container_state import ContainerState
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status.run import Moment
 from stromboli.store import Store
@@ -87,7 +87,7 @@ def moment(obj: Resource, node: str) -> Moment:
     return Moment(datetime.now(UTC), node, obj.generation)
 
 
-async def named(cluster: Cluster, run: Run, spec: AgentRunSpec, choice: SessionChoice) -> Named:
+async def named(cluster: ClusterReads, run: Run, spec: AgentRunSpec, choice: SessionChoice) -> Named:
     """What there is of the session. Raises Refused(InvalidSpec), Waiting, ClusterUnavailable."""
     obj = await cluster.session(run.namespace, choice.name)
     if obj is not None:
@@ -113,7 +113,7 @@ async def named(cluster: Cluster, run: Run, spec: AgentRunSpec, choice: SessionC
 class Queues:
     """Whose turn it is in a session."""
 
-    def __init__(self, cluster: Cluster, store: Store) -> None:
+    def __init__(self, cluster: ClusterReads, store: Store) -> None:
         self._cluster = cluster
         self._store = store
 
@@ -159,7 +159,7 @@ class Queues:
                 await runs.read(self._cluster, self._store, head.uid, head.namespace, head.name)
 
 
-async def was_deleted(cluster: Cluster, run: Run) -> bool:
+async def was_deleted(cluster: ClusterReads, run: Run) -> bool:
     """Whether the session that the run has was deleted under it. Raises ClusterUnavailable."""
     has = run.status.session
     if has is None:
@@ -175,11 +175,11 @@ def check_node(session: Session, node: str) -> None:
 
 
 def _usable(session: Session) -> None:
-    if (size := outline.size(session.spec)) > MAX_SPEC:
+    if (size := outline.size(session.spec)) > outline.MAX_SPEC:
         raise Refused(
             Reason.InvalidSpec,
-            f"the spec of AgentSession {session.name} is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a "
-            "status; name another session",
+            f"the spec of AgentSession {session.name} is {size} bytes of JSON, and at most {outline.MAX_SPEC} leave "
+            "room for a status; name another session",
         )
     if session.is_being_deleted or session.status.reason == ReadyReason.Expired:
         raise Waiting(Reason.Queued, f"the session {session.name} is being deleted; the run goes on once it is gone")

@@ -6,19 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.attempt.site import Site
-from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
 from stromboli.observe import attempts, sessions
 from stromboli.observe.attempts import Trace
+from stromboli.observe.reads import ClusterReads, PodmanReads, SiteReads
 from stromboli.plan.redaction import Secrets
-from stromboli.podman.transport import Podman
 
 
 class Traces:
     """The traces of runs on this node. Every run that is asked about has an attempt in its status."""
 
-    def __init__(self, cluster: Cluster, podman: Podman, site: Site) -> None:
+    def __init__(self, cluster: ClusterReads, podman: PodmanReads, site: SiteReads) -> None:
         self._cluster = cluster
         self._podman = podman
         self._site = site

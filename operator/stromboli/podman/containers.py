@@ -12,16 +12,15 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import Connection, label_filter, segment
+from stromboli.podman.container_state import ContainerState
 from stromboli.podman.failures import answer, reading, refusal
 from stromboli.podman.times import moment
 
 _ENDED = ("stopped", "exited")  # "stopped" until Podman's own cleanup process has run
-_ALIVE = ("running", "paused", "stopping", "removing")
 _STARTING = 120.0  # seconds; a start on a loaded machine, including network setup
 _REMOVING = 300.0  # seconds; deleting a large writable layer
 _AGAIN = (0.02, 0.1, 0.5)  # seconds between tries to stop or remove a container that has just ended
@@ -29,34 +28,6 @@ _POLL_IDLE = 5.0  # seconds between our own polls until a container is about to 
 # From then on: the first interval, the longest (both in seconds), and their growth. A poll costs Podman 3 ms of a
 # core, and the hint that the end is near may be wrong.
 _POLL_FIRST, _POLL_LONGEST, _POLL_GROWTH = 0.005, 1.0, 1.3
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerState:
-    """One inspected container. `exit_code` and `finished_at` are None unless it has ended since its last start.
-    A paused container does not count as `running`.
-
-    `oom_killed` can be wrongly False: with cgroups v1 on a recent kernel, conmon is not notified (4.3.1 on 6.18,
-    although the container's own cgroup counts an `oom_kill`).
-    """
-
-    id: str
-    name: str
-    labels: Mapping[str, str]
-    image_id: str
-    status: str  # created | initialized | running | paused | stopping | stopped | exited | removing
-    running: bool
-    exit_code: int | None
-    oom_killed: bool
-    started_at: datetime | None
-    finished_at: datetime | None
-    pid: int
-    error: str
-
-    @property
-    def alive(self) -> bool:
-        """Whether it may still have processes, running or paused."""
-        return self.status in _ALIVE
 
 
 @dataclass(frozen=True, slots=True)

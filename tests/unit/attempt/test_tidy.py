@@ -1,4 +1,4 @@
-"""What remains in `out/` after an attempt has ended, and what is too large while it runs."""
+"""What remains in `out/` after an attempt has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.attempt import records, tidy
+from stromboli.attempt import records, tidy, usage
 from stromboli.plan.redaction import Secrets
 
 NOTHING_SECRET = Secrets(())
@@ -55,33 +55,8 @@ def test_what_has_no_disk_is_left_alone(out: Path) -> None:
     os.truncate(out / "stdout", 10**12)
     tidy.tidy(out)
     assert (out / "stdout").stat().st_size == 10**12
-    assert not tidy.is_too_large(out)
+    assert not usage.is_too_large(out)
 
 
 def test_a_folder_that_is_gone_is_tidy(tmp_path: Path) -> None:
     tidy.tidy(tmp_path / "nowhere")
-    assert not tidy.is_too_large(tmp_path / "nowhere")
-
-
-def test_too_much_is_seen_in_bytes_and_in_entries(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not tidy.is_too_large(out)
-    with monkeypatch.context() as bounds:
-        bounds.setattr(tidy, "MAX_OUT", 1_000_000)
-        (out / "deep/er").mkdir(parents=True)
-        (out / "deep/er/junk").write_bytes(os.urandom(2_000_000))
-        assert tidy.is_too_large(out)
-    monkeypatch.setattr(tidy, "MAX_ENTRIES", 100)
-    for number in range(101):
-        (out / "deep" / str(number)).touch()
-    assert tidy.is_too_large(out)
-
-
-def test_a_link_to_what_is_large_is_not_followed(out: Path) -> None:
-    (out / "root").symlink_to("/")
-    assert not tidy.is_too_large(out)
-
-
-def test_the_records_of_as_many_hooks_as_there_can_be_are_not_too_much() -> None:
-    """Three kinds of hooks with 32 commands each, two segments of 1 MiB per command, and the CLI's own output."""
-    assert tidy.MAX_OUT > 3 * 32 * 2 * 1024 * 1024 + 2 * records.MAX_STDOUT
-    assert tidy.MAX_ENTRIES > 4 * 3 * 32 + 16

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.attempt import usage
+from stromboli.attempt import records, usage
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.usage import disk_usage
 
@@ -49,3 +49,38 @@ def test_a_slow_one_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(usage, "SECONDS", -1.0)
     (tmp_path / "file").write_bytes(b"x")
     assert disk_usage(tmp_path) == 0
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def test_a_folder_that_is_missing_is_not_too_large(tmp_path: Path) -> None:
+    assert not usage.is_too_large(tmp_path / "nowhere")
+
+
+def test_too_much_is_seen_in_bytes_and_in_entries(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not usage.is_too_large(out)
+    with monkeypatch.context() as bounds:
+        bounds.setattr(usage, "MAX_OUT", 1_000_000)
+        (out / "deep/er").mkdir(parents=True)
+        (out / "deep/er/junk").write_bytes(os.urandom(2_000_000))
+        assert usage.is_too_large(out)
+    monkeypatch.setattr(usage, "MAX_ENTRIES", 100)
+    for number in range(101):
+        (out / "deep" / str(number)).touch()
+    assert usage.is_too_large(out)
+
+
+def test_a_link_to_what_is_large_is_not_followed(out: Path) -> None:
+    (out / "root").symlink_to("/")
+    assert not usage.is_too_large(out)
+
+
+def test_the_records_of_as_many_hooks_as_there_can_be_are_not_too_much() -> None:
+    """Three kinds of hooks with 32 commands each, two segments of 1 MiB per command, and the CLI's own output."""
+    assert usage.MAX_OUT > 3 * 32 * 2 * 1024 * 1024 + 2 * records.MAX_STDOUT
+    assert usage.MAX_ENTRIES > 4 * 3 * 32 + 16

@@ -394,7 +394,7 @@ async def test_an_agent_that_fills_the_nodes_disk_by_its_records_is_ended_and_no
         (inside.out / "junk").write_bytes(bytes(2_000_000))
         (inside.out / "record").write_text("start 1.0\nbegin agent 0 1.0\n")
 
-    monkeypatch.setattr("stromboli.attempt.tidy.MAX_OUT", 1_000_000)
+    monkeypatch.setattr("stromboli.attempt.usage.MAX_OUT", 1_000_000)
     node.agent = agent
     uid = node.run()["metadata"]["uid"]
     async with node.process() as process:

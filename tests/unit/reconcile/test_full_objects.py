@@ -11,7 +11,8 @@ import pytest
 
 from stromboli.errors import Conflict, Rejected
 from stromboli.kube import objects
-from stromboli.kube.client import MAX_SPEC, TRIES
+from stromboli.kube.client import TRIES
+from stromboli.kube.outline import MAX_SPEC
 from stromboli.models.run import RunStatus
 from stromboli.reasons import Reason
 from tests.support.fake_cluster import MAX_OBJECT, Object

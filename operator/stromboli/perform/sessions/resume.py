@@ -26,7 +26,7 @@ from stromboli.plan.container import Shape
 from stromboli.plan.resume import Found, Wanted, Warned
 from stromboli.plan.session import hooks_hash
 from stromboli.plan.verdict import Refuse, Wait
-from stromboli.podman.containers import ContainerState
+from stromboli.podman.container_state import ContainerState
 from stromboli.reasons import EventReason, ReadyReason, Reason
 
 

@@ -1,0 +1,68 @@
+"""What observe/ may call of the cluster, of Podman and of the operator's folders: reads, and nothing that changes them.
+
+The clients meet these protocols; nothing here imports them. Each method is described where it is implemented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from stromboli.models.objects import Object
+from stromboli.models.policy import Policy
+from stromboli.models.run import Run
+from stromboli.models.session import Session
+from stromboli.plan.redaction import Secrets
+from stromboli.podman.container_state import ContainerState
+
+
+class ClusterReads(Protocol):
+    """The reads of `kube.client.Cluster`."""
+
+    async def run(self, namespace: str, name: str) -> Run | None: ...
+
+    async def run_heads(self, namespace: str, session: str) -> list[Object]: ...
+
+    async def session(self, namespace: str, name: str) -> Session | None: ...
+
+    async def session_outline(self, namespace: str, name: str) -> Session | None: ...
+
+    def sessions(self) -> AsyncIterator[Session]: ...
+
+    async def policies(self) -> list[Policy]: ...
+
+    async def namespace_labels(self, name: str) -> Mapping[str, str]: ...
+
+    async def config_map_data(self, namespace: str, name: str) -> dict[str, bytes] | None: ...
+
+    async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None: ...
+
+
+class ContainerReads(Protocol):
+    """The reads of `podman.containers.Containers`."""
+
+    async def inspect(self, container: str) -> ContainerState | None: ...
+
+
+class PodmanReads(Protocol):
+    """The reads of `podman.transport.Podman`."""
+
+    @property
+    def containers(self) -> ContainerReads: ...
+
+
+class FolderReads(Protocol):
+    """The reads of `attempt.folder.SessionFolder`."""
+
+    def attempt(self, run_uid: str, number: int) -> Path: ...
+
+    def read_given(self, attempt: str) -> Secrets: ...
+
+
+class SiteReads(Protocol):
+    """The reads of `attempt.site.Site`."""
+
+    def folder(self, uid: str) -> FolderReads: ...
+
+    def marks(self, uid: str) -> Mapping[str, str]: ...
