@@ -58,8 +58,7 @@ def test_the_order_is_the_specification(gates: Gates) -> None:
         "turn",
         "schema",
         "volumes",
-        "gateway",
-        "gate",  # prompt, credentials, CLI and image at once
+        "gate",  # gateway, prompt, credentials, CLI and image at once
         "inside",
         "user",
         "start",
