@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [--only NAME] [--runs N] [-o json]`: measures against goals, stores the results.
 
-one_run.py, throughput.py, writes.py, memory.py            one benchmark each
-resume.py, fork.py, disk.py                                benchmarks of sessions
+one_run.py, throughput.py, writes.py, burst.py, memory.py  one benchmark each
+resume.py, fork.py, disk.py, session_queue.py              benchmarks of sessions
 bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
 sessions.py, storage.py                                    the same for benchmarks of sessions
 traced_operator.py, stages.py                              where the time of a run is spent
@@ -19,7 +19,19 @@ import signal
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import bed, disk, fork, memory, one_run, report, resume, throughput, writes
+from tests.benchmarks import (
+    bed,
+    burst,
+    disk,
+    fork,
+    memory,
+    one_run,
+    report,
+    resume,
+    session_queue,
+    throughput,
+    writes,
+)
 from tests.benchmarks.bed import Bed
 from tests.benchmarks.result import Result
 
@@ -28,10 +40,13 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "one-run-real": (lambda on, runs: one_run.measure(on, "real", runs), 20),
     "one-run-instant": (lambda on, runs: one_run.measure(on, "instant", runs), 20),
     "throughput": (throughput.measure, 5),
+    "burst": (burst.one_namespace, 200),
+    "burst-namespaces": (burst.ten_namespaces, 1000),
     "writes": (writes.measure, 5),
     "resume": (resume.measure, 20),
     "fork": (fork.measure, 3),
     "disk": (disk.measure, 20),
+    "session-queue": (session_queue.measure, 400),
     "memory": (memory.measure, 3),
 }
 

@@ -9,7 +9,7 @@ import base64
 import re
 import ssl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from stromboli.naming import API_VERSION, GROUP, VERSION
 
 Object = dict[str, Any]
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY", "DELETECOLLECTION")
+READS = ("GET", "LIST")
 # One line of the API server's metrics, in Prometheus' text format.
 _REQUESTS = re.compile(r"^apiserver_request_total\{(?P<labels>[^}]*)\} (?P<count>[0-9.e+]+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -82,11 +83,18 @@ class Api:
 
         Leases are not counted: the API server renews one of its own every few seconds.
         """
+        return self._requests(WRITES)
+
+    def reads(self) -> Counter[str]:
+        """The same for reads of objects and lists, watches not among them."""
+        return self._requests(READS)
+
+    def _requests(self, verbs: Collection[str]) -> Counter[str]:
         text = self._client.get("/metrics").raise_for_status().text
         counted: Counter[str] = Counter()
         for line in _REQUESTS.finditer(text):
             labels = dict(_LABEL.findall(line["labels"]))
-            if labels["verb"] in WRITES and labels["resource"] != "leases":
+            if labels["verb"] in verbs and labels["resource"] != "leases":
                 subresource = f"/{labels['subresource']}" if labels["subresource"] else ""
                 counted[f"{labels['verb']} {labels['resource']}{subresource}"] += int(float(line["count"]))
         return counted

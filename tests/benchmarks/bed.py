@@ -74,6 +74,10 @@ class Bed:
             self._warm(process)
             yield process
 
+    def namespace(self, name: str, cli: str) -> None:
+        """Create another namespace, with the policy of that CLI."""
+        _namespace(self.kubectl, name, cli)
+
     def process(self, trace: Path | None = None) -> OperatorProcess:
         """An operator process that is not started yet."""
         program = (sys.executable, "-m", "stromboli", "operator")
@@ -208,9 +212,13 @@ def _install(kubectl: Kubectl, standin: Standin, cli_images: dict[str, str]) -> 
         "-n", "stromboli-system", "create", "secret", "generic", "claude", f"--from-literal=ANTHROPIC_API_KEY={KEY}"
     )
     for cli, image in cli_images.items():
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cli, "labels": {"bench-cli": cli}}}
-        kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+        _namespace(kubectl, cli, cli)
         kubectl("apply", "-f", "-", stdin=json.dumps(_policy(cli, image, standin)))
+
+
+def _namespace(kubectl: Kubectl, name: str, cli: str) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"bench-cli": cli}}}
+    kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
 
 
 def _policy(cli: str, cli_image: str, standin: Standin) -> dict[str, Any]:

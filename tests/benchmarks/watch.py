@@ -47,11 +47,11 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         """The daemon thread keeps reading until the API server stops; it is not joined."""
 
-    def finished(self, name: str) -> Seen:
-        """Block until a run has succeeded. Raises RuntimeError if it failed, and TimeoutError."""
+    def finished(self, name: str, patience: float = PATIENCE) -> Seen:
+        """Block until a run has succeeded. Raises RuntimeError if it failed, and TimeoutError after `patience` s."""
         with self._news:
-            if not self._news.wait_for(lambda: name in self._seen or self._broken, PATIENCE):
-                raise TimeoutError(f"{name} was not finished after {PATIENCE:.0f} s")
+            if not self._news.wait_for(lambda: name in self._seen or self._broken, patience):
+                raise TimeoutError(f"{name} was not finished after {patience:.0f} s")
         if name not in self._seen:
             raise RuntimeError(f"the watch of {self.namespace} broke: {self._broken}")
         seen = self._seen[name]
