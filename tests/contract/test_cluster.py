@@ -6,24 +6,28 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from lightkube import Client
+from lightkube.resources.core_v1 import ConfigMap, Event, Secret
 from lightkube.types import PatchType
 
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
 from stromboli.kube import client, objects
-from stromboli.kube.client import AgentRun, Cluster
+from stromboli.kube.client import AgentPolicy, AgentRun, AgentSession, Cluster, Namespace
 from stromboli.kube.outline import MAX_SPEC
 from stromboli.kube.plain import PAGE
 from stromboli.models.run import Run, RunStatus
 from stromboli.models.session import SessionStatus
 from tests.support.cluster import Kubectl
 from tests.support.fake_cluster import MAX_OBJECT, FakeCluster, Object
+from tests.support.runs import connected, make_namespace
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,49 +80,51 @@ class Fake:
 
 
 class Real:
-    """The real one, by kubectl."""
+    """The real one, and what a test does to it as the administrator, over one connection for the module."""
 
-    def __init__(self, kubectl: Kubectl, gone: Cluster, space: str) -> None:
+    def __init__(self, admin: Client, nowhere: Callable[[], Cluster], space: str) -> None:
         self.cluster = Cluster()
         self.space = space
-        self._kubectl = kubectl
-        self._gone = gone
+        self.unreachable = nowhere
+        self._admin = admin
 
     def run(self, name: str, **more: Any) -> Run:
-        self._apply("stromboli.dev/v1alpha1", "AgentRun", name, spec={**SPEC, **more})
-        return objects.run(json.loads(self._kubectl("-n", self.space, "get", "agentrun", name, "-o", "json")))
+        spec = {**SPEC, **more}
+        return objects.run(dict(self._admin.create(AgentRun({"metadata": self._named(name), "spec": spec}))))
 
     def delete(self, name: str) -> None:
-        self._kubectl("-n", self.space, "delete", "agentrun", name)
+        self._admin.delete(AgentRun, name, namespace=self.space)
 
     def annotate(self, name: str) -> None:
-        self._kubectl("-n", self.space, "annotate", "--overwrite", "agentrun", name, f"at={uuid.uuid4()}")
+        body = {"metadata": {"annotations": {"at": str(uuid.uuid4())}}}
+        self._admin.patch(AgentRun, name, body, namespace=self.space, patch_type=PatchType.MERGE)
 
     def secret(self, name: str, data: Mapping[str, bytes]) -> None:
-        self._apply("v1", "Secret", name, data={k: base64.b64encode(v).decode() for k, v in data.items()})
+        encoded = {k: base64.b64encode(v).decode() for k, v in data.items()}
+        self._admin.create(Secret.from_dict({"metadata": self._named(name), "data": encoded}))
 
     def config_map(self, name: str, data: Mapping[str, bytes]) -> None:
         texts = {k: v.decode() for k, v in data.items() if v.isascii()}
         rest = {k: base64.b64encode(v).decode() for k, v in data.items() if not v.isascii()}
-        self._apply("v1", "ConfigMap", name, data=texts, binaryData=rest)
+        self._admin.create(ConfigMap.from_dict({"metadata": self._named(name), "data": texts, "binaryData": rest}))
 
     def policy(self, name: str) -> None:
-        self._apply("stromboli.dev/v1alpha1", "AgentPolicy", name, spec={"network": "none"})
+        self._admin.create(AgentPolicy({"metadata": {"name": name}, "spec": {"network": "none"}}))
 
     def label(self, key: str, value: str) -> None:
-        self._kubectl("label", "namespace", self.space, f"{key}={value}")
+        self._admin.patch(Namespace, self.space, {"metadata": {"labels": {key: value}}})
 
     def events(self) -> list[Object]:
-        found: list[Object] = json.loads(self._kubectl("-n", self.space, "get", "events", "-o", "json"))["items"]
-        return found
+        return [event.to_dict() for event in self._admin.list(Event, namespace=self.space)]
 
-    def unreachable(self) -> Cluster:
-        return self._gone
+    def clear(self) -> None:
+        """Remove what lists of all namespaces would show to the next test; the rest goes with the control plane."""
+        for kind in (AgentRun, AgentSession):
+            self._admin.deletecollection(kind, namespace=self.space)
+        self._admin.deletecollection(AgentPolicy)
 
-    def _apply(self, version: str, kind: str, name: str, **fields: Any) -> None:
-        meta = {"name": name, "namespace": self.space} if kind != "AgentPolicy" else {"name": name}
-        body = {"apiVersion": version, "kind": kind, "metadata": meta, **fields}
-        self._kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(body))
+    def _named(self, name: str) -> dict[str, str]:
+        return {"name": name, "namespace": self.space}
 
 
 Bed = Fake | Real
@@ -130,25 +136,41 @@ def installed(admin: Kubectl) -> None:
     admin("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
 
 
+@pytest.fixture(scope="module")
+def administrator(own: ControlPlane) -> Iterator[Client]:
+    with connected(own.kubeconfig) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def nowhere(own: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kubeconfig that leads to a port on which nobody listens."""
+    config = yaml.safe_load(own.kubeconfig.read_text())
+    config["clusters"][0]["cluster"] = {"server": "https://127.0.0.1:9"}
+    path = tmp_path_factory.mktemp("nowhere") / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return path
+
+
 @pytest.fixture
 async def real(
-    installed: None, own: ControlPlane, admin: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: None, own: ControlPlane, administrator: Client, nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Real]:
-    nowhere = tmp_path / "nowhere"
-    config = json.loads(admin("config", "view", "--raw", "-o", "json"))
-    config["clusters"][0]["cluster"] = {"server": "https://127.0.0.1:9"}
-    nowhere.write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(nowhere))
-    gone = Cluster()
+    gone: list[Cluster] = []
+
+    def unreachable() -> Cluster:
+        with monkeypatch.context() as patch:
+            patch.setenv("KUBECONFIG", str(nowhere))
+            gone.append(Cluster())
+        return gone[-1]
+
     monkeypatch.setenv("KUBECONFIG", str(own.kubeconfig))
-    bed = Real(admin, gone, f"contract-{uuid.uuid4().hex[:12]}")
-    admin("create", "namespace", bed.space)
+    bed = Real(administrator, unreachable, f"contract-{uuid.uuid4().hex[:12]}")
+    make_namespace(administrator, bed.space)
     yield bed
-    admin("delete", "agentpolicy", "--all")
-    admin("-n", bed.space, "delete", "agentrun,agentsession", "--all")
-    admin("delete", "namespace", bed.space, "--wait=false")
-    await bed.cluster.close()
-    await gone.close()
+    bed.clear()
+    for cluster in (bed.cluster, *gone):
+        await cluster.close()
 
 
 @pytest.fixture
