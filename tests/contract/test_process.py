@@ -19,12 +19,10 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.folder import SessionFolder
 from stromboli.grammar import reference
-from stromboli.inspection.cache import FactsCache
+from stromboli.inspection import passwd
 from stromboli.models.claude import ClaudeOptions
-from stromboli.node.images import Images
 from stromboli.plan import container
 from stromboli.plan.attempt import Hook, quote, render
-from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.request import Request
 from stromboli.podman import Podman
@@ -105,9 +103,7 @@ async def _supervised(podman: Podman, name: str, root: Path) -> tuple[str, str]:
     folder = SessionFolder(root / "home", root / "run", uid)
     image = await podman.images.inspect(name)
     assert image is not None
-    facts = await Images(podman, FactsCache(root / "facts"), uid, lambda _: None).facts(image, CLINeeds())
-    user = facts.user
-    assert user is not None, facts.user_problem
+    user = passwd.resolve_user(image.user, PASSWD.encode(), GROUP.encode())
     owner = (user.uid, user.gid)
     what = plan(*PROGRAM, workdir=image.workdir or None, hooks=(Hook("postStart", 0, IN_A_SHELL),))
     folder.point("attempt", folder.prepare_attempt(uid, 1, render(what), owner))
