@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from lightkube import Client
@@ -143,6 +143,14 @@ def policy_body(standin: Standin, cli_image: str, name: str = "tests") -> dict[s
 
 
 @pytest.fixture(scope="session")
+def light_spec(policy: dict[str, object], podman_env: dict[str, str]) -> dict[str, Any]:
+    """The spec of the tests' policy with the light CLI, for a namespace with policies of its own."""
+    image, tag = light_cli.build(podman_env).rsplit(":", 1)
+    same = {k: v for k, v in cast(Mapping[str, Any], policy["spec"]).items() if k != "namespaceSelector"}
+    return same | {"cli": {"image": image, "tag": tag, "pull": "Never"}}
+
+
+@pytest.fixture(scope="session")
 def operator_kubeconfig(installed: None, cluster: Cluster, kubectl: Kubectl, folder: Path) -> Path:
     return service_account_kubeconfig(kubectl, cluster.kubeconfig, folder)
 
@@ -187,24 +195,19 @@ def client(cluster: Cluster) -> Iterator[Client]:
 
 @pytest.fixture
 def runs(kubectl: Kubectl, client: Client, request: pytest.FixtureRequest) -> Iterator[Runs]:
-    """AgentRuns in a namespace of the test's own, deleted afterwards."""
+    """AgentRuns in a namespace of the test's own; they are deleted afterwards."""
     name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
     make_namespace(client, name)
-    yield Runs(kubectl, client, name)
-    client.delete(Namespace, name)
+    made = Runs(kubectl, client, name)
+    yield made
+    made.clear()
 
 
 @pytest.fixture
-def light_runs(
-    runs: Runs, client: Client, policy: dict[str, object], podman_env: dict[str, str], python_image: str
-) -> Iterator[Runs]:
+def light_runs(runs: Runs, client: Client, light_spec: dict[str, Any], python_image: str) -> Iterator[Runs]:
     """`runs` with the light CLI, which also sends its prompt."""
-    image, tag = light_cli.build(podman_env).rsplit(":", 1)
-    same = {
-        k: v for k, v in cast(Mapping[str, object], policy["spec"]).items() if k not in ("namespaceSelector", "cli")
-    }
     client.patch(Namespace, runs.namespace, {"metadata": {"labels": {OWN_POLICIES: ""}}})
-    name = runs.policy("light", cli={"image": image, "tag": tag, "pull": "Never"}, **same)
+    name = runs.policy("light", **light_spec)
     yield runs
     client.delete(AgentPolicy, name)
 
@@ -216,24 +219,29 @@ def host(isolated_podman: IsolatedPodman, folder: Path, runtime_dir: Path) -> Ho
 
 
 @pytest.fixture(scope="module")
-def spaces(steady_operator: OperatorProcess, kubectl: Kubectl, client: Client) -> Iterator[Callable[..., Runs]]:
-    """Creates namespaces for a module's runs, each with the session's policy or (`own=True`) without any.
+def spaces(
+    steady_operator: OperatorProcess, kubectl: Kubectl, client: Client, light_spec: dict[str, Any]
+) -> Iterator[Callable[..., Runs]]:
+    """Creates namespaces for a module's runs, each with the session's policy, with the same and the light CLI
+    (`light=True`), or without any (`own=True`).
 
-    They are deleted with the module, and so are the policies that `Runs.policy` created for them.
+    The runs and sessions are deleted with the module, and so are the policies that `Runs.policy` created for them.
     """
-    made: list[str] = []
+    made: list[Runs] = []
 
-    def make(name: str, *, own: bool = False) -> Runs:
-        made.append(name)
-        make_namespace(client, name, own_policies=own)
-        return Runs(kubectl, client, name)
+    def make(name: str, *, own: bool = False, light: bool = False) -> Runs:
+        make_namespace(client, name, own_policies=own or light)
+        made.append(Runs(kubectl, client, name))
+        if light:
+            made[-1].policy("light", **light_spec)
+        return made[-1]
 
     yield make
     for policy in client.list(AgentPolicy):
-        if policy.metadata is not None and _of(str(policy.metadata.name), made):
+        if policy.metadata is not None and _of(str(policy.metadata.name), [runs.namespace for runs in made]):
             client.delete(AgentPolicy, str(policy.metadata.name))
-    for name in made:
-        client.delete(Namespace, name)
+    for runs in made:
+        runs.clear()
 
 
 def _of(policy: str, namespaces: list[str]) -> bool:

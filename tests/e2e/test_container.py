@@ -51,10 +51,10 @@ def space(spaces: Callable[..., Runs]) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def ended(space: Runs, work: Path, folder: Path, python_image: str) -> dict[str, Object]:
-    """All cases that simply run or are refused, run concurrently."""
+def ended(spaces: Callable[..., Runs], space: Runs, work: Path, folder: Path, python_image: str) -> dict[str, Object]:
+    """All cases that simply run or are refused, run concurrently; the real CLI runs where its own process counts."""
     bash = {"image": python_image, "claude": SKIP}
-    cases: dict[str, dict[str, Any]] = {
+    light: dict[str, dict[str, Any]] = {
         "environment": {
             "prompt": f"BASH{{{PRINT_ODD}}}",
             "env": [{"name": n, "value": v} for n, v in ODD.items()],
@@ -71,19 +71,24 @@ def ended(space: Runs, work: Path, folder: Path, python_image: str) -> dict[str,
             "prompt": "BASH{cat /ro/file; touch /ro/x || echo is read-only; echo from the agent > /rw/answer}",
             "volumes": [f"{work}/way-in:/ro:ro", f"{work}/there:/rw"],
         },
+        "network": {"prompt": "BASH{tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '}"},
+    }
+    cases: dict[str, dict[str, Any]] = {
         "not-allowed": {"prompt": "hello", "volumes": [f"{folder}/secret:/work"]},
         "beside": {"prompt": "hello", "volumes": [f"{work}-other:/work"]},
         "way-out": {"prompt": "hello", "volumes": [f"{work}/way-out:/work"]},
         "through-way-out": {"prompt": "hello", "volumes": [f"{work}/way-out/file:/work:ro"]},
         "missing": {"prompt": "hello", "volumes": [f"{work}/nothing:/work"]},
         "twice": {"prompt": "hello", "volumes": [f"{work}/there:/work", f"{work}/there:/work/"]},
-        "network": {"prompt": "BASH{tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '}"},
         "too-much": {"prompt": f"BASH{{{EAT}}}", "resources": {"memory": "256Mi"}},
         "agent-too-large": {"prompt": "hello", "resources": {"memory": "64Mi"}},
         "too-long": {"prompt": "SLEEP{60}", "timeout": "2s"},
         "tool-too-long": {"prompt": "BASH{trap '' TERM; sleep 60}", "timeout": "3s"},
     }
-    return space.run_all({name: {**bash, **spec} for name, spec in cases.items()}, within=240)
+    beside = spaces("light-container", light=True)
+    for runs, some in ((beside, light), (space, cases)):
+        runs.apply_all({name: {**bash, **spec} for name, spec in some.items()})
+    return beside.ends(light) | space.ends(cases, within=240)
 
 
 def said(run: Object) -> str:

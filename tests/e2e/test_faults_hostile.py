@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
 
 import pytest
 
-from tests.support import light_cli
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition, finished
@@ -105,15 +103,9 @@ ENDLESS: dict[str, dict[str, object]] = {
 
 
 @pytest.fixture(scope="module")
-def spoilt(
-    spaces: Callable[..., Runs], policy: dict[str, object], podman_env: dict[str, str], python_image: str
-) -> dict[str, Object]:
+def spoilt(spaces: Callable[..., Runs], python_image: str) -> dict[str, Object]:
     """All of those, run concurrently with the light CLI to their ends."""
-    space = spaces("spoilt", own=True)
-    image, tag = light_cli.build(podman_env).rsplit(":", 1)
-    given = cast(Mapping[str, Any], policy["spec"])
-    same = {k: v for k, v in given.items() if k not in ("namespaceSelector", "cli")}
-    space.policy("light", cli={"image": image, "tag": tag, "pull": "Never"}, **same)
+    space = spaces("spoilt", light=True)
     cases = AGENTS | HOOKS | ENDLESS
     specs = {n: {"image": python_image, **case, "prompt": f"{n} {case.get('prompt', '')}"} for n, case in cases.items()}
     return space.run_all(specs)

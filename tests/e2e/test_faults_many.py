@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lightkube import Client
 
-from stromboli.kube.client import AgentPolicy, AgentRun, Namespace
+from stromboli.kube.client import AgentPolicy, AgentRun
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is, watched
@@ -119,7 +119,7 @@ def light_spaces(light_runs: Runs, client: Client, request: pytest.FixtureReques
     yield (light_runs, *others)
     for runs, policy in zip(others, policies, strict=True):
         client.delete(AgentPolicy, policy)
-        client.delete(Namespace, runs.namespace)
+        runs.clear()
 
 
 class Told:

@@ -12,7 +12,7 @@ from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition, finished, reason_is
 
-KILLS = 30
+KILLS = 18
 NewOperator = Callable[[], OperatorProcess]
 
 

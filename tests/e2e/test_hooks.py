@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from tests.support import images, light_cli
+from tests.support import images
 from tests.support.operator import Standin
 from tests.support.runs import Object, Runs, condition, reason_is
 
@@ -39,16 +39,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def space(
-    spaces: Callable[..., Runs], policy: dict[str, object], podman_env: dict[str, str], python_image: str
-) -> Runs:
-    """A namespace with the light CLI."""
-    made = spaces("hooks", own=True)
-    image, tag = light_cli.build(podman_env).rsplit(":", 1)
-    given = cast(Mapping[str, Any], policy["spec"])
-    same = {k: v for k, v in given.items() if k not in ("namespaceSelector", "cli")}
-    made.policy("light", cli={"image": image, "tag": tag, "pull": "Never"}, **same)
-    return made
+def space(spaces: Callable[..., Runs]) -> Runs:
+    return spaces("hooks", light=True)
 
 
 @pytest.fixture(scope="module")

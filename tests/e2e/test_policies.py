@@ -15,16 +15,15 @@ from tests.support.runs import Object, Runs, condition, finished, policy_body, r
 
 
 @pytest.fixture(scope="module")
-def basis(policy: dict[str, Any]) -> dict[str, Any]:
+def basis(light_spec: dict[str, Any]) -> dict[str, Any]:
     """The minimal policy under which runs work, without rules for images."""
-    needed: dict[str, Any] = {k: policy["spec"][k] for k in ("cli", "network", "env", "credentials")}
-    return needed
+    return {k: light_spec[k] for k in ("cli", "network", "env", "credentials")}
 
 
 @pytest.fixture(scope="module")
 def restricted(spaces: Callable[..., Runs]) -> Runs:
-    """A namespace with an allowlist of its own in addition to that of all tests."""
-    space = spaces("restricted")
+    """A namespace with an allowlist of its own in addition to one that allows everything."""
+    space = spaces("restricted", light=True)
     space.policy("list", images={"allowed": ["python:*", "ghcr.io/myorg/**"]})
     return space
 
@@ -58,7 +57,7 @@ def test_only_what_a_pattern_matches_runs(restricted: Runs, python_image: str) -
 def test_a_policy_holds_where_its_selector_says(
     spaces: Callable[..., Runs], kubectl: Kubectl, python_image: str
 ) -> None:
-    inside, outside = spaces("selected"), spaces("selected-not")
+    inside, outside = spaces("selected", light=True), spaces("selected-not", light=True)
     kubectl("label", "namespace", inside.namespace, "team=red", "tier=")
     kubectl("label", "namespace", outside.namespace, "team=blue", "tier=")
     selector = {

@@ -44,7 +44,7 @@ def from_secret(name: str, key: str = "text") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def space(spaces: Callable[..., Runs]) -> Runs:
-    return spaces("references")
+    return spaces("references", light=True)
 
 
 @pytest.fixture(scope="module")

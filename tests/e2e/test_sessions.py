@@ -29,6 +29,12 @@ def space(spaces: Callable[..., Runs]) -> Runs:
     return spaces("sessions")
 
 
+@pytest.fixture(scope="module")
+def light(spaces: Callable[..., Runs]) -> Runs:
+    """For what does not depend on the conversation."""
+    return spaces("light-sessions", light=True)
+
+
 def test_installs_stay_and_the_conversation_goes_on(
     space: Runs, standin: Standin, python_image: str, kubectl: Kubectl, host: Host
 ) -> None:
@@ -74,40 +80,40 @@ def test_configuration_begins_each_run_as_the_image_has_it(
     assert "Read-only file system" in texts[1]
 
 
-def test_a_failure_of_the_agent_keeps_what_the_hooks_have_done(space: Runs, python_image: str) -> None:
-    space.apply(
+def test_a_failure_of_the_agent_keeps_what_the_hooks_have_done(light: Runs, python_image: str) -> None:
+    light.apply(
         "f1", prompt="SLEEP{20}", image=python_image, session={"name": "kept"}, lifecycle=LIFECYCLE, timeout="3s"
     )
-    assert condition(space.until("f1", finished))["reason"] == "TimedOut"
-    assert tails(go(space, "f2", prompt="ECHO{again}", session={"name": "kept"})) == ["start: 2"]
+    assert condition(light.until("f1", finished))["reason"] == "TimedOut"
+    assert tails(go(light, "f2", prompt="ECHO{again}", session={"name": "kept"})) == ["start: 2"]
 
 
-def test_hooks_of_the_beginning_that_fail_discard_the_container(space: Runs, python_image: str) -> None:
+def test_hooks_of_the_beginning_that_fail_discard_the_container(light: Runs, python_image: str) -> None:
     """Their effects are discarded with it, so the next run starts over."""
     hooks = {"onCreateCommand": [COUNT.format("create")], "postCreate": ["test -e /run/stromboli/session/ok"]}
     chosen = {"name": "discarded"}
-    space.apply("d1", prompt="ECHO{never}", image=python_image, session=chosen, lifecycle=hooks)
-    failed = condition(space.until("d1", finished))
+    light.apply("d1", prompt="ECHO{never}", image=python_image, session=chosen, lifecycle=hooks)
+    failed = condition(light.until("d1", finished))
     assert failed["reason"] == "HookFailed"
     assert "postCreate[0]" in failed["message"]
-    assert idle(space, "discarded")["status"].get("initialized") is None
-    space.apply("d2", prompt="ECHO{never}", session=chosen)
-    assert tails(space.until("d2", finished))[0] == "create: 1"
+    assert idle(light, "discarded")["status"].get("initialized") is None
+    light.apply("d2", prompt="ECHO{never}", session=chosen)
+    assert tails(light.until("d2", finished))[0] == "create: 1"
 
 
-def test_a_post_start_that_fails_keeps_the_container(space: Runs, python_image: str) -> None:
+def test_a_post_start_that_fails_keeps_the_container(light: Runs, python_image: str) -> None:
     hooks = {"onCreateCommand": [COUNT.format("create")], "postStart": [COUNT.format("start"), "test -e /usr/lib/go"]}
     chosen = {"name": "kept-too"}
-    space.apply("p1", prompt="ECHO{never}", image=python_image, session=chosen, lifecycle=hooks)
-    assert condition(space.until("p1", finished))["reason"] == "HookFailed"
-    space.apply("p2", prompt="ECHO{never}", session=chosen)
-    assert tails(space.until("p2", finished))[0] == "start: 2"
+    light.apply("p1", prompt="ECHO{never}", image=python_image, session=chosen, lifecycle=hooks)
+    assert condition(light.until("p1", finished))["reason"] == "HookFailed"
+    light.apply("p2", prompt="ECHO{never}", session=chosen)
+    assert tails(light.until("p2", finished))[0] == "start: 2"
 
 
-def test_what_differs_from_the_template_is_refused(space: Runs, python_image: str) -> None:
+def test_what_differs_from_the_template_is_refused(light: Runs, python_image: str) -> None:
     chosen = {"name": "fixed"}
-    go(space, "t1", prompt="ECHO{t1}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
-    go(space, "t2", prompt="ECHO{t2}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
+    go(light, "t1", prompt="ECHO{t1}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
+    go(light, "t2", prompt="ECHO{t2}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
     for n, (field, changes) in enumerate(
         {
             "spec.image": {"image": "debian:12"},
@@ -116,24 +122,24 @@ def test_what_differs_from_the_template_is_refused(space: Runs, python_image: st
             "spec.resources.memory": {"resources": {"memory": "512Mi"}},
         }.items()
     ):
-        space.apply(f"t3-{n}", prompt="ECHO{never}", session=chosen, **changes)
-        refused = condition(space.until(f"t3-{n}", finished))
+        light.apply(f"t3-{n}", prompt="ECHO{never}", session=chosen, **changes)
+        refused = condition(light.until(f"t3-{n}", finished))
         assert refused["reason"] == "InvalidSpec"
         assert refused["message"].startswith(f"{field}:"), refused["message"]
         assert "name a new session, or fork this one" in refused["message"]
 
 
-def test_one_at_a_time_in_the_order_in_which_they_were_made(space: Runs, python_image: str, kubectl: Kubectl) -> None:
+def test_one_at_a_time_in_the_order_in_which_they_were_made(light: Runs, python_image: str, kubectl: Kubectl) -> None:
     names = [f"q{n}" for n in (5, 3, 8, 1, 9, 2, 7, 0, 6, 4)]  # kubectl creates them in this order
     chosen = {"name": "queue"}
-    ends = space.run_all({n: {"prompt": f"ECHO{{{n}}}", "image": python_image, "session": chosen} for n in names})
+    ends = light.run_all({n: {"prompt": f"ECHO{{{n}}}", "image": python_image, "session": chosen} for n in names})
     assert {condition(end)["reason"] for end in ends.values()} == {"Completed"}
     began = {n: end["status"]["attempts"][0]["startedAt"] for n, end in ends.items()}
     ended = {n: end["status"]["completionTime"] for n, end in ends.items()}
     assert sorted(names, key=lambda n: began[n]) == names
     for one, next_ in itertools.pairwise(names):
         assert ended[one] <= began[next_], f"{next_} began before {one} had ended"
-    assert idle(space, "queue")["status"]["runs"] == len(names)
+    assert idle(light, "queue")["status"]["runs"] == len(names)
 
 
 def test_a_container_that_somebody_removed_is_made_again(
@@ -149,54 +155,54 @@ def test_a_container_that_somebody_removed_is_made_again(
     host.until(lambda: "ContainerRebuilt" in [e["reason"] for e in space.events("r2")], "an event is emitted")
 
 
-def test_a_volume_that_somebody_removed_is_said(space: Runs, python_image: str, host: Host) -> None:
+def test_a_volume_that_somebody_removed_is_said(light: Runs, python_image: str, host: Host) -> None:
     chosen = {"name": "lost"}
-    go(space, "l1", prompt="ECHO{l1}", image=python_image, session=chosen)
-    uid = idle(space, "lost")["metadata"]["uid"]
+    go(light, "l1", prompt="ECHO{l1}", image=python_image, session=chosen)
+    uid = idle(light, "lost")["metadata"]["uid"]
     host.podman.run("rm", naming.container(uid))
     host.podman.run("volume", "rm", naming.volume(uid))
-    space.apply("l2", prompt="ECHO{never}", session=chosen)
-    failed = condition(space.until("l2", finished))
+    light.apply("l2", prompt="ECHO{never}", session=chosen)
+    failed = condition(light.until("l2", finished))
     assert (failed["reason"], naming.volume(uid) in failed["message"]) == ("ContainerLost", True)
-    host.until(lambda: "currentRun" not in session(space, "lost")["status"], "the run has left the session")
-    found = {c["type"]: (c["status"], c["reason"]) for c in session(space, "lost")["status"]["conditions"]}
+    host.until(lambda: "currentRun" not in session(light, "lost")["status"], "the run has left the session")
+    found = {c["type"]: (c["status"], c["reason"]) for c in session(light, "lost")["status"]["conditions"]}
     assert found == {"Ready": ("False", "VolumeLost"), "Stalled": ("True", "VolumeLost")}
 
 
-def test_a_deleted_run_ends_and_lets_the_next_go(space: Runs, python_image: str) -> None:
+def test_a_deleted_run_ends_and_lets_the_next_go(light: Runs, python_image: str) -> None:
     chosen = {"name": "passed-on"}
-    space.apply("p-first", prompt="SLEEP{60}", image=python_image, session=chosen)
-    space.until("p-first", reason_is("Running"))
-    space.apply("p-second", prompt="ECHO{second}", session=chosen)
-    queued = condition(space.until("p-second", reason_is("Queued")))
+    light.apply("p-first", prompt="SLEEP{60}", image=python_image, session=chosen)
+    light.until("p-first", reason_is("Running"))
+    light.apply("p-second", prompt="ECHO{second}", session=chosen)
+    queued = condition(light.until("p-second", reason_is("Queued")))
     assert queued["message"] == "behind the run p-first in the queue of the session passed-on"
-    space.delete("p-first")
-    assert condition(space.until("p-second", finished))["reason"] == "Completed"
+    light.delete("p-first")
+    assert condition(light.until("p-second", finished))["reason"] == "Completed"
 
 
 def test_deleting_a_session_cancels_its_run_and_leaves_nothing(
-    space: Runs, python_image: str, kubectl: Kubectl, host: Host
+    light: Runs, python_image: str, kubectl: Kubectl, host: Host
 ) -> None:
-    space.apply("c1", prompt="SLEEP{60}", image=python_image, session={"name": "canceled"})
-    space.until("c1", reason_is("Running"))
-    uid = session(space, "canceled")["metadata"]["uid"]
-    kubectl("-n", space.namespace, "delete", "agentsession", "canceled")
-    ended = condition(space.until("c1", finished))
+    light.apply("c1", prompt="SLEEP{60}", image=python_image, session={"name": "canceled"})
+    light.until("c1", reason_is("Running"))
+    uid = session(light, "canceled")["metadata"]["uid"]
+    kubectl("-n", light.namespace, "delete", "agentsession", "canceled")
+    ended = condition(light.until("c1", finished))
     assert (ended["reason"], "canceled was deleted" in ended["message"]) == ("Canceled", True)
     host.await_gone(uid)
 
 
 def test_a_session_that_nobody_uses_is_deleted_after_its_time(
-    space: Runs, python_image: str, kubectl: Kubectl, host: Host
+    light: Runs, python_image: str, kubectl: Kubectl, host: Host
 ) -> None:
     body = {
         "apiVersion": "stromboli.dev/v1alpha1",
         "kind": "AgentSession",
-        "metadata": {"name": "short", "namespace": space.namespace},
+        "metadata": {"name": "short", "namespace": light.namespace},
         "spec": {"title": "a short one", "ttlAfterLastUse": "2s", "template": {"image": python_image}},
     }
     kubectl("apply", "-f", "-", stdin=json.dumps(body))
-    uid = session(space, "short")["metadata"]["uid"]
-    go(space, "u1", prompt="ECHO{u1}", session={"name": "short"})
-    kubectl("-n", space.namespace, "wait", "--for=delete", "agentsession/short", "--timeout=20s")
+    uid = session(light, "short")["metadata"]["uid"]
+    go(light, "u1", prompt="ECHO{u1}", session={"name": "short"})
+    kubectl("-n", light.namespace, "wait", "--for=delete", "agentsession/short", "--timeout=20s")
     host.await_gone(uid)

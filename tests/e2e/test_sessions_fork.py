@@ -23,6 +23,12 @@ def space(spaces: Callable[..., Runs]) -> Runs:
     return spaces("forks")
 
 
+@pytest.fixture(scope="module")
+def light(spaces: Callable[..., Runs]) -> Runs:
+    """For what does not depend on the conversation."""
+    return spaces("light-forks", light=True)
+
+
 def heard(standin: Standin, mark: str) -> list[str]:
     """The whole conversation as of the request whose prompt contains this text."""
     [asked] = [r for r in standin.requests() if f"{{{mark}}}" in str(r["last_user_text"])]
@@ -77,20 +83,20 @@ def test_a_fork_waits_for_its_parents_run(space: Runs, python_image: str, standi
     assert any("{w1}" in text for text in asked["user_texts"])
 
 
-def test_a_fork_may_have_other_hooks_and_resources(space: Runs, python_image: str) -> None:
-    go(space, "o1", prompt="ECHO{o1}", image=python_image, session={"name": "origin"}, lifecycle=HOOKS)
+def test_a_fork_may_have_other_hooks_and_resources(light: Runs, python_image: str) -> None:
+    go(light, "o1", prompt="ECHO{o1}", image=python_image, session={"name": "origin"}, lifecycle=HOOKS)
     other = {"onCreateCommand": [COUNT.format("created")], "postCreate": ["echo more"]}
     chosen = {"name": "other", "fork": "origin"}
-    assert tails(go(space, "o2", prompt="ECHO{o2}", session=chosen, lifecycle=other)) == ["created: 2", "more"]
+    assert tails(go(light, "o2", prompt="ECHO{o2}", session=chosen, lifecycle=other)) == ["created: 2", "more"]
 
 
-def test_forks_of_forks_pile_up_no_layers(space: Runs, python_image: str, host: Host) -> None:
-    go(space, "l0", prompt="ECHO{l0}", image=python_image, session={"name": "gen-0"}, lifecycle=HOOKS)
+def test_forks_of_forks_pile_up_no_layers(light: Runs, python_image: str, host: Host) -> None:
+    go(light, "l0", prompt="ECHO{l0}", image=python_image, session={"name": "gen-0"}, lifecycle=HOOKS)
     for n in range(1, 6):
         chosen = {"name": f"gen-{n}", "fork": f"gen-{n - 1}"}
-        assert tails(go(space, f"l{n}", prompt=f"ECHO{{l{n}}}", session=chosen)) == [f"started: {n + 1}"]
+        assert tails(go(light, f"l{n}", prompt=f"ECHO{{l{n}}}", session=chosen)) == [f"started: {n + 1}"]
     layers = []
     for n in range(1, 6):
-        uid = idle(space, f"gen-{n}")["metadata"]["uid"]
+        uid = idle(light, f"gen-{n}")["metadata"]["uid"]
         layers.append(len(json.loads(host.podman.run("inspect", naming.copy(uid)))[0]["RootFS"]["Layers"]))
     assert max(layers) <= 17, layers

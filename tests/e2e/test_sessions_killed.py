@@ -12,7 +12,7 @@ from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Runs, condition
 
-KILLS, EACH = 50, 5
+KILLS, EACH = 24, 4
 HOOKS = {
     "onCreateCommand": ["sleep 0.3; echo x >> /usr/lib/created; wc -l < /usr/lib/created"],
     "postCreate": ["sleep 0.3; echo x >> /usr/lib/posted; wc -l < /usr/lib/posted"],

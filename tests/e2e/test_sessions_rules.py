@@ -21,19 +21,13 @@ SECRET = "stand-in-key-5f1c"
 
 @pytest.fixture(scope="module")
 def space(spaces: Callable[..., Runs]) -> Runs:
-    return spaces("session-rules")
+    return spaces("session-rules", light=True)
 
 
 @pytest.fixture
 def own(spaces: Callable[..., Runs], request: pytest.FixtureRequest) -> Runs:
     """A namespace for one test's own policies."""
     return spaces(f"own-{request.node.name[5:40].replace('_', '-')}".strip("-"), own=True)
-
-
-def same(policy: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The tests' policy for that namespace, with changes."""
-    kept = {k: v for k, v in policy["spec"].items() if k != "namespaceSelector"}
-    return kept | changes
 
 
 def ended(space: Runs, name: str, **spec: Any) -> tuple[str, str]:
@@ -89,40 +83,40 @@ def test_a_fork_of_what_is_not_there_waits_and_says_so(space: Runs, python_image
 
 
 def test_the_image_of_a_session_that_a_policy_no_longer_allows(
-    own: Runs, policy: dict[str, Any], python_image: str
+    own: Runs, light_spec: dict[str, Any], python_image: str
 ) -> None:
-    own.policy("rules", **same(policy))
+    own.policy("rules", **light_spec)
     assert ended(own, "r1", prompt="ECHO{x}", image=python_image, session={"name": "s"})[0] == "Completed"
-    own.policy("rules", **same(policy, images={"allowed": ["debian:*"]}))
+    own.policy("rules", **light_spec | {"images": {"allowed": ["debian:*"]}})
     reason, message = ended(own, "r2", prompt="ECHO{x}", session={"name": "s"})
     assert reason == "ImageNotAllowed"
     assert "debian:*" in message
 
 
 def test_the_volume_of_a_session_that_a_policy_no_longer_allows(
-    own: Runs, policy: dict[str, Any], python_image: str, standin: Standin
+    own: Runs, light_spec: dict[str, Any], python_image: str, standin: Standin
 ) -> None:
     work = standin.folder.parent / "work"
     work.mkdir(exist_ok=True)
-    own.policy("rules", **same(policy))
+    own.policy("rules", **light_spec)
     volumes = [f"{work}:/work"]
     assert (
         ended(own, "r1", prompt="ECHO{x}", image=python_image, volumes=volumes, session={"name": "s"})[0] == "Completed"
     )
-    own.policy("rules", **same(policy, volumes={"allowed": []}))
+    own.policy("rules", **light_spec | {"volumes": {"allowed": []}})
     reason, message = ended(own, "r2", prompt="ECHO{x}", session={"name": "s"})
     assert (reason, str(work) in message) == ("PolicyViolation", True)
 
 
 def test_a_volume_that_leads_elsewhere_by_now(
-    own: Runs, policy: dict[str, Any], python_image: str, standin: Standin
+    own: Runs, light_spec: dict[str, Any], python_image: str, standin: Standin
 ) -> None:
     work = standin.folder.parent / "work"
     for name in ("one", "two"):
         (work / name).mkdir(parents=True, exist_ok=True)
     link = work / "link"
     link.symlink_to("one")
-    own.policy("rules", **same(policy))
+    own.policy("rules", **light_spec)
     volumes = [f"{link}:/work"]
     assert (
         ended(own, "r1", prompt="ECHO{x}", image=python_image, volumes=volumes, session={"name": "s"})[0] == "Completed"

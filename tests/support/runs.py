@@ -1,6 +1,6 @@
 """Applies, watches and reads AgentRuns over one API connection: a kubectl process each would cost more than a run.
 
-`Runs.kubectl` is for tests of what a user sees in kubectl: refusals, waiting, deletion, output.
+`Runs.kubectl` is for tests of what a user sees in kubectl: waiting, deletion of namespaces, output.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from lightkube import Client
+import pytest
+from lightkube import ApiError, Client
 from lightkube.config.kubeconfig import KubeConfig
+from lightkube.resources.core_v1 import Event
 
-from stromboli.kube.client import AgentPolicy, AgentRun, Namespace
+from stromboli.kube.client import AgentPolicy, AgentRun, AgentSession, Namespace
 from stromboli.naming import API_VERSION
 from tests.support.cluster import Kubectl
 
@@ -125,16 +127,16 @@ class Runs:
         return full
 
     def refused(self, name: str, **spec: Any) -> str:
-        """Apply a run that the API server has to reject. Returns its error message."""
-        done = self.kubectl.attempt("apply", "--server-side", "-f", "-", stdin=json.dumps(self.body(name, **spec)))
-        assert done.returncode != 0, f"{spec} was accepted"
-        return done.stderr
+        """Apply a run that the API server has to reject. Returns its error message, which is what kubectl prints."""
+        with pytest.raises(ApiError) as caught:
+            self.client.apply(AgentRun.from_dict(self.body(name, **spec)))
+        return str(caught.value.status.message)
 
     def get(self, name: str) -> Object:
         return dict(self.client.get(AgentRun, name, namespace=self.namespace))
 
     def delete(self, name: str) -> None:
-        self.kubectl("-n", self.namespace, "delete", "agentrun", name)
+        self.client.delete(AgentRun, name, namespace=self.namespace)
 
     def run(self, name: str, *, within: float = PATIENCE, **spec: Any) -> Object:
         """Create a run and watch it until it has finished."""
@@ -152,8 +154,13 @@ class Runs:
         )
 
     def events(self, name: str) -> list[Object]:
-        found = json.loads(self.kubectl("-n", self.namespace, "get", "events", "-o", "json"))
-        return [e for e in found["items"] if e["involvedObject"]["name"] == name]
+        about = {"involvedObject.name": name}
+        return [event.to_dict() for event in self.client.list(Event, namespace=self.namespace, fields=about)]
+
+    def clear(self) -> None:
+        """Delete the runs and sessions. Deleting the namespace has every kind looked for that the API server knows."""
+        for kind in (AgentRun, AgentSession):
+            self.client.deletecollection(kind, namespace=self.namespace)
 
     def _unseen(self, name: str, last: Object) -> str:
         """Whether the API server has a newer version than the last one that the watch reported."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from stromboli.kube.client import AgentSession
 from tests.support.runs import Object, Runs, condition
+from tests.support.waiting import eventually
 
 
 def go(space: Runs, name: str, **spec: Any) -> Object:
@@ -21,12 +22,14 @@ def tails(run: Object) -> list[str]:
 
 
 def session(space: Runs, name: str) -> Object:
-    found: Object = json.loads(space.kubectl("-n", space.namespace, "get", "agentsession", name, "-o", "json"))
-    return found
+    return dict(space.client.get(AgentSession, name, namespace=space.namespace))
 
 
 def idle(space: Runs, name: str) -> Object:
     """Wait until no run holds the session any more. Returns the session."""
-    until = "--for=jsonpath={.status.conditions[0].reason}=Available"
-    space.kubectl("-n", space.namespace, "wait", until, "--timeout=20s", f"agentsession/{name}")
+
+    def available() -> bool:
+        return [c["reason"] for c in session(space, name).get("status", {}).get("conditions", [])][:1] == ["Available"]
+
+    eventually(available, f"{name} is available", lambda: session(space, name).get("status"))
     return session(space, name)
