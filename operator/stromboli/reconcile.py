@@ -214,6 +214,9 @@ class Reconciler:
             case Wait(reason=Reason.Queued):
                 await self._queue(run, said)
                 return said.delay
+            case Wait(reason=Reason.Starting):  # something is done for it here, which has a bound of its own
+                await self._reporter.at(run, run.status, said.reason, said.message)
+                return said.delay
             case Wait():
                 return await self._wait(run, said)
             case LeaveAlone():

@@ -41,7 +41,7 @@ class Upkeep:
         """
         session = await self._index.find(uid)
         if session is None:
-            self._sizes.forget(uid)
+            await self._sizes.forget(uid)
             return None
         if session.is_being_deleted or session.status.node not in ("", self._reporter.node):
             return None

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from stromboli.errors import ClusterUnavailable
+from stromboli.errors import ClusterUnavailable, PodmanUnavailable
 from stromboli.grammar import times
 from stromboli.kube import objects
 from stromboli.models.run import RunStatus
 from stromboli.models.session import Holder, Session, SessionStatus
+from stromboli.node.jobs import Jobs
+from stromboli.node.resting import Resting
 from stromboli.observe.session_index import SessionIndex
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
@@ -42,6 +44,16 @@ class Vacated(Turns):
         self.names.append(session.name)
 
 
+class Unmeasured(Resting):
+    """`Resting`, as far as sizes go, without a Podman that says them."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def size(self, uid: str, image_id: str) -> int:
+        raise PodmanUnavailable("Podman did not answer")
+
+
 class Scene:
     """One session, and this node's operator looking after it."""
 
@@ -50,7 +62,9 @@ class Scene:
         self.vacated = Vacated()
         self.index = SessionIndex(self.cluster)
         reporter = SessionReporter(self.cluster, NODE)
-        self.upkeep = Upkeep(self.cluster, self.index, self.vacated, Sizes(cast(Any, None), reporter), reporter)
+        self.upkeep = Upkeep(
+            self.cluster, self.index, self.vacated, Sizes(Unmeasured(), reporter, Jobs(lambda _: None)), reporter
+        )
         self.uid = ""
 
     def session(self, *, age: float = 0.0, ttl: str | None = None, **status: Any) -> Object:

@@ -7,6 +7,7 @@ watches the rest, which tidy.py removes at the end.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -17,8 +18,8 @@ MAX_OUT = 256 * 1024 * 1024  # bytes of disk: more than the records of as many h
 MAX_ENTRIES = 4096
 
 
-def disk_usage(folder: Path) -> int:
-    """Bytes of disk below a folder, or of the part visited within MOST_ENTRIES and SECONDS."""
+def disk_usage(folder: Path, over: threading.Event) -> int:
+    """Bytes of disk below a folder, or of the part visited within MOST_ENTRIES and SECONDS, until `over` is set."""
     total = seen = 0
     ends = time.monotonic() + SECONDS
     left = [os.fspath(folder)]
@@ -27,7 +28,7 @@ def disk_usage(folder: Path) -> int:
             with os.scandir(left.pop()) as entries:
                 for entry in entries:
                     seen += 1
-                    if seen > MOST_ENTRIES or time.monotonic() > ends:
+                    if seen > MOST_ENTRIES or time.monotonic() > ends or over.is_set():
                         return total
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):

@@ -155,9 +155,10 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     notifier = Notifier(cluster)
     queues = Queues(cluster, store)
     gate = Gate(settings.max_starts, settings.max_runs, queue.wake)
-    on_node = OnNode(podman, site, Resting(podman, site, cleaner), locks)
+    on_node = OnNode(podman, site, Resting(podman, site, cleaner), cleaner, locks)
     session_reporter = SessionReporter(cluster, settings.node)
-    sessions = session_parts.assembled(cluster, on_node, queues, session_reporter, notifier)
+    wakes = session_parts.Wakes(queue.wake, lambda uid: session_queue.wake(uid))
+    sessions = session_parts.assembled(cluster, on_node, queues, session_reporter, notifier, wakes)
     index = SessionIndex(cluster)
     upkeep = Upkeep(cluster, index, sessions.turns, sessions.sizes, session_reporter)
     session_queue = WorkQueue(upkeep.turn)
@@ -186,8 +187,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         traces=Traces(cluster, podman, site),
         going=Going(reporter, notifier, ends.watch),
         judge=Judge(sessions.costs),
-        endings=Endings(reporter, notifier, sessions.turns, cleaner, ends.forget),
-        deletions=Deletions(cleaner, index, sessions.turns, sessions.sizes),
+        endings=Endings(reporter, notifier, sessions, cleaner, ends.forget),
+        deletions=Deletions(cleaner, index, sessions),
         reporter=reporter,
         notifier=notifier,
     )
@@ -208,7 +209,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     )
 
     async def close() -> None:
-        for part in (queue, session_queue, policy_queue, ends, images, notifier):
+        for part in (queue, session_queue, policy_queue, sessions, ends, images, notifier):
             await part.close()
 
     def wake_policies() -> None:

@@ -6,15 +6,14 @@ an image is executed to inspect it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from stromboli import naming
-from stromboli.errors import ImageMissing, PodmanError, PullFailed, Pulling
+from stromboli.errors import ImageMissing, PodmanError, PullFailed, Pulling, StromboliError
 from stromboli.grammar.reference import Reference
 from stromboli.inspection import configuration, startfiles
 from stromboli.inspection.cache import FactsCache
@@ -22,6 +21,7 @@ from stromboli.inspection.container import ContainerOpener
 from stromboli.inspection.look import look
 from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig
 from stromboli.models.agentpolicy import PullPolicy
+from stromboli.node.jobs import Job, Jobs
 from stromboli.plan import images as rules
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
@@ -34,27 +34,6 @@ REMEMBER_FAILURE = 5.0  # seconds for which all callers get the error of a faile
 REMEMBER_PULL = 300.0  # seconds for which finished pulls are remembered, so that with Always each run pulls only once
 
 
-@dataclass(slots=True)
-class _Pull:
-    task: asyncio.Task[ImageInfo]
-    began: float
-    before: PullFailed | None  # why the previous pull failed; reported until this one receives data
-    progress: str = ""
-    ended: float | None = None
-    seen_by: set[str] = field(default_factory=set)
-
-    @property
-    def succeeded(self) -> bool:
-        return self.task.done() and self.failure is None
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Why it failed, or None; a refusal by the registry, such as "no such image", is a failure too."""
-        if not self.task.done():
-            return None
-        return asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
-
-
 class Images:
     """The node's images. When a pull ends, `wake` is called with each UID that waited for it."""
 
@@ -62,8 +41,9 @@ class Images:
         self._podman = podman
         self._cache = cache
         self._installation = installation
-        self._wake = wake
-        self._pulls: dict[str, _Pull] = {}
+        self._pulls: Jobs[str, ImageInfo] = Jobs(wake)
+        # Why the last pull of a name failed, if it may succeed yet: reported until the next one receives data.
+        self._failed: dict[str, PullFailed] = {}
         self._looking: set[str] = set()  # names of the temporary containers in use
 
     async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
@@ -109,10 +89,7 @@ class Images:
 
     async def close(self) -> None:
         """Cancel all pulls; Podman keeps the layers that are complete."""
-        tasks = [p.task for p in self._pulls.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._pulls.close()
 
     async def drop_looks(self) -> None:
         """Remove temporary containers that a previous operator process left behind."""
@@ -127,10 +104,8 @@ class Images:
 
     def forget_pulls(self) -> None:
         """Forget pulls that ended more than REMEMBER_PULL seconds ago: all waiting runs have had their result."""
-        now = time.monotonic()
-        for name, pull in list(self._pulls.items()):
-            if pull.ended is not None and now - pull.ended > REMEMBER_PULL:
-                del self._pulls[name]
+        self._pulls.drop_older(REMEMBER_PULL)
+        self._failed = {name: failure for name, failure in self._failed.items() if self._pulls.find(name) is not None}
 
     async def _look(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
         name = f"{naming.look(image.id)}-{uuid.uuid4().hex[:8]}"
@@ -154,46 +129,43 @@ class Images:
             self._looking.discard(name)
 
     def _has_pulled(self, name: str, wanted_by: str) -> bool:
-        pull = self._pulls.get(name)
-        return pull is not None and pull.succeeded and wanted_by in pull.seen_by
+        pull = self._pulls.find(name)
+        return pull is not None and pull.succeeded and wanted_by in pull.waiting
 
     async def _pull(self, name: str, wanted_by: str) -> ImageInfo:
-        pull = self._pulls.get(name)
+        pull = self._pulls.find(name)
         if pull is None or self._is_stale(pull, wanted_by):
             pull = self._begin(name, pull)
-        pull.seen_by.add(wanted_by)
-        if pull.task.done():
-            return pull.task.result()
-        if pull.before is not None and not pull.progress:
-            raise pull.before.with_traceback(None)
+        pull.waiting.add(wanted_by)
+        if pull.is_over:
+            return pull.result()
+        if not pull.progress and (before := self._failed.get(name)) is not None:
+            raise before.with_traceback(None)
         progress, elapsed = pull.progress or "asking the registry", time.monotonic() - pull.began
         raise Pulling(f"pulling {name}: {progress}, {elapsed:.0f} s so far")
 
-    def _is_stale(self, pull: _Pull, wanted_by: str) -> bool:
+    def _is_stale(self, pull: Job[ImageInfo], wanted_by: str) -> bool:
         """Whether a finished pull must be repeated: a success for a new caller, a failure after a while."""
-        if not pull.task.done():
+        if not pull.is_over:
             return False
         if not pull.succeeded:
             return pull.ended is None or time.monotonic() - pull.ended > REMEMBER_FAILURE
-        return wanted_by not in pull.seen_by
+        return wanted_by not in pull.waiting
 
-    def _begin(self, name: str, last: _Pull | None) -> _Pull:
-        def progress(text: str) -> None:
-            pull.progress = text
-
-        def ended(task: asyncio.Task[ImageInfo]) -> None:
-            pull.ended = time.monotonic()
-            if not task.cancelled() and task.exception() is not None:
-                log.warning("pulling %s failed: %s", name, task.exception())
-            for uid in pull.seen_by - {""}:
-                self._wake(uid)
-
+    def _begin(self, name: str, last: Job[ImageInfo] | None) -> Job[ImageInfo]:
         failure = None if last is None else last.failure
-        before = failure if isinstance(failure, PullFailed) and not failure.permanent else None
-        pull = _Pull(asyncio.create_task(self._podman.images.pull(name, progress)), time.monotonic(), before)
-        pull.task.add_done_callback(ended)
-        self._pulls[name] = pull
-        return pull
+        if isinstance(failure, PullFailed) and not failure.permanent:
+            self._failed[name] = failure
+        else:
+            self._failed.pop(name, None)
+        return self._pulls.start(name, lambda report: self._pulled(name, report))
+
+    async def _pulled(self, name: str, report: Callable[[str], None]) -> ImageInfo:
+        try:
+            return await self._podman.images.pull(name, report)
+        except StromboliError as error:
+            log.warning("pulling %s failed: %s", name, error)
+            raise
 
 
 def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[str, object]:

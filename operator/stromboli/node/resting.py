@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,7 +119,11 @@ class Resting:
             total += max(copied.size - image.size, 0) if copied and image else 0
         volume = await self._podman.volumes.inspect(naming.volume(uid))
         if volume is not None:
-            total += await apart(disk_usage, Path(volume.mountpoint))
+            over = threading.Event()
+            try:
+                total += await apart(disk_usage, Path(volume.mountpoint), over)
+            finally:
+                over.set()
         return total
 
 

@@ -10,7 +10,7 @@ from stromboli.models.run import Run, RunStatus
 from stromboli.node.cleanup import Cleaner
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
-from stromboli.perform.sessions.turns import Turns
+from stromboli.perform.sessions.assembly import Parts
 from stromboli.reasons import Reason
 from stromboli.status import run as states
 
@@ -24,13 +24,14 @@ class Endings:
         self,
         reporter: Reporter,
         notifier: Notifier,
-        turns: Turns,
+        sessions: Parts,
         cleaner: Cleaner,
         unwatch: Callable[[str], None],
     ) -> None:
         self._reporter = reporter
         self._notifier = notifier
-        self._turns = turns
+        self._turns = sessions.turns
+        self._forks = sessions.forks
         self._cleaner = cleaner
         self._unwatch = unwatch  # the container of the session with this UID
 
@@ -53,6 +54,7 @@ class Endings:
         self._unwatch(run.session_uid)
         try:
             if run.is_kept:
+                await self._forks.break_off(run.uid)
                 await self._turns.leave(run)
             else:
                 await self._cleaner.finished(run.uid)

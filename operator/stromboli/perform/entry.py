@@ -48,7 +48,7 @@ class Entry:
         the run. Raises Conflict, and what `SessionStarts.take` raises.
         """
         candidate = Candidate(run)
-        said = await self._gates.through(candidate, self._gates.early)
+        said = self._starts.under_way(run) or await self._gates.through(candidate, self._gates.early)
         if not isinstance(said, GoOn):
             yield said
             return
@@ -64,9 +64,6 @@ class Entry:
         run, ready, named = candidate.run, candidate.ready(), candidate.named
         if named is None:
             return Admitted(run, ready, None)
-        if named.parent is not None:  # a fork is made between its parent's runs, and may take a while
-            message = f"copying the session {named.parent.name}"
-            run = await self._gates.reporter.at(run, run.status, Reason.Starting, message)
         return Admitted(run, ready, await self._starts.take(run, named, ready))
 
     @asynccontextmanager

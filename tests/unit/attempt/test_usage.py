@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ def test_it_is_what_the_files_take_on_disk(tmp_path: Path) -> None:
     (tmp_path / "sparse").touch()
     os.truncate(tmp_path / "sparse", 1 << 40)
     (tmp_path / "link").symlink_to("/usr")
-    assert 100_000 <= disk_usage(tmp_path) < 200_000
+    assert 100_000 <= disk_usage(tmp_path, threading.Event()) < 200_000
 
 
 def test_a_folder_that_is_not_there_takes_nothing(tmp_path: Path) -> None:
-    assert disk_usage(tmp_path / "nowhere") == 0
+    assert disk_usage(tmp_path / "nowhere", threading.Event()) == 0
 
 
 def test_a_deep_one_takes_no_stack(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_a_deep_one_takes_no_stack(tmp_path: Path) -> None:
         os.close(here)
         here = below
     os.close(here)
-    assert disk_usage(tmp_path) >= 0
+    assert disk_usage(tmp_path, threading.Event()) >= 0
     remove_tree(tmp_path / "d")
 
 
@@ -42,13 +43,20 @@ def test_a_wide_one_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(usage, "MOST_ENTRIES", 10)
     for number in range(30):
         (tmp_path / str(number)).write_bytes(b"x" * 4096)
-    assert disk_usage(tmp_path) == 10 * 4096
+    assert disk_usage(tmp_path, threading.Event()) == 10 * 4096
 
 
 def test_a_slow_one_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "SECONDS", -1.0)
     (tmp_path / "file").write_bytes(b"x")
-    assert disk_usage(tmp_path) == 0
+    assert disk_usage(tmp_path, threading.Event()) == 0
+
+
+def test_a_walk_that_nobody_needs_any_more_ends(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+    over = threading.Event()
+    over.set()
+    assert disk_usage(tmp_path, over) == 0
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from stromboli.plan.answer import Answer
 from stromboli.reasons import ReadyReason, Reason
 from tests.support.builders import NOTHING_SECRET, result_event
 from tests.support.wire import reason_of
-from tests.unit.reconcile.conftest import Killer, Node
+from tests.unit.reconcile.conftest import SPACE, Killer, Node
 from tests.unit.reconcile.stage import STORY, Stage
 
 INIT, START = "onCreateCommand", "postStart"
@@ -280,7 +280,7 @@ async def test_its_size_is_looked_at_once_the_turn_is_given_back_and_keeps_nobod
 ) -> None:
     looking, go_on = threading.Event(), threading.Event()
 
-    def walk(_: Path) -> int:
+    def walk(_: Path, over: threading.Event) -> int:
         looking.set()
         go_on.wait()
         return 4096
@@ -297,6 +297,26 @@ async def test_its_size_is_looked_at_once_the_turn_is_given_back_and_keeps_nobod
     finally:
         go_on.set()
     assert stage.sent == ["first", "second"]
+
+
+async def test_a_look_at_its_size_is_broken_off_when_it_is_deleted(
+    node: Node, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, ended = threading.Event(), threading.Event()
+
+    def walk(_: Path, over: threading.Event) -> int:
+        looking.set()
+        over.wait()
+        ended.set()
+        return 4096
+
+    monkeypatch.setattr("stromboli.node.resting.disk_usage", walk)
+    async with node.process():
+        await through(stage, "first")
+        await node.until(looking.is_set, "somebody looks")
+        uid = stage.session()["metadata"]["uid"]
+        await node.cluster.delete_session(SPACE, STORY)
+        await node.until(lambda: ended.is_set() and not node.left(uid), "nothing of it is left, and nobody looks")
 
 
 # --- what it costs ---

@@ -1,33 +1,50 @@
 """What a fork begins with, out of its parent's: its container's files, its conversation, and word of what is missing.
 
-The caller holds both sessions (serial.py). Every step may be done again after it was cut short, and ends the same.
+Copying takes as long as the parent is large: a job of its own does it (node/jobs.py), and holds both sessions
+(serial.py) meanwhile, while the run waits for its end. Every step may be done again after it was cut short, and ends
+the same; only what is complete is written down, in the fork's state.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from dataclasses import dataclass
 
 from stromboli import naming
 from stromboli.attempt.state import State
-from stromboli.errors import Refused, Waiting
+from stromboli.errors import PodmanError, PodmanUnavailable, Refused, Waiting
 from stromboli.grammar import duration
-from stromboli.kube.client import Cluster
 from stromboli.models.agentsession import Filesystem
 from stromboli.models.run import Run
-from stromboli.models.session import Holder, Origin, Session
+from stromboli.models.session import Origin, Session
 from stromboli.node.copy import Copier
+from stromboli.node.jobs import Job, Jobs, to_its_end
 from stromboli.node.resting import shape_of
-from stromboli.observe.sessions import Queues
 from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
 from stromboli.perform.sessions.onnode import OnNode
+from stromboli.perform.sessions.parents import Parents
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.turns import Turns
 from stromboli.plan import forks as plan
+from stromboli.plan.verdict import Wait
 from stromboli.reasons import EventReason, Reason
 from stromboli.status import session as states
 
+log = logging.getLogger(__name__)
+
 ROOM_LOOK = 30.0  # seconds between looks for room; Podman walks all that was written in the container each time
+COPY_LOOK = 30.0  # seconds between looks at a copy under way, whose end wakes the run
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Which copy it is: of the session `parent`, to the session `fork`, for the run `run`; UIDs all."""
+
+    fork: str
+    parent: str
+    run: str
 
 
 class Forks:
@@ -35,47 +52,62 @@ class Forks:
 
     def __init__(
         self,
-        cluster: Cluster,
         on_node: OnNode,
-        queues: Queues,
+        parents: Parents,
         turns: Turns,
         reporter: SessionReporter,
         notifier: Notifier,
+        jobs: Jobs[Copying, None],
     ) -> None:
-        self._cluster = cluster
         self._on_node = on_node
-        self._queues = queues
+        self._parents = parents
         self._turns = turns
         self._reporter = reporter
         self._notifier = notifier
+        self._jobs = jobs
         self._copier = Copier(on_node.podman, on_node.site)
 
-    async def ensure(self, run: Run, session: Session, origin: Origin, ready: Ready) -> Session:
-        """Ensure that the fork has a copy of its parent, whose turn the run takes for that; the fork as it is then.
+    def under_way(self, run: str) -> Wait | None:
+        """The wait for the copy that is being made for the run of this UID."""
+        jobs = (self._jobs.find(key) for key in self._jobs if key.run == run)
+        return next((_wait(job) for job in jobs if job is not None and not job.is_over), None)
 
-        Raises Waiting, Refused(TimedOut) for a copy that takes longer than the run may, Conflict, ClusterUnavailable,
-        NoSpace, PodmanError, PodmanUnavailable.
+    async def ensure(self, run: Run, session: Session, origin: Origin, ready: Ready) -> None:
+        """Ensure that the fork has a copy of its parent. The caller holds neither session.
+
+        Raises Waiting while it is copied, and what has broken the copy off, which the next call starts again: Waiting,
+        Conflict, ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable, and Refused(TimedOut) for a copy that
+        takes longer than the run may.
         """
-        state = await asyncio.to_thread(self._on_node.site.folder(session.uid).read_state)
-        if state.copy is None:
-            await self._turns.release(await self._copy_in_time(run, session, origin, ready))
-        return session if session.status.copied_from is not None else await self._copied(run, session, origin)
+        key = Copying(session.uid, origin.uid, run.uid)
+        job = self._jobs.find(key)
+        if job is None:
+            if (await asyncio.to_thread(self._state, session.uid)).copy is not None:
+                return
+            image, bound = ready.image.id, ready.judged.request.timeout
+            job = self._jobs.start(key, lambda _: self._made(run, session, origin, image, bound))
+            job.progress = f"copying the session {origin.name}"
+            job.waiting.add(run.uid)
+        if not job.is_over:
+            wait = _wait(job)
+            raise Waiting(wait.reason, wait.message, wait.delay)
+        self._jobs.drop(key)
+        job.result()
 
-    async def _copy_in_time(self, run: Run, session: Session, origin: Origin, ready: Ready) -> Session:
-        bound = ready.judged.request.timeout
-        try:
-            async with asyncio.timeout(bound):
-                return await self._copy(run, session, origin, ready)
-        except TimeoutError as error:
-            raise Refused(
-                Reason.TimedOut,
-                f"copying the session {origin.name} took longer than the run's timeout of {duration.format(bound)}; "
-                "raise spec.timeout",
-            ) from error
+    async def break_off(self, uid: str) -> set[str]:
+        """The run or fork of this UID is over, or deleted: end the copies that are made for it, and remove what they
+        have half made. Returns the UIDs of the sessions whose turns they may have left with the run.
+        """
+        found = [key for key in self._jobs if uid in (key.run, key.fork)]
+        for key in found:
+            await self._jobs.break_off(key)
+            async with self._on_node.locks.hold(key.fork):
+                await self._undo(key.fork)
+        return {session for key in found for session in (key.fork, key.parent)}
 
-    async def _copied(self, run: Run, session: Session, origin: Origin) -> Session:
+    async def written(self, run: Run, session: Session, origin: Origin) -> Session:
         """Write down where the fork comes from: it needs its parent no more. Raises Conflict, ClusterUnavailable."""
-        filesystem = _filesystem(self._on_node.site.folder(session.uid).read_state())
+        filesystem = _filesystem(await asyncio.to_thread(self._state, session.uid))
         status = states.copied(session.status, origin, naming.conversation(origin.uid), filesystem)
         written = await self._reporter.write(session, status)
         self._notifier.emit(session, EventReason.Forked, f"copied from the session {origin.name}")
@@ -88,20 +120,26 @@ class Forks:
             )
         return written
 
-    async def _copy(self, run: Run, session: Session, origin: Origin, ready: Ready) -> Session:
-        """Nobody uses the parent meanwhile."""
+    async def _made(self, run: Run, session: Session, origin: Origin, image: str, bound: float) -> None:
+        """The job. Nobody uses the two sessions meanwhile. `image` is the id of the one that the run starts in."""
+        async with self._on_node.locks.hold(session.uid, origin.uid):
+            session = await self._turns.still(session, run)
+            parent = await self._parents.taken(run, session, origin)
+            try:
+                async with asyncio.timeout(bound):
+                    await self._copy(run, session, origin, image)
+            except TimeoutError as error:
+                await self._undo(session.uid)
+                raise Refused(
+                    Reason.TimedOut,
+                    f"copying the session {origin.name} took longer than the run's timeout of "
+                    f"{duration.format(bound)}; raise spec.timeout",
+                ) from error
+            await self._turns.release(parent)
+            await self.written(run, session, origin)
+
+    async def _copy(self, run: Run, session: Session, origin: Origin, image: str) -> None:
         uid = session.uid
-        parent = await self._cluster.session_outline(session.namespace, origin.name)
-        if parent is None or parent.uid != origin.uid:
-            raise Waiting(
-                Reason.WaitingForReference,
-                f"the session {origin.name} was deleted before it was copied; delete the session "
-                f"{session.name} as well, and fork another",
-            )
-        await self._queues.await_turn(run, parent, origin.name)
-        if not parent.status.is_held_by(run.uid):
-            taken = states.taken(parent.status, Holder(run.name, run.uid), self._reporter.moment(parent))
-            parent = await self._reporter.write(parent, taken)
         labels = self._on_node.site.labels(uid, session.label)
         container, state = await self._on_node.resting.settled(origin.uid)
         copy = ""
@@ -117,10 +155,9 @@ class Forks:
                 await self._await_room(origin.name, container.name, naming.copy(uid))
                 copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
         if await self._on_node.podman.volumes.inspect(naming.volume(origin.uid)) is not None:
-            await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), ready.image.id, labels)
+            await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), image, labels)
         whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
-        await asyncio.to_thread(self._on_node.site.folder(uid).write_state, whole)
-        return parent
+        await to_its_end(asyncio.to_thread(self._on_node.site.folder(uid).write_state, whole))
 
     async def _await_room(self, parent: str, container: str, copy: str) -> None:
         """A copy must not fill the node's disk. Raises Waiting, NotFound, PodmanError, PodmanUnavailable."""
@@ -129,6 +166,22 @@ class Forks:
         free = await self._on_node.podman.free() if size >= plan.SMALL else None
         if lack := plan.lack_of_room(parent, size, free):
             raise Waiting(Reason.NodeOutOfDisk, f"{lack}; goes on when there is room", ROOM_LOOK)
+
+    async def _undo(self, uid: str) -> None:
+        """Remove what was copied for a fork, unless it is complete. The caller holds the fork."""
+        try:
+            if (await asyncio.to_thread(self._state, uid)).copy is None:
+                await self._on_node.cleaner.start_over(uid)
+                await self._copier.drop(naming.copy(uid))
+        except (PodmanError, PodmanUnavailable) as error:
+            log.warning("the half-made copy of session %s stays until the next, or its deletion: %s", uid, error)
+
+    def _state(self, uid: str) -> State:
+        return self._on_node.site.folder(uid).read_state()
+
+
+def _wait(job: Job[None]) -> Wait:
+    return Wait(Reason.Starting, job.progress, COPY_LOOK)
 
 
 def _filesystem(state: State) -> Filesystem:

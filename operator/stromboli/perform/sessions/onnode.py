@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stromboli.attempt.site import Site
+from stromboli.node.cleanup import Cleaner
 from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
 from stromboli.podman.transport import Podman
@@ -12,9 +13,12 @@ from stromboli.podman.transport import Podman
 
 @dataclass(frozen=True, slots=True)
 class OnNode:
-    """Podman, the operator's folders, the sessions' containers between two runs, and who holds a session."""
+    """Podman, the operator's folders, the sessions' containers between two runs, what removes what is left of them, and
+    who holds a session.
+    """
 
     podman: Podman
     site: Site
     resting: Resting
+    cleaner: Cleaner
     locks: SessionLocks

@@ -1,11 +1,15 @@
-"""How much disk a session takes: measured once after each run in it."""
+"""How much disk a session takes: measured once after each run in it, by a job, since all of it is walked.
+
+A session whose size nobody knows, because the operator was restarted in between, is measured too.
+"""
 
 from __future__ import annotations
 
 import logging
 
-from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable
+from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable, StromboliError
 from stromboli.models.session import Session
+from stromboli.node.jobs import Jobs
 from stromboli.node.resting import Resting
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.status import session as states
@@ -16,29 +20,53 @@ log = logging.getLogger(__name__)
 class Sizes:
     """The sizes of this node's sessions."""
 
-    def __init__(self, resting: Resting, reporter: SessionReporter) -> None:
+    def __init__(self, resting: Resting, reporter: SessionReporter, jobs: Jobs[str, int | None]) -> None:
         self._resting = resting
         self._reporter = reporter
+        self._jobs = jobs  # by the UID of the session, which is what they wake
         self._outdated: set[str] = set()
+        self._tried: set[str] = set()
 
     def outdated(self, uid: str) -> None:
         """A run was in the session: it is to be measured."""
         self._outdated.add(uid)
 
-    def forget(self, uid: str) -> None:
+    async def forget(self, uid: str) -> None:
         """There is no such session any more."""
         self._outdated.discard(uid)
+        self._tried.discard(uid)
+        await self._jobs.break_off(uid)
 
     async def measure(self, session: Session) -> bool:
-        """Measure a session if that is due; whether its status was written. Raises ClusterUnavailable, Conflict."""
-        if session.uid not in self._outdated:
-            return False
-        size = await self._size(session)
-        changed = size is not None and size != session.status.size
-        if size is not None and changed:
-            await self._reporter.write(session, states.measured(session.status, size))
-        self._outdated.discard(session.uid)
+        """Write down the size of a session if a measurement has ended, and start one if that is due; whether the
+        session's status was written. Raises ClusterUnavailable, Conflict.
+        """
+        changed = await self._noted(session)
+        if self._jobs.find(session.uid) is None and self._is_due(session):
+            self._outdated.discard(session.uid)
+            self._tried.add(session.uid)
+            self._jobs.start(session.uid, lambda _: self._size(session)).waiting.add(session.uid)
         return changed
+
+    def _is_due(self, session: Session) -> bool:
+        unknown = session.status.size is None and session.status.last_used is not None
+        return session.uid in self._outdated or (unknown and session.uid not in self._tried)
+
+    async def _noted(self, session: Session) -> bool:
+        """Take the result of a measurement that has ended."""
+        job = self._jobs.find(session.uid)
+        if job is None or not job.is_over:
+            return False
+        self._jobs.drop(session.uid)
+        size = job.result()
+        if size is None or size == session.status.size:
+            return False
+        try:
+            await self._reporter.write(session, states.measured(session.status, size))
+        except StromboliError:
+            self._outdated.add(session.uid)
+            raise
+        return True
 
     async def _size(self, session: Session) -> int | None:
         """In bytes; None if that cannot be found out now."""

@@ -16,6 +16,7 @@ from stromboli.perform.sessions.forks import Forks
 from stromboli.perform.sessions.objects import SessionObjects
 from stromboli.perform.sessions.resume import Resumption
 from stromboli.perform.sessions.turns import Turns
+from stromboli.plan.verdict import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class SessionStarts:
         self._forks = forks
         self._resumption = resumption
 
+    def under_way(self, run: Run) -> Wait | None:
+        """What goes on for the run before it can be started, as far as it goes on beside its turns."""
+        return self._forks.under_way(run.uid)
+
     async def take(self, run: Run, named: Named, ready: Ready) -> Turn:
         """Take the session's turn for this run; the session is created if it does not exist.
 
@@ -50,15 +55,16 @@ class SessionStarts:
     async def holding(self, run: Run, turn: Turn, ready: Ready) -> AsyncIterator[Held]:
         """Inside the block nobody else touches what the session has on the node, and it is ready for a start.
 
-        Raises Conflict if the session was deleted, or the turn given back, by the time it is held; Refused, Waiting,
-        ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable.
+        Raises Conflict if the session was deleted, or the turn given back, by the time it is held; Waiting also while a
+        fork is copied; Refused, ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable.
         """
-        uid = turn.session.uid
         parent = None if turn.session.status.copied_from else sessions.origin(turn.session)
-        async with self._locks.hold(uid, *([parent.uid] if parent else ())):
+        if parent is not None:
+            await self._forks.ensure(run, turn.session, parent, ready)
+        async with self._locks.hold(turn.session.uid):
             session = await self._turns.still(turn.session, run)
-            if parent is not None:
-                session = await self._forks.ensure(run, session, parent, ready)
+            if parent is not None and session.status.copied_from is None:
+                session = await self._forks.written(run, session, parent)
             if turn.pinned:
                 await self._resumption.warn_of_moved_tag(run, session, ready)
             yield await self._resumption.held(run, session, ready)

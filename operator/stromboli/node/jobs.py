@@ -1,0 +1,120 @@
+"""Long work beside the turns of those who need it: one job a key, however many wait for it.
+
+A turn starts a job or finds it under way, says so and returns. The job's end wakes everybody who waits for it, and
+their next turns take its result, or its failure. A job can be broken off. None outlives the process: what of its work
+is done is seen on the node, and whoever still needs it starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+# The work of a job. It is given a function by which it reports its progress.
+Work = Callable[[Callable[[str], None]], Coroutine[Any, Any, T]]
+
+
+@dataclass(slots=True, eq=False)
+class Job(Generic[T]):
+    """`progress` is what the work last reported, empty at first. `began` and `ended` are in seconds of the monotonic
+    clock. `waiting` has the UIDs that are woken at the end; an empty one is nobody's.
+    """
+
+    task: asyncio.Task[T]
+    began: float
+    progress: str = ""
+    ended: float | None = None
+    waiting: set[str] = field(default_factory=set)
+
+    @property
+    def is_over(self) -> bool:
+        return self.task.done()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it failed; None while it is under way, and if it succeeded."""
+        if not self.task.done():
+            return None
+        return asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
+
+    @property
+    def succeeded(self) -> bool:
+        return self.task.done() and self.failure is None
+
+    def result(self) -> T:
+        """What the work of a job that is over returned, or raised."""
+        return self.task.result()
+
+
+class Jobs(Generic[K, T]):
+    """Jobs of one sort, by key; `wake` is called with each UID that waited for one."""
+
+    def __init__(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
+        self._jobs: dict[K, Job[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def find(self, key: K) -> Job[T] | None:
+        """The job of that key, until it is dropped."""
+        return self._jobs.get(key)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(tuple(self._jobs))
+
+    def start(self, key: K, work: Work[T]) -> Job[T]:
+        """Start a job; a former one of that key must be over."""
+        assert key not in self._jobs or self._jobs[key].is_over, f"a job is under way for {key}"
+
+        def report(progress: str) -> None:
+            job.progress = progress
+
+        def ended(task: asyncio.Task[T]) -> None:
+            job.ended = time.monotonic()
+            if not task.cancelled():
+                task.exception()  # kept for those who wait, who may all have gone
+            for uid in job.waiting - {""}:
+                self._wake(uid)
+
+        job = self._jobs[key] = Job(asyncio.create_task(work(report), name=f"job {key}"), time.monotonic())
+        job.task.add_done_callback(ended)
+        return job
+
+    def drop(self, key: K) -> None:
+        """Forget a job that is over."""
+        assert self._jobs[key].is_over, f"a job is under way for {key}"
+        del self._jobs[key]
+
+    def drop_older(self, seconds: float) -> None:
+        """Forget the jobs that ended longer ago than that."""
+        now = time.monotonic()
+        for key, job in list(self._jobs.items()):
+            if job.ended is not None and now - job.ended > seconds:
+                del self._jobs[key]
+
+    async def break_off(self, key: K) -> None:
+        """Forget the job of that key, and see to its end if it is under way. What it has half done stays."""
+        if (job := self._jobs.pop(key, None)) is not None:
+            job.task.cancel()
+            await asyncio.wait([job.task])
+
+    async def close(self) -> None:
+        """Break off all of them."""
+        for key in self:
+            await self.break_off(key)
+
+
+async def to_its_end(work: Awaitable[None]) -> None:
+    """Await work that must not be half done: if the job is broken off meanwhile, it ends once the work is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
