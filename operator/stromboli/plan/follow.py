@@ -160,6 +160,7 @@ class GiveUp:
 
 
 Action = Launch | FollowHooks | FollowAgent | EndAttempt | Finish | TryAgain | AwaitCLI | Cancel
+Late = Finish | GiveUp
 
 
 # --- the decisions ---
@@ -190,7 +191,7 @@ def begun(run: Run, now: datetime, *, hooks: bool) -> FollowHooks | FollowAgent:
     return _agent(run, attempt, now, attempt.timeout + CALL_AFTER)
 
 
-def out_of_time(run: Run, seen: Seen | None, now: datetime, waits: Wait, bound: float) -> Finish | GiveUp:
+def out_of_time(run: Run, seen: Seen | None, now: datetime, waits: Wait, bound: float) -> Late:
     """What the run waits for has not come in `bound` seconds. An attempt (None for none yet) that has ended meanwhile,
     as its records say, has its own outcome.
     """
