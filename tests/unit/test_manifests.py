@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from stromboli import settings
 from stromboli.kube import client, objects, reviews
 from stromboli.kube.client import Cluster
 from stromboli.kube.plain import Plain
-from stromboli.kube.room import Room
 from stromboli.models.agentpolicy import AgentPolicySpec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -71,7 +69,7 @@ class Recorded(Plain):
 async def _calls_of_the_client(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, str], str]]:
     """All that kube/client.py ever asks: each of its methods, where writes go through and where they lose."""
     cluster, plain = Cluster.__new__(Cluster), Recorded()
-    cluster._plain, cluster._reads, cluster._room = plain, asyncio.Semaphore(1), Room(1)
+    cluster._over(plain)
     called = await _called(cluster, lost=False)
     monkeypatch.setattr(client, "TRIES", 0)
     called |= await _called(cluster, lost=True)

@@ -29,6 +29,7 @@ from lightkube.generic_resource import (
 from yaml import YAMLError
 
 from stromboli import bounds
+from stromboli.coalesced import Coalesced
 from stromboli.errors import ClusterUnavailable, Conflict, InvalidSettings, Oversized, Rejected
 from stromboli.kube import answers, objects, outline, versions, wire
 from stromboli.kube.faults import code, refused, unavailable
@@ -78,9 +79,16 @@ class Cluster:
             raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
         except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
             raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
-        self._plain = Plain(self._client.config)
+        self._over(Plain(self._client.config))
+
+    def _over(self, plain: Plain) -> None:
+        self._plain = plain
         self._reads = asyncio.Semaphore(READS)
         self._room = Room(WHOLE)
+        # What every start reads, of which many may begin at the same moment.
+        self._policies = Coalesced(self._read_policies)
+        self._labels = Coalesced(self._read_labels)
+        self._secrets = Coalesced(self._read_secret)
 
     async def close(self) -> None:
         await self._plain.close()
@@ -173,10 +181,17 @@ class Cluster:
 
     async def policies(self) -> list[Policy]:
         """Every AgentPolicy; never part of them."""
+        return await self._policies.get(None)
+
+    async def _read_policies(self, _: None) -> list[Policy]:
         pages = self._paged(partial(self._plain.list, AgentPolicy), outline.page_whole, {"limit": str(HEADS)})
         return [objects.policy(item) async for item in pages]
 
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
+        """The labels of a namespace; none where it is missing."""
+        return await self._labels.get(name)
+
+    async def _read_labels(self, name: str) -> Mapping[str, str]:
         found = await self._content(Namespace, None, name)
         return {} if found is None else _decoded(answers.labels, found)
 
@@ -187,6 +202,10 @@ class Cluster:
 
     async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """All of a Secret's data, or None where it is missing."""
+        return await self._secrets.get((namespace, name))
+
+    async def _read_secret(self, place: tuple[str, str]) -> dict[str, bytes] | None:
+        namespace, name = place
         found = await self._content(Secret, namespace, name)
         return None if found is None else _decoded(answers.secret, found)
 

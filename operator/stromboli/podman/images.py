@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from stromboli.coalesced import Coalesced
 from stromboli.errors import NotFound, PullFailed
 from stromboli.podman.connection import COMPAT, Connection, image_segment
 from stromboli.podman.failures import answer, pull_failure, reading
@@ -39,9 +40,13 @@ class Images:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._inspected = Coalesced(self._inspect)
 
     async def inspect(self, image: str) -> ImageInfo | None:
         """An image by reference or id; None only if Podman says that it does not exist."""
+        return await self._inspected.get(image)
+
+    async def _inspect(self, image: str) -> ImageInfo | None:
         try:
             response = await self._connection.request("GET", f"/images/{image_segment(image)}/json")
         except NotFound:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import httpx2
@@ -12,7 +11,6 @@ from stromboli.errors import ClusterUnavailable, Conflict
 from stromboli.kube import objects
 from stromboli.kube.client import Cluster
 from stromboli.kube.plain import Plain
-from stromboli.kube.room import Room
 
 Ask = Callable[[Cluster], Awaitable[object]]
 READS: dict[str, Ask] = {
@@ -34,7 +32,7 @@ def answering(status: int, content: bytes) -> Cluster:
     cluster, plain = Cluster.__new__(Cluster), Plain.__new__(Plain)
     transport = httpx2.MockTransport(lambda _: httpx2.Response(status, content=content))
     plain._http = httpx2.AsyncClient(base_url="https://x", transport=transport)
-    cluster._plain, cluster._reads, cluster._room = plain, asyncio.Semaphore(1), Room(1)
+    cluster._over(plain)
     return cluster
 
 
