@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stromboli.perform.launch import Launcher
+from stromboli.reconcile import Reconciler
 from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
 
@@ -130,6 +131,46 @@ async def test_after_a_restart_the_line_is_as_it_was(gated: Node, starts: Starts
         assert len(started) == 1
         gated.cluster.delete_run(SPACE, started[0])
         await gated.until(lambda: bool(gated.status(line[0][1]).get("attempts")), "the first of the line starts")
+
+
+async def test_after_a_restart_the_line_stands_before_anybody_of_it_is_looked_at(
+    gated: Node, starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The survey puts all of it back, so that the second is not let in because its turn comes before the first's."""
+    gated.settings = gated.settings.model_copy(update={"max_starts": 1, "max_runs": 1})
+    gated.agent = hangs
+    apply(gated, SPACE, 3)
+    async with gated.process():
+        await gated.until(lambda: len(queued_writes(gated)) == 2 and bool(gated.prompts), "two stand in line")
+    first, second = sorted(
+        (o for o in gated.cluster.objects.values() if reason_of(o["status"]) == "Queued"),
+        key=lambda o: str(o["status"]["startTime"]),
+    )
+    surveyed, go_on, looked_at = asyncio.Event(), asyncio.Event(), set()
+    original = Reconciler.turn
+
+    async def turn(reconciler: Reconciler, uid: str) -> float | None:
+        await surveyed.wait()
+        if uid == first["metadata"]["uid"]:
+            await go_on.wait()
+        delay = await original(reconciler, uid)
+        looked_at.add(uid)
+        return delay
+
+    monkeypatch.setattr(Reconciler, "turn", turn)
+    for container in gated.agents():  # while no operator is there, the one that is at work ends
+        gated.fake.finish(container, 137)
+    async with gated.process() as process:
+        await process.sweep.survey()
+        surveyed.set()
+        await gated.until(lambda: len(ended(gated)) == 1, "that is seen")
+        looked_at.clear()
+        process.queue.wake(second["metadata"]["uid"])
+        await gated.until(lambda: second["metadata"]["uid"] in looked_at, "the second is looked at")
+        assert len(gated.prompts) == 1, "it stays behind the first"
+        go_on.set()
+        await gated.until(lambda: len(gated.prompts) == 2, "the first is let in")
+    assert [uid for uid, _ in gated.prompts][1:] == [first["metadata"]["uid"]]
 
 
 async def test_as_many_are_at_work_as_may_be(gated: Node, starts: Starts) -> None:
