@@ -91,7 +91,8 @@ class Reconciler:
             self._entry.forget(uid)
             self._store.forget(uid)
             return None
-        if run is None:
+        if run is None:  # it has ended, possibly on another node while it was waiting for a start here
+            self._entry.forget(uid)
             return None
         try:
             with self._entry.turn(uid):
@@ -101,6 +102,7 @@ class Reconciler:
 
     async def _step(self, run: Run) -> float | None:
         if run.status.is_finished or run.status.node not in ("", self._reporter.node):
+            self._entry.forget(run.uid)
             return None
         try:
             return await (self._follow(run) if run.status.attempts else self._start(run, number=1))

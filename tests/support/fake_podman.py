@@ -1,4 +1,4 @@
-"""An in-memory fake of Podman's REST API, served on a real Unix socket. It runs no containers.
+"""An in-memory fake of Podman's REST API. It runs no containers. How it is reached is in `fake_podman_wire.py`.
 
 It implements what `stromboli.podman` uses; the contract tests verify it against the real Podman. A test defines what a
 container does once started (`fake.program`, `fake.end`), which images exist (`add_image`), the result of a pull
@@ -14,7 +14,8 @@ import json
 import re
 import stat
 import tarfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,89 +31,89 @@ from tests.support.fake_podman_state import (
     now,
     program_of_command,
 )
+from tests.support.fake_podman_wire import Answer, Call, Dropped, Handle, Routes, Served, Within
 from tests.support.opener import DirectoryOpener
 
 __all__ = ["FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
 
-_PREFIX = "/{version:v[0-9.]+}/libpod"
+_OWN = "/v[0-9.]+/libpod"  # Podman's own calls; the others are Docker's
+_VERSION = re.compile(r"^/v[0-9.]+(/libpod)?")
+_ROUTES = Routes(
+    ("POST", "/v[0-9.]+/images/create", "_pull"),
+    ("GET", _OWN + "/info", "_info"),
+    ("POST", _OWN + "/containers/create", "_create"),
+    ("GET", _OWN + "/containers/json", "_list_containers"),
+    ("GET", _OWN + "/containers/showmounted", "_mounted"),
+    ("POST", _OWN + "/containers/{name}/start", "_start"),
+    ("POST", _OWN + "/containers/{name}/wait", "_wait"),
+    ("POST", _OWN + "/containers/{name}/kill", "_kill"),
+    ("POST", _OWN + "/containers/{name}/stop", "_stop"),
+    ("POST", _OWN + "/containers/{name}/mount", "_mount"),
+    ("GET", _OWN + "/containers/{name}/json", "_inspect_container"),
+    ("GET", _OWN + "/containers/{name}/exists", "_exists"),
+    ("DELETE", _OWN + "/containers/{name}", "_remove_container"),
+    ("HEAD", _OWN + "/containers/{name}/archive", "_stat"),
+    ("GET", _OWN + "/containers/{name}/archive", "_archive"),
+    ("POST", _OWN + "/commit", "_commit"),
+    ("GET", _OWN + "/images/json", "_list_images"),
+    ("GET", _OWN + "/images/{name:.+}/json", "_inspect_image"),
+    ("DELETE", _OWN + "/images/{name:.+}", "_remove_image"),
+    ("POST", _OWN + "/{kind:volumes|networks}/create", "_create_thing"),
+    ("GET", _OWN + "/{kind:volumes|networks}/json", "_list_things"),
+    ("GET", _OWN + "/{kind:volumes|networks}/{name}/json", "_inspect_thing"),
+    ("DELETE", _OWN + "/{kind:volumes|networks}/{name}", "_remove_thing"),
+    ("GET", _OWN + "/events", "_stream_events"),
+)
 ENDS = {"KILL": 137, "TERM": 143}  # exit codes of programs that such a signal terminates, unless they ignore it
 _GO_DIRECTORY, _GO_LINK, _GO_PIPE = 1 << 31, 1 << 27, 1 << 25
 
 
 class FakePodman(FakeState):
-    """A context manager that serves on `socket` inside the block."""
+    """A context manager. Inside the block it is reached by `within`, and unless it is not `served`, on `socket`."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, served: bool = True) -> None:
         super().__init__()
         self.socket = socket
-        self._runner = web.AppRunner(self._application(), shutdown_timeout=0.1)
+        self._served = Served(self.answer, socket) if served else None
+        self.within = Within(self.answer, self.tasks)
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.UnixSite(self._runner, str(self.socket)).start()
+        if self._served is not None:
+            await self._served.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self.tasks:
+        for task in tuple(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         for container in self.containers.values():
             if container.timer is not None:
                 container.timer.cancel()
-        await self._runner.cleanup()
-        self.socket.unlink(missing_ok=True)
+        if self._served is not None:
+            await self._served.stop()
 
-    def _application(self) -> web.Application:
-        application = web.Application(middlewares=[self._guard])
-        route = application.router.add_route
-        route("POST", "/{version}/images/create", self._pull)
-        for method, path, handler in (
-            ("GET", "/info", self._info),
-            ("POST", "/containers/create", self._create),
-            ("GET", "/containers/json", self._list_containers),
-            ("GET", "/containers/showmounted", self._mounted),
-            ("POST", "/containers/{name}/start", self._start),
-            ("POST", "/containers/{name}/wait", self._wait),
-            ("POST", "/containers/{name}/kill", self._kill),
-            ("POST", "/containers/{name}/stop", self._stop),
-            ("POST", "/containers/{name}/mount", self._mount),
-            ("GET", "/containers/{name}/json", self._inspect_container),
-            ("GET", "/containers/{name}/exists", self._exists),
-            ("DELETE", "/containers/{name}", self._remove_container),
-            ("HEAD", "/containers/{name}/archive", self._stat),
-            ("GET", "/containers/{name}/archive", self._archive),
-            ("POST", "/commit", self._commit),
-            ("GET", "/images/json", self._list_images),
-            ("GET", "/images/{name:.+}/json", self._inspect_image),
-            ("DELETE", "/images/{name:.+}", self._remove_image),
-            ("POST", "/{kind:volumes|networks}/create", self._create_thing),
-            ("GET", "/{kind:volumes|networks}/json", self._list_things),
-            ("GET", "/{kind:volumes|networks}/{name}/json", self._inspect_thing),
-            ("DELETE", "/{kind:volumes|networks}/{name}", self._remove_thing),
-            ("GET", "/events", self._stream_events),
-        ):
-            route(method, _PREFIX + path, handler)
-        return application
-
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        call = f"{request.method} {re.sub(r'^/v[0-9.]+(/libpod)?', '', request.path)}"
+    async def answer(self, request: Call) -> Answer:
+        """What Podman would answer. Raises Dropped where a test wants the connection to break."""
+        call = f"{request.method} {_VERSION.sub('', request.path)}"
         self.calls.append(call)
         failure = next((f for f in self.failures if f.left and f.call.search(call)), None)
         if failure is None:
-            return await handler(request)
+            return await self._handled(request)
         failure.left -= 1
         if failure.after:
-            await handler(request)
+            await self._handled(request)
         if failure.status is None:
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response()
+            raise Dropped
         return _error(failure.status, "injected by the test")
 
-    async def _info(self, _: web.Request) -> web.Response:
+    async def _handled(self, request: Call) -> Answer:
+        if (route := _ROUTES.find(request)) is None:
+            return web.Response(status=404)
+        name, found = route
+        handle: Handle = getattr(self, name)
+        return await handle(replace(request, match_info=found))
+
+    async def _info(self, _: Call) -> web.Response:
         rows = [{"container_id": 0, "size": 1}, {"container_id": 1, "size": 65536}] if self.rootless else None
         ids = {"uidmap": rows, "gidmap": rows}
         cgroups = {"cgroupVersion": self.cgroup_version, "cgroupControllers": ["cpu", "memory", "pids"]}
@@ -124,7 +125,7 @@ class FakePodman(FakeState):
             {"host": host | {"security": security}, "store": store | sizes, "version": {"Version": "4.3.1"}}
         )
 
-    async def _create(self, request: web.Request) -> web.Response:
+    async def _create(self, request: Call) -> web.Response:
         body = await request.json()
         image = self.find_image(body["image"])
         if image is None:
@@ -139,7 +140,7 @@ class FakePodman(FakeState):
         await self.happen(container, "create")
         return web.json_response({"Id": container.id, "Warnings": []}, status=201)
 
-    async def _start(self, request: web.Request) -> web.Response:
+    async def _start(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         if container.status == "running":
@@ -157,14 +158,14 @@ class FakePodman(FakeState):
             self.spawn(self.on_start(container))
         return web.Response(status=204)
 
-    async def _wait(self, request: web.Request) -> web.Response:
+    async def _wait(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         if container.status != "created":
             await container.over.wait()
         return web.Response(text=f"{container.exit_code}\n")
 
-    async def _kill(self, request: web.Request) -> web.Response:
+    async def _kill(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         if container.status not in ALIVE:
@@ -175,7 +176,7 @@ class FakePodman(FakeState):
             self.finish(container, ENDS[signal])
         return web.Response(status=204)
 
-    async def _stop(self, request: web.Request) -> web.Response:
+    async def _stop(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         if container.status == "running":
@@ -183,20 +184,20 @@ class FakePodman(FakeState):
             return web.Response(status=204)
         return web.Response(status=304)
 
-    async def _mount(self, request: web.Request) -> web.Response:
+    async def _mount(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         container.mounted = True
         return web.Response(text=str(self.root(container)))
 
-    async def _mounted(self, _: web.Request) -> web.Response:
+    async def _mounted(self, _: Call) -> web.Response:
         return web.json_response({c.id: str(self.root(c)) for c in self.containers.values() if c.mounted})
 
-    async def _exists(self, request: web.Request) -> web.Response:
+    async def _exists(self, request: Call) -> web.Response:
         found = self.find(request.match_info["name"])
         return web.Response(status=204) if found is not None else _error(404, "no such container")
 
-    async def _inspect_container(self, request: web.Request) -> web.Response:
+    async def _inspect_container(self, request: Call) -> web.Response:
         if (c := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         running = c.status == "running"
@@ -214,7 +215,7 @@ class FakePodman(FakeState):
             }
         )
 
-    async def _list_containers(self, request: web.Request) -> web.Response:
+    async def _list_containers(self, request: Call) -> web.Response:
         return web.json_response(
             [
                 {"Id": c.id, "Names": [c.name], "Labels": c.labels, "ImageID": c.image_id, "State": c.status}
@@ -223,7 +224,7 @@ class FakePodman(FakeState):
             ]
         )
 
-    async def _remove_container(self, request: web.Request) -> web.Response:
+    async def _remove_container(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         if container.status in ALIVE:
@@ -234,7 +235,7 @@ class FakePodman(FakeState):
         await self.happen(container, "remove")
         return web.json_response([{"Id": container.id}])
 
-    async def _stat(self, request: web.Request) -> web.Response:
+    async def _stat(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         path = request.query["path"]
@@ -251,7 +252,7 @@ class FakePodman(FakeState):
         encoded = base64.b64encode(json.dumps(answer).encode()).decode()
         return web.Response(headers={"X-Docker-Container-Path-Stat": encoded})
 
-    async def _archive(self, request: web.Request) -> web.Response:
+    async def _archive(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return _error(404, "no such container")
         opener = DirectoryOpener(self.root(container))
@@ -263,17 +264,17 @@ class FakePodman(FakeState):
             tar.add(self.root(container) / found.path.lstrip("/"), Path(request.query["path"]).name)
         return web.Response(body=archive.getvalue(), content_type="application/x-tar")
 
-    async def _commit(self, request: web.Request) -> web.Response:
+    async def _commit(self, request: Call) -> web.Response:
         """The copy has the files of the container's image: the fake does not model files written in the container."""
         if (container := self.find(request.query["container"])) is None:
             return _error(404, "no such container")
-        changes = [change.partition(" ") for change in request.query.getall("changes", [])]
+        changes = [change.partition(" ") for change in request.query.get_list("changes")]
         labels = dict(text.split("=", 1) for instruction, _, text in changes if instruction == "LABEL")
         name = f"{request.query['repo']}:{request.query['tag']}"
         made = self.add_image(name, root=self.root(container), Labels=labels)
         return web.json_response({"Id": made.id}, status=201)
 
-    async def _list_images(self, request: web.Request) -> web.Response:
+    async def _list_images(self, request: Call) -> web.Response:
         return web.json_response(
             [
                 {"Id": i.id, "Names": i.tags, "Labels": i.config.get("Labels")}
@@ -282,13 +283,13 @@ class FakePodman(FakeState):
             ]
         )
 
-    async def _remove_image(self, request: web.Request) -> web.Response:
+    async def _remove_image(self, request: Call) -> web.Response:
         if (image := self.find_image(request.match_info["name"])) is None:
             return _error(404, "image not known")
         self.images.remove(image)
         return web.json_response({"Deleted": [image.id]})
 
-    async def _inspect_image(self, request: web.Request) -> web.Response:
+    async def _inspect_image(self, request: Call) -> web.Response:
         if (image := self.find_image(request.match_info["name"])) is None:
             return _error(404, "image not known")
         digest = f"sha256:{image.id}"
@@ -308,7 +309,7 @@ class FakePodman(FakeState):
             }
         )
 
-    async def _pull(self, request: web.Request) -> web.Response:
+    async def _pull(self, request: Call) -> web.Response:
         reference = request.query["fromImage"]
         found = self.registry.get(reference, f"reading manifest in {reference}: manifest unknown")
         lines: list[dict[str, Any]]
@@ -319,7 +320,7 @@ class FakePodman(FakeState):
             lines = [{"id": "1", "progressDetail": {"current": n, "total": 2 << 20}} for n in (1 << 20, 2 << 20)]
         return web.Response(text="".join(f"{json.dumps(line)}\n" for line in lines))
 
-    async def _create_thing(self, request: web.Request) -> web.Response:
+    async def _create_thing(self, request: Call) -> web.Response:
         body, kind = await request.json(), request.match_info["kind"]
         if kind == "volumes":
             if body["Name"] in self.volumes:
@@ -331,15 +332,15 @@ class FakePodman(FakeState):
         self.networks[body["name"]] = {"id": f"{next(self.numbers):064x}", "subnets": []} | body
         return web.json_response(self.networks[body["name"]])
 
-    async def _list_things(self, request: web.Request) -> web.Response:
+    async def _list_things(self, request: Call) -> web.Response:
         key, enough = ("Labels", any) if request.match_info["kind"] == "volumes" else ("labels", all)
         return web.json_response([t for t in self._things(request).values() if _bears(t[key], request, enough)])
 
-    async def _inspect_thing(self, request: web.Request) -> web.Response:
+    async def _inspect_thing(self, request: Call) -> web.Response:
         found = self._things(request).get(request.match_info["name"])
         return web.json_response(found) if found is not None else _error(404, "no such thing")
 
-    async def _remove_thing(self, request: web.Request) -> web.Response:
+    async def _remove_thing(self, request: Call) -> web.Response:
         name, is_volume = request.match_info["name"], request.match_info["kind"] == "volumes"
         users = [v["Name"] for c in self.containers.values() for v in c.body.get("volumes") or ()]
         if is_volume and name in users:
@@ -348,23 +349,22 @@ class FakePodman(FakeState):
             return _error(404, "no such thing")
         return web.Response(status=204) if is_volume else web.json_response([{"Name": name, "Err": None}])
 
-    async def _stream_events(self, request: web.Request) -> web.StreamResponse:
-        wanted = json.loads(request.query.get("filters", "{}"))
+    async def _stream_events(self, request: Call) -> AsyncGenerator[bytes, None]:
         position = 0 if "since" in request.query else len(self.events)
-        response: web.StreamResponse | None = None
+        return self._events(request, position)
+
+    async def _events(self, request: Call, position: int) -> AsyncGenerator[bytes, None]:
+        wanted = json.loads(request.query.get("filters", "{}"))
         while True:
             async with self.news:
                 while len(self.events) <= position:
                     await self.news.wait()
             for event in self.events[position:]:
                 if _wanted(event, wanted, float(request.query.get("since", 0))):
-                    if response is None:  # headers are sent with the first event, as by the real one
-                        response = web.StreamResponse()
-                        await response.prepare(request)
-                    await response.write(json.dumps(event).encode() + b"\n")
+                    yield json.dumps(event).encode() + b"\n"
             position = len(self.events)
 
-    def _things(self, request: web.Request) -> dict[str, dict[str, Any]]:
+    def _things(self, request: Call) -> dict[str, dict[str, Any]]:
         return self.volumes if request.match_info["kind"] == "volumes" else self.networks
 
     def volume(self, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -381,7 +381,7 @@ async def _nothing_at(opener: DirectoryOpener, path: str) -> web.Response:
     return _error(404, "no such file or directory")
 
 
-def _bears(labels: Mapping[str, str], request: web.Request, enough: Callable[[Iterable[bool]], bool] = all) -> bool:
+def _bears(labels: Mapping[str, str], request: Call, enough: Callable[[Iterable[bool]], bool] = all) -> bool:
     """Whether the labels match the request's filter: all of them, but for volumes Podman accepts any of them."""
     own = {f"{k}={v}" for k, v in labels.items()}
     return enough(label in own for label in json.loads(request.query.get("filters", "{}")).get("label", []))

@@ -37,6 +37,7 @@ from stromboli.work_queue import WorkQueue
 from tests.support.elf import TinyElf, glibc_libc, glibc_loader, program
 from tests.support.fake_cluster import FakeCluster, Object
 from tests.support.fake_podman import FakeContainer, FakePodman
+from tests.support.fake_podman_wire import within
 from tests.support.opener import Image
 from tests.support.wire import is_finished, reason_of
 
@@ -205,7 +206,7 @@ class Node:
         killer = killer or Killer()
         asyncio.get_running_loop().set_exception_handler(_quiet_about_the_killed)
         self.cluster.guard = killer.guard
-        async with Podman(self.fake.socket) as podman:
+        async with within(self.fake.within) as podman:
             _guarded(podman, killer, trouble or Trouble())
             async with (
                 assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as rooms,
@@ -214,17 +215,13 @@ class Node:
                 yield Process(rooms.store, rooms.queue, rooms.sweep, rooms.removals, killer, rooms.guard)
 
     def switch_off(self) -> None:
-        """Whatever still runs ends: the fake would give an open call about it a tenth of a second."""
+        """Whatever still runs ends: an open call about it is answered."""
         for container in self.fake.containers.values():
             self.fake.finish(container, 137)
 
     def cut(self) -> None:
         """Every connection to Podman breaks."""
-        server = self.fake._runner.server
-        assert server is not None
-        for connection in server.connections:
-            if connection.transport is not None:
-                connection.transport.abort()
+        self.fake.within.cut()
 
     async def until(self, true: Callable[[], bool], what: str) -> None:
         """Wait for something of the cluster or the node, looked at whenever there may be news."""
@@ -381,7 +378,7 @@ async def made_node(roots: Roots, *, known: bool = True) -> AsyncIterator[Node]:
     folder = Path(tempfile.mkdtemp(prefix="stromboli-unit-", dir=MEMORY))
     runtime = Path(tempfile.mkdtemp(prefix="stromboli-unit-", dir=MEMORY))
     try:
-        async with FakePodman(folder / "podman.sock") as fake:
+        async with FakePodman(folder / "podman.sock", served=False) as fake:
             fake.add_image(IMAGE, root=roots.image)
             fake.add_image(CLI, root=roots.cli)
             cluster = FakeCluster()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stromboli import naming
-from stromboli.podman.transport import Podman
+from tests.support.fake_podman_wire import within
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Killer, Node, Roots, elsewhere, made_node
 
 OTHERS = "22222222-2222-4222-8222-222222222222"
@@ -17,7 +17,7 @@ async def hangs(inside: Inside) -> None:
 
 async def foreign(node: Node, name: str, labels: dict[str, str]) -> str:
     """Somebody's container; its id."""
-    async with Podman(node.fake.socket) as podman:
+    async with within(node.fake.within) as podman:
         body = {"name": name, "image": IMAGE, "command": ["sleep", "1000"], "labels": labels}
         container = await podman.containers.create(body)
         await podman.containers.start(container)

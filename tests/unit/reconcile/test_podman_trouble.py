@@ -12,8 +12,8 @@ from stromboli import naming
 from stromboli.errors import NoSpace, PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
 from stromboli.node import networks
 from stromboli.node.removals import Removals
-from stromboli.podman import Podman
 from stromboli.podman.containers import Containers
+from tests.support.fake_podman_wire import within
 from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, Trouble, made_node, policy
 
@@ -122,7 +122,7 @@ async def hangs(inside: Inside) -> None:
 
 
 async def removed_by_hand(node: Node) -> None:
-    async with Podman(node.fake.socket) as somebody:
+    async with within(node.fake.within) as somebody:
         await somebody.containers.remove(node.agents()[0].id)
 
 
@@ -162,7 +162,7 @@ async def test_the_events_stream_is_opened_again(node: Node, monkeypatch: pytest
     monkeypatch.setattr("stromboli.node.removals.backoff", lambda _: 0.01)
     node.fake.fail("GET /events", None, times=2)
     gone: list[str] = []
-    async with Podman(node.fake.socket) as podman:
+    async with within(node.fake.within) as podman:
         following = asyncio.create_task(Removals(podman, node.cluster.uid, gone.append).follow())
         labels = {naming.INSTALLATION: node.cluster.uid, naming.OWNER: "somebody"}
         for name in ("made-of-a-committed-image", naming.container("somebody")):

@@ -215,5 +215,22 @@ async def test_what_waits_in_line_may_be_deleted(gated: Node, starts: Starts) ->
         await gated.until(lambda: bool(gated.status(last).get("attempts")), "the last one starts")
 
 
+async def test_a_run_that_another_operator_finishes_leaves_the_line(gated: Node) -> None:
+    gated.settings = gated.settings.model_copy(update={"max_starts": 1})
+    killer = Killer(held="/start$")
+    gated.run("first")
+    async with gated.process(killer):
+        await gated.until(lambda: any(call.endswith("/start") for call in killer.calls), "the first is let in")
+        gated.run("lost")
+        await gated.reason("Queued", "lost")
+        done = {"type": "Succeeded", "status": "True", "reason": "Completed"}
+        gated.cluster.change(SPACE, "lost", lambda obj: obj.update(status={"node": "another", "conditions": [done]}))
+        gated.run("next")
+        await gated.reason("Queued", "next")
+        killer.go_on.set()
+        await gated.finished("next")
+    assert gated.status("lost")["node"] == "another"
+
+
 async def hangs(inside: Inside) -> None:
     """An agent that never ends."""
