@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def _imported(folder: str) -> list[set[str]]:
     """For each foreign package that is imported somewhere below the folder: the distributions that it may be from."""
     modules: set[str] = set()
     for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _statements(ast.parse(path.read_text()).body):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -109,6 +109,14 @@ def _imported(folder: str) -> list[set[str]]:
     origins = packages_distributions()
     foreign = modules - sys.stdlib_module_names - {"stromboli", "tests"}
     return [{name.lower() for name in origins[module]} for module in sorted(foreign)]
+
+
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """All statements, those in others too. Of a file's nodes, the most are expressions, which import nothing."""
+    for node in body:
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, block, ()))
 
 
 def test_no_module_is_too_long_to_be_read_at_once(texts: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from stromboli.errors import NoSpace, NotFound, PodmanError, PodmanUnavailable, 
 from stromboli.podman import starts
 
 LONGEST = 400  # characters of Podman's text in one of our messages
+_READ = 64 * 1024  # characters of Podman's text that are searched: a registry may send megabytes
 
 # Innermost errors that mean "not found", whatever the status code: create answers 500 for a missing image.
 # Source: libpod/define/errors.go and containers/storage/errors.go.
@@ -103,6 +104,7 @@ def _remedy(message: str) -> str:
 
 def pull_failure(reference: str, message: str) -> PullFailed | NoSpace:
     """The error for a failure that a pull's stream reported."""
+    message = _without_middle(message)
     lowered = _without_names(message.lower(), reference.lower())
     text = f"image {reference} could not be pulled: {redact(message)}"
     if any(words in lowered for words in _FULL):
@@ -148,6 +150,11 @@ def _cause_and_message(body: bytes) -> tuple[str, str]:
     """(cause, message) of an error response. The API's router and proxies answer in plain text, without a cause."""
     try:
         said = answer(body)
-        return str(said.get("cause", "")), str(said.get("message", ""))
+        return str(said.get("cause", "")), _without_middle(str(said.get("message", "")))
     except (ValueError, AttributeError):
-        return "", body.decode(errors="replace")
+        return "", _without_middle(body.decode(errors="replace"))
+
+
+def _without_middle(text: str) -> str:
+    """The start and the end of a very long text: it starts with what failed and ends with the innermost error."""
+    return text if len(text) <= _READ else f"{text[: _READ // 2]} … {text[-_READ // 2 :]}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +20,34 @@ PARSERS = re.compile(
 )
 
 
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The process that tries doors, and where it writes its errors."""
+    errors = tmp_path_factory.mktemp("doors") / "errors"
+    command = [sys.executable, "-m", "tests.unit.bounds.doors"]
+    with (
+        errors.open("w") as log,
+        subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        yield process, errors
+
+
 @pytest.mark.parametrize("group", DOORS)
-async def test_each_door_holds(group: str) -> None:
+def test_each_door_holds(group: str, doors: tuple[subprocess.Popen[str], Path]) -> None:
     """A process of its own, which must live: an overflow of the C stack is no exception."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.unit.bounds.doors", group),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    said, why = await process.communicate()
-    assert process.returncode == 0, f"exit code {process.returncode} after {said.decode()}: {why.decode()[-2000:]}"
-    assert said.decode().splitlines() == list(DOORS[group])
+    process, errors = doors
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{group}\n")
+    process.stdin.flush()
+    said: list[str] = []
+    while not said or not said[-1].startswith("exit code "):
+        line = process.stdout.readline()
+        assert line, errors.read_text()[-2000:]
+        said.append(line.rstrip("\n"))
+    assert said == [*DOORS[group], "exit code 0"], errors.read_text()[-2000:]
 
 
 def test_there_is_no_other_parser() -> None:

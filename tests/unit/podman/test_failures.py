@@ -52,6 +52,14 @@ def test_a_runtime_s_full_disk_is_told_at_the_message_s_end() -> None:
     assert isinstance(failures.refusal(500, _body("OCI runtime error", message), "POST /x"), NoSpace)
 
 
+def test_of_a_very_long_text_both_ends_decide() -> None:
+    long = "x " * 1_000_000
+    body = json.dumps({"message": f"{long}: no space left on device"}).encode()
+    assert isinstance(failures.refusal(500, body, "GET /x"), NoSpace)
+    assert failures.pull_failure("x", f"{long}: manifest unknown").permanent
+    assert failures.pull_failure("x", f"manifest unknown: {long}").permanent
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -17,7 +17,7 @@ from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, Process, Roots, Trouble, policy
 from tests.unit.reconcile.stage import Stage
 
-LIVES = 14  # of each kind: one thing that is left of one of them is too much
+LIVES = 8  # of each kind: one thing that is left of one of them is too much
 
 
 def sizes(process: Process) -> dict[str, int]:
