@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -102,12 +103,16 @@ def test_each_is_used() -> None:
     assert [repr(member) for member in ALL if (type(member).__name__, member.name) not in named] == []
 
 
-def _nodes() -> Iterator[tuple[Path, ast.AST]]:
-    """Every node of the package's syntax trees, with the path of its module; without the enums themselves."""
-    for path in PACKAGE.rglob("*.py"):
-        if path != Path(reasons.__file__):
-            tree = ast.parse(path.read_text())
-            yield from ((path.relative_to(PACKAGE), node) for node in ast.walk(tree))
+@functools.cache
+def _nodes() -> Sequence[tuple[Path, ast.Constant | ast.Attribute]]:
+    """The package's constants and attributes, with the path of their module; without the enums themselves."""
+    return [
+        (path.relative_to(PACKAGE), node)
+        for path in PACKAGE.rglob("*.py")
+        if path != Path(reasons.__file__)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant | ast.Attribute)
+    ]
 
 
 def test_each_belongs_to_one_status() -> None:

@@ -146,7 +146,8 @@ def test_a_program_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Monk
         ensure(tmp_path / "home", HOST, NOW)
 
 
-def test_the_operator_holds_no_library_that_signs() -> None:
+def test_the_operator_holds_no_library_that_signs_and_no_validator_of_schemas() -> None:
+    """Which take tens of megabytes: only the processes that need them load them."""
     held = "import sys, stromboli.handlers.run; print('cryptography' in sys.modules, 'jsonschema' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", held], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "False"]
