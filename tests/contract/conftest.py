@@ -37,9 +37,11 @@ from tests.support.podman import (
     podman_socket,
     registry_address,
 )
+from tests.support.supervised import box, static_busybox
 
 # Fixtures defined in other modules, for the tests in this folder.
 __all__ = [
+    "box",
     "busybox_only_image",
     "cli_image",
     "glibc_image",
@@ -56,6 +58,7 @@ __all__ = [
     "registry_address",
     "scratchpad_image",
     "sneaky_image",
+    "static_busybox",
     "static_image",
 ]
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ class Session:
 
     @property
     def image_id(self) -> str:
-        return self.podman.run("image", "inspect", "--format", "{{.Id}}", self.image)
+        return image_id(self.podman, self.image)
 
     def with_volume(self) -> Session:
         self.podman.run("volume", "create", *self._labels(), naming.volume(self.uid))
@@ -75,6 +76,11 @@ class Session:
 
     def _volume(self) -> list[str]:
         return ["--volume", f"{naming.volume(self.uid)}:{naming.SESSION}"]
+
+
+@cache
+def image_id(podman: IsolatedPodman, image: str) -> str:
+    return podman.run("image", "inspect", "--format", "{{.Id}}", image)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.contract.conftest import LINKS, Bed
 from tests.support.podman import IsolatedPodman
 
 LIMIT = 30.0
-BIG = 400 * 1024 * 1024
+BIG = 150 * 1024 * 1024
 
 TO_REAL = ["/lib/real", "/relative", "/absolute", "/chained", "/folder/real", "/root/lib/real", "/../../lib/real"]
 TO_NOTHING = ["/nowhere", "/nowhere/at/all", "/dangling", "/circle", "/lib/real/below", "/proc/1/environ"]

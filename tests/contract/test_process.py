@@ -89,7 +89,8 @@ def base(isolated_podman: IsolatedPodman, glibc_image: str) -> Iterator[str]:
     name = "process-base"
     script = (
         f"printf '{PASSWD}' >/etc/passwd; printf '{GROUP}' >/etc/group; mkdir -p /srv/app /home/agent; "
-        "chown 1000:1000 /home/agent; chmod 777 /srv"
+        "chown 1000:1000 /home/agent; chmod 777 /srv; "
+        "/usr/bin/python3 -I -S -c 'import json, subprocess'"  # they stay compiled
     ).replace("\n", "\\n")
     isolated_podman.run("run", "--name", name, "--network=none", glibc_image, "/bin/sh", "-c", script)
     yield name

@@ -7,19 +7,26 @@ every process when it exits) is tested in `tests/contract/test_supervisor.py`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from stromboli import naming
-from stromboli.attempt import records, seals, supervisor
-from stromboli.plan.attempt import AttemptPlan, EndRecord, Records, render
+from stromboli.attempt import busybox, records, seals, supervisor
+from stromboli.plan.attempt import AttemptPlan, EndRecord, Hook, Records, render
 from tests.support.builders import NOTHING_SECRET
 
+AWKWARD = "a b\n'c' \"d\" $HOME `id` \\ ; & | * ? ~ # \t é 🦊 \x81\x88\x7f\r end\n\n"
+_DUMP = "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open({!r}, 'w'))"
 UNTIL = 20.0  # seconds; everything here takes a fraction of one
 
 
@@ -40,6 +47,15 @@ def plan(*argv: str, **changes: object) -> AttemptPlan:
         files={"prompt": b""},
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def sh(script: str, **changes: object) -> AttemptPlan:
+    """A plan that runs a shell script as the CLI."""
+    return plan("/bin/sh", "-c", script, **changes)
+
+
+def hooks(*commands: str) -> tuple[Hook, ...]:
+    return tuple(Hook("postStart", n, command) for n, command in enumerate(commands))
 
 
 class Supervised:
@@ -136,3 +152,22 @@ class Supervised:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(UNTIL)
+
+
+def seen(box: Supervised, tmp_path: Path, *argv: str, environ: dict[str, str] | None = None, **changes: object) -> Any:
+    """[argv, environment, working directory] of the CLI."""
+    dump = _DUMP.format(str(tmp_path / "seen.json"))
+    assert box.run(plan(sys.executable, "-c", dump, *argv, **changes), environ) == 0, box.records()
+    return json.loads((tmp_path / "seen.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def static_busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return busybox.install(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def box(tmp_path: Path, static_busybox: Path) -> Iterator[Supervised]:
+    box = Supervised(tmp_path / "run", static_busybox)
+    yield box
+    box.close()
