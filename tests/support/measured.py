@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from stromboli.attempt import busybox
-from stromboli.handlers.run import assembled
+from stromboli.handlers.assembly import assembled
 from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
 from stromboli.podman.transport import Podman

@@ -1,4 +1,4 @@
-"""The operator as a process: everything is made here, joined, started and closed. Decides nothing about runs."""
+"""The operator as a process: its locks, its start, its watches and its end. What it is made of: assembly.py."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
-    asynccontextmanager,
     contextmanager,
 )
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,58 +29,23 @@ from stromboli.api import certificate
 from stromboli.api.server import serving
 from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
-from stromboli.attempt.site import Site
 from stromboli.backoff import backoff
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PartDied
-from stromboli.handlers.watches import Wakers, register
-from stromboli.inspection.cache import FactsCache
+from stromboli.handlers.assembly import Rooms, assembled
+from stromboli.handlers.watches import register
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
-from stromboli.models.objects import Object
-from stromboli.node.cleanup import Cleaner, Inventory
-from stromboli.node.cli import CLIMounts
 from stromboli.node.conversations import Conversations
-from stromboli.node.ends import Ends
-from stromboli.node.gate import Gate
-from stromboli.node.guard import Guard
-from stromboli.node.images import Images
-from stromboli.node.networks import Networks
-from stromboli.node.removals import Removals
-from stromboli.node.resting import Resting
-from stromboli.node.serial import SessionLocks
-from stromboli.observe.schemas import Schemas
-from stromboli.observe.session_index import SessionIndex
-from stromboli.observe.sessions import Queues
-from stromboli.observe.traces import Traces
-from stromboli.perform.clisources import CLIWarmUp
-from stromboli.perform.deletions import Deletions
-from stromboli.perform.endings import Endings
-from stromboli.perform.entry import Entry
-from stromboli.perform.gates import Gates
-from stromboli.perform.going import Going
-from stromboli.perform.judge import Judge
-from stromboli.perform.launch import Launcher
-from stromboli.perform.notify import Notifier
-from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
-from stromboli.perform.report import Reporter
-from stromboli.perform.sessions import assembly as session_parts
-from stromboli.perform.sessions.onnode import OnNode
-from stromboli.perform.sessions.report import SessionReporter
 from stromboli.podman.transport import Podman
-from stromboli.reconcile import Reconciler
 from stromboli.settings import Settings
-from stromboli.store import Store
 from stromboli.supervision import together
 from stromboli.sweep import EVERY, Sweep
-from stromboli.upkeep import Upkeep
-from stromboli.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
 ENDING = 12.0  # seconds that kopf gets for its end
 RETRY = 5.0  # seconds at most until a sweep that could not is tried again
 T = TypeVar("T")
-Ending = Callable[[], Awaitable[None]]
 
 
 def run_operator(config: Path | None = None) -> None:
@@ -124,104 +87,6 @@ def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str
         host=host,
         port=port,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """What an operator is made of, as far as its start and its end go. `close` may be called early, and again."""
-
-    store: Store
-    queue: WorkQueue
-    wakers: Wakers
-    sweep: Sweep
-    guard: Guard
-    warm_up: CLIWarmUp
-    removals: Removals
-    close: Ending
-
-
-@asynccontextmanager
-async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Rooms]:
-    """Make the rooms and join them; the end of the block closes them."""
-    store = Store(lambda uid: queue.wake(uid))
-    queue = WorkQueue(lambda uid: reconciler.turn(uid))
-    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, queue.wake)
-    mounts = CLIMounts(podman, images, installation)
-    site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
-    locks = SessionLocks()
-    cleaner = Cleaner(podman, site, locks)
-    networks = Networks(podman, installation)
-    ends = Ends(podman, queue.wake)
-    notifier = Notifier(cluster)
-    queues = Queues(cluster, store)
-    gate = Gate(settings.max_starts, settings.max_runs, queue.wake)
-    on_node = OnNode(podman, site, Resting(podman, site, cleaner), cleaner, locks)
-    session_reporter = SessionReporter(cluster, settings.node)
-    wakes = session_parts.Wakes(queue.wake, lambda uid: session_queue.wake(uid))
-    sessions = session_parts.assembled(cluster, on_node, queues, session_reporter, notifier, wakes)
-    index = SessionIndex(cluster)
-    upkeep = Upkeep(cluster, index, sessions.turns, sessions.sizes, session_reporter)
-    session_queue = WorkQueue(upkeep.turn)
-    policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
-
-    def wake_session(session: Object) -> None:
-        session_queue.wake(index.add(session))
-
-    reporter = Reporter(cluster, store, notifier, settings.node)
-    gates = Gates(
-        cluster=cluster,
-        settings=settings,
-        images=images,
-        mounts=mounts,
-        schemas=Schemas(),
-        queues=queues,
-        start_gate=gate,
-        reporter=reporter,
-        idle=session_queue.wake,
-    )
-    reconciler = Reconciler(
-        cluster=cluster,
-        store=store,
-        entry=Entry(gates, sessions.starts, locks),
-        launcher=Launcher(podman, site, networks, ends),
-        traces=Traces(cluster, podman, site),
-        going=Going(reporter, notifier, ends.watch),
-        judge=Judge(sessions.costs),
-        endings=Endings(reporter, notifier, sessions, cleaner, ends.forget),
-        deletions=Deletions(cleaner, index, sessions),
-        reporter=reporter,
-        notifier=notifier,
-    )
-    inventory = Inventory(podman, site)
-    sweep = Sweep(
-        cluster=cluster,
-        inventory=inventory,
-        cleaner=cleaner,
-        store=store,
-        wake=queue.wake,
-        wake_session=wake_session,
-        images=images,
-        mounts=mounts,
-        networks=networks,
-        notifier=notifier,
-        gate=gate,
-        node=settings.node,
-    )
-
-    async def close() -> None:
-        for part in (queue, session_queue, policy_queue, sessions, ends, images, notifier):
-            await part.close()
-
-    def wake_policies() -> None:
-        policy_queue.wake(EVERY_POLICY)
-
-    wakers = Wakers(queue.wake, queue.wake_all, wake_session, wake_policies, close)
-    removals = Removals(podman, installation, ends.forget)
-    guard = Guard(podman, site, ends.watched)
-    try:
-        yield Rooms(store, queue, wakers, sweep, guard, CLIWarmUp(cluster, settings, mounts), removals, close)
-    finally:
-        await close()
 
 
 async def _watch(settings: Settings, rooms: Rooms) -> None:

@@ -6,18 +6,27 @@ that changes about the agent's work.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import assert_never
 
+from stromboli.errors import Rejected
 from stromboli.models.run import Run, RunStatus
+from stromboli.observe.attempts import Trace
+from stromboli.observe.traces import Traces
+from stromboli.perform.launch import Launcher
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.plan import progress
 from stromboli.plan.attempt import Records
-from stromboli.plan.follow import FollowAgent, FollowHooks
+from stromboli.plan.follow import EndAttempt, FollowAgent, FollowHooks
 from stromboli.plan.redaction import KEYS, Secrets
 from stromboli.reasons import EventReason, Reason
 from stromboli.status import run as states
+
+log = logging.getLogger(__name__)
+
+UNTOLD_LOOK = 30.0  # seconds between looks at a run whose status cannot be written
 
 # Watches for a container's end: (session's uid, container's name, uid of the run that is woken, seconds after which it
 # is woken in any case).
@@ -31,21 +40,38 @@ class Going:
     something happens", and raises Conflict, Rejected, ClusterUnavailable.
     """
 
-    def __init__(self, reporter: Reporter, notifier: Notifier, watch: Watch) -> None:
+    def __init__(
+        self, launcher: Launcher, traces: Traces, reporter: Reporter, notifier: Notifier, watch: Watch
+    ) -> None:
+        self._launcher = launcher
+        self._traces = traces
         self._reporter = reporter
         self._notifier = notifier
         self._watch = watch
 
     async def started(self, run: Run, said: FollowHooks | FollowAgent) -> float | None:
         """Its container has just been started, and has left nothing yet."""
-        return await self.follow(run, said, _NOTHING, KEYS)
+        return await self._follow(run, said, _NOTHING, KEYS)
 
-    async def follow(
+    async def look(self, run: Run, trace: Trace, said: FollowHooks | FollowAgent | EndAttempt) -> float | None:
+        """Its container was seen running. It goes on running where only that cannot be written down.
+
+        Raises PodmanError, PodmanUnavailable where it cannot be ended.
+        """
+        if isinstance(said, EndAttempt):
+            await self._launcher.end(said.container, by_force=said.by_force)
+            said = said.then
+        self._launcher.take_back(run.session_uid)
+        try:
+            return await self._follow(run, said, trace.records, self._traces.given(run))
+        except Rejected as error:
+            log.warning("%s: how far it is stays untold: %s", run.label, error)
+            return UNTOLD_LOOK
+
+    async def _follow(
         self, run: Run, said: FollowHooks | FollowAgent, records: Records, secrets: Secrets
     ) -> float | None:
-        """Its container was seen running, with these records. Nothing of `secrets`, which the attempt was given, goes
-        into the status.
-        """
+        """Nothing of `secrets`, which the attempt was given, goes into the status."""
         self._watch(run.session_uid, run.status.attempts[-1].container, run.uid, said.until)
         match said:
             case FollowHooks():
@@ -59,19 +85,20 @@ class Going:
             case _:
                 assert_never(said)
 
-    def with_mcp_servers(self, run: Run, status: RunStatus, output: bytes, secrets: Secrets) -> RunStatus:
-        """How the MCP servers fared, once the CLI has said so; an event for those that the agent works without."""
-        servers = progress.mcp_servers(output, status.mcp_servers, secrets)
-        new = states.with_mcp_servers(status, servers) if servers else status
-        if new != status and (failed := progress.servers_failed(servers)) is not None:
-            self._notifier.emit(run, EventReason.MCPServerFailed, failed)
-        return new
-
     async def _at_work(self, run: Run, records: Records, secrets: Secrets) -> None:
         status = states.with_steps(run.status, records.steps)
-        status = self.with_mcp_servers(run, status, records.stdout, secrets)
+        status = with_mcp_servers(self._notifier, run, status, records.stdout, secrets)
         failing = progress.retry(records.stdout)
         message = progress.at_work(failing)
         if failing is not None and message != status.message:
             self._notifier.emit(run, EventReason.RequestsFail, message)
         await self._reporter.at(run, status, Reason.Running, message)
+
+
+def with_mcp_servers(notifier: Notifier, run: Run, status: RunStatus, output: bytes, secrets: Secrets) -> RunStatus:
+    """How the MCP servers fared, once the CLI has said so; an event for those that the agent works without."""
+    servers = progress.mcp_servers(output, status.mcp_servers, secrets)
+    new = states.with_mcp_servers(status, servers) if servers else status
+    if new != status and (failed := progress.servers_failed(servers)) is not None:
+        notifier.emit(run, EventReason.MCPServerFailed, failed)
+    return new

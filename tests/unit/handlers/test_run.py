@@ -15,6 +15,7 @@ import pytest
 from stromboli.__main__ import run
 from stromboli.errors import PartDied
 from stromboli.handlers import run as process
+from stromboli.handlers.assembly import Rooms
 from stromboli.handlers.watches import Wakers
 from stromboli.settings import Settings
 from stromboli.store import Store
@@ -59,12 +60,10 @@ class Part:
         await self._step("CLI", nothing)
 
 
-def rooms(dies: str = "") -> process.Rooms:
+def rooms(dies: str = "") -> Rooms:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(5)))
-    return process.Rooms(
-        Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, part, part, part, part, nothing
-    )
+    return Rooms(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, part, part, part, part, nothing)
 
 
 @pytest.fixture

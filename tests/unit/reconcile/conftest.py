@@ -24,7 +24,7 @@ from stromboli import naming, work_queue
 from stromboli.attempt import busybox
 from stromboli.attempt.seals import SEAL
 from stromboli.errors import PodmanError, PodmanUnavailable
-from stromboli.handlers.run import Rooms, assembled
+from stromboli.handlers.assembly import Rooms, assembled
 from stromboli.handlers.watches import take, take_session
 from stromboli.kube.objects import head
 from stromboli.node.guard import Guard

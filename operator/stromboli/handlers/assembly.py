@@ -1,0 +1,213 @@
+"""What an operator is made of: everything is made here, joined and closed. Its process is run.py's.
+
+Three groups, each on those before it: what is on the node, what writes about runs and sessions, what takes turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from stromboli.attempt.folder import private_runtime
+from stromboli.attempt.site import Site
+from stromboli.handlers.watches import Wakers
+from stromboli.inspection.cache import FactsCache
+from stromboli.kube.client import Cluster
+from stromboli.models.objects import Object
+from stromboli.node.cleanup import Cleaner, Inventory
+from stromboli.node.cli import CLIMounts
+from stromboli.node.ends import Ends
+from stromboli.node.gate import Gate
+from stromboli.node.guard import Guard
+from stromboli.node.images import Images
+from stromboli.node.networks import Networks
+from stromboli.node.removals import Removals
+from stromboli.node.resting import Resting
+from stromboli.node.serial import SessionLocks
+from stromboli.observe.schemas import Schemas
+from stromboli.observe.session_index import SessionIndex
+from stromboli.observe.sessions import Queues
+from stromboli.observe.traces import Traces
+from stromboli.perform.clisources import CLIWarmUp
+from stromboli.perform.deletions import Deletions
+from stromboli.perform.endings import Endings
+from stromboli.perform.entry import Entry
+from stromboli.perform.finisher import Finisher
+from stromboli.perform.gates import Gates
+from stromboli.perform.going import Going
+from stromboli.perform.judge import Judge
+from stromboli.perform.launch import Launcher
+from stromboli.perform.notify import Notifier
+from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
+from stromboli.perform.report import Reporter
+from stromboli.perform.sessions import assembly as session_parts
+from stromboli.perform.sessions.onnode import OnNode
+from stromboli.perform.sessions.report import SessionReporter
+from stromboli.perform.starter import Starter
+from stromboli.perform.stopper import Stopper
+from stromboli.podman.transport import Podman
+from stromboli.reconcile import Performers, Reconciler
+from stromboli.settings import Settings
+from stromboli.store import Store
+from stromboli.sweep import Sweep
+from stromboli.upkeep import Upkeep
+from stromboli.work_queue import WorkQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What an operator is made of, as far as its start and its end go. `close` may be called early, and again."""
+
+    store: Store
+    queue: WorkQueue
+    wakers: Wakers
+    sweep: Sweep
+    guard: Guard
+    warm_up: CLIWarmUp
+    removals: Removals
+    close: Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Rooms]:
+    """Make the rooms and join them; the end of the block closes them."""
+    store = Store(lambda uid: queue.wake(uid))
+    queue = WorkQueue(lambda uid: reconciler.turn(uid))
+    session_queue = WorkQueue(lambda uid: upkeep.turn(uid))
+    policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
+    node = _node(settings, podman, installation, queue.wake)
+    voice = _voice(settings, cluster, store)
+    queues = Queues(cluster, store)
+    index = SessionIndex(cluster)
+    sessions = session_parts.assembled(
+        cluster,
+        OnNode(podman, node.site, Resting(podman, node.site, node.cleaner), node.cleaner, node.locks),
+        queues,
+        voice.sessions,
+        voice.notifier,
+        session_parts.Wakes(queue.wake, session_queue.wake),
+    )
+    gates = Gates(
+        cluster=cluster,
+        settings=settings,
+        images=node.images,
+        mounts=node.mounts,
+        schemas=Schemas(),
+        queues=queues,
+        start_gate=node.gate,
+        reporter=voice.runs,
+        idle=session_queue.wake,
+    )
+    reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, node.locks), node, voice, sessions, index)
+    upkeep = Upkeep(cluster, index, sessions.turns, sessions.sizes, voice.sessions)
+
+    def wake_session(session: Object) -> None:
+        session_queue.wake(index.add(session))
+
+    def wake_policies() -> None:
+        policy_queue.wake(EVERY_POLICY)
+
+    sweep = Sweep(
+        cluster=cluster,
+        inventory=Inventory(podman, node.site),
+        cleaner=node.cleaner,
+        store=store,
+        wake=queue.wake,
+        wake_session=wake_session,
+        images=node.images,
+        mounts=node.mounts,
+        networks=node.networks,
+        notifier=voice.notifier,
+        gate=node.gate,
+        node=settings.node,
+    )
+
+    async def close() -> None:
+        for part in (queue, session_queue, policy_queue, sessions, node.ends, node.images, voice.notifier):
+            await part.close()
+
+    try:
+        yield Rooms(
+            store=store,
+            queue=queue,
+            wakers=Wakers(queue.wake, queue.wake_all, wake_session, wake_policies, close),
+            sweep=sweep,
+            guard=Guard(podman, node.site, node.ends.watched),
+            warm_up=CLIWarmUp(cluster, settings, node.mounts),
+            removals=Removals(podman, installation, node.ends.forget),
+            close=close,
+        )
+    finally:
+        await close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What is kept alive on the node."""
+
+    podman: Podman
+    site: Site
+    locks: SessionLocks
+    cleaner: Cleaner
+    images: Images
+    mounts: CLIMounts
+    networks: Networks
+    ends: Ends
+    gate: Gate
+
+
+def _node(settings: Settings, podman: Podman, installation: str, wake: Callable[[str], None]) -> _Node:
+    site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
+    locks = SessionLocks()
+    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, wake)
+    return _Node(
+        podman=podman,
+        site=site,
+        locks=locks,
+        cleaner=Cleaner(podman, site, locks),
+        images=images,
+        mounts=CLIMounts(podman, images, installation),
+        networks=Networks(podman, installation),
+        ends=Ends(podman, wake),
+        gate=Gate(settings.max_starts, settings.max_runs, wake),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """What writes: events, and the statuses of runs and of sessions."""
+
+    notifier: Notifier
+    runs: Reporter
+    sessions: SessionReporter
+
+
+def _voice(settings: Settings, cluster: Cluster, store: Store) -> _Voice:
+    notifier = Notifier(cluster)
+    return _Voice(notifier, Reporter(cluster, store, notifier, settings.node), SessionReporter(cluster, settings.node))
+
+
+def _reconciler(
+    cluster: Cluster,
+    store: Store,
+    entry: Entry,
+    node: _Node,
+    voice: _Voice,
+    sessions: session_parts.Parts,
+    index: SessionIndex,
+) -> Reconciler:
+    reporter, notifier = voice.runs, voice.notifier
+    traces = Traces(cluster, node.podman, node.site)
+    launcher = Launcher(node.podman, node.site, node.networks, node.ends)
+    going = Going(launcher, traces, reporter, notifier, node.ends.watch)
+    endings = Endings(reporter, notifier, sessions, node.cleaner, node.ends.forget)
+    finisher = Finisher(traces, Judge(sessions.costs), endings, reporter, notifier, entry.forget)
+    performers = Performers(
+        starter=Starter(entry, launcher, going, endings, reporter, notifier),
+        going=going,
+        finisher=finisher,
+        stopper=Stopper(traces, finisher, reporter, notifier, entry.bound),
+        deletions=Deletions(node.cleaner, index, sessions),
+    )
+    return Reconciler(cluster, store, traces, entry, performers, reporter)

@@ -1,0 +1,69 @@
+"""A run that has ended: its attempt is judged, the end written down, and what it needs no more goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stromboli.models.agentrun import PromptSent
+from stromboli.models.run import Run, RunStatus
+from stromboli.observe.attempts import Trace
+from stromboli.observe.traces import Traces
+from stromboli.perform.endings import Endings
+from stromboli.perform.going import with_mcp_servers
+from stromboli.perform.judge import Judge
+from stromboli.perform.notify import Notifier
+from stromboli.perform.report import Reporter
+from stromboli.plan.follow import Cancel, Finish
+from stromboli.reasons import EventReason, Reason
+from stromboli.status import run as states
+
+
+class Finisher:
+    """Brings runs to their end; `forget` is called with the UID of each that has ended."""
+
+    def __init__(
+        self,
+        traces: Traces,
+        judge: Judge,
+        endings: Endings,
+        reporter: Reporter,
+        notifier: Notifier,
+        forget: Callable[[str], None],
+    ) -> None:
+        self._traces = traces
+        self._judge = judge
+        self._endings = endings
+        self._reporter = reporter
+        self._notifier = notifier
+        self._forget = forget
+
+    async def finish(self, run: Run, trace: Trace, said: Finish) -> None:
+        """The attempt has ended: judge it, write it down, take its container away. Raises as `conclude`."""
+        secrets = self._traces.given(run)
+        ended = await self._judge.ended(run, trace, said, secrets)
+        new = states.ended(run.status, ended, trace.records.steps, said.ended_at, self._reporter.moment(run))
+        new = with_mcp_servers(self._notifier, run, new, trace.records.stdout, secrets)
+        message = ended.message
+        if ended.left_out:
+            lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(run)}"
+            message = f"{message}; {lost}"
+            self._notifier.emit(run, EventReason.AnswerIncomplete, lost)
+        await self.conclude(run, new, ended.reason, message)
+
+    async def cancel(self, run: Run, said: Cancel) -> None:
+        """It is said once its agent works no more. Raises as `conclude`, and PodmanError, PodmanUnavailable."""
+        await self._endings.cut_off(run)
+        new = states.closed(run.status, said.reason, PromptSent.unknown, self._reporter.moment(run))
+        await self.conclude(run, new, said.reason, said.message)
+
+    async def conclude(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:
+        """End the run at `reason`, with all else that `status` tells. Raises Conflict, ClusterUnavailable."""
+        everything = self._whole(run) if status.attempts else ""
+        await self._endings.conclude(run, status, reason, message, everything)
+        self._forget(run.uid)
+        await self._endings.leave(run)
+
+    def _whole(self, run: Run) -> str:
+        """Where everything is that the agent answered."""
+        file = self._traces.out(run) / "stdout"
+        return f"until the run is deleted, the CLI's output is in {file} on node {self._reporter.node}"

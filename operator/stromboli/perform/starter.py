@@ -1,0 +1,94 @@
+"""A run that has to be started: every gate, everything that its attempt needs, and then the attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stromboli.models.run import Run
+from stromboli.perform.endings import Endings
+from stromboli.perform.entry import Admitted, Entry
+from stromboli.perform.going import Going
+from stromboli.perform.launch import Launcher, Subject
+from stromboli.perform.notify import Notifier
+from stromboli.perform.report import Reporter
+from stromboli.plan import follow, variables
+from stromboli.plan.follow import TryAgain
+from stromboli.plan.session import hooks_to_run
+from stromboli.plan.verdict import Stop
+from stromboli.reasons import EventReason
+from stromboli.status import run as states
+
+
+class Starter:
+    """Starts attempts of runs."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        launcher: Launcher,
+        going: Going,
+        endings: Endings,
+        reporter: Reporter,
+        notifier: Notifier,
+    ) -> None:
+        self._entry = entry
+        self._launcher = launcher
+        self._going = going
+        self._endings = endings
+        self._reporter = reporter
+        self._notifier = notifier
+
+    async def start(self, run: Run, number: int, given_up: TryAgain | None = None) -> float | Stop | None:
+        """Start attempt `number`; what does not let it start, or the seconds until the run's next turn.
+
+        `given_up` is the attempt before this one, if it never sent its prompt. Raises Conflict, Rejected,
+        ClusterUnavailable, and what plan/verdict.py has in STOPPING.
+        """
+        async with self._entry.admitted(run) as found:
+            if isinstance(found, Admitted):
+                return await self._launch(found, number, given_up)
+        return found
+
+    async def _launch(self, admitted: Admitted, number: int, given_up: TryAgain | None) -> float | None:
+        """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
+
+        An attempt in the status whose folder is missing has lost its marks, and counts as sent. Nobody touches what the
+        session has on the node meanwhile; and that run and session are still there is seen once it is held: of the
+        session by a look, of the run by the writes.
+        """
+        run, ready = admitted.run, admitted.ready
+        subject = _subject(run, number)
+        async with self._entry.holding(admitted) as held:
+            await self._launcher.prepare(subject, ready, held)
+            if given_up is not None:
+                run = await self._noted(run, given_up)
+            run = await self._reporter.write_ahead(run, ready, held, number)
+            name = await self._launcher.launch(subject, ready, held)
+        self._entry.started(subject.uid)
+        self._notifier.emit(run, EventReason.Started, f"started container {name} of image {ready.image.id[:12]}")
+        if names := variables.withheld(ready.image.env):
+            self._notifier.emit(run, EventReason.VariablesWithheld, _withheld(names))
+        if (lost := await self._launcher.unenforced(ready)) is not None:
+            self._notifier.emit(run, EventReason.LimitsNotEnforced, lost)
+        hooks = bool(hooks_to_run(ready.judged.request.hooks, held.initialized))
+        said = follow.begun(run, self._reporter.moment(run).now, hooks=hooks)
+        return await self._going.started(run, said)
+
+    async def _noted(self, run: Run, given_up: TryAgain) -> Run:
+        """An attempt that never sent its prompt: write it down and make room for the next."""
+        moment = self._reporter.moment(run)
+        await self._endings.start_over(run)
+        why, code, finished = (given_up.reason, given_up.message), given_up.exit_code, given_up.ended_at
+        new = states.given_up(run.status, *why, moment, code, finished)
+        return await self._reporter.write(run, new)
+
+
+def _subject(run: Run, number: int) -> Subject:
+    return Subject(uid=run.uid, namespace=run.namespace, name=run.name, number=number)
+
+
+def _withheld(names: Sequence[str]) -> str:
+    return (
+        f"the image sets {', '.join(names)}, by which the Claude CLI's own runtime would load other code, wait for a "
+        "debugger or end: neither the CLI nor what it starts gets this; hooks do"
+    )

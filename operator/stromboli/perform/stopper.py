@@ -1,0 +1,96 @@
+"""A run that something does not let start, or go on: it ends, or waits, and its status says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from stromboli.models.run import Run
+from stromboli.observe.traces import Traces
+from stromboli.perform.finisher import Finisher
+from stromboli.perform.notify import Notifier
+from stromboli.perform.report import Reporter
+from stromboli.plan import follow, refusal
+from stromboli.plan.follow import Finish, GiveUp
+from stromboli.plan.verdict import LeaveAlone, Refuse, Stop, Wait
+from stromboli.reasons import Reason
+from stromboli.status import run as states
+
+
+class Stopper:
+    """Has runs wait or end. `bound` is how long a run may wait, in seconds."""
+
+    def __init__(
+        self,
+        traces: Traces,
+        finisher: Finisher,
+        reporter: Reporter,
+        notifier: Notifier,
+        bound: Callable[[Run], float],
+    ) -> None:
+        self._traces = traces
+        self._finisher = finisher
+        self._reporter = reporter
+        self._notifier = notifier
+        self._bound = bound
+
+    async def stop(self, run: Run, said: Stop) -> float | None:
+        """Seconds until the next turn, None for "when something happens".
+
+        Raises Conflict, Rejected, ClusterUnavailable, OSError.
+        """
+        if run.status.node not in ("", self._reporter.node):  # another operator has taken it up meanwhile
+            return None
+        match said:
+            case Refuse():
+                new = states.disallowed(run.status, said, self._reporter.moment(run))
+                await self._finisher.conclude(run, new, said.reason, refusal.as_outcome(said))
+                return None
+            case Wait(reason=Reason.Queued):
+                await self._queue(run, said)
+                return said.delay
+            case Wait(reason=Reason.Starting):  # something is done for it here, which has a bound of its own
+                await self._reporter.at(run, run.status, said.reason, said.message)
+                return said.delay
+            case Wait():
+                return await self._wait(run, said)
+            case LeaveAlone():
+                return None
+            case _:
+                assert_never(said)
+
+    async def _wait(self, run: Run, said: Wait) -> float | None:
+        """Say for what, and end it when it has taken too long."""
+        status, moment = run.status, self._reporter.moment(run)
+        waited, bound = states.waited(status, moment), self._bound(run)
+        if waited >= bound:
+            await self._out_of_time(run, said, bound)
+            return None
+        if said.reason != status.reason:
+            self._notifier.emit_reason(run, said.reason, said.message, warning=said.reason is not Reason.Pulling)
+        await self._reporter.write(run, states.at(status, said.reason, said.message, moment))
+        # Most troubles are over at once: look again soon, and less often the longer it takes.
+        return max(min(said.delay, max(waited, 0.5), bound - waited), 0.1)
+
+    async def _queue(self, run: Run, said: Wait) -> None:
+        """Who stands in this node's line is this node's, and is told its place once: it changes with each start."""
+        status = run.status
+        if said.in_line:
+            if status.is_in_line:
+                return
+            status = states.in_line(status, self._reporter.node)
+        await self._reporter.at(run, status, said.reason, said.message)
+
+    async def _out_of_time(self, run: Run, waits: Wait, bound: float) -> None:
+        """The wait took too long. Podman may be what it waits for."""
+        trace = await self._traces.look_without_podman(run) if run.status.attempts else None
+        now = self._reporter.moment(run).now
+        said = follow.out_of_time(run, trace.seen if trace is not None else None, now, waits, bound)
+        match said:
+            case Finish():
+                assert trace is not None
+                await self._finisher.finish(run, trace, said)
+            case GiveUp():
+                await self._finisher.conclude(run, run.status, said.reason, said.message)
+            case _:
+                assert_never(said)
