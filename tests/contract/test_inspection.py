@@ -9,16 +9,18 @@ from __future__ import annotations
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from stromboli.inspection.container import ContainerOpener
+from stromboli.inspection.container import ContainerOpener, MountedOpener
 from stromboli.inspection.look import look
 from stromboli.inspection.needs import needs_of
 from stromboli.inspection.opener import ImageConfig
+from stromboli.inspection.root import MountedRoot
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser, Libc, judge
 from stromboli.podman import Podman
-from tests.contract.conftest import Bed
+from tests.contract.conftest import LINKS, Bed
 from tests.support.images import NUMERIC_UID, build
 
 _LIMIT = 60.0  # seconds for one run of the CLI
@@ -26,17 +28,24 @@ _CLI = "/opt/claude/bin/claude"
 
 
 @asynccontextmanager
-async def never_started(podman: Podman, image: str) -> AsyncIterator[ContainerOpener]:
-    """An opener on a container of the image. At the end it is checked that it was never started, and it is removed."""
+async def unstarted(podman: Podman, image: str) -> AsyncIterator[str]:
+    """A container of the image. At the end it is checked that it was never started, and it is removed."""
     body = {"image": image, "entrypoint": ["/never"], "netns": {"nsmode": "none"}, "image_volume_mode": "ignore"}
     container = await podman.containers.create(body)
     try:
-        yield ContainerOpener(podman, container)
+        yield container
         state = await podman.containers.inspect(container)
         assert state is not None
         assert (state.started_at, state.pid) == (None, 0)
     finally:
         await podman.containers.remove(container)
+
+
+@asynccontextmanager
+async def never_started(podman: Podman, image: str) -> AsyncIterator[ContainerOpener]:
+    """An opener on such a container."""
+    async with unstarted(podman, image) as container:
+        yield ContainerOpener(podman, container)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +183,23 @@ async def test_only_regular_files_count(bed: Bed, path: str, regular: bool) -> N
         found = await opener.stat(path)
         assert found is not None
         assert found.regular is regular
+
+
+async def test_the_mounted_root_is_seen_as_podman_sees_it(real: Bed) -> None:
+    others = ("/fifo", "/lib", "/bin/tool", "/lib/real", "/lib/real/below")
+    async with unstarted(real.podman, real.files) as container:
+        opener = ContainerOpener(real.podman, container)
+        root = MountedRoot(Path(await real.podman.containers.mount(container)))
+        assert root.visible
+        mounted = MountedOpener(real.podman, container, root)
+        for path in [*(f"/{link}" for link in LINKS), *others]:
+            found, same = await opener.stat(path), await mounted.stat(path)
+            assert same == found, path
+            assert await mounted.is_circle(path) is await opener.is_circle(path), path
+        through = await mounted.stat("/folder/real")  # of which Podman resolves the last part only
+        assert through is not None
+        assert through.path == "/lib/real"
+        assert await mounted.read(through.path, 100) == b"hello"
 
 
 async def test_a_hostile_image_is_looked_at_to_the_end(bed: Bed) -> None:

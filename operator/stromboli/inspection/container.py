@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from stromboli.errors import NotFound
 from stromboli.inspection.opener import Found
+from stromboli.inspection.root import MountedRoot
 from stromboli.podman.transport import Podman
 
 
@@ -37,3 +38,20 @@ class ContainerOpener:
             return await self._archive.read_file(self._container, path, limit)
         except NotFound:
             return None
+
+
+class MountedOpener(ContainerOpener):
+    """The same for a container that no process writes to, and whose root is mounted on the node.
+
+    Stats look there, at a hundredth of the cost; content comes from Podman, which opens nothing but regular files.
+    """
+
+    def __init__(self, podman: Podman, container: str, root: MountedRoot) -> None:
+        super().__init__(podman, container)
+        self._root = root
+
+    async def stat(self, path: str) -> Found | None:
+        return await self._root.stat(path)
+
+    async def is_circle(self, path: str) -> bool:
+        return self._root.landing(path) is None

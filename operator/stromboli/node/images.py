@@ -11,15 +11,17 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from stromboli import naming
 from stromboli.errors import ImageMissing, PodmanError, PullFailed, Pulling, StromboliError
 from stromboli.grammar.reference import Reference
 from stromboli.inspection import configuration, startfiles
 from stromboli.inspection.cache import FactsCache
-from stromboli.inspection.container import ContainerOpener
+from stromboli.inspection.container import ContainerOpener, MountedOpener
 from stromboli.inspection.look import look
-from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig
+from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig, Opener
+from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.node.jobs import Job, Jobs
 from stromboli.plan import images as rules
@@ -114,9 +116,9 @@ class Images:
         try:
             container = await self._podman.containers.create(never_started(name, image.id, labels))
             try:
-                if unstartable := await startfiles.problem_in(self._podman, container):
+                opener = await self._opener(container)
+                if unstartable := await startfiles.problem(opener):
                     return ImageFacts(unstartable=unstartable)
-                opener = ContainerOpener(self._podman, container)
                 facts = await look(opener, needs, _config(image))
                 home = facts.user.home if facts.user is not None else None
                 found = await configuration.collect(self._podman, container, opener, image.env, home)
@@ -127,6 +129,13 @@ class Images:
                 await self._podman.containers.remove(container)
         finally:
             self._looking.discard(name)
+
+    async def _opener(self, container: str) -> Opener:
+        """Over the root as mounted on the node, or over the archive API if the operator cannot see the mount."""
+        root = MountedRoot(Path(await self._podman.containers.mount(container)))
+        if root.visible:
+            return MountedOpener(self._podman, container, root)
+        return ContainerOpener(self._podman, container)
 
     def _has_pulled(self, name: str, wanted_by: str) -> bool:
         pull = self._pulls.find(name)

@@ -265,7 +265,7 @@ async def test_a_look_that_goes_on_is_not_swept(roots: Roots) -> None:
         def looking() -> bool:
             return any(c.labels.get(naming.ROLE) == naming.ROLE_LOOK for c in node.fake.containers.values())
 
-        async with node.process(killer := Killer(held="HEAD .*/archive")) as process:
+        async with node.process(killer := Killer(held="GET .*/archive")) as process:
             await node.until(looking, "a look")
             await process.sweep.once()
             assert looking()
@@ -278,7 +278,7 @@ async def test_a_look_that_goes_on_is_not_swept(roots: Roots) -> None:
 async def test_a_look_that_was_broken_off_is_swept_by_the_next_operator(roots: Roots) -> None:
     async with made_node(roots, known=False) as node:
         node.run()
-        async with node.process(killer := Killer(held="HEAD .*/archive")):
+        async with node.process(killer := Killer(held="GET .*/archive")):
             await node.until(lambda: any("look" in c.name for c in node.fake.containers.values()), "a look")
             killer.dead.set()
         async with node.process() as process:
