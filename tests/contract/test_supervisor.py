@@ -103,7 +103,7 @@ class Bed:
         self.podman("start", self.name)
 
     def wait(self) -> int:
-        return int(self.podman("wait", "--interval=10ms", self.name))
+        return int(self.podman("wait", "--interval=50ms", self.name))
 
     def run(self, image: str, script: Script, what: AttemptPlan | None = None, *options: str) -> int:
         """Run one attempt to completion. Returns its exit code."""

@@ -28,21 +28,34 @@ from tests.support.podman import podman_env as podman_env
 from tests.support.podman import registry_address as registry_address
 from tests.support.runs import OWN_POLICIES, Runs, connected, make_namespace
 
-# The slowest modules come first, so that no worker is left with one of them at the end.
+# The slowest modules of both folders come first, so that no worker is left with one of them at the end.
 LONGEST = (
-    "test_sessions_killed",
     "test_faults_many",
-    "test_faults_operator",
-    "test_rootless",
     "test_local",
     "test_documents",
+    "test_rootless",
+    "test_sessions_killed",
+    "test_podman_copies",
+    "test_conversations",
     "test_sessions",
+    "test_supervisor",
+    "test_inspection",
+    "test_manifests",
+    "test_options",
+    "test_process",
+    "test_images",
+    "test_images_local",
+    "test_faults_operator",
     "test_faults_cluster",
     "test_sessions_fork",
-    "test_sessions_rules",
-    "test_faults_podman",
+    "test_policies",
     "test_examples",
-    "test_hooks",
+    "test_controlplane",
+    "test_faults_hostile",
+    "test_faults_podman",
+    "test_faults_deletion",
+    "test_container",
+    "test_users",
 )
 LOG_SHOWN = 12_000
 ROOT = Path(__file__).parent.parent.parent

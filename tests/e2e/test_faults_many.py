@@ -17,7 +17,7 @@ from tests.support.runs import Object, Runs, condition, finished, make_namespace
 AT_ONCE = 8
 LIGHT = 300
 AT_WORK = 6
-REAL = 16
+REAL = 10
 PATIENCE = 240.0
 KEPT = 16  # the maximum number of idle connections to Podman that the operator keeps
 

@@ -198,9 +198,10 @@ def test_two_homes_side_by_side(
     installation: Installation, folder: Path, demonstrated: tuple[str, str], podman_env: dict[str, str]
 ) -> None:
     first = installation.pids()
-    other = installed_in(folder / "other", installation.programs, environ={"STROMBOLI_AGENT_CLI_IMAGE_TAG": "instant"})
+    small = {"STROMBOLI_AGENT_CLI_IMAGE_TAG": "instant", "STROMBOLI_AGENT_IMAGE": images.RECIPES["nonroot"].reference}
+    other = installed_in(folder / "other", installation.programs, environ=small)
     try:
-        other.load(*(images.archive(name, podman_env) for name in ("instant-cli", "glibc")))
+        other.load(*(images.archive(name, podman_env) for name in ("instant-cli", "nonroot")))
         other("up")
         second = other.pids()
         assert not set(first.values()) & set(second.values())

@@ -73,10 +73,10 @@ class Installation:
         with connected(kubeconfig) as client:
             yield Runs(Kubectl(self.programs.kubectl, kubeconfig), client, "default")
 
-    def podman(self, *arguments: str) -> str:
+    def podman(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
         """Run Podman on the home's storage, with or without its service."""
         environ = podman_config.env(self.home, self.environ, rootless=self.user is not None or os.geteuid() != 0)
-        done = self._run(["podman", *arguments], environ)
+        done = self._run(["podman", *arguments], environ, stdin)
         assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
         return done.stdout.strip()
 
@@ -89,9 +89,7 @@ class Installation:
         assert started.returncode == 0, started.stderr
         for path in archives:
             with path.open("rb") as archive:
-                url = self.environ["CONTAINER_HOST"]
-                done = self._run(["podman", "--remote", "--url", url, "load", "--quiet"], self.environ, archive)
-            assert done.returncode == 0, done.stderr
+                self.podman("load", "--quiet", stdin=archive)
 
     def asked(self, text: str) -> int:
         """How often the stand-in received a prompt that contains `text`, not counting requests after a tool call."""
