@@ -2,6 +2,9 @@
 
 Every Podman object that we create has a name computed from its owner's UID, and labels with the installation and the
 object that own it. Ownership of an object found on the node is decided by both: see plan/ownership.py.
+
+A session may have several containers at once, each with a role of its own. Session and role together identify one of
+them (`ContainerKey`), and its name and labels are computed from both.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NewType
 
 GROUP = "stromboli.dev"
 VERSION = "v1alpha1"
@@ -22,13 +26,17 @@ OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z
 INSTALLATION = f"{GROUP}/installation"  # UID of the cluster's kube-system namespace
 OWNER = f"{GROUP}/owner"  # UID of the AgentRun (or of its session)
 RUN = f"{GROUP}/run"  # namespace/name, for humans only
-ROLE = f"{GROUP}/role"  # agent | cli-holder | look
-
-SHAPE = f"{GROUP}/shape"  # of a session's container: its properties that policies restrict, as JSON
-
-ROLE_AGENT = "agent"
+ROLE = f"{GROUP}/role"  # what a container is for: a `Role` if it is a session's, otherwise one of the two below
 ROLE_HOLDER = "cli-holder"
 ROLE_LOOK = "look"
+SHAPE = f"{GROUP}/shape"  # of an agent's container: its properties that policies restrict, as JSON
+
+# What a container is for in its session: a word that is unique there, and valid as a label and as part of a name. What
+# finds, watches or removes containers takes any role.
+Role = NewType("Role", str)
+AGENT = Role("agent")
+JANITOR = Role("janitor")  # takes back ownership of files in the session's folder: node/janitor.py
+COPIER = Role("copier")  # copies the volume of a fork's parent: node/copy.py
 
 # Paths inside the agent's container.
 RUNTIME = "/run/stromboli"
@@ -63,7 +71,6 @@ LOADER_ENV = ("BASH_ENV", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", *RUNTIME_ENV)
 LOADER_ENV_PREFIXES = ("LD_", "BASH_FUNC_", *RUNTIME_ENV_PREFIXES)
 
 
-Named = Callable[[str], str]  # a name computed from a UID
 NETWORK = re.compile(r"stromboli-[0-9a-f]{16}")  # the names that `network` returns
 # Registry and repository of the images that forks start from.
 COPIES = ("localhost", "stromboli/session")
@@ -77,9 +84,23 @@ def is_object_name(text: str) -> bool:
     return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
 
 
-def container(session_uid: str) -> str:
-    """The name of a session's container."""
-    return f"stromboli-{session_uid}"
+@dataclass(frozen=True, slots=True)
+class ContainerKey:
+    """Identifies a container by its session's UID (or that of a run without a named session) and its role there."""
+
+    session: str
+    role: Role
+
+    @property
+    def name(self) -> str:
+        """Its name in Podman; an agent's is without a role, as it was when agents were the only containers."""
+        own = f"stromboli-{self.session}"
+        return own if self.role == AGENT else f"{own}-{self.role}"
+
+
+def agent(session_uid: str) -> ContainerKey:
+    """The container that a session's agents run in."""
+    return ContainerKey(session_uid, AGENT)
 
 
 def volume(session_uid: str) -> str:

@@ -76,7 +76,7 @@ def measure(bed: Bed, runs: int) -> Result:
 
 def _places(bed: Bed, uid: str) -> tuple[Path, Path]:
     """The folders of the writable layer of the session's container, and of its volume."""
-    layer = bed.podman.run("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", naming.container(uid))
+    layer = bed.podman.run("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", naming.agent(uid).name)
     volume = bed.podman.run("volume", "inspect", "--format", "{{.Mountpoint}}", naming.volume(uid))
     return Path(layer), Path(volume)
 

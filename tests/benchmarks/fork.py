@@ -64,7 +64,7 @@ def _round(bed: Bed, watch: Watch, uid: str) -> Round:
     plain = _run(bed, watch, f"plain-{number}", spec(bed.image))
     before = _settled(bed)
     began = time.monotonic()
-    bed.podman.run("commit", "--quiet", naming.container(uid), image)
+    bed.podman.run("commit", "--quiet", naming.agent(uid).name, image)
     commit = time.monotonic() - began
     commit_disk = storage.of_podman(bed) - before
     bed.podman.run("rmi", image)

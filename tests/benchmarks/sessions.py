@@ -49,7 +49,7 @@ def delete(bed: Bed, namespace: str, name: str) -> None:
     """Delete a session, and wait until its container, its volume and, of a fork, its copy are gone from Podman."""
     uid = bed.api.session(namespace, name)["metadata"]["uid"]
     bed.api.delete_session(namespace, name)
-    paths = [f"containers/{naming.container(uid)}", f"volumes/{naming.volume(uid)}", f"images/{naming.copy(uid)}"]
+    paths = [f"containers/{naming.agent(uid).name}", f"volumes/{naming.volume(uid)}", f"images/{naming.copy(uid)}"]
     with bed.podman_api() as client:
 
         def gone() -> bool:

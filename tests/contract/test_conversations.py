@@ -55,7 +55,7 @@ class Session:
 
     def with_container(self, *command: str) -> Session:
         """Create the session's container, without starting it."""
-        name = naming.container(self.uid)
+        name = naming.agent(self.uid).name
         self.podman.run(
             "create", "--name", name, *self._labels(), "--network", "none", *self._volume(), self.image, *command
         )
@@ -67,7 +67,7 @@ class Session:
         return self
 
     def remove(self) -> None:
-        self.podman.remove_containers(naming.container(self.uid))
+        self.podman.remove_containers(naming.agent(self.uid).name)
         self.podman.run("volume", "rm", "--force", naming.volume(self.uid))
 
     def _labels(self) -> list[str]:
@@ -172,7 +172,7 @@ def writes(session: Session, text: str, folder: str = "-work") -> str:
 
 @pytest.mark.parametrize("state", ["volume only", "created", "running", "ended"])
 async def test_what_was_said_is_read_back(reader: Conversations, spoken: Session, state: str) -> None:
-    name = naming.container(spoken.uid)
+    name = naming.agent(spoken.uid).name
     if state != "volume only":
         spoken.with_container("sleep", "100" if state == "running" else "0")
     if state in ("running", "ended"):
@@ -296,7 +296,7 @@ async def test_no_link_leads_out_of_the_volume(reader: Conversations, session: S
     session.has(f"mkdir -p {naming.CONFIG_DIR}; ln -s {target} {PROJECTS}")
     script = f"mkdir -p /tmp/x/-w; echo '{line('x')}' > /tmp/x/-w/{session.id}.jsonl; exec sleep 100"
     session.with_container("sh", "-c", script)
-    session.podman.run("start", naming.container(session.uid))
+    session.podman.run("start", naming.agent(session.uid).name)
     assert await read(reader, session) is None
 
 
@@ -307,9 +307,9 @@ async def test_a_pipe_in_the_container_s_root_does_not_hold_it_up(
     """Asked for a file of that container, Podman would open the pipe and block, holding the container's lock."""
     session.has(writes(session, "x"))
     session.with_container("sh", "-c", f"rm -f /etc/passwd; mkfifo /etc/passwd; exec sleep {100 if running else 0}")
-    session.podman.run("start", naming.container(session.uid))
+    session.podman.run("start", naming.agent(session.uid).name)
     if not running:
-        session.podman.run("wait", naming.container(session.uid))
+        session.podman.run("wait", naming.agent(session.uid).name)
     assert await said(reader, session) == ["x"]
 
 

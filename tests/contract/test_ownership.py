@@ -12,6 +12,7 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.inspection.cache import FactsCache
+from stromboli.naming import ContainerKey, Role
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.copy import Copier
@@ -50,12 +51,14 @@ async def test_images_and_containers_that_inherited_our_labels_outlive_the_sessi
     real: Bed, persons: IsolatedPodman, site: Site
 ) -> None:
     uid = str(uuid.uuid4())
-    labels = site.labels(uid, "team/a")
+    labels = site.labels(naming.agent(uid), "team/a")
     await real.podman.volumes.create(naming.volume(uid), labels)
-    await real.run("true", name=naming.container(uid), labels=labels)
-    await real.podman.containers.wait(naming.container(uid))
-    await Copier(real.podman, site).filesystem(naming.container(uid), naming.copy(uid), labels)
-    persons.run("commit", "--quiet", naming.container(uid), COMMITTED)
+    await real.run("true", name=naming.agent(uid).name, labels=labels)
+    await real.podman.containers.wait(naming.agent(uid).name)
+    service = ContainerKey(uid, Role("service.db"))
+    await real.run("sleep", "600", name=service.name, labels=site.labels(service, "team/a"))
+    await Copier(real.podman, site).filesystem(naming.agent(uid).name, naming.copy(uid), labels)
+    persons.run("commit", "--quiet", naming.agent(uid).name, COMMITTED)
     built(persons, COMMITTED, BUILT)
     persons.run("tag", naming.copy(uid), TAGGED)
     built(persons, naming.copy(uid), ON_TOP)
@@ -68,7 +71,8 @@ async def test_images_and_containers_that_inherited_our_labels_outlive_the_sessi
     inventory = Inventory(real.podman, site)
     assert (await inventory.take()).everywhere == {uid}
     await Cleaner(real.podman, site, SessionLocks()).deleted(uid)
-    assert await real.podman.containers.inspect(naming.container(uid)) is None
+    for key in (naming.agent(uid), service):
+        assert await real.podman.containers.inspect(key.name) is None
     assert await real.podman.volumes.inspect(naming.volume(uid)) is None
     assert await real.podman.copies.inspect(naming.copy(uid)) is None
     for image in mine:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
+from stromboli import naming
 from stromboli.node.ends import Ends
 from tests.contract.conftest import Bed
 
@@ -22,11 +24,12 @@ async def test_the_stream_ends_with_the_container(real: Bed) -> None:
 async def test_whoever_listens_is_woken_by_the_end(real: Bed) -> None:
     woken: asyncio.Queue[str] = asyncio.Queue()
     ends = Ends(real.podman, woken.put_nowait)
-    container = await real.podman.containers.create(real.body("sh", "-c", "exit 0"))
+    key = naming.agent(str(uuid.uuid4()))
+    container = await real.podman.containers.create(real.body("sh", "-c", "exit 0", name=key.name))
     async with asyncio.timeout(WITHIN):
-        await ends.listen("session", container)
+        await ends.listen(key)
         await real.podman.containers.start(container)
-        ends.watch("session", container, "run", WITHIN)
+        ends.watch(key, "run", WITHIN)
         assert await woken.get() == "run"
     state = await real.podman.containers.inspect(container)
     assert state is not None
@@ -37,5 +40,5 @@ async def test_whoever_listens_is_woken_by_the_end(real: Bed) -> None:
 async def test_a_start_does_not_wait_for_one_that_cannot_be_listened_to(real: Bed) -> None:
     ends = Ends(real.podman, lambda _: None)
     async with asyncio.timeout(WITHIN):
-        await ends.listen("run", "there-is-no-such-container")
+        await ends.listen(naming.agent("of-no-session"))
     await ends.close()

@@ -18,6 +18,7 @@ from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import NoSpace, NotFound, PodmanError
 from stromboli.local import machine
+from stromboli.naming import ContainerKey
 from stromboli.node import copy
 from stromboli.node.copy import Copier
 from stromboli.podman import Podman
@@ -114,7 +115,7 @@ class Forks:
         return str(uuid.uuid4())
 
     def labels(self, uid: str) -> dict[str, str]:
-        return {**self.site.labels(uid, "team/fork"), **self.bed.mark}
+        return {**self.site.labels(naming.agent(uid), "team/fork"), **self.bed.mark}
 
     async def ended(self, image: str, script: str, **fields: object) -> tuple[str, str]:
         """Run a script in a container of the image; it has to succeed. Returns the container's ID and the output."""
@@ -388,6 +389,11 @@ async def test_a_list_holds_what_bears_all_labels(forks: Forks) -> None:
 # --- the volume ---
 
 
+def copier(uid: str) -> ContainerKey:
+    """The helper container that copies a fork's volume."""
+    return ContainerKey(uid, naming.COPIER)
+
+
 @pytest.mark.parametrize("credentials", CREDENTIALS)
 async def test_a_volume_s_copy_has_all_but_the_credentials(forks: Forks, source: str, credentials: str) -> None:
     before = await forks.listing(source)
@@ -400,7 +406,7 @@ async def test_a_volume_s_copy_has_all_but_the_credentials(forks: Forks, source:
     made = await forks.podman.volumes.inspect(naming.volume(uid))
     assert made is not None
     assert made.labels == forks.labels(uid)
-    assert await forks.podman.containers.inspect(naming.container(uid)) is None
+    assert await forks.podman.containers.inspect(copier(uid).name) is None
 
 
 async def test_a_copy_has_its_original_s_holes(forks: Forks) -> None:
@@ -436,12 +442,12 @@ async def test_copying_again_after_a_cut_ends_in_the_same(forks: Forks, source: 
     # The leftovers of an interrupted copy, and of a helper container that was never awaited.
     await forks.in_volume(target, "busybox mkdir -p /v/claude/.credentials.json/x /v/.old; echo > '/v/claude/big'")
     use = [{"Name": target, "Dest": "/v", "Options": ["rw"]}]
-    helper = {"name": naming.container(uid), "labels": forks.labels(uid), "volumes": use}
+    helper = {"name": copier(uid).name, "labels": {**forks.labels(uid), naming.ROLE: naming.COPIER}, "volumes": use}
     await forks.bed.run("sleep", "600", **helper)
     for _ in range(2):
         await forks.copier.volume(source, target, forks.bed.files, forks.labels(uid))
         assert await forks.listing(target) == before
-    assert await forks.podman.containers.inspect(naming.container(uid)) is None
+    assert await forks.podman.containers.inspect(copier(uid).name) is None
 
 
 async def test_a_volume_that_is_not_there_cannot_be_copied(forks: Forks) -> None:
@@ -467,7 +473,7 @@ async def test_a_full_disk_is_told(forks: Forks, source: str, isolated_podman: I
     await asyncio.to_thread(isolated_podman.run, "volume", "create", *small, *labels, naming.volume(uid))
     with pytest.raises(NoSpace, match=f"{naming.volume(uid)}.*No space left on device"):
         await forks.copier.volume(source, naming.volume(uid), forks.bed.files, forks.labels(uid))
-    assert await forks.podman.containers.inspect(naming.container(uid)) is None
+    assert await forks.podman.containers.inspect(copier(uid).name) is None
 
 
 # --- rootless ---

@@ -127,7 +127,7 @@ async def _supervised(podman: Podman, name: str, root: Path) -> tuple[str, str]:
     )
     body = container.body(
         wanted,
-        name=naming.container(uid),
+        name=naming.agent(uid).name,
         image_id=image.id,
         identity=Identity(user.uid, user.gid, user.groups),
         place=place,

@@ -40,7 +40,7 @@ class Bed:
     def __init__(self, env: dict[str, str], root: Path) -> None:
         self._env = env
         self.uid = str(uuid.uuid4())
-        self.name = naming.container(self.uid)
+        self.name = naming.agent(self.uid).name
         self.cli = root / "cli"
         self.home = root / "home"
         (self.cli / "bin").mkdir(parents=True)

@@ -87,7 +87,7 @@ def test_an_attempt_of_another_boot_whose_prompt_was_sent_is_lost(
     host.until(lambda: sent(standin, "rebooted") == 1, "the prompt is sent")
     operator.stop()
     another_boot(kubectl, light_runs)
-    host.podman.run("kill", naming.container(uid))
+    host.podman.run("kill", naming.agent(uid).name)
     operator.start()
     lost = light_runs.until("run", finished)
     assert condition(lost)["reason"] == "ContainerLost"
@@ -101,12 +101,12 @@ def test_an_attempt_of_another_boot_whose_prompt_was_not_sent_is_tried_again(
     operator.stop()
     light_runs.apply("run", prompt="ECHO{tried-again}", image=python_image)
     uid = light_runs.get("run")["metadata"]["uid"]
-    host.podman.run("create", "--name", naming.container(uid), python_image, "true")
+    host.podman.run("create", "--name", naming.agent(uid).name, python_image, "true")
     operator.start()
     light_runs.until("run", reason_is("PodmanUnavailable"))
     operator.stop()
     another_boot(kubectl, light_runs)
-    host.podman.run("rm", naming.container(uid))
+    host.podman.run("rm", naming.agent(uid).name)
     operator.start()
     done = light_runs.until("run", finished)
     completed(done, "tried-again")

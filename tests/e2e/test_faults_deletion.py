@@ -22,7 +22,7 @@ LABELS: dict[str, dict[str, str]] = {
     "another-clusters": {
         naming.INSTALLATION: OTHERS,
         naming.OWNER: "33333333-3333-4333-8333-333333333333",
-        naming.ROLE: naming.ROLE_AGENT,
+        naming.ROLE: naming.AGENT,
     },
 }
 

@@ -99,7 +99,7 @@ def test_a_container_is_taken_away_by_hand(
     mark = f"by-hand-{command[0]}"
     uid = at_work(light_runs, mark, python_image, seconds=30)
     await_prompt(host, standin, mark)
-    isolated_podman.run(*command, naming.container(uid))
+    isolated_podman.run(*command, naming.agent(uid).name)
     ended = light_runs.until("run", finished, SAID_WITHIN)
     assert condition(ended)["reason"] == "ContainerLost"
     assert "it was killed, removed, or the machine restarted" in condition(ended)["message"]
@@ -130,7 +130,7 @@ def test_a_container_that_has_our_name_and_is_not_ours_is_waited_for(
     steady_operator.stop()
     light_runs.apply("run", prompt="ECHO{not-ours}", image=python_image)
     uid = light_runs.get("run")["metadata"]["uid"]
-    theirs = host.podman.run("create", "--name", naming.container(uid), python_image, "true")
+    theirs = host.podman.run("create", "--name", naming.agent(uid).name, python_image, "true")
     steady_operator.start()
     said = light_runs.until("run", lambda o: "is not ours; remove it" in condition(o).get("message", ""))
     assert condition(said)["reason"] == "PodmanUnavailable"

@@ -41,7 +41,7 @@ class Bed:
 
     def left(self) -> dict[str, list[str]]:
         """What is left of any run on the node."""
-        agents = ("--filter", f"label={naming.ROLE}={naming.ROLE_AGENT}")
+        agents = ("--filter", f"label={naming.ROLE}={naming.AGENT}")
         return {
             "containers": self.podman.run("ps", "--all", "--format", "{{.Names}}", *agents).split(),
             "volumes": self.podman.run("volume", "ls", "--format", "{{.Name}}").split(),

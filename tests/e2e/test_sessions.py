@@ -52,7 +52,7 @@ def test_installs_stay_and_the_conversation_goes_on(
     uid = found["metadata"]["uid"]
     kubectl("-n", space.namespace, "delete", "agentsession", "story")
     host.await_gone(uid)
-    assert naming.container(uid) not in str(host.containers())
+    assert naming.agent(uid).name not in str(host.containers())
 
 
 def test_configuration_begins_each_run_as_the_image_has_it(
@@ -148,7 +148,7 @@ def test_a_container_that_somebody_removed_is_made_again(
     chosen = {"name": "rebuilt"}
     go(space, "r1", prompt="ECHO{before}", image=python_image, session=chosen, lifecycle=LIFECYCLE)
     uid = idle(space, "rebuilt")["metadata"]["uid"]
-    host.podman.run("rm", naming.container(uid))
+    host.podman.run("rm", naming.agent(uid).name)
     assert tails(go(space, "r2", prompt="ECHO{after}", session=chosen)) == ["create: 1", "post: 1", "start: 1"]
     asked = [r for r in standin.requests() if "ECHO{after}" in str(r["last_user_text"])]
     assert "ECHO{before}" in [text for r in asked for text in r["user_texts"]]
@@ -159,7 +159,7 @@ def test_a_volume_that_somebody_removed_is_said(light: Runs, python_image: str, 
     chosen = {"name": "lost"}
     go(light, "l1", prompt="ECHO{l1}", image=python_image, session=chosen)
     uid = idle(light, "lost")["metadata"]["uid"]
-    host.podman.run("rm", naming.container(uid))
+    host.podman.run("rm", naming.agent(uid).name)
     host.podman.run("volume", "rm", naming.volume(uid))
     light.apply("l2", prompt="ECHO{never}", session=chosen)
     failed = condition(light.until("l2", finished))

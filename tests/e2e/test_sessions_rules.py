@@ -136,7 +136,7 @@ def test_neither_secret_nor_prompt_stands_in_a_container_that_is_kept(
     assert ended(space, "private", session={"name": "private"}, **spec)[0] == "Completed"
     kubectl("-n", space.namespace, "wait", "--for=jsonpath={.status.conditions[0].reason}=Available", "asess/private")
     found = session(space, "private")
-    whole = host.podman.run("inspect", naming.container(found["metadata"]["uid"])) + json.dumps(found)
+    whole = host.podman.run("inspect", naming.agent(found["metadata"]["uid"]).name) + json.dumps(found)
     for mark in (SECRET, "mark-in-prompt", "mark-in-env"):
         assert mark not in whole
     assert not (host.runtime_dir / "secrets" / found["metadata"]["uid"]).exists()
@@ -150,7 +150,7 @@ def test_a_runs_deletion_never_removes_its_session(space: Runs, python_image: st
     space.delete("gone")
     attempts = host.home / "sessions" / uid / "attempts"
     host.until(lambda: not [p for p in attempts.iterdir() if p.name.startswith(run)], "the run's attempt is gone")
-    assert naming.container(uid) in [c["Names"][0] for c in host.agents()]
+    assert naming.agent(uid).name in [c["Names"][0] for c in host.agents()]
     assert naming.volume(uid) in host.volumes()
 
 

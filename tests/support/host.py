@@ -37,7 +37,7 @@ class Host:
 
     def agents(self) -> list[dict[str, Any]]:
         """The containers of runs."""
-        return self.containers(f"{naming.ROLE}={naming.ROLE_AGENT}")
+        return self.containers(f"{naming.ROLE}={naming.AGENT}")
 
     def holders(self) -> list[str]:
         """The IDs of the containers that keep the CLI mounted."""
@@ -67,7 +67,7 @@ class Host:
     def await_end(self, uid: str, within: float = PATIENCE) -> int:
         """Wait until a run's container has exited. Returns its exit code."""
         with self._client(within) as client:
-            answer = client.post(f"{_API}/containers/{naming.container(uid)}/wait")
+            answer = client.post(f"{_API}/containers/{naming.agent(uid).name}/wait")
         answer.raise_for_status()
         return int(answer.text)
 

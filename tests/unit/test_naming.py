@@ -18,7 +18,8 @@ PODMAN = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 
 def test_names_for_podman() -> None:
     for name in (
-        naming.container(UID),
+        naming.agent(UID).name,
+        naming.ContainerKey(UID, naming.JANITOR).name,
         naming.volume(UID),
         naming.holder(INSTALLATION, IMAGE),
         naming.look(IMAGE),
@@ -30,7 +31,8 @@ def test_names_for_podman() -> None:
 
 
 def test_names_are_the_same_tomorrow() -> None:
-    assert naming.container(UID) == f"stromboli-{UID}"
+    assert naming.agent(UID).name == f"stromboli-{UID}"
+    assert naming.ContainerKey(UID, naming.Role("service.db")).name == f"stromboli-{UID}-service.db"
     assert naming.holder(INSTALLATION, IMAGE) == "stromboli-cli-0d6e4079-ffffffffffff"
     assert naming.attempt(UID, 2) == f"{UID}-2"
     assert naming.network(INSTALLATION, "team") == naming.network(INSTALLATION, "team")
@@ -61,4 +63,4 @@ def test_labels_are_ours_and_differ() -> None:
     labels = (naming.INSTALLATION, naming.OWNER, naming.RUN, naming.ROLE)
     assert len(set(labels)) == 4
     assert all(label.startswith("stromboli.dev/") for label in labels)
-    assert len({naming.ROLE_AGENT, naming.ROLE_HOLDER, naming.ROLE_LOOK}) == 3
+    assert len({naming.AGENT, naming.JANITOR, naming.COPIER, naming.ROLE_HOLDER, naming.ROLE_LOOK}) == 5

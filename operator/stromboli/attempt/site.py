@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.attempt.folder import SessionFolder
+from stromboli.naming import ContainerKey
 from stromboli.plan import ownership
 
 
@@ -27,14 +28,17 @@ class Site:
         """The labels that name an object's owner; see plan/ownership.py for what they prove."""
         return {naming.INSTALLATION: self.installation, naming.OWNER: uid}
 
-    def owns_container(self, uid: str, name: str, labels: Mapping[str, str]) -> bool:
-        """Whether a container with this name and these labels is this session's."""
-        return ownership.session_of_container(name, labels, self.installation) == uid
+    def key_of(self, name: str, labels: Mapping[str, str]) -> ContainerKey | None:
+        """Which container of which session one with this name and these labels is; None if it is none of ours."""
+        return ownership.container_key(name, labels, self.installation)
 
     def owns_volume(self, uid: str, name: str, labels: Mapping[str, str]) -> bool:
         """Whether a volume with this name and these labels is this session's."""
         return ownership.session_of_volume(name, labels, self.installation) == uid
 
-    def labels(self, uid: str, display_name: str) -> dict[str, str]:
-        """All labels of a session's container and volume; `display_name` is namespace/name of the session or run."""
-        return {**self.marks(uid), naming.RUN: display_name, naming.ROLE: naming.ROLE_AGENT}
+    def labels(self, key: ContainerKey, display_name: str) -> dict[str, str]:
+        """All labels of a container, and of what is made for it: a volume, a copy of its files.
+
+        `display_name` is namespace/name of the session or run.
+        """
+        return {**self.marks(key.session), naming.RUN: display_name, naming.ROLE: key.role}

@@ -32,7 +32,7 @@ Row = Mapping[str, Any]
 def running(podman: PodmanCommand, installation: str) -> int:
     """How many agents are at work. Raises LocalFailure."""
     rows = _rows(podman, ("ps",), installation, "status=running")
-    return sum(ownership.session_of_container(_name(row), _labels(row), installation) is not None for row in rows)
+    return sum(ownership.is_agent(_name(row), _labels(row), installation) for row in rows)
 
 
 def remove(podman: PodmanCommand, installation: str | None) -> str:
@@ -64,7 +64,7 @@ def _containers(podman: PodmanCommand, installation: str | None) -> list[str]:
 def _is_our_container(row: Row, installation: str) -> bool:
     name, image, labels = _name(row), row["ImageID"], _labels(row)
     return (
-        ownership.session_of_container(name, labels, installation) is not None
+        ownership.container_key(name, labels, installation) is not None
         or ownership.is_holder(name, image, labels, installation)
         or ownership.is_look(name, image, labels, installation)
     )

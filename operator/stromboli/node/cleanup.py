@@ -14,10 +14,11 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.apart import apart
-from stromboli.attempt import folder
+from stromboli.attempt import containers, folder
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.site import Site
 from stromboli.attempt.tidy import tidy
+from stromboli.errors import PodmanError
 from stromboli.node.copy import Copier
 from stromboli.node.janitor import Janitor
 from stromboli.node.serial import SessionLocks
@@ -41,22 +42,26 @@ class Cleaner:
         self._removals = asyncio.Semaphore(REMOVALS)
 
     async def finished(self, uid: str) -> None:
-        """After a run's end: remove its container, volume and secrets; its folder stays until the run is deleted."""
+        """After a run's end: remove its containers, volume and secrets; its folder stays until the run is deleted."""
         async with self._locks.hold(uid):
-            await self.start_over(uid)
+            await self._all_but_folder(uid)
 
     async def deleted(self, uid: str) -> None:
         """After the deletion of a run or session: remove everything of it."""
         async with self._locks.hold(uid):
-            await self.start_over(uid)
+            await self._all_but_folder(uid)
             await self._copier.drop(naming.copy(uid))
             folder = self._site.folder(uid)
             await self._emptied(uid, folder.path, folder.remove)
 
     async def start_over(self, uid: str) -> None:
-        """Like `finished`, for a caller that holds the session's lock, so that another attempt starts from scratch."""
+        """Remove what an attempt had, so that the next one starts from scratch; the session's other containers stay.
+
+        The caller holds the session's lock.
+        """
         self._locks.check(uid)
-        await self._container(uid)
+        if (agent := await containers.find(self._podman, self._site, naming.agent(uid))) is not None:
+            await self._podman.containers.remove(agent.id)
         await self._volume(uid)
         await self.without_secrets(uid)
 
@@ -97,14 +102,21 @@ class Cleaner:
         async with self._removals:
             await apart(remove)
 
-    async def _container(self, uid: str) -> None:
-        found = await self._podman.containers.inspect(naming.container(uid))
-        if found is None:
-            return
-        if self._site.owns_container(uid, found.name, found.labels):
-            await self._podman.containers.remove(found.id)
-        else:
-            log.warning("the container %s is not ours, so it is not removed", found.name)
+    async def _all_but_folder(self, uid: str) -> None:
+        await self._containers(uid)
+        await self._volume(uid)
+        await self.without_secrets(uid)
+
+    async def _containers(self, uid: str) -> None:
+        """Remove all containers of a session. One that Podman cannot remove does not keep the others."""
+        failure: PodmanError | None = None
+        for container in await containers.of_session(self._podman, self._site, uid):
+            try:
+                await self._podman.containers.remove(container.id)
+            except PodmanError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     async def _volume(self, uid: str) -> None:
         found = await self._podman.volumes.inspect(naming.volume(uid))
@@ -141,9 +153,8 @@ class Inventory:
             self._podman.volumes.list(self._labels),
             self._podman.copies.images(self._labels),
         )
-        found = {ownership.session_of_container(c.name, c.labels, ours) for c in made}
-        found |= {ownership.session_of_volume(v.name, v.labels, ours) for v in kept}
-        running = {uid for uid in found if uid is not None}
+        running = {key.session for c in made if (key := ownership.container_key(c.name, c.labels, ours)) is not None}
+        running |= {uid for v in kept if (uid := ownership.session_of_volume(v.name, v.labels, ours)) is not None}
         copied = {uid for copy in copies for uid in ownership.copies_of(copy.names, copy.labels, ours).values()}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
         sessions = await asyncio.to_thread(folder.sessions, self._site.home)

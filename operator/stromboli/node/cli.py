@@ -102,7 +102,7 @@ class CLIMounts:
             in_use = {image for image, _ in self._ready}
             ours = self._installation
             found = await self._podman.containers.list({naming.INSTALLATION: ours})
-            agents = (c for c in found if ownership.session_of_container(c.name, c.labels, ours) is not None)
+            agents = (c for c in found if ownership.is_agent(c.name, c.labels, ours))
             if not in_use or any(agent.status != "exited" for agent in agents):
                 return
             for container in found:

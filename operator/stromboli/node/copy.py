@@ -19,9 +19,10 @@ import logging
 from collections.abc import Mapping
 
 from stromboli import naming
-from stromboli.attempt import busybox
+from stromboli.attempt import busybox, containers
 from stromboli.attempt.site import Site
 from stromboli.errors import NoSpace, NotFound, PodmanError
+from stromboli.naming import ContainerKey
 from stromboli.node import volume_script
 from stromboli.plan import ownership
 from stromboli.podman.failures import redact
@@ -83,16 +84,17 @@ class Copier:
     async def volume(self, source: str, target: str, helper_image: str, labels: Mapping[str, str]) -> None:
         """Make the volume `target` an exact copy of `source`, except for the CLI's credentials.
 
-        `target` is created with `labels` if it does not exist. Nothing from `helper_image` is executed. The helper has
-        the name and labels of the fork's own container (its UID is in `labels`), which does not exist yet, so that
-        cleanup finds it. Raises NotFound, NoSpace, PodmanError, PodmanUnavailable.
+        `target` is created with `labels` if it does not exist. Nothing from `helper_image` is executed. The helper is
+        one of the containers of the fork (whose UID is in `labels`), so that cleanup finds it. Raises NotFound,
+        NoSpace, PodmanError, PodmanUnavailable.
         """
         if await self._podman.volumes.inspect(source) is None:  # creating the helper would create an empty one
             raise NotFound(f"the volume {source} is gone, so it cannot be copied", 404)
         await self._podman.volumes.create(target, labels)
-        name = naming.container(labels[naming.OWNER])
-        await self._remove_helper(name, labels)
-        created = await self._podman.containers.create(self._helper(name, source, target, helper_image, labels))
+        key = ContainerKey(labels[naming.OWNER], naming.COPIER)
+        await self.drop_helper(key.session)
+        body = self._helper(key, source, target, helper_image, {**labels, naming.ROLE: key.role})
+        created = await self._podman.containers.create(body)
         try:
             async with self._podman.containers.attached(created) as chunks:
                 await self._podman.containers.start(created)
@@ -103,6 +105,12 @@ class Copier:
         if code != 0:
             what = f"the volume {source} could not be copied to {target}: {_why(said) or f'exit code {code}'}"
             raise NoSpace(what) if _FULL in said else PodmanError(what)
+
+    async def drop_helper(self, uid: str) -> None:
+        """Remove the helper that an interrupted copy for the fork `uid` has left, even if it is still running."""
+        found = await containers.find(self._podman, self._site, ContainerKey(uid, naming.COPIER))
+        if found is not None:
+            await self._podman.containers.remove(found.id)
 
     async def drop(self, image: str) -> None:
         """Remove an image made by `filesystem`. Idempotent. Raises PodmanError if a container uses it."""
@@ -133,16 +141,12 @@ class Copier:
         log.warning("the image %s is not ours, so it is not removed", image)
         return False
 
-    async def _remove_helper(self, name: str, labels: Mapping[str, str]) -> None:
-        """Remove the helper of an interrupted copy, even if it is still running."""
-        found = await self._podman.containers.inspect(name)
-        if found is not None and self._site.owns_container(labels[naming.OWNER], found.name, found.labels):
-            await self._podman.containers.remove(found.id)
-
-    def _helper(self, name: str, source: str, target: str, image: str, labels: Mapping[str, str]) -> dict[str, object]:
+    def _helper(
+        self, key: ContainerKey, source: str, target: str, image: str, labels: Mapping[str, str]
+    ) -> dict[str, object]:
         program = str(busybox.path(self._site.home))
         return {
-            "name": name,
+            "name": key.name,
             "labels": dict(labels),
             "image": image,
             "entrypoint": [_PROGRAM, "sh", "-c", volume_script.COPY, "copy"],

@@ -1,4 +1,7 @@
-"""Waits for containers to end: one pending call to Podman for each, and a wake-up when it returns or fails."""
+"""Waits for containers to end: one pending call to Podman for each, and a wake-up when it returns or fails.
+
+Each is watched by itself, whatever its role in its session: the end of another container of the session is not its end.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stromboli.errors import NotFound, PodmanError, PodmanUnavailable
+from stromboli.naming import ContainerKey
 from stromboli.podman.transport import Podman
 from stromboli.supervision import spawn
 
@@ -27,47 +31,44 @@ class _Listener:
 
 
 class Ends:
-    """Watches containers, by session UID. However a watch ends, `wake` is called with the UID of the run in the
-    container.
-    """
+    """Watches containers of sessions. However a watch ends, `wake` is called with the UID that it was given."""
 
     def __init__(self, podman: Podman, wake: Callable[[str], None]) -> None:
         self._podman = podman
         self._wake = wake
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._listeners: dict[str, _Listener] = {}
+        self._tasks: dict[ContainerKey, asyncio.Task[None]] = {}
+        self._listeners: dict[ContainerKey, _Listener] = {}
 
-    async def listen(self, session: str, container: str) -> None:
+    async def listen(self, key: ContainerKey) -> None:
         """Call before a container's start, to notice its end at once instead of at Podman's next poll.
 
         Best effort: without it, `watch` notices the end some tens of milliseconds later.
         """
-        if old := self._listeners.pop(session, None):
+        if old := self._listeners.pop(key, None):
             old.task.cancel()
         opened, near = asyncio.Event(), asyncio.Event()
-        task = spawn(self._listen(container, opened, near), f"output of {session}")
-        self._listeners[session] = _Listener(task, near)
+        task = spawn(self._listen(key.name, opened, near), f"output of {key.name}")
+        self._listeners[key] = _Listener(task, near)
         try:
             async with asyncio.timeout(OPENING):
                 await opened.wait()
         except TimeoutError:
             task.cancel()  # do not delay the start any further
 
-    def watch(self, session: str, container: str, run: str, within: float) -> None:
-        """Watch a run's container, once per session. The run is also woken if it has not ended `within` seconds."""
-        if session not in self._tasks:
-            task = spawn(self._wait(session, container, run, within), f"end of {session}")
-            self._tasks[session] = task
+    def watch(self, key: ContainerKey, woken: str, within: float) -> None:
+        """Watch a container, once. The UID `woken` is also woken if it has not ended `within` seconds."""
+        if key not in self._tasks:
+            self._tasks[key] = spawn(self._wait(key, woken, within), f"end of {key.name}")
 
-    def watched(self) -> list[str]:
-        """UIDs of the sessions whose containers are watched."""
+    def watched(self) -> list[ContainerKey]:
+        """The containers that are watched."""
         return list(self._tasks)
 
-    def forget(self, session: str) -> None:
+    def forget(self, key: ContainerKey) -> None:
         """Stop watching, since the container is gone or its end is known."""
-        if task := self._tasks.pop(session, None):
+        if task := self._tasks.pop(key, None):
             task.cancel()
-        if listener := self._listeners.pop(session, None):
+        if listener := self._listeners.pop(key, None):
             listener.task.cancel()
 
     async def close(self) -> None:
@@ -76,25 +77,25 @@ class Ends:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _wait(self, session: str, container: str, run: str, within: float) -> None:
+    async def _wait(self, key: ContainerKey, woken: str, within: float) -> None:
         runs_on = False
         try:
-            listener = self._listeners.get(session)
+            listener = self._listeners.get(key)
             async with asyncio.timeout(within):
-                await self._podman.containers.wait(container, hurry=listener.near if listener else None)
+                await self._podman.containers.wait(key.name, hurry=listener.near if listener else None)
         except TimeoutError:
             runs_on = True
         except NotFound:
-            log.info("container %s is gone", container)
+            log.info("container %s is gone", key.name)
         except (PodmanError, PodmanUnavailable) as error:
-            log.info("watching container %s failed: %s", container, error)
+            log.info("watching container %s failed: %s", key.name, error)
             await asyncio.sleep(PAUSE)
         finally:
-            if self._tasks.get(session) is asyncio.current_task():  # otherwise a newer watch has replaced it
-                self._tasks.pop(session)
+            if self._tasks.get(key) is asyncio.current_task():  # otherwise a newer watch has replaced it
+                self._tasks.pop(key)
                 if not runs_on:
-                    self._listeners.pop(session, None)
-            self._wake(run)
+                    self._listeners.pop(key, None)
+            self._wake(woken)
 
     async def _listen(self, container: str, opened: asyncio.Event, near: asyncio.Event) -> None:
         try:

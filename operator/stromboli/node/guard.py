@@ -14,6 +14,7 @@ from stromboli import naming
 from stromboli.attempt import usage
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.naming import ContainerKey
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,9 @@ EVERY = 2.0  # seconds
 
 
 class Guard:
-    """Guards this node's disk; `watched` returns the UIDs of the sessions whose containers are running."""
+    """Guards this node's disk; `watched` returns the containers that are running. Only agents' have records."""
 
-    def __init__(self, podman: Podman, site: Site, watched: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, podman: Podman, site: Site, watched: Callable[[], Iterable[ContainerKey]]) -> None:
         self._podman = podman
         self._site = site
         self._watched = watched
@@ -37,13 +38,12 @@ class Guard:
 
     async def once(self) -> None:
         """Check all of them once. A killed container is judged like any other end: see plan/outcome.py."""
-        for session in tuple(self._watched()):
-            out = self._site.folder(session).link("attempt") / "out"
+        for key in [key for key in self._watched() if key.role == naming.AGENT]:
+            out = self._site.folder(key.session).link("attempt") / "out"
             if not await asyncio.to_thread(usage.is_too_large, out):
                 continue
-            container = naming.container(session)
-            log.warning("killing container %s, which has written too much into %s", container, out)
+            log.warning("killing container %s, which has written too much into %s", key.name, out)
             try:
-                await self._podman.containers.kill(container)
+                await self._podman.containers.kill(key.name)
             except (PodmanError, PodmanUnavailable) as error:
-                log.warning("container %s could not be killed: %s", container, error)
+                log.warning("container %s could not be killed: %s", key.name, error)

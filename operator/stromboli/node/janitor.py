@@ -12,9 +12,11 @@ import os
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.attempt import busybox
+from stromboli.attempt import busybox, containers
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
+from stromboli.naming import ContainerKey
+from stromboli.node.serial import SessionLocks
 from stromboli.podman.transport import Podman
 
 SECONDS = 120.0  # timeout for one folder; the size of its contents is bounded elsewhere
@@ -29,15 +31,22 @@ class Janitor:
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
         self._site = site
+        self._locks = SessionLocks()  # of its own: a caller may hold the session already
 
     async def reclaim(self, uid: str, folder: Path) -> None:
-        """Make the operator the owner of a session's folder and everything in it. Raises PodmanError,
+        """Make the operator the owner of a folder of session `uid` and everything in it. Raises PodmanError,
         PodmanUnavailable.
 
-        The session's own container is gone by then: the helper has its name and labels, so that cleanup finds it.
+        The helper is one of the session's containers, so that cleanup finds it. There is one at a time for a session.
         """
         root = await asyncio.to_thread(self._root)
-        created = await self._podman.containers.create(self._body(uid, root, folder))
+        async with self._locks.hold(uid):
+            await self._chown(ContainerKey(uid, naming.JANITOR), root, folder)
+
+    async def _chown(self, key: ContainerKey, root: Path, folder: Path) -> None:
+        if (left := await containers.find(self._podman, self._site, key)) is not None:  # by an operator that was killed
+            await self._podman.containers.remove(left.id)
+        created = await self._podman.containers.create(self._body(key, root, folder))
         try:
             await self._podman.containers.start(created)
             async with asyncio.timeout(SECONDS):
@@ -57,10 +66,10 @@ class Janitor:
         new.replace(root / _PROGRAM)
         return root
 
-    def _body(self, uid: str, root: Path, folder: Path) -> dict[str, object]:
+    def _body(self, key: ContainerKey, root: Path, folder: Path) -> dict[str, object]:
         return {
-            "name": naming.container(uid),
-            "labels": self._site.marks(uid),
+            "name": key.name,
+            "labels": {**self._site.marks(key.session), naming.ROLE: key.role},
             "rootfs": str(root),
             "entrypoint": [f"/{_PROGRAM}", "chown", "-R", "0:0", _PLACE],
             "command": [],

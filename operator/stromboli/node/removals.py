@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from stromboli import naming
 from stromboli.backoff import backoff
 from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.naming import ContainerKey
 from stromboli.plan import ownership
 from stromboli.podman.transport import Podman
 
@@ -24,9 +25,9 @@ OVERLAP = timedelta(seconds=1)  # duplicate events are harmless
 
 
 class Removals:
-    """Calls `gone` with the UID of the session whose container was removed, by us or by anyone else."""
+    """Calls `gone` for each container of a session that was removed, by us or by anyone else."""
 
-    def __init__(self, podman: Podman, installation: str, gone: Callable[[str], None]) -> None:
+    def __init__(self, podman: Podman, installation: str, gone: Callable[[ContainerKey], None]) -> None:
         self._podman = podman
         self._installation = installation
         self._gone = gone
@@ -50,5 +51,5 @@ class Removals:
         stream = self._podman.events.stream(types=["container"], labels=labels, actions=["remove"], since=since)
         async with aclosing(stream) as events:
             async for event in events:
-                if uid := ownership.session_of_container(event.name, event.attributes, self._installation):
-                    self._gone(uid)
+                if key := ownership.container_key(event.name, event.attributes, self._installation):
+                    self._gone(key)

@@ -1,4 +1,4 @@
-"""A session's container between two runs: ensures that it is stopped, and records what is known about it.
+"""A session's agent container between two runs: ensures that it is stopped, and records what is known about it.
 
 That (`attempt/state.py`) is derived from the records of the last attempt in the container, by whichever comes first: a
 run's end, the next run's start, a deletion, or a restart of the operator. The caller holds the session's lock
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.apart import apart
-from stromboli.attempt import records
+from stromboli.attempt import containers, records
 from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.attempt.state import State
@@ -36,7 +36,7 @@ ENDING = 30.0  # seconds to wait for Podman to report the end after KILL
 
 
 class Resting:
-    """The containers of this node's sessions."""
+    """The containers that the agents of this node's sessions run in."""
 
     def __init__(self, podman: Podman, site: Site, cleaner: Cleaner) -> None:
         self._podman = podman
@@ -44,11 +44,8 @@ class Resting:
         self._cleaner = cleaner
 
     async def find(self, uid: str) -> ContainerState | None:
-        """The session's container; None also if it is not ours. Raises PodmanError, PodmanUnavailable."""
-        found = await self._podman.containers.inspect(naming.container(uid))
-        if found is None or not self._site.owns_container(uid, found.name, found.labels):
-            return None
-        return found
+        """The session's agent container; None also if it is not ours. Raises PodmanError, PodmanUnavailable."""
+        return await containers.find(self._podman, self._site, naming.agent(uid))
 
     def handed_to(self, uid: str) -> str:
         """The name of the last attempt that the session's container was handed to, empty for none."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stromboli import naming
 from stromboli.attempt import records
 from stromboli.attempt.usage import is_too_large
 from stromboli.models.run import AttemptEntry
-from stromboli.observe.reads import PodmanReads
-from stromboli.plan import ownership
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import Phase, Seen
 from stromboli.plan.redaction import Secrets
@@ -38,33 +34,9 @@ def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def look(
-    podman: PodmanReads, out: Path, attempt: AttemptEntry, marks: Mapping[str, str], secrets: Secrets
-) -> Trace:
-    """Look at an attempt; a container that is not the session's, as `marks` has it, is somebody else's.
-
-    Raises PodmanUnavailable: then nothing is known, and nothing is concluded.
-    """
-    state = await podman.containers.inspect(attempt.container)
-    if state is not None:
-        owner = ownership.session_of_container(state.name, state.labels, marks[naming.INSTALLATION])
-        state = state if owner == marks[naming.OWNER] else None
-    return await look_without_podman(out, attempt, secrets, _since(attempt, state))
-
-
-def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerState | None:
-    """How the container has been since the attempt was written down: a session's has an end of its last run."""
-    if state is None or state.alive or state.started_at is None:
-        return state
-    if attempt.started is None or state.started_at >= attempt.started:
-        return state
-    return replace(state, status="created", exit_code=None, started_at=None, finished_at=None)
-
-
-async def look_without_podman(
-    out: Path, attempt: AttemptEntry, secrets: Secrets, state: ContainerState | None = None
-) -> Trace:
-    """What the attempt's folder tells; its container counts as absent unless its state is given."""
+async def look(out: Path, attempt: AttemptEntry, secrets: Secrets, container: ContainerState | None = None) -> Trace:
+    """What the attempt's folder says, and its session's `container`, which counts as absent if it is None."""
+    state = _since(attempt, container)
     found = await asyncio.to_thread(_records, out, secrets)
     seen = Seen(
         phase=_phase(state),
@@ -79,6 +51,15 @@ async def look_without_podman(
         too_large=found.end is None and await asyncio.to_thread(is_too_large, out),
     )
     return Trace(seen, state, found)
+
+
+def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerState | None:
+    """How the container has been since the attempt was written down: a session's has an end of its last run."""
+    if state is None or state.alive or state.started_at is None:
+        return state
+    if attempt.started is None or state.started_at >= attempt.started:
+        return state
+    return replace(state, status="created", exit_code=None, started_at=None, finished_at=None)
 
 
 def _records(out: Path, secrets: Secrets) -> Records:

@@ -13,6 +13,7 @@ from stromboli.models.objects import Object
 from stromboli.models.policy import Policy
 from stromboli.models.run import Run
 from stromboli.models.session import Session
+from stromboli.naming import ContainerKey
 from stromboli.plan.redaction import Secrets
 from stromboli.podman.container_state import ContainerState
 
@@ -65,4 +66,4 @@ class SiteReads(Protocol):
 
     def folder(self, uid: str) -> FolderReads: ...
 
-    def marks(self, uid: str) -> Mapping[str, str]: ...
+    def key_of(self, name: str, labels: Mapping[str, str]) -> ContainerKey | None: ...

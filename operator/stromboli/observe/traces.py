@@ -7,10 +7,12 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.models.run import Run
+from stromboli.naming import ContainerKey
 from stromboli.observe import attempts, sessions
 from stromboli.observe.attempts import Trace
 from stromboli.observe.reads import ClusterReads, PodmanReads, SiteReads
 from stromboli.plan.redaction import Secrets
+from stromboli.podman.container_state import ContainerState
 
 
 class Traces:
@@ -22,15 +24,20 @@ class Traces:
         self._site = site
 
     async def look(self, run: Run) -> Trace:
-        """What is seen of the attempt. Raises PodmanUnavailable, ClusterUnavailable."""
+        """What is seen of the attempt. Raises PodmanUnavailable, ClusterUnavailable: then nothing is concluded."""
         deleted = await sessions.was_deleted(self._cluster, run)
-        attempt, marks = run.status.attempts[-1], self._site.marks(run.session_uid)
-        trace = await attempts.look(self._podman, self.out(run), attempt, marks, self.given(run))
+        container = await self._container(naming.agent(run.session_uid))
+        trace = await attempts.look(self.out(run), run.status.attempts[-1], self.given(run), container)
         return replace(trace, seen=replace(trace.seen, session_deleted=deleted))
 
     async def look_without_podman(self, run: Run) -> Trace:
         """What the attempt's folder says; its container counts as absent."""
-        return await attempts.look_without_podman(self.out(run), run.status.attempts[-1], self.given(run))
+        return await attempts.look(self.out(run), run.status.attempts[-1], self.given(run))
+
+    async def _container(self, key: ContainerKey) -> ContainerState | None:
+        """This container; None also if one of its name is not ours."""
+        found = await self._podman.containers.inspect(key.name)
+        return found if found is not None and self._site.key_of(found.name, found.labels) == key else None
 
     def out(self, run: Run) -> Path:
         """The folder with the attempt's marks and records."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from stromboli import naming
 from stromboli.errors import ClusterUnavailable, PodmanError, PodmanUnavailable, Rejected
 from stromboli.models.run import Run, RunStatus
+from stromboli.naming import ContainerKey
 from stromboli.node.cleanup import Cleaner
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
@@ -26,14 +28,14 @@ class Endings:
         notifier: Notifier,
         sessions: Parts,
         cleaner: Cleaner,
-        unwatch: Callable[[str], None],
+        unwatch: Callable[[ContainerKey], None],
     ) -> None:
         self._reporter = reporter
         self._notifier = notifier
         self._turns = sessions.turns
         self._forks = sessions.forks
         self._cleaner = cleaner
-        self._unwatch = unwatch  # the container of the session with this UID
+        self._unwatch = unwatch
 
     async def conclude(self, run: Run, status: RunStatus, reason: Reason, message: str, everything: str) -> None:
         """The run has ended at `reason`, with all else that `status` tells; `everything` says where its output is.
@@ -51,7 +53,7 @@ class Endings:
 
     async def leave(self, run: Run) -> None:
         """What a run that has ended needs no more goes: all of it, or its turn in a session that stays."""
-        self._unwatch(run.session_uid)
+        self._unwatch(naming.agent(run.session_uid))
         try:
             if run.is_kept:
                 await self._forks.break_off(run.uid)

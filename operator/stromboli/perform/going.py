@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable
 from typing import assert_never
 
+from stromboli import naming
 from stromboli.errors import Rejected
 from stromboli.models.run import Run, RunStatus
+from stromboli.naming import ContainerKey
 from stromboli.observe.attempts import Trace
 from stromboli.observe.traces import Traces
 from stromboli.perform.launch import Launcher
@@ -28,9 +30,9 @@ log = logging.getLogger(__name__)
 
 UNTOLD_LOOK = 30.0  # seconds between looks at a run whose status cannot be written
 
-# Watches for a container's end: (session's uid, container's name, uid of the run that is woken, seconds after which it
-# is woken in any case).
-Watch = Callable[[str, str, str, float], None]
+# Watches for a container's end: (the container, uid of the run that is woken, seconds after which it is woken in any
+# case).
+Watch = Callable[[ContainerKey, str, float], None]
 
 _NOTHING = Records(started=False, sent=False, steps=(), end=None, stdout=b"", stderr_tail="")
 
@@ -72,7 +74,7 @@ class Going:
         self, run: Run, said: FollowHooks | FollowAgent, records: Records, secrets: Secrets
     ) -> float | None:
         """Nothing of `secrets`, which the attempt was given, goes into the status."""
-        self._watch(run.session_uid, run.status.attempts[-1].container, run.uid, said.until)
+        self._watch(naming.agent(run.session_uid), run.uid, said.until)
         match said:
             case FollowHooks():
                 status = states.with_steps(run.status, records.steps)

@@ -22,6 +22,7 @@ from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import Network
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.models.lifecycle import INIT_HOOKS
+from stromboli.naming import ContainerKey
 from stromboli.node.ends import Ends
 from stromboli.node.networks import Networks
 from stromboli.observe.sessions import Held
@@ -84,13 +85,13 @@ class Launcher:
         folder = self._site.folder(held.uid)
         # Apart: it removes what an agent before this has made of the secrets' folder.
         await apart(self._hand_over, folder, subject, ready, held, owner)
-        name = naming.container(held.uid)
+        key = naming.agent(held.uid)
         try:
             if held.container is None:
-                await self._make(name, folder, subject, ready, held)
-            await self._check_landings(name, ready.volumes)
-            await self._ends.listen(held.uid, name)
-            await self._podman.containers.start(name)
+                await self._make(key, folder, subject, ready, held)
+            await self._check_landings(key.name, ready.volumes)
+            await self._ends.listen(key)
+            await self._podman.containers.start(key.name)
         except Unmountable as error:
             raise volumes.misfit(error.target, error.why, ready.volumes) from error
         except TooLittleMemory as error:
@@ -102,7 +103,7 @@ class Launcher:
             self._networks.forget()
             raise
         folder.take_back()
-        return name
+        return key.name
 
     def take_back(self, session: str) -> None:
         """A container of the session runs: it has what it was handed, also where who started it was killed since."""
@@ -157,9 +158,9 @@ class Launcher:
             folder.point("gateway", ready.gateway or folder.nothing())
         folder.point("attempt", folder.attempt(subject.uid, subject.number))
 
-    async def _make(self, name: str, folder: SessionFolder, subject: Subject, ready: Ready, held: Held) -> None:
+    async def _make(self, key: ContainerKey, folder: SessionFolder, subject: Subject, ready: Ready, held: Held) -> None:
         """The session's volume, its network, and its container, not started."""
-        labels = self._site.labels(held.uid, f"{subject.namespace}/{held.name or subject.name}")
+        labels = self._site.labels(key, f"{subject.namespace}/{held.name or subject.name}")
         network, _ = await asyncio.gather(
             self._network(subject.namespace, ready.judged.policy),
             self._podman.volumes.create(naming.volume(held.uid), labels),
@@ -167,7 +168,7 @@ class Launcher:
         kept = held.name is not None
         body = container.body(
             ready.judged.request,
-            name=name,
+            name=key.name,
             image_id=held.base or ready.image.id,
             identity=await self._identity(ready),
             place=_place(folder, held, ready, network),
@@ -175,19 +176,19 @@ class Launcher:
             labels={**labels, naming.SHAPE: ready.shape.to_label()} if kept else labels,
             longest=MAX_TIMEOUT if kept else ready.judged.request.timeout,
         )
-        await self._create(name, body, held.uid)
+        await self._create(key, body)
 
-    async def _create(self, name: str, body: container.Body, uid: str) -> None:
+    async def _create(self, key: ContainerKey, body: container.Body) -> None:
         """Create the container. A name that is taken answers 500: look whose it is, then judge."""
         try:
             await self._podman.containers.create(body)
         except PodmanError as error:
-            found = await self._podman.containers.inspect(name)
+            found = await self._podman.containers.inspect(key.name)
             if found is None or found.alive:
                 raise
-            if not self._site.owns_container(uid, found.name, found.labels):
+            if self._site.key_of(found.name, found.labels) != key:
                 raise PodmanError(
-                    f"a container named {name} is there and is not ours; remove it", error.status
+                    f"a container named {key.name} is there and is not ours; remove it", error.status
                 ) from error
             # Without force: one that has come to run meanwhile, by a start that a killed operator had asked for, stays.
             await self._podman.containers.remove(found.id, force=False)

@@ -72,7 +72,7 @@ class Reporter:
         if servers := mcp.names((ready.judged.spec.claude or ClaudeOptions()).mcp_configs or []):
             status = states.with_mcp_servers(status, progress.pending(servers))
         timeout = ready.judged.request.timeout
-        new = states.begun(status, number, naming.container(held.uid), attempts.boot_id(), timeout, moment)
+        new = states.begun(status, number, naming.agent(held.uid).name, attempts.boot_id(), timeout, moment)
         return await self.write(run, states.at(new, Reason.Starting, "making and starting the container", moment))
 
 

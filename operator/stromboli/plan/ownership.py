@@ -11,18 +11,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from stromboli import naming
+from stromboli.naming import ContainerKey, Role
 
 Labels = Mapping[str, str]
 
 
-def session_of_container(name: str, labels: Labels, installation: str) -> str | None:
-    """The UID of the session (or run) whose container this is; None for anybody else's."""
-    return _session(name, labels, installation, naming.container)
+def container_key(name: str, labels: Labels, installation: str) -> ContainerKey | None:
+    """Which container of which session this is, in whatever role; None if it is not a session's of ours.
+
+    A container without a role counts as an agent's: older versions created helpers like that, under an agent's name.
+    """
+    key = ContainerKey(_owner(labels, installation), Role(labels.get(naming.ROLE, naming.AGENT)))
+    return key if key.session and name == key.name else None
+
+
+def is_agent(name: str, labels: Labels, installation: str) -> bool:
+    """Whether the agents of a session of ours run in this container."""
+    key = container_key(name, labels, installation)
+    return key is not None and key.role == naming.AGENT
 
 
 def session_of_volume(name: str, labels: Labels, installation: str) -> str | None:
     """The UID of the session (or run) whose volume this is; None for anybody else's."""
-    return _session(name, labels, installation, naming.volume)
+    owner = _owner(labels, installation)
+    return owner if owner and name == naming.volume(owner) else None
 
 
 def copies_of(names: Iterable[str], labels: Labels, installation: str) -> dict[str, str]:
@@ -30,8 +42,8 @@ def copies_of(names: Iterable[str], labels: Labels, installation: str) -> dict[s
 
     Whatever else it is called is somebody's own.
     """
-    owner = labels.get(naming.OWNER, "")
-    if labels.get(naming.INSTALLATION) != installation or not owner:
+    owner = _owner(labels, installation)
+    if not owner:
         return {}
     ours = (naming.copy(owner), f"{naming.copy(owner)}{naming.STACKED}")
     return {name: owner for name in names if name in ours}
@@ -52,11 +64,9 @@ def is_network(name: str, labels: Labels, installation: str) -> bool:
     return labels.get(naming.INSTALLATION) == installation and naming.NETWORK.fullmatch(name) is not None
 
 
-def _session(name: str, labels: Labels, installation: str, named: naming.Named) -> str | None:
-    owner = labels.get(naming.OWNER, "")
-    if labels.get(naming.INSTALLATION) == installation and owner and name == named(owner):
-        return owner
-    return None
+def _owner(labels: Labels, installation: str) -> str:
+    """The owner's UID according to the labels; empty for none, and for another installation's."""
+    return labels.get(naming.OWNER, "") if labels.get(naming.INSTALLATION) == installation else ""
 
 
 def _has_role(labels: Labels, installation: str, role: str) -> bool:

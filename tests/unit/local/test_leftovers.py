@@ -12,11 +12,13 @@ from stromboli import naming
 from stromboli.errors import LocalFailure
 from stromboli.local import leftovers
 from stromboli.local.images import PodmanCommand
+from stromboli.naming import ContainerKey, Role
 
 UID, ANOTHER = (f"0b2c6f7e-0000-4000-8000-00000000000{n}" for n in (1, 2))
 MARKS = {naming.INSTALLATION: "uid-1", naming.OWNER: UID}
 OURS = f"stromboli-{UID}"
 CLI, LOOKED = "c" * 64, "d" * 64
+SERVICE = Role("service.db")
 
 
 def container(key: str, name: str, image: str = "", **labels: str) -> dict[str, object]:
@@ -30,9 +32,11 @@ LISTS = {
         container("c1", OURS),
         container("c2", naming.holder("uid-1", CLI), CLI, **{naming.ROLE: naming.ROLE_HOLDER}),
         container("c3", f"{naming.look(LOOKED)}-1", LOOKED, **{naming.ROLE: naming.ROLE_LOOK}),
+        container("c4", ContainerKey(UID, SERVICE).name, **{naming.ROLE: SERVICE}),
         container("p1", "persons_own"),
         container("p2", f"stromboli-{ANOTHER}"),
         container("p3", naming.holder("uid-1", CLI), LOOKED, **{naming.ROLE: naming.ROLE_HOLDER}),
+        container("p5", OURS, **{naming.ROLE: SERVICE}),
         container("p4", f"{naming.look(LOOKED)}-1", CLI, **{naming.ROLE: naming.ROLE_LOOK}),
     ],
     "volume": [{"Name": OURS, "Labels": MARKS}, {"Name": "data", "Labels": MARKS}],
@@ -70,11 +74,11 @@ def pretend(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Pod
 
 def test_only_what_is_ours_by_name_and_label_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     podman = pretend(tmp_path, SCRIPT.format(folder=tmp_path), monkeypatch)
-    assert leftovers.remove(podman, "uid-1") == "3 containers, 1 volume, 1 network, 2 images"
+    assert leftovers.remove(podman, "uid-1") == "4 containers, 1 volume, 1 network, 2 images"
     label = "--filter label=stromboli.dev/installation=uid-1 --format json"
     assert (tmp_path / "log").read_text().splitlines() == [
         f"ps --all {label}",
-        "rm --force --ignore --time 0 --volumes c1 c2 c3",
+        "rm --force --ignore --time 0 --volumes c1 c2 c3 c4",
         f"volume ls {label}",
         f"volume rm --force {OURS}",
         f"network ls {label}",
@@ -88,7 +92,7 @@ def test_in_a_podman_of_our_own_all_goes_but_the_default_network_and_peoples_ima
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     podman = pretend(tmp_path, SCRIPT.format(folder=tmp_path), monkeypatch)
-    assert leftovers.remove(podman, None) == "7 containers, 2 volumes, 2 networks, 2 images"
+    assert leftovers.remove(podman, None) == "9 containers, 2 volumes, 2 networks, 2 images"
     told = (tmp_path / "log").read_text().splitlines()
     assert [line for line in told if "--filter" in line] == [
         "images --filter label=stromboli.dev/installation --format json"
@@ -120,7 +124,7 @@ def test_a_removal_that_lost_to_a_container_s_own_end_is_tried_again(
     refuses = f'[ "$1" != rm ] || [ -e {tmp_path}/ended ] || {{ : >{tmp_path}/ended; exit 2; }}\n'
     head, _, rest = SCRIPT.format(folder=tmp_path).partition("\n")
     podman = pretend(tmp_path, f"{head}\n{refuses}{rest}", monkeypatch)
-    assert leftovers.remove(podman, "uid-1").startswith("3 containers")
+    assert leftovers.remove(podman, "uid-1").startswith("4 containers")
 
 
 def test_what_podman_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,13 +186,12 @@ class Node:
         return str(next(c["message"] for c in self.status(name)["conditions"] if c["type"] == "Succeeded"))
 
     def agents(self) -> list[FakeContainer]:
-        return [c for c in self.fake.containers.values() if c.labels.get(naming.ROLE) == naming.ROLE_AGENT]
+        return [c for c in self.fake.containers.values() if c.labels.get(naming.ROLE) == naming.AGENT]
 
     def left(self, uid: str) -> list[str]:
         """What is still on the node of a session."""
-        names = (naming.container(uid), naming.volume(uid))
-        found = [f"container {c.name}" for c in self.fake.containers.values() if c.name in names]
-        found += [f"volume {name}" for name in self.fake.volumes if name in names]
+        found = [f"container {c.name}" for c in self.fake.containers.values() if uid in c.name]
+        found += [f"volume {name}" for name in self.fake.volumes if uid in name]
         for root in (self.settings.home, self.settings.runtime_dir):
             for folder, below, _ in os.walk(root):
                 found += [str(Path(folder, name).relative_to(root)) for name in below if name == uid]
@@ -254,7 +253,7 @@ class Node:
 
     async def play(self, container: FakeContainer) -> None:
         """PID 1 of a container, as attempt/supervisor/: refuse, mark, send, record."""
-        if container.labels.get(naming.ROLE) != naming.ROLE_AGENT:
+        if container.labels.get(naming.ROLE) != naming.AGENT:
             return
         places = {m["destination"]: Path(m["source"]) for m in container.body["mounts"]}
         plan, out, secret, cli = (

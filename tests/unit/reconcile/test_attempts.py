@@ -108,7 +108,7 @@ async def test_an_attempt_is_in_the_status_before_its_container_is_made(node: No
         if killer.calls[-1] == "put status":
             seen.append((out(node, uid).exists(), bool(written)))
         if killer.calls[-1] == "POST /containers/create" and len(node.fake.containers) == 1:
-            seen.append((out(node, uid).exists(), written == [naming.container(uid)]))
+            seen.append((out(node, uid).exists(), written == [naming.agent(uid).name]))
 
     killer.before = look
     async with node.process(killer):

@@ -135,6 +135,7 @@ async def test_a_copy_failed_and_its_run_is_refused(node: Node, stage: Stage) ->
         fork(stage)
         uid = await copying(stage, killer, "/attach")
         node.cluster.all_policies[0]["spec"]["images"] = {"allowed": ["debian:*"]}
+        node.fake.fail("DELETE /containers/", 500, times=4)  # and its helper stays for a while
         killer.go_on.set()  # the fake cannot attach
         await node.reason(Reason.ImageNotAllowed, "forked")
         await node.until(lambda: not half_made(node, uid), "nothing is left of the copy")
@@ -196,7 +197,7 @@ async def fork_killed_at(roots: Roots, number: int | None, *, after: bool = Fals
         assert stage.sent == ["forked"], told
         assert stage.status(COPY)["forkedFrom"]["filesystem"] == "Copied", told
         uid = stage.session(COPY)["metadata"]["uid"]
-        [container] = [c for c in node.agents() if c.name == naming.container(uid)]
+        [container] = [c for c in node.agents() if c.name == naming.agent(uid).name]
         [copy] = [i for i in node.fake.images if naming.copy(uid) in i.tags]
         assert container.image_id == copy.id, told
         assert [i.tags for i in node.fake.images if IMAGE not in i.tags and naming.copy(uid) not in i.tags][1:] == []

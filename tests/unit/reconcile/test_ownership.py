@@ -96,7 +96,7 @@ async def test_podman_away_at_a_deletion_keeps_nothing_for_ever(node: Node) -> N
     [
         {},
         {"io.podman.compose.project": "theirs"},
-        {naming.INSTALLATION: OTHERS, naming.ROLE: naming.ROLE_AGENT, naming.OWNER: "theirs"},
+        {naming.INSTALLATION: OTHERS, naming.ROLE: naming.AGENT, naming.OWNER: "theirs"},
     ],
     ids=["none", "somebody's", "another-installation's"],
 )
@@ -116,11 +116,20 @@ async def test_what_others_have_is_not_swept(node: Node, labels: dict[str, str])
     assert set(node.fake.networks) == {"theirs"}
 
 
-@pytest.mark.parametrize("installation", [None, OTHERS], ids=["no-label", "another-installation's"])
-async def test_a_container_of_ours_by_name_alone_is_waited_for_and_stays(node: Node, installation: str | None) -> None:
+@pytest.mark.parametrize("labelled", ["not", "another-installation's", "another-session's", "another-role's"])
+async def test_a_container_of_ours_by_name_alone_is_waited_for_and_stays(node: Node, labelled: str) -> None:
     uid = node.run()["metadata"]["uid"]
-    labels = {naming.INSTALLATION: installation, naming.OWNER: uid} if installation else {}
-    container = await foreign(node, naming.container(uid), labels)
+    labels = {naming.INSTALLATION: node.cluster.uid, naming.OWNER: uid, naming.ROLE: str(naming.AGENT)}
+    match labelled:
+        case "not":
+            labels = {}
+        case "another-installation's":
+            labels[naming.INSTALLATION] = OTHERS
+        case "another-session's":
+            labels[naming.OWNER] = OTHERS
+        case "another-role's":
+            labels[naming.ROLE] = "service.db"
+    container = await foreign(node, naming.agent(uid).name, labels)
     async with node.process() as process:
         await node.reason("PodmanUnavailable")
         node.fake.finish(node.fake.containers[container], 0)

@@ -10,6 +10,7 @@ import pytest
 
 from stromboli import naming
 from stromboli.errors import NoSpace, PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
+from stromboli.naming import ContainerKey
 from stromboli.node import networks
 from stromboli.node.removals import Removals
 from stromboli.podman.containers import Containers
@@ -161,17 +162,18 @@ async def test_a_container_removed_by_hand_that_no_event_told_of_is_found_by_the
 async def test_the_events_stream_is_opened_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stromboli.node.removals.backoff", lambda _: 0.01)
     node.fake.fail("GET /events", None, times=2)
-    gone: list[str] = []
+    gone: list[ContainerKey] = []
     async with within(node.fake.within) as podman:
         following = asyncio.create_task(Removals(podman, node.cluster.uid, gone.append).follow())
         labels = {naming.INSTALLATION: node.cluster.uid, naming.OWNER: "somebody"}
-        for name in ("made-of-a-committed-image", naming.container("somebody")):
+        key = naming.agent("somebody")
+        for name in ("made-of-a-committed-image", key.name):
             body = {"image": IMAGE, "name": name, "labels": labels}
             await podman.containers.remove(await podman.containers.create(body))
-        await node.until(lambda: "somebody" in gone, "the removal is told")
+        await node.until(lambda: key in gone, "the removal is told")
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-    assert set(gone) == {"somebody"}, "of the container that only bears the label nothing is told"
+    assert set(gone) == {key}, "of the container that only bears the label nothing is told"
 
 
 async def test_a_container_killed_by_hand_is_lost(node: Node) -> None:

@@ -167,7 +167,7 @@ async def test_what_a_run_leaves_is_seen_to_before_the_next_or_without_harm_to_i
     late = Late(node, stage.run("first"))
     async with node.process(late):
         await stage.at_work("first")
-        late.container = naming.container(stage.session()["metadata"]["uid"])
+        late.container = naming.agent(stage.session()["metadata"]["uid"]).name
         if deleted:
             node.cluster.delete_run(SPACE, "first")
         else:

@@ -140,7 +140,7 @@ class Forks:
 
     async def _copy(self, run: Run, session: Session, origin: Origin, image: str) -> None:
         uid = session.uid
-        labels = self._on_node.site.labels(uid, session.label)
+        labels = self._on_node.site.labels(naming.agent(uid), session.label)
         container, state = await self._on_node.resting.settled(origin.uid)
         copy = ""
         if container is not None and state.container == container.id:
@@ -171,6 +171,7 @@ class Forks:
         """Remove what was copied for a fork, unless it is complete. The caller holds the fork."""
         try:
             if (await asyncio.to_thread(self._state, uid)).copy is None:
+                await self._copier.drop_helper(uid)
                 await self._on_node.cleaner.start_over(uid)
                 await self._copier.drop(naming.copy(uid))
         except (PodmanError, PodmanUnavailable) as error:

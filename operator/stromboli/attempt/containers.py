@@ -1,0 +1,28 @@
+"""A session's containers in Podman: one of them, or all of them whatever their roles.
+
+Only those that are ours by name and labels (plan/ownership.py) are returned. What is done with them is up to the
+caller, who holds the session's lock if that changes anything.
+"""
+
+from __future__ import annotations
+
+from stromboli.attempt.site import Site
+from stromboli.naming import ContainerKey
+from stromboli.podman.container_state import ContainerState
+from stromboli.podman.containers import ContainerSummary
+from stromboli.podman.transport import Podman
+
+
+async def find(podman: Podman, site: Site, key: ContainerKey) -> ContainerState | None:
+    """This container; None also if one of its name is not ours. Raises PodmanError, PodmanUnavailable."""
+    found = await podman.containers.inspect(key.name)
+    return found if found is not None and site.key_of(found.name, found.labels) == key else None
+
+
+async def of_session(podman: Podman, site: Site, uid: str) -> list[ContainerSummary]:
+    """All containers of a session, running or not. Raises PodmanError, PodmanUnavailable.
+
+    Podman reads the configuration of every container on the node for this (0.2 ms each with 4.3.1).
+    """
+    found = await podman.containers.list(site.marks(uid))
+    return [container for container in found if site.key_of(container.name, container.labels) is not None]
