@@ -23,6 +23,7 @@ from stromboli.kube import client, objects
 from stromboli.kube.client import AgentPolicy, AgentRun, AgentSession, Cluster, Namespace
 from stromboli.kube.outline import MAX_SPEC
 from stromboli.kube.plain import PAGE
+from stromboli.models.agentsession import AgentSessionSpec
 from stromboli.models.run import Run, RunStatus
 from stromboli.models.session import SessionStatus
 from tests.support.cluster import Kubectl
@@ -310,7 +311,7 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         lambda: gone.session(bed.space, "s"),
         lambda: gone.session_outline(bed.space, "s"),
         lambda: gone.run_heads(bed.space, "s"),
-        lambda: gone.create_session(bed.space, "s", {}),
+        lambda: gone.create_session(bed.space, "s", AgentSessionSpec()),
         lambda: gone.serves_its_kinds(),
         lambda: gone.namespace_labels(bed.space),
         lambda: gone.secret_data(bed.space, "s"),
@@ -358,10 +359,10 @@ async def test_a_session_is_made_once_and_written_as_of_the_version_that_was_rea
     assert await bed.cluster.session(bed.space, "s") is None
     parent = {"name": "a", "uid": str(uuid.uuid4())}
     spec = {"template": {"image": "python:3.12"}, "forkedFrom": parent, "ttlAfterLastUse": "1h"}
-    made = await bed.cluster.create_session(bed.space, "s", spec)
+    made = await bed.cluster.create_session(bed.space, "s", AgentSessionSpec.model_validate(spec))
     assert made.spec["forkedFrom"] == parent
     with pytest.raises(Conflict):
-        await bed.cluster.create_session(bed.space, "s", {})
+        await bed.cluster.create_session(bed.space, "s", AgentSessionSpec())
     written = await bed.cluster.write_status(made, session_status({"runs": 1, "currentRun": {"name": "r", "uid": "u"}}))
     with pytest.raises(Conflict):
         await bed.cluster.write_status(made, session_status({"runs": 2}))
@@ -505,7 +506,7 @@ async def test_a_write_that_lost_to_metadata_too_often_is_compared_by_the_server
 
 async def test_so_it_is_with_a_session(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "TRIES", 0)
-    made = await bed.cluster.create_session(bed.space, "s", {"ttlAfterLastUse": "1h"})
+    made = await bed.cluster.create_session(bed.space, "s", AgentSessionSpec(ttl_after_last_use="1h"))
     written = await bed.cluster.write_status(made, session_status({"runs": 1}))
     with pytest.raises(Conflict):
         await bed.cluster.write_status(made, session_status({"runs": 2}))

@@ -19,6 +19,7 @@ from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
 from stromboli.kube import objects, outline, versions
 from stromboli.kube.client import Cluster, Patch, Write
 from stromboli.kube.objects import K
+from stromboli.models.agentsession import AgentSessionSpec
 from stromboli.models.objects import Object as Head
 from stromboli.models.objects import Resource, Status
 from stromboli.models.policy import Policy
@@ -144,12 +145,14 @@ class FakeCluster(Cluster):
             for obj in list(self.all_sessions.values()):
                 yield objects.session(outline.of(msgspec.json.encode(obj)))
 
-    async def create_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Session:
+    async def create_session(self, namespace: str, name: str, spec: AgentSessionSpec) -> Session:
         async with self._call("create session", namespace, name):
             if (namespace, name) in self.all_sessions:
                 raise Conflict(f"{name} is there")
             self.writes.append(f"session {namespace}/{name} created")
-            return objects.session(self._keep(_new("AgentSession", namespace, name, spec), "ADDED"))
+            return objects.session(
+                self._keep(_new("AgentSession", namespace, name, objects.session_spec(spec)), "ADDED")
+            )
 
     async def write_spec(self, obj: Session, spec: Mapping[str, Any]) -> Session:
         async def write(current: Session) -> bytes:

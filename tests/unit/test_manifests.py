@@ -19,6 +19,7 @@ from stromboli.kube import client, objects, reviews
 from stromboli.kube.client import Cluster
 from stromboli.kube.plain import Plain
 from stromboli.models.agentpolicy import AgentPolicySpec
+from stromboli.models.agentsession import AgentSessionSpec
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "operator/stromboli"
@@ -96,7 +97,7 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
         assert [obj async for obj in listed] == []
     await cluster.policies()
     await cluster.run_heads("s", "n")
-    await cluster.create_session("s", "n", {})
+    await cluster.create_session("s", "n", AgentSessionSpec())
     await cluster.delete_session("s", "n")
     await cluster.post_event({"metadata": {"namespace": "s", "name": "n"}, "reason": "R"})
     names = (

@@ -37,6 +37,7 @@ from stromboli.kube.objects import K, Wire
 from stromboli.kube.outline import MAX_SPEC, Page
 from stromboli.kube.plain import HEADS, Kind, Plain
 from stromboli.kube.room import Room
+from stromboli.models.agentsession import AgentSessionSpec
 from stromboli.models.objects import Object, Status
 from stromboli.models.policy import Policy
 from stromboli.models.run import Run
@@ -247,10 +248,15 @@ class Cluster:
         written = await self._guarded(obj, write, patch)
         return objects.with_spec(obj, _decoded(outline.head, written), _as_stored(spec))
 
-    async def create_session(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Session:
+    async def create_session(self, namespace: str, name: str, spec: AgentSessionSpec) -> Session:
         """Create a session; as it is stored. Raises Conflict where there is one, Rejected."""
         metadata = {"name": name, "namespace": namespace}
-        body = {"apiVersion": API_VERSION, "kind": Session.KIND, "metadata": metadata, "spec": dict(spec)}
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": Session.KIND,
+            "metadata": metadata,
+            "spec": objects.session_spec(spec),
+        }
         call = self._plain.create(AgentSession, body, namespace=namespace)
         return objects.session(_decoded(outline.whole, await _written(f"a new AgentSession {name}", call)))
 

@@ -1,4 +1,4 @@
-"""Objects as they stand on the wire → the typed ones that everybody else has. Pure.
+"""Objects as they stand on the wire → the typed ones that everybody else has, and a session's spec back. Pure.
 
 Nothing here raises for what somebody may have written into a spec or a status; metadata is the API server's own.
 """
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from stromboli.kube import outline
+from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
 from stromboli.models.objects import NOTHING, Object, Status, fields, identity, number, text
 from stromboli.models.policy import Policy
 from stromboli.models.run import Run, RunStatus
@@ -61,6 +62,16 @@ def with_status(obj: K, metadata: Wire, status: Wire) -> K:
 def with_spec(obj: K, metadata: Wire, spec: Wire) -> K:
     """An object after a write of its spec."""
     return replace(obj, **identity(head(metadata)), spec=spec)
+
+
+def session_spec(spec: AgentSessionSpec) -> Wire:
+    """The spec of a session, for the wire."""
+    return spec.model_dump(by_alias=True, exclude_none=True)
+
+
+def filled(obj: Session, template: SessionTemplate) -> Wire:
+    """A session's spec with this template, for the wire; the rest is as it was read."""
+    return {**obj.spec, **session_spec(AgentSessionSpec(template=template))}
 
 
 def kept(obj: Run) -> Run:

@@ -72,24 +72,23 @@ def forked(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
     return spec.model_copy(update=found)
 
 
-def template_of(spec: AgentRunSpec, image: str, memory: int | None, millicpus: int | None) -> dict[str, Any]:
-    """The template that the first run of a session fills in: with what a policy gave where the run said nothing.
+def template_of(spec: AgentRunSpec, image: str, memory: int | None, millicpus: int | None) -> SessionTemplate:
+    """The template that the first run of a session fills in: what the run states, and what the policies give where it
+    states nothing.
 
-    `memory` is in bytes, `millicpus` in thousandths. On the wire.
+    `memory` is in bytes, `millicpus` in thousandths of a CPU.
     """
-    resources = (spec.resources or Resources()).model_dump(by_alias=True, exclude_none=True)
-    if memory is not None:
-        resources.setdefault("memory", memory)
-    if millicpus is not None:
-        resources.setdefault("cpus", f"{millicpus}m")
-    whole = {
+    stated = spec.resources or Resources()
+    given = {"memory": memory, "cpus": f"{millicpus}m" if millicpus is not None else None}
+    resources = stated.model_copy(update={name: has for name, has in given.items() if getattr(stated, name) is None})
+    found = {
         "image": spec.image or image,
         "workdir": spec.workdir,
-        "lifecycle": spec.lifecycle.model_dump(by_alias=True, exclude_none=True) if spec.lifecycle else None,
-        "volumes": list(spec.volumes) if spec.volumes else None,
-        "resources": resources,
+        "lifecycle": None if spec.lifecycle is None or spec.lifecycle.is_empty else spec.lifecycle,
+        "volumes": spec.volumes or None,
+        "resources": None if resources == Resources() else resources,
     }
-    return {key: value for key, value in whole.items() if value}
+    return SessionTemplate().model_copy(update=found)
 
 
 def check_parent(spec: AgentRunSpec, forked_from: str | None) -> None:

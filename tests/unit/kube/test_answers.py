@@ -11,6 +11,7 @@ from stromboli.errors import ClusterUnavailable, Conflict
 from stromboli.kube import objects
 from stromboli.kube.client import Cluster
 from stromboli.kube.plain import Plain
+from stromboli.models.agentsession import AgentSessionSpec
 
 Ask = Callable[[Cluster], Awaitable[object]]
 READS: dict[str, Ask] = {
@@ -52,7 +53,7 @@ async def test_a_failure_counts_whatever_words_it_comes_with(content: bytes) -> 
             await ask(answering(503, content))
     assert await answering(404, content).run("s", "n") is None
     with pytest.raises(Conflict):
-        await answering(409, content).create_session("s", "n", {})
+        await answering(409, content).create_session("s", "n", AgentSessionSpec())
 
 
 async def test_the_servers_own_words_are_told() -> None:

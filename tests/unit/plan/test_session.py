@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stromboli.errors import Refused
 from stromboli.kube import objects
 from stromboli.models.agentsession import SessionTemplate
+from stromboli.models.fields import Resources
 from stromboli.plan import session
 from stromboli.plan.attempt import Hook, StepRecord
 from stromboli.plan.container import Shape, misfit
@@ -121,10 +122,11 @@ def test_a_session_that_exists_has_the_parent_that_it_has(fork: str | None, of: 
 
 def test_the_template_has_what_the_policies_gave() -> None:
     made = session.template_of(spec(image=None), "docker.io/library/python:3.12", 1 << 30, 500)
-    assert made == {"image": "docker.io/library/python:3.12", "resources": {"memory": 1 << 30, "cpus": "500m"}}
+    limits = Resources(memory=1 << 30, cpus="500m")
+    assert made == SessionTemplate(image="docker.io/library/python:3.12", resources=limits)
     stated = session.template_of(spec(**TEMPLATE), "unused:1", 1, 1)
-    assert stated == TEMPLATE
-    assert session.merged(spec(**TEMPLATE), SessionTemplate.model_validate(stated), "s")
+    assert stated == SessionTemplate.model_validate(TEMPLATE)
+    assert session.merged(spec(**TEMPLATE), stated, "s")
 
 
 @pytest.mark.parametrize(

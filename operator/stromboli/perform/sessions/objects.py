@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stromboli.errors import Refused, Rejected
+from stromboli.kube import objects
 from stromboli.kube.client import Cluster
+from stromboli.models.agentsession import AgentSessionSpec, Parent, SessionTemplate
 from stromboli.models.run import Run
 from stromboli.models.session import Session
 from stromboli.observe.sessions import Named
@@ -27,12 +27,11 @@ class SessionObjects:
         session = named.obj or await self._create(run, named, ready)
         if session.spec.get("template") is not None:  # an empty one counts: it was filled in with nothing
             return session
-        return await self._cluster.write_spec(session, {**session.spec, "template": _template(ready)})
+        return await self._cluster.write_spec(session, objects.filled(session, _template(ready)))
 
     async def _create(self, run: Run, named: Named, ready: Ready) -> Session:
-        spec: dict[str, Any] = {"template": _template(ready)}
-        if named.parent is not None:
-            spec["forkedFrom"] = {"name": named.parent.name, "uid": named.parent.uid}
+        parent = Parent(name=named.parent.name, uid=named.parent.uid) if named.parent is not None else None
+        spec = AgentSessionSpec(template=_template(ready), forked_from=parent)
         try:
             created = await self._cluster.create_session(run.namespace, named.name, spec)
         except Rejected as e:
@@ -41,6 +40,6 @@ class SessionObjects:
         return created
 
 
-def _template(ready: Ready) -> dict[str, Any]:
+def _template(ready: Ready) -> SessionTemplate:
     request = ready.judged.request
     return plan.template_of(ready.judged.spec, str(request.image), request.memory, request.cpus)
