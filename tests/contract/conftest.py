@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import tarfile
@@ -62,6 +63,7 @@ __all__ = [
     "static_image",
 ]
 
+LIMIT = 60.0  # seconds
 FILES_IMAGE = "localhost/stromboli-test/files:1"
 LINKS = {
     "relative": "lib/real",
@@ -89,6 +91,7 @@ class Bed:
     files: str
     mark: dict[str, str]
     real: bool
+    fake: FakePodman | None = None
 
     def name(self) -> str:
         return f"contract-{uuid.uuid4().hex[:12]}"
@@ -110,6 +113,13 @@ class Bed:
         await self.podman.containers.start(container)
         return container
 
+    async def ended(self, *command: str, **fields: object) -> str:
+        """Run a container until it ends by itself. Returns its ID."""
+        container = await self.run(*command, **fields)
+        async with asyncio.timeout(LIMIT):
+            await self.podman.containers.wait(container)
+        return container
+
     async def clear(self) -> None:
         """Remove everything that has this test's labels."""
         for container in await self.podman.containers.list(self.mark):
@@ -118,6 +128,8 @@ class Bed:
             await self.podman.volumes.remove(volume.name)
         for network in await self.podman.networks.list(self.mark):
             await self.podman.networks.remove(network.name)
+        for image in await self.podman.copies.images(self.mark):
+            await self.podman.copies.remove(image.id, force=True)
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +185,8 @@ async def fake(tmp_path: Path, files_root: Path) -> AsyncIterator[FakePodman]:
 async def faked(fake: FakePodman) -> AsyncIterator[Bed]:
     """A client of the fake Podman."""
     async with Podman(fake.socket) as client:
-        yield Bed(client, "localhost/stromboli-test/busybox:1", FILES_IMAGE, {"contract": "fake"}, real=False)
+        image, mark = "localhost/stromboli-test/busybox:1", {"contract": "fake"}
+        yield Bed(client, image, FILES_IMAGE, mark, real=False, fake=fake)
 
 
 @pytest.fixture(params=["faked", "real"])

@@ -297,10 +297,26 @@ async def test_stop_ends_at_once(bed: Bed) -> None:
     assert not await bed.podman.containers.stop("nobody")
 
 
-async def test_one_that_was_made_ready_and_not_started_is_put_back(real: Bed) -> None:
-    """Attaching initialises a container, and that resolves its bind mounts."""
-    containers = real.podman.containers
-    container = await real.run("true")
+async def test_attached_ends_when_the_container_does(bed: Bed) -> None:
+    containers = bed.podman.containers
+    container = await containers.create(bed.body("sleep", "0.2"))
+    for _ in range(2):  # a session's container is attached to before each start
+        async with asyncio.timeout(LIMIT), containers.attached(container) as chunks:
+            assert await containers.start(container)
+            assert [chunk async for chunk in chunks] == []
+        assert await asyncio.wait_for(containers.wait(container), LIMIT) == 0
+
+
+async def test_nobody_can_be_attached_to_what_is_not_there(bed: Bed) -> None:
+    with pytest.raises(NotFound):
+        async with bed.podman.containers.attached("nobody"):
+            pass
+
+
+async def test_one_that_was_initialized_and_not_started_is_put_back(bed: Bed) -> None:
+    """Attaching initializes a container, and that resolves its bind mounts."""
+    containers = bed.podman.containers
+    container = await bed.run("true")
     await containers.wait(container)
     async with containers.attached(container):
         state = await containers.inspect(container)

@@ -1,6 +1,7 @@
-"""Copies for forks: of a container's files, and of a volume.
+"""Copies for forks: what is in a copy of a container's files, and of a volume.
 
-On the real Podman only, since a fake that modelled layers, owners and links would itself need tests.
+On the real Podman only, since a fake that modelled files, owners and links would itself need tests. What else there is
+about copies is in test_copies.py, on both.
 """
 
 from __future__ import annotations
@@ -202,26 +203,6 @@ async def test_what_a_container_wrote_is_in_its_copy(forks: Forks) -> None:
         await forks.podman.containers.wait(container)
 
 
-async def test_a_copy_has_its_image_s_configuration_and_our_labels(forks: Forks) -> None:
-    container = await forks.written("true", labels={**forks.bed.mark, naming.OWNER: "of the parent", "shape": "old"})
-    uid = forks.uid()
-    made = await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
-    base, copied = [await forks.podman.images.inspect(image) for image in (forks.bed.files, naming.copy(uid))]
-    assert base is not None
-    assert copied is not None
-    assert copied.id == made
-    assert (copied.entrypoint, copied.cmd, copied.user) == (base.entrypoint, base.cmd, base.user)
-    assert (copied.workdir, copied.architecture) == (base.workdir, base.architecture)
-    assert set(copied.env) - set(base.env) <= {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "TERM=xterm",
-        "container=podman",
-    }
-    found = await forks.podman.copies.inspect(naming.copy(uid))
-    assert found is not None
-    assert found.labels.items() >= forks.labels(uid).items()
-
-
 async def test_nothing_that_is_mounted_gets_into_a_copy(forks: Forks, tmp_path: Path) -> None:
     for name in ("plan", "secret", "cli"):
         (tmp_path / name).mkdir()
@@ -316,45 +297,7 @@ async def test_flattening_that_was_cut_short_is_done_again(forks: Forks, monkeyp
     assert await forks.images() == []
 
 
-async def test_a_container_that_is_not_there_cannot_be_copied(forks: Forks) -> None:
-    uid = forks.uid()
-    with pytest.raises(NotFound, match="cannot be copied"):
-        await forks.copier.filesystem("nobody", naming.copy(uid), forks.labels(uid))
-
-
-async def test_a_build_that_fails_says_why(forks: Forks) -> None:
-    with pytest.raises(PodmanError, match="Podman refused POST /build"):
-        await forks.podman.copies.flatten("0" * 64, "localhost/stromboli/session:never")
-    assert await forks.podman.copies.inspect("localhost/stromboli/session:never") is None
-
-
 # --- removing ---
-
-
-async def test_an_image_is_dropped_once(forks: Forks) -> None:
-    uid = forks.uid()
-    container = await forks.written("true")
-    await forks.copier.filesystem(container, naming.copy(uid), forks.labels(uid))
-    ours = [f"LABEL {name}={value}" for name, value in forks.labels(uid).items()]
-    stacked = await forks.podman.copies.commit(container, f"{naming.copy(uid)}-stacked", ours)  # by a killed process
-    assert stacked in [left.id for left in await forks.images()]
-    for _ in range(2):
-        await forks.copier.drop(naming.copy(uid))
-        assert await forks.images() == []
-    assert await forks.podman.images.inspect(forks.bed.files) is not None
-
-
-async def test_an_image_that_a_container_uses_stays(forks: Forks) -> None:
-    uid = forks.uid()
-    made = await forks.copier.filesystem(await forks.written("true"), naming.copy(uid), forks.labels(uid))
-    container, _ = await forks.ended(made, "true")
-    with pytest.raises(PodmanError, match="in use") as caught:
-        await forks.copier.drop(naming.copy(uid))
-    assert caught.value.status == 409
-    assert [left.id for left in await forks.images()] == [made]
-    await forks.podman.containers.remove(container)
-    await forks.copier.drop(naming.copy(uid))
-    assert await forks.images() == []
 
 
 async def test_a_copy_outlives_the_one_that_it_was_copied_from(forks: Forks) -> None:
@@ -368,22 +311,6 @@ async def test_a_copy_outlives_the_one_that_it_was_copied_from(forks: Forks) -> 
     await forks.copier.drop(naming.copy(parent))
     assert await forks.said(second, "busybox cat /usr.a /usr.b") == "old\nnew\n"
     assert [left.id for left in await forks.images()] == [second]
-
-
-async def test_somebody_else_s_image_is_not_dropped(forks: Forks) -> None:
-    uid = forks.uid()
-    container = await forks.written("true")
-    made = await forks.podman.copies.commit(container, naming.copy(uid), ["LABEL mine=1"])
-    await forks.copier.drop(naming.copy(uid))
-    assert [left.id for left in await forks.images()] == [made]
-
-
-async def test_a_list_holds_what_bears_all_labels(forks: Forks) -> None:
-    container = await forks.written("true")
-    both = await forks.podman.copies.commit(container, "localhost/stromboli/session:both", ["LABEL a=1"])
-    one = await forks.podman.copies.commit(container, "localhost/stromboli/session:one")
-    assert {left.id for left in await forks.images()} == {both, one}
-    assert [left.id for left in await forks.podman.copies.images(forks.bed.mark | {"a": "1"})] == [both]
 
 
 # --- the volume ---
@@ -448,13 +375,6 @@ async def test_copying_again_after_a_cut_ends_in_the_same(forks: Forks, source: 
         await forks.copier.volume(source, target, forks.bed.files, forks.labels(uid))
         assert await forks.listing(target) == before
     assert await forks.podman.containers.inspect(copier(uid).name) is None
-
-
-async def test_a_volume_that_is_not_there_cannot_be_copied(forks: Forks) -> None:
-    uid, away = forks.uid(), forks.bed.name()
-    with pytest.raises(NotFound, match="cannot be copied"):
-        await forks.copier.volume(away, naming.volume(uid), forks.bed.files, forks.labels(uid))
-    assert [await forks.podman.volumes.inspect(name) for name in (away, naming.volume(uid))] == [None, None]
 
 
 async def test_somebody_else_s_volume_is_not_written_to(forks: Forks, source: str) -> None:

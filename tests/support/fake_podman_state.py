@@ -34,6 +34,7 @@ class FakeContainer:
     image_id: str
     created: str
     status: str = "created"
+    before: str = ""  # the status before it was initialized
     exit_code: int = 0
     oom_killed: bool = False
     started: str = NEVER
@@ -59,6 +60,7 @@ class FakeImage:
     root: Path
     config: dict[str, Any]
     created: str
+    layers: int = 1
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class FakeState:
         self.containers: dict[str, FakeContainer] = {}
         self.images: list[FakeImage] = []
         self.volumes: dict[str, dict[str, Any]] = {}
+        # The files of volumes, by name, for those of which a test asks for files.
+        self.volume_files: dict[str, Path] = {}
         self.networks: dict[str, dict[str, Any]] = {}
         self.program: Callable[[FakeContainer], Program] = program_of_command
         # Runs concurrently with every started container: here a test acts as the program in the container.
@@ -151,9 +155,13 @@ class FakeState:
 
 
 def program_of_command(container: FakeContainer) -> Program:
-    """The behaviour of the contract tests' commands: `sleep N`, `true`, `sh -c "exit N"`; others run until stopped."""
+    """The behaviour of the contract tests' commands: `sleep N`, `true`, `sh -c "exit N"`, busybox's touch, and that of
+    the helper that copies a volume; others run until stopped.
+    """
     command = list(container.body.get("entrypoint") or []) + list(container.body.get("command") or [])
     match command:
+        case ["/bin/busybox", "touch", _] | [_, "sh", "-c", _, "copy", *_]:
+            return Program(0.0)
         case ["sleep", seconds]:
             return Program(float(seconds), ignores=frozenset({"TERM"}))  # PID 1 without a handler
         case ["true"]:

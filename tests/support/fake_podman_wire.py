@@ -133,11 +133,11 @@ class Within(httpx2.AsyncBaseTransport):
         except Dropped:
             raise httpx2.RemoteProtocolError("Server disconnected without sending a response.") from None
 
-    async def next(self, body: Body) -> bytes:
-        """The next piece of a body, or nothing at its end."""
+    async def next(self, body: Body) -> bytes | None:
+        """The next piece of a body, which may be empty; None at its end."""
         task = asyncio.ensure_future(_next(body))
         try:
-            return cast(bytes, await self.outcome(task))
+            return cast(bytes | None, await self.outcome(task))
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -160,12 +160,12 @@ class Within(httpx2.AsyncBaseTransport):
 class _Stream(httpx2.AsyncByteStream):
     """The pieces of a body that is streamed; the first has come with the headers."""
 
-    def __init__(self, transport: Within, body: Body, first: bytes) -> None:
+    def __init__(self, transport: Within, body: Body, first: bytes | None) -> None:
         self._transport, self._body, self._first = transport, body, first
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         piece = self._first
-        while piece:
+        while piece is not None:
             yield piece
             piece = await self._transport.next(self._body)
 
@@ -180,8 +180,8 @@ def within(transport: Within) -> Podman:
     return podman
 
 
-async def _next(body: Body) -> bytes:
-    return await anext(body, b"")
+async def _next(body: Body) -> bytes | None:
+    return await anext(body, None)
 
 
 def _bytes(answer: web.Response) -> bytes:

@@ -1,0 +1,76 @@
+"""The archive API of the fake Podman: files of containers' images, and of volumes that are mounted over them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import stat
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from tests.support.fake_podman_images import error
+from tests.support.fake_podman_state import FakeContainer, FakeState
+from tests.support.fake_podman_wire import Call
+from tests.support.opener import DirectoryOpener
+
+_GO_DIRECTORY, _GO_LINK, _GO_PIPE = 1 << 31, 1 << 27, 1 << 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A path of a container: the folder on the host in which it lies, where that is mounted, and the path inside."""
+
+    root: Path
+    mount: str
+    path: str
+
+
+class FakeFiles(FakeState):
+    """Handlers of the calls about files."""
+
+    async def _stat(self, request: Call) -> web.Response:
+        if (container := self.find(request.match_info["name"])) is None:
+            return error(404, "no such container")
+        place = self._place(container, request.query["path"])
+        opener = DirectoryOpener(place.root)
+        found = await opener.stat(place.path)
+        if found is None:
+            return await _nothing_at(opener, place.path)
+        info = (place.root / found.path.lstrip("/")).stat()
+        kind = {stat.S_IFDIR: _GO_DIRECTORY, stat.S_IFIFO: _GO_PIPE}.get(stat.S_IFMT(info.st_mode), 0)
+        if found.path != place.path:  # the real one describes the link itself, and its final target
+            kind |= _GO_LINK
+        answer = {"name": Path(found.path).name, "size": found.size, "linkTarget": place.mount + found.path}
+        answer["mode"] = kind | stat.S_IMODE(info.st_mode)
+        encoded = base64.b64encode(json.dumps(answer).encode()).decode()
+        return web.Response(headers={"X-Docker-Container-Path-Stat": encoded})
+
+    async def _archive(self, request: Call) -> web.Response:
+        if (container := self.find(request.match_info["name"])) is None:
+            return error(404, "no such container")
+        place = self._place(container, request.query["path"])
+        opener = DirectoryOpener(place.root)
+        found = await opener.stat(place.path)
+        if found is None:
+            return await _nothing_at(opener, place.path)
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(place.root / found.path.lstrip("/"), Path(request.query["path"]).name)
+        return web.Response(body=archive.getvalue(), content_type="application/x-tar")
+
+    def _place(self, container: FakeContainer, path: str) -> _Place:
+        for volume in container.body.get("volumes") or ():
+            mount = str(volume["Dest"])
+            if volume["Name"] in self.volume_files and (path + "/").startswith(mount + "/"):
+                return _Place(self.volume_files[volume["Name"]], mount, path.removeprefix(mount) or "/")
+        return _Place(self.root(container), "", path)
+
+
+async def _nothing_at(opener: DirectoryOpener, path: str) -> web.Response:
+    if await opener.is_circle(path):
+        return error(500, f"copier: stat: open {path}: too many levels of symbolic links")
+    return error(404, "no such file or directory")

@@ -1,0 +1,137 @@
+"""The images of the fake Podman, and the copies of containers that become images. The rest is in `fake_podman.py`."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from tests.support.fake_podman_state import FakeContainer, FakeImage, FakeState
+from tests.support.fake_podman_wire import Call
+
+BUILDER = "io.buildah.version"  # the label that every build adds
+
+
+class FakeImages(FakeState):
+    """Handlers of the calls about images."""
+
+    async def _commit(self, request: Call) -> web.Response:
+        """The copy has the files of the container's image: the fake does not model files written in the container."""
+        if (container := self.find(request.query["container"])) is None:
+            return error(404, "no such container")
+        base = self._base(container)
+        config = _changed(
+            {**base.config, "Labels": _labels(base) | container.labels}, request.query.get_list("changes")
+        )
+        return self._made(f"{request.query['repo']}:{request.query['tag']}", base, config, base.layers + 1)
+
+    async def _build(self, request: Call) -> web.Response:
+        """Only what `copies.flatten` builds: `FROM id`, squashed into one layer. A failure is reported in the body."""
+        with tarfile.open(fileobj=io.BytesIO(request.body)) as context:
+            file = context.extractfile(request.query["dockerfile"])
+            assert file is not None
+            _, _, source = file.read().decode().strip().partition(" ")
+        if (base := self.find_image(source)) is None:
+            return web.json_response({"error": f"{source}: image not known"})
+        config = {**base.config, "Labels": _labels(base) | {BUILDER: "1.28.0"}}
+        return self._made(request.query["t"], base, config, 1)
+
+    async def _list_images(self, request: Call) -> web.Response:
+        return web.json_response(
+            [
+                {"Id": i.id, "Names": i.tags, "Labels": i.config.get("Labels")}
+                for i in self.images
+                if bears(_labels(i), request)
+            ]
+        )
+
+    async def _remove_image(self, request: Call) -> web.Response:
+        if (image := self.find_image(request.match_info["name"])) is None:
+            return error(404, "image not known")
+        users = [container for container in self.containers.values() if container.image_id == image.id]
+        if users and request.query.get("force") != "true":
+            return error(409, "image is in use by a container")
+        for container in users:
+            self.finish(container, 137)
+            del self.containers[container.id]
+        self.images.remove(image)
+        return web.json_response({"Deleted": [image.id]})
+
+    async def _inspect_image(self, request: Call) -> web.Response:
+        if (image := self.find_image(request.match_info["name"])) is None:
+            return error(404, "image not known")
+        digest = f"sha256:{image.id}"
+        return web.json_response(
+            {
+                "Id": image.id,
+                "Digest": digest,
+                "RepoTags": image.tags,
+                "RepoDigests": [f"{tag.rpartition(':')[0]}@{digest}" for tag in image.tags],
+                "Architecture": "amd64",
+                "Os": "linux",
+                "Size": 1,
+                "Created": image.created,
+                "Config": image.config,
+                "Labels": image.config.get("Labels"),
+                "RootFS": {"Type": "layers", "Layers": [digest] * image.layers},
+            }
+        )
+
+    async def _pull(self, request: Call) -> web.Response:
+        reference = request.query["fromImage"]
+        found = self.registry.get(reference, f"reading manifest in {reference}: manifest unknown")
+        lines: list[dict[str, Any]]
+        if isinstance(found, str):
+            lines = [{"error": found, "errorDetail": {"message": found}}]
+        else:
+            self.images.append(found)
+            lines = [{"id": "1", "progressDetail": {"current": n, "total": 2 << 20}} for n in (1 << 20, 2 << 20)]
+        return web.Response(text="".join(f"{json.dumps(line)}\n" for line in lines))
+
+    def _base(self, container: FakeContainer) -> FakeImage:
+        return next(image for image in self.images if image.id == container.image_id)
+
+    def _made(self, name: str, base: FakeImage, config: dict[str, Any], layers: int) -> web.Response:
+        """A new image of that name; one that had the name stays, without it."""
+        for image in self.images:
+            image.tags = [tag for tag in image.tags if tag != name]
+        made = self.add_image(name, root=base.root, **config)
+        made.layers = layers
+        return web.json_response({"Id": made.id}, status=201)
+
+
+def error(status: int, cause: str) -> web.Response:
+    return web.json_response({"cause": cause, "message": f"…: {cause}", "response": status}, status=status)
+
+
+def bears(labels: Mapping[str, str], request: Call, enough: Callable[[Iterable[bool]], bool] = all) -> bool:
+    """Whether the labels match the request's filter: all of them, but for volumes Podman accepts any of them."""
+    own = {f"{k}={v}" for k, v in labels.items()}
+    return enough(label in own for label in json.loads(request.query.get("filters", "{}")).get("label", []))
+
+
+def _labels(image: FakeImage) -> dict[str, str]:
+    return dict(image.config.get("Labels") or {})
+
+
+def _changed(config: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """The configuration after these instructions of a Containerfile."""
+    for change in changes:
+        instruction, _, text = change.partition(" ")
+        match instruction:
+            case "LABEL":
+                name, _, value = text.partition("=")
+                config = {**config, "Labels": config["Labels"] | {name: value}}
+            case "ENTRYPOINT":
+                config = {**config, "Entrypoint": json.loads(text)}
+            case "CMD":
+                config = {**config, "Cmd": json.loads(text)}
+            case "USER":
+                config = {**config, "User": text}
+            case _:
+                raise AssertionError(f"the fake Podman does not know the change {change}")
+    return config
