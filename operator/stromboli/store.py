@@ -1,8 +1,8 @@
 """The runs that are not finished yet, as last seen, and the queues of sessions. Fed by the watch and our own writes.
 
-Only a cache: whatever is missing here is read from the API server, and a write is guarded by the object's
-resourceVersion, so an old copy can never overwrite anything. Of a large run only its outline is kept
-(kube/outline.py), and of a queue each run's place.
+Only a cache: what is missing here is read from the API server, and a write is guarded by the object's
+resourceVersion, so an old copy can never overwrite anything. Only the outline of a large run is kept
+(kube/outline.py), and only the place of each run in a queue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Heard:
 
 
 class Store:
-    """Objects by UID; a newer resourceVersion wins, whichever way it came.
+    """Objects by UID; a newer resourceVersion wins, whether it came from the watch or from a read.
 
     `wake` is called with the UID of the run that is next in a session's queue after another has left it.
     """
@@ -34,8 +34,8 @@ class Store:
     def __init__(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
         self._objects: dict[str, Run] = {}
-        self._versions: dict[str, int] = {}  # also of finished ones: the watch reports older states after our writes
-        self._heard: dict[str, Heard] = {}  # what is still to be read
+        self._versions: dict[str, int] = {}  # of finished runs too: the watch reports older versions after our writes
+        self._heard: dict[str, Heard] = {}  # versions that are still to be read
         self._deleted: set[str] = set()
         self._queues: dict[tuple[str, str], dict[str, Place]] = {}
 
@@ -46,7 +46,7 @@ class Store:
         return self._objects.get(uid)
 
     def hear(self, head: Object) -> bool:
-        """The watch reports a version; whether it is news, and the run is to be read."""
+        """Record a version that the watch reports; returns whether it is new, so that the run has to be read."""
         uid, version = head.uid, _version(head)
         known = max(self._versions.get(uid, -1), self._heard[uid].version if uid in self._heard else -1)
         if uid in self._deleted or version <= known:
@@ -55,15 +55,15 @@ class Store:
         return True
 
     def unread(self, uid: str) -> Heard | None:
-        """The version that is still to be read, where one is."""
+        """The version that is still to be read, if any."""
         return self._heard.get(uid)
 
     def has_read(self, head: Object) -> bool:
-        """Whether this version of a run, or a newer one, is known: finished ones included."""
+        """Whether this version of a run or a newer one is known, even if the run has finished."""
         return self._versions.get(head.uid, -1) >= _version(head)
 
     def put(self, run: Run) -> bool:
-        """Remember a run, unless what is there is newer; whether it is news. Finished ones are kept no longer."""
+        """Keep a run unless a newer version is known; returns whether it is new. Finished runs are dropped."""
         uid, version, known = run.uid, _version(run), self._versions.get(run.uid)
         if uid in self._deleted or (known is not None and known > version):
             return False
@@ -73,37 +73,37 @@ class Store:
         if run.status.is_finished:
             self._drop(uid)
         elif known != version or run.is_whole or not self._is_whole(uid):
-            # the outline of what is here adds nothing to it
+            # an outline adds nothing to the whole run
             self._objects[uid] = objects.kept(run)
             for session in run.sessions:
                 self._queues.setdefault((run.namespace, session), {})[uid] = place_of(run)
         return known != version
 
     def queue(self, namespace: str, session: str) -> list[Place]:
-        """The runs that want a session, to run in it or to copy it, in the order of their turns."""
+        """The runs that need a session, to run in it or to copy it, in the order of the queue."""
         return sorted(self._queues.get((namespace, session), {}).values())
 
     def wake_next(self, namespace: str, session: str) -> None:
-        """Something about the session changed: of those who wait for it, the first is looked at."""
+        """The session has changed: wake the first run that waits for it."""
         waiting = (place for place in self._queues.get((namespace, session), {}).values() if place.waits)
         if (first := min(waiting, default=None)) is not None:
             self._wake(first.uid)
 
     def delete(self, uid: str) -> None:
-        """The object is gone from the cluster: what it has on the node is to go too."""
+        """The object was deleted from the cluster: what it has on the node has to be removed too."""
         self._deleted.add(uid)
         self._heard.pop(uid, None)
         self._drop(uid)
 
     def known(self) -> set[str]:
-        """UIDs of all runs that anything is known of, finished ones included."""
+        """The UIDs of all known runs, including finished ones."""
         return {*self._versions, *self._heard}
 
     def is_deleted(self, uid: str) -> bool:
         return uid in self._deleted
 
     def forget(self, uid: str) -> None:
-        """A deleted object whose things are gone."""
+        """Everything that a deleted object had on the node has been removed."""
         self._deleted.discard(uid)
         self._versions.pop(uid, None)
 
@@ -111,7 +111,7 @@ class Store:
         return uid in self._objects and self._objects[uid].is_whole
 
     def _drop(self, uid: str) -> None:
-        """A run waits for nothing any more."""
+        """Drop a run, and take it out of its sessions' queues."""
         run = self._objects.pop(uid, None)
         if run is None:
             return

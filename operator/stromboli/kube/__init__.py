@@ -1,1 +1,1 @@
-"""The cluster's side: what kopf's watches do not bring and every write. Knows nothing of Podman."""
+"""The API server: every read beyond kopf's watches, and every write. Nothing here knows Podman."""

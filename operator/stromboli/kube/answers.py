@@ -1,6 +1,6 @@
-"""What is used of answers that are no objects of our kinds: discovery, namespaces, ConfigMaps, Secrets. Pure.
+"""The parts that we use of responses other than our own kinds: discovery, namespaces, ConfigMaps, Secrets. Pure.
 
-Each raises ValueError for what is not such an answer.
+Each function raises ValueError for a response of another form.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class _Secret(msgspec.Struct):
 
 
 def discovered(content: bytes) -> set[str]:
-    """The names of the groups, or of the resources, that a document of discovery lists."""
-    bounds.measure_json(content, bounds.ANSWER)  # extensions of the cluster have their part in it
+    """The names of the groups, or of the resources, that a discovery document lists."""
+    bounds.measure_json(content, bounds.ANSWER)  # aggregated API servers can write into it
     found = msgspec.json.decode(content, type=_Discovery)
     return {entry.name for entry in (*found.groups, *found.resources)}
 

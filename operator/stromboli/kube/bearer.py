@@ -1,4 +1,4 @@
-"""The bearer token of a kubeconfig, for a server that knows its people by the cluster's tokens."""
+"""The bearer token of a kubeconfig, for a server that authenticates its users by the cluster's tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from yaml import YAMLError
 from stromboli.errors import LocalFailure
 from stromboli.kube.wire import measure_kubeconfig
 
-# What showing the token may raise, where a file or a program is to give it.
+# What getting the token can raise if it comes from a file or from an exec plugin.
 NO_TOKEN = (ConfigError, OSError, ValueError, LookupError, TypeError, RecursionError)
 _HOW = "`kubectl create token ACCOUNT` makes one, `kubectl config set-credentials NAME --token=…` keeps it"
 
 
 def bearer(kubeconfig: Path) -> tuple[httpx2.Auth, str]:
-    """What shows the token of the current context's user, and that context's namespace. Raises LocalFailure."""
+    """Authentication by the token of the current context's user, and that context's namespace. Raises LocalFailure."""
     context = _context(kubeconfig)
     user = context.user
     if user is not None and user.token_file is not None:
@@ -31,8 +31,8 @@ def bearer(kubeconfig: Path) -> tuple[httpx2.Auth, str]:
     if user is not None and user.exec is not None:
         return ExecAuth(user.exec), context.namespace
     raise LocalFailure(
-        f"{kubeconfig}: the user of the context {context.context_name} has no token, and the operator knows people "
-        "by their tokens only",
+        f"{kubeconfig}: the user of the context {context.context_name} has no token, and the operator "
+        "authenticates users only by their tokens",
         _HOW,
     )
 
@@ -41,7 +41,7 @@ def _context(kubeconfig: Path) -> SingleConfig:
     try:
         measure_kubeconfig(kubeconfig)
         found = KubeConfig.from_file(kubeconfig).get()
-        assert found is not None, "a default is what `get` answers None for"
+        assert found is not None, "only a `get` with a default returns None"
         return found
     except (ConfigError, OSError) as e:
         raise LocalFailure(f"{kubeconfig} leads to no cluster: {e}", "KUBECONFIG names another file") from e

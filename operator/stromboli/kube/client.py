@@ -1,10 +1,10 @@
 """The few calls to the API server that the operator makes, on lightkube. faults.py maps the errors.
 
-A lookup answers the object or None (the server said that it is not there); when nothing is known,
+A lookup returns the object, or None if the server says that it does not exist; if the server cannot be asked,
 ClusterUnavailable is raised. A write that lost a race raises Conflict.
 
-AgentRuns and AgentSessions may be large and many: lists of them come in small pages, and as outlines (outline.py).
-Names that end up in a path are checked first, whoever wrote them: what cannot be a name is the name of nothing.
+AgentRuns and AgentSessions can be large and numerous: they are listed in small pages, and as outlines (outline.py).
+Names that become part of a path are validated first: an object whose name is not valid does not exist.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ KINDS: Mapping[str, type[GenericNamespacedResource] | type[GenericGlobalResource
     Policy.KIND: AgentPolicy,
 }
 WATCHED = ("agentruns", "agentsessions", "agentpolicies")
-READS = 8  # runs and sessions that are read at once
-WHOLE = 16 * 1024 * 1024  # bytes that large runs in hand may take together, as Python objects
-TRIES = 4  # of a write that loses to others who write metadata only, before it is made as a patch
+READS = 8  # runs and sessions that are read concurrently
+WHOLE = 16 * 1024 * 1024  # bytes of memory that large runs may take together, as Python objects
+TRIES = 4  # of a write that loses to writers of metadata, before it is sent as a patch
 T = TypeVar("T")
-# A write as of the version that an object is, and one that the API server itself compares; each answers the metadata.
+# A write guarded by the object's version, and one whose preconditions the API server tests; each returns the metadata.
 Write = Callable[[K], Awaitable[bytes]]
 Patch = Callable[[], Awaitable[bytes]]
 Decode = Callable[[bytes], Page]
@@ -70,10 +70,10 @@ Ask = Callable[[Mapping[str, str]], Awaitable[bytes]]
 
 
 class Cluster:
-    """The API server, for one operator process. Find it as kubectl does (in-cluster, KUBECONFIG)."""
+    """The API server, for one operator process, found as kubectl finds it (in-cluster, KUBECONFIG)."""
 
     def __init__(self) -> None:
-        """Raises InvalidSettings where there is nothing that says where the API server is."""
+        """Raises InvalidSettings if nothing says where the API server is."""
         try:
             self._client = wire.client()
         except (ConfigError, OSError) as e:
@@ -101,7 +101,7 @@ class Cluster:
         return self._client
 
     async def installation(self) -> str:
-        """The UID of the kube-system namespace: which cluster this is."""
+        """The UID of the kube-system namespace, which identifies the cluster."""
         found = await self._content(Namespace, None, "kube-system")
         if found is None:
             raise ClusterUnavailable("the cluster has no kube-system namespace yet")
@@ -110,8 +110,8 @@ class Cluster:
     async def serves_its_kinds(self) -> None:
         """Raises ClusterUnavailable until the API server's discovery lists every kind that is watched.
 
-        An API server that has just started answers for a kind before its discovery lists it; and kopf watches
-        what discovery lists at its start, once.
+        An API server that has just started serves a kind before its discovery lists it, and kopf watches
+        only what discovery lists when kopf starts.
         """
         try:
             paths = ("/apis", f"/apis/{GROUP}/{VERSION}")
@@ -123,14 +123,14 @@ class Cluster:
             raise ClusterUnavailable(f"the API server does not list {', '.join(sorted(missing))} yet")
 
     async def run(self, namespace: str, name: str) -> Run | None:
-        """A run: all of it where it is small, else its outline."""
+        """A run: all of it if it is small, otherwise its outline."""
         async with self._reads:
             content = await self._content(AgentRun, namespace, name)
             return None if content is None else objects.run(_decoded(outline.small, content))
 
     @asynccontextmanager
     async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Run | None]:
-        """A run with all of its spec, for the block: of large ones only a few are in hand at a time.
+        """A run with its whole spec, inside the block; only a few large ones are in memory at a time.
 
         Raises Oversized.
         """
@@ -142,7 +142,7 @@ class Cluster:
         if (size := _decoded(outline.spec_size, content)) > MAX_SPEC:
             raise Oversized(f"is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a status")
         cost = outline.cost(content)
-        del content  # it is read again once it is this one's turn
+        del content  # it is read again once there is room for it
         async with self._room.taken(cost):
             async with self._reads:
                 content = await self._content(AgentRun, namespace, name)
@@ -151,12 +151,12 @@ class Cluster:
             yield run
 
     async def runs(self) -> AsyncIterator[Run]:
-        """The outline of every AgentRun of the cluster, to the last one or not at all: a broken list raises."""
+        """The outline of every AgentRun in the cluster; an incomplete list raises."""
         async for item in self._paged(partial(self._plain.list, AgentRun), outline.page):
             yield objects.run(item)
 
     async def run_heads(self, namespace: str, session: str) -> list[Object]:
-        """The metadata of every AgentRun that names a session, or forks it, whatever has become of it."""
+        """The metadata of every AgentRun that names a session or forks it, finished or not."""
         found: list[Object] = []
         for path in ("spec.session.name", "spec.session.fork") if is_object_name(session) else ():
             ask = partial(self._plain.heads, AgentRun, namespace=namespace)
@@ -176,12 +176,12 @@ class Cluster:
             return None if content is None else objects.session(_decoded(outline.of, content))
 
     async def sessions(self) -> AsyncIterator[Session]:
-        """The outline of every AgentSession of the cluster, to the last one or not at all: a broken list raises."""
+        """The outline of every AgentSession in the cluster; an incomplete list raises."""
         async for item in self._paged(partial(self._plain.list, AgentSession), outline.page):
             yield objects.session(item)
 
     async def policies(self) -> list[Policy]:
-        """Every AgentPolicy; never part of them."""
+        """Every AgentPolicy; an incomplete list raises."""
         return await self._policies.get(None)
 
     async def _read_policies(self, _: None) -> list[Policy]:
@@ -189,7 +189,7 @@ class Cluster:
         return [objects.policy(item) async for item in pages]
 
     async def namespace_labels(self, name: str) -> Mapping[str, str]:
-        """The labels of a namespace; none where it is missing."""
+        """The labels of a namespace; none if it does not exist."""
         return await self._labels.get(name)
 
     async def _read_labels(self, name: str) -> Mapping[str, str]:
@@ -197,12 +197,12 @@ class Cluster:
         return {} if found is None else _decoded(answers.labels, found)
 
     async def config_map_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """All of a ConfigMap's data, or None where it is missing."""
+        """All of a ConfigMap's data, or None if it does not exist."""
         found = await self._content(ConfigMap, namespace, name)
         return None if found is None else _decoded(answers.config_map, found)
 
     async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """All of a Secret's data, or None where it is missing."""
+        """All of a Secret's data, or None if it does not exist."""
         return await self._secrets.get((namespace, name))
 
     async def _read_secret(self, place: tuple[str, str]) -> dict[str, bytes] | None:
@@ -211,10 +211,10 @@ class Cluster:
         return None if found is None else _decoded(answers.secret, found)
 
     async def write_status(self, obj: K, status: Status) -> K:
-        """Replace an object's status as of the version that `obj` is; the new object. Raises Conflict, Rejected.
+        """Replace an object's status, guarded by the version of `obj`; returns the new one. Raises Conflict, Rejected.
 
-        A PUT and not a merge patch, in which a null inside a structured answer would mean "remove". Where somebody
-        has changed nothing but metadata meanwhile, it is written as of the new version.
+        A PUT and not a merge patch, in which a null inside a structured answer would mean "remove". If only metadata
+        has changed in the meantime, the write is repeated with the new version.
         """
         kind, part = KINDS[obj.KIND].Status, f"the status of {obj.KIND} {obj.name}"
 
@@ -230,7 +230,7 @@ class Cluster:
         return objects.with_status(obj, _decoded(outline.head, written), _as_stored(status.wire))
 
     async def write_spec(self, obj: Session, spec: Mapping[str, Any]) -> Session:
-        """Replace a session's spec as of the version that `obj` is, as `write_status` does; the new object."""
+        """Replace a session's spec, guarded by the version of `obj` as in `write_status`; returns the new one."""
         part = f"the spec of {obj.KIND} {obj.name}"
 
         async def write(current: Session) -> bytes:
@@ -261,22 +261,22 @@ class Cluster:
         return objects.session(_decoded(outline.whole, await _written(f"a new AgentSession {name}", call)))
 
     async def delete_session(self, namespace: str, name: str) -> None:
-        """Delete a session; one that is gone is no error."""
+        """Delete a session. Idempotent."""
         with contextlib.suppress(Conflict):
             call = self._plain.delete(AgentSession, name, namespace=namespace)
             await _written(f"the deletion of AgentSession {name}", call)
 
     async def post_event(self, event: Wire) -> None:
-        """Write a Kubernetes event; one of the same name is the same event and stays as it is."""
+        """Create a Kubernetes event, unless there is already one of that name."""
         with contextlib.suppress(Conflict):
             call = self._plain.create(Event, event, namespace=event["metadata"]["namespace"])
             await _written(f"an event {event['reason']}", call)
 
     async def _guarded(self, obj: K, write: Write[K], patch: Patch) -> bytes:
-        """Write as of the version that was read, or as of a later one that differs in nothing but metadata.
+        """Write with the version that was read, or with a later one that differs only in metadata.
 
-        Somebody who patches labels all the time may be quicker each time: then the API server itself compares, and
-        writes, in one patch, which no change of metadata can overtake.
+        A client that patches labels all the time can win every race. So the last try is a single patch in which the
+        API server itself tests that the rest is unchanged, and which no change of metadata can overtake.
         """
         current = obj
         for _ in range(TRIES):
@@ -290,12 +290,12 @@ class Cluster:
         return await patch()
 
     async def _now(self, obj: K) -> K | None:
-        """The object as it is now, without what is large of its spec."""
+        """The object as it is now, without the large parts of its spec."""
         content = await self._content(KINDS[obj.KIND], obj.namespace or None, obj.name)
         return None if content is None else objects.another(obj, _decoded(outline.of, content))
 
     async def _paged(self, ask: Ask, decode: Decode, select: Mapping[str, str] | None = None) -> AsyncIterator[Wire]:
-        """All that the pages of a list have, to the last one or not at all."""
+        """The items of all pages of a list; an incomplete list raises."""
         query = dict(select or {})
         while True:
             try:
@@ -311,7 +311,7 @@ class Cluster:
             query["continue"] = page.more
 
     async def _content(self, kind: Kind, namespace: str | None, name: str) -> bytes | None:
-        """An object in bytes; None where it is not there. `namespace` is None for what belongs to none."""
+        """An object in bytes; None if it does not exist. `namespace` is None for cluster-scoped kinds."""
         if not all(is_object_name(part) for part in (namespace, name) if part is not None):
             return None
         try:
@@ -323,7 +323,7 @@ class Cluster:
 
 
 async def _written(what: str, call: Awaitable[bytes]) -> bytes:
-    """What a write answers. Raises Conflict, Rejected, ClusterUnavailable."""
+    """The response to a write. Raises Conflict, Rejected, ClusterUnavailable."""
     try:
         return await call
     except (httpx2.HTTPError, UnicodeEncodeError) as e:
@@ -331,8 +331,8 @@ async def _written(what: str, call: Awaitable[bytes]) -> bytes:
 
 
 async def _patched(what: str, call: Awaitable[bytes]) -> bytes:
-    """What a patch of versions.py answers. The API server has one answer for a test that fails and a value that it
-    refuses: it is a conflict here, after which the object is read, and the refusal comes to the next PUT.
+    """The response to a patch of versions.py. The API server gives the same error for a failed test and for an invalid
+    value. Both are a conflict here: the object is read again, and the next PUT then shows which it was.
     """
     try:
         return await _written(what, call)
@@ -341,13 +341,13 @@ async def _patched(what: str, call: Awaitable[bytes]) -> bytes:
 
 
 def _as_stored(value: Wire) -> Wire:
-    """What was sent, as it comes back."""
+    """What was sent, after a JSON round trip, as the server returns it."""
     found: Wire = msgspec.json.decode(msgspec.json.encode(value))
     return found
 
 
 def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
-    """What the bytes say. Cutting them takes longer than skipping what is large, and few are too deep to be skipped."""
+    """The decoded bytes. They are cut only if they are too deep, since cutting is slower than skipping large parts."""
     try:
         try:
             return decode(content)

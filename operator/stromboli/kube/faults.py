@@ -1,4 +1,4 @@
-"""What httpx2 raises for a call to the API server → our errors (errors.py)."""
+"""Maps what httpx2 raises for a call to the API server to our errors (errors.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def code(error: Exception) -> int:
 
 
 def refused(what: str, error: Exception) -> StromboliError:
-    """What is raised for a write → our tree."""
+    """Maps the error of a write."""
     if code(error) in (404, 409):
         return Conflict(_text(error))
     # half of a surrogate pair cannot even be sent
@@ -24,12 +24,12 @@ def refused(what: str, error: Exception) -> StromboliError:
 
 
 def _is_too_large(error: Exception) -> bool:
-    """What etcd will not take is an internal error for the API server: by its own limit, or by that of gRPC."""
+    """Whether etcd refused the size, by its own limit or gRPC's: the API server reports that as an internal error."""
     return code(error) == 500 and any(words in str(error) for words in ("too large", "larger than max"))
 
 
 def unavailable(error: Exception) -> ClusterUnavailable:
-    """What is raised for a read → our tree. A kind that is not served (404 of a list) is unknown, not empty."""
+    """Maps the error of a read. A kind that is not served (404 for a list) is unknown, not empty."""
     return ClusterUnavailable(f"the API server: {_text(error)}")
 
 

@@ -1,6 +1,6 @@
 """Objects as they stand on the wire → the typed ones that everybody else has, and a session's spec back. Pure.
 
-Nothing here raises for what somebody may have written into a spec or a status; metadata is the API server's own.
+Nothing here raises for anything that a user can write into a spec or status; metadata comes from the API server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ K = TypeVar("K", Run, Session, Policy)
 
 
 def head(metadata: Wire) -> Object:
-    """An object by its metadata alone."""
+    """An object of which only the metadata was read."""
     return Object(
         uid=text(metadata.get("uid")),
         namespace=text(metadata.get("namespace")),
@@ -75,7 +75,7 @@ def filled(obj: Session, template: SessionTemplate) -> Wire:
 
 
 def kept(obj: Run) -> Run:
-    """A run as it is kept in memory: whole where it is small, else its outline."""
+    """A run as it is kept in memory: whole if it is small, otherwise its outline."""
     if not obj.is_whole or outline.size(obj.spec) <= outline.SMALL:
         return obj
     return replace(obj, spec=outline.spec(obj.spec))

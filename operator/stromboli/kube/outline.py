@@ -1,8 +1,7 @@
-"""Objects as the API server sends them, in bytes → what of them is kept in memory. Pure.
+"""Decodes objects as the API server sends them into what is kept in memory. Pure.
 
-A spec may be 1.5 MiB of JSON, and many times that as Python objects. Everything that is only passed by (pages of a
-list, the runs of a queue) is decoded straight to its *outline*, which leaves out what is large: the rest is never
-made into objects at all.
+A spec can be 1.5 MiB of JSON, and many times that as Python objects. What is read in bulk (pages of a list, the runs
+of a queue) is decoded directly to its *outline*, which leaves out the large parts: they never become objects.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from stromboli import bounds
 
 Wire = dict[str, Any]
 
-SMALL = 32 * 1024  # bytes of JSON up to which a run is kept whole
-# Bytes of JSON of a run's spec. etcd takes 1.5 MiB by default, of which annotations may take 256 KiB: the rest is for
-# the status, without which the run could neither be started nor ended.
+SMALL = 32 * 1024  # bytes of JSON; larger runs are kept as outlines
+# Bytes of JSON of a run's spec. etcd accepts 1.5 MiB by default, of which annotations can take 256 KiB; the rest is for
+# the status, without which the run could neither start nor end.
 MAX_SPEC = 1152 * 1024
-_VALUE = 64  # bytes, at least, of one more value as a Python object
+_VALUE = 64  # minimum bytes of one value as a Python object
 
 
 class _Meta(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """What is used of an object's metadata. Annotations alone may be 256 KiB."""
+    """The fields that we use of an object's metadata. Annotations alone can be 256 KiB."""
 
     name: str
     namespace: str = ""
@@ -37,7 +36,7 @@ class _Meta(msgspec.Struct, omit_defaults=True, rename="camel"):
 
 
 class _Spec(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """What is used of the spec of a run, or of a session, besides a start."""
+    """The fields that we use of a run's or session's spec, except to start it."""
 
     session: dict[str, Any] | None = None
     timeout: str | None = None
@@ -46,7 +45,7 @@ class _Spec(msgspec.Struct, omit_defaults=True, rename="camel"):
 
 
 class _Ended(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """What is used of the status of a run that has ended."""
+    """The fields that we use of the status of a run that has ended."""
 
     completion_time: str | None = None
     conditions: list[dict[str, Any]] | None = None
@@ -89,7 +88,7 @@ class _AllMetadata(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list; `more` asks for the next, and is empty on the last."""
+    """One page of a list; `more` is the token for the next page, empty on the last."""
 
     items: list[Wire]
     more: str
@@ -102,7 +101,7 @@ def page(content: bytes) -> Page:
 
 
 def heads(content: bytes) -> Page:
-    """The metadata of a page of a list, of whatever kind its objects are. Raises ValueError."""
+    """The metadata of the objects on a page of a list of any kind. Raises ValueError."""
     found = msgspec.json.decode(content, type=_Heads)
     return Page([msgspec.to_builtins(item.metadata) for item in found.items or ()], _more(found.metadata))
 
@@ -119,23 +118,23 @@ def of(content: bytes) -> Wire:
 
 
 def small(content: bytes) -> Wire:
-    """An object as it is kept: whole where it is small, else its outline. Raises ValueError."""
+    """An object as it is kept: whole if it is small, otherwise its outline. Raises ValueError."""
     return whole(content) if len(content) <= SMALL else of(content)
 
 
 def spec(whole: Mapping[str, Any]) -> Wire:
-    """The outline of a spec that is there already. Raises ValueError."""
+    """The outline of a decoded spec. Raises ValueError."""
     found: Wire = msgspec.to_builtins(msgspec.convert(whole, type=_Spec))
     return found
 
 
 def size(spec: Mapping[str, Any]) -> int:
-    """How many bytes of JSON a spec is that is there already."""
+    """The size of a decoded spec in bytes of JSON."""
     return len(msgspec.json.encode(spec))
 
 
 def page_whole(content: bytes) -> Page:
-    """A page of a list with all of its objects. Raises ValueError."""
+    """A page of a list with whole objects. Raises ValueError."""
     found = msgspec.json.decode(bounds.cut_json(content), type=_Whole)
     return Page(found.items or [], _more(found.metadata))
 
@@ -146,19 +145,19 @@ def metadata(content: bytes) -> Wire:
 
 
 def whole(content: bytes) -> Wire:
-    """An object, cut to a depth that any code can walk, less what nobody uses of its metadata. Raises ValueError."""
+    """An object, cut to a depth that any code can walk, without the unused parts of its metadata. Raises ValueError."""
     content = bounds.cut_json(content)
     return {**msgspec.json.decode(content, type=dict[str, Any]), "metadata": head(content)}
 
 
 def spec_size(content: bytes) -> int:
-    """How many bytes of JSON an object's spec is. Raises ValueError."""
+    """The size of an object's spec in bytes of JSON. Raises ValueError."""
     found = msgspec.json.decode(content, type=_RawSpec)
     return len(memoryview(found.spec))
 
 
 def cost(content: bytes) -> int:
-    """About how many bytes an object takes as Python objects."""
+    """Roughly how many bytes of memory an object takes once it is decoded."""
     return len(content) + _VALUE * sum(content.count(mark) for mark in (b",", b"[", b"{"))
 
 
@@ -175,7 +174,7 @@ def _object(found: _Outline) -> Wire:
 
 
 def _status(raw: msgspec.Raw) -> Wire | None:
-    """All of a status that is still written to, since a write replaces it; of one that is final, the conditions."""
+    """All of a status that may still be written, since a write replaces it; only the conditions of a final one."""
     ended = msgspec.json.decode(raw, type=_Ended | None)
     if ended is None:
         return None

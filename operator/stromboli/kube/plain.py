@@ -1,6 +1,6 @@
-"""Calls to the API server whose answers stay bytes, over a connection like lightkube's own (wire.py).
+"""Calls to the API server that return bytes, over a connection like lightkube's own (wire.py).
 
-lightkube makes Python objects of all that is in an answer, and cannot ask for metadata alone. Errors are httpx2's;
+lightkube decodes whole responses to Python objects, and cannot request metadata only. Errors are httpx2's;
 kube/client.py maps them.
 """
 
@@ -17,8 +17,8 @@ from lightkube.core.resource import Resource, api_info
 from stromboli.kube import wire
 from stromboli.naming import MANAGER
 
-PAGE = 10  # objects a page, each of which may be 1.5 MiB
-HEADS = 100  # … and where only metadata comes
+PAGE = 10  # objects per page, each of which can be 1.5 MiB
+HEADS = 100  # … if only metadata is requested
 _META = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METAS = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON = "application/json"
@@ -30,13 +30,13 @@ Kind = type[Resource]
 
 
 class _Failure(msgspec.Struct):
-    """A Status of the API server's."""
+    """The Status object that the API server returns for a failure."""
 
     message: str = ""
 
 
 class Plain:
-    """The connection. Names must have been checked: they become part of a path."""
+    """The connection. Names must have been validated: they become part of a path."""
 
     def __init__(self, config: SingleConfig) -> None:
         self._http = wire.plain(config)
@@ -45,7 +45,7 @@ class Plain:
         await self._http.aclose()
 
     async def document(self, path: str) -> bytes:
-        """What stands at a path. Raises httpx2.HTTPError."""
+        """The document at a path. Raises httpx2.HTTPError."""
         return await self._answer("GET", path, _JSON)
 
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> bytes:
@@ -53,30 +53,30 @@ class Plain:
         return await self._answer("GET", _path(kind, namespace, name), _JSON)
 
     async def list(self, kind: Kind, query: Mapping[str, str], *, namespace: str | None = None) -> bytes:
-        """A page of a list, over all namespaces or of one. Raises httpx2.HTTPError."""
+        """A page of a list, of all namespaces or of one. Raises httpx2.HTTPError."""
         return await self._answer("GET", _path(kind, namespace), _JSON, {"limit": str(PAGE), **query})
 
     async def heads(self, kind: Kind, query: Mapping[str, str], *, namespace: str | None = None) -> bytes:
-        """A page of a list, with nothing of the objects but their metadata. Raises httpx2.HTTPError."""
+        """A page of a list, with the objects' metadata only. Raises httpx2.HTTPError."""
         return await self._answer("GET", _path(kind, namespace), _METAS, {"limit": str(HEADS), **query})
 
     async def create(self, kind: Kind, body: Mapping[str, Any], *, namespace: str) -> bytes:
-        """Create an object; all of it, as it is stored. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        """Create an object; returns it as it is stored. Raises httpx2.HTTPError, UnicodeEncodeError."""
         return await self._answer("POST", _path(kind, namespace), _JSON, _AS, msgspec.json.encode(body))
 
     async def replace(self, kind: Kind, name: str, body: Mapping[str, Any], *, namespace: str | None = None) -> bytes:
-        """Write an object, or a part of it; its metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        """Replace an object or a subresource; returns its metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
         return await self._answer("PUT", _path(kind, namespace, name), _META, _AS, msgspec.json.encode(body))
 
     async def patch(
         self, kind: Kind, name: str, operations: Sequence[Mapping[str, Any]], *, namespace: str | None = None
     ) -> bytes:
-        """Apply a JSON patch; the object's metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        """Apply a JSON patch; returns the object's metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
         content = msgspec.json.encode(operations)
         return await self._answer("PATCH", _path(kind, namespace, name), _META, _AS, content, sent=_PATCH)
 
     async def delete(self, kind: Kind, name: str, *, namespace: str) -> bytes:
-        """Delete an object; what the API server says of it. Raises httpx2.HTTPError."""
+        """Delete an object; returns the API server's response. Raises httpx2.HTTPError."""
         return await self._answer("DELETE", _path(kind, namespace, name), _JSON)
 
     async def _answer(
@@ -99,7 +99,7 @@ class Plain:
 
 
 def _said(content: bytes) -> str:
-    """The API server's own words for a failure; empty where somebody else has answered."""
+    """The API server's own message for a failure; empty if the response is not the API server's."""
     try:
         return msgspec.json.decode(content, type=_Failure).message
     except (ValueError, RecursionError):

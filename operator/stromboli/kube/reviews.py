@@ -1,6 +1,6 @@
-"""Asking the API server who somebody is, and what they may do: TokenReview and SubjectAccessReview.
+"""Asks the API server who a user is and what they may do: TokenReview and SubjectAccessReview.
 
-A refusal is an answer; where nothing is known, ClusterUnavailable is raised. Nothing is remembered here.
+A denial is a result; if nothing is known, ClusterUnavailable is raised. Nothing is cached here.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ SubjectAccessReview = create_global_resource(
 
 
 class Creator(Protocol):
-    """What is used of lightkube's AsyncClient."""
+    """The part of lightkube's AsyncClient that we use."""
 
     async def create(self, obj: GenericGlobalResource) -> GenericGlobalResource:
-        """Post an object; what the API server made of it."""
+        """Create an object; returns the API server's version of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody whom the API server knows, in the words in which it is asked about them."""
+    """A user whom the API server knows, in the form in which a review names them."""
 
     username: str
     uid: str
@@ -40,7 +40,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One verb on one object, or on a part of it (`subresource`)."""
+    """One verb on one object or on its `subresource`."""
 
     verb: str
     group: str
@@ -51,13 +51,13 @@ class Access:
 
 
 class Reviews:
-    """The two reviews, by a client with the operator's own credentials."""
+    """The two reviews, made with the operator's own credentials."""
 
     def __init__(self, client: Creator) -> None:
         self._client = client
 
     async def person(self, token: str) -> Person | None:
-        """Whose token that is; None where the API server does not know it. Raises ClusterUnavailable."""
+        """The user of that token; None if the API server does not know it. Raises ClusterUnavailable."""
         status = await self._asked(TokenReview, {"token": token})
         user = fields(status.get("user"))
         if status.get("authenticated") is not True or not user.get("username"):
@@ -66,7 +66,7 @@ class Reviews:
         return Person(str(user["username"]), str(user.get("uid") or ""), tuple(user.get("groups") or ()), extra)
 
     async def allows(self, person: Person, access: Access) -> bool:
-        """Whether they may. Raises ClusterUnavailable."""
+        """Whether the user may do that. Raises ClusterUnavailable."""
         spec = {
             "user": person.username,
             "uid": person.uid,
@@ -88,7 +88,7 @@ class Reviews:
         asked = kind.from_dict({"metadata": {}, "spec": dict(spec)})
         try:
             answer = await self._client.create(asked)
-        except (httpx2.HTTPError, ValueError, TypeError) as e:  # the last two are lightkube's for what is no object
+        except (httpx2.HTTPError, ValueError, TypeError) as e:  # the last two for a non-object
             said = str(e)[:500] or type(e).__name__
             raise ClusterUnavailable(f"the API server, asked for a {kind.__name__}: {said}") from e
         return fields(answer.get("status"))

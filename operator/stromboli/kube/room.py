@@ -1,4 +1,4 @@
-"""A bound on what is in memory at once: whoever needs more than is free waits until others are through."""
+"""A bound on memory in use: a task that needs more than is free waits until others have finished."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class Room:
-    """So many bytes, given out in the order in which they were asked for."""
+    """A number of bytes, handed out in the order of the requests."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -18,7 +18,7 @@ class Room:
 
     @asynccontextmanager
     async def taken(self, size: int) -> AsyncIterator[None]:
-        """Take so much for the block; more than there is at all counts as all of it."""
+        """Take that many bytes for the block; a request for more than the total takes the total."""
         size = min(size, self._size)
         async with self._door:
             while self._free < size:

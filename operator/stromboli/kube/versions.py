@@ -1,4 +1,4 @@
-"""What a write sends, and whether one that lost a race may be made again on the version that won. Pure."""
+"""What a write sends, and whether one that lost a race may be repeated on the version that won. Pure."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations",
 
 
 def is_as_read(read: Resource, found: Resource) -> bool:
-    """Whether an object is still what was judged: neither another one, nor changed in spec or status, nor deleted."""
+    """Whether an object is still as it was judged: the same one, unchanged in spec and status, and not deleted."""
     return _judged(read) == _judged(found)
 
 
 def status(obj: Resource, new: Wire) -> dict[str, Any]:
-    """The body of a PUT of a status, which leaves spec and metadata as they are, whatever is sent."""
+    """The body of a PUT of a status; it leaves spec and metadata unchanged."""
     metadata = {"name": obj.name, "namespace": obj.namespace, "uid": obj.uid, "resourceVersion": obj.version}
     return _body(obj, {key: value for key, value in metadata.items() if value}, {}, new)
 
 
 def spec(obj: Resource, metadata: Wire, new: Wire) -> dict[str, Any]:
-    """The body of a PUT of a spec. All that is a person's of the object's `metadata` goes along: a PUT replaces it."""
+    """The body of a PUT of a spec. It includes the users' part of the object's `metadata`, which a PUT replaces too."""
     return _body(obj, {key: metadata[key] for key in _KEPT if key in metadata}, new, obj.status.wire)
 
 
 def patch(obj: Resource, part: Literal["spec", "status"], value: Wire) -> Operations:
-    """A JSON patch (RFC 6902) that replaces a part of an object if the rest is still what was judged.
+    """A JSON patch (RFC 6902) that replaces a part of an object if the rest is still as it was judged.
 
-    What `is_as_read` compares; a deletion raises the generation, and needs no test of its own. That there is no
-    status is a test for null.
+    It tests what `is_as_read` compares; a deletion raises the generation and needs no separate test. A test for null
+    means that there is no status.
     """
     judged = {
         "/metadata/uid": obj.uid,
@@ -46,7 +46,7 @@ def patch(obj: Resource, part: Literal["spec", "status"], value: Wire) -> Operat
 
 
 def _judged(obj: Resource) -> tuple[object, ...]:
-    """What must not have changed of an object between a judgement and the write that it leads to."""
+    """The parts of an object that must not change between a decision and the write that follows from it."""
     return obj.uid, obj.generation, obj.deleted, obj.status.wire
 
 

@@ -1,8 +1,8 @@
 """lightkube's connection to the API server, with every answer cut to a depth that any code can walk.
 
-The API server stores objects up to 10,000 levels deep where a schema leaves a field free. One such object among
-others must neither end the operator nor hide the others, so what is too deep arrives as null (bounds.cut_json). A
-run that was cut is still deeper than any of its documents may be, and refused for it.
+The API server stores objects up to 10,000 levels deep if a schema leaves a field free. One such object in a list must
+neither crash the operator nor hide the others, so what is too deep is replaced by null (bounds.cut_json). A run that
+was cut is still deeper than any of its documents may be, and is refused for that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TIMEOUT = httpx2.Timeout(15.0)
 
 
 def client() -> AsyncClient:
-    """A client of the cluster that kubectl would find (in-cluster, KUBECONFIG). It is not for watches.
+    """A client for the cluster that kubectl would find (in-cluster, KUBECONFIG). Not for watches.
 
     Raises InvalidSettings for a kubeconfig out of bounds, and what lightkube raises for one that is malformed.
     """
@@ -36,7 +36,7 @@ def client() -> AsyncClient:
 
 
 def plain(config: SingleConfig) -> httpx2.AsyncClient:
-    """A client of the same cluster, whose answers are bytes: whoever makes objects of them cuts them first."""
+    """A client for the same cluster that returns bytes; cut them before decoding."""
     return httpx2.AsyncClient(
         base_url=config.cluster.server,
         auth=user_auth(config.user),
@@ -47,14 +47,14 @@ def plain(config: SingleConfig) -> httpx2.AsyncClient:
 
 
 def _transport(config: SingleConfig) -> httpx2.AsyncHTTPTransport:
-    assert config.user is not None, "`client` has seen to that"
+    assert config.user is not None, "`client` has checked that"
     return httpx2.AsyncHTTPTransport(verify=verify_cluster(config.cluster, config.user, config.abs_file))
 
 
 def check_kubeconfig(environ: Mapping[str, str]) -> None:
     """Measure the files that lightkube and kopf are about to read. Raises InvalidSettings for one out of bounds.
 
-    One that is missing or malformed is for them to judge.
+    They report a missing or malformed file themselves.
     """
     default = str(Path(environ.get("HOME") or "/") / ".kube/config")
     for path in filter(None, (environ.get("KUBECONFIG") or default).split(os.pathsep)):
@@ -75,13 +75,13 @@ def measure_kubeconfig(path: Path) -> None:
 
 
 class Shallow(httpx2.AsyncBaseTransport):
-    """Another transport, whose answers have nothing nested deeper than bounds.OBJECT_DEPTH in them."""
+    """A transport whose responses contain nothing nested deeper than bounds.OBJECT_DEPTH."""
 
     def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
         self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.headers["Accept-Encoding"] = "identity"  # what is compressed cannot be cut
+        request.headers["Accept-Encoding"] = "identity"  # a compressed response cannot be cut
         response = await self._inner.handle_async_request(request)
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-length"]
