@@ -1,1 +1,1 @@
-"""The kinds as typed models: the one source of the CRDs and of what the operator reads."""
+"""The kinds as typed models: the single source of the CRDs and of what the operator reads."""

@@ -1,4 +1,4 @@
-"""`AgentPolicy`: the administrator's rules and defaults, for the namespaces that its selector matches.
+"""`AgentPolicy`: an administrator's rules and defaults for the namespaces that its selector matches.
 
 How several policies combine is in plan/policy.py.
 """
@@ -32,7 +32,7 @@ LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 
 
 class PullPolicy(StrEnum):
-    """When an image is pulled, in Kubernetes' words."""
+    """When an image is pulled, with the values that Kubernetes uses."""
 
     IfNotPresent = "IfNotPresent"
     Always = "Always"
@@ -40,14 +40,14 @@ class PullPolicy(StrEnum):
 
 
 class Network(StrEnum):
-    """What agents may reach: the namespace's own bridge network, or nothing."""
+    """The network of agents: the namespace's own bridge network, or none."""
 
     bridge = "bridge"
     none = "none"
 
 
 class Operator(StrEnum):
-    """Operators of a label selector, as metav1.LabelSelector has them."""
+    """The operators of a label selector, as in metav1.LabelSelector."""
 
     In = "In"
     NotIn = "NotIn"
@@ -56,7 +56,7 @@ class Operator(StrEnum):
 
 
 class Requirement(Model):
-    """One expression of a label selector. As in Kubernetes, values come with In and NotIn, and only with them."""
+    """One expression of a label selector. As in Kubernetes, In and NotIn require values, and the others forbid them."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -83,7 +83,7 @@ class NamespaceSelector(Model):
     )
 
 
-# The operator still reads it, as no list at all: an older API server may have stored one.
+# The operator still reads an empty list, as no list: one may be stored from before this rule.
 _NOT_EMPTY = (
     "size(self) > 0",
     "is empty, which says neither all nor none; leave allowed out to allow every image, or name the images, such as "
@@ -126,7 +126,7 @@ class CLISource(Model):
 
 
 class Defaults(Model):
-    """What holds for runs that do not say."""
+    """Values for runs that do not set their own."""
 
     image: ImageRef | None = Field(None, description="Image for runs that name none.")
     memory: Memory | None = Field(None, description="Memory limit for runs that set none.")
@@ -135,20 +135,20 @@ class Defaults(Model):
 
 
 class Limits(Model):
-    """The most that a run may have; one that states no value gets the default, or the ceiling itself."""
+    """The limits of what a run may ask for; a run that sets no value gets the default, or else the limit."""
 
-    memory: Memory | None = Field(None, description="Most memory of a run.")
-    cpus: PolicyCpus | None = Field(None, description="Most cpus of a run.")
-    pids: Pids | None = Field(None, description="Most processes and threads of a run.")
+    memory: Memory | None = Field(None, description="Maximum memory of a run.")
+    cpus: PolicyCpus | None = Field(None, description="Maximum CPUs of a run.")
+    pids: Pids | None = Field(None, description="Maximum number of processes and threads of a run.")
     timeout: Duration | None = Field(None, description="Longest timeout of a run.")
-    max_turns: MaxTurns | None = Field(None, description="Most turns of a run.")
+    max_turns: MaxTurns | None = Field(None, description="Maximum number of turns of a run.")
     max_budget_usd: MaxBudget | None = Field(
-        None, alias="maxBudgetUSD", description="Most dollars that a run may spend on API calls."
+        None, alias="maxBudgetUSD", description="Maximum amount in US dollars that a run may spend on API calls."
     )
 
 
 class AllowedVolume(Model):
-    """One host folder, with all below it, that runs may mount."""
+    """A host folder that runs may mount, including everything below it."""
 
     path: Annotated[
         str,
@@ -164,7 +164,7 @@ class AllowedVolume(Model):
                 ),
             ),
         ),
-    ] = Field(description="Absolute path on the node; all below it is allowed too. No pattern.")
+    ] = Field(description="Absolute path on the node; everything below it is allowed too. Not a pattern.")
     read_only: bool = Field(False, description="Only `ro` mounts.")
 
 
@@ -191,16 +191,16 @@ class Credentials(Model):
 
 
 class AgentPolicySpec(Model):
-    """Rules and defaults. All policies that match a namespace hold at once."""
+    """Rules and defaults. All policies that match a namespace apply together."""
 
     namespace_selector: NamespaceSelector | None = Field(
-        None, description="Namespaces that the policy holds for; absent or empty: all."
+        None, description="Namespaces that the policy applies to; absent or empty: all."
     )
     images: ImageRules | None = Field(None, description="Which images may run.")
     cli: CLISource | None = Field(None, description="Where the Claude CLI comes from.")
-    defaults: Defaults | None = Field(None, description="What holds for runs that do not say.")
+    defaults: Defaults | None = Field(None, description="Values for runs that do not set their own.")
     limits: Limits | None = Field(
-        None, description="Ceilings: a run that asks for more is refused. Of several policies the least holds."
+        None, description="Limits: a run that asks for more is refused. Of several policies, the lowest limit applies."
     )
     volumes: VolumeRules | None = Field(None, description="Which host folders may be mounted.")
     network: Network | None = Field(None, description="bridge (a network for each namespace) or none.")
@@ -217,9 +217,9 @@ class AgentPolicySpec(Model):
 
 
 class AgentPolicyStatus(Model):
-    """What the operator makes of the policy."""
+    """The operator's verdict on the policy."""
 
-    observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
+    observed_generation: int = Field(0, description="Generation of the spec that was processed.")
     conditions: Conditions = Field(
         default_factory=list,
         description=(

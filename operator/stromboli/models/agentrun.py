@@ -1,7 +1,7 @@
-"""`AgentRun`: one prompt, run once, in one image. Spec and status as they stand on the wire.
+"""`AgentRun`: one prompt, run once, in one image. Spec and status in API form.
 
-Only what a schema can say is said here; what needs other objects (policy, image, Secrets) is judged in
-plan/. The whole spec is immutable: each field has its rule, generated in models/crd.py.
+Only rules that a schema can express are here; what depends on other objects (policy, image, Secrets) is checked in
+plan/. The whole spec is immutable: models/crd.py generates a rule for each field.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_PROMPT = 1024 * 1024
 
 
 class PromptSource(Model):
-    """Where the prompt comes from, if not written into the run: exactly one of the two."""
+    """The source of a prompt that is not written into the run: exactly one of the two."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -60,7 +60,7 @@ SessionName = Annotated[
 
 
 class SessionChoice(Model):
-    """The session that the run goes on with."""
+    """The session that the run continues."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -68,14 +68,14 @@ class SessionChoice(Model):
         )
     )
 
-    name: SessionName = Field(description="Name of the AgentSession; it is made if absent, and resumed if present.")
+    name: SessionName = Field(description="Name of the AgentSession, which is created or, if it exists, resumed.")
     fork: SessionName | None = Field(
-        None, description="The session to copy where `name` does not exist yet: its conversation and its filesystem."
+        None, description="The session to copy, conversation and filesystem, if `name` does not exist yet."
     )
 
 
 class AgentRunSpec(Model):
-    """What is to be run. Nothing of it can be changed once the run is created."""
+    """What to run. It is immutable."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -94,10 +94,10 @@ class AgentRunSpec(Model):
         None, description="Image to run in, such as `python:3.12`; a policy may have a default."
     )
     workdir: AbsolutePath | None = Field(
-        None, description="Working directory, absolute; it is made if missing. Default: the image's own."
+        None, description="Working directory, absolute; it is created if missing. Default: the image's own."
     )
     volumes: Volumes = Field(
-        None, description="Host folders to mount, `host:container[:ro|rw]`, where a policy allows them."
+        None, description="Host folders to mount, `host:container[:ro|rw]`, if a policy allows them."
     )
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
         None,
@@ -106,39 +106,40 @@ class AgentRunSpec(Model):
     )
     lifecycle: Lifecycle | None = Field(None, description="Commands that run in the container before the agent.")
     session: SessionChoice | None = Field(
-        None, description="The session that the run goes on with; without one it has its own, which goes with it."
+        None,
+        description="The session that the run continues. Without one, conversation and container are deleted with it.",
     )
     claude: ClaudeOptions | None = Field(None, description="Options of the Claude CLI.")
     resources: Resources | None = Field(None, description="Limits of the run's container.")
     timeout: Duration | None = Field(
-        None, description="How long the attempt, or waiting for something missing, may take (default 30m)."
+        None, description="Time limit of the attempt, and of a wait for something missing (default 30m)."
     )
 
 
 class ImageStatus(Model):
-    """What a reference was resolved to."""
+    """The image that a reference was resolved to."""
 
     reference: str = Field("", description="The canonical reference.", max_length=1024)
-    digest: str | None = Field(None, description="The manifest's digest, where a registry gave one.", max_length=256)
-    id: str = Field("", description="The image's id.", max_length=256)
+    digest: str | None = Field(None, description="The manifest's digest, if a registry gave one.", max_length=256)
+    id: str = Field("", description="The image's ID.", max_length=256)
 
 
 class RunImage(ImageStatus):
-    """The image that a run's reference was resolved to, and what its container was made of."""
+    """The image that a run's reference was resolved to, and the one that its container was created from."""
 
     container_image_id: str | None = Field(
         None,
         alias="containerImageID",
         description=(
-            "Id of the image that the container is made of, where that is another: a fork begins with a copy of its "
-            "parent's container."
+            "ID of the image that the container was created from, if it is another one: a fork starts from a copy of "
+            "its parent's container."
         ),
         max_length=256,
     )
 
 
 class Phase(StrEnum):
-    """What a run has come to, in one word for display."""
+    """The state of a run in one word, for display."""
 
     pending = "Pending"
     running = "Running"
@@ -150,10 +151,10 @@ class RunSession(Model):
     """The run's place in its session."""
 
     name: str = Field("", description="The session's name.", max_length=253)
-    uid: str = Field("", description="The session's UID, once the run has it.", max_length=64)
-    claude_session_id: str = Field("", alias="claudeSessionID", description="Id of its conversation.", max_length=64)
+    uid: str = Field("", description="The session's UID, once the run holds the session.", max_length=64)
+    claude_session_id: str = Field("", alias="claudeSessionID", description="ID of its conversation.", max_length=64)
     ticket: str = Field(
-        "", description="resourceVersion of the run when it was first seen: orders runs of one second.", max_length=64
+        "", description="resourceVersion when the run was first seen: orders runs of the same second.", max_length=64
     )
 
 
@@ -166,20 +167,20 @@ class PromptSent(StrEnum):
 
 
 class Attempt(Model):
-    """One try at the run, written down before its container is made."""
+    """One attempt at the run, recorded before its container is created."""
 
     number: int = Field(description="1 for the first.")
     container: str = Field(description="Name of the container.", max_length=256)
-    boot_id: str = Field(alias="bootID", description="Boot of the node in which the attempt was made.", max_length=64)
-    timeout: str = Field("", description="How long the attempt may take.", max_length=64)
+    boot_id: str = Field(alias="bootID", description="The node's boot in which the attempt was started.", max_length=64)
+    timeout: str = Field("", description="Time limit of the attempt.", max_length=64)
     started_at: str | None = Field(None, description="When the attempt began.", max_length=64)
     finished_at: str | None = Field(None, description="When it ended.", max_length=64)
     exit_code: int | None = Field(None, description="Exit code of its container.")
     reason: str | None = Field(None, description="How it ended.", max_length=64)
     prompt_sent: PromptSent | None = Field(
         None,
-        description="Once it ended: Yes where the agent has answered, No where the prompt cannot have been sent, else "
-        "Unknown. A run is tried again by itself only after No.",
+        description="Set when the attempt has ended: Yes if the agent has answered, No if the prompt cannot have been "
+        "sent, otherwise Unknown. Only after No is another attempt made automatically.",
     )
 
 
@@ -192,9 +193,9 @@ class StepState(StrEnum):
 
 
 class Step(Model):
-    """One step that the supervisor took."""
+    """One step of an attempt: a hook's command, or the agent."""
 
-    hook: str = Field(description="agent, or the hook's name.", max_length=64)
+    hook: str = Field(description="`agent`, or the hook's name.", max_length=64)
     index: int = Field(description="Index of the command within the hook.")
     state: StepState = Field(description="Running, Succeeded or Failed.")
     exit_code: int | None = Field(None, description="Its exit code.")
@@ -204,12 +205,12 @@ class Step(Model):
 
 
 class MCPServer(Model):
-    """An MCP server of the agent's, as the CLI began with it."""
+    """One of the agent's MCP servers, as the CLI reported it at its start."""
 
     name: str = Field(description="Its name.", max_length=128)
     status: str = Field(
-        description="pending until the CLI has started; then connected, failed, needs-auth or pending, as it says, or "
-        "missing where it says nothing of a server that `claude.mcpConfigs` names.",
+        description="pending until the CLI has started; then connected, failed, needs-auth or pending, as it reports, "
+        "or missing if it does not report a server that `claude.mcpConfigs` names.",
         max_length=64,
     )
 
@@ -220,12 +221,12 @@ class Result(Model):
     text: str = Field("", description="The agent's last message, at most 32 KiB.", max_length=32768)
     truncated: bool = Field(False, description="Whether the text was longer.")
     structured: Annotated[object, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None = (
-        Field(None, description="The answer by `claude.jsonSchema`.")
+        Field(None, description="The answer in the form that `claude.jsonSchema` describes.")
     )
 
 
 class Usage(Model):
-    """What the run used, as the CLI counted it."""
+    """What the run used, as counted by the CLI."""
 
     turns: int = Field(0, description="Turns taken.")
     input_tokens: int = Field(0, description="Input tokens.")
@@ -236,21 +237,22 @@ class Usage(Model):
 
 
 class AgentRunStatus(Model):
-    """What became of the run."""
+    """The state of the run."""
 
-    observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
+    observed_generation: int = Field(0, description="Generation of the spec that was processed.")
     conditions: Conditions = Field(
-        default_factory=list, description="Succeeded, Finished (True at either end), Allowed, Reconciling, Stalled."
+        default_factory=list,
+        description="Succeeded, Finished (True after either end), Allowed, Reconciling, Stalled.",
     )
     phase: str = Field(
         "",
-        description="Pending, Running, Succeeded or Failed, for display: programs read the conditions.",
+        description="Pending, Running, Succeeded or Failed, for display; programs should read the conditions.",
         max_length=32,
     )
-    node: str = Field("", description="The node whose operator has the run.", max_length=253)
+    node: str = Field("", description="The node whose operator processes the run.", max_length=253)
     waiting_since: str | None = Field(
         None,
-        description="When the present wait for something missing began; `timeout` counts from here.",
+        description="When the current wait for something missing began; `timeout` counts from here.",
         max_length=64,
     )
     attempts: Annotated[list[Attempt], Field(max_length=64)] = Field(
@@ -260,17 +262,17 @@ class AgentRunStatus(Model):
     )
     image: RunImage | None = Field(None, description="The image that runs.")
     cli_image: ImageStatus | None = Field(None, description="The image that the Claude CLI comes from.")
-    session: RunSession | None = Field(None, description="The session, where the run names one.")
+    session: RunSession | None = Field(None, description="The session, if the run names one.")
     steps: Annotated[list[Step], Field(max_length=512)] = Field(
-        default_factory=list, description="What the supervisor did."
+        default_factory=list, description="The steps of the last attempt."
     )
     mcp_servers: Annotated[list[MCPServer], Field(max_length=64)] = Field(
         default_factory=list,
-        description="The agent's MCP servers, and how each fared.",
+        description="The agent's MCP servers, each with its state.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     result: Result | None = Field(None, description="The answer.")
-    usage: Usage | None = Field(None, description="What it took.")
-    start_time: str | None = Field(None, description="When the operator first took up the run.", max_length=64)
+    usage: Usage | None = Field(None, description="Turns, tokens and cost.")
+    start_time: str | None = Field(None, description="When the operator first processed the run.", max_length=64)
     completion_time: str | None = Field(None, description="When it ended.", max_length=64)
-    duration: str = Field("", description="How long its attempts took, without what it waited for.", max_length=32)
+    duration: str = Field("", description="How long its attempts took, excluding waits.", max_length=32)

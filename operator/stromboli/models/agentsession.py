@@ -1,6 +1,6 @@
-"""`AgentSession`: what outlives a run, which is its conversation and its container. As it stands on the wire.
+"""`AgentSession`: what outlives a run: its conversation and its container. Spec and status in API form.
 
-The template can be filled once, by a person or by the first run; after that it is immutable (models/crd.py).
+The template can be set once, by a user or by the first run; after that it is immutable (models/crd.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from stromboli.models.lifecycle import Lifecycle
 
 
 class SessionTemplate(Model):
-    """What the session's container is made of; every run of the session has the same."""
+    """The properties of the session's container, which all runs of the session share."""
 
     image: ImageRef | None = Field(None, description="Image of the session's container.")
-    workdir: AbsolutePath | None = Field(None, description="Working directory; conversations are filed by it.")
+    workdir: AbsolutePath | None = Field(None, description="Working directory; the CLI stores conversations by it.")
     lifecycle: Lifecycle | None = Field(None, description="Commands that run before the agent.")
-    volumes: Volumes = Field(None, description="Host folders that are mounted, `host:container[:ro|rw]`.")
+    volumes: Volumes = Field(None, description="Host folders to mount, `host:container[:ro|rw]`.")
     resources: Resources | None = Field(None, description="Limits of the container.")
 
 
@@ -30,43 +30,43 @@ UID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 class Parent(Model):
-    """A session of the same namespace that another is a copy of."""
+    """The session, in the same namespace, that another one is a copy of."""
 
     name: ObjectName = Field(description="Its name.")
     uid: Annotated[str, Field(min_length=36, max_length=36, pattern=UID_PATTERN)] = Field(description="Its UID.")
 
 
 class AgentSessionSpec(Model):
-    """What a session is for."""
+    """What a session is for, and what its runs share."""
 
     title: Annotated[str, Field(max_length=256, json_schema_extra=rules(NO_NUL)), without_nul] | None = Field(
-        None, description="A person's name for it."
+        None, description="A title for people."
     )
     template: SessionTemplate | None = Field(
-        None, description="What its runs have in common; filled by the first run if absent, and fixed from then on."
+        None, description="What its runs share; set by the first run if absent, and immutable from then on."
     )
     forked_from: Parent | None = Field(
         None,
-        description="The session that this one begins as a copy of, from its creation on; a run with `session.fork` "
-        "fills it in.",
+        description="The session that this one starts as a copy of. It is set at creation, by a run with "
+        "`session.fork` for example.",
     )
     ttl_after_last_use: Duration | None = Field(
         None,
         alias="ttlAfterLastUse",
-        description="How long after its last use the session is deleted, with all that it has. Default: never.",
+        description="How long after its last use the session is deleted, with everything in it. Default: never.",
     )
 
 
 class Initialized(Model):
-    """That `onCreateCommand` and `postCreate` have succeeded in the session's container."""
+    """The proof that `onCreateCommand` and `postCreate` have succeeded in the session's container."""
 
-    image_id: str = Field(alias="imageID", description="The image that the container was made of.", max_length=256)
-    hooks_hash: str = Field(description="What the hooks were: a hash of their text.", max_length=128)
-    at: str = Field(description="When that was known.", max_length=64)
+    image_id: str = Field(alias="imageID", description="The image that the container was created from.", max_length=256)
+    hooks_hash: str = Field(description="A hash of the hooks' text.", max_length=128)
+    at: str = Field(description="When this was recorded.", max_length=64)
 
 
 class RunRef(Model):
-    """A run of the session's namespace."""
+    """A run in the session's namespace."""
 
     name: str = Field(description="Its name.", max_length=253)
     uid: str = Field(description="Its UID.", max_length=64)
@@ -81,36 +81,36 @@ class Filesystem(StrEnum):
 
 
 class ForkOrigin(Model):
-    """Where a fork came from: the copy is made."""
+    """The origin of a fork, once it has been copied."""
 
     name: str = Field(description="The session that it is a copy of.", max_length=253)
     uid: str = Field(description="That session's UID.", max_length=64)
     claude_session_id: str = Field(
-        "", alias="claudeSessionID", description="The conversation that it went on from.", max_length=64
+        "", alias="claudeSessionID", description="The conversation that it continues.", max_length=64
     )
     filesystem: Filesystem | None = Field(
         None,
         description=(
-            "What it has of that session's files: Copied; Lost, where somebody had removed that session's container; "
-            "NotBegun, where the hooks of its beginning had not succeeded yet."
+            "What it has of that session's files: Copied; Lost, if that session's container had been removed; "
+            "NotBegun, if that session's initial hooks had not succeeded yet."
         ),
     )
 
 
 class AgentSessionStatus(Model):
-    """What there is of the session."""
+    """The state of the session."""
 
-    observed_generation: int = Field(0, description="Generation of the spec that was looked at.")
-    conditions: Conditions = Field(default_factory=list, description="Ready, and Stalled where something is lost.")
-    node: str = Field("", description="The node that has the session.", max_length=253)
-    claude_session_id: str = Field("", alias="claudeSessionID", description="Id of its conversation.", max_length=64)
-    container_id: str = Field("", alias="containerID", description="Id of its container.", max_length=128)
-    image_id: str = Field("", alias="imageID", description="Id of the image that it began with.", max_length=256)
-    initialized: Initialized | None = Field(None, description="Whether the hooks of its beginning have succeeded.")
-    forked_from: ForkOrigin | None = Field(None, description="The session that it is a fork of.")
-    runs: int = Field(0, description="How many runs have begun in it.")
-    current_run: RunRef | None = Field(None, description="The run that has the session now.")
-    last_used: str | None = Field(None, description="When a run last began or ended in it.", max_length=64)
+    observed_generation: int = Field(0, description="Generation of the spec that was processed.")
+    conditions: Conditions = Field(default_factory=list, description="Ready, and Stalled if the volume is lost.")
+    node: str = Field("", description="The node that holds the session.", max_length=253)
+    claude_session_id: str = Field("", alias="claudeSessionID", description="ID of its conversation.", max_length=64)
+    container_id: str = Field("", alias="containerID", description="ID of its container.", max_length=128)
+    image_id: str = Field("", alias="imageID", description="ID of the image that it began with.", max_length=256)
+    initialized: Initialized | None = Field(None, description="Set once the session's initial hooks have succeeded.")
+    forked_from: ForkOrigin | None = Field(None, description="The session that it was forked from.")
+    runs: int = Field(0, description="How many runs have started in it.")
+    current_run: RunRef | None = Field(None, description="The run that holds the session now.")
+    last_used: str | None = Field(None, description="When a run last started or ended in it.", max_length=64)
     size_bytes: int = Field(
-        0, description="Disk that it takes: what was written in its container, its fork's copy, its conversation."
+        0, description="Its disk usage: files written in its container, a fork's copy, its conversation."
     )

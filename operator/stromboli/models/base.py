@@ -1,4 +1,4 @@
-"""What every model shares: camelCase on the wire, unknown fields refused, nothing mutable."""
+"""What all models share: camelCase in the API, unknown fields refused, immutable."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT_N
 DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=KEY_PATTERN)]
 
 
-# No process can be given a NUL, in whatever way.
+# No argument, variable or file name of a process can contain a NUL.
 NO_NUL = (r"!self.contains('\u0000')", "has a NUL character in it; take it out")
 
 
 def rule(condition: str, message: str, expression: str | None = None) -> dict[str, str]:
-    """One CEL rule; `expression` makes its message of the value, where it can."""
+    """One CEL rule; `expression` computes its message from the value, where possible."""
     made = {"rule": condition, "message": message}
     return made if expression is None else {**made, "messageExpression": expression}
 
@@ -36,8 +36,8 @@ def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
 
 
 def matches(regex: str, message: str) -> dict[str, Any]:
-    """A string that has to match an anchored RE2, said in words: a schema's own `pattern` shows the regex instead."""
-    assert "'" not in regex, "the regex stands in a raw CEL string"
+    """A string that must match an anchored RE2, with a message in words: a schema's `pattern` would show the regex."""
+    assert "'" not in regex, "the regex is inside a raw CEL string"
     return rules((f"self.matches(r'{regex}')", message))
 
 
@@ -47,7 +47,7 @@ def _words(names: Iterable[str]) -> str:
 
 
 def none_if_empty(values: list[T] | None) -> list[T] | None:
-    """For lists that say nothing by being empty."""
+    """For lists whose emptiness has no meaning."""
     return values or None
 
 
@@ -57,7 +57,7 @@ def _without_nul(text: str) -> str:
     return text
 
 
-without_nul = AfterValidator(_without_nul)  # says for what reaches the operator what NO_NUL says at apply
+without_nul = AfterValidator(_without_nul)  # checks in the operator what NO_NUL checks at apply
 Text = Annotated[str, Field(max_length=65536, json_schema_extra=rules(NO_NUL)), without_nul]
 Word = Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=rules(NO_NUL)), without_nul]
 
@@ -114,5 +114,5 @@ class EnvVar(Model):
         ),
     ] = Field(description="Name of the variable: letters, digits and _, not beginning with a digit.")
     value: Annotated[str, Field(max_length=32768, json_schema_extra=rules(NO_NUL)), without_nul] = Field(
-        "", description="Its value, as it is: nothing in it is expanded."
+        "", description="Its literal value: nothing in it is expanded."
     )

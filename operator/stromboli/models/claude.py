@@ -1,6 +1,6 @@
 """`spec.claude`: one typed field for each option of the Claude CLI that a run may set.
 
-Which flag each becomes is said in plan/argv.py. JSON documents (`jsonSchema`, `settings`, `agents`,
+plan/argv.py has the flag for each. JSON documents (`jsonSchema`, `settings`, `agents`,
 `mcpConfigs`) may be written as YAML or as a string that holds JSON.
 """
 
@@ -14,10 +14,10 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 from stromboli.models.base import NO_NUL, Model, Text, Word, rules, without_nul
 from stromboli.models.fields import MaxBudget, MaxTurns
 
-# Free-form documents: the schema keeps whatever is inside, the operator checks it when the run begins.
+# Free-form documents: the schema accepts any content, and the operator checks it when the run starts.
 _DOCUMENT = {"x-kubernetes-preserve-unknown-fields": True}
 Document = Annotated[JsonValue, Field(json_schema_extra=_DOCUMENT)]
-# Tool rules may hold spaces and commas inside parentheses (`Bash(git *)`), but no line breaks.
+# Tool rules may contain spaces and commas inside parentheses (`Bash(git *)`), but no line breaks.
 ToolRule = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f]+$")]
 _RELATIVE = "is relative; write an absolute path of the container such as /workspace"
 
@@ -84,12 +84,12 @@ class ClaudeOptions(Model):
     )
     permission_mode: PermissionMode | None = Field(None, description="How permissions are decided.")
     dangerously_skip_permissions: bool = Field(False, description="Skip every permission check.")
-    max_turns: MaxTurns | None = Field(None, description="Most turns the agent may take.")
+    max_turns: MaxTurns | None = Field(None, description="Maximum number of turns that the agent may take.")
     max_budget_usd: MaxBudget | None = Field(
-        None, alias="maxBudgetUSD", description="Most dollars the agent may spend on API calls."
+        None, alias="maxBudgetUSD", description="Maximum amount in US dollars that the agent may spend on API calls."
     )
     json_schema: Document | None = Field(
-        None, description="JSON Schema of the answer, which lands in `status.result.structured`."
+        None, description="JSON Schema of the answer, which is stored in `status.result.structured`."
     )
     mcp_configs: Annotated[list[Document], Field(max_length=32)] | None = Field(
         None, description="MCP server configurations: documents, or paths of files inside the container."
@@ -114,5 +114,5 @@ class ClaudeOptions(Model):
     )
     effort: Effort | None = Field(None, description="Effort of the model.")
     disable_slash_commands: bool = Field(False, description="Turn all skills off.")
-    include_partial_messages: bool = Field(False, description="Put partial messages into the output.")
+    include_partial_messages: bool = Field(False, description="Include partial messages in the output.")
     debug: bool = Field(False, description="Write debug messages to the run's standard error.")

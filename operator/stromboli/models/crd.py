@@ -1,8 +1,8 @@
-"""pydantic models → CustomResourceDefinitions (`make crds` writes them, a test fails on drift).
+"""Generates the CustomResourceDefinitions from the pydantic models (`make crds`; a test fails if they differ).
 
-A structural schema is a dialect of its own (Kubernetes docs: "Extend the Kubernetes API with
+A structural schema is a dialect of JSON Schema (Kubernetes docs: "Extend the Kubernetes API with
 CustomResourceDefinitions", section "Specifying a structural schema"): no $ref, no null, OpenAPI's exclusive bounds,
-and no additionalProperties beside properties. The functions below translate, one trait each.
+and no additionalProperties beside properties. The functions below translate, one feature each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Schema = dict[str, Any]
 
 
 class _Plain(yaml.SafeDumper):
-    """No anchors: what stands twice is written twice."""
+    """No anchors and aliases: repeated content is written repeatedly."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -43,7 +43,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """All that a CRD needs beside its models."""
+    """Everything that a CRD needs besides its models."""
 
     kind: str
     plural: str
@@ -53,9 +53,9 @@ class Kind:
     spec: type[BaseModel]
     status: type[BaseModel]
     columns: tuple[Column, ...]
-    immutable: bool = False  # each field of the spec, from the beginning
-    fixed: tuple[str, ...] = ()  # fields of the spec that stay as they were at the object's creation
-    once: tuple[str, ...] = ()  # fields of the spec that can be filled once
+    immutable: bool = False  # every field of the spec
+    fixed: tuple[str, ...] = ()  # fields of the spec that cannot be changed after creation
+    once: tuple[str, ...] = ()  # fields of the spec that can be set once
     selectable: tuple[str, ...] = ()  # paths that a field selector can name (Kubernetes 1.31)
 
 
@@ -95,7 +95,7 @@ KINDS = (
         "agentsessions",
         "asess",
         "Namespaced",
-        "What outlives a run: a conversation, and the container with all that was installed in it.",
+        "What outlives a run: a conversation, and the container with everything that was installed in it.",
         AgentSessionSpec,
         AgentSessionStatus,
         fixed=("forkedFrom",),
@@ -155,7 +155,7 @@ def crd(kind: Kind) -> Schema:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write one file a kind; the paths written."""
+    """Write one file per kind; returns the paths."""
     written = []
     for kind in KINDS:
         path = folder / f"{kind.plural}.yaml"
@@ -178,7 +178,7 @@ def schema(kind: Kind) -> Schema:
         "metadata": {"type": "object"},
         "spec": _spec(kind),
     }
-    # Until the operator has seen it, an object is "in progress" for kstatus: its generation is not observed.
+    # Until the operator has seen an object, it is "in progress" for kstatus: its generation is not observed.
     properties["status"] = {**_structural(kind.status), "default": {"observedGeneration": -1}}
     return {
         "type": "object",
@@ -219,7 +219,7 @@ def _spec(kind: Kind) -> Schema:
 def _once(name: str) -> Schema:
     return {
         "rule": f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})",
-        "message": f"{name} cannot be changed once it is filled; make another object, or a fork",
+        "message": f"{name} cannot be changed once it is set; create another object, or a fork",
     }
 
 
@@ -268,17 +268,17 @@ _ORDER = {
 
 
 def _resolved(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
-    """Follow a $ref; what stands beside it (the field's own description) wins."""
+    """Follow a $ref; what is beside it (the field's own description) wins."""
     if "$ref" not in schema:
         return dict(schema)
     name = schema["$ref"].removeprefix("#/$defs/")
-    # A free JSON value refers to itself; a structural schema says that with an empty one.
+    # The schema of a free JSON value refers to itself; in a structural schema it is an empty one.
     target = {} if name == "JsonValue" else _resolved(defs[name], defs)
     return {**target, **{k: v for k, v in schema.items() if k != "$ref"}}
 
 
 def _without_null(schema: Schema, defs: Mapping[str, Any]) -> Schema:
-    """`X | None` is an optional X here: absence is not null in Kubernetes."""
+    """`X | None` becomes an optional X: in Kubernetes, absence is not null."""
     branches = [b for b in schema.get("anyOf", []) if b.get("type") != "null"]
     if len(branches) != 1:
         return schema

@@ -1,4 +1,4 @@
-"""Types of fields that more than one kind has, each with the rules that the API server checks at apply."""
+"""Types of fields that several kinds have, each with the rules that the API server checks at apply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIN_TIMEOUT = 1.0
 MAX_TIMEOUT = 7 * 24 * 3600.0
 
 _int_or_string = {"x-kubernetes-int-or-string": True}
-# What was probably meant by a unit that is none, such as 2g or 512MB, in CEL.
+# In CEL: what an invalid unit such as 2g or 512MB was probably meant to be.
 _MEMORY_MEANT = "self.find('^[0-9.]+') + self.find('[kKmMgGtT]').upperAscii() + 'i'"
 _MEMORY_ADVICE = "a number of bytes, or one with Ki, Mi, Gi, K, M or G, such as 512Mi"
 _MEMORY_RULES = {
@@ -35,8 +35,8 @@ _MEMORY_RULES = {
         rule("type(self) != int || self >= 6291456", "is a number of bytes and at least 6Mi: write 512Mi for example"),
     ]
 }
-# JSON has one kind of number, and a schema's integer-or-string has no room for 1.5: so these have no type at all. What
-# is no quantity is then found when a run begins; in a policy, which would stop every run, the API server has to do it.
+# JSON has one kind of number, and a schema's integer-or-string does not accept 1.5, so these fields have no type. An
+# invalid quantity is then found when a run starts; in a policy, where it would stop every run, at apply.
 _CPUS = {
     "x-kubernetes-preserve-unknown-fields": True,
     "maxLength": 64,
@@ -84,7 +84,7 @@ MAX_PIDS = 32768
 Pids = Annotated[int, Field(ge=16, le=MAX_PIDS)]
 MaxTurns = Annotated[int, Field(ge=1, le=100000)]
 MaxBudget = Annotated[float, Field(gt=0, le=100000)]
-# A bare number is taken by the schema, so that a rule can say what to write instead.
+# The schema accepts a bare number, so that a rule can say what to write instead.
 Duration = Annotated[str, Field(max_length=64, json_schema_extra={**_int_or_string, **_DURATION_RULES})]
 ImageRef = Annotated[
     str,
@@ -130,7 +130,7 @@ Volume = Annotated[
         ),
     ),
 ]
-# Given and empty is as not given, here and wherever a list has nothing to say by being empty.
+# An empty list is the same as none, here and wherever emptiness has no meaning.
 Volumes = Annotated[Annotated[list[Volume], Field(max_length=64)] | None, AfterValidator(none_if_empty)]
 
 
@@ -140,6 +140,6 @@ class Resources(Model):
     memory: Memory | None = Field(None, description="Memory limit, a Kubernetes quantity such as 512Mi.")
     cpus: Cpus | None = Field(None, description="CPU limit, a Kubernetes quantity such as 2, 1.5 or 500m.")
     cpu_shares: Annotated[int, Field(ge=2, le=262144)] | None = Field(
-        None, description="Relative weight of the run where cpus are short (1024 is the usual)."
+        None, description="Relative weight of the run when CPUs are scarce (default 1024)."
     )
-    pids: Pids | None = Field(None, description="Most processes and threads at a time (default 2048).")
+    pids: Pids | None = Field(None, description="Maximum number of processes and threads at a time (default 2048).")

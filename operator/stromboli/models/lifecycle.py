@@ -28,7 +28,7 @@ Command = Annotated[
     AfterValidator(_not_blank),
 ]
 Commands = Annotated[Annotated[list[Command], Field(max_length=32)] | None, AfterValidator(none_if_empty)]
-# The names of development containers (containers.dev) → ours.
+# Our names for the hooks of development containers (containers.dev).
 _ALIASES = {"postCreateCommand": "postCreate", "postStartCommand": "postStart"}
 
 
@@ -42,23 +42,23 @@ class Lifecycle(Model):
     model_config = ConfigDict(json_schema_extra=rules(*(_one_name(*pair) for pair in _ALIASES.items())))
 
     on_create_command: Commands = Field(
-        None, description="Run once in a session, when its container is made: installs, for example."
+        None, description="Run once in a session, when its container is created: installs, for example."
     )
     update_content_command: Commands = Field(
-        None, description="Run once in a session, at the end of `onCreateCommand`, as development containers have it."
+        None, description="Run once in a session, at the end of `onCreateCommand`, as in development containers."
     )
     post_create: Commands = Field(None, description="Run once in a session, after `onCreateCommand`.")
     post_create_command: Commands = Field(None, description="Another name of `postCreate`.")
     post_start: Commands = Field(None, description="Run on every run, before the agent.")
     post_start_command: Commands = Field(None, description="Another name of `postStart`.")
     hooks_timeout: Duration | None = Field(
-        None, description="How long all the hooks of a run may take; `timeout` bounds them as well."
+        None, description="Time limit of all hooks of a run together; `timeout` limits them too."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _by_our_names(cls, given: Any) -> Any:
-        """What was given under a name of development containers, under ours: nothing else has to know of them."""
+        """Moves what was given under a name of development containers to ours: nothing else knows those names."""
         if not isinstance(given, Mapping):
             return given
         found = dict(given)
@@ -75,7 +75,7 @@ class Lifecycle(Model):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it says nothing, which is as if it were not given."""
+        """Whether there are no hooks, which is the same as no `lifecycle` at all."""
         return not self.model_dump(exclude_none=True)
 
     def commands(self) -> Mapping[HookKind, tuple[str, ...]]:

@@ -1,6 +1,6 @@
-"""What every object read from the cluster has in common, and how a field is read that may hold anything.
+"""What all objects read from the cluster have in common, and how to read a field that may contain anything.
 
-The kinds are in run.py, session.py and policy.py; kube/objects.py makes them of what stands on the wire.
+The kinds are in run.py, session.py and policy.py; kube/objects.py creates them from the API server's responses.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ NOTHING: Mapping[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """Which object it is, and which version of it was read.
+    """The identity of an object, and the version that was read.
 
-    `created` and `deleted` are timestamps as they stand on the wire; `namespace` is empty for what belongs to none.
+    `created` and `deleted` are timestamps in API form; `namespace` is empty for cluster-scoped objects.
     """
 
     uid: str
@@ -33,35 +33,35 @@ class Object:
 
     @property
     def is_being_deleted(self) -> bool:
-        """Whether a deletion was asked for; somebody's finalizer may hold the object, but its container has to end."""
+        """Whether it has a deletion timestamp. A finalizer may keep the object, but its container has to end."""
         return self.deleted is not None
 
     @property
     def label(self) -> str:
-        """namespace/name, for people."""
+        """namespace/name, for messages."""
         return f"{self.namespace}/{self.name}"
 
 
 def identity(obj: Object) -> dict[str, Any]:
-    """Its fields, to make another object of that identity and version."""
+    """Its fields, for another object with the same identity and version."""
     return {name: getattr(obj, name) for name in Object.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A status as it was read; `wire` is all of it, and belongs to status/ and kube/ alone."""
+    """A status as it was read; `wire` is all of it in API form, and only for status/ and kube/."""
 
     wire: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, wire: Mapping[str, Any] | None) -> Self:
-        """The typed view. Raises nothing: whoever may write a status may have written anything."""
+        """The typed view. Never raises: a user who may write statuses may have written anything."""
         return cls(wire or NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class Resource(Object):
-    """An object of one of our kinds, with its spec as it was written, or the outline of it (kube/outline.py)."""
+    """An object of one of our kinds, with its spec in API form, whole or as an outline (kube/outline.py)."""
 
     KIND: ClassVar[str] = ""
 
@@ -70,17 +70,17 @@ class Resource(Object):
 
 
 def text(value: object) -> str:
-    """A string, or the empty one for anything else."""
+    """The value if it is a string, otherwise an empty string."""
     return value if isinstance(value, str) else ""
 
 
 def number(value: object) -> int:
-    """A whole number, or 0 for anything else."""
+    """The value if it is an integer, otherwise 0."""
     return value if isinstance(value, int) else 0
 
 
 def moment(value: object) -> datetime | None:
-    """A timestamp, or None for anything else. One without a time zone is in UTC."""
+    """The value as a timestamp, or None if it is not one. A timestamp without a time zone is taken as UTC."""
     try:
         found = times.from_text(text(value))
     except ValueError:
@@ -89,15 +89,15 @@ def moment(value: object) -> datetime | None:
 
 
 def fields(value: object) -> Mapping[str, Any]:
-    """A JSON object, or an empty one for anything else."""
+    """The value if it is a JSON object, otherwise an empty one."""
     return value if isinstance(value, Mapping) else NOTHING
 
 
 def entries(value: object) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects of a list; nothing for anything else."""
+    """The JSON objects in a list; nothing if the value is not a list."""
     return (entry for entry in value if isinstance(entry, Mapping)) if isinstance(value, list | tuple) else iter(())
 
 
 def condition(status: Mapping[str, Any], type_: ConditionType) -> Mapping[str, Any]:
-    """The condition of that type; an empty one where there is none."""
+    """The condition of that type; an empty mapping if there is none."""
     return next((found for found in entries(status.get("conditions")) if found.get("type") == type_), NOTHING)

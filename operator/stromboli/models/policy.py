@@ -1,4 +1,4 @@
-"""An AgentPolicy as it was read from the cluster. What may be written into one is in agentpolicy.py."""
+"""An AgentPolicy as it was read from the cluster. Its fields and their rules are in agentpolicy.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from stromboli.models.objects import Object, Resource, Status, identity
 
 @dataclass(frozen=True, slots=True)
 class Policy(Resource):
-    """An AgentPolicy; whether its spec can be read is judged in observe/policy.py."""
+    """An AgentPolicy; observe/policy.py checks whether its spec is valid."""
 
     KIND: ClassVar[str] = "AgentPolicy"
 
     @classmethod
     def of(cls, head: Object, spec: Mapping[str, Any], status: Status) -> Policy:
-        """The object with that metadata."""
+        """The policy with that metadata."""
         return cls(
             **identity(head),
             spec=spec,

@@ -1,8 +1,8 @@
 """`docs/reference.md`, generated: the fields from the CRDs' schemas, the conditions, reasons, events and settings
 from their definitions.
 
-`make crds` writes it together with the CRDs, and a test fails if it differs from what the code says. What the fields
-are for, with examples, is in the guides beside it, which are written by hand.
+`make crds` writes it together with the CRDs, and a test fails if it differs from the code. The guides beside it, which
+are written by hand, explain what the fields are for, with examples.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _kind(kind: crd.Kind) -> str:
 def _fields(schema: Mapping[str, Any], path: str, *, stated: bool) -> Iterator[tuple[str, str, str]]:
     """A row for each field, depth first: its path, its type, and its description.
 
-    Bounds, and which fields are required, are shown of fields that people state: of a status they tell nothing.
+    Bounds and required fields are shown only for fields that users set; in a status they have no meaning for users.
     """
     required = schema.get("required", ()) if stated else ()
     for name, child in sorted(schema.get("properties", {}).items()):

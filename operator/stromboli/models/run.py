@@ -1,4 +1,4 @@
-"""An AgentRun as it was read from the cluster. What may be written into one is in agentrun.py."""
+"""An AgentRun as it was read from the cluster. Its fields and their rules are in agentrun.py."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from stromboli.reasons import Reason, RunCondition
 
 @dataclass(frozen=True, slots=True)
 class AttemptEntry:
-    """An attempt that is written down.
+    """An attempt that is recorded in the status.
 
-    `timeout` is in seconds; the longest there is where it cannot be read. `started` is None where it cannot be read.
+    `timeout` is in seconds, and the maximum if it is invalid. `started` is None if it is invalid.
     """
 
     number: int
@@ -42,7 +42,7 @@ class AttemptEntry:
 
 @dataclass(frozen=True, slots=True)
 class SessionEntry:
-    """The run's place in the session that it names: the session's name, its UID once the run has it, its ticket."""
+    """The run's place in the session that it names: the session's name, its UID once the run holds it, a ticket."""
 
     name: str
     uid: str
@@ -51,8 +51,8 @@ class SessionEntry:
 
 @dataclass(frozen=True)
 class RunStatus(Status):
-    """What has become of a run. Each field is read from the wire when it is first asked for, since a status passes
-    through some thirty steps in a run's life, most of which ask for one field. Whatever is there raises nothing.
+    """The state of a run. Each field is parsed when it is first used, since a status passes through some thirty steps
+    in a run's life, most of which use one field. Parsing never raises.
     """
 
     @cached_property
@@ -67,27 +67,27 @@ class RunStatus(Status):
 
     @cached_property
     def is_finished(self) -> bool:
-        """Whether `Succeeded` is decided, one way or the other."""
+        """Whether the run has succeeded or failed."""
         return self._succeeded.get("status") in ("True", "False")
 
     @cached_property
     def node(self) -> str:
-        """The node whose operator works on it; empty for none yet."""
+        """The node whose operator processes it; empty if there is none yet."""
         return text(self.wire.get("node"))
 
     @cached_property
     def first_seen(self) -> str:
-        """A timestamp as it stands on the wire."""
+        """When the operator first processed it; a timestamp in API form."""
         return text(self.wire.get("startTime"))
 
     @cached_property
     def waiting_since(self) -> datetime | None:
-        """When the wait began that it is in."""
+        """When its current wait began."""
         return moment(self.wire.get("waitingSince"))
 
     @cached_property
     def attempts(self) -> tuple[AttemptEntry, ...]:
-        """Those that are written down, the last one last."""
+        """Its attempts, oldest first."""
         return tuple(map(_attempt, entries(self.wire.get("attempts"))))
 
     @cached_property
@@ -97,12 +97,12 @@ class RunStatus(Status):
 
     @cached_property
     def mcp_servers(self) -> tuple[str, ...]:
-        """Their names, as the CLI has reported them."""
+        """The names of its MCP servers, as the CLI has reported them."""
         return tuple(text(server.get("name")) for server in entries(self.wire.get("mcpServers")))
 
     @property
     def is_in_line(self) -> bool:
-        """Whether the run waits for its start on its node. One that is queued for a session has no node yet."""
+        """Whether the run is in its node's start queue. A run that is queued for a session has no node yet."""
         return self.reason == Reason.Queued and self.node != "" and not self.attempts
 
     @cached_property
@@ -112,7 +112,7 @@ class RunStatus(Status):
 
 @dataclass(frozen=True, slots=True)
 class Run(Resource):
-    """An AgentRun. `session` and `fork` are the names that its spec has of sessions, empty for none."""
+    """An AgentRun. `session` and `fork` are the names of sessions in its spec, empty if there are none."""
 
     KIND: ClassVar[str] = "AgentRun"
 
@@ -122,7 +122,7 @@ class Run(Resource):
 
     @classmethod
     def of(cls, head: Object, spec: Mapping[str, Any], status: RunStatus) -> Run:
-        """The object with that metadata."""
+        """The run with that metadata."""
         choice = fields(spec.get("session"))
         return cls(
             **identity(head),
@@ -134,7 +134,7 @@ class Run(Resource):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the spec is here: each run has a prompt, or says where it is."""
+        """Whether the whole spec is here: each run has a prompt or a reference to one, which outlines leave out."""
         return "prompt" in self.spec or "promptFrom" in self.spec
 
     @property
@@ -144,12 +144,12 @@ class Run(Resource):
 
     @property
     def sessions(self) -> tuple[str, ...]:
-        """The names of the sessions in whose queues the run stands: to run in one, to copy another."""
+        """The names of the sessions in whose queues the run is: to run in one, and to copy another."""
         return tuple(filter(None, (self.session, self.fork)))
 
     @property
     def session_uid(self) -> str:
-        """The UID of the session that the run has: its own has the run's."""
+        """The UID of the session that the run holds: the run's own session has the run's UID."""
         return (self.status.session.uid if self.status.session else "") or self.uid
 
 

@@ -1,10 +1,10 @@
-"""pydantic's errors → one sentence that names the field. Pure."""
+"""Turns pydantic's errors into one sentence that names the field. Pure."""
 
 from __future__ import annotations
 
 from pydantic import ValidationError
 
-_BRANCHES = frozenset({"int", "str", "dict", "list"})  # of a union: what pydantic tried, not what a person wrote
+_BRANCHES = frozenset({"int", "str", "dict", "list"})  # members of a union that pydantic tried
 _SHOWN = 10  # parts of a path
 _WORDS = {"recursion_depth_exceeded": "is nested too deeply"}
 

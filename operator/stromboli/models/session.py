@@ -1,4 +1,4 @@
-"""An AgentSession as it was read from the cluster. What may be written into one is in agentsession.py."""
+"""An AgentSession as it was read from the cluster. Its fields and their rules are in agentsession.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stromboli.reasons import SessionCondition
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The run that has a session's turn, or is before another in its queue."""
+    """The run that holds a session, or is ahead of another in its queue."""
 
     name: str
     uid: str
@@ -32,7 +32,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The session that another is a fork of, as its spec says from its creation on."""
+    """The session that another one is a fork of, as in its spec from its creation on."""
 
     name: str
     uid: str
@@ -40,16 +40,16 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class CopiedFrom:
-    """Where a fork came from once it was copied: the conversation that it goes on from, None where it has none."""
+    """The origin of a fork that has been copied: the conversation that it continues, None if there is none."""
 
     conversation: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus(Status):
-    """What there is of a session. `reason` is that of `Ready`, empty before the first; `size` is in bytes.
+    """The state of a session. `reason` is that of `Ready`, empty if there is none yet; `size` is in bytes.
 
-    `has_conditions` says that an operator has looked at it before.
+    `has_conditions` means that an operator has processed it before.
     """
 
     reason: str = ""
@@ -64,7 +64,7 @@ class SessionStatus(Status):
 
     @classmethod
     def of(cls, wire: Mapping[str, Any] | None) -> Self:
-        """The typed view. Raises nothing."""
+        """The typed view. Never raises."""
         wire = wire or NOTHING
         run, came = fields(wire.get("currentRun")), fields(wire.get("forkedFrom"))
         return cls(
@@ -81,14 +81,14 @@ class SessionStatus(Status):
         )
 
     def is_held_by(self, run_uid: str) -> bool:
-        """Whether the session's turn is that run's."""
+        """Whether that run holds the session."""
         return self.holder is not None and self.holder.uid == run_uid
 
 
 @dataclass(frozen=True, slots=True)
 class Session(Resource):
-    """An AgentSession. `parent` is the name of the one that it is to be a copy of, empty for none; `ttl` is the
-    duration after its last use after which it is deleted, as it was written, None for never.
+    """An AgentSession. `parent` is the name of the session that it is a fork of, empty if it is none; `ttl` is how long
+    after its last use it is deleted, in API form, None for never.
     """
 
     KIND: ClassVar[str] = "AgentSession"
@@ -99,7 +99,7 @@ class Session(Resource):
 
     @classmethod
     def of(cls, head: Object, spec: Mapping[str, Any], status: SessionStatus) -> Session:
-        """The object with that metadata."""
+        """The session with that metadata."""
         return cls(
             **identity(head),
             spec=spec,
