@@ -32,9 +32,7 @@ def fork(stage: Stage, name: str = "forked", **spec: Any) -> str:
 
 
 async def begun(stage: Stage, *, conversation: bool = False) -> None:
-    """A session with a container to copy and, unless told otherwise, without a conversation, which this Podman could
-    not copy.
-    """
+    """A session with a container to copy, and a conversation only if that is asked for."""
     stage.fails = set() if conversation else {START}
     stage.run("first", lifecycle={START: ["begin"]})
     await stage.idle()
