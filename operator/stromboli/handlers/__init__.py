@@ -1,1 +1,1 @@
-"""Watch events → the queue. The only room that imports kopf; a handler says which object, and decides nothing."""
+"""Passes watch events to the queues. The only package that imports kopf; a handler only says which object changed."""

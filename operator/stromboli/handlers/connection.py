@@ -1,7 +1,7 @@
 """kopf's connection to the API server, with every object cut to a depth that any code can walk (see kube/wire.py).
 
-kopf parses each line of a watch by itself and ends the watch at one that it cannot parse, for all objects and at each
-new try. So the lines are cut before it sees them.
+kopf parses each line of a watch itself. At a line that it cannot parse it ends the watch, for all objects and again at
+each retry. So the lines are cut before kopf sees them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stromboli import bounds
 from stromboli.kube.wire import check_kubeconfig
 from stromboli.naming import GROUP, VERSION
 
-# The kinds whose objects may be large, as their paths end.
+# The endings of the paths of the kinds whose objects can be large.
 LARGE = (f"/apis/{GROUP}/{VERSION}/agentruns", f"/apis/{GROUP}/{VERSION}/agentsessions")
 
 
@@ -47,7 +47,7 @@ async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
 
 
 async def _metadata_only(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Of kinds whose objects may be large, kopf lists and watches the metadata."""
+    """Makes kopf list and watch only the metadata of kinds whose objects can be large."""
     if request.url.path.endswith(LARGE):
         kind = "PartialObjectMetadata" if "watch" in request.url.query else "PartialObjectMetadataList"
         request.headers["Accept"] = f"application/json;as={kind};g=meta.k8s.io;v=v1"
@@ -56,7 +56,7 @@ async def _metadata_only(request: aiohttp.ClientRequest, handler: aiohttp.Client
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Session(kopf.AiohttpSession):
-    """The same for kopf as another with the same credentials: those that were refused it does not try again."""
+    """Equal to a session with the same credentials, so that kopf does not retry credentials that were rejected."""
 
     credentials: kopf.ConnectionInfo = field(repr=False)
 
@@ -68,7 +68,7 @@ class _Session(kopf.AiohttpSession):
 
 
 class ShallowResponse(aiohttp.ClientResponse):
-    """An answer in which nothing is nested deeper than bounds.OBJECT_DEPTH, read whole or line by line."""
+    """A response in which nothing is nested deeper than bounds.OBJECT_DEPTH, read whole or line by line."""
 
     async def start(self, connection: Any) -> Self:
         await super().start(connection)
@@ -78,12 +78,12 @@ class ShallowResponse(aiohttp.ClientResponse):
     async def json(self, **_: Any) -> Any:
         found = bounds.json_object(await self.read())
         if isinstance(found, dict) and found.get("items", ()) is None:
-            found["items"] = []  # an empty list of metadata says null, which kopf goes through
+            found["items"] = []  # an empty list of metadata is null, over which kopf would iterate
         return found
 
 
 class _Lines:
-    """A stream of JSON, a document a line; all but its lines is as it was."""
+    """A stream of JSON, one document per line, of which only the lines are changed."""
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
         self._content = content
@@ -96,7 +96,7 @@ class _Lines:
 
 
 class _Cut(AsyncIterator[bytes]):
-    """Whole lines as they come, each cut."""
+    """Whole lines as they arrive, each cut."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks

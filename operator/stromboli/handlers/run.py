@@ -43,13 +43,13 @@ from stromboli.sweep import EVERY, Sweep
 
 log = logging.getLogger(__name__)
 
-ENDING = 12.0  # seconds that kopf gets for its end
-RETRY = 5.0  # seconds at most until a sweep that could not is tried again
+ENDING = 12.0  # seconds that kopf has to end
+RETRY = 5.0  # seconds at most until a failed sweep is retried
 T = TypeVar("T")
 
 
 def run_operator(config: Path | None = None) -> None:
-    """Run the operator until it is told to end (SIGTERM, SIGINT). Raises InvalidSettings."""
+    """Run the operator until SIGTERM or SIGINT. Raises InvalidSettings."""
     settings = configuration.load(os.environ, config)
     _log_to_stderr()
     for warning in settings.warnings:
@@ -90,10 +90,10 @@ def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str
 
 
 async def _watch(settings: Settings, rooms: Rooms) -> None:
-    """kopf's loop, with what goes on beside it; ready once the first sweep is through.
+    """kopf's loop and the background tasks beside it; the operator is ready after the first complete sweep.
 
-    The cluster is surveyed first: the watch reports runs one by one, and a session's queue is judged by all of it.
-    What still waits for a run when kopf ends, kopf would give 5 s: so it is closed by then.
+    The cluster is listed first: the watch reports runs one by one, but the order of a session's queue depends on all
+    of them. Handlers that still wait when kopf ends would delay it by 5 s, so the queues are closed by then.
     """
     ready = settings.home / "operator.ready"
     ready.unlink(missing_ok=True)
@@ -114,9 +114,9 @@ async def _watch(settings: Settings, rooms: Rooms) -> None:
 
 
 async def _kopf(rooms: Rooms) -> None:
-    """kopf's loop, until the process is told to end. Raises PartDied where it ends by itself, or does not end.
+    """kopf's loop, until a signal ends the process. Raises PartDied if it ends by itself, or does not end.
 
-    One watch that dies has kopf end all others first, and it may wait for one of them for ever (seen with 1.45.2).
+    When one watch dies, kopf first ends all others, and can wait for one of them forever (seen with 1.45.2).
     """
     stop, ending = asyncio.Event(), asyncio.Event()
     registry = register(rooms.store, rooms.wakers, ending)
@@ -135,8 +135,8 @@ async def _kopf(rooms: Rooms) -> None:
 
 
 async def _watches(registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
-    """kopf's tasks, to their end. A signal that ends the process sets `stop`: kopf's own handlers for signals, which
-    are replaced here, do not say why it ends, and have it wait 5 s for its own look at `stop`.
+    """kopf's tasks, until they end. A signal that ends the process sets `stop`. This replaces kopf's own signal
+    handlers, which do not report why it ends, and after which it takes up to 5 s to notice.
     """
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(registry=registry, standalone=True, clusterwide=True, stop_flag=stop)
@@ -151,9 +151,9 @@ async def _seconds_after(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _sweep(sweep: Sweep, ready: Path, wake_all: Callable[[], None]) -> None:
-    """Sweep at once and then every minute; a sweep that could not is tried again sooner.
+    """Sweep immediately and then every minute; a failed sweep is retried sooner.
 
-    The first that goes through after that wakes every run that waits, since what kept it may have kept them.
+    The first one that succeeds after a failure wakes every waiting run, since the same cause may have stopped them.
     """
     failures = 0
     while True:
@@ -166,7 +166,7 @@ async def _sweep(sweep: Sweep, ready: Path, wake_all: Callable[[], None]) -> Non
 
 
 def _say_ready(ready: Path) -> None:
-    """The file is for those who watch the operator; a disk that is full keeps it from nothing else."""
+    """The file is only for those who watch the operator: if it cannot be written, the operator works all the same."""
     if ready.exists():
         return
     try:
@@ -177,8 +177,8 @@ def _say_ready(ready: Path) -> None:
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """What asyncio would print as a defect, less one: a socket that becomes readable just as anyio's wait for it is
-    cancelled sets the result of a future that is cancelled already. Nobody waits for it any more.
+    """Reports what asyncio would report, with one harmless exception: when a socket becomes readable just as anyio's
+    wait for it is cancelled, the result of a cancelled future is set, for which nothing waits any more.
     """
     if isinstance(context.get("exception"), asyncio.InvalidStateError) and "set_result" in str(context.get("message")):
         log.debug("%s", context["message"])
@@ -187,7 +187,7 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
 
 
 async def _eventually(what: str, look: Callable[[], Awaitable[T]]) -> T:
-    """Wait for something that the operator cannot begin without, saying so."""
+    """Wait for something that the operator cannot start without, and log that."""
     failures = 0
     while True:
         try:
@@ -199,14 +199,14 @@ async def _eventually(what: str, look: Callable[[], Awaitable[T]]) -> T:
 
 
 def _only_one(home: Path) -> AbstractContextManager[None]:
-    """A lock on the home: two operators in one would each think that the other's runs are theirs."""
+    """A lock on the home: two operators in one home would each take the other's runs for their own."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     said = f"another operator is at work in {home}; stop it, or set another folder"
     return _locked(home / "operator.lock", said, "STROMBOLI_HOME")
 
 
 def _only_one_of_node(settings: Settings, installation: str) -> AbstractContextManager[None]:
-    """A lock on the node's name on this machine: with two homes, neither would find the other's marks."""
+    """A lock on the node's name on this machine: with two homes, neither operator would see the other's attempts."""
     folder = private_runtime(settings.runtime_dir, installation)
     said = f"another operator is at work for this cluster as node {settings.node}; stop it, or set another name"
     return _locked(folder / f"{quote(settings.node, safe='')}.lock", said, "STROMBOLI_NODE")
@@ -223,7 +223,7 @@ def _locked(path: Path, refusal: str, setting: str) -> Iterator[None]:
 
 
 def _claim(home: Path, installation: str) -> None:
-    """One home serves one cluster: the sweep of another would take this one's sessions for leftovers."""
+    """One home serves one cluster: with another cluster, the sweep would remove this one's sessions as leftovers."""
     mark = home / "installation"
     known = mark.read_text(encoding="ascii").strip() if mark.exists() else ""
     if known and known != installation:
@@ -235,7 +235,7 @@ def _claim(home: Path, installation: str) -> None:
 
 
 class _Visible(logging.Formatter):
-    """Lines that steer no terminal, whatever words of others are in them."""
+    """Log lines without terminal control characters, whatever text of others they contain."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible.text(super().format(record))

@@ -1,7 +1,7 @@
-"""kopf's handlers: which object an event is about, and nothing more.
+"""kopf's handlers: they pass on which object an event is about, and do nothing else.
 
 `on.event` handlers write nothing to the objects: no annotation, no finalizer. Of runs and sessions, kopf lists and
-watches the metadata only: a page or a backlog of whole ones, as Python objects, could be any size.
+watches only the metadata: a page or a backlog of whole ones could take any amount of memory.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from stromboli.models.objects import Object
 from stromboli.naming import GROUP, VERSION
 from stromboli.store import Store
 
-# Seconds between two tries of a watch. kopf gives up on a server that refuses (403, 5xx) once they are through, and
-# with it the operator ends: an hour is time enough to repair an API server.
+# Seconds between two tries of a watch. If the server still refuses (403, 5xx) after all of them, kopf gives up and the
+# operator exits: an hour is enough time to repair an API server.
 BACKOFFS = (0.5, 1.0, 2.0, *[3.0] * 1200)
 
 
 @dataclass(frozen=True, slots=True)
 class Wakers:
-    """Who is woken by what.
+    """The functions that an event wakes.
 
-    `session` looks after a session's object, `policies` after the statuses of all policies; `ending` is called at the
-    operator's end.
+    `run` and `session` wake one object, `all` wakes every run, `policies` updates the statuses of all policies, and
+    `ending` is called when the operator ends.
     """
 
     run: Callable[[str], None]
@@ -43,7 +43,7 @@ class Wakers:
 def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.OperatorRegistry:
     """The registry with all watches of the operator.
 
-    `ending` is set once kopf ends, for whatever reason.
+    `ending` is set when kopf begins to end, for any reason.
     """
     registry = kopf.OperatorRegistry()
     generations: dict[str, int] = {}
@@ -82,9 +82,9 @@ def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.Operat
 
 
 def take_policy(generations: dict[str, int], wakers: Wakers, how: str | None, policy: Object) -> None:
-    """One event about a policy: all statuses are looked at, and all runs where it says something new.
+    """One event about a policy: update all policies' statuses, and wake all runs if its spec has changed.
 
-    `generations` has what each policy was last seen to say; the operator's own writes change nothing of it.
+    `generations` has the last generation of each policy, which the operator's own status writes do not change.
     """
     wakers.policies()
     if how == "DELETED":
@@ -96,7 +96,7 @@ def take_policy(generations: dict[str, int], wakers: Wakers, how: str | None, po
 
 
 def take(store: Store, wakers: Wakers, how: str | None, run: Object) -> None:
-    """One event about a run: note which version it is of, and have the run looked at."""
+    """One event about a run: record the version, and wake the run."""
     if how == "DELETED" or run.is_being_deleted:
         store.delete(run.uid)
         wakers.run(run.uid)
@@ -105,10 +105,10 @@ def take(store: Store, wakers: Wakers, how: str | None, run: Object) -> None:
 
 
 def take_session(store: Store, wakers: Wakers, how: str | None, session: Object) -> None:
-    """One event about a session: it is looked at, and so is the run that is next in it.
+    """One event about a session: wake it, and the next run in its queue.
 
-    One that is deleted is for the node what a deleted run is: a UID whose things have to go. All that want it are
-    looked at then, the run that has lost it among them.
+    A deleted session is cleaned up like a deleted run: what has its UID on the node is removed. All runs that need the
+    session are woken then, including the one that has lost it.
     """
     if how == "DELETED" or session.is_being_deleted:
         store.delete(session.uid)

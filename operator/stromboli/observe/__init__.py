@@ -1,4 +1,4 @@
-"""What is there: policies, references, images, the CLI, the attempt. Looks and waits, decides nothing.
+"""Looks things up: policies, references, host paths, sessions, attempts. Changes nothing and decides nothing.
 
-A lookup that fails is never "it is not there": it raises, and the run waits with a reason.
+A lookup that fails never counts as "does not exist": it raises, and the run waits with a reason.
 """

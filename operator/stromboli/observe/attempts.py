@@ -1,4 +1,4 @@
-"""What is there of an attempt that is written down: its container, its marks, its records."""
+"""What exists of an attempt that is recorded in the status: its container, its seals, its records."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Everything seen of one attempt. `state` is None where Podman has no such container of ours; the texts of
-    `records` are without the secrets that it was given, its `stdout` is as it is.
+    """Everything observed of one attempt. `state` is None if Podman has no such container of ours. Secrets that the
+    attempt was given are redacted from the texts of `records`, but not from its `stdout`.
     """
 
     seen: Seen
@@ -30,7 +30,7 @@ class Trace:
 
 
 def boot_id() -> str:
-    """This boot of the node."""
+    """The ID of the node's current boot."""
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
@@ -63,8 +63,8 @@ def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerStat
 
 
 def _records(out: Path, secrets: Secrets) -> Records:
-    """The records. The folder is made before the attempt is written down, so where it is missing, it was lost,
-    and its marks with it: the prompt may have been sent.
+    """The records. The folder is created before the attempt is recorded, so if it is missing, it was lost together
+    with its seals, and the prompt may have been sent.
     """
     found = records.read(out, secrets)
     return found if os.path.lexists(out) else replace(found, started=True, sent=True)

@@ -1,6 +1,6 @@
-"""A gateway's socket on this node: the folder that is mounted for it, looked at before each start.
+"""The folder on this node that is mounted for a gateway's socket, checked before each start.
 
-What lies in that folder is judged in plan/gateway.py.
+plan/gateway.py decides what may be in that folder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from stromboli.plan.gateway import Folder
 from stromboli.plan.request import GATEWAY_SOCKET
 from stromboli.reasons import Reason
 
-NAMED = 3  # other things in the folder that a refusal names
+NAMED = 3  # other entries of the folder that a refusal names
 
 
 async def folder(socket: str | None, podman_socket: Path) -> Path | None:
-    """The real folder of the socket, None where there is no gateway. Raises Refused(PolicyViolation), Waiting."""
+    """The real folder of the socket, None if there is no gateway. Raises Refused(PolicyViolation), Waiting."""
     if socket is None:
         return None
     try:
@@ -29,7 +29,7 @@ async def folder(socket: str | None, podman_socket: Path) -> Path | None:
     except FileNotFoundError as e:
         raise _waiting(f"the folder of {socket} is not on the node yet") from e
     except OSError as e:
-        raise _waiting(f"{e.filename or socket} cannot be looked at: {e.strerror}") from e
+        raise _waiting(f"{e.filename or socket} cannot be accessed: {e.strerror}") from e
     gateway.judge(socket, found)
     if found.socket is None:
         raise _waiting(f"nothing is at {socket} yet; goes on once the gateway has started")

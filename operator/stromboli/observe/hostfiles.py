@@ -1,8 +1,8 @@
-"""Looking at files of the node that a spec or a policy names: never on the event loop, and given up after a while.
+"""Access to files of the node that a spec or a policy names: never on the event loop, and with a time limit.
 
-A file system whose server is gone (NFS, FUSE) keeps whoever touches it in the kernel, and nothing ends that thread. So
-each look has a thread of its own, and few of them touch one mounted file system at a time, however often it is tried:
-while one hangs, everybody else who comes to that mount is told so at once. Other mounts are not concerned.
+A thread that touches a file system whose server is gone (NFS, FUSE) hangs in the kernel and cannot be ended. So each
+access has its own thread, and only a few may touch one mounted file system at a time, however many retries there are:
+while they hang, further accesses to that mount fail immediately. Other mounts are not affected.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from stromboli.errors import Unanswered
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PATIENCE = 10.0  # seconds for one look
-AT_ONCE = 4  # looks that touch one mount
+PATIENCE = 10.0  # seconds for one access
+AT_ONCE = 4  # accesses at a time to one mount
 MOUNTS = Path("/proc/self/mountinfo")
 _MAX_LINKS = 40  # as the kernel
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 _changed = threading.Condition()
-_touching: dict[str, dict[int, float]] = {}  # by mount point: the threads that touch it, and since when
+_touching: dict[str, dict[int, float]] = {}  # by mount point: the threads that access it, and since when
 
 
 async def look(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What a blocking function returns or raises; it has to use `touching` for what may hang. Raises Unanswered."""
+    """What a blocking function returns or raises; it must use `touching` for whatever can hang. Raises Unanswered."""
     work = start(function, *args, **kwargs)
     try:
         await asyncio.wait([work.found], timeout=PATIENCE)
         if work.found.done():
             return work.found.result()
     finally:
-        work.found.cancel()  # without effect on what is done
+        work.found.cancel()  # no effect if it is done
     raise Unanswered(_touched_by(work.thread.ident))
 
 
 @contextmanager
 def touching(path: str) -> Iterator[None]:
-    """Around whatever asks the file system of `path`, in which no link is left. Raises Unanswered."""
+    """For code that accesses the file system of `path`, in which all links are resolved. Raises Unanswered."""
     with _touching_mount(_mount_of(path, _mount_points())):
         yield
 
@@ -74,7 +74,7 @@ def _touching_mount(mount: str) -> Iterator[None]:
 
 
 def real(path: str, *, strict: bool) -> str:
-    """As `os.path.realpath`, each step within `touching`. Raises Unanswered, and OSError where it is `strict`."""
+    """Like `os.path.realpath`, with each step within `touching`. Raises Unanswered, and OSError if `strict`."""
     rest, links, here = path.split("/")[::-1], 0, "/"
     points = _mount_points()
     while rest:
@@ -106,7 +106,7 @@ def real(path: str, *, strict: bool) -> str:
 
 
 def _target(path: str) -> str | None:
-    """Where a link leads; None for what is no link. Raises OSError where nothing is."""
+    """The target of a link; None if it is not a link. Raises OSError if nothing is there."""
     try:
         return os.readlink(path)
     except OSError as error:
@@ -125,7 +125,7 @@ def _touched_by(thread: int | None) -> str:
 
 
 def _mount_of(path: str, points: frozenset[str]) -> str:
-    """The mount point that a path lies in, by the kernel's table: asking the path itself could hang."""
+    """The mount point that contains a path, from the kernel's table: accessing the path itself could hang."""
     while path not in points and path != "/":
         path = os.path.dirname(path)
     return path

@@ -1,7 +1,7 @@
-"""A run's volumes on this node: links resolved, and the policy asked again about where they really lead.
+"""A run's volumes on this node: links are resolved, and the policy is checked again with the real paths.
 
-Resolved before each start. What lies between this look and the kernel's own is a window in which somebody who
-may already write below an allowed folder could swap a folder for a link; so the resolved path is what is mounted.
+They are resolved before each start. Between this and the mount, someone who can write below an allowed folder could
+replace a folder by a link; so the resolved path is what is mounted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def resolve(request: Request, policy: Effective) -> tuple[Volume, ...]:
 
 
 def _resolved(request: Request, policy: Effective) -> tuple[Volume, ...]:
-    """Raises Unanswered where a volume, or a folder that may allow one, cannot be looked at."""
+    """Raises Unanswered if a volume, or a folder that may allow one, cannot be accessed."""
     lists, silent = [], []
     for rules in policy.volumes:
         found, unanswered = _real(rules)
@@ -51,8 +51,8 @@ def _resolve(volume: Volume, lists: Sequence[VolumeList], field: str) -> Volume:
     try:
         real = hostfiles.real(volume.host, strict=True)
     except OSError as e:
-        if e.errno not in _NOT_THERE:  # a server's trouble, not the spec's
-            said = f"{field}: {volume.host} cannot be looked at ({e.strerror}); goes on when it can"
+        if e.errno not in _NOT_THERE:  # the server's fault, not the spec's
+            said = f"{field}: {volume.host} cannot be accessed ({e.strerror}); the run continues when it can"
             raise Waiting(Reason.WaitingForReference, said, 10.0) from e
         raise invalid(field, f"{volume.host} is not on the node ({e.strerror}); make the folder first") from e
     resolved = replace(volume, host=real)
@@ -61,8 +61,8 @@ def _resolve(volume: Volume, lists: Sequence[VolumeList], field: str) -> Volume:
 
 
 def _real(rules: VolumeList) -> tuple[VolumeList, list[Unanswered]]:
-    """The allowed folders where they really are, since an administrator may have allowed a link; and which of their
-    file systems do not answer: those are left out.
+    """The real paths of the allowed folders, since an administrator may have allowed a link; and the file systems that
+    do not respond, whose folders are left out.
     """
     folders, silent = [], []
     for path, read_only in rules.folders:

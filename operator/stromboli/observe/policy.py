@@ -1,7 +1,7 @@
-"""The policy of a namespace, read from the API server at the moment that it counts.
+"""The policy of a namespace, read from the API server when it is needed.
 
-A watch may lag behind the run that it should judge, so each start is judged by a fresh and complete LIST
-(a few milliseconds); the watch of AgentPolicies only wakes runs that wait.
+A watch may lag behind the run that the policy applies to, so each start is checked against a fresh, complete LIST
+(a few milliseconds); the watch of AgentPolicies only wakes waiting runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stromboli.settings import Settings
 
 
 def base(settings: Settings) -> Base:
-    """The operator's settings, as one more policy."""
+    """The operator's settings, as an additional policy."""
     return Base(
         allowed_image_patterns=settings.allowed_image_patterns,
         allowed_volumes=settings.allowed_volumes,
@@ -37,16 +37,16 @@ def base(settings: Settings) -> Base:
 
 
 async def effective(cluster: ClusterReads, settings: Settings, namespace: str) -> Effective:
-    """What holds for a namespace now. Raises Refused(PolicyViolation), ClusterUnavailable."""
+    """The combined policy of a namespace now. Raises Refused(PolicyViolation), ClusterUnavailable."""
     found, labels = await asyncio.gather(cluster.policies(), cluster.namespace_labels(namespace))
     parsed = [parse(policy) for policy in found]
     return policies.combine([p for p in parsed if policies.selects(p, labels)], base(settings))
 
 
 def parse(policy: Policy) -> Rules:
-    """What a policy says. Raises Refused(PolicyViolation).
+    """The rules of a policy. Raises Refused(PolicyViolation).
 
-    One that cannot be read might forbid anything, so it stops every run: closed when in doubt.
+    An invalid policy might forbid anything, so it stops every run (fail closed).
     """
     try:
         return Rules(policy.name, AgentPolicySpec.model_validate(policy.spec))

@@ -1,6 +1,6 @@
-"""What observe/ may call of the cluster, of Podman and of the operator's folders: reads, and nothing that changes them.
+"""Everything that observe/ may call on the cluster, Podman and the operator's folders: reads only.
 
-The clients meet these protocols; nothing here imports them. Each method is described where it is implemented.
+The clients satisfy these protocols, and nothing here imports them. The clients document each method.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The ConfigMaps and Secrets that a run names: its prompt and Claude's credentials.
 
-Read by name at each attempt. What is missing is waited for; what is malformed is refused. Values are never
-put into a message.
+They are read by name at each attempt. The run waits for what is missing, and is refused if something is malformed.
+Messages never contain values.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def prompt(cluster: ClusterReads, namespace: str, spec: AgentRunSpec) -> s
 
 
 def _keys(data: Mapping[str, bytes]) -> str:
-    """Which keys there are, as far as a sentence holds them."""
+    """The names of the first keys, for a message."""
     names = sorted(data)
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     return f"its keys are {shown}" if names else "it has no keys at all"
@@ -115,7 +115,7 @@ def _beginning(file: Path) -> bytes:
 
 
 def _measured(found: Credentials, what: str) -> Credentials:
-    """The values of the CLI's own file are taken out of statuses, so all of it has to be readable."""
+    """The values in the CLI's own file are redacted from statuses, so the whole file must be parseable."""
     try:
         if found.file is not None:
             bounds.measure_json(found.file, bounds.DOCUMENT)

@@ -1,4 +1,4 @@
-"""Runs as they are now: read into the store, which keeps what is used of them."""
+"""Reads runs from the API server into the store, which keeps what is used of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stromboli.store import Store
 
 
 async def read(cluster: ClusterReads, store: Store, uid: str, namespace: str, name: str) -> None:
-    """Read a run; one that is not there, or is another by now, is deleted. Raises ClusterUnavailable."""
+    """Read a run; if it no longer exists under that UID, the store deletes it. Raises ClusterUnavailable."""
     found = await cluster.run(namespace, name)
     if found is None or found.uid != uid:
         store.delete(uid)
@@ -17,7 +17,7 @@ async def read(cluster: ClusterReads, store: Store, uid: str, namespace: str, na
 
 
 async def newest(cluster: ClusterReads, store: Store, uid: str) -> Run | None:
-    """The run as of the newest version that was heard of; None for one that has ended, or is deleted."""
+    """The newest version of the run that the watch has reported; None if it has ended or was deleted."""
     if (heard := store.unread(uid)) is not None:
         await read(cluster, store, uid, heard.namespace, heard.name)
     return store.get(uid)

@@ -1,7 +1,7 @@
-"""`python -m stromboli.observe.schema_judge`: judges the JSON Schema on standard input, within limits of its own.
+"""`python -m stromboli.observe.schema_judge`: checks the JSON Schema on standard input, within limits.
 
-Prints `{"schema": …}` with what the CLI is given, or `{"refused": "…"}`. What takes more than the limits ends by the
-kernel's signal or with `TOO_LARGE`: see schemas.py.
+Prints `{"schema": …}` with what is passed to the CLI, or `{"refused": "…"}`. If it exceeds the limits, it ends by a
+signal of the kernel or with `TOO_LARGE`: see schemas.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""JSON Schemas of runs, each judged once, by a process that has limits of time and memory.
+"""Checks the JSON Schemas of runs, each once, in a process with limits of time and memory.
 
-A schema of a few kilobytes can take minutes to judge. Neither the operator's loop nor its memory may depend on one, so
-a process of its own does it, at a low priority; and since what it said of a schema never changes, it is remembered.
+A schema of a few kilobytes can take minutes to check. Neither the operator's loop nor its memory may depend on it, so a
+separate process with low priority does it. The verdict on a schema never changes, so it is cached.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from stromboli.plan import documents
 from stromboli.plan.refusal import invalid
 
 FIELD = "spec.claude.jsonSchema"
-AT_ONCE = 2  # of which one namespace may have one
-WALL_SECONDS = 120.0  # a loaded machine takes its time for what the kernel counts as five seconds
-MAX_REMEMBERED = 16 * 1024 * 1024  # bytes of verdicts
-_OVERHEAD = 512  # of one that is remembered
+AT_ONCE = 2  # one per namespace at most
+WALL_SECONDS = 120.0  # on a loaded machine, five seconds of CPU time take longer
+MAX_REMEMBERED = 16 * 1024 * 1024  # bytes of cached verdicts
+_OVERHEAD = 512  # bytes per cached verdict
 _ENDED_BY_LIMITS = (-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, TOO_LARGE)
 _TOO_EXPENSIVE = "takes too much time or memory to check; make it simpler"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the CLI is given, or why the schema is refused."""
+    """The schema as it is passed to the CLI, or why it is refused."""
 
     text: str
     refused: bool
@@ -46,7 +46,7 @@ class Verdict:
 
 
 class Schemas:
-    """The judge, and what it has said. `command` is the process that judges."""
+    """The checks and their cached verdicts. `command` is the process that checks a schema."""
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-m", "stromboli.observe.schema_judge")) -> None:
         self._command = tuple(command)
@@ -55,7 +55,7 @@ class Schemas:
         self._turns: dict[str, _Turn] = {}
 
     async def prepared(self, schema: JsonValue, namespace: str) -> str:
-        """The schema as the CLI is given it. Raises Refused(InvalidSpec), and LocalFailure where it was not judged."""
+        """The schema as it is passed to the CLI. Raises Refused(InvalidSpec), LocalFailure (not checked)."""
         documents.schema(schema, FIELD)
         text = documents.text(schema)
         key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
@@ -70,7 +70,7 @@ class Schemas:
 
     @asynccontextmanager
     async def _turn(self, namespace: str) -> AsyncIterator[None]:
-        """One schema of a namespace at a time: whoever has many keeps the others' waiting for one at most."""
+        """One schema per namespace at a time: a namespace with many delays the others by one at most."""
         turn = self._turns.setdefault(namespace, _Turn())
         turn.wanted += 1
         try:
@@ -106,7 +106,7 @@ class Schemas:
 
 @dataclass(slots=True)
 class _Turn:
-    """How many want to judge a schema of one namespace, and who does."""
+    """The lock of one namespace, and how many tasks use it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: int = 0

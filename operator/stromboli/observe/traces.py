@@ -1,4 +1,4 @@
-"""The last attempt of a run, found by the run: its folder, what is seen of it, what must not be shown of it."""
+"""The last attempt of a run: its folder, its observed state, and the secrets that must not be shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stromboli.podman.container_state import ContainerState
 
 
 class Traces:
-    """The traces of runs on this node. Every run that is asked about has an attempt in its status."""
+    """The traces of runs on this node. Only for runs that have an attempt in their status."""
 
     def __init__(self, cluster: ClusterReads, podman: PodmanReads, site: SiteReads) -> None:
         self._cluster = cluster
@@ -40,10 +40,10 @@ class Traces:
         return found if found is not None and self._site.key_of(found.name, found.labels) == key else None
 
     def out(self, run: Run) -> Path:
-        """The folder with the attempt's marks and records."""
+        """The folder with the attempt's seals and records."""
         return self._site.folder(run.session_uid).attempt(run.uid, run.status.attempts[-1].number) / "out"
 
     def given(self, run: Run) -> Secrets:
-        """What the attempt was given that must not be shown."""
+        """The secrets that the attempt was given, which must not be shown."""
         name = naming.attempt(run.uid, run.status.attempts[-1].number)
         return self._site.folder(run.session_uid).read_given(name)

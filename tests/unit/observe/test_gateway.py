@@ -106,5 +106,5 @@ async def test_a_gateway_that_has_not_started_yet_is_waited_for(node: Path) -> N
 
 async def test_a_folder_that_cannot_be_looked_at_is_waited_for(node: Path) -> None:
     (node / "circle").symlink_to("circle")
-    with pytest.raises(Waiting, match="cannot be looked at: Too many levels of symbolic links"):
+    with pytest.raises(Waiting, match="cannot be accessed: Too many levels of symbolic links"):
         await gateway.folder(str(node / "circle/api.sock"), PODMAN)

@@ -137,7 +137,7 @@ async def test_a_file_system_that_answers_with_trouble_of_its_own_is_waited_for(
         raise OSError(trouble, os.strerror(trouble), path)
 
     monkeypatch.setattr(hostfiles.os, "readlink", readlink)
-    with pytest.raises(Waiting, match=r"^spec\.volumes\[0\]: .* cannot be looked at \(") as waiting:
+    with pytest.raises(Waiting, match=r"^spec\.volumes\[0\]: .* cannot be accessed \(") as waiting:
         await volumes(f"{tmp_path}:/w", allowed=[tmp_path])
     assert waiting.value.reason is Reason.WaitingForReference
 
