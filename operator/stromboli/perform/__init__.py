@@ -1,1 +1,1 @@
-"""What is done to the node: launching an attempt, taking away what has no owner. Decides nothing."""
+"""Carries out what plan/ decides, on the node and in the cluster. Decides nothing."""

@@ -1,4 +1,4 @@
-"""A run on its way to a start, and all that an attempt needs once every gate is passed. No decisions here."""
+"""A run on its way to a start, and everything that an attempt needs once all gates are passed. No decisions here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stromboli.podman.images import ImageInfo
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the spec and today's policies come to."""
+    """The result of checking the spec against today's policies."""
 
     spec: AgentRunSpec
     policy: Effective
@@ -32,8 +32,8 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that an attempt needs. `gateway` is the folder of a gateway's socket, `configuration` a tar of what the image
-    has for the CLI, None where that is nothing, `managed` its files in /etc/claude-code.
+    """Everything that an attempt needs. `gateway` is the folder of a gateway's socket; `configuration` is a tar of the
+    image's configuration of the CLI, None if it has none; `managed` are its files in /etc/claude-code.
     """
 
     judged: Judged
@@ -49,14 +49,14 @@ class Ready:
 
     @property
     def shape(self) -> Shape:
-        """What a container that is made of this has."""
+        """The shape of a container that is created from this."""
         return container.shape(self.judged.request, self.judged.policy.network, self.cli is not None, self.volumes)
 
 
 class Candidate:
     """What the gates have found so far. Each attribute is set by the gate of its name, and read only by later ones."""
 
-    spec: AgentRunSpec  # with what the run's session has
+    spec: AgentRunSpec  # completed from the run's session
     named: Named | None  # the session that the run names
     policy: Effective
     request: Request
@@ -74,7 +74,7 @@ class Candidate:
         self.timeout: float | None = None  # seconds, once the spec was judged
 
     def ready(self) -> Ready:
-        """All of it, once every gate is passed."""
+        """The result, once all gates are passed."""
         return Ready(
             judged=Judged(self.spec, self.policy, self.request),
             volumes=self.volumes,

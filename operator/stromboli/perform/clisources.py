@@ -1,6 +1,6 @@
-"""The CLI's image at the operator's start: looked for, pulled if missing, mounted, before the first run asks.
+"""Mounts the CLI's image when the operator starts, pulling it if necessary, before the first run needs it.
 
-Without it the operator stays up, and runs wait as CLIImageUnavailable.
+Without the image the operator keeps running, and runs wait as CLIImageUnavailable.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from stromboli.settings import Settings
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds between two looks while it is missing
+EVERY = 10.0  # seconds between two checks while it is missing
 
 
 class CLIWarmUp:
-    """Makes the CLI ready before anybody needs it."""
+    """Mounts the CLI before a run needs it."""
 
     def __init__(self, cluster: Cluster, settings: Settings, mounts: CLIMounts) -> None:
         self._cluster = cluster
@@ -30,7 +30,7 @@ class CLIWarmUp:
         self._mounts = mounts
 
     async def keep_trying(self) -> None:
-        """Until every CLI that a policy names is mounted. Says how far a pull is."""
+        """Retry until every CLI that a policy names is mounted. Logs the progress of pulls."""
         said = ""
         while (missing := await self._attempt()) is not None:
             if missing != said:
@@ -51,14 +51,14 @@ class CLIWarmUp:
         return None
 
     async def _sources(self) -> set[CLI]:
-        """The CLI of every policy that names one; else that of the operator's settings."""
+        """The CLI of every policy that names one, and otherwise that of the operator's settings."""
         settings = base(self._settings)
         found = set()
         for read in await self._cluster.policies():
             try:
                 policy = parse(read)
             except Refused:
-                log.warning("AgentPolicy %s cannot be read and forbids every run", read.name)
+                log.warning("AgentPolicy %s is invalid and stops every run", read.name)
                 continue
             if policy.spec.cli is not None:
                 found.add(policies.combine([policy], settings).cli)

@@ -1,4 +1,4 @@
-"""A run or a session was deleted: nothing of it stays, here or in sessions that outlive it."""
+"""Cleans up after a deleted run or session, on this node and in sessions that outlive it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stromboli.perform.sessions.assembly import Parts
 
 
 class Deletions:
-    """Removes what deleted objects have left on this node."""
+    """Removes what deleted objects leave on this node."""
 
     def __init__(self, cleaner: Cleaner, index: SessionIndex, sessions: Parts) -> None:
         self._cleaner = cleaner
@@ -16,10 +16,9 @@ class Deletions:
         self._sessions = sessions
 
     async def gone(self, uid: str) -> None:
-        """Remove what the object of this UID has. Raises ClusterUnavailable, PodmanError, PodmanUnavailable, OSError.
+        """Remove everything of this UID's object. Raises ClusterUnavailable, PodmanError, PodmanUnavailable, OSError.
 
-        Jobs that are under way for it are broken off. If it was a run, what it has going in sessions is ended, and its
-        attempts are removed from them.
+        Its jobs are canceled. If it was a run, its attempts in sessions are ended and removed.
         """
         copied = await self._sessions.forks.break_off(uid)
         await self._sessions.sizes.forget(uid)
@@ -29,4 +28,4 @@ class Deletions:
                 await self._sessions.turns.vacate(session, uid)
                 await self._cleaner.without_attempts(session_uid, uid)
         self._index.remove(uid)
-        await self._sessions.sizes.forget(uid)  # again: a run may have left the session meanwhile
+        await self._sessions.sizes.forget(uid)  # again: the run may have left the session in the meantime

@@ -1,4 +1,4 @@
-"""The end of a run: written into its status however full its object is, announced in an event, and cleaned up after."""
+"""The end of a run: written to its status, however full the object is, announced by an event, and cleaned up after."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Endings:
         self._unwatch = unwatch
 
     async def conclude(self, run: Run, status: RunStatus, reason: Reason, message: str, everything: str) -> None:
-        """The run has ended at `reason`, with all else that `status` tells; `everything` says where its output is.
+        """The run has ended with `reason` and this `status`; `everything` is a sentence that says where its output is.
 
         Raises Conflict, ClusterUnavailable.
         """
@@ -62,14 +62,14 @@ class Endings:
                 await self._cleaner.finished(run.uid)
             await self._cleaner.tidy(run.session_uid, run.uid)
         except (PodmanError, PodmanUnavailable, ClusterUnavailable, Rejected) as error:
-            log.warning("%s: what it leaves behind is left to the sweep: %s", run.label, error)
+            log.warning("%s: the sweep has to remove what it leaves behind: %s", run.label, error)
 
     async def cut_off(self, run: Run) -> None:
-        """Ensure that the run's container does not run. Raises PodmanError, PodmanUnavailable: then it may."""
+        """Ensure that the run's container does not run. Raises PodmanError, PodmanUnavailable: it may run then."""
         await self._turns.end(run.session_uid)
 
     async def start_over(self, run: Run) -> None:
-        """An attempt never sent its prompt: the next one begins with nothing of it. The caller holds the session.
+        """Remove everything of an attempt that never sent its prompt, for the next one. The caller holds the session.
 
         What a session keeps stays. Raises PodmanError, PodmanUnavailable.
         """
@@ -77,10 +77,10 @@ class Endings:
             await self._cleaner.start_over(run.uid)
 
     async def _barely(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:
-        """Write how the run ended, and nothing else. Where its object is so full that not even that fits, the event
-        says it, and what it has on the node goes all the same.
+        """Write how the run ended, and nothing else. If not even that fits into the object, only the event says it, and
+        the run is cleaned up all the same.
         """
         try:
             await self._reporter.at(run, states.without_outcome(status), reason, message)
         except Rejected as error:
-            log.warning("%s has ended (%s), which its status has no room for: %s", run.label, reason, error)
+            log.warning("%s has ended (%s), but its status has no room for that: %s", run.label, reason, error)

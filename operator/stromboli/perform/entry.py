@@ -1,4 +1,4 @@
-"""What comes before each start: every gate passed (gates.py), and the run's turn in its session taken."""
+"""What happens before each start: the run passes all gates (gates.py) and takes its turn in its session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stromboli.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A run that may start: as of the version that was judged, or that was written here."""
+    """A run that may start, in the version that was checked or that was written here."""
 
     run: Run
     ready: Ready
@@ -36,16 +36,16 @@ class Entry:
         self._gates = gates
         self._starts = starts
         self._locks = locks
-        # The timeouts of runs that were judged, asked anew after a restart.
+        # The timeouts of runs that were checked; computed again after a restart.
         self._bounds: dict[str, float] = {}
 
     @asynccontextmanager
     async def admitted(self, run: Run) -> AsyncIterator[Admitted | Stop]:
-        """Before each start: what stops the run, or all that its attempt needs. All of the run is in hand for the
-        block only.
+        """Before each start: what stops the run, or everything that its attempt needs. The whole run is in memory only
+        inside the block.
 
-        What is written next is guarded by the version that is given, so that of two operators only one comes to start
-        the run. Raises Conflict, and what `SessionStarts.take` raises.
+        The next write is guarded by the returned version, so that only one of two operators starts the run. Raises
+        Conflict, and what `SessionStarts.take` raises.
         """
         candidate = Candidate(run)
         said = self._starts.under_way(run) or await self._gates.through(candidate, self._gates.early)
@@ -60,7 +60,7 @@ class Entry:
             yield said if not isinstance(said, GoOn) else await self._taken(candidate)
 
     async def _taken(self, candidate: Candidate) -> Admitted:
-        """The turn in the session that the run names, if it names one, is the run's from now on."""
+        """Take the run's turn in the session that it names, if it names one."""
         run, ready, named = candidate.run, candidate.ready(), candidate.named
         if named is None:
             return Admitted(run, ready, None)
@@ -68,7 +68,7 @@ class Entry:
 
     @asynccontextmanager
     async def _whole(self, run: Run) -> AsyncIterator[Run]:
-        """The run with all of its spec. Raises Conflict where it has changed, Refused, Waiting."""
+        """The run with its whole spec. Raises Conflict if it has changed, Refused, Waiting."""
         if run.is_whole:
             yield run
             return
@@ -82,7 +82,7 @@ class Entry:
 
     @asynccontextmanager
     async def holding(self, admitted: Admitted) -> AsyncIterator[Held]:
-        """Inside the block nobody else touches what the run's session has on the node.
+        """Inside the block nothing else changes what the run's session has on the node.
 
         Raises as `SessionStarts.holding`.
         """
@@ -99,15 +99,15 @@ class Entry:
             yield held
 
     def heed(self, run: Run, error: Exception) -> None:
-        """An error has stopped the run: look at what it gives reason to look at."""
+        """An error has stopped the run: check what may have caused it."""
         self._gates.heed(run, error)
 
     def doubt_cli(self) -> None:
-        """A container did not find the CLI: its mount is looked at before the next start."""
+        """A container did not find the CLI: check its mount before the next start."""
         self._gates.mounts.doubt()
 
     def turn(self, uid: str) -> AbstractContextManager[None]:
-        """Around a turn of the run: once let in by the start gate, it has to start, or makes room for another."""
+        """One turn of the run: if the start gate lets it in and it does not start, its place is freed."""
         return self._gates.start_gate.turn(uid)
 
     def started(self, uid: str) -> None:
@@ -119,7 +119,7 @@ class Entry:
         self._gates.start_gate.at_work(uid)
 
     def bound(self, run: Run) -> float:
-        """How long a wait may take, in seconds; it has to hold for specs and policies that cannot be read, too."""
+        """The maximum seconds of a wait; also for specs and policies that are invalid."""
         if run.status.attempts:
             return run.status.attempts[-1].timeout
         if (known := self._bounds.get(run.uid)) is not None:

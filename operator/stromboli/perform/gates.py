@@ -1,8 +1,8 @@
-"""What has to hold before each start: an ordered list of gates, which reads as the specification.
+"""The preconditions of each start: an ordered list of gates, which reads as the specification.
 
-What is written comes first, then today's policies, the run's turn in its session, what is on the node and in the
-cluster, and the start gate last. An early gate spares the later ones their look: nothing is pulled for an image that
-no policy admits. The first gate that does not let the run go on decides.
+The spec comes first, then today's policies, the run's turn in its session, lookups on the node and in the cluster, and
+the start gate last. A gate that stops the run saves the lookups of the later ones: no image is pulled that the policies
+do not admit. The first gate that does not let the run go on decides.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parse(run: Run) -> AgentRunSpec:
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """The gates of this node. `idle` is called with the UID of a session whose run is over and has not left it."""
+    """The gates of this node. `idle` is called with the UID of a session that is still held by a run that has ended."""
 
     cluster: Cluster
     settings: Settings
@@ -74,12 +74,12 @@ class Gates:
 
     @property
     def early(self) -> Sequence[Gate]:
-        """Of a run that has been queued before, without a look at anything else."""
+        """The verdict on a run that has been queued before, without any lookups."""
         return (self.turn_again, self.line)
 
     @property
     def all(self) -> Sequence[Gate]:
-        """In their order."""
+        """The gates in their order."""
         return (
             self.spec,
             self.policies,
@@ -106,28 +106,28 @@ class Gates:
         return GO_ON
 
     def heed(self, run: Run, error: Exception) -> None:
-        """What an error gives reason to look at: a session that nobody has left yet, the mount of the CLI, the log."""
+        """Check what may have caused an error: a session that a run has not left, the CLI's mount. Log what matters."""
         if isinstance(error, Leaving):
             self.idle(error.uid)
         if isinstance(error, PodmanError | PodmanUnavailable):
             self.mounts.doubt()
-        if isinstance(error, LocalFailure | OSError):  # the operator's own folders: a status alone would not do
+        if isinstance(error, LocalFailure | OSError):  # the operator's own folders: log that too
             log.warning("%s: %s", run.label, error)
 
     # --- the gates, in their order ---
 
     async def turn_again(self, candidate: Candidate) -> Verdict:
-        """Whether the run's turn in its session has come, as far as is known here."""
+        """Whether the run's turn in its session has come, as far as this operator knows."""
         if candidate.run.status.reason == Reason.Queued:
             await self.queues.await_turn_again(candidate.run)
         return GO_ON
 
     async def line(self, candidate: Candidate) -> Verdict:
-        """Whether it is let in, where it stands in this node's line."""
+        """Whether the start gate lets it in, if it is in this node's line."""
         return await self.start(candidate) if candidate.run.status.is_in_line else GO_ON
 
     async def spec(self, candidate: Candidate) -> Verdict:
-        """The spec can be read, alone and with what its session has."""
+        """The spec is valid, alone and together with its session's template."""
         candidate.spec, candidate.named = parse(candidate.run), None
         if candidate.spec.session is not None:
             found = await sessions.named(self.cluster, candidate.run, candidate.spec, candidate.spec.session)
@@ -135,14 +135,14 @@ class Gates:
         return GO_ON
 
     async def policies(self, candidate: Candidate) -> Verdict:
-        """Every policy of the namespace allows it, today."""
+        """Every policy of the namespace allows it now."""
         candidate.policy = await policy.effective(self.cluster, self.settings, candidate.run.namespace)
         candidate.request = request.build(candidate.spec, candidate.policy)
         candidate.timeout = candidate.request.timeout
         return GO_ON
 
     async def node(self, candidate: Candidate) -> Verdict:
-        """The session, and what it is a fork of, is this node's or nobody's."""
+        """The session and its parent are on this node, or on none yet."""
         if (named := candidate.named) is not None:
             for session in filter(None, (named.obj, named.parent)):
                 sessions.check_node(session, self.settings.node)
@@ -157,7 +157,7 @@ class Gates:
         return GO_ON
 
     async def schema(self, candidate: Candidate) -> Verdict:
-        """The JSON schema is one that the CLI can be given."""
+        """The JSON schema is one that the CLI accepts."""
         claude = candidate.request.claude
         if claude.json_schema is not None:
             text = await self.schemas.prepared(claude.json_schema, candidate.run.namespace)
@@ -166,12 +166,12 @@ class Gates:
         return GO_ON
 
     async def volumes(self, candidate: Candidate) -> Verdict:
-        """The host's folders are there, and where they really are is allowed."""
+        """The host folders exist, and their real paths are allowed."""
         candidate.volumes = await hostpaths.resolve(candidate.request, candidate.policy)
         return GO_ON
 
     async def gateway(self, candidate: Candidate) -> Verdict:
-        """The gateway's socket is there."""
+        """The gateway's socket exists."""
         socket = candidate.request.gateway_socket
         candidate.gateway = await gateway.folder(socket, self.settings.podman_socket)
         return GO_ON
@@ -190,7 +190,7 @@ class Gates:
         return GO_ON
 
     async def image(self, candidate: Candidate) -> Verdict:
-        """The image is on the node: the one that a session began with, as long as it is there."""
+        """The image is on the node: for a session, the one that it began with, as long as that exists."""
         pinned = candidate.named.pinned if candidate.named is not None else None
         found = await self.images.by_id(pinned) if pinned else None
         candidate.image = found or await self._resolved(candidate)
@@ -218,7 +218,7 @@ class Gates:
         return GO_ON
 
     async def start(self, candidate: Candidate) -> Verdict:
-        """The node has room for one more start. A start that was written down before does not wait again."""
+        """The node has room for one more start. An attempt that is already recorded does not wait again."""
         run = candidate.run
         if run.status.attempts:
             self.start_gate.enter_again(run.uid)
@@ -232,7 +232,7 @@ class Gates:
         return Wait(Reason.Queued, message, LINE_LOOK, in_line=True)
 
     async def _resolved(self, candidate: Candidate) -> ImageInfo:
-        """What the image's reference means now. Raises as `Images.resolve`."""
+        """The image that the reference names now. Raises as `Images.resolve`."""
         wanted = candidate.request.image
         try:
             return await self.images.resolve(wanted, candidate.policy.pull_policy, candidate.run.uid)
@@ -246,9 +246,9 @@ class Gates:
             raise
 
     async def _local_twin(self, candidate: Candidate) -> str:
-        """What to write instead, where the node has the image under the name that Podman gives to local builds.
+        """What to write instead, if the node has the image under the name that Podman gives to local builds.
 
-        Nothing is said of one that the policies do not admit.
+        Nothing is suggested that the policies do not admit.
         """
         twin = rules.local_twin(candidate.request.image)
         if twin is None or not admission.is_admitted(twin, candidate.policy):
@@ -262,7 +262,7 @@ LINE_LOOK = 60.0  # seconds; whoever makes room wakes the next
 
 
 def at_once(*gates: Gate) -> Gate:
-    """All of these look at the same time; of those that do not let the run go on, the first decides."""
+    """All of these run concurrently; of those that do not let the run go on, the first decides."""
 
     async def gate(candidate: Candidate) -> Verdict:
         found = await asyncio.gather(*(each(candidate) for each in gates), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""How an attempt has ended, as plan/outcome.py judges its records, with the cost that is its own."""
+"""The outcome of an attempt, as plan/outcome.py decides from its records, with its own share of the cost."""
 
 from __future__ import annotations
 

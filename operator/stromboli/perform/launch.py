@@ -1,7 +1,7 @@
-"""An attempt that is written down → a container that runs it.
+"""Creates and starts the container of an attempt that is recorded in the status.
 
-Everything here may be done twice for one attempt: the folder is completed, a container that never started is
-made again, and the supervisor refuses an attempt that bears the mark `started`.
+Everything here may be repeated for one attempt: the folder is completed, a container that never started is created
+again, and the supervisor refuses an attempt whose first seal is broken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose attempt it is."""
+    """The run, and the number of its attempt."""
 
     uid: str
     namespace: str
@@ -50,7 +50,7 @@ class Subject:
 
     @property
     def label(self) -> str:
-        """namespace/name, for people."""
+        """namespace/name, for messages."""
         return f"{self.namespace}/{self.name}"
 
 
@@ -65,7 +65,7 @@ class Launcher:
         self._host: HostInfo | None = None
 
     async def prepare(self, subject: Subject, ready: Ready, held: Held) -> None:
-        """Have the attempt's folder on disk. It comes before the attempt is written down: see observe/attempts.py.
+        """Create the attempt's folder on disk, before the attempt is recorded: see observe/attempts.py.
 
         Raises NoSpace, PodmanError, PodmanUnavailable.
         """
@@ -76,7 +76,7 @@ class Launcher:
         await asyncio.to_thread(folder.prepare_attempt, subject.uid, subject.number, files, owner)  # it syncs the disk
 
     async def launch(self, subject: Subject, ready: Ready, held: Held) -> str:
-        """Make the container of a prepared attempt, unless the session has one, and start it; the container's name.
+        """Create the container of a prepared attempt, unless the session has one, and start it; returns its name.
 
         Raises NoSpace, PodmanError, PodmanUnavailable, and Refused where the container can never be started as the
         spec has it; nothing was sent then.

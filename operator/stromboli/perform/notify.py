@@ -1,4 +1,4 @@
-"""Kubernetes events, written beside the work: a run never waits for one, and a lost one is logged."""
+"""Kubernetes events, posted in the background: a run never waits for one, and a lost one is logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
-CLOSING = 3.0  # seconds that events under way get when the operator ends
+CLOSING = 3.0  # seconds that pending events get when the operator ends
 
 
 class Notifier:
@@ -46,7 +46,7 @@ class Notifier:
         task.add_done_callback(self._tasks.discard)
 
     def warn_of_no_allowlist(self, obj: Run | Session) -> None:
-        """Once a namespace: nothing restricts which images run there."""
+        """Warn, once per namespace, that nothing restricts which images run there."""
         namespace = obj.namespace
         if namespace in self._warned:
             return
@@ -59,11 +59,11 @@ class Notifier:
         self._start(obj, reason, message, f"namespace/{namespace}", reason.warning)
 
     def forget_all_but(self, namespaces: set[str]) -> None:
-        """Of namespaces that have no runs any more, it is not known whether they were warned."""
+        """Forget the warnings of namespaces that no longer have runs."""
         self._warned &= namespaces
 
     async def close(self) -> None:
-        """Let what is under way be written, for a moment."""
+        """Wait briefly for pending events."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSING)
         for task in self._tasks:

@@ -1,7 +1,7 @@
-"""One turn over all policies: what each of them comes to beside the others, written into its status if that changed.
+"""One turn over all policies: checks each of them together with the others, and updates its status if it changed.
 
-A contradiction is between objects, so every event about one has all of them looked at: one LIST a turn, and a write
-for each status that is not what it should be.
+A contradiction is between objects, so every event about one policy leads to a check of all: one LIST per turn, and one
+write for each status that is out of date.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVERY_POLICY = "policies"  # the one key of its queue
 
 
 class PolicyStatuses:
-    """Keeps the statuses of policies true."""
+    """Keeps the statuses of policies up to date."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -1,4 +1,4 @@
-"""A run's status, written once a step and only if it changed; and what is written down before a start."""
+"""Writes a run's status, once per step and only if it changed, and records an attempt before its start."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reporter:
         return Moment(datetime.now(UTC), self.node, run.generation)
 
     async def at(self, run: Run, status: RunStatus, reason: Reason, message: str) -> Run:
-        """Write that the run is now at `reason`, with all else that `status` tells. Raises as `write`."""
+        """Write that the run is now at `reason`, with everything else in `status`. Raises as `write`."""
         return await self.write(run, states.at(status, reason, message, self.moment(run)))
 
     async def write(self, run: Run, new: RunStatus) -> Run:
@@ -55,7 +55,7 @@ class Reporter:
         return written
 
     async def write_ahead(self, run: Run, ready: Ready, held: Held, number: int) -> Run:
-        """Write down the attempt that is about to be started. Raises as `write`."""
+        """Record the attempt that is about to be started. Raises as `write`."""
         moment = self.moment(run)
         policy = ready.judged.policy
         reason, message = AllowedReason.Allowed, "every policy allows the image"

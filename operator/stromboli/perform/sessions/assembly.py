@@ -1,4 +1,4 @@
-"""The parts of this package, joined. Whoever runs the operator hands each caller the part that it needs."""
+"""The parts of this package, connected. The operator's process passes to each caller the part that it needs."""
 
 from __future__ import annotations
 

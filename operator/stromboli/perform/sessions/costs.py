@@ -1,4 +1,4 @@
-"""What one attempt in a session has cost: the CLI counts the cost of a conversation, over all of its runs."""
+"""The cost of one attempt in a session: the CLI counts the cost of a conversation, over all of its runs."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ class Costs:
                 return answer
             before = state.spent_before if state.spent_by == attempt else state.spent
             new = replace(state, spent=max(answer.cost_usd, before), spent_before=before, spent_by=attempt)
-            if new != state and folder.path.exists():  # else the session was deleted, and nothing of it is to stay
+            if new != state and folder.path.exists():  # otherwise the session was deleted
                 await asyncio.to_thread(folder.write_state, new)
         return replace(answer, cost_usd=max(answer.cost_usd - before, 0.0))

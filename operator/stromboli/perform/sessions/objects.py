@@ -16,7 +16,7 @@ from stromboli.reasons import EventReason, Reason
 
 
 class SessionObjects:
-    """Creates the objects of sessions, and fills in their templates."""
+    """Creates the objects of sessions, and sets their templates."""
 
     def __init__(self, cluster: Cluster, notifier: Notifier) -> None:
         self._cluster = cluster
@@ -25,7 +25,7 @@ class SessionObjects:
     async def ensure(self, run: Run, named: Named, ready: Ready) -> Session:
         """The session's object, with a template. May be repeated. Raises Conflict, Refused, ClusterUnavailable."""
         session = named.obj or await self._create(run, named, ready)
-        if session.spec.get("template") is not None:  # an empty one counts: it was filled in with nothing
+        if session.spec.get("template") is not None:  # an empty one counts: it was set to nothing
             return session
         return await self._cluster.write_spec(session, objects.filled(session, _template(ready)))
 
@@ -35,7 +35,7 @@ class SessionObjects:
         try:
             created = await self._cluster.create_session(run.namespace, named.name, spec)
         except Rejected as e:
-            raise Refused(Reason.InvalidSpec, f"spec.session: the session {named.name} cannot be made: {e}") from e
+            raise Refused(Reason.InvalidSpec, f"spec.session: the session {named.name} cannot be created: {e}") from e
         self._notifier.emit(created, EventReason.Created, f"created for the run {run.name}")
         return created
 

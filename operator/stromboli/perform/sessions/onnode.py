@@ -1,4 +1,4 @@
-"""How to get at what sessions have on this node."""
+"""Access to what sessions have on this node."""
 
 from __future__ import annotations
 

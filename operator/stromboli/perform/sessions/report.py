@@ -26,5 +26,5 @@ class SessionReporter:
         return await self.write(session, states.at(session.status, reason, message, self.moment(session)))
 
     async def write(self, session: Session, new: SessionStatus) -> Session:
-        """Write the status, if it changed; the session as it is then. Raises Conflict, Rejected, ClusterUnavailable."""
+        """Write the status if it changed; returns the new session. Raises Conflict, Rejected, ClusterUnavailable."""
         return session if new == session.status else await self._cluster.write_status(session, new)

@@ -1,6 +1,6 @@
 """A session's container for a start: what is found on the node, and what plan/resume.py decides about it.
 
-The caller holds the session (serial.py). Every step may be repeated after it was cut short, and ends the same.
+The caller holds the session (serial.py). Every step is idempotent and may be repeated after an interruption.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Resumption:
         return await self._carried_out(said, run, session, container)
 
     async def warn_of_moved_tag(self, run: Run, session: Session, ready: Ready) -> None:
-        """Emit an event if the reference of the session's image means another image by now.
+        """Emit an event if the reference of the session's image now names another image.
 
         Raises PodmanError, PodmanUnavailable.
         """
@@ -95,7 +95,7 @@ class Resumption:
                 assert_never(said)
 
     async def _cleared(self, run: Run, old: str | None, warnings: tuple[Warned, ...]) -> None:
-        """Room for a new container."""
+        """Make room for a new container."""
         if old is not None:
             await self._podman.containers.remove(old)
         for warned in warnings:
@@ -104,7 +104,7 @@ class Resumption:
     # --- looking ---
 
     async def _look(self, run: Run, session: Session) -> tuple[Found, ContainerState | None]:
-        """What is there at first sight. What the last attempt has left is read once its container does not run."""
+        """A first look. What the last attempt has left is read only if its container does not run."""
         container = await self._resting.find(session.uid)
         if container is not None and container.alive:
             own = self._resting.handed_to(session.uid).startswith(f"{run.uid}-")
@@ -114,7 +114,7 @@ class Resumption:
         return _found(session, container, state), container
 
     async def _look_closer(self, found: Found, at: plan.Look) -> Found:
-        """What was found, with what the decision depends on."""
+        """What was found, completed by what the decision depends on."""
         match at:
             case plan.LookForVolume():
                 volume = await self._podman.volumes.inspect(naming.volume(found.uid))
@@ -139,7 +139,7 @@ def _found(session: Session, container: ContainerState | None, state: State) -> 
 
 
 def _shape(container: ContainerState) -> Shape | None:
-    """None if its label cannot be read: what that means, plan/ says."""
+    """None if its label cannot be read; plan/ decides what that means."""
     try:
         return shape_of(container)
     except LabelsLost:

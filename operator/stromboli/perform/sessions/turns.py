@@ -1,7 +1,7 @@
 """Taking a session's turn and leaving it.
 
-The turn is `status.currentRun`, taken by compare-and-swap on the object's version: whoever wrote first has it. It is
-given back once Podman says that the session's container does not run, and not before.
+The turn is `status.currentRun`, taken by compare-and-swap on the object's version: the first writer gets it. It is
+released only once Podman confirms that the session's container does not run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Turns:
-    """Whose turn it is in the sessions of this node."""
+    """The turns in the sessions of this node."""
 
     def __init__(self, cluster: Cluster, on_node: OnNode, reporter: SessionReporter, sizes: Sizes) -> None:
         self._cluster = cluster
@@ -43,7 +43,7 @@ class Turns:
         return await self._reporter.write(session, states.begun(session.status, holder, conversation, image_id, moment))
 
     async def still(self, session: Session, run: Run) -> Session:
-        """The session as it is now, whose turn the run still has. Raises Conflict, ClusterUnavailable."""
+        """The session as it is now, which the run must still hold. Raises Conflict, ClusterUnavailable."""
         found = await self._cluster.session_outline(session.namespace, session.name)
         if found is None or found.uid != session.uid or found.is_being_deleted:
             raise Conflict(f"the session {session.name} was deleted meanwhile")
@@ -60,7 +60,7 @@ class Turns:
                 continue
             try:
                 await self.vacate(session, run.uid)
-            except (PodmanError, PodmanUnavailable) as error:  # the other one is not kept for that
+            except (PodmanError, PodmanUnavailable) as error:  # that must not delay the other one
                 failure = error
         if failure is not None:
             raise failure
@@ -81,7 +81,7 @@ class Turns:
             await self.release(found)
 
     async def end(self, uid: str) -> None:
-        """Ensure that a session's container does not run. Raises PodmanError, PodmanUnavailable: then it may."""
+        """Ensure that a session's container does not run. Raises PodmanError, PodmanUnavailable: it may run then."""
         async with self._locks.hold(uid):
             await self._resting.ended(uid)
 
