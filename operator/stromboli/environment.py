@@ -1,6 +1,6 @@
-"""What the environment alone says: where things are, and which settings it states.
+"""What is read from the environment alone: where things are, and which settings it contains.
 
-Settings are read and checked in `settings`; this is apart from it, so that the command line finds an installation
+Settings are read and checked in `settings`; this is separate, so that the command line finds an installation
 without loading the library that reads them.
 """
 
@@ -16,7 +16,7 @@ PREFIX = "STROMBOLI_AGENT_"  # of the variables that stand for keys under `agent
 
 
 def stated(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the environment says of the keys under `agent:`, unread; an empty text means that it is unset."""
+    """The environment's values for the keys under `agent:`, unparsed; an empty text means that the key is unset."""
     return {k.removeprefix(PREFIX).lower(): v for k, v in environ.items() if k.startswith(PREFIX)}
 
 
@@ -25,13 +25,13 @@ def home(environ: Mapping[str, str]) -> Path:
     if given := environ.get("STROMBOLI_HOME"):
         return Path(os.path.abspath(given))
     data = environ.get("XDG_DATA_HOME") or ""
-    # The XDG specification has a relative path there ignored.
+    # The XDG specification says to ignore a relative path.
     base = Path(data) if data.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local/share"
     return base / "stromboli"
 
 
 def runtime_dir(environ: Mapping[str, str]) -> Path:
-    """Where secrets are while a run needs them: it has to be a tmpfs."""
+    """The folder for secrets while a run needs them; it must be on a tmpfs."""
     return Path(environ.get("STROMBOLI_RUNTIME_DIR") or f"/dev/shm/stromboli-{os.getuid()}")
 
 

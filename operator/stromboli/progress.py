@@ -1,8 +1,8 @@
-"""What a person sees of a long step of the command line: what, how much of how much, how long so far.
+"""Shows the progress of the command line's long steps: what is done, how much of how much, and the time so far.
 
-On a terminal a step under way is one line, drawn by rich, which is loaded for that only; elsewhere (a log, a pipe)
-plain lines come at a slow beat. Whatever others wrote into a text steers no terminal, and markup in it means nothing.
-A failure is the caller's: how it is shown is the command line's.
+On a terminal the current step is one line, drawn by rich, which is loaded only for that; elsewhere (a log, a pipe)
+plain lines are written at long intervals. Control characters and markup in texts of others have no effect. Failures are
+raised to the caller, and shown by the command line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BAR = 10  # characters
 
 
 class Step:
-    """One long step under way. What it says of itself is shown at the next beat, from another thread."""
+    """One long step in progress. It is redrawn at intervals, from another thread."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -39,34 +39,34 @@ class Step:
         self._note = ""
 
     def measured(self, measure: Callable[[], int], total: int | None = None, unit: str = "MB") -> None:
-        """Ask `measure` at each beat how much is done. With unit MB, both it and `total` are in bytes."""
+        """Call `measure` at each redraw for how much is done. With unit MB, both it and `total` are in bytes."""
         self._measure, self._total, self._unit = measure, total, unit
 
     def done(self, amount: int, total: int | None = None, unit: str = "MB") -> None:
-        """Say how much is done so far."""
+        """Report how much is done so far."""
         self.measured(lambda: amount, total, unit)
 
     def note(self, text: str) -> None:
-        """Say something of this step that is not a number; it stays in the step's last line."""
+        """Add a note to the step, which is also shown in its last line."""
         self._note = text
 
     @property
     def seconds(self) -> float:
-        """How long it has been going."""
+        """The seconds since it began."""
         return time.monotonic() - self._began
 
     @property
     def percent(self) -> int | None:
-        """How much of it is done, None where that is not known."""
+        """How much of it is done, None if that is unknown."""
         return min(100, 100 * self._measure() // self._total) if self._measure and self._total else None
 
     def text(self) -> str:
-        """The step as it stands, without its time: `CLI image: 12 of 184 MB (6 %), note`."""
+        """The current state of the step, without its time: `CLI image: 12 of 184 MB (6 %), note`."""
         parts = [p for p in (self._amount(), self._note) if p]
         return f"{self.what}: {', '.join(parts)}" if parts else self.what
 
     def line(self, mark: str) -> str:
-        """The step as it stands, in one line."""
+        """The current state of the step in one line."""
         return visible.text(f"{mark} {self.text()}, {duration(self.seconds)}")
 
     def _amount(self) -> str:
@@ -84,27 +84,27 @@ class Step:
 
 
 class Progress:
-    """Where steps are shown; one step at a time, and no other line meanwhile. `terminal` None: look at the stream."""
+    """Shows steps, one at a time, with no other line in between. `terminal` None: find out from the stream."""
 
     def __init__(self, stream: TextIO | None = None, *, terminal: bool | None = None) -> None:
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty() if terminal is None else terminal
 
     def line(self, text: str) -> None:
-        """Plain text, for what takes no time."""
+        """A plain line, for what takes no time."""
         print(visible.text(text), file=self._stream, flush=True)
 
     @contextmanager
     def step(self, what: str, hint: str | None = None) -> Iterator[Step]:
         """A step, from its first line to its last.
 
-        With a `hint`, an OSError or a failed subprocess inside becomes a LocalFailure that has it; else all passes.
+        With a `hint`, an OSError or a failed subprocess inside becomes a LocalFailure with it; other errors pass.
         """
         step = Step(what)
         try:
             with self._drawn(step) if self._terminal else self._printed(step):
                 yield step
-        except BaseException as e:  # an interruption, too, ends the step's line
+        except BaseException as e:  # an interruption ends the step's line too
             self.line(step.line("✗"))
             if hint is not None and isinstance(e, OSError | subprocess.SubprocessError):
                 raise LocalFailure(f"{what}: {_said(e)}", hint) from e
@@ -112,7 +112,7 @@ class Progress:
         self.line(step.line("✓"))
 
     def _drawn(self, step: Step) -> AbstractContextManager[object]:
-        """The line that is redrawn while the step goes on, and gone with it."""
+        """The line that is redrawn during the step and removed at its end."""
         from rich.console import Console
         from rich.live import Live
 
@@ -143,7 +143,7 @@ class Progress:
 
 
 def silent() -> Progress:
-    """What nobody sees."""
+    """A stream that discards everything."""
     return Progress(io.StringIO(), terminal=False)
 
 
@@ -169,7 +169,7 @@ def _row(step: Step) -> RenderableType:
 
 
 def _said(error: OSError | subprocess.SubprocessError) -> str:
-    """The end of what a failed command said, or the error's own words."""
+    """The end of a failed command's output, or the error's own message."""
     if isinstance(error, subprocess.CalledProcessError):
         told = error.stderr or error.stdout or ""
         told = told.decode(errors="replace") if isinstance(told, bytes) else told

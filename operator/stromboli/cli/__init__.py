@@ -1,1 +1,1 @@
-"""The command line: what it takes and prints. The work is done in `local` and `handlers`."""
+"""The command line: its arguments and output. The work is done in `local` and `handlers`."""

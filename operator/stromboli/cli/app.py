@@ -1,6 +1,6 @@
 """The group of all commands. Adding one: write it in a module here, and list it below.
 
-This module and those it imports stay light, since every command pays for them: what does the work is
+This module and those it imports stay light, since every command loads them: the modules that do the work are
 imported inside the commands.
 """
 

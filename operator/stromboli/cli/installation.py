@@ -1,4 +1,4 @@
-"""The installation that a command is about, as the environment names it."""
+"""The installation that a command works on, as the environment names it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def stack(progress: Progress | None = None) -> Stack:
-    """The local installation, which may not exist yet; it shows on `progress` (or standard error) what it does."""
+    """The local installation, which may not exist yet; it reports on `progress` (or standard error)."""
     from stromboli.local.home import Home
     from stromboli.local.stack import Stack
     from stromboli.progress import Progress
@@ -23,8 +23,8 @@ def stack(progress: Progress | None = None) -> Stack:
 
 
 def existing() -> Stack:
-    """The same. Raises LocalFailure if nothing was ever brought up there."""
+    """The same. Raises LocalFailure if there was never an installation."""
     found = stack()
     if not found.exists:
-        raise LocalFailure(f"there is no installation in {found.home.root}", "`stromboli up` makes one")
+        raise LocalFailure(f"there is no installation in {found.home.root}", "`stromboli up` creates one")
     return found

@@ -30,8 +30,8 @@ _PROMPT = "API key or OAuth token (not shown)"
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Take the login of your Claude CLI: ~/.claude/.credentials.json.",
 )
-@click.option("--kind", type=click.Choice(["key", "token"]), help="What is given, where that cannot be seen.")
-@click.option("--base-url", metavar="URL", help="Of a gateway to the API.")
+@click.option("--kind", type=click.Choice(["key", "token"]), help="Their kind, if it cannot be recognized.")
+@click.option("--base-url", metavar="URL", help="The URL of a gateway to the API.")
 def login(from_env: bool, file: Path | None, kind: str | None, base_url: str | None) -> None:
     """Let Claude answer: store an API key, an OAuth token (`claude setup-token`) or the login of your Claude CLI.
 
@@ -70,7 +70,7 @@ def _given(from_env: bool, file: Path | None, kind: str | None, base_url: str | 
 
 
 def _choose(answers: Answers) -> None:
-    """Store it and say so. A running agent keeps what it has; the next one gets this."""
+    """Store it and report that. Running agents keep their credentials; later ones get these."""
     from stromboli.errors import LocalFailure
 
     stack = installation.existing()

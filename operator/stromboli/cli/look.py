@@ -1,4 +1,4 @@
-"""Commands that only look: status, doctor, env, kubeconfig."""
+"""Commands that only show something: status, doctor, env, kubeconfig."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def kubeconfig() -> None:
 
 
 def exports(kubeconfig: Path, programs: Path, socket: Path, path: str, home: Path | None = None) -> str:
-    """Lines for a POSIX shell; a PATH that has the programs in front already stays as it is."""
+    """Lines for a POSIX shell; a PATH that already begins with the programs is not changed."""
     lines = [f"export KUBECONFIG={shlex.quote(str(kubeconfig))}"]
     if path.split(os.pathsep)[0] != str(programs):
         lines.append(f'export PATH={shlex.quote(str(programs))}:"$PATH"')

@@ -41,7 +41,7 @@ def _kubeconfig() -> Path:
 
 
 def text(told: Mapping[str, Any]) -> str:
-    """As a person reads it. What an agent wrote must not move the cursor or colour the screen."""
+    """The conversation as readable text, without the control characters that an agent may have written."""
     parts = ["(there is more, which is not shown)"] if told.get("truncated") else []
     for message in told.get("messages", ()):
         head = [message["role"], message["time"] or "-", *(f"[{name}]" for name in message["tools"])]

@@ -1,4 +1,4 @@
-"""What the demo reports about a finished run: conditions as a table, and where the time went. Pure."""
+"""The demo's report on a finished run: its conditions as a table, and how long each stage took. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def stages(run: Run, applied: datetime) -> list[Stage]:
-    """From `applied` to the end, by the times in the status. A stage that never came is left out."""
+    """From `applied` to the end, by the times in the status. A stage that was not reached is left out."""
     status = _status(run)
     attempt = (status.get("attempts") or [{}])[-1]
     agent: Run = next((s for s in status.get("steps", []) if s["hook"] == "agent"), {})
@@ -56,7 +56,7 @@ def stages(run: Run, applied: datetime) -> list[Stage]:
         ("answer written down", status.get("completionTime")),
     ]
     known = [(name, datetime.fromisoformat(text)) for name, text in moments if text]
-    # Clocks of one machine, but times in the status are rounded.
+    # One machine's clock, but times in the status are rounded.
     return [(name, max(0.0, (at - before).total_seconds())) for (_, before), (name, at) in pairwise(known)]
 
 

@@ -1,7 +1,7 @@
 """Who answers the agents of a local installation: Claude, with which credentials, or the offline stand-in. Pure.
 
-The choice is kept in a Secret of the local cluster and stays until `stromboli login` or `stromboli logout` changes it.
-Only an installation for which nobody has chosen yet takes credentials from the environment.
+The choice is stored in a Secret of the local cluster until `stromboli login` or `stromboli logout` changes it.
+Only an installation without a choice takes credentials from the environment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stromboli import bounds
 from stromboli.errors import InvalidInput
 
 NAMESPACE = "stromboli-system"
-# The name in manifests/policy.yaml too, so that a policy for a cluster finds the credentials here as well.
+# The same name as in manifests/policy.yaml, so that a policy for a cluster finds the credentials here as well.
 SECRET = "claude"
 API_KEY, TOKEN, FILE = "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", ".credentials.json"
 BASE_URL = "ANTHROPIC_BASE_URL"
@@ -53,7 +53,7 @@ Answers = Claude | Offline
 
 
 def from_environment(environ: Mapping[str, str]) -> Claude | None:
-    """The credentials in the environment. Of two kinds the API key counts, as it does for the CLI."""
+    """The credentials in the environment. If there are two kinds, the API key wins, as in the CLI."""
     for key in (API_KEY, TOKEN):
         if value := environ.get(key, "").strip():
             return Claude(key, value, environ.get(BASE_URL) or None)
@@ -61,9 +61,9 @@ def from_environment(environ: Mapping[str, str]) -> Claude | None:
 
 
 def from_text(text: str, kind: str | None = None, base_url: str | None = None) -> Claude:
-    """Credentials as somebody has typed or piped them; `kind` is one of KINDS where that cannot be seen.
+    """Credentials as they were typed or piped in; `kind` is one of KINDS if it cannot be recognized.
 
-    Raises InvalidInput, whose message never has the text in it.
+    Raises InvalidInput, whose message never contains the text.
     """
     text = text.strip()
     if not text or len(text.encode()) > MOST:
@@ -77,7 +77,7 @@ def from_text(text: str, kind: str | None = None, base_url: str | None = None) -
 
 
 def kept(secret: Mapping[str, Any] | None) -> Answers | None:
-    """What an installation's Secret says; None where nothing was chosen yet."""
+    """The choice in an installation's Secret; None if there is none yet."""
     if secret is None:
         return None
     if _LOGGED_OUT in (secret["metadata"].get("annotations") or {}):
@@ -92,12 +92,12 @@ def kept(secret: Mapping[str, Any] | None) -> Answers | None:
 
 
 def choose(before: Answers | None, environ: Mapping[str, str]) -> Answers:
-    """What was chosen stays; else what the environment has; else the stand-in."""
+    """The choice that was made; otherwise the environment's credentials; otherwise the stand-in."""
     return before or from_environment(environ) or Offline()
 
 
 def unused(answers: Answers, environ: Mapping[str, str]) -> str | None:
-    """The variable whose credentials are not those that are used."""
+    """The variable that holds credentials other than those in use."""
     found = from_environment(environ)
     if found is None or (isinstance(answers, Claude) and answers.value == found.value):
         return None
@@ -105,7 +105,7 @@ def unused(answers: Answers, environ: Mapping[str, str]) -> str | None:
 
 
 def secret(answers: Answers) -> dict[str, Any]:
-    """The Secret that keeps the choice; the operator reads the credentials from it."""
+    """The Secret that stores the choice; the operator reads the credentials from it."""
     if isinstance(answers, Claude):
         data = {answers.key: answers.value} | ({BASE_URL: answers.base_url} if answers.base_url else {})
     else:

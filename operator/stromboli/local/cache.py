@@ -1,4 +1,4 @@
-"""What downloads and builds have left for all installations of a user: how much it is, and removing it."""
+"""The cache of downloads and builds that all installations of a user share: its size, and its removal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from stromboli.controlplane import binaries, scratch
 
 
 def purge(environ: Mapping[str, str], *, everything: bool) -> tuple[str, str]:
-    """Remove what interrupted downloads and builds have left, or `everything`; what went and what stays, in words.
+    """Remove the leftovers of interrupted downloads and builds, or `everything`; returns what was removed and what was
+    kept, in words.
 
-    Nothing is touched that another process is just fetching.
+    What another process is downloading is not touched.
     """
     folder = binaries.cache_folder(environ)
     if not folder.is_dir():

@@ -1,7 +1,7 @@
-"""`make demo` after the set-up: everything up, one run, and what came of it.
+"""`make demo` after the set-up: starts everything, does one run, and reports on it.
 
-The order and the words are here. Parts, images, credentials and policy come up by `stack`; how a finished run is
-described is in `account`.
+The order and the texts are here. `stack` brings up parts, images, credentials and policy; `account` describes a
+finished run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NOTE: {name} in this shell is not used, as what was chosen before stays. `{progr
 
 @dataclass(slots=True)
 class Demo:
-    """One go at it; `run` may be called once."""
+    """One demo; `run` may be called once."""
 
     stack: Stack
     _measured: list[account.Stage] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Demo:
         return self.stack.progress
 
     def run(self) -> bool:
-        """Whether the run succeeded. Raises LocalFailure if it did not come to an end."""
+        """Whether the run succeeded. Raises LocalFailure if it did not end."""
         with self.stack.changing():
             chosen = self._set_up()
         applied = datetime.now(UTC)
@@ -81,7 +81,7 @@ class Demo:
         return chosen
 
     def _hello(self, kubectl: Kubectl) -> account.Run:
-        """Apply the example anew and follow it to its end; the run as it is then."""
+        """Apply the example again and follow it to its end; returns the finished run."""
         kubectl("delete", "agentrun", _RUN, "--namespace", _NAMESPACE, "--ignore-not-found")
         self.progress.line(f"\n$ kubectl apply -f {_EXAMPLE}/")
         applied = kubectl("apply", "--namespace", _NAMESPACE, "-f", str(checkout.folder(_EXAMPLE)))
@@ -114,7 +114,7 @@ class Demo:
         say(_LOOK_AROUND.format(program=_program(), policy=policy.NAME).rstrip())
 
     def _who(self, chosen: Answers) -> str:
-        """Who answers, and how that is changed."""
+        """Which API answers, and how to change that."""
         text = _OFFLINE if isinstance(chosen, Offline) else _CLAUDE
         if name := answers.unused(chosen, self.stack.environ):
             text += _UNUSED
@@ -133,5 +133,5 @@ def _state(run: account.Run) -> str:
 
 
 def _program() -> str:
-    """How the person called us, so that what is shown can be typed again."""
+    """The name under which we were called, so that commands in the output can be typed as they are."""
     return sys.argv[0] if os.path.basename(sys.argv[0]) == "stromboli" else "stromboli"

@@ -52,7 +52,7 @@ class Detached:
             raise LocalFailure(f"{program} cannot be started: {e.strerror}") from e
 
     def await_ready(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Return once `ready()`. Raises LocalFailure with its last words if it ends or takes too long."""
+        """Return once `ready()`. Raises LocalFailure with the end of its log if it ends or takes too long."""
         limit = time.monotonic() + seconds
         while not ready():
             if self.pid() is None:
@@ -62,7 +62,7 @@ class Detached:
             time.sleep(_AGAIN)
 
     def stop(self, grace: float = 10.0) -> bool:
-        """End it (TERM, after `grace` seconds KILL), back when it is gone; False if it was not running."""
+        """Stop it (TERM, after `grace` seconds KILL) and wait for its end; False if it was not running."""
         process, running = processes.read(self._record), self.pid() is not None
         if process and not processes.stop(process, grace):
             raise LocalFailure(f"{self.name} (pid {process.pid}) does not end, not even by KILL")

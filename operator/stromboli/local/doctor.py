@@ -1,6 +1,6 @@
 """What this machine needs for a local installation, whether it has it, and how to get what it lacks.
 
-Each check is a function of its own in the list `CHECKS`; nothing is installed or changed here.
+Each check is a function in the list `CHECKS`; nothing is installed or changed here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REACH_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. `required` ones stop a local installation; `hint` says what to do where `ok` is false."""
+    """One finding. Without a `required` one there is no local installation; `hint` says what to do if `ok` is false."""
 
     name: str
     ok: bool
@@ -57,7 +57,7 @@ class Context:
 
 
 def examine(context: Context) -> list[Check]:
-    """Run all checks, in the order in which a person would fix things."""
+    """Run all checks, in the order in which to fix things."""
     return [check for look in CHECKS for check in look(context)]
 
 

@@ -1,9 +1,9 @@
-"""What agents without a network ask instead of the Messages API, as a detached process on a socket in the home:
+"""What agents without a network use in place of the Messages API, as a detached process on a socket in the home:
 
     standin     answers offline; what it says is in `standin`
     relay       passes requests on to the real API; how is in `relay`
 
-Which of them an installation has is remembered by the socket's folder, so that `up` starts it again.
+The socket's folder records which of them an installation has, so that `up` starts it again.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class GatewayProcess:
         return stopped
 
     def retire(self) -> None:
-        """End it for good: agents ask something else from now on."""
+        """Stop it for good: agents use something else from now on."""
         self.stop()
         if self.wanted:
             self.folder.rmdir()
@@ -85,6 +85,6 @@ class GatewayProcess:
         with socket.socket(socket.AF_UNIX) as client:
             try:
                 client.connect(str(self.socket))
-            except OSError:  # not there, or left behind by a process that is gone
+            except OSError:  # missing, or left behind by a process that has ended
                 return False
         return True

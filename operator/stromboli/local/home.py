@@ -1,7 +1,7 @@
 """The folder in which one local installation keeps everything.
 
-Only places and their creation are here: what lies in them belongs to the modules that use them. A folder is
-ours only if it bears our mark, because `down --purge` removes it whole.
+Only paths and their creation are here: their content belongs to the modules that use them. A folder is ours
+only if it contains our marker file, because `down --purge` removes it entirely.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever changes the installation, so that `up` and `down` take turns."""
+        """The lock of a process that changes the installation, so that `up` and `down` take turns."""
         return self.root / "lock"
 
     @property
@@ -77,7 +77,7 @@ class Home:
 
     @property
     def container_host(self) -> Path:
-        """Remembers which Podman this installation lives on."""
+        """Records which Podman this installation uses."""
         return self.root / "container-host"
 
     @property
@@ -87,7 +87,7 @@ class Home:
 
     @property
     def operator_ready(self) -> Path:
-        """Written by the operator once it is at work; holds its pid."""
+        """Written by the operator once it is ready; contains its pid."""
         return self.root / "operator.ready"
 
     @property

@@ -1,7 +1,7 @@
 """The two images that a run needs, the CLI's and a base: found, pulled, or built where no registry answers.
 
 Set-up tooling for `stromboli up` and the demo, through the `podman` command; the operator itself never builds.
-What is built here carries a name under `localhost/stromboli/`, never the name of what it stands in for.
+What is built here is named below `localhost/stromboli/`, never like the image that it replaces.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BUILT_CLI = "localhost/stromboli/agent"
 BUILT_BASE = "localhost/stromboli/python"
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_TOLD = 200  # characters of what Podman said
+_TOLD = 200  # characters of Podman's output in a message
 _ANSWER_SECONDS = 10  # how long a registry gets to answer at all
 _HINT = "see that Podman works (`podman info`) and that the disk has room"
 
@@ -154,7 +154,7 @@ def _feed(importer: subprocess.Popen[bytes], write: Callable[[Root], None]) -> N
             write(root)
         pipe.close()
     except BrokenPipeError:
-        _abandon(pipe)  # Podman has ended already; its exit code and its words say why
+        _abandon(pipe)  # Podman has already ended; its exit code and output say why
     except BaseException:  # an interruption, too, must not leave an image of half a root
         importer.kill()  # before the pipe is closed: else a root cut short would pass for a whole one
         _abandon(pipe)

@@ -1,6 +1,6 @@
 """What an installation has in Podman, seen from outside with the operator down: counted, or removed for good.
 
-By name and labels (plan/ownership.py), through the `podman` command; while the operator runs, its own sweep keeps
+By name and labels (plan/ownership.py), through the `podman` command; while the operator runs, its sweep keeps
 order by itself.
 """
 

@@ -35,7 +35,7 @@ class Operator:
         return self.process.pid()
 
     def ready(self) -> bool:
-        """Whether the process that runs has said that it is at work; an earlier one's word does not count."""
+        """Whether the running process has reported that it is ready; a report of an earlier one does not count."""
         pid = self.pid()
         try:
             return pid is not None and int(self.home.operator_ready.read_text(encoding="ascii")) == pid
@@ -43,14 +43,14 @@ class Operator:
             return False
 
     def current(self) -> bool:
-        """Whether it was started from the code and the settings that are here now; if not, it is started anew."""
+        """Whether it was started from the current code and settings; if not, it is restarted."""
         try:
             return self.home.operator_code.read_text(encoding="ascii") == self._fingerprint()
         except FileNotFoundError:
             return False
 
     def start(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> None:
-        """Start it and return once it is ready. Raises LocalFailure with its last words."""
+        """Start it and return once it is ready. Raises LocalFailure with the end of its log."""
         self.home.operator_ready.unlink(missing_ok=True)
         self.home.operator_code.write_text(self._fingerprint(), encoding="ascii")
         command = [sys.executable, "-P", "-m", "stromboli", "operator", "--config", str(self.home.settings)]
@@ -58,7 +58,7 @@ class Operator:
         self.process.await_ready(self.ready, _READY_SECONDS)
 
     def stop(self) -> bool:
-        """End it; the runs that it looks after go on. False if it was not running."""
+        """Stop it; its runs continue. False if it was not running."""
         stopped = self.process.stop(_GRACE)
         self.home.operator_ready.unlink(missing_ok=True)
         return stopped
@@ -76,7 +76,7 @@ class Operator:
         }
 
     def _fingerprint(self) -> str:
-        """The package's files by name and time, and what the settings file says."""
+        """The package's files by name and time, and the content of the settings file."""
         files = sorted(p for p in Path(stromboli.__file__).parent.rglob("*") if p.suffix in (".py", ".sh"))
         code = "\n".join(f"{p} {p.stat().st_mtime_ns}" for p in files)
         return hashlib.sha256(code.encode() + self.home.settings.read_bytes()).hexdigest()

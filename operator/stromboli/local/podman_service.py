@@ -1,6 +1,6 @@
-"""Which Podman this installation lives on, and its API service where it is one of our own.
+"""Which Podman this installation uses, and its API service if it is our own.
 
-The order: what the installation began with; else what `CONTAINER_HOST` names; else this user's standard
+In this order: the one that the installation began with; the one that `CONTAINER_HOST` names; this user's standard
 socket, if something answers there; else a service of our own with its storage in the home. The choice is
 remembered, since images and runs lie in that Podman's storage. What is done with containers is `podman`'s.
 """
@@ -27,7 +27,7 @@ _READY_SECONDS = 30.0  # it takes 0.1; after a restart of the machine Podman fir
 _PING_SECONDS = 5.0
 # A list waits for each container's lock; a start that sets up a network on a machine under load holds one for seconds.
 HANGS_AFTER = 30.0
-_CLEANUP_SECONDS = 10.0  # they take a fraction of one
+_CLEANUP_SECONDS = 10.0  # seconds; they take a fraction of one
 _AGAIN = 0.05
 # Within Podman's user namespace, whose mounts are not seen from outside: $0 is what they are below, $@ what goes.
 # proc(5) writes a space in a mount point as \040, which printf's %b turns back.
@@ -42,7 +42,7 @@ rm -rf "$@"
 
 @dataclass(frozen=True, slots=True)
 class PodmanService:
-    """The Podman of `home`, as seen from a shell with the environment `environ`."""
+    """The Podman of `home`, for a shell with the environment `environ`."""
 
     home: Home
     environ: Mapping[str, str]
@@ -58,7 +58,7 @@ class PodmanService:
 
     @property
     def own(self) -> bool:
-        """Whether the service, and all that it stores, is this installation's alone."""
+        """Whether the service and its storage belong to this installation only."""
         return self.socket == self.home.podman_socket
 
     @property
@@ -76,7 +76,7 @@ class PodmanService:
         return answers(self.socket)
 
     def up(self) -> bool:
-        """See that Podman answers, starting our own service if need be; True if it was started."""
+        """Ensure that Podman answers, starting our own service if necessary; True if it was started."""
         chosen = self.socket
         files.write_private(self.home.container_host, f"unix://{chosen}\n".encode())
         if chosen != self.home.podman_socket:
@@ -99,7 +99,7 @@ class PodmanService:
         return started
 
     def down(self) -> bool:
-        """Stop our own service; containers go on without it. False if it was not running."""
+        """Stop our own service; containers keep running. False if it was not running."""
         return self.process.stop()
 
     def rootless(self) -> bool:
@@ -162,7 +162,7 @@ class PodmanService:
             raise LocalFailure("Podman says nothing about itself", "see that `podman info` works") from e
 
     def _start(self) -> None:
-        """Start our service, in the place of one that has ended or hangs: the locks of a process go with it."""
+        """Start our service, replacing one that has ended or hangs: a process's locks end with it."""
         self.process.stop()
         self.home.podman.mkdir(mode=0o700, exist_ok=True)
         podman_config.forget_last_boot(self.home)

@@ -1,4 +1,4 @@
-"""What a local installation puts into its cluster and into the operator's settings, so that a first run works. Pure.
+"""The policy and the operator's settings that a local installation creates, so that a first run works. Pure.
 
 The AgentPolicy `local` is its owner's from the moment it exists: only its network and the variables with which agents
 reach Claude follow a login. Images and credentials are settings of the operator, which hold where no policy says
@@ -18,7 +18,7 @@ from stromboli.local.answers import BASE_URL, SECRET, Answers, Claude
 from stromboli.naming import API_VERSION
 
 NAME = "local"
-# Docker Hub's official images, and what was built on this machine.
+# Docker Hub's official images, and images that were built on this machine.
 ALLOWED_IMAGES = ("*", "localhost/**")
 # What no single run should take by mistake. Memory and cpus are left to whoever owns the machine: a ceiling would be
 # the limit of every run that states none.
@@ -37,7 +37,7 @@ class Images:
 
 
 def created() -> dict[str, Any]:
-    """The policy as it is at first."""
+    """The initial policy."""
     return _policy({"images": {"allowed": list(ALLOWED_IMAGES)}, "limits": dict(LIMITS)})
 
 
@@ -52,7 +52,7 @@ def following(answers: Answers, socket: Path | None) -> dict[str, Any]:
 
 
 def stated(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
-    """What people have said of the keys under `agent:` in the settings file, which has `before`.
+    """The users' own values for the keys under `agent:` in the settings file, which contains `before`.
 
     It stays until the environment says otherwise `now`, where an empty value takes a key back. Names of images that
     were built because no other could be had are not among it.
@@ -65,12 +65,12 @@ def stated(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
 
 
 def found(images: Images) -> dict[str, Any]:
-    """The keys that name the images that are there, and the Secret with the credentials."""
+    """The keys that name the available images and the Secret with the credentials."""
     return {**_cli(images.cli), "image": images.base, "credentials_secret": SECRET}
 
 
 def render(agent: Mapping[str, Any]) -> str:
-    """The settings file."""
+    """The text of the settings file."""
     head = "# The operator's settings. `stromboli up` updates the images, and keeps what STROMBOLI_AGENT_* has set.\n"
     return head + yaml.safe_dump({"agent": dict(agent)}, sort_keys=True)
 

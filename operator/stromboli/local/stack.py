@@ -1,8 +1,8 @@
-"""The local installation as a whole: what it consists of, and the order in which it comes up and goes down.
+"""The local installation as a whole: its parts, and the order in which they start and stop.
 
     Podman → control plane with the CRDs → images, settings → who answers, the policy → operator
 
-Each part is started only if it is down, so `up` repairs whatever is missing. Each part itself is in the module
+Each part is started only if it is down, so `up` repairs what is missing. Each part itself is in the module
 named after it; who answers and what the policy says is decided in `answers` and `policy`.
 """
 
@@ -43,7 +43,7 @@ exec {python} -P -m stromboli "$@"
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part: `pid` is None where none of ours runs; `where` is its socket or log."""
+    """One part: `pid` is None if we run no process for it; `where` is its socket or log."""
 
     name: str
     pid: int | None
@@ -56,7 +56,7 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The installation in `home`, seen from a shell with the environment `environ`."""
+    """The installation in `home`, for a shell with the environment `environ`."""
 
     home: Home
     environ: Mapping[str, str]
@@ -84,14 +84,14 @@ class Stack:
 
     @property
     def exists(self) -> bool:
-        """Whether `up` was ever here."""
+        """Whether `up` has ever created it."""
         return self.home.exists
 
     def report(self, line: str) -> None:
         self.progress.line(line)
 
     def fetch(self) -> Binaries:
-        """The control plane's programs, fetched or built if need be (minutes)."""
+        """The control plane's programs, downloaded or built if necessary (minutes)."""
         return find(cache_folder(self.environ), self.progress, self.environ)
 
     def kubectl(self) -> Kubectl:
@@ -103,13 +103,13 @@ class Stack:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Make the home and hold its lock: who changes the installation takes turns."""
+        """Create the home and hold its lock, so that changes of the installation take turns."""
         self.home.ensure()
         with lock.exclusive(self.home.lock, "is changing this installation", self.progress):
             yield
 
     def up(self) -> Answers:
-        """Start what is down, and say who answers. Raises LocalFailure with what to do."""
+        """Start what is down; returns who answers. Raises LocalFailure with what to do."""
         with self.changing():
             self.podman_up()
             self.control_plane_up()
@@ -148,7 +148,7 @@ class Stack:
         files.write_private(self.home.settings, policy.render({**stated, **found}).encode())
 
     def answers_up(self, told: Answers | None = None) -> Answers:
-        """Let agents reach who answers: as `told` now, else as before. Raises LocalFailure."""
+        """Connect agents to the API that answers: the given one, or else the one as before. Raises LocalFailure."""
         kubectl = self.kubectl()
         kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": answers.NAMESPACE}})
         before = answers.kept(kubectl.get("secret", answers.SECRET, answers.NAMESPACE))
@@ -205,7 +205,7 @@ class Stack:
         return [*parts, PartStatus("operator", operator.pid(), operator.ready(), str(operator.process.log))]
 
     def _gateway(self, chosen: Answers) -> Path | None:
-        """Start the process that agents ask instead of the API itself, where they need one; its socket."""
+        """Start the process that agents use in place of the API, if they need one; returns its socket."""
         if not isinstance(chosen, Claude):
             self.standin.up("--log", str(self.home.logs / "standin-requests.jsonl"))
             self._running("standin", self.standin.pid(), str(self.standin.socket))
@@ -261,7 +261,7 @@ class Stack:
         return leftovers.running(self.podman.command, uid) if uid and self.podman.answers() else 0
 
     def _remove_from_podman(self) -> None:
-        """In a Podman of our own everything goes, in another one what bears our label."""
+        """In a Podman of our own remove everything, in another one what has our label."""
         uid = self._installation()
         if self.podman.own and not self.home.podman.is_dir():
             return
@@ -287,7 +287,7 @@ class Stack:
 
 
 def _point(link: Path, target: Path) -> None:
-    """Make the link, or point it elsewhere, by a rename."""
+    """Create or replace the link, by a rename."""
     draft = link.with_name(f"{link.name}.new")
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)

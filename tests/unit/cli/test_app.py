@@ -202,7 +202,7 @@ def test_what_needs_an_installation_says_how_to_get_one(command: str, capsys: py
     assert run([command]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "`stromboli up` makes one" in captured.err
+    assert "`stromboli up` creates one" in captured.err
 
 
 def test_kubeconfig_prints_the_path_alone(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
