@@ -1,4 +1,4 @@
-"""Decisions, all of them pure: no await, no clock, no environment, no file.
+"""All decisions, as pure functions: no await, no clock, no environment, no files.
 
-What is there goes in, what to do comes out.
+What was observed goes in, what to do comes out.
 """

@@ -1,6 +1,6 @@
-"""The one door for every image that somebody names, in whatever slot: parsed once, judged once. Pure.
+"""The only way in for an image reference, in whichever field it is: parsed once, checked once. Pure.
 
-A slot is where the name stands (`spec.image`), for the sentence of a refusal.
+A slot is the field that has the reference (`spec.image`), for the message of a refusal.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from stromboli.reasons import Reason
 
 
 def admit(text: str, policy: Effective, slot: str) -> Reference:
-    """The image that a text names, if the policy admits it.
+    """The image that a reference names, if the policy admits it.
 
-    Raises Refused: InvalidSpec for what is no reference, ImageNotAllowed with the slot and the policy's owner.
+    Raises Refused: InvalidSpec if it is not a reference, ImageNotAllowed with the slot and the policy's owner.
     """
     try:
         image = reference.parse(text)
@@ -36,7 +36,7 @@ def is_admitted(image: Reference, policy: Effective) -> bool:
 
 
 def is_nobodys_copy(image: Reference, policy: Effective, slot: str) -> None:
-    """The file systems of other people's sessions are on the node, as images of ours."""
+    """Refuse the copies of other sessions' file systems, which are on the node as images of ours."""
     if (image.registry, image.path) == naming.COPIES:
         raise _not_allowed(
             slot, f"the image {image} is the copy of a session; fork that session with spec.session.fork"

@@ -1,6 +1,6 @@
-"""Amounts as a person writes them → numbers, each at least what a container or an attempt needs. Pure.
+"""Parses amounts as users write them; each is at least what a container or an attempt needs. Pure.
 
-All raise InvalidInput, whose message says what to write; the caller knows the field.
+All functions raise InvalidInput, whose message says what to write; the caller adds the field.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The CLI's `--output-format stream-json` → what the agent answered. Pure.
+"""Parses the agent's answer from the CLI's `--output-format stream-json`. Pure.
 
 Only the last event of type `result` counts; the input may begin in the middle of a line, since only the end of
 long output is kept. `is_error` decides, not `subtype` (an API error comes with subtype "success").
@@ -19,13 +19,13 @@ from stromboli.errors import OutOfBounds
 from stromboli.plan.redaction import Secrets
 
 MAX_TEXT = 32 * 1024
-# A status has to fit into etcd beside its object.
+# A status has to fit into etcd together with its object.
 MAX_STRUCTURED = 256 * 1024
 MAX_DEPTH = 64
 MAX_NUMBER = sys.float_info.max
-_MAX_WORD = 256  # of what is one word in real events
-# An agent can write to its own output, so reading it takes a bounded time and memory: of an event that is larger than
-# _EVENT, each field of more than _SPARED bytes is left out, and one beyond _READABLE is no event.
+_MAX_WORD = 256  # of a value that is one word in real events
+# An agent can write to its own output, so parsing it takes bounded time and memory: in an event that is larger than
+# _EVENT, fields of more than _SPARED bytes are left out, and one beyond _READABLE does not count.
 _EVENT = Bounds(depth=MAX_DEPTH + 2, size=16 * 1024 * 1024, values=100_000)
 _READABLE = Bounds(depth=16 * 1024 * 1024, size=16 * 1024 * 1024, values=400_000)
 _SPARED = 16 * 1024
@@ -36,7 +36,7 @@ _MAX_TRIES = 1000  # lines that look like an event
 class Answer:
     """The result event, checked. Tokens are counts, cost is in US dollars.
 
-    `left_out` has a phrase for each part of the answer that is not here, or not whole.
+    `left_out` has a phrase for each part of the answer that is missing or truncated.
     """
 
     subtype: str
@@ -63,7 +63,7 @@ def parse(output: bytes, secrets: Secrets) -> Answer | None:
 
 
 def _candidates(output: bytes) -> Iterator[bytes]:
-    """The lines that speak of a result, the last first."""
+    """The lines that may be a result event, the last first."""
     end = len(output)
     while (at := output.rfind(b'"result"', 0, end)) >= 0:
         start, stop = output.rfind(b"\n", 0, at) + 1, output.find(b"\n", at)
@@ -72,7 +72,7 @@ def _candidates(output: bytes) -> Iterator[bytes]:
 
 
 def clip(text: str, limit: int) -> tuple[str, bool]:
-    """At most `limit` bytes of UTF-8, never broken inside a character; and whether something was cut."""
+    """At most `limit` bytes of UTF-8, never cut inside a character; and whether something was cut."""
     data = text.encode("utf-8", "replace")
     if len(data) <= limit:
         return data.decode("utf-8"), False
@@ -80,7 +80,7 @@ def clip(text: str, limit: int) -> tuple[str, bool]:
 
 
 def _event(line: bytes) -> tuple[Mapping[str, Any], bool] | None:
-    """The result event of a line, and whether what is large in it was cut out."""
+    """The result event of a line, and whether large fields were left out."""
     cut = False
     try:
         bounds.measure_json(line, _READABLE)
@@ -100,7 +100,7 @@ def _loaded(data: bytes) -> Any:
 
 def _answer(event: Mapping[str, Any], cut: bool, secrets: Secrets) -> Answer:
     head, more = secrets.head(_said(event), MAX_TEXT)
-    text, cut_off = clip(visible.text(head), MAX_TEXT)  # what is made visible takes more room
+    text, cut_off = clip(visible.text(head), MAX_TEXT)  # escaping makes it longer
     truncated = more or cut_off
     structured, left_out = _structured(event, cut)
     if truncated:
@@ -126,7 +126,7 @@ def _answer(event: Mapping[str, Any], cut: bool, secrets: Secrets) -> Answer:
 
 
 def _said(event: Mapping[str, Any]) -> str:
-    """The agent's text or, where there is none, the CLI's errors."""
+    """The agent's text or, if there is none, the CLI's errors."""
     match event:
         case {"result": str(text)}:
             return text
@@ -149,7 +149,7 @@ def _amount(value: Any) -> float:
 
 
 def _structured(event: Mapping[str, Any], cut: bool) -> tuple[Any, tuple[str, ...]]:
-    """The structured answer as the API server can take it, and what of it is missing. `cut` as `_event` says it."""
+    """The structured answer in a form that the API server accepts, and what is missing. `cut` is from `_event`."""
     value = event.get("structured_output")
     if value is None and cut and "structured_output" in event:
         return None, (f"the structured answer has more than {_EVENT.values} values",)
@@ -166,7 +166,7 @@ def _structured(event: Mapping[str, Any], cut: bool) -> tuple[Any, tuple[str, ..
 
 
 def _storable(value: Any) -> Any:
-    """Valid UTF-8, numbers that a double holds, null in place of others. The value's depth is bounded."""
+    """The value with valid UTF-8 and with null for numbers that a double cannot hold. Its depth is bounded."""
     match value:
         case str():
             return _text(value)
@@ -180,5 +180,5 @@ def _storable(value: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    """Halves of surrogate pairs become a question mark."""
+    """The text with a question mark for each half of a surrogate pair."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,7 @@
-"""`spec.claude` → the CLI's argv and the files it is pointed at. Pure.
+"""Turns `spec.claude` into the CLI's argv and the files that it refers to. Pure.
 
-What may be long or private goes by file: the prompt comes on standard input, system prompts, settings,
-agents and MCP configurations as files of plan/, so that none of it stands in a process list.
+Long or private values are passed in files: the prompt on standard input; system prompts, settings, agents and
+MCP configurations as files of plan/, so that none of them appears in a process list.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from stromboli.models.claude import ClaudeOptions
 from stromboli.naming import PLAN
 from stromboli.plan import documents
 
-# (flag, name of the file, its text) → the words of argv: none, if there is no text
+# (flag, file name, text) → the arguments: none if there is no text
 InFile = Callable[[str, str, str | None], list[str]]
 
 
 def build(program: str, options: ClaudeOptions) -> tuple[tuple[str, ...], dict[str, bytes]]:
     """argv for `program` and the files (name → content) that it names under /run/stromboli/plan.
 
-    Which conversation the CLI begins or goes on with is added by the supervisor, after the program's name.
+    The supervisor adds the options for the conversation, after the program's name.
     """
     files: dict[str, bytes] = {}
 
@@ -75,7 +75,7 @@ def _values(options: ClaudeOptions) -> list[str]:
 
 
 def _list(flag: str, values: Iterable[str] | None) -> list[str]:
-    """A list option. Each value gets its flag, since the CLI's `<tools...>` would swallow what follows."""
+    """A list option. The flag is repeated for each value, since the CLI's `<tools...>` would swallow what follows."""
     if values is None:
         return []
     items = list(values)
@@ -96,14 +96,14 @@ def _switches(options: ClaudeOptions) -> list[str]:
 
 
 def _document(value: JsonValue | None, flag: str, name: str, in_file: InFile) -> list[str]:
-    """A document goes by file; a string that is a path of the container is passed as it is."""
+    """A document is passed in a file; a string that is a path in the container is passed as it is."""
     if documents.is_path(value):
         return [flag, value]
     return in_file(flag, name, None if value is None else documents.text(value))
 
 
 def _text(value: object) -> str:
-    """Numbers as a person writes them: no exponent, no trailing zeros, and never rounded to a forbidden 0."""
+    """A number in plain notation: no exponent, no trailing zeros, and never rounded to 0, which is not allowed."""
     if not isinstance(value, float):
         return str(value)
     digits = f"{Decimal(repr(value)):f}"

@@ -1,7 +1,7 @@
-"""One attempt, as it goes into its folder and as it comes back out of it. Pure: text and numbers only.
+"""One attempt, in the form in which it is written to its folder and read back. Pure: text and numbers only.
 
 `render` turns an `AttemptPlan` into the files of `plan/`, which the supervisor (`attempt/supervisor/`) reads;
-`Records` is what is made of what the supervisor wrote. The reading and writing is done in `attempt/`.
+`Records` is the parsed form of what the supervisor wrote. `attempt/` does the reading and writing.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from stromboli.models.lifecycle import INIT_HOOKS, HookKind
 Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "cancelled"]
 
 # The supervisor's own exit codes, as in attempt/supervisor/1-records.sh. The first is always the end of a failed
-# attempt with a record; CLI_MISSING, ALREADY_STARTED and SECRET_MISSING come before any mark of this attempt was set.
+# attempt with a record; CLI_MISSING, ALREADY_STARTED and SECRET_MISSING come before any seal of this attempt is broken.
 WORKDIR_UNUSABLE = 119
 CLI_MISSING = 120
 ALREADY_STARTED = 121
-OUT_UNUSABLE = 122  # disk full, or no right to write: before the mark, or with a record
+OUT_UNUSABLE = 122  # disk full or no write permission: before the seal, or with a record
 SECRET_MISSING = 123
 
-# Files of plan/ that are made here or beside the rendered ones, which `AttemptPlan.files` must leave alone.
+# Files of plan/ that are created here or beside the rendered ones, whose names `AttemptPlan.files` may not use.
 RESERVED = frozenset({"busybox", "managed", "env", "seals", "steps", "supervisor"})
 
-# The one of AttemptPlan.files that is read again: the hash of the session's hooks, whichever of them the attempt runs.
+# The one of AttemptPlan.files that is read back: the hash of all hooks of the session.
 HOOKS_FILE = "hooks"
-# The one that the supervisor unpacks before the first step: what the image has for the CLI.
+# The one that the supervisor unpacks before the first step: the image's configuration of the CLI.
 CONFIGURATION_FILE = "claude.tar"
 # The folder of plan/ that is mounted where the CLI looks for managed settings.
 MANAGED_FOLDER = "managed"
@@ -43,7 +43,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One shell command, run by the image's own `/bin/sh -c`. `index` is its place within its kind."""
+    """One shell command, run by the image's own `/bin/sh -c`. `index` is its index within its kind."""
 
     kind: HookKind
     index: int
@@ -52,9 +52,9 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The CLI's session id, and that of the conversation which a fork goes on from; both UUIDs.
+    """The CLI's session ID, and that of the conversation that a fork continues; both UUIDs.
 
-    Whether there is such a conversation yet is looked at by the supervisor, on the session's volume.
+    The supervisor checks on the session's volume whether the conversation already exists.
     """
 
     id: str
@@ -63,15 +63,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class AttemptPlan:
-    """All that one attempt is told; times are seconds.
+    """Everything that the supervisor needs for one attempt; times are in seconds.
 
-    `secret_env` names the variables whose values are handed over, in this order, and `credentials` says that the
-    credentials file comes after them. `cli` is the program whose presence is checked first, and whose
-    folder comes first on PATH; it is empty where the image brings its own. `files` has the prompt, which goes to
-    the CLI's standard input, and what argv points at; what of argv tells the CLI its `conversation` is added by the
-    supervisor, where there is one. `withheld` are variables of the container that the CLI is not given. `managed` are
-    files by their name below /etc/claude-code. `recalls` says that hooks of the session's beginning have run, which may
-    have handed something on; `kept_env` are variables that none may set. A `workdir` of None is the image's own.
+    `secret_env` names the variables whose values are handed over, in this order; `credentials` means that the
+    credentials file follows them. `cli` is the program whose presence is checked first, and whose folder comes first on
+    PATH; it is empty if the image has its own. `files` contains the prompt, which goes to the CLI's standard input, and
+    the files that argv refers to; the supervisor adds the options for the `conversation`, if there is one. `withheld`
+    are variables of the container that are not passed to the CLI. `managed` are files by their name below
+    /etc/claude-code. `recalls` means that initial hooks of the session have run, which may have passed on something;
+    `kept_env` are variables that hooks may not set. A `workdir` of None is the image's own.
     """
 
     env: Mapping[str, str]
@@ -107,7 +107,7 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class EndRecord:
-    """The supervisor's last word. `oom` is whether the container's cgroup counted an OOM kill."""
+    """The supervisor's final record. `oom` is whether the container's cgroup counted an OOM kill."""
 
     cause: Cause
     exit_code: int
@@ -130,7 +130,7 @@ class Records:
 def render(plan: AttemptPlan) -> dict[str, bytes]:
     """The files of `plan/` by name, without busybox and the supervisor. No secret is in them.
 
-    Raises ValueError for what is a mistake of the caller's: a NUL, a variable's or file's name that is none.
+    Raises ValueError for a mistake of the caller: a NUL, or an invalid name of a variable or file.
     """
     for name in plan.files:
         if name in RESERVED or not _FILE_NAME.fullmatch(name):
@@ -148,7 +148,7 @@ def _managed(plan: AttemptPlan) -> dict[str, bytes]:
 
 
 def quote(text: str) -> str:
-    """One word of a POSIX shell that is exactly this text. Raises ValueError for a NUL."""
+    """The text as one word of a POSIX shell. Raises ValueError for a NUL."""
     if "\0" in text:
         raise ValueError("no argument or variable of a process can have a NUL in it")
     return "'" + text.replace("'", "'\\''") + "'"
@@ -198,7 +198,7 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
 
 
 def _rules(plan: AttemptPlan) -> Iterator[str]:
-    """Which variables a hook may hand on: those that a spec may set, without the policies' and the credentials."""
+    """The variables that a hook may pass on: those that a spec may set, without the policies' and the credentials."""
     own = (*naming.OWN_ENV, f"{naming.OWN_ENV_PREFIX}*")
     loaders = (*naming.LOADER_ENV, *(f"{prefix}*" for prefix in naming.LOADER_ENV_PREFIXES))
     yield "_may_be_set() {"
@@ -215,7 +215,7 @@ def _rules(plan: AttemptPlan) -> Iterator[str]:
 
 
 def _uuids(conversation: Conversation) -> Iterator[str]:
-    """Words that a shell takes as they are."""
+    """Words that need no quoting in a shell."""
     for text in (conversation.id, conversation.parent):
         if text is not None:
             yield str(uuid.UUID(text))
@@ -228,7 +228,7 @@ def _variable(name: str) -> str:
 
 
 def _seconds(value: float) -> str:
-    """A number as the shell's `read -t` takes it: digits, and no exponent."""
+    """A number as the shell's `read -t` accepts it: digits, without an exponent."""
     return f"{max(value, 0.0):.3f}"
 
 

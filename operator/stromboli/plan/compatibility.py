@@ -1,7 +1,7 @@
-"""Can the Claude CLI run in this image? What was seen in the image → yes, or a sentence that says why not.
+"""Decides whether the Claude CLI can run in an image, and explains why not.
 
-Here: the two sides that are compared, `ImageFacts` (what the image has) and `CLINeeds` (what the CLI binary
-asks for), and the verdict. Not here: how either is found out (`inspection/`). No name, tag, label or
+Here: the two sides of the comparison, `ImageFacts` (what the image has) and `CLINeeds` (what the CLI binary
+needs), and the verdict. Not here: how either is determined (`inspection/`). No name, tag, label or
 os-release takes part: an image is judged by the files that the kernel and the dynamic loader would open.
 """
 
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 Version: TypeAlias = tuple[int, ...]
 
-# What the product promises: images with glibc 2.17 (2012) or newer. A CLI that does not say more needs this.
+# The product's promise: images with glibc 2.17 (2012) or newer. A CLI that states no requirement needs this.
 GLIBC_FLOOR: Version = (2, 17)
 
 
@@ -23,13 +23,13 @@ class Libc(StrEnum):
 
     GLIBC = "glibc"
     MUSL = "musl"
-    STATIC = "static"  # its programs bring their own
+    STATIC = "static"  # its programs contain their own
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class CLINeeds:
-    """What the CLI's own ELF headers ask of an image.
+    """What the CLI's ELF headers require of an image.
 
     `architecture` is OCI's name (`amd64`), empty for a CLI that is no ELF file. `libraries` pairs each
     DT_NEEDED with the symbol versions wanted of it.
@@ -92,14 +92,14 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`message` is one sentence for a person: what was found and, if not `ok`, what would be right."""
+    """`message` is one sentence for users: what was found and, if not `ok`, what would work."""
 
     ok: bool
     message: str
 
 
 def judge(facts: ImageFacts, needs: CLINeeds) -> Verdict:
-    """Whether the mounted CLI can run in the image; the first check that fails speaks."""
+    """Whether the mounted CLI can run in the image; the message is that of the first check that fails."""
     for check in _CHECKS:
         if problem := check(facts, needs):
             return Verdict(False, problem)
@@ -107,7 +107,7 @@ def judge(facts: ImageFacts, needs: CLINeeds) -> Verdict:
 
 
 def judge_own_cli(facts: ImageFacts) -> Verdict:
-    """Whether an image can run with no CLI mounted into it: it has to bring one, whatever its libc."""
+    """Whether an image can run without a mounted CLI: it must contain one, and its libc does not matter."""
     for check in (_unstartable, _user, _configuration):
         if problem := check(facts, CLINeeds()):
             return Verdict(False, problem)
@@ -216,7 +216,7 @@ def _user(facts: ImageFacts, needs: CLINeeds) -> str:
     return facts.user_problem
 
 
-# In the order in which they would stop the CLI from starting; later ones may rely on the earlier.
+# In the order in which they would stop the CLI from starting; later checks may rely on earlier ones.
 _CHECKS = (
     _unstartable,
     _cli_build,

@@ -1,8 +1,8 @@
-"""All policies of a cluster → what keeps each of them from having the effect that it was written for. Pure.
+"""Finds what keeps a cluster's policies from having their intended effect. Pure.
 
-Two policies are compared where some namespace could have both, whether there is one or not: which labels a namespace
-will have is not known. What is found is only told: runs are judged by plan/policy.py, which refuses what contradicts.
-The operator's settings are left out: they are no object of the cluster, and another operator may have others.
+Two policies are compared if a namespace could match both, whether there is one or not: the labels of future namespaces
+are unknown. The result is only reported: plan/policy.py decides on runs, and refuses contradictions. The operator's
+settings are left out: they are not an object of the cluster, and another operator may have others.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from stromboli.plan.limits import Ceiling
 from stromboli.plan.policy import Base, Effective, Rules
 from stromboli.reasons import AcceptedReason, EffectiveReason
 
-# A policy is read by itself under settings that say nothing; that there is a CLI image somewhere is taken as given.
+# A policy is checked alone under empty settings; that there is a CLI image somewhere is assumed.
 _ALONE = Base(cli_image="localhost/cli")
 N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be said of one policy: a reason and a message for each of its conditions."""
+    """The verdict on one policy: a reason and a message for each of its conditions."""
 
     accepted: tuple[AcceptedReason, str]
     effective: tuple[EffectiveReason, str]
@@ -36,7 +36,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A policy that can be read, and what it comes to by itself."""
+    """A valid policy, and its effect alone."""
 
     policy: Rules
     alone: Effective
@@ -55,7 +55,7 @@ class _Read:
 
 
 def judge(found: Mapping[str, Rules | Refused]) -> dict[str, Verdict]:
-    """Each policy by its name, or why it cannot be read → the verdict on each."""
+    """The verdict on each policy, from each policy by name, or why it is invalid."""
     read: dict[str, _Read] = {}
     unread: dict[str, str] = {}
     for name, one in sorted(found.items()):
@@ -63,7 +63,7 @@ def judge(found: Mapping[str, Rules | Refused]) -> dict[str, Verdict]:
             unread[name] = one.message
             continue
         try:
-            policies.selects(one, {})  # for an expression without sense
+            policies.selects(one, {})  # raises for an invalid expression
             read[name] = _Read(one, policies.combine([one], _ALONE))
         except Refused as refusal:
             unread[name] = refusal.message
@@ -87,7 +87,7 @@ def _verdict(one: _Read, read: Sequence[_Read], unread: Mapping[str, str]) -> Ve
 
 
 def _contradictions(one: _Read, beside: Sequence[_Read]) -> Iterator[str]:
-    """What is in the way of `one`; `beside` are all that a namespace could have with it, itself among them."""
+    """What contradicts `one`; `beside` are all policies that could apply together with it, including itself."""
     for other in beside:
         if other.policy.name != one.policy.name:
             yield from _values(one, other)
@@ -113,7 +113,7 @@ def _images(one: _Read, other: _Read) -> Iterator[str]:
 
 
 def _digests(one: _Read, other: _Read) -> Iterator[str]:
-    """`one` may be the one that requires them, or the one whose patterns admit none."""
+    """`one` may be the policy that requires digests, or the one whose patterns admit none."""
     for strict, lists in ((one, other), (other, one)):
         if strict.alone.require_digest and lists.patterns and not any(p.takes_digests for p in lists.patterns):
             yield (
@@ -150,7 +150,7 @@ def _over(field: str, written: object | None, value: N | None, ceiling: Ceiling[
 
 
 def _folders(one: _Read, beside: Sequence[_Read]) -> Iterator[str]:
-    """A folder has to be allowed by all of them. An empty list is meant to allow none."""
+    """A folder must be allowed by all of them. An empty list allows none on purpose."""
     if not one.folders:
         return
     left, asked = set(map(volumes.normal, one.folders)), [one]
@@ -166,7 +166,7 @@ def _folders(one: _Read, beside: Sequence[_Read]) -> Iterator[str]:
 
 
 def _common(one: str, other: str) -> Iterator[str]:
-    """What of two folders is allowed by both: the deeper of them, where one lies in the other."""
+    """What both of two allowed folders allow: the deeper one, if one is inside the other."""
     if volumes.within(one, other):
         yield one
     elif volumes.within(other, one):
@@ -195,7 +195,7 @@ def _wanted(selector: NamespaceSelector | None) -> Iterator[_Wanted]:
 
 
 def _possible(wanted: Sequence[_Wanted]) -> bool:
-    """Whether one label can meet them all."""
+    """Whether one label can satisfy them all."""
     operators = {operator for _, operator, _ in wanted}
     if Operator.DoesNotExist in operators:
         return not operators & {Operator.In, Operator.Exists}

@@ -1,7 +1,7 @@
-"""The CLI's record of a conversation (one JSON object a line) → the messages in it. Pure.
+"""Parses the messages in the CLI's record of a conversation (one JSON object per line). Pure.
 
-All of it was written where the agent can write too: what is no message is passed over, and what a reader gets has
-bounds. Of more than these the newest stays, since a conversation is read from its end.
+The agent can write to the record too, so anything that is not a message is skipped, and the result is bounded. If there
+is more, the newest messages are kept, since a conversation is read from its end.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from stromboli.errors import OutOfBounds
 from stromboli.plan.answer import clip
 from stromboli.plan.redaction import KEYS
 
-# A prompt, or a tool's result with a picture in it: large, and of few values. As objects, many would take twenty times
-# the size of their line.
+# A prompt, or a tool's result with a picture: large, with few values. With many values, objects would take twenty times
+# the size of the line.
 MAX_LINE = 4 * 1024 * 1024
 MAX_MESSAGES = 10_000
 MAX_TEXT = 32 * 1024  # bytes of one message
-MAX_TOTAL = 4 * 1024 * 1024  # characters of all of them, names included
+MAX_TOTAL = 4 * 1024 * 1024  # characters of all messages, including names
 MAX_TOOLS = 64
 MAX_NAME = 256
 
@@ -31,15 +31,15 @@ _LINE = Bounds(depth=bounds.OBJECT_DEPTH, size=MAX_LINE, values=50_000)
 
 _SPEAKERS = ("user", "assistant")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
-# The CLI's words to itself, and what a sub-agent and its caller said to each other.
+# The CLI's own notes, and the messages between a sub-agent and its caller.
 _ASIDES = ("isMeta", "isSidechain")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One entry, text in the order it was said.
+    """One message.
 
-    `role` is user, assistant, tool (what one of `tools` said) or summary (what stands for what was said before it).
+    `role` is user, assistant, tool (the result of one of `tools`) or summary (which replaces earlier messages).
     """
 
     role: str
@@ -53,7 +53,7 @@ class Message:
         return len(self.text) + sum(map(len, self.tools))
 
     def to_json(self) -> dict[str, Any]:
-        """As the read API shows it."""
+        """The form in which the read API returns it."""
         return {
             "role": self.role,
             "time": self.time,
@@ -64,7 +64,7 @@ class Message:
 
 
 class Transcript:
-    """Takes the record piece by piece, as it comes: the pieces need not end where lines do."""
+    """Parses the record piece by piece, as it arrives; pieces may end inside lines."""
 
     def __init__(self) -> None:
         self._line = bytearray()
@@ -147,8 +147,8 @@ class Transcript:
 
 
 def _event(line: bytes) -> Mapping[str, Any] | None:
-    """The line, if a person, the agent or a tool says something in it. Raises OutOfBounds."""
-    if b'"message"' not in line:  # nine tenths of a short record are the CLI's own notes (2.1.331), and need no reading
+    """The line, if it is a message of the user, the agent or a tool. Raises OutOfBounds."""
+    if b'"message"' not in line:  # nine tenths of a short record are the CLI's own notes (2.1.331), not parsed
         return None
     try:
         event = bounds.json_document(line, _LINE)

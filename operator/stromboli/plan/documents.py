@@ -13,13 +13,13 @@ from stromboli.errors import OutOfBounds
 from stromboli.models.agentrun import MAX_PROMPT
 from stromboli.plan.refusal import invalid
 
-# One argument of a process is at most 128 KiB on Linux (MAX_ARG_STRLEN), and the schema goes by argv.
+# One argument of a process is at most 128 KiB on Linux (MAX_ARG_STRLEN), and the schema is passed in argv.
 MAX_SCHEMA = 96 * 1024
 MAX_PATH = 4096
 
 
 def check_prompt(prompt: str, field: str) -> None:
-    """A prompt has to have something in it that can be sent. Raises Refused(InvalidSpec)."""
+    """Check that a prompt can be sent. Raises Refused(InvalidSpec)."""
     if not prompt.strip():
         raise invalid(field, "is empty; write what the agent should do")
     if "\0" in prompt:
@@ -30,7 +30,7 @@ def check_prompt(prompt: str, field: str) -> None:
 
 
 def decode_prompt(data: bytes, field: str) -> str:
-    """A prompt out of a ConfigMap or Secret. Raises Refused(InvalidSpec)."""
+    """A prompt from a ConfigMap or Secret. Raises Refused(InvalidSpec)."""
     try:
         prompt = data.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -47,7 +47,7 @@ def is_path(value: JsonValue | None) -> TypeGuard[str]:
 def mapping(value: JsonValue | None, field: str, *, path: bool = False) -> Mapping[str, Any] | None:
     """A document that must be a JSON object, written as YAML or as a string; with `path`, a file's path too.
 
-    Returns None where there is none, or where it is a path. Raises Refused(InvalidSpec).
+    Returns None if there is none, or if it is a path. Raises Refused(InvalidSpec).
     """
     if value is None:
         return None
@@ -61,7 +61,7 @@ def mapping(value: JsonValue | None, field: str, *, path: bool = False) -> Mappi
 
 
 def schema(value: JsonValue | None, field: str) -> Mapping[str, Any] | None:
-    """A JSON Schema's document, of a size that the CLI can be given. Raises Refused(InvalidSpec)."""
+    """A JSON Schema's document, whose size is limited by argv. Raises Refused(InvalidSpec)."""
     document = mapping(value, field)
     if document is not None and _size(value) > MAX_SCHEMA:
         raise invalid(field, f"is larger than {MAX_SCHEMA} bytes, which is more than the CLI can be given")
@@ -69,7 +69,7 @@ def schema(value: JsonValue | None, field: str) -> Mapping[str, Any] | None:
 
 
 def text(value: JsonValue) -> str:
-    """A document as the CLI is given it: a string as it is, YAML as JSON."""
+    """A document as it is passed to the CLI: a string as it is, YAML as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
