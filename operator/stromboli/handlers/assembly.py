@@ -1,6 +1,6 @@
-"""What an operator is made of: everything is made here, joined and closed. Its process is run.py's.
+"""The parts of an operator: they are created, connected and closed here. The process is in run.py.
 
-Three groups, each on those before it: what is on the node, what writes about runs and sessions, what takes turns.
+Three groups, each of which uses those before it: what is on the node, what writes statuses, what takes turns.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from stromboli.work_queue import WorkQueue
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What an operator is made of, as far as its start and its end go. `close` may be called early, and again."""
+    """The parts of an operator that its start and end need. `close` may be called early, and repeatedly."""
 
     store: Store
     queue: WorkQueue
@@ -71,7 +71,7 @@ class Rooms:
 
 @asynccontextmanager
 async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Rooms]:
-    """Make the rooms and join them; the end of the block closes them."""
+    """Create the parts and connect them; they are closed at the end of the block."""
     store = Store(lambda uid: queue.wake(uid))
     queue = WorkQueue(lambda uid: reconciler.turn(uid))
     session_queue = WorkQueue(lambda uid: upkeep.turn(uid))
