@@ -1,13 +1,13 @@
-"""A run whose attempt is written down, what is seen of the attempt, and the time → what to do now. Pure.
+"""Decides what to do now with a run that has a recorded attempt, from what is observed of it and the time. Pure.
 
 Everything that decides once an attempt exists is here: what is started, followed, signalled, killed, ended, tried again
-or cancelled. Carrying it out is reconcile.py's, judging an end plan/outcome.py's.
+or canceled. reconcile.py carries it out, and plan/outcome.py judges an end.
 
-This is where "at most once" is decided, and by nothing that a process in the container can make or take back: whether
-an attempt's seals are broken (attempt/seals.py), and what Podman says. Nothing is started for an attempt whose first
-seal is broken, nor for one of another boot; what was never sent, as the second seal shows, may be tried again as a new
-attempt, and what was sent never is. Records and exit codes are an agent's to forge: they choose only between endings
-that are safe either way.
+This is where "at most once" is decided, and only by what no process in the container can forge or undo: whether an
+attempt's seals are broken (attempt/seals.py), and Podman's report. Nothing is started for an attempt whose first seal
+is broken, nor for one of another boot. A prompt that was never sent, as the second seal shows, may be tried again in a
+new attempt; one that was sent never is. An agent can forge records and exit codes, so they only choose between outcomes
+that are all safe.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from stromboli.plan.verdict import Wait
 from stromboli.reasons import Reason
 
 MAX_ATTEMPTS = 5
-# What Podman says of a container that was killed, or whose end it did not see. The supervisor never ends with these.
+# The exit codes of a container that was killed, or whose end Podman did not see. The supervisor never uses them.
 KILLED = frozenset({137, 255, -1})
 # Seconds after the timeout. The supervisor has a timer of its own, which an agent can kill and a suspended machine
 # stops; it gives a step GRACE between TERM and KILL, and then writes down what is left of the output.
 CALL_AFTER = 1.0
 GRACE = 10.0
 KILL_AFTER = CALL_AFTER + GRACE + 4.0
-KILL_AGAIN = 5.0  # seconds: where Podman could not
+KILL_AGAIN = 5.0  # seconds to the next try if Podman failed
 CLI_PAUSE = 5.0  # seconds before the third attempt that may find no CLI; twice as many before each further one
-HOOKS_LOOK = 1.0  # seconds between looks at hooks, whose ends nothing signals
+HOOKS_LOOK = 1.0  # seconds between looks at hooks, since nothing signals their end
 # Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
 # writing it would cost time just when the CLI starts.
 AT_WORK_AFTER = 1.0
@@ -43,7 +43,7 @@ _NO_CLI = "the container did not find the Claude CLI; its mount is looked at, an
 
 
 class Phase(Enum):
-    """What Podman says of the attempt's container."""
+    """The attempt's container, as Podman reports it."""
 
     absent = auto()
     created = auto()

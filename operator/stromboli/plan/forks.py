@@ -1,19 +1,19 @@
 """Whether the node has room for a copy of a session's files. Pure.
 
-A commit writes the holes of sparse files out, so a copy may take far more disk than its original, and an agent
-chooses how much. Podman also writes a copy twice: into its temporary folder first, usually on the same disk. So a
-copy may take no more than half of what is free.
+A commit writes the holes of sparse files as data, so a copy can take far more disk space than the original, and an
+agent chooses how much. Podman also writes a copy twice, first into its temporary folder, which is usually on the same
+disk. So a copy may take no more than half of the free space.
 """
 
 from __future__ import annotations
 
-SMALL = 64_000_000  # bytes; a copy of less is made without asking what is free, which takes Podman 0.2 s
+SMALL = 64_000_000  # bytes; smaller copies are made without querying the free space, which takes Podman 0.2 s
 
 
 def lack_of_room(session: str, size: int, free: int | None) -> str:
-    """Why a session's files, which take up to `size` bytes as a copy, are not copied now; empty where they may be.
+    """Why a session's files, which take up to `size` bytes as a copy, cannot be copied now; empty if they can.
 
-    `free` is None where Podman does not say.
+    `free` is None if Podman does not report it.
     """
     if size < SMALL or free is None or size <= free // 2:
         return ""

@@ -1,8 +1,7 @@
-"""The folder of a gateway's socket → whether it may be mounted into agents. Pure.
+"""Decides whether the folder of a gateway's socket may be mounted into agents. Pure.
 
-The folder is mounted and not the socket alone: a bind mount keeps the socket that it was made with, so that a gateway
-that is started again would be out of reach for every run that is going. All that lies in the folder is then in reach
-of agents, so it has to be the gateway's own.
+The folder is mounted and not the socket: a bind mount keeps the socket that it was created with, so running agents
+could not reach a gateway that was restarted. Agents can reach everything in the folder, so it must be the gateway's.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ OWN_FOLDER = "give the socket a folder of its own that only its owner may write,
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What was found: the folder's real path and mode, the socket's mode (None for none), some names beside it.
+    """What was found: the folder's real path and mode, the socket's mode (None if there is none), and other entries.
 
-    `podman` is whether the socket is the one at which Podman itself answers.
+    `podman` is whether the socket is Podman's own.
     """
 
     path: str
@@ -33,13 +32,13 @@ class Folder:
 
 
 def names_of(socket: str) -> frozenset[str]:
-    """What may lie in the folder: the socket, and what a gateway that takes care leaves beside it."""
+    """What may be in the folder: the socket, and the files that a gateway usually creates beside it."""
     name = posixpath.basename(socket)
     return frozenset({name, f"{name}.lock", f"{name}.pid", f"{name}.tmp"})
 
 
 def judge(socket: str, found: Folder) -> None:
-    """Raises Refused(PolicyViolation) for a folder, or a socket, that agents must not have."""
+    """Raises Refused(PolicyViolation) for a folder or a socket that agents must not get."""
     if found.others:
         raise _refused(socket, f"its folder {found.path} holds other things as well ({', '.join(found.others)})")
     if found.mode & stat.S_IWOTH:

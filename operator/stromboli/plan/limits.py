@@ -1,8 +1,8 @@
-"""The ceilings of a namespace's policies, and a run's demands against them. Pure.
+"""The limits of a namespace's policies, and the check of a run against them. Pure.
 
-Of several policies the least ceiling holds. A demand over one is refused, never lowered. A run that states nothing
-gets the policies' default, or the ceiling itself where there is no default or where the default is over it: without
-a bound it would be over the ceiling as well.
+Of several policies, the lowest limit applies. A run that asks for more is refused, never lowered. A run that sets no
+value gets the policies' default, or the limit itself if there is no default or the default exceeds it: without a bound
+it would exceed the limit as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Ceiling(Generic[N]):
-    """The most that a run may have of something: as a number, as its owner wrote it, and who that is."""
+    """A limit: as a number, as its owner wrote it, and the owner."""
 
     value: N
     text: str
@@ -33,7 +33,7 @@ class Ceiling(Generic[N]):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The ceilings of one namespace. Memory in bytes, cpus in thousandths, timeout in seconds."""
+    """The limits of one namespace. Memory in bytes, CPUs in thousandths, timeout in seconds."""
 
     memory: Ceiling[int] | None = None
     cpus: Ceiling[int] | None = None
@@ -44,7 +44,7 @@ class Limits:
 
 
 def least(stated: Sequence[tuple[str, agentpolicy.Limits]]) -> Limits:
-    """The least of each, out of (owner, limits). Raises InvalidInput for a value that cannot be read."""
+    """The lowest of each, from (owner, limits). Raises InvalidInput for an invalid value."""
 
     def one(number: Callable[[Any], N], values: Iterable[object | None]) -> Ceiling[N] | None:
         said = zip(stated, values, strict=True)
@@ -63,19 +63,19 @@ def least(stated: Sequence[tuple[str, agentpolicy.Limits]]) -> Limits:
 
 
 def granted(default: N | None, ceiling: Ceiling[N] | None) -> N | None:
-    """What a run gets that states nothing."""
+    """The value for a run that sets none."""
     if default is None:
         return None if ceiling is None else ceiling.value
     return capped(default, ceiling)
 
 
 def capped(default: N, ceiling: Ceiling[N] | None) -> N:
-    """What a run gets that states nothing, where there always is a default."""
+    """The value for a run that sets none, if there is always a default."""
     return default if ceiling is None else min(default, ceiling.value)
 
 
 def options(stated: ClaudeOptions, limits: Limits) -> ClaudeOptions:
-    """The CLI's options, with the ceilings where the run states nothing."""
+    """The CLI's options, with the limits where the run sets no value."""
     update: dict[str, object] = {}
     if stated.max_turns is None and limits.max_turns is not None:
         update["max_turns"] = limits.max_turns.value
@@ -85,7 +85,7 @@ def options(stated: ClaudeOptions, limits: Limits) -> ClaudeOptions:
 
 
 def check(spec: AgentRunSpec, limits: Limits) -> None:
-    """Whether all that a sound spec states is within the ceilings. Raises Refused(PolicyViolation)."""
+    """Check that everything a valid spec asks for is within the limits. Raises Refused(PolicyViolation)."""
     stated, claude = spec.resources or Resources(), spec.claude or ClaudeOptions()
     origin = "" if spec.session is None else " (the run's own, or its session's template's)"
     _within(f"spec.resources.memory{origin}", "memory", stated.memory, amounts.memory, limits.memory)

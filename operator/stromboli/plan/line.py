@@ -1,7 +1,7 @@
-"""Who starts next where more want to start than may at once. Pure: a structure in memory, and its order.
+"""The node's start queue: which run starts next if there are more than may start at once. Pure.
 
-Within a namespace the order is that of creation. Namespaces take turns, so that a thousand runs of one do not hold up
-the one run of another: whichever started something longest ago is next.
+Within a namespace, runs start in the order of creation. Namespaces take turns, so that a thousand runs of one do not
+delay the single run of another: the namespace whose last start is the oldest is next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, order=True, slots=True)
 class Waiter:
-    """Somebody who waits. `created` is the creation time of its object, in whole seconds; `since` is when it was first
+    """A waiting run. `created` is the creation time of its object, in whole seconds; `since` is when it was first
     seen, which decides between those of one second. Both are RFC 3339 in UTC, so that they compare as text.
     """
 
@@ -23,7 +23,7 @@ class Waiter:
 
 
 class Line:
-    """Everybody who waits on one node."""
+    """The runs that wait on one node."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, Waiter] = {}
@@ -38,13 +38,13 @@ class Line:
         return uid in self._waiters
 
     def add(self, waiter: Waiter) -> None:
-        """Stand in line; whoever does so already keeps the place."""
+        """Add a run; one that is already in the line keeps its place."""
         if waiter.uid not in self._waiters:
             self._waiters[waiter.uid] = waiter
             insort(self._queues.setdefault(waiter.namespace, []), waiter)
 
     def remove(self, uid: str) -> None:
-        """Leave the line; without effect for somebody who is not in it."""
+        """Remove a run; no effect if it is not in the line."""
         if (waiter := self._waiters.pop(uid, None)) is None:
             return
         queue = self._queues[waiter.namespace]
@@ -53,9 +53,9 @@ class Line:
             del self._queues[waiter.namespace]
 
     def place(self, uid: str) -> int:
-        """The place of somebody in the line, from 1 on, if nobody comes or leaves but those who start."""
+        """The place of a run in the line, from 1 on, assuming that nothing changes except by starts."""
         own = self._waiters[uid]
-        ahead = bisect_left(self._queues[own.namespace], own)  # as many rounds come before its own
+        ahead = bisect_left(self._queues[own.namespace], own)  # that many rounds come before its own
         before = (ns for ns in self._queues if ns != own.namespace)
         mine = self._turn(own.namespace)
         return 1 + ahead + sum(min(len(self._queues[ns]), ahead + (self._turn(ns) < mine)) for ns in before)
@@ -71,9 +71,9 @@ class Line:
         self._turns[namespace] = self._starts
 
     def forget_all_but(self, namespaces: set[str]) -> None:
-        """Of namespaces that have nothing any more, the last turn is of no use."""
+        """Forget the turns of namespaces without runs."""
         self._turns = {ns: turn for ns, turn in self._turns.items() if ns in namespaces}
 
     def _turn(self, namespace: str) -> tuple[int, Waiter]:
-        """The order of the turns: who has had none comes first, and of those who is oldest."""
+        """The sort key of turns: namespaces that have had none come first, and of those the one with the oldest run."""
         return self._turns.get(namespace, 0), self._queues[namespace][0]

@@ -1,8 +1,8 @@
 """The shape of `claude.mcpConfigs`: what the CLI takes as an MCP server, checked before anything starts. Pure.
 
-The CLI ends where there is no `mcpServers`, and leaves out a server that it cannot read, without a word (both seen with
-2.1.332): the agent would then work without it. So the shapes that it was seen to take are asked for here. A file of the
-container that is given by its path cannot be read before the start.
+The CLI exits if there is no `mcpServers`, and silently leaves out a server that it cannot parse (both seen with
+2.1.332), so that the agent would work without it. So only the shapes that it was seen to accept are allowed here. A
+file in the container that is given by its path cannot be read before the start.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check(config: Mapping[str, Any], field: str) -> None:
 
 
 def names(configs: Iterable[JsonValue]) -> tuple[str, ...]:
-    """The servers that the documents name, those in files of the container aside. The documents have been checked."""
+    """The servers that the documents name, except those in files of the container. Only for checked documents."""
     return tuple(dict.fromkeys(name for config in configs for name in _names(config)))
 
 

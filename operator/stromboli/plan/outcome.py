@@ -1,7 +1,7 @@
-"""What an attempt left behind → how it ended: a reason, a sentence, the answer. Pure.
+"""Judges how an attempt ended, from what it left behind: a reason, a sentence, the answer. Pure.
 
 The supervisor's last record decides; where there is none (the container was killed under it, or the agent removed it),
-the container's own exit code does. Whether the prompt was sent is the seals' word alone.
+the container's own exit code does. Only the seals decide whether the prompt was sent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOO_LARGE = (
     f"what ran in the container filled {naming.OUT}, which is on the node's disk and for the run's records, so the "
     "container was killed; write files into the working directory, a volume, or /tmp"
 )
-# What the supervisor says by its exit code before anything of the image has run.
+# The supervisor's exit codes from before anything of the image has run.
 _NOT_STARTED: Mapping[int, str] = {
     CLI_MISSING: "its container did not find the Claude CLI, which is mounted on the node",
     ALREADY_STARTED: "its folder had been used before",
@@ -51,7 +51,7 @@ _BY_SUBTYPE: Mapping[str, Reason] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended. `withheld` says that what it wrote may not be shown: of its answer the numbers may."""
+    """How an attempt ended. `withheld` means that nothing it wrote may be shown, except the numbers of its answer."""
 
     reason: Reason
     message: str
@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What of the answer is missing here, a phrase each; nothing where the answer may not be shown."""
+        """A phrase for each missing part of the answer; none if the answer may not be shown."""
         return () if self.answer is None or self.withheld else self.answer.left_out
 
 

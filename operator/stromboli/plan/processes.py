@@ -1,4 +1,4 @@
-"""What a process can be given to start with, against what a spec and its policies would give it. Pure.
+"""Checks arguments and variables from a spec and its policies against what a process can be started with. Pure.
 
 execve(2): one string has at most 128 KiB, its NUL included, and all arguments and variables together a quarter of the
 stack's limit, which is 2 MiB nearly everywhere. Some of that is left to the image's own variables.
@@ -18,7 +18,7 @@ from stromboli.reasons import Reason
 
 MAX_STRING = 128 * 1024
 MAX_TOTAL = 3 * 512 * 1024
-_POINTER = 8  # bytes that each of them takes beside its text
+_POINTER = 8  # bytes that each takes in addition to its text
 
 
 def arguments_and_variables_fit(spec: AgentRunSpec, policy: Effective) -> None:

@@ -1,8 +1,8 @@
-"""The CLI's `--output-format stream-json` while the agent is at work: its MCP servers, requests that fail. Pure.
+"""Reads the CLI's `--output-format stream-json` while the agent works: its MCP servers, failing requests. Pure.
 
-Its first event (`system/init`) says how each MCP server fared; `system/api_retry` comes each time that a request to the
-Claude API failed and is tried again, and whatever comes after it says that it went through. Hostile input: an agent can
-write to this output. At most a few lines are looked at, each of bounded size.
+Its first event (`system/init`) has the state of each MCP server; `system/api_retry` comes whenever a request to the
+Claude API has failed and is retried, and any later event means that it succeeded. Hostile input: an agent can write to
+this output. At most a few lines are parsed, each of bounded size.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from stromboli.plan.redaction import Secrets
 MAX_SERVERS = 64
 MAX_NAME = 128  # bytes, of a server's name
 MAX_WORD = 64  # bytes, of its status and of an error's name
-MISSING = "missing"  # our word for a server that the CLI says nothing of
+MISSING = "missing"  # our status for a server that the CLI does not report
 _FAILED = frozenset({"failed", "needs-auth", MISSING})
 
-FIRST_LOOK, LAST_LOOK = 3.0, 30.0  # seconds until the next look at an agent that has just started, or long ago
+FIRST_LOOK, LAST_LOOK = 3.0, 30.0  # seconds between looks at an agent: the shortest, and the longest
 
 _EVENT = Bounds(depth=32, size=256 * 1024, values=10_000)
 _TRIES = 3  # lines that look like the event in question
@@ -31,7 +31,7 @@ _TRIES = 3  # lines that look like the event in question
 
 @dataclass(frozen=True, slots=True)
 class MCPServer:
-    """One server and what the CLI says of it: connected, failed, needs-auth, pending …, or MISSING."""
+    """One server, and its status as the CLI reports it: connected, failed, needs-auth, pending …, or MISSING."""
 
     name: str
     status: str
@@ -43,7 +43,7 @@ class MCPServer:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A request that failed and is tried again. `status` is the HTTP status, None where there was no answer."""
+    """A request that failed and is retried. `status` is the HTTP status, None if there was no response."""
 
     status: int | None
     error: str
@@ -51,13 +51,13 @@ class Retry:
 
 
 def pending(names: Iterable[str]) -> tuple[MCPServer, ...]:
-    """The servers that a spec names, before the CLI has said anything of them."""
+    """The servers that a spec names, before the CLI has reported them."""
     clipped = dict.fromkeys(clip(name, MAX_NAME)[0] for name in names)
     return tuple(MCPServer(name, "pending") for name in itertools.islice(clipped, MAX_SERVERS))
 
 
 def mcp_servers(output: bytes, stated: Iterable[str], secrets: Secrets) -> tuple[MCPServer, ...]:
-    """How the MCP servers fared, `stated` being those that are waited for; empty before the CLI has said so."""
+    """The state of the MCP servers, of which `stated` are expected; empty before the CLI has reported them."""
     for line in _lines(output, b'"mcp_servers"'):
         event = _event(line, "init")
         if event is not None:
@@ -68,7 +68,7 @@ def mcp_servers(output: bytes, stated: Iterable[str], secrets: Secrets) -> tuple
 
 
 def retry(output: bytes) -> Retry | None:
-    """The failed request that the CLI is at, if the last event that it wrote says so."""
+    """The failed request that the CLI is retrying, if its last event is about one."""
     whole = output.rfind(b"\n")
     if whole < 0:
         return None
@@ -84,7 +84,7 @@ def retry(output: bytes) -> Retry | None:
 
 
 def at_work(failing: Retry | None) -> str:
-    """What a run's status says while its agent is at work."""
+    """The message of a run's status while its agent works."""
     if failing is None:
         return "the agent is at work"
     again = f"the CLI tries again, at most {failing.limit} times"
@@ -105,7 +105,7 @@ def next_look(spent: float) -> float:
 
 
 def servers_failed(servers: Iterable[MCPServer]) -> str | None:
-    """A sentence about those that the agent works without; None where there are none."""
+    """A sentence about the servers that the agent works without; None if there are none."""
     failed = [f"{server.name}: {server.status}" for server in servers if server.failed]
     if not failed:
         return None
@@ -116,7 +116,7 @@ def servers_failed(servers: Iterable[MCPServer]) -> str | None:
 
 
 def _lines(output: bytes, word: bytes) -> Iterator[bytes]:
-    """The first lines that have the word in them."""
+    """The first lines that contain the word."""
     end = 0
     for _ in range(_TRIES):
         at = output.find(word, end)

@@ -1,8 +1,8 @@
-"""The values of secrets, removed from what goes into a status: a hook or an agent can print what it was given. Pure.
+"""Redacts the values of secrets from statuses: a hook or an agent can print what it was given. Pure.
 
-A text is redacted first and clipped afterwards: clipped first, it could end with most of a key. Values are found word
-for word, as they are and as JSON writes them, the lines of one that has several each by itself; and so is whatever has
-the shape of one of Anthropic's keys. Whoever encodes a secret before printing it gets it past this, as past any filter.
+A text is redacted first and clipped afterwards: if it were clipped first, it could end with most of a key. Values are
+found literally, as JSON writes them, and line by line; and so is everything in the form of one of Anthropic's keys. A
+secret that is encoded before it is printed is not found, as with any filter.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 from stromboli import bounds
 
-SHORTEST = 8  # characters: what is shorter is found in every other text
+SHORTEST = 8  # characters: shorter values occur in too many texts
 MASK = "***"
 WITHHELD = "(withheld: the secrets that the attempt was given are no longer known)"
 
 _LONGEST_KEY = 512
-_KEY = re.compile(rf"sk-ant-[A-Za-z0-9_-]{{16,{_LONGEST_KEY}}}")  # as the Claude API gives them out
+_KEY = re.compile(rf"sk-ant-[A-Za-z0-9_-]{{16,{_LONGEST_KEY}}}")  # in the form in which Anthropic issues them
 
 
 class Secrets:
     """What an attempt was given and must not be shown.
 
-    Those that are not `known` withhold every text: it could hold any of them.
+    If they are not `known`, every text is withheld, since it could contain any of them.
     """
 
     def __init__(self, values: Iterable[str], *, known: bool = True) -> None:

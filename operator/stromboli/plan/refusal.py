@@ -1,4 +1,4 @@
-"""A refusal: a reason out of the documented enum and a sentence. Raised by checks, turned into a condition."""
+"""A refusal: a documented reason and a sentence. Checks raise it, and it becomes a condition."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from stromboli.reasons import Reason
 
 
 def invalid(field: str, message: str) -> Refused:
-    """A spec that is wrong at `field`."""
+    """The refusal of a spec with an invalid `field`."""
     return Refused(Reason.InvalidSpec, f"{field}: {message}")
 
 
-# Refusals for what somebody wrote: another run, after a correction, may well be let in.
+# Refusals that a user can fix: another run, after a correction, may be accepted.
 _CORRECTABLE = frozenset(
     {
         Reason.InvalidSpec,
@@ -27,5 +27,5 @@ AFTERWARDS = "once that is corrected, delete this run and create it again, since
 
 
 def as_outcome(problem: Refuse) -> str:
-    """The refusal as the end of a run, which is not tried again by itself."""
+    """The refusal as the message of a run that has ended, and is not retried automatically."""
     return f"{problem.message}; {AFTERWARDS}" if problem.reason in _CORRECTABLE else problem.message
