@@ -1,6 +1,6 @@
-"""The settings that the CLI is handed as managed ones, which win over a run's, a project's and a user's. Pure.
+"""The CLI's managed settings, which override those of a run, a project and a user. Pure.
 
-They are the image's own, as its maker put them into /etc/claude-code, and last of all the variables that policies set:
+They are the image's own, from its /etc/claude-code, and after those the variables that policies set:
 of the files in managed-settings.d the last by name wins (tried on the CLI 2.1.332). Mounted read-only, so that an
 agent cannot change them for the runs that come after it.
 """
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def files(of_image: Mapping[str, bytes], policy: Mapping[str, str]) -> dict[str, bytes]:
-    """All files by name. `policy` has the policies' variables, with the values that they have in the container."""
+    """All files by name. `policy` are the policies' variables with their values in the container."""
     found = {name: content for name, content in of_image.items() if all(map(_NAME.fullmatch, name.split("/")))}
     if policy:
         longest = max((len(name) for name in found), default=0)

@@ -1,6 +1,6 @@
-"""Whether a spec asks the CLI to bypass its permission checks, through whichever of its doors. Pure.
+"""Whether a spec asks the CLI to bypass its permission checks, in any of its fields. Pure.
 
-As root, the CLI does so only where IS_SANDBOX says that it is in a container.
+As root, the CLI does so only if IS_SANDBOX says that it is in a container.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from stromboli.plan import documents
 
 
 def are_skipped(options: ClaudeOptions) -> bool:
-    """Whether they may be skipped. What a settings file inside the container says is not known here: it may say so."""
+    """Whether they may be skipped. A settings file inside the container is unknown here, so it counts as doing so."""
     if options.dangerously_skip_permissions or documents.is_path(options.settings):
         return True
     return PermissionMode.bypassPermissions in _modes(options)

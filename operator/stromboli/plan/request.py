@@ -1,6 +1,6 @@
-"""A run's spec and the policy of its namespace → everything that its container needs. Pure.
+"""Combines a run's spec and its namespace's policy into everything that its container needs. Pure.
 
-The image comes first (plan/admission.py). `CHECKS` is the ordered list of what else has to hold before anything is
+The image comes first (plan/admission.py). `CHECKS` is the ordered list of the other preconditions, before anything is
 looked up on the node; each check is named for what it refuses, and raises Refused.
 """
 
@@ -60,7 +60,7 @@ def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
 
 
 def hooks_timeout_of(lifecycle: Lifecycle | None) -> float | None:
-    """How long all hooks may take, in seconds; None for as long as the run may. Raises Refused(InvalidSpec)."""
+    """The time limit of all hooks in seconds; None if it is the run's timeout. Raises Refused(InvalidSpec)."""
     if lifecycle is None or lifecycle.hooks_timeout is None:
         return None
     return _seconds(lifecycle.hooks_timeout, "spec.lifecycle.hooksTimeout")
@@ -73,7 +73,7 @@ def hooks_of(lifecycle: Lifecycle | None) -> tuple[Hook, ...]:
 
 
 def build(spec: AgentRunSpec, policy: Effective) -> Request:
-    """Judge the spec and put it together with the policy. Raises Refused."""
+    """Check the spec and combine it with the policy. Raises Refused."""
     image = _image(spec, policy)
     for check in CHECKS:
         check(spec, policy)
@@ -104,7 +104,7 @@ def _gateway_socket(policy: Effective) -> str | None:
 
 
 def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
-    """The run's variables under the policy's. A gateway's socket is seen at the place where it is mounted.
+    """The run's variables, overridden by the policy's. A gateway's socket has the path where it is mounted.
 
     Without a base URL the CLI would speak TLS to the socket; a local one speaks plain HTTP unless told otherwise.
     """
@@ -154,7 +154,7 @@ def workdir_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
 
 
 def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
-    """The socket's folder is mounted, so it has to be one; what lies in it is judged on the node (plan/gateway.py)."""
+    """The socket's folder is mounted, so its path must have one; the node checks its content (plan/gateway.py)."""
     socket = policy.env.get(GATEWAY_SOCKET)
     if not socket:
         return
@@ -172,7 +172,7 @@ def volumes_are_allowed(spec: AgentRunSpec, policy: Effective) -> None:
 
 
 def env_names_are_free(spec: AgentRunSpec, policy: Effective) -> None:
-    """The administrator's variables cannot be overridden, and ours cannot be set (DESIGN: ours are HOME, PATH …)."""
+    """The administrator's variables cannot be overridden, and ours cannot be set (naming.OWN_ENV)."""
     seen: set[str] = set()
     for n, variable in enumerate(spec.env or []):
         field = f"spec.env[{n}]"
@@ -212,7 +212,7 @@ def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
         servers = documents.mapping(config, field, path=True)
         if servers is not None:
             mcp.check(servers, field)
-    documents.schema(options.json_schema, "spec.claude.jsonSchema")  # whether it is one is seen to later
+    documents.schema(options.json_schema, "spec.claude.jsonSchema")  # whether it is valid is checked later
 
 
 Check = Callable[[AgentRunSpec, Effective], None]

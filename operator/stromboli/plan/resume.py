@@ -1,11 +1,11 @@
-"""What was found of a session on the node → what its next run is started in. Pure.
+"""Decides what a session's next run is started in, from what was found of the session on the node. Pure.
 
 A session's container is started again if the session's initial hooks have succeeded in it, today's policies allow it
 and a start of it can succeed. Otherwise it is rebuilt: from the copy that a fork began with, or from the run's image.
 A session whose conversation is lost never runs again.
 
-Where the decision depends on something that nobody has looked at yet, it is to look at that, and then to decide again.
-So a run that is refused anyway costs no further look, and no mount of a root file system.
+If the decision depends on something that has not been looked up yet, the next step is that lookup, and then another
+decision. So a run that is refused anyway costs no further lookups, and no mount of a root file system.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What a fork began with: the image's id, and the hash of the hooks that had succeeded in it."""
+    """The copy that a fork starts from: the image's ID, and the hash of the hooks that had succeeded in it."""
 
     image: str
     hooks: str | None
@@ -44,12 +44,12 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is of a session.
+    """What was found of a session.
 
     `initialized` is the id of the container in which its initial hooks succeeded, None if they have in none. `begun`
     means that there may be a conversation on its volume.
 
-    None if nobody has looked yet: whether the volume exists (`volume`), whether the copy's image does (`copy_exists`),
+    None if not looked up yet: whether the volume exists (`volume`), whether the copy's image does (`copy_exists`),
     and why Podman can never start the container again (`problem`, empty if it can).
     """
 
@@ -66,7 +66,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the run asks for: the shape of its container, today's ceilings, and the hash of its initial hooks."""
+    """What the run asks for: the shape of its container, today's limits, and the hash of its initial hooks."""
 
     shape: Shape
     limits: Limits
@@ -83,7 +83,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The container runs for nobody who needs it: kill it, and look at everything again."""
+    """The container runs although no run needs it: kill it, and look up everything again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +116,12 @@ class VolumeLost:
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """Start the container that is there."""
+    """Start the existing container."""
 
 
 @dataclass(frozen=True, slots=True)
 class FromImage:
-    """Create a container from the run's image, after removing `old`, the id of the one that is there."""
+    """Create a container from the run's image, after removing `old`, the ID of the existing one."""
 
     old: str | None
     warnings: tuple[Warned, ...] = ()
@@ -159,7 +159,7 @@ def decide(found: Found, wanted: Wanted) -> Action:
 
 
 def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
-    """A container in which the initial hooks have succeeded, under today's policies and as its runs have left it."""
+    """Decide on a container in which the initial hooks have succeeded, by today's policies and its present state."""
     if container.shape is None:
         return Refuse(Reason.PolicyViolation, labels_lost(container.name))
     if what := misfit(container.shape, wanted.shape, wanted.limits):
@@ -187,7 +187,7 @@ def _volume_lost(found: Found) -> VolumeLost:
 
 
 def _rebuild(found: Found, wanted: Wanted, lost: str) -> LookForCopy | FromImage | FromCopy:
-    """A new container. Nothing is said about the first one of a session, which replaces none."""
+    """A new container. There is no warning for the first one of a session, which replaces none."""
     old = found.container.id if found.container is not None else None
     copy = found.copy
     if copy is None:

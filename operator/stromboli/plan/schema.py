@@ -1,12 +1,12 @@
-"""`claude.jsonSchema` → the schema that the Claude CLI is given: the same meaning, in the dialect that it takes. Pure.
+"""Translates `claude.jsonSchema` into a schema with the same meaning in the dialect that the Claude CLI accepts. Pure.
 
 The CLI (seen: 2.1.332) compiles the schema with Ajv in strict mode: draft-07 with `$defs` and OpenAPI's `nullable`.
-It ends for any other declared dialect, for each keyword that it does not know, and for some that have no effect where
-they stand. Its structured answer is the input of a tool, and therefore an object. So a schema is judged by the dialect
-that it declares, what later drafts say in other words is translated, and what is left is refused by its name.
+It exits for any other declared dialect, for every unknown keyword, and for some keywords that have no effect where they
+are. Its structured answer is the input of a tool, and therefore an object. So a schema is checked by the dialect that
+it declares, newer keywords with an equivalent are translated, and the message of a refusal names the others.
 
-How long judging takes depends on the schema, so the operator has it done by a process of its own:
-observe/schemas.py. This module imports nothing that would make that process slow to start.
+How long that takes depends on the schema, so the operator does it in a separate process (observe/schemas.py). This
+module imports nothing that would make that process slow to start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stromboli.grammar.regex import problem
 
 Schema = dict[str, Any]
 DRAFT_07 = "http://json-schema.org/draft-07/schema#"
-# A declared dialect, without scheme and empty fragment → jsonschema's class for it; None for one that is left open.
+# jsonschema's class for each declared dialect (without scheme and empty fragment); None if none is declared.
 _DIALECTS: Mapping[str, str | None] = {
     "json-schema.org/draft-06/schema": "Draft6Validator",
     "json-schema.org/draft-07/schema": "Draft7Validator",
@@ -29,23 +29,23 @@ _DIALECTS: Mapping[str, str | None] = {
     "json-schema.org/draft/2020-12/schema": "Draft202012Validator",
     "json-schema.org/schema": None,
 }
-# Where schemas stand in a schema: as a value, as items of a list, as values of a mapping.
+# The keywords with subschemas: as a value, as items of a list, as values of a mapping.
 _SINGLE = frozenset({"additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if", "items"})
 _SINGLE |= {"not", "propertyNames", "then"}
 _LISTS = frozenset({"allOf", "anyOf", "items", "oneOf"})
 _MAPS = frozenset({"$defs", "definitions", "dependencies", "patternProperties", "properties"})
-# The other keywords of the CLI's.
+# The other keywords that the CLI knows.
 _PLAIN = frozenset(
     {"$comment", "$id", "$ref", "const", "contentEncoding", "contentMediaType", "default", "deprecated",
      "description", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems",
      "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum",
      "multipleOf", "nullable", "pattern", "readOnly", "required", "title", "type", "uniqueItems", "writeOnly"}
 )  # fmt: skip
-_SHOWN = 80  # characters of what a person wrote
+_SHOWN = 80  # characters of the user's text in a message
 
 
 def prepare(document: Mapping[str, Any]) -> Schema:
-    """What the CLI is given for a document within its bounds. Raises UnusableSchema."""
+    """The schema for the CLI, from a document within its bounds. Raises UnusableSchema."""
     if (dialect := _dialect(document)) is not None:
         _check(document, dialect)
     schema: Schema = _translated(document, "$")
@@ -53,7 +53,7 @@ def prepare(document: Mapping[str, Any]) -> Schema:
     _check_references(schema)
     schema = _of_an_object(schema)
     if any(isinstance(each.get("items"), list) for each in _schemas(schema)):
-        schema = {"$schema": DRAFT_07, **schema}  # of what is handed over, only this has another meaning elsewhere
+        schema = {"$schema": DRAFT_07, **schema}  # `items` as a list has another meaning elsewhere
     return schema
 
 
@@ -72,7 +72,7 @@ def _dialect(document: Mapping[str, Any]) -> str | None:
 
 
 def _check(schema: Mapping[str, Any], dialect: str) -> None:
-    """By the dialect's own schema. Regular expressions are JavaScript's, which are judged elsewhere."""
+    """Check by the dialect's own schema. Regular expressions are JavaScript's, and checked elsewhere."""
     import jsonschema
     from jsonschema.exceptions import SchemaError, UnknownType
 
@@ -85,7 +85,7 @@ def _check(schema: Mapping[str, Any], dialect: str) -> None:
 
 
 def _translated(schema: Any, path: str) -> Any:
-    """A schema in the CLI's words. What is not of the right type stays as it is, and is found by `_check`."""
+    """A schema in the CLI's dialect. Values of the wrong type are kept, and found by `_check`."""
     if not isinstance(schema, Mapping):
         return schema
     said = _without_effectless(_in_older_words(schema, path))
@@ -124,7 +124,7 @@ _HINTS: Mapping[str, str] = {
 
 
 def _in_older_words(schema: Mapping[str, Any], path: str) -> Schema:
-    """Keywords of 2019-09 and 2020-12 by what draft-07 calls them; and nobody declares a dialect in a part."""
+    """Renames keywords of 2019-09 and 2020-12 to those of draft-07, and removes the dialect from subschemas."""
     said = {key: value for key, value in schema.items() if key not in ("$schema", "$vocabulary")}
     if "prefixItems" in said:
         if "additionalItems" in said:
@@ -143,7 +143,7 @@ def _in_older_words(schema: Mapping[str, Any], path: str) -> Schema:
 
 
 def _without_effectless(said: Schema) -> Schema:
-    """Without keywords that mean nothing where they stand, for which the CLI ends."""
+    """Removes keywords that have no effect where they are, for which the CLI exits."""
     if not isinstance(said.get("items"), list):
         said.pop("additionalItems", None)
     if "if" not in said:
@@ -182,7 +182,7 @@ def _schemas(schema: Any) -> Iterator[Schema]:
 
 
 def _check_references(schema: Schema) -> None:
-    """References lead to somewhere in the schema. One with ids of its own is the CLI's to follow."""
+    """Check that references resolve in the schema. If it declares ids, that is left to the CLI."""
     if any("$id" in each for each in _schemas(schema)):
         return
     for each in _schemas(schema):
@@ -207,7 +207,7 @@ def _referred(schema: Schema, reference: str) -> Any:
 
 
 def _of_an_object(schema: Schema) -> Schema:
-    """The schema with the type that an answer has. Raises UnusableSchema where it allows no object."""
+    """The schema with the type that an answer has. Raises UnusableSchema if it allows no object."""
     if not _allows_object(schema, schema):
         raise UnusableSchema(
             'describes no object, which the answer always is; make its type "object" and put what you want into a '
@@ -220,7 +220,7 @@ _HOPS = 16
 
 
 def _allows_object(schema: Any, root: Schema, hops: int = _HOPS) -> bool:
-    """Whether an object may be valid, as far as the outermost keywords tell."""
+    """Whether an object may be valid, judging by the outermost keywords."""
     if not isinstance(schema, dict) or hops == 0:
         return schema is not False
     kinds = schema.get("type", "object")

@@ -1,4 +1,4 @@
-"""A run and the session that it names → what is to run, whose turn it is, which hooks are still to run. Pure."""
+"""Decides for a run in a session: the merged spec, whose turn it is, and which hooks still have to run. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Place:
 
 
 def merged(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> AgentRunSpec:
-    """The run's spec with what its session's template has. Raises Refused(InvalidSpec) for what differs."""
+    """The run's spec, completed from its session's template. Raises Refused(InvalidSpec) if they differ."""
     if template is None:
         return spec
     found = {
@@ -55,9 +55,9 @@ def merged(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
 
 
 def forked(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> AgentRunSpec:
-    """The spec of a run that begins a fork of session `name`.
+    """The spec of a run that starts a fork of session `name`.
 
-    The copy holds the image's filesystem and a conversation that is filed by its working directory: so these are
+    The copy has the image's filesystem and a conversation that is stored by its working directory, so these are
     the parent's. The rest may be the fork's own. Raises Refused(InvalidSpec).
     """
     if template is None:
@@ -92,7 +92,7 @@ def template_of(spec: AgentRunSpec, image: str, memory: int | None, millicpus: i
 
 
 def check_parent(spec: AgentRunSpec, forked_from: str | None) -> None:
-    """A session that exists is resumed; naming a parent that is not its own is a mistake. Raises Refused."""
+    """An existing session is resumed; naming a parent that is not its own is a mistake. Raises Refused."""
     choice = spec.session
     if choice is None or choice.fork is None or choice.fork == forked_from:
         return
@@ -104,7 +104,7 @@ def check_parent(spec: AgentRunSpec, forked_from: str | None) -> None:
 
 
 def place_of(run: Run) -> Place:
-    """A run's place in its session's queue, as the run says."""
+    """A run's place in its session's queue."""
     ticket = (run.status.session.ticket if run.status.session else "") or run.version
     return Place(
         created=run.created,
@@ -117,13 +117,13 @@ def place_of(run: Run) -> Place:
 
 
 def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) -> str | None:
-    """Why the run has to wait for the session `name`, as a sentence: None when it is its turn.
+    """Why the run has to wait for the session `name`, as a sentence; None if it is its turn.
 
     `waiting` are all runs that want the session and are neither finished nor being deleted, `holder` is the UID that
-    the session's status names. A holder that is not among them has left without saying so.
+    the session's status names. A holder that is not among them no longer uses the session.
 
-    Only the next one is told whom it is behind. For all others it would be another sentence, and another write of
-    each status in the queue, whenever a run leaves it.
+    Only the next run's message names the run ahead of it. For all others the message would change, and their statuses
+    would be written, whenever a run leaves the queue.
     """
     queue = sorted(waiting)
     first = next((other for other in queue if other.uid == holder), queue[0] if queue else None)
@@ -136,18 +136,18 @@ def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) 
 
 
 def hooks_hash(hooks: Iterable[Hook]) -> str:
-    """What the hooks of a session's beginning are, as one word."""
+    """A hash of a session's initial hooks."""
     said = [[hook.kind, hook.command] for hook in hooks if hook.kind in INIT_HOOKS]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def hooks_to_run(hooks: Iterable[Hook], initialized: bool) -> tuple[Hook, ...]:
-    """In a container in which those of the beginning have succeeded, only the others."""
+    """The hooks to run: without the initial ones if these have succeeded in the container."""
     return tuple(hook for hook in hooks if not initialized or hook.kind not in INIT_HOOKS)
 
 
 def has_initialized(records: Records) -> bool:
-    """Whether an attempt got past the hooks of the session's beginning: they come first, and a failure ends it."""
+    """Whether an attempt got past the session's initial hooks, which come first, and whose failure ends it."""
     return records.sent or any(step.hook not in INIT_HOOKS for step in records.steps)
 
 
@@ -158,7 +158,7 @@ def _same(stated: T | None, fixed: T | None, field: str, name: str, meaning: Cal
         if fixed is not None and meaning(stated) == meaning(fixed):
             return fixed
     except (InvalidInput, Refused):
-        return stated  # it is malformed, and refused for that
+        return stated  # it is malformed, and refused elsewhere
     said = f"has {_text(fixed)}" if fixed is not None else "has none"
     raise invalid(field, f"is {_text(stated)}, and the session {name} {said}; leave it out, or {ANOTHER}")
 

@@ -1,9 +1,9 @@
-"""Environment variables: which ones a spec may set, through every door that it has, and which the CLI is spared. Pure.
+"""Environment variables: which ones a spec may set, in any of its fields, and which are withheld from the CLI. Pure.
 
 A spec can set a variable in `spec.env`, and in the `env` objects of the CLI's own documents: `claude.settings`, the
-servers of `claude.mcpConfigs`, and those of `claude.agents`. One rule holds for all of them. A document that is given
-as the path of a file inside the container cannot be judged here; against those, and against the settings of a
-project, policies are handed to the CLI as managed settings.
+servers of `claude.mcpConfigs`, and those of `claude.agents`. One rule applies to all of them. A document that is given
+as the path of a file inside the container cannot be checked here; to override those, and a project's settings, the
+policies' variables are also managed settings of the CLI.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check(field: str, name: str, value: object, policy: Mapping[str, str]) -> No
 
 
 def documents_set_none_of_others(spec: AgentRunSpec, policy: Effective) -> None:
-    """The CLI's documents are held to the rules of `spec.env`."""
+    """Check the CLI's documents by the rules of `spec.env`."""
     options = spec.claude or ClaudeOptions()
     given = [("spec.claude.settings", options.settings, True), ("spec.claude.agents", options.agents, False)]
     given += [(f"spec.claude.mcpConfigs[{n}]", config, True) for n, config in enumerate(options.mcp_configs or [])]
@@ -64,8 +64,8 @@ def documents_set_none_of_others(spec: AgentRunSpec, policy: Effective) -> None:
 def withheld(environ: Iterable[str]) -> tuple[str, ...]:
     """Names of an image's variables (`NAME=value` each) that the CLI must not have, in order.
 
-    In an image they are meant for its own programs; the CLI's runtime would load other code by them, wait for a
-    debugger or end. What an image commonly gives to its programs and does the CLI no harm stays.
+    In an image they are meant for its own programs; the CLI's runtime would load other code because of them, wait for
+    a debugger or exit. Variables that images commonly set and that do not harm the CLI are kept.
     """
     given = (entry.partition("=") for entry in environ)
     return tuple(sorted({name for name, _, value in given if _disturbs_runtime(name, value)}))

@@ -1,6 +1,6 @@
-"""A run's volumes: the text → (host, container, read-only), which targets are forbidden, and what policies allow. Pure.
+"""A run's volumes: parsing, forbidden targets, and what policies allow. Pure.
 
-Resolving links on the host is not here (that needs the host): the policy is asked again with the resolved path,
+Links on the host are not resolved here, as that needs the host: the policy is checked again with the resolved path,
 see observe/hostpaths.py.
 """
 
@@ -17,13 +17,13 @@ from stromboli.plan.refusal import invalid
 from stromboli.reasons import Reason
 
 NAME_MAX, PATH_MAX = 255, 4096  # limits.h
-# The kernel's own trees, and the places where our own mounts lie.
+# The kernel's own trees, and the targets of our own mounts.
 _TREES = ("/proc", "/sys", "/dev", naming.RUNTIME, naming.CLI_MOUNT, naming.MANAGED)
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """One bind mount; both paths absolute and normalised."""
+    """One bind mount; both paths absolute and normalized."""
 
     host: str
     container: str
@@ -42,7 +42,7 @@ def parse(texts: Iterable[str]) -> tuple[Volume, ...]:
 
 
 def judge(volume: Volume, lists: Iterable[VolumeList]) -> None:
-    """Ask every policy for its consent. Raises Refused(PolicyViolation) with what is allowed."""
+    """Check that every policy allows it. Raises Refused(PolicyViolation) with what is allowed."""
     asked = False
     for rules in lists:
         asked = True
@@ -76,7 +76,7 @@ def _one(text: str, field: str) -> Volume:
 
 
 def misfit(target: str, why: str, mounted: Sequence[Volume]) -> Refused:
-    """What the runtime could not mount at `target`, and the kernel's words → the refusal that names the mistake.
+    """The refusal for what the runtime could not mount at `target`, with the kernel's message.
 
     `mounted` are the volumes in the order of the spec.
     """
@@ -114,12 +114,12 @@ def _advice(target: str, why: str, volume: Volume) -> str:
 
 
 def own_places() -> tuple[str, ...]:
-    """Where the kernel and Stromboli have mounts of their own, as paths that an image's links may lead elsewhere."""
+    """The targets of the kernel's and Stromboli's own mounts, before an image's links are resolved."""
     return _TREES
 
 
 def check_landings(mounted: Sequence[Volume], landings: Mapping[str, str]) -> None:
-    """Each volume against the places where the mounts of a container really land: a runtime follows the links in it.
+    """Check each volume by where a container's mounts really land: a runtime follows links in the container.
 
     `landings` has those of all targets and of `own_places`; `mounted` are in the order of the spec. Raises
     Refused(InvalidSpec).
@@ -136,14 +136,14 @@ def check_landings(mounted: Sequence[Volume], landings: Mapping[str, str]) -> No
 
 
 def reserved(target: str) -> str | None:
-    """The tree of the kernel's or of Stromboli's own that a mount at `target` would cover or lie in, if any."""
+    """The tree of the kernel's or Stromboli's own that a mount at `target` would cover or be inside, if any."""
     # In nearly every image /var/run is a link to /run, and mounts follow it.
     place = target.removeprefix("/var") if within(target, "/var/run") else target
     return next((tree for tree in _TREES if within(place, tree) or within(tree, place)), None)
 
 
 def too_long(path: str) -> str | None:
-    """Why the kernel takes no such path, in a sentence; None where it does (NAME_MAX, PATH_MAX; in bytes)."""
+    """Why the kernel rejects such a path, in a sentence; None if it does not (NAME_MAX, PATH_MAX; in bytes)."""
     longest = max((_size(name) for name in path.split("/")), default=0)
     if longest > NAME_MAX:
         return f"a name in the path has {longest} bytes, and the kernel takes {NAME_MAX}; choose a shorter one"
@@ -157,12 +157,12 @@ def _size(text: str) -> int:
 
 
 def normal(path: str) -> str:
-    """The path without doubled slashes, `.` and a slash at its end."""
+    """The path without duplicate slashes, `.` and a trailing slash."""
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def within(path: str, root: str) -> bool:
-    """Whether a normalised path is `root` or lies below it."""
+    """Whether a normalized path is `root` or below it."""
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
