@@ -12,6 +12,7 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.errors import NotFound, PodmanError
+from stromboli.naming import ContainerKey
 from stromboli.node import copy
 from stromboli.node.copy import Copier
 from stromboli.podman import Podman
@@ -37,7 +38,7 @@ class Forks:
         return str(uuid.uuid4())
 
     def labels(self, uid: str) -> dict[str, str]:
-        return {**self.site.labels(uid, "team/fork"), **self.bed.mark}
+        return {**self.site.labels(naming.agent(uid), "team/fork"), **self.bed.mark}
 
     async def written(self, image: str = "", **fields: object) -> str:
         """A stopped container of that image, or of the one with a configuration, in which a file was written."""
@@ -168,7 +169,7 @@ async def test_the_copy_of_a_volume_has_its_owners_labels_and_leaves_no_helper(f
     made = await forks.podman.volumes.inspect(naming.volume(uid))
     assert made is not None
     assert made.labels == forks.labels(uid)
-    assert await forks.podman.containers.inspect(naming.container(uid)) is None
+    assert await forks.podman.containers.inspect(ContainerKey(uid, naming.COPIER).name) is None
 
 
 async def test_a_volume_that_is_not_there_cannot_be_copied(forks: Forks) -> None:

@@ -134,7 +134,8 @@ async def test_a_copy_failed_and_its_run_is_refused(node: Node, stage: Stage) ->
         uid = await copying(stage, killer, "/attach")
         node.cluster.all_policies[0]["spec"]["images"] = {"allowed": ["debian:*"]}
         node.fake.fail("DELETE /containers/", 500, times=4)  # and its helper stays for a while
-        killer.go_on.set()  # the fake cannot attach
+        node.fake.fail("/attach$")
+        killer.go_on.set()
         await node.reason(Reason.ImageNotAllowed, "forked")
         await node.until(lambda: not half_made(node, uid), "nothing is left of the copy")
         await stage.idle()
