@@ -32,7 +32,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code. What failed is told on standard error."""
+    """Run one command; returns its exit code. Failures are reported on standard error."""
     from stromboli.cli.app import app
 
     try:

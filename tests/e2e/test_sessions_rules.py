@@ -66,7 +66,7 @@ def test_the_template_is_fixed_once_it_is_filled(space: Runs, kubectl: Kubectl, 
     change = {**body, "spec": {"title": "second", "template": {"image": "debian:12"}}}
     refused = kubectl.attempt("apply", "-f", "-", stdin=json.dumps(change))
     assert refused.returncode != 0
-    assert "template cannot be changed once it is filled" in refused.stderr
+    assert "template cannot be changed once it is set" in refused.stderr
     change["spec"] = {"title": "second"}
     kubectl("apply", "-f", "-", stdin=json.dumps(change))
     head, row, *_ = kubectl("-n", space.namespace, "get", "asess", "fixed").split("\n")

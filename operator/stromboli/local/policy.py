@@ -20,7 +20,7 @@ from stromboli.naming import API_VERSION
 NAME = "local"
 # Docker Hub's official images, and images that were built on this machine.
 ALLOWED_IMAGES = ("*", "localhost/**")
-# What no single run should take by mistake. Memory and cpus are left to whoever owns the machine: a ceiling would be
+# What no single run should take by mistake. Memory and CPUs are left to the machine's owner: a limit would be
 # the limit of every run that states none.
 LIMITS = {"pids": 8192, "timeout": "24h", "maxTurns": 1000, "maxBudgetUSD": 100}
 _SOCKET = "ANTHROPIC_UNIX_SOCKET"

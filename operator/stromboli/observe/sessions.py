@@ -1,7 +1,7 @@
-"""The session that a run names: what there is of it in the cluster, and whose turn it is there.
+"""The session that a run names: its object in the cluster, and whose turn it is.
 
-Whoever the store says is behind another waits. Before a run may go on, the queue is what the API server says at that
-moment: which runs there are, and each as of its newest version. Taking the turn is in perform/sessions/.
+A run that is behind another one according to the store waits. Before a run may go on, its place is checked against the
+API server: the runs that exist at that moment, each in its newest version. Taking the turn is in perform/sessions/.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from stromboli.status.run import Moment
 from stromboli.store import Store
 
 LEAVING_LOOK = 2.0  # seconds; it takes a fraction of one
-QUEUED_LOOK = 30.0  # seconds; whoever leaves a session has the others woken
+QUEUED_LOOK = 30.0  # seconds; a run that leaves a session wakes the others
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The session in which an attempt is made. `name` is None for a run's own, whose `uid` is the run's.
+    """The session in which an attempt is started. `name` is None for a run's own session, whose `uid` is the run's.
 
-    `container` is one that is started again, None where it has to be made; `base` is then the id of the image to
-    make it of, None for the run's own. `initialized` says that the hooks of the beginning have succeeded in it.
+    `container` is one that is started again, None if it has to be created; `base` is then the ID of the image to create
+    it from, None for the run's own. `initialized` means that the initial hooks have succeeded in it.
     """
 
     uid: str
@@ -52,8 +52,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A session by name: its object if there is one, the object that it is to be a copy of, and the run's spec with
-    what the session has.
+    """A session by name: its object if it exists, the object of the session that it forks, and the run's spec completed
+    from the session.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Named:
 
     @property
     def pinned(self) -> str | None:
-        """The id of the image that the session, or what it is a fork of, began with."""
+        """The ID of the image that the session, or its parent, began with."""
         obj = self.obj or self.parent
         return (obj.status.image if obj else "") or None
 
 
 class Leaving(Waiting):
-    """A run that is over still has the session: its container has to be seen to before the next may have it."""
+    """A run that has ended still holds the session: its container must have ended before the next run can have it."""
 
     def __init__(self, uid: str, run: str, session: str) -> None:
         super().__init__(Reason.Queued, f"behind the run {run}, which is leaving the session {session}", LEAVING_LOOK)
@@ -77,18 +77,18 @@ class Leaving(Waiting):
 
 
 def origin(session: Session) -> Origin | None:
-    """What a session is a fork of, if it is one. Raises Refused(InvalidSpec)."""
+    """The origin of a session that is a fork, or None. Raises Refused(InvalidSpec)."""
     found = _spec(session).forked_from
     return None if found is None else Origin(found.name, found.uid)
 
 
 def moment(obj: Resource, node: str) -> Moment:
-    """Now, for what is written of an object."""
+    """Now, for a status of the object."""
     return Moment(datetime.now(UTC), node, obj.generation)
 
 
 async def named(cluster: ClusterReads, run: Run, spec: AgentRunSpec, choice: SessionChoice) -> Named:
-    """What there is of the session. Raises Refused(InvalidSpec), Waiting, ClusterUnavailable."""
+    """Look up the session. Raises Refused(InvalidSpec), Waiting, ClusterUnavailable."""
     obj = await cluster.session(run.namespace, choice.name)
     if obj is not None:
         _usable(obj)
@@ -111,16 +111,16 @@ async def named(cluster: ClusterReads, run: Run, spec: AgentRunSpec, choice: Ses
 
 
 class Queues:
-    """Whose turn it is in a session."""
+    """The queues of sessions."""
 
     def __init__(self, cluster: ClusterReads, store: Store) -> None:
         self._cluster = cluster
         self._store = store
 
     async def await_turn(self, run: Run, session: Session | None, name: str) -> None:
-        """Raises Waiting(Queued) where others have the session, or come before; ClusterUnavailable.
+        """Raises Waiting(Queued) if another run holds the session or is ahead in its queue; ClusterUnavailable.
 
-        A run that forks the session stands in its queue until it has the copy.
+        A run that forks the session is in its queue until it has the copy.
         """
         await self._check(run, session, name, self._store.queue(run.namespace, name))
         heads = await self._cluster.run_heads(run.namespace, name)
@@ -129,7 +129,7 @@ class Queues:
         await self._check(run, session, name, [p for p in self._store.queue(run.namespace, name) if p.uid in there])
 
     async def await_turn_again(self, run: Run) -> None:
-        """What `await_turn` does, for a run that has been Queued already: all that it needs is known here."""
+        """Like `await_turn`, for a run that has been Queued before, without reading the queue from the API server."""
         for name in run.sessions:
             if await self._wants(run.namespace, plan.place_of(run), name):
                 session = await self._cluster.session_outline(run.namespace, name)
@@ -146,21 +146,21 @@ class Queues:
             raise Waiting(Reason.Queued, behind, QUEUED_LOOK)
 
     async def _wants(self, namespace: str, place: Place, session: str) -> bool:
-        """Whether a run is to have the session: to run in it, or to copy it to one that has no copy yet."""
+        """Whether a run needs the session: to run in it, or to copy it for a fork that has no copy yet."""
         if place.session == session:
             return True
         fork = await self._cluster.session_outline(namespace, place.session)
         return fork is None or (fork.parent == session and fork.status.copied_from is None)
 
     async def _read(self, heads: Iterable[Object]) -> None:
-        """The runs of which the watch has not told yet."""
+        """Read the runs that the watch has not reported yet."""
         for head in heads:
             if not self._store.has_read(head):
                 await runs.read(self._cluster, self._store, head.uid, head.namespace, head.name)
 
 
 async def was_deleted(cluster: ClusterReads, run: Run) -> bool:
-    """Whether the session that the run has was deleted under it. Raises ClusterUnavailable."""
+    """Whether the session that the run holds was deleted. Raises ClusterUnavailable."""
     has = run.status.session
     if has is None:
         return False
@@ -169,7 +169,7 @@ async def was_deleted(cluster: ClusterReads, run: Run) -> bool:
 
 
 def check_node(session: Session, node: str) -> None:
-    """Raises Elsewhere for a session that another node has: its operator has the run."""
+    """Raises Elsewhere for a session on another node, whose operator is responsible for the run."""
     if session.status.node not in ("", node):
         raise Elsewhere(f"the session {session.name} is on node {session.status.node}")
 

@@ -1,4 +1,4 @@
-"""A run that has ended: its attempt is judged, the end written down, and what it needs no more goes."""
+"""Finishes a run that has ended: judges its attempt, writes the end, and removes what it no longer needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stromboli.status import run as states
 
 
 class Finisher:
-    """Brings runs to their end; `forget` is called with the UID of each that has ended."""
+    """Finishes runs; `forget` is called with the UID of each that has ended."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Finisher:
         self._forget = forget
 
     async def finish(self, run: Run, trace: Trace, said: Finish) -> None:
-        """The attempt has ended: judge it, write it down, take its container away. Raises as `conclude`."""
+        """The attempt has ended: judge it, write the end, and remove its container. Raises as `conclude`."""
         secrets = self._traces.given(run)
         ended = await self._judge.ended(run, trace, said, secrets)
         new = states.ended(run.status, ended, trace.records.steps, said.ended_at, self._reporter.moment(run))
@@ -57,13 +57,13 @@ class Finisher:
         await self.conclude(run, new, said.reason, said.message)
 
     async def conclude(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:
-        """End the run at `reason`, with all else that `status` tells. Raises Conflict, ClusterUnavailable."""
+        """End the run with `reason` and this `status`. Raises Conflict, ClusterUnavailable."""
         everything = self._whole(run) if status.attempts else ""
         await self._endings.conclude(run, status, reason, message, everything)
         self._forget(run.uid)
         await self._endings.leave(run)
 
     def _whole(self, run: Run) -> str:
-        """Where everything is that the agent answered."""
+        """A sentence that says where the agent's whole output is."""
         file = self._traces.out(run) / "stdout"
         return f"until the run is deleted, the CLI's output is in {file} on node {self._reporter.node}"

@@ -258,7 +258,7 @@ class Gates:
         return f"{twin} is on the node: write that if it is meant"
 
 
-LINE_LOOK = 60.0  # seconds; whoever makes room wakes the next
+LINE_LOOK = 60.0  # seconds; a run that makes room wakes the next
 
 
 def at_once(*gates: Gate) -> Gate:

@@ -1,4 +1,4 @@
-"""A run that has to be started: every gate, everything that its attempt needs, and then the attempt."""
+"""Starts a run: it passes all gates, gets everything that its attempt needs, and then the attempt is started."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Starter:
         self._notifier = notifier
 
     async def start(self, run: Run, number: int, given_up: TryAgain | None = None) -> float | Stop | None:
-        """Start attempt `number`; what does not let it start, or the seconds until the run's next turn.
+        """Start attempt `number`; returns what stops it, or the seconds until the run's next turn.
 
         `given_up` is the attempt before this one, if it never sent its prompt. Raises Conflict, Rejected,
         ClusterUnavailable, and what plan/verdict.py has in STOPPING.
@@ -52,9 +52,9 @@ class Starter:
     async def _launch(self, admitted: Admitted, number: int, given_up: TryAgain | None) -> float | None:
         """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
 
-        An attempt in the status whose folder is missing has lost its marks, and counts as sent. Nobody touches what the
-        session has on the node meanwhile; and that run and session are still there is seen once it is held: of the
-        session by a look, of the run by the writes.
+        An attempt in the status whose folder is missing has lost its seals, and counts as sent. While the session is
+        held, nothing else changes what it has on the node. That both still exist is checked after that: the session by
+        a lookup, the run by the guarded writes.
         """
         run, ready = admitted.run, admitted.ready
         subject = _subject(run, number)
@@ -75,7 +75,7 @@ class Starter:
         return await self._going.started(run, said)
 
     async def _noted(self, run: Run, given_up: TryAgain) -> Run:
-        """An attempt that never sent its prompt: write it down and make room for the next."""
+        """Record an attempt that never sent its prompt, and make room for the next."""
         moment = self._reporter.moment(run)
         await self._endings.start_over(run)
         why, code, finished = (given_up.reason, given_up.message), given_up.exit_code, given_up.ended_at

@@ -1,4 +1,4 @@
-"""A run that something does not let start, or go on: it ends, or waits, and its status says so."""
+"""Ends a run that may not start or continue, or makes it wait, and writes that into its status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stromboli.status import run as states
 
 
 class Stopper:
-    """Has runs wait or end. `bound` is how long a run may wait, in seconds."""
+    """Makes runs wait or end. `bound` is how long a run may wait, in seconds."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Stopper:
 
         Raises Conflict, Rejected, ClusterUnavailable, OSError.
         """
-        if run.status.node not in ("", self._reporter.node):  # another operator has taken it up meanwhile
+        if run.status.node not in ("", self._reporter.node):  # another operator processes it in the meantime
             return None
         match said:
             case Refuse():
@@ -60,7 +60,7 @@ class Stopper:
                 assert_never(said)
 
     async def _wait(self, run: Run, said: Wait) -> float | None:
-        """Say for what, and end it when it has taken too long."""
+        """Write what the run waits for, and end it if it has waited too long."""
         status, moment = run.status, self._reporter.moment(run)
         waited, bound = states.waited(status, moment), self._bound(run)
         if waited >= bound:
@@ -69,11 +69,11 @@ class Stopper:
         if said.reason != status.reason:
             self._notifier.emit_reason(run, said.reason, said.message, warning=said.reason is not Reason.Pulling)
         await self._reporter.write(run, states.at(status, said.reason, said.message, moment))
-        # Most troubles are over at once: look again soon, and less often the longer it takes.
+        # Most problems are short: retry soon, and less often the longer it takes.
         return max(min(said.delay, max(waited, 0.5), bound - waited), 0.1)
 
     async def _queue(self, run: Run, said: Wait) -> None:
-        """Who stands in this node's line is this node's, and is told its place once: it changes with each start."""
+        """A run in this node's line is this node's. Its place is written once, since it changes with each start."""
         status = run.status
         if said.in_line:
             if status.is_in_line:
@@ -82,7 +82,7 @@ class Stopper:
         await self._reporter.at(run, status, said.reason, said.message)
 
     async def _out_of_time(self, run: Run, waits: Wait, bound: float) -> None:
-        """The wait took too long. Podman may be what it waits for."""
+        """The run has waited too long, possibly for Podman."""
         trace = await self._traces.look_without_podman(run) if run.status.attempts else None
         now = self._reporter.moment(run).now
         said = follow.out_of_time(run, trace.seen if trace is not None else None, now, waits, bound)
