@@ -1,5 +1,5 @@
-"""One turn of one session, whatever its runs do: its condition, a turn that was never given back, its size, its time to
-live.
+"""One turn of one session, whatever its runs do: its condition, a turn that was never given back, a copy that was
+never completed, its size, its time to live.
 
 What a deleted session has on the node goes the way of everything without an owner (reconcile.py, sweep.py).
 """
@@ -14,6 +14,7 @@ from stromboli.grammar import duration, times
 from stromboli.kube.client import Cluster
 from stromboli.models.session import Holder, Session
 from stromboli.observe.session_index import SessionIndex
+from stromboli.perform.sessions.forks import Forks
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
 from stromboli.perform.sessions.turns import Turns
@@ -26,11 +27,18 @@ class Upkeep:
     """Looks after the sessions of this node, one turn after the other for each."""
 
     def __init__(
-        self, cluster: Cluster, index: SessionIndex, turns: Turns, sizes: Sizes, reporter: SessionReporter
+        self,
+        cluster: Cluster,
+        index: SessionIndex,
+        turns: Turns,
+        forks: Forks,
+        sizes: Sizes,
+        reporter: SessionReporter,
     ) -> None:
         self._cluster = cluster
         self._index = index
         self._turns = turns
+        self._forks = forks
         self._sizes = sizes
         self._reporter = reporter
 
@@ -58,6 +66,8 @@ class Upkeep:
             if not await self._is_used(session.namespace, holder):
                 await self._turns.vacate(session, holder.uid)
             return None
+        if session.parent and session.status.copied_from is None:
+            await self._forks.tidy(session.uid)
         if await self._sizes.measure(session):
             return 0.0
         if not session.status.has_conditions:

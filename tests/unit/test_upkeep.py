@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -62,9 +62,8 @@ class Scene:
         self.vacated = Vacated()
         self.index = SessionIndex(self.cluster)
         reporter = SessionReporter(self.cluster, NODE)
-        self.upkeep = Upkeep(
-            self.cluster, self.index, self.vacated, Sizes(Unmeasured(), reporter, Jobs(lambda _: None)), reporter
-        )
+        sizes = Sizes(Unmeasured(), reporter, Jobs(lambda _: None))
+        self.upkeep = Upkeep(self.cluster, self.index, self.vacated, cast(Any, None), sizes, reporter)
         self.uid = ""
 
     def session(self, *, age: float = 0.0, ttl: str | None = None, **status: Any) -> Object:

@@ -100,7 +100,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         idle=session_queue.wake,
     )
     reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, node.locks), node, voice, sessions, index)
-    upkeep = Upkeep(cluster, index, sessions.turns, sessions.sizes, voice.sessions)
+    upkeep = Upkeep(cluster, index, sessions.turns, sessions.forks, sessions.sizes, voice.sessions)
 
     def wake_session(session: Object) -> None:
         session_queue.wake(index.add(session))

@@ -110,6 +110,23 @@ async def test_the_run_is_deleted_meanwhile(node: Node, stage: Stage) -> None:
     assert not half_made(node, uid)
 
 
+async def test_what_podman_completes_after_that_is_removed_by_a_sweep(node: Node, stage: Stage) -> None:
+    """Late in a commit, Podman does not notice that nobody waits for its answer any more."""
+    killer = Killer()
+    async with node.process(killer) as process:
+        await begun(stage, conversation=True)
+        hold_the_conversation(killer)
+        fork(stage)
+        uid = await copying(stage, killer, "/attach")
+        [copy] = [image for image in node.fake.images if naming.copy(uid) in image.tags]
+        node.cluster.delete_run(SPACE, "forked")
+        await node.until(lambda: not half_made(node, uid), "nothing is left of the copy")
+        await node.until(lambda: "currentRun" not in stage.status(COPY), "nobody has the fork")
+        node.fake.images.append(copy)
+        assert await process.sweep.attempt()
+        await node.until(lambda: not half_made(node, uid), "nothing is left of the copy again")
+
+
 async def test_the_fork_is_deleted_meanwhile(node: Node, stage: Stage) -> None:
     killer = Killer()
     async with node.process(killer):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from stromboli import naming
 from stromboli.attempt.state import State
-from stromboli.errors import PodmanError, PodmanUnavailable, Refused, Waiting
+from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable, Refused, Waiting
 from stromboli.grammar import duration
 from stromboli.models.agentsession import Filesystem
 from stromboli.models.run import Run
@@ -105,6 +105,13 @@ class Forks:
                 await self._undo(key.fork)
         return {session for key in found for session in (key.fork, key.parent)}
 
+    async def tidy(self, uid: str) -> None:
+        """Nobody has the fork, and it has no copy: remove what an operator that was killed has half made, or Podman has
+        completed although nobody waited for it any more.
+        """
+        async with self._on_node.locks.hold(uid):
+            await self._undo(uid)
+
     async def written(self, run: Run, session: Session, origin: Origin) -> Session:
         """Write down where the fork comes from: it needs its parent no more. Raises Conflict, ClusterUnavailable."""
         filesystem = _filesystem(await asyncio.to_thread(self._state, session.uid))
@@ -174,7 +181,7 @@ class Forks:
                 await self._copier.drop_helper(uid)
                 await self._on_node.cleaner.start_over(uid)
                 await self._copier.drop(naming.copy(uid))
-        except (PodmanError, PodmanUnavailable) as error:
+        except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
             log.warning("the half-made copy of session %s stays until the next, or its deletion: %s", uid, error)
 
     def _state(self, uid: str) -> State:
