@@ -2,135 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-import subprocess
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stromboli import naming
 from stromboli.attempt import busybox, records, seals
-from stromboli.attempt.folder import SessionFolder
-from stromboli.attempt.records import Records
 from stromboli.attempt.seals import Broken
-from stromboli.plan import attempt, container
-from stromboli.plan.attempt import AttemptPlan, Hook
-from tests.support.builders import NOTHING_SECRET
+from stromboli.plan import attempt
+from stromboli.plan.attempt import Hook
+from tests.support.contained import AWKWARD, BUSYBOX, Bed, claude
 from tests.support.images import NONROOT_UID, NUMERIC_UID
 from tests.support.podman import IsolatedPodman
-from tests.support.supervised import plan
-
-CLI = f"{naming.CLI_MOUNT}/bin/claude"
-BUSYBOX = f"{naming.PLAN}/busybox"
-UNTIL = 30.0
-AWKWARD = "a b\n'c' \"d\" $HOME `id` \\ ; & | * ~ # \t é 🦊 \x81\x7f\r end\n\n"
-
-# The CLI's behaviour in a test, as a script for our busybox: the image may have no shell.
-Script = str
-
-
-class Bed:
-    """One session: its folder, its CLI, its one container."""
-
-    def __init__(self, env: dict[str, str], root: Path) -> None:
-        self._env = env
-        self.uid = str(uuid.uuid4())
-        self.name = naming.agent(self.uid).name
-        self.cli = root / "cli"
-        self.home = root / "home"
-        (self.cli / "bin").mkdir(parents=True)
-        busybox.install(self.home)
-        self.folder = SessionFolder(self.home, root / "run", self.uid)
-        self.number = 0
-
-    @property
-    def out(self) -> Path:
-        return self.folder.attempt(self.uid, self.number) / "out"
-
-    def podman(self, *args: str, check: bool = True) -> str:
-        # Not in the checkout: conmon creates an empty file `oom` in the working directory that it inherits.
-        done = subprocess.run(
-            ["podman", *args], env=self._env, cwd=self.home, capture_output=True, timeout=UNTIL, check=False
-        )
-        assert done.returncode == 0 or not check, done.stderr.decode()
-        return done.stdout.decode().strip()
-
-    def install_cli(self, script: Script) -> None:
-        """Install a CLI that needs nothing from the image either."""
-        file = self.cli / "bin/claude"
-        file.write_text(f"#!{BUSYBOX} sh\n{script}\n", encoding="utf-8")
-        file.chmod(0o755)
-
-    def hand_over(
-        self,
-        what: AttemptPlan,
-        *,
-        secrets: dict[str, bytes] | None = None,
-        credentials: bytes | None = None,
-        owner: tuple[int, int] | None = None,
-    ) -> None:
-        """Prepare the next attempt like the operator."""
-        self.number += 1
-        made = self.folder.prepare_attempt(self.uid, self.number, attempt.render(what), owner)
-        self.folder.write_secrets((secrets or {}).values(), credentials, owner)
-        self.folder.point("cli", self.cli)
-        self.folder.point("attempt", made)
-
-    def create(self, image: str, *options: str) -> None:
-        binds = {
-            f"{self.folder.link('attempt')}/plan": f"{naming.PLAN}:ro",
-            f"{self.folder.link('attempt')}/out": naming.OUT,
-            str(self.folder.link("secret")): f"{naming.HANDED}:ro",
-            str(self.folder.link("cli")): f"{naming.CLI_MOUNT}:ro",
-            self.name: naming.SESSION,
-        }
-        volumes = [part for source, target in binds.items() for part in ("--volume", f"{source}:{target}")]
-        isolation = (
-            "--network=none",
-            "--security-opt=no-new-privileges",
-            "--log-driver=none",
-            "--pids-limit=200",
-        )
-        entrypoint = f"--entrypoint={json.dumps(container.ENTRYPOINT)}"
-        self.podman("create", "--name", self.name, *volumes, *isolation, entrypoint, *options, image)
-
-    def start(self) -> None:
-        self.podman("start", self.name)
-
-    def wait(self) -> int:
-        return int(self.podman("wait", "--interval=50ms", self.name))
-
-    def run(self, image: str, script: Script, what: AttemptPlan | None = None, *options: str) -> int:
-        """Run one attempt to completion. Returns its exit code."""
-        self.install_cli(script)
-        self.hand_over(what or claude())
-        self.create(image, *options)
-        self.start()
-        return self.wait()
-
-    def records(self) -> Records:
-        return records.read(self.out, NOTHING_SECRET)
-
-    def end(self) -> attempt.EndRecord:
-        end = self.records().end
-        assert end is not None, "there is no end record"
-        return end
-
-    def until(self, what: str, seen: Callable[[], bool]) -> None:
-        limit = time.monotonic() + UNTIL
-        while not seen():
-            assert time.monotonic() < limit, f"waited {UNTIL:.0f} s for {what}"
-            time.sleep(0.01)
-
-    def remove(self) -> None:
-        self.podman("rm", "--force", "--time=0", "--volumes", self.name, check=False)
-        self.podman("volume", "rm", "--force", self.name, check=False)
-        self.folder.remove()
 
 
 @pytest.fixture
@@ -138,10 +25,6 @@ def bed(podman_env: dict[str, str], tmp_path: Path) -> Iterator[Bed]:
     bed = Bed(podman_env, tmp_path)
     yield bed
     bed.remove()
-
-
-def claude(*argv: str, **changes: object) -> AttemptPlan:
-    return plan(CLI, *argv, **{"cli": CLI, **changes})
 
 
 # --- images that provide as little as possible ---
