@@ -36,6 +36,7 @@ LONGEST = (
     "test_rootless",
     "test_sessions_killed",
     "test_podman_copies",
+    "test_copies",
     "test_conversations",
     "test_sessions",
     "test_supervisor",
