@@ -134,7 +134,8 @@ def test_neither_secret_nor_prompt_stands_in_a_container_that_is_kept(
     env = [{"name": "MARK", "value": "mark-in-env"}]
     spec = {"prompt": "ECHO{mark-in-prompt}", "image": python_image, "lifecycle": hooks, "env": env}
     assert ended(space, "private", session={"name": "private"}, **spec)[0] == "Completed"
-    kubectl("-n", space.namespace, "wait", "--for=jsonpath={.status.conditions[0].reason}=Available", "asess/private")
+    for awaited in ("{.status.conditions[0].reason}=Available", "{.status.sizeBytes}"):
+        kubectl("-n", space.namespace, "wait", f"--for=jsonpath={awaited}", "asess/private")
     found = session(space, "private")
     whole = host.podman.run("inspect", naming.agent(found["metadata"]["uid"]).name) + json.dumps(found)
     for mark in (SECRET, "mark-in-prompt", "mark-in-env"):
