@@ -7,7 +7,7 @@ sessions.py, storage.py                                    the same for benchmar
 traced_operator.py, stages.py                              where the time of a run is spent
 proc.py, numbers.py, result.py, report.py                  from samples to tables and files
 
-About 13 minutes in total on 2 cores. The machine should be otherwise idle: most goals are ratios of interleaved
+About 25 minutes in total on 2 cores. The machine should be otherwise idle: most goals are ratios of interleaved
 measurements, but memory and restart time are absolute.
 """
 
