@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 MOST_ENTRIES = 200_000
@@ -20,38 +21,34 @@ MAX_ENTRIES = 4096
 
 def disk_usage(folder: Path, over: threading.Event) -> int:
     """Bytes of disk below a folder, or of the part visited within MOST_ENTRIES and SECONDS, until `over` is set."""
-    total = seen = 0
-    ends = time.monotonic() + SECONDS
-    left = [os.fspath(folder)]
-    while left and seen < MOST_ENTRIES:
-        try:
-            with os.scandir(left.pop()) as entries:
-                for entry in entries:
-                    seen += 1
-                    if seen > MOST_ENTRIES or time.monotonic() > ends or over.is_set():
-                        return total
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append(entry.path)
-        except OSError:  # an unreadable folder counts as empty
-            continue
+    total, ends = 0, time.monotonic() + SECONDS
+    for seen, size in enumerate(_sizes(folder), start=1):
+        if seen > MOST_ENTRIES or time.monotonic() > ends or over.is_set():
+            break
+        total += size
     return total
 
 
 def is_too_large(out: Path) -> bool:
     """Whether `out/` exceeds MAX_OUT bytes of disk or MAX_ENTRIES entries."""
-    total = seen = 0
-    left = [os.fspath(out)]
+    total = 0
+    for seen, size in enumerate(_sizes(out), start=1):
+        total += size
+        if total > MAX_OUT or seen > MAX_ENTRIES:
+            return True
+    return False
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Bytes of disk of each entry below a folder; a folder's own come before those of what is in it."""
+    left = [os.fspath(folder)]
     while left:
         try:
             with os.scandir(left.pop()) as entries:
                 for entry in entries:
-                    seen += 1
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if total > MAX_OUT or seen > MAX_ENTRIES:
-                        return True
+                    size = entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         left.append(entry.path)
-        except OSError:  # it is gone, or an agent took away its permissions
+                    yield size
+        except OSError:  # it is gone, or an agent took away its permissions: it counts as empty
             continue
-    return False
