@@ -200,7 +200,7 @@ def _reconciler(
     reporter, notifier = voice.runs, voice.notifier
     traces = Traces(cluster, node.podman, node.site)
     launcher = Launcher(node.podman, node.site, node.networks, node.ends)
-    going = Going(launcher, traces, reporter, notifier, node.ends.watch)
+    going = Going(launcher, reporter, notifier, node.ends.watch)
     endings = Endings(reporter, notifier, sessions, node.cleaner, node.ends.forget)
     finisher = Finisher(traces, Judge(sessions.costs), endings, reporter, notifier, entry.forget)
     performers = Performers(

@@ -21,12 +21,13 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Everything observed of one attempt. `state` is None if Podman has no such container of ours. Secrets that the
-    attempt was given are redacted from the texts of `records`, but not from its `stdout`.
+    attempt was given (`secrets`) are redacted from the texts of `records`, but not from its `stdout`.
     """
 
     seen: Seen
     state: ContainerState | None
     records: Records
+    secrets: Secrets
 
 
 def boot_id() -> str:
@@ -50,7 +51,7 @@ async def look(out: Path, attempt: AttemptEntry, secrets: Secrets, container: Co
         step=f"{found.steps[-1].hook}[{found.steps[-1].index}]" if found.steps else "",
         too_large=found.end is None and await asyncio.to_thread(is_too_large, out),
     )
-    return Trace(seen, state, found)
+    return Trace(seen, state, found, secrets)
 
 
 def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerState | None:

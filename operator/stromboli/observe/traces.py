@@ -27,12 +27,12 @@ class Traces:
         """What is seen of the attempt. Raises PodmanUnavailable, ClusterUnavailable: then nothing is concluded."""
         deleted = await sessions.was_deleted(self._cluster, run)
         container = await self._container(naming.agent(run.session_uid))
-        trace = await attempts.look(self.out(run), run.status.attempts[-1], self.given(run), container)
+        trace = await attempts.look(self.out(run), run.status.attempts[-1], self._given(run), container)
         return replace(trace, seen=replace(trace.seen, session_deleted=deleted))
 
     async def look_without_podman(self, run: Run) -> Trace:
         """What the attempt's folder says; its container counts as absent."""
-        return await attempts.look(self.out(run), run.status.attempts[-1], self.given(run))
+        return await attempts.look(self.out(run), run.status.attempts[-1], self._given(run))
 
     async def _container(self, key: ContainerKey) -> ContainerState | None:
         """This container; None also if one of its name is not ours."""
@@ -43,7 +43,7 @@ class Traces:
         """The folder with the attempt's seals and records."""
         return self._site.folder(run.session_uid).attempt(run.uid, run.status.attempts[-1].number) / "out"
 
-    def given(self, run: Run) -> Secrets:
+    def _given(self, run: Run) -> Secrets:
         """The secrets that the attempt was given, which must not be shown."""
         name = naming.attempt(run.uid, run.status.attempts[-1].number)
         return self._site.folder(run.session_uid).read_given(name)

@@ -39,10 +39,9 @@ class Finisher:
 
     async def finish(self, run: Run, trace: Trace, said: Finish) -> None:
         """The attempt has ended: judge it, write the end, and remove its container. Raises as `conclude`."""
-        secrets = self._traces.given(run)
-        ended = await self._judge.ended(run, trace, said, secrets)
+        ended = await self._judge.ended(run, trace, said)
         new = states.ended(run.status, ended, trace.records.steps, said.ended_at, self._reporter.moment(run))
-        new = with_mcp_servers(self._notifier, run, new, trace.records.stdout, secrets)
+        new = with_mcp_servers(self._notifier, run, new, trace.records.stdout, trace.secrets)
         message = ended.message
         if ended.left_out:
             lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(run)}"

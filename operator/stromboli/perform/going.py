@@ -15,7 +15,6 @@ from stromboli.errors import Rejected
 from stromboli.models.run import Run, RunStatus
 from stromboli.naming import ContainerKey
 from stromboli.observe.attempts import Trace
-from stromboli.observe.traces import Traces
 from stromboli.perform.launch import Launcher
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
@@ -42,11 +41,8 @@ class Going:
     something happens", and raises Conflict, Rejected, ClusterUnavailable.
     """
 
-    def __init__(
-        self, launcher: Launcher, traces: Traces, reporter: Reporter, notifier: Notifier, watch: Watch
-    ) -> None:
+    def __init__(self, launcher: Launcher, reporter: Reporter, notifier: Notifier, watch: Watch) -> None:
         self._launcher = launcher
-        self._traces = traces
         self._reporter = reporter
         self._notifier = notifier
         self._watch = watch
@@ -65,7 +61,7 @@ class Going:
             said = said.then
         self._launcher.take_back(run.session_uid)
         try:
-            return await self._follow(run, said, trace.records, self._traces.given(run))
+            return await self._follow(run, said, trace.records, trace.secrets)
         except Rejected as error:
             log.warning("%s: how far it is stays untold: %s", run.label, error)
             return UNTOLD_LOOK

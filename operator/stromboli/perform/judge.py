@@ -12,7 +12,6 @@ from stromboli.perform.sessions.costs import Costs
 from stromboli.plan import outcome
 from stromboli.plan.follow import Finish
 from stromboli.plan.outcome import Outcome
-from stromboli.plan.redaction import Secrets
 
 
 class Judge:
@@ -21,12 +20,12 @@ class Judge:
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
 
-    async def ended(self, run: Run, trace: Trace, said: Finish, secrets: Secrets) -> Outcome:
-        """The outcome of the run's last attempt, with nothing of `secrets` in it. May be repeated."""
+    async def ended(self, run: Run, trace: Trace, said: Finish) -> Outcome:
+        """The outcome of the run's last attempt, with none of the secrets that it was given. May be repeated."""
         found = await asyncio.to_thread(  # ten MiB of output may have to be read
             outcome.of,
             trace.records,
-            secrets,
+            trace.secrets,
             container_exit=None if trace.state is None else trace.state.exit_code,
             oom=trace.state is not None and trace.state.oom_killed,
             timeout=said.timeout,
