@@ -240,7 +240,7 @@ class FakePodman(FakeFiles, FakeImages):
         return web.json_response([{"Id": container.id}])
 
     async def _attach(self, request: Call) -> Answer:
-        """Without output, which the fake does not model: the stream only tells of the end."""
+        """Without output, which the fake does not model: the stream only signals the end."""
         if (container := self.find(request.match_info["name"])) is None:
             return error(404, "no such container")
         if container.status not in ALIVE:

@@ -53,7 +53,7 @@ ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty
 
 
 def told(rooms: Rooms, how: str, obj: Object) -> None:
-    """As kopf's watches tell of it."""
+    """As kopf's watches report it."""
     (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, head(obj["metadata"]))
 
 
@@ -64,7 +64,7 @@ class Killed(BaseException):
 class Killer:
     """Kills a process at its n-th call, before the call is made or once it has had its effect.
 
-    `before` is told of each call, by its number, before it is made; those that `held` matches wait for `go_on`.
+    `before` is called with the number of each call before it is made; those that `held` matches wait for `go_on`.
     """
 
     def __init__(self, at: int | None = None, *, after: bool = False, held: str | None = None) -> None:
@@ -226,7 +226,7 @@ class Node:
         """Wait for something of the cluster or the node, looked at whenever there may be news."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while not true():  # noqa: ASYNC110 - of many things that change, none tells of itself
+                while not true():  # noqa: ASYNC110 - many things change here, and none signals it
                     await asyncio.sleep(0.002)
         except TimeoutError:
             states = {name: (reason_of(o.get("status") or {}), o.get("status")) for (_, name), o in self._all()}

@@ -23,7 +23,7 @@ class Stage:
     """`sent` has the names of the runs whose prompts were sent, in order; `hooks` what was done in which container.
 
     A run of `holds` is at work until it is let go (`let`). `fails` are the hooks that fail. `counted` is the cost
-    that the CLI tells of, which is a conversation's, by the run's name.
+    that the CLI reports, which is a conversation's, by the run's name.
     """
 
     def __init__(self, node: Node) -> None:

@@ -70,7 +70,7 @@ async def test_one_that_fills_up_while_it_runs_leaves_nothing_running(node: Node
     node.agent = agent
     node.run()
     async with node.process():
-        await node.until(lambda: "Completed" in events(node), "its end is told of")
+        await node.until(lambda: "Completed" in events(node), "an event announces its end")
         await node.until(lambda: not node.agents(), "its container is gone")
     assert reason_of(node.status()) != Reason.Completed
 

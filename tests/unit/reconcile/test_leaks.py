@@ -66,7 +66,7 @@ class Life:
 
 
 def _unseen(node: Node, space: str, name: str) -> None:
-    """The watch does not tell of the deletion."""
+    """The watch does not report the deletion."""
     del node.cluster.objects[space, name]
 
 

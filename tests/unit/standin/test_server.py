@@ -27,7 +27,7 @@ async def client(tmp_path: Path, log_file: Path) -> AsyncIterator[httpx.AsyncCli
     runner = web.AppRunner(Standin(log).application(), shutdown_timeout=0.1)
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "s")).start()
-    transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "s"), verify=False)  # or it loads certificates in vain
+    transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "s"), verify=False)  # it loads no certificates
     async with httpx.AsyncClient(transport=transport, base_url="http://standin", timeout=10) as client:
         yield client
     await runner.cleanup()
