@@ -86,7 +86,7 @@ CREDENTIALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Forks:
+class Copying:
     """The code that copies, and the Podman that it uses."""
 
     bed: Bed
@@ -102,6 +102,14 @@ class Forks:
 
     def labels(self, uid: str) -> dict[str, str]:
         return {**self.site.labels(naming.agent(uid), "team/fork"), **self.bed.mark}
+
+    async def images(self) -> list[Copy]:
+        """All images that copying has left."""
+        return await self.podman.copies.images(self.bed.mark)
+
+
+class Forks(Copying):
+    """Copies of containers in which scripts have run, and of their volumes. On the real Podman only."""
 
     async def ended(self, image: str, script: str, **fields: object) -> tuple[str, str]:
         """Run a script in a container of the image; it has to succeed. Returns the container's ID and the output."""
@@ -131,10 +139,6 @@ class Forks:
 
     async def listing(self, volume: str) -> list[str]:
         return (await self.in_volume(volume, LISTING.format("/v"))).splitlines()
-
-    async def images(self) -> list[Copy]:
-        """All images that copying has left."""
-        return await self.podman.copies.images(self.bed.mark)
 
     async def clear(self) -> None:
         await self.bed.clear()

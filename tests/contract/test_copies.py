@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,38 +14,18 @@ from stromboli.errors import NotFound, PodmanError
 from stromboli.naming import ContainerKey
 from stromboli.node import copy
 from stromboli.node.copy import Copier
-from stromboli.podman import Podman
-from stromboli.podman.copies import Copy
 from tests.contract.conftest import Bed
+from tests.contract.forks import Copying
 
 TOUCH = ("/bin/busybox", "touch", "/usr.file")
 
 
-@dataclass(frozen=True, slots=True)
-class Forks:
-    """The code that copies, and the Podman that it uses."""
-
-    bed: Bed
-    copier: Copier
-    site: Site
-
-    @property
-    def podman(self) -> Podman:
-        return self.bed.podman
-
-    def uid(self) -> str:
-        return str(uuid.uuid4())
-
-    def labels(self, uid: str) -> dict[str, str]:
-        return {**self.site.labels(naming.agent(uid), "team/fork"), **self.bed.mark}
+class Forks(Copying):
+    """Copies of containers in which one file was written."""
 
     async def written(self, image: str = "", **fields: object) -> str:
         """A stopped container of that image, or of the one with a configuration, in which a file was written."""
         return await self.bed.ended(*TOUCH, image=image or self.bed.files, entrypoint=[], user="0:0", **fields)
-
-    async def images(self) -> list[Copy]:
-        """All images that copying has left."""
-        return await self.podman.copies.images(self.bed.mark)
 
 
 @pytest.fixture

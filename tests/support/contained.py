@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.attempt import busybox, records
+from stromboli.attempt import busybox
 from stromboli.attempt.folder import SessionFolder
-from stromboli.attempt.records import Records
 from stromboli.plan import attempt, container
 from stromboli.plan.attempt import AttemptPlan
-from tests.support.builders import NOTHING_SECRET
-from tests.support.supervised import plan
+from tests.support.supervised import Recorded, plan
 
 CLI = f"{naming.CLI_MOUNT}/bin/claude"
 BUSYBOX = f"{naming.PLAN}/busybox"
@@ -27,8 +23,10 @@ AWKWARD = "a b\n'c' \"d\" $HOME `id` \\ ; & | * ~ # \t é 🦊 \x81\x7f\r end\n\
 Script = str
 
 
-class Bed:
+class Bed(Recorded):
     """One session: its folder, its CLI, its one container."""
+
+    PATIENCE = UNTIL
 
     def __init__(self, env: dict[str, str], root: Path) -> None:
         self._env = env
@@ -105,20 +103,6 @@ class Bed:
         self.create(image, *options)
         self.start()
         return self.wait()
-
-    def records(self) -> Records:
-        return records.read(self.out, NOTHING_SECRET)
-
-    def end(self) -> attempt.EndRecord:
-        end = self.records().end
-        assert end is not None, "there is no end record"
-        return end
-
-    def until(self, what: str, seen: Callable[[], bool]) -> None:
-        limit = time.monotonic() + UNTIL
-        while not seen():
-            assert time.monotonic() < limit, f"waited {UNTIL:.0f} s for {what}"
-            time.sleep(0.01)
 
     def remove(self) -> None:
         self.podman("rm", "--force", "--time=0", "--volumes", self.name, check=False)

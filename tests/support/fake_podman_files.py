@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from stromboli.inspection.opener import Found
 from tests.support.fake_podman_images import error
 from tests.support.fake_podman_state import FakeContainer, FakeState
 from tests.support.fake_podman_wire import Call
@@ -33,34 +34,37 @@ class FakeFiles(FakeState):
     """Handlers of the calls about files."""
 
     async def _stat(self, request: Call) -> web.Response:
-        if (container := self.find(request.match_info["name"])) is None:
-            return error(404, "no such container")
-        place = self._place(container, request.query["path"])
-        opener = DirectoryOpener(place.root)
-        found = await opener.stat(place.path)
-        if found is None:
-            return await _nothing_at(opener, place.path)
-        info = (place.root / found.path.lstrip("/")).stat()
+        found = await self._found(request)
+        if isinstance(found, web.Response):
+            return found
+        place, file = found
+        info = (place.root / file.path.lstrip("/")).stat()
         kind = {stat.S_IFDIR: _GO_DIRECTORY, stat.S_IFIFO: _GO_PIPE}.get(stat.S_IFMT(info.st_mode), 0)
-        if found.path != place.path:  # the real one describes the link itself, and its final target
+        if file.path != place.path:  # the real one describes the link itself, and its final target
             kind |= _GO_LINK
-        answer = {"name": Path(found.path).name, "size": found.size, "linkTarget": place.mount + found.path}
+        answer = {"name": Path(file.path).name, "size": file.size, "linkTarget": place.mount + file.path}
         answer["mode"] = kind | stat.S_IMODE(info.st_mode)
         encoded = base64.b64encode(json.dumps(answer).encode()).decode()
         return web.Response(headers={"X-Docker-Container-Path-Stat": encoded})
 
     async def _archive(self, request: Call) -> web.Response:
+        found = await self._found(request)
+        if isinstance(found, web.Response):
+            return found
+        place, file = found
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(place.root / file.path.lstrip("/"), Path(request.query["path"]).name)
+        return web.Response(body=archive.getvalue(), content_type="application/x-tar")
+
+    async def _found(self, request: Call) -> tuple[_Place, Found] | web.Response:
+        """What is at the path of a call, or the answer that nothing is."""
         if (container := self.find(request.match_info["name"])) is None:
             return error(404, "no such container")
         place = self._place(container, request.query["path"])
         opener = DirectoryOpener(place.root)
-        found = await opener.stat(place.path)
-        if found is None:
-            return await _nothing_at(opener, place.path)
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(place.root / found.path.lstrip("/"), Path(request.query["path"]).name)
-        return web.Response(body=archive.getvalue(), content_type="application/x-tar")
+        file = await opener.stat(place.path)
+        return await _nothing_at(opener, place.path) if file is None else (place, file)
 
     def _place(self, container: FakeContainer, path: str) -> _Place:
         for volume in container.body.get("volumes") or ():

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -58,12 +58,40 @@ def hooks(*commands: str) -> tuple[Hook, ...]:
     return tuple(Hook("postStart", n, command) for n, command in enumerate(commands))
 
 
-class Supervised:
+class Recorded:
+    """An attempt's records, read from outside. `PATIENCE` is the longest wait, in seconds."""
+
+    PATIENCE: ClassVar[float]
+
+    @property
+    def out(self) -> Path:
+        """The folder of the records."""
+        raise NotImplementedError
+
+    def records(self) -> Records:
+        return records.read(self.out, NOTHING_SECRET)
+
+    def end(self) -> EndRecord:
+        """The supervisor's end record, which has to exist."""
+        end = self.records().end
+        assert end is not None, "there is no end record"
+        return end
+
+    def until(self, what: str, seen: Callable[[], bool]) -> None:
+        """Wait until `seen` is true; `what` describes it in a failure."""
+        limit = time.monotonic() + self.PATIENCE
+        while not seen():
+            assert time.monotonic() < limit, f"waited {self.PATIENCE:.0f} s for {what}"
+            time.sleep(0.005)
+
+
+class Supervised(Recorded):
     """One attempt's folder, and the process that runs it."""
+
+    PATIENCE = UNTIL
 
     def __init__(self, root: Path, busybox: Path) -> None:
         self.root = root
-        self.out = root / "out"
         self._processes: list[subprocess.Popen[bytes]] = []
         for folder in ("plan", "secret", "session", "home", "cgroup"):
             (root / folder).mkdir(parents=True)
@@ -74,6 +102,10 @@ class Supervised:
         moved = script.replace(naming.SECRET, str(root / "secret"))
         moved = moved.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))
         self.script(moved)
+
+    @property
+    def out(self) -> Path:
+        return self.root / "out"
 
     def _seal(self) -> None:
         seals.make(self.root, None)
@@ -125,22 +157,6 @@ class Supervised:
 
     def wait(self) -> int:
         return self._processes[-1].wait(UNTIL)
-
-    def records(self) -> Records:
-        return records.read(self.out, NOTHING_SECRET)
-
-    def end(self) -> EndRecord:
-        """The supervisor's end record, which has to exist."""
-        end = self.records().end
-        assert end is not None, "there is no end record"
-        return end
-
-    def until(self, what: str, seen: Callable[[], bool]) -> None:
-        """Wait until `seen` is true; `what` describes it in a failure."""
-        limit = time.monotonic() + UNTIL
-        while not seen():
-            assert time.monotonic() < limit, f"waited {UNTIL:.0f} s for {what}"
-            time.sleep(0.005)
 
     def until_stdout(self, text: bytes) -> None:
         """Wait until `text` is in the recorded standard output of the running attempt."""

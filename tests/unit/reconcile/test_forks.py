@@ -71,6 +71,14 @@ def hold_the_conversation(killer: Killer) -> None:
     killer.before = before
 
 
+async def held_copy(stage: Stage, killer: Killer, **spec: Any) -> str:
+    """A fork whose copy has stopped there; its UID."""
+    await begun(stage, conversation=True)
+    hold_the_conversation(killer)
+    fork(stage, **spec)
+    return await copying(stage, killer, "/attach")
+
+
 async def test_nobody_waits_for_a_copy_but_who_needs_it(node: Node, stage: Stage) -> None:
     node.settings = node.settings.model_copy(update={"max_starts": 1})
     async with node.process(killer := Killer(held=COMMIT)):
@@ -94,10 +102,7 @@ async def test_nobody_waits_for_a_copy_but_who_needs_it(node: Node, stage: Stage
 async def test_the_run_is_deleted_meanwhile(node: Node, stage: Stage) -> None:
     killer = Killer()
     async with node.process(killer):
-        await begun(stage, conversation=True)
-        hold_the_conversation(killer)
-        fork(stage)
-        uid = await copying(stage, killer, "/attach")
+        uid = await held_copy(stage, killer)
         assert len(half_made(node, uid)) == 3
         node.cluster.delete_run(SPACE, "forked")
         await node.until(lambda: not half_made(node, uid), "nothing is left of the copy")
@@ -114,10 +119,7 @@ async def test_what_podman_completes_after_that_is_removed_by_a_sweep(node: Node
     """Late in a commit, Podman does not notice that nobody waits for its answer any more."""
     killer = Killer()
     async with node.process(killer) as process:
-        await begun(stage, conversation=True)
-        hold_the_conversation(killer)
-        fork(stage)
-        uid = await copying(stage, killer, "/attach")
+        uid = await held_copy(stage, killer)
         [copy] = [image for image in node.fake.images if naming.copy(uid) in image.tags]
         node.cluster.delete_run(SPACE, "forked")
         await node.until(lambda: not half_made(node, uid), "nothing is left of the copy")
@@ -130,10 +132,7 @@ async def test_what_podman_completes_after_that_is_removed_by_a_sweep(node: Node
 async def test_the_fork_is_deleted_meanwhile(node: Node, stage: Stage) -> None:
     killer = Killer()
     async with node.process(killer):
-        await begun(stage, conversation=True)
-        hold_the_conversation(killer)
-        fork(stage)
-        uid = await copying(stage, killer, "/attach")
+        uid = await held_copy(stage, killer)
         await node.cluster.delete_session(SPACE, COPY)
         await node.until(lambda: not half_made(node, uid) and not node.left(uid), "nothing is left of the fork")
         await node.until(lambda: (SPACE, COPY) in node.cluster.all_sessions, "its run makes another")
@@ -145,10 +144,7 @@ async def test_the_fork_is_deleted_meanwhile(node: Node, stage: Stage) -> None:
 async def test_a_copy_failed_and_its_run_is_refused(node: Node, stage: Stage) -> None:
     killer = Killer()
     async with node.process(killer):
-        await begun(stage, conversation=True)
-        hold_the_conversation(killer)
-        fork(stage)
-        uid = await copying(stage, killer, "/attach")
+        uid = await held_copy(stage, killer)
         node.cluster.all_policies[0]["spec"]["images"] = {"allowed": ["debian:*"]}
         node.fake.fail("DELETE /containers/", 500, times=4)  # and its helper stays for a while
         node.fake.fail("/attach$")
@@ -162,10 +158,7 @@ async def test_a_copy_failed_and_its_run_is_refused(node: Node, stage: Stage) ->
 async def test_a_copy_that_takes_longer_than_the_run_may(node: Node, stage: Stage) -> None:
     killer = Killer()
     async with node.process(killer):
-        await begun(stage, conversation=True)
-        hold_the_conversation(killer)
-        fork(stage, timeout="200ms")
-        uid = await copying(stage, killer, "/attach")
+        uid = await held_copy(stage, killer, timeout="200ms")
         await node.reason(Reason.TimedOut, "forked")
         await stage.idle()
         await stage.idle(COPY)
