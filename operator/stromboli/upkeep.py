@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from stromboli.errors import Conflict, Rejected
 from stromboli.grammar import duration, times
 from stromboli.kube.client import Cluster
-from stromboli.models.session import Holder, Session
+from stromboli.models.session import RunRef, Session
 from stromboli.observe.session_index import SessionIndex
 from stromboli.perform.sessions.forks import Forks
 from stromboli.perform.sessions.report import SessionReporter
@@ -62,9 +62,9 @@ class Upkeep:
             return None
 
     async def _step(self, session: Session) -> float | None:
-        if (holder := session.status.holder) is not None:
-            if not await self._is_used(session.namespace, holder):
-                await self._turns.vacate(session, holder.uid)
+        if (current := session.status.current_run) is not None:
+            if not await self._is_used(session.namespace, current):
+                await self._turns.vacate(session, current.uid)
             return None
         if session.parent and session.status.copied_from is None:
             await self._forks.tidy(session.uid)
@@ -83,10 +83,10 @@ class Upkeep:
         await self._cluster.delete_session(session.namespace, session.name)
         return None
 
-    async def _is_used(self, namespace: str, holder: Holder) -> bool:
+    async def _is_used(self, namespace: str, current: RunRef) -> bool:
         """Whether the run that the session names still is to have it: to run in it, or to copy it."""
-        run = await self._cluster.run(namespace, holder.name)
-        if run is None or run.uid != holder.uid:
+        run = await self._cluster.run(namespace, current.name)
+        if run is None or run.uid != current.uid:
             return False
         return not run.is_being_deleted and not run.status.is_finished
 

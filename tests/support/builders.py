@@ -21,7 +21,7 @@ from stromboli.plan.attempt import EndRecord, Records
 from stromboli.plan.policy import Base, Effective, Rules
 from stromboli.plan.redaction import Secrets
 from stromboli.reasons import Reason
-from stromboli.status import run as states
+from stromboli.status import run as run_status
 from stromboli.status.run import Moment
 
 Object = dict[str, Any]
@@ -112,7 +112,7 @@ def at(reason: Reason, message: str = "so it is") -> Modifier:
 
 
 def _at(status: RunStatus, reason: Reason, message: str) -> Mapping[str, Any]:
-    return states.at(status, reason, message, moment()).wire
+    return run_status.at(status, reason, message, moment()).wire
 
 
 def moment(seconds: float = 0.0, *, node: str = "node-1", generation: int = 1) -> Moment:

@@ -36,7 +36,7 @@ class Large:
 
     def fill(self, *, new: int, queued: int, finished: int) -> Self:
         """Add `new` and `queued` runs of one session that another node's run holds, and `finished` runs."""
-        self._add("holder", {"node": "elsewhere", "conditions": QUEUED, "session": {"name": SESSION, "ticket": "0"}})
+        self._add("current", {"node": "elsewhere", "conditions": QUEUED, "session": {"name": SESSION, "ticket": "0"}})
         for n in range(new):
             self._add(f"new-{n}", None)
         for n in range(queued):
@@ -110,7 +110,7 @@ class Large:
         return web.json_response({"metadata": {"name": SPACE}})
 
     def _story(self) -> dict[str, Any]:
-        holder = {"name": "holder", "uid": self.runs["holder"]["metadata"]["uid"]}
-        status = {"node": NODE, "currentRun": holder, "conditions": [{"type": "Ready", "status": "True"}]}
+        current = {"name": "current", "uid": self.runs["current"]["metadata"]["uid"]}
+        status = {"node": NODE, "currentRun": current, "conditions": [{"type": "Ready", "status": "True"}]}
         meta = {"name": SESSION, "namespace": SPACE, "uid": str(uuid.UUID(int=1)), "resourceVersion": "1"}
         return {"apiVersion": "stromboli.dev/v1alpha1", "kind": "AgentSession", "metadata": meta, "status": status}

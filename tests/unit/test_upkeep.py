@@ -13,7 +13,7 @@ from stromboli.errors import ClusterUnavailable, PodmanUnavailable
 from stromboli.grammar import times
 from stromboli.kube import objects
 from stromboli.models.run import RunStatus
-from stromboli.models.session import Holder, Session, SessionStatus
+from stromboli.models.session import RunRef, Session, SessionStatus
 from stromboli.node.jobs import Jobs
 from stromboli.node.resting import Resting
 from stromboli.observe.session_index import SessionIndex
@@ -22,7 +22,7 @@ from stromboli.perform.sessions.sizes import Sizes
 from stromboli.perform.sessions.turns import Turns
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 from stromboli.status.run import Moment
 from stromboli.upkeep import Upkeep
 from tests.support.fake_cluster import FakeCluster
@@ -73,14 +73,14 @@ class Scene:
         stored["metadata"]["creationTimestamp"] = ago(age)
         if status:
             stored["status"] = {
-                **states.at(SessionStatus(), ReadyReason.Available, "no run has it", now()).wire,
+                **session_status.at(SessionStatus(), ReadyReason.Available, "no run has it", now()).wire,
                 **status,
             }
         self.uid = self.index.add(objects.head(made["metadata"]))
         return stored
 
     def held(self, name: str, uid: str, **status: Any) -> Object:
-        return self.session(**status, **states.taken(SessionStatus(), Holder(name, uid), now()).wire)
+        return self.session(**status, **session_status.taken(SessionStatus(), RunRef(name, uid), now()).wire)
 
     def get(self) -> Any:
         return self.cluster.all_sessions.get((SPACE, NAME))
@@ -235,8 +235,8 @@ async def test_a_run_that_comes_at_its_end_has_it(scene: Scene) -> None:
 
     def take() -> None:
         stored = scene.get()
-        holder = Holder("first", run["metadata"]["uid"])
-        stored["status"] = states.taken(SessionStatus.of(stored["status"]), holder, now()).wire
+        ref = RunRef("first", run["metadata"]["uid"])
+        stored["status"] = session_status.taken(SessionStatus.of(stored["status"]), ref, now()).wire
 
     first_write(scene.cluster, take)
     assert await scene.turn() == 0.0, "tried again at once"
@@ -274,7 +274,7 @@ async def test_killed_before_it_went_it_goes_at_the_next_look(scene: Scene) -> N
 async def test_one_that_was_to_go_and_may_stay_after_all_can_be_used(scene: Scene) -> None:
     """Its end was written down, the operator killed, and then somebody gave it more time."""
     stored = scene.session(ttl="100h", lastUsed=ago(2 * HOUR))
-    expired = states.at(
+    expired = session_status.at(
         SessionStatus.of(stored["status"]), ReadyReason.Expired, "not used for 1h: it is deleted", now()
     )
     stored["status"] = expired.wire

@@ -6,7 +6,7 @@
         attempts/RUN-N/sealed         the unbroken state of the seals of `out`: see seals.py
         attempt, secret, cli, gateway symlinks that the container's bind mounts go through, replaced by rename
         nothing/                      the target of `gateway` if there is no gateway
-        state                         what the operator knows of a session beyond its runs: see state.py
+        state                         what the operator knows of a session beyond its runs: see session_state.py
     RUNTIME/secrets/UID/handed        on tmpfs: the secrets for one start; removed once the container has mounted it
     RUNTIME/given/UID                 on tmpfs, never mounted: the secrets to redact from the last attempt's output
 
@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import Literal
 
 from stromboli import naming
-from stromboli.attempt import busybox, given, seals, supervisor
-from stromboli.attempt import state as states
+from stromboli.attempt import busybox, given, seals, session_state, supervisor
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.seals import Owner
-from stromboli.attempt.state import State
+from stromboli.attempt.session_state import SessionState
 from stromboli.errors import LocalFailure, NoSpace
 from stromboli.plan.attempt import MANAGED_FOLDER
 from stromboli.plan.redaction import Secrets
@@ -153,15 +152,15 @@ class SessionFolder:
         numbers = sorted(int(match[2]) for match in _attempts(self._path) if match[1] == run_uid)
         return [self.attempt(run_uid, number) for number in numbers]
 
-    def read_state(self) -> State:
+    def read_state(self) -> SessionState:
         """The session's state; empty if there is no state file. Raises LocalFailure if the file is broken."""
-        return states.read(self._path / "state")
+        return session_state.read(self._path / "state")
 
-    def write_state(self, state: State) -> None:
+    def write_state(self, state: SessionState) -> None:
         """Write the state; it is synced to disk when this returns. Raises NoSpace."""
         with _watching_space(self._path):
             self._make_session()
-            states.write(self._path / "state", state)
+            session_state.write(self._path / "state", state)
 
     def remove_secrets(self) -> None:
         """Remove everything on tmpfs. Idempotent."""

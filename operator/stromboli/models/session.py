@@ -23,8 +23,8 @@ from stromboli.reasons import SessionCondition
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """The run that holds a session, or is ahead of another in its queue."""
+class RunRef:
+    """A run that a session names: the current one, which holds it."""
 
     name: str
     uid: str
@@ -55,7 +55,7 @@ class SessionStatus(Status):
     reason: str = ""
     has_conditions: bool = False
     node: str = ""
-    holder: Holder | None = None
+    current_run: RunRef | None = None
     conversation: str = ""
     image: str = ""
     copied_from: CopiedFrom | None = None
@@ -72,7 +72,7 @@ class SessionStatus(Status):
             reason=text(condition(wire, SessionCondition.Ready).get("reason")),
             has_conditions=bool(wire.get("conditions")),
             node=text(wire.get("node")),
-            holder=Holder(text(run.get("name")), text(run.get("uid"))) if run else None,
+            current_run=RunRef(text(run.get("name")), text(run.get("uid"))) if run else None,
             conversation=text(wire.get("claudeSessionID")),
             image=text(wire.get("imageID")),
             copied_from=CopiedFrom(text(came.get("claudeSessionID")) or None) if came else None,
@@ -82,7 +82,7 @@ class SessionStatus(Status):
 
     def is_held_by(self, run_uid: str) -> bool:
         """Whether that run holds the session."""
-        return self.holder is not None and self.holder.uid == run_uid
+        return self.current_run is not None and self.current_run.uid == run_uid
 
 
 @dataclass(frozen=True, slots=True)

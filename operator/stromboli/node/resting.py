@@ -1,7 +1,7 @@
 """A session's agent container between two runs: ensures that it is stopped, and records what is known about it.
 
-That (`attempt/state.py`) is derived from the records of the last attempt in the container, by whichever comes first: a
-run's end, the next run's start, a deletion, or a restart of the operator. The caller holds the session's lock
+That (`attempt/session_state.py`) is derived from the records of the last attempt in the container, by whichever comes
+first: a run's end, the next run's start, a deletion, or a restart of the operator. The caller holds the session's lock
 (serial.py).
 """
 
@@ -18,8 +18,8 @@ from stromboli import naming
 from stromboli.apart import apart
 from stromboli.attempt import containers, records
 from stromboli.attempt.folder import SessionFolder
+from stromboli.attempt.session_state import SessionState
 from stromboli.attempt.site import Site
-from stromboli.attempt.state import State
 from stromboli.attempt.usage import disk_usage
 from stromboli.errors import LabelsLost, NotFound, PodmanUnavailable
 from stromboli.grammar import times
@@ -72,7 +72,7 @@ class Resting:
             raise PodmanUnavailable(f"the container {container.name} is {container.status}, although it was killed")
         return container
 
-    async def settled(self, uid: str) -> tuple[ContainerState | None, State]:
+    async def settled(self, uid: str) -> tuple[ContainerState | None, SessionState]:
         """The session's container, stopped, and its state. Raises as `ended`, and OSError, NoSpace, LocalFailure."""
         container = await self.ended(uid)
         folder = self._site.folder(uid)
@@ -86,7 +86,7 @@ class Resting:
         """Why starting this container, which an agent has used, would block Podman; empty if it would not."""
         return await startfiles.problem_in(self._podman, container, shape.mount_points)
 
-    async def rest(self, uid: str) -> State | None:
+    async def rest(self, uid: str) -> SessionState | None:
         """After a run: remove the secrets, and the container if the session's initial hooks have not succeeded in it.
 
         Returns the state of the container that stays, or None. Raises as `settled` does.
@@ -124,7 +124,7 @@ class Resting:
         return total
 
 
-def _noted(folder: SessionFolder, container: ContainerState) -> State:
+def _noted(folder: SessionFolder, container: ContainerState) -> SessionState:
     """The session's state, updated from the records of the last attempt in the container. Blocking."""
     state, last = folder.read_state(), folder.handed_to()
     if last is None:

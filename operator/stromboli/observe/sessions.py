@@ -137,11 +137,11 @@ class Queues:
 
     async def _check(self, run: Run, session: Session | None, name: str, queue: Iterable[Place]) -> None:
         waiting = [place for place in queue if await self._wants(run.namespace, place, name)]
-        holder = session.status.holder if session is not None else None
+        current = session.status.current_run if session is not None else None
         here = {run.uid, *(place.uid for place in waiting)}
-        if session is not None and holder is not None and holder.uid not in here:
-            raise Leaving(session.uid, holder.name, name)
-        behind = plan.behind(plan.place_of(run), holder.uid if holder else None, waiting, name)
+        if session is not None and current is not None and current.uid not in here:
+            raise Leaving(session.uid, current.name, name)
+        behind = plan.behind(plan.place_of(run), current.uid if current else None, waiting, name)
         if behind is not None:
             raise Waiting(Reason.Queued, behind, QUEUED_LOOK)
 

@@ -14,7 +14,7 @@ from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions.assembly import Parts
 from stromboli.reasons import Reason
-from stromboli.status import run as states
+from stromboli.status import run as run_status
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,6 @@ class Endings:
         the run is cleaned up all the same.
         """
         try:
-            await self._reporter.at(run, states.without_outcome(status), reason, message)
+            await self._reporter.at(run, run_status.without_outcome(status), reason, message)
         except Rejected as error:
             log.warning("%s has ended (%s), but its status has no room for that: %s", run.label, reason, error)

@@ -15,7 +15,7 @@ from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.plan.follow import Cancel, Finish
 from stromboli.reasons import EventReason, Reason
-from stromboli.status import run as states
+from stromboli.status import run as run_status
 
 
 class Finisher:
@@ -40,7 +40,7 @@ class Finisher:
     async def finish(self, run: Run, trace: Trace, said: Finish) -> None:
         """The attempt has ended: judge it, write the end, and remove its container. Raises as `conclude`."""
         ended = await self._judge.ended(run, trace, said)
-        new = states.ended(run.status, ended, trace.records.steps, said.ended_at, self._reporter.moment(run))
+        new = run_status.ended(run.status, ended, trace.records.steps, said.ended_at, self._reporter.moment(run))
         new = with_mcp_servers(self._notifier, run, new, trace.records.stdout, trace.secrets)
         message = ended.message
         if ended.left_out:
@@ -52,7 +52,7 @@ class Finisher:
     async def cancel(self, run: Run, said: Cancel) -> None:
         """It is said once its agent works no more. Raises as `conclude`, and PodmanError, PodmanUnavailable."""
         await self._endings.cut_off(run)
-        new = states.closed(run.status, said.reason, PromptSent.unknown, self._reporter.moment(run))
+        new = run_status.closed(run.status, said.reason, PromptSent.unknown, self._reporter.moment(run))
         await self.conclude(run, new, said.reason, said.message)
 
     async def conclude(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:

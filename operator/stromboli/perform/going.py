@@ -23,7 +23,7 @@ from stromboli.plan.attempt import Records
 from stromboli.plan.follow import EndAttempt, FollowAgent, FollowHooks
 from stromboli.plan.redaction import KEYS, Secrets
 from stromboli.reasons import EventReason, Reason
-from stromboli.status import run as states
+from stromboli.status import run as run_status
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Going:
         self._watch(naming.agent(run.session_uid), run.uid, said.until)
         match said:
             case FollowHooks():
-                status = states.with_steps(run.status, records.steps)
+                status = run_status.with_steps(run.status, records.steps)
                 await self._reporter.at(run, status, Reason.RunningHooks, said.message)
                 return said.again
             case FollowAgent():
@@ -84,7 +84,7 @@ class Going:
                 assert_never(said)
 
     async def _at_work(self, run: Run, records: Records, secrets: Secrets) -> None:
-        status = states.with_steps(run.status, records.steps)
+        status = run_status.with_steps(run.status, records.steps)
         status = with_mcp_servers(self._notifier, run, status, records.stdout, secrets)
         failing = progress.retry(records.stdout)
         message = progress.at_work(failing)
@@ -96,7 +96,7 @@ class Going:
 def with_mcp_servers(notifier: Notifier, run: Run, status: RunStatus, output: bytes, secrets: Secrets) -> RunStatus:
     """How the MCP servers fared, once the CLI has said so; an event for those that the agent works without."""
     servers = progress.mcp_servers(output, status.mcp_servers, secrets)
-    new = states.with_mcp_servers(status, servers) if servers else status
+    new = run_status.with_mcp_servers(status, servers) if servers else status
     if new != status and (failed := progress.servers_failed(servers)) is not None:
         notifier.emit(run, EventReason.MCPServerFailed, failed)
     return new

@@ -17,7 +17,7 @@ from stromboli.models.policy import Policy
 from stromboli.observe import policy
 from stromboli.plan import contradictions
 from stromboli.plan.policy import Rules
-from stromboli.status import policy as states
+from stromboli.status import policy as policy_status
 
 log = logging.getLogger(__name__)
 EVERY_POLICY = "policies"  # the one key of its queue
@@ -37,7 +37,7 @@ class PolicyStatuses:
         again = None
         for name, verdict in verdicts.items():
             one, now = found[name], times.to_text(datetime.now(UTC))
-            new = states.of(one.status, verdict, generation=one.generation, now=now)
+            new = policy_status.of(one.status, verdict, generation=one.generation, now=now)
             if new == one.status:
                 continue
             try:

@@ -15,7 +15,7 @@ from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
 from stromboli.plan import mcp, progress
 from stromboli.reasons import AllowedReason, Reason
-from stromboli.status import run as states
+from stromboli.status import run as run_status
 from stromboli.status.run import Moment, UsedImage
 from stromboli.store import Store
 
@@ -39,7 +39,7 @@ class Reporter:
 
     async def at(self, run: Run, status: RunStatus, reason: Reason, message: str) -> Run:
         """Write that the run is now at `reason`, with everything else in `status`. Raises as `write`."""
-        return await self.write(run, states.at(status, reason, message, self.moment(run)))
+        return await self.write(run, run_status.at(status, reason, message, self.moment(run)))
 
     async def write(self, run: Run, new: RunStatus) -> Run:
         """Write the status, if it changed. The first one gives the run its place in its session's queue.
@@ -47,7 +47,7 @@ class Reporter:
         Raises Conflict, Rejected, ClusterUnavailable.
         """
         if run.is_kept:
-            new = states.in_queue(new, run.session, run.version)
+            new = run_status.in_queue(new, run.session, run.version)
         if new == run.status:
             return run
         written = await self._cluster.write_status(run, new)
@@ -65,15 +65,15 @@ class Reporter:
                 "no policy restricts images; an administrator should set one",
             )
             self._notifier.warn_of_no_allowlist(run)
-        status = states.allowed(run.status, reason, message, moment)
-        status = states.with_images(status, *_images(ready, held))
+        status = run_status.allowed(run.status, reason, message, moment)
+        status = run_status.with_images(status, *_images(ready, held))
         if held.conversation is not None:
-            status = states.in_session(status, held.uid, held.conversation.id)
+            status = run_status.in_session(status, held.uid, held.conversation.id)
         if servers := mcp.names((ready.judged.spec.claude or ClaudeOptions()).mcp_configs or []):
-            status = states.with_mcp_servers(status, progress.pending(servers))
+            status = run_status.with_mcp_servers(status, progress.pending(servers))
         timeout = ready.judged.request.timeout
-        new = states.begun(status, number, naming.agent(held.uid).name, attempts.boot_id(), timeout, moment)
-        return await self.write(run, states.at(new, Reason.Starting, "making and starting the container", moment))
+        new = run_status.begun(status, number, naming.agent(held.uid).name, attempts.boot_id(), timeout, moment)
+        return await self.write(run, run_status.at(new, Reason.Starting, "making and starting the container", moment))
 
 
 def _images(ready: Ready, held: Held) -> tuple[UsedImage, UsedImage | None]:

@@ -16,7 +16,7 @@ from stromboli.plan.follow import TryAgain
 from stromboli.plan.session import hooks_to_run
 from stromboli.plan.verdict import Stop
 from stromboli.reasons import EventReason
-from stromboli.status import run as states
+from stromboli.status import run as run_status
 
 
 class Starter:
@@ -79,7 +79,7 @@ class Starter:
         moment = self._reporter.moment(run)
         await self._endings.start_over(run)
         why, code, finished = (given_up.reason, given_up.message), given_up.exit_code, given_up.ended_at
-        new = states.given_up(run.status, *why, moment, code, finished)
+        new = run_status.given_up(run.status, *why, moment, code, finished)
         return await self._reporter.write(run, new)
 
 

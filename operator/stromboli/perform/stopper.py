@@ -14,7 +14,7 @@ from stromboli.plan import follow, refusal
 from stromboli.plan.follow import Finish, GiveUp
 from stromboli.plan.verdict import LeaveAlone, Refuse, Stop, Wait
 from stromboli.reasons import Reason
-from stromboli.status import run as states
+from stromboli.status import run as run_status
 
 
 class Stopper:
@@ -43,7 +43,7 @@ class Stopper:
             return None
         match said:
             case Refuse():
-                new = states.disallowed(run.status, said, self._reporter.moment(run))
+                new = run_status.disallowed(run.status, said, self._reporter.moment(run))
                 await self._finisher.conclude(run, new, said.reason, refusal.as_outcome(said))
                 return None
             case Wait(reason=Reason.Queued):
@@ -62,13 +62,13 @@ class Stopper:
     async def _wait(self, run: Run, said: Wait) -> float | None:
         """Write what the run waits for, and end it if it has waited too long."""
         status, moment = run.status, self._reporter.moment(run)
-        waited, bound = states.waited(status, moment), self._bound(run)
+        waited, bound = run_status.waited(status, moment), self._bound(run)
         if waited >= bound:
             await self._out_of_time(run, said, bound)
             return None
         if said.reason != status.reason:
             self._notifier.emit_reason(run, said.reason, said.message, warning=said.reason is not Reason.Pulling)
-        await self._reporter.write(run, states.at(status, said.reason, said.message, moment))
+        await self._reporter.write(run, run_status.at(status, said.reason, said.message, moment))
         # Most problems are short: retry soon, and less often the longer it takes.
         return max(min(said.delay, max(waited, 0.5), bound - waited), 0.1)
 
@@ -78,7 +78,7 @@ class Stopper:
         if said.in_line:
             if status.is_in_line:
                 return
-            status = states.in_line(status, self._reporter.node)
+            status = run_status.in_line(status, self._reporter.node)
         await self._reporter.at(run, status, said.reason, said.message)
 
     async def _out_of_time(self, run: Run, waits: Wait, bound: float) -> None:

@@ -116,17 +116,17 @@ def place_of(run: Run) -> Place:
     )
 
 
-def behind(own: Place, holder: str | None, waiting: Iterable[Place], name: str) -> str | None:
+def behind(own: Place, current: str | None, waiting: Iterable[Place], name: str) -> str | None:
     """Why the run has to wait for the session `name`, as a sentence; None if it is its turn.
 
-    `waiting` are all runs that want the session and are neither finished nor being deleted, `holder` is the UID that
-    the session's status names. A holder that is not among them no longer uses the session.
+    `waiting` are all runs that want the session and are neither finished nor being deleted, `current` is the UID that
+    the session's status names as its current run. One that is not among them no longer uses the session.
 
     Only the next run's message names the run ahead of it. For all others the message would change, and their statuses
     would be written, whenever a run leaves the queue.
     """
     queue = sorted(waiting)
-    first = next((other for other in queue if other.uid == holder), queue[0] if queue else None)
+    first = next((other for other in queue if other.uid == current), queue[0] if queue else None)
     if first is None or first.uid == own.uid:
         return None
     others = (place for place in queue if place.uid not in (first.uid, own.uid))

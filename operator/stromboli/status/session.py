@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from stromboli.models.agentsession import Filesystem
 from stromboli.models.objects import entries, number
-from stromboli.models.session import Holder, Origin, SessionStatus
+from stromboli.models.session import Origin, RunRef, SessionStatus
 from stromboli.reasons import ReadyReason, SessionCondition
 from stromboli.status import conditions
 from stromboli.status.run import Moment
@@ -27,13 +27,13 @@ def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment)
     return _with(status, observedGeneration=moment.generation, node=node, conditions=found)
 
 
-def taken(status: SessionStatus, run: Holder, moment: Moment) -> SessionStatus:
+def taken(status: SessionStatus, run: RunRef, moment: Moment) -> SessionStatus:
     """A run now holds the session, which counts as use."""
     new = at(status, ReadyReason.InUse, f"the run {run.name} has it", moment)
     return _with(new, currentRun={"name": run.name, "uid": run.uid}, lastUsed=moment.text)
 
 
-def begun(status: SessionStatus, run: Holder, conversation: str, image: str, moment: Moment) -> SessionStatus:
+def begun(status: SessionStatus, run: RunRef, conversation: str, image: str, moment: Moment) -> SessionStatus:
     """A run holds the session and starts in it, with that conversation and the image of that id."""
     runs = number(status.wire.get("runs")) + 1
     return _with(taken(status, run, moment), runs=runs, claudeSessionID=conversation, imageID=image)

@@ -10,7 +10,7 @@ import pytest
 
 from stromboli.attempt import folder
 from stromboli.attempt.folder import Link, SessionFolder
-from stromboli.attempt.state import State
+from stromboli.attempt.session_state import SessionState
 from stromboli.errors import NoSpace
 
 UID = "0b2c6f7e-0000-4000-8000-000000000001"
@@ -111,21 +111,21 @@ def test_runs_are_found_in_every_session_that_they_had(session: SessionFolder, h
 
 
 def test_its_state_goes_with_it(session: SessionFolder, home: Path) -> None:
-    assert session.read_state() == State()
-    session.write_state(State(container="c1"))
-    assert session.read_state() == State(container="c1")
+    assert session.read_state() == SessionState()
+    session.write_state(SessionState(container="c1"))
+    assert session.read_state() == SessionState(container="c1")
     assert folder.runs(home) == set()
     session.remove()
-    assert session.read_state() == State()
+    assert session.read_state() == SessionState()
 
 
 def test_a_state_for_which_there_is_no_room_is_said(session: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    session.write_state(State(container="c1"))
+    session.write_state(SessionState(container="c1"))
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(NoSpace, match="make room there"):
-        session.write_state(State(container="c2"))
-    assert session.read_state() == State(container="c1")
+        session.write_state(SessionState(container="c2"))
+    assert session.read_state() == SessionState(container="c1")

@@ -80,7 +80,7 @@ def elsewhere(obj: Object) -> Object:
 @pytest.fixture
 def queue(woken: Woken) -> Woken:
     """Three runs that want the session `s`, one of them as a fork's parent and one at work, and three that do not."""
-    woken.read(wanting("holder", at(Reason.Running)))
+    woken.read(wanting("current", at(Reason.Running)))
     woken.read(wanting("second", at(Reason.Queued)))
     woken.read(wanting("forking", session="copy", fork="s"))
     woken.read(wanting("other", session="t"))
@@ -123,10 +123,10 @@ def test_only_the_next_of_a_queue_is_looked_at(woken: Woken) -> None:
 
 @pytest.mark.parametrize("how", ["DELETED", "MODIFIED"])
 def test_a_deleted_run_wakes_its_sessions_queue(queue: Woken, how: str) -> None:
-    obj = wanting("holder", at_version(2))
-    assert queue.run(how, obj if how == "DELETED" else being_deleted(obj)) == ["forking", "holder"]
-    assert queue.store.is_deleted("holder")
-    assert queue.store.get("holder") is None
+    obj = wanting("current", at_version(2))
+    assert queue.run(how, obj if how == "DELETED" else being_deleted(obj)) == ["current", "forking"]
+    assert queue.store.is_deleted("current")
+    assert queue.store.get("current") is None
 
 
 def test_a_finished_run_that_is_deleted_is_a_deletion_too(queue: Woken) -> None:
@@ -160,10 +160,10 @@ def test_a_session_of_that_name_elsewhere_is_another(queue: Woken) -> None:
 
 @pytest.mark.parametrize("how", ["DELETED", "MODIFIED"])
 def test_a_deleted_session_is_a_deletion_and_all_that_want_it_are_looked_at(queue: Woken, how: str) -> None:
-    """Its holder as well, for it has lost what it runs in."""
+    """Its current run as well, for it has lost what it runs in."""
     obj = a_session()
     told = copy.deepcopy(obj if how == "DELETED" else being_deleted(obj))
-    assert queue.session(how, told) == ["forking", "holder", "second", "session"]
+    assert queue.session(how, told) == ["current", "forking", "second", "session"]
     assert queue.store.is_deleted("session")
     assert queue.sessions == [], "there is nothing to look after any more"
 

@@ -17,7 +17,7 @@ from stromboli.models.conditions import Condition
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.models.objects import Resource
 from stromboli.models.run import AttemptEntry, RunStatus, SessionEntry
-from stromboli.models.session import Holder, SessionStatus
+from stromboli.models.session import RunRef, SessionStatus
 from stromboli.reasons import Reason
 from tests.support.builders import UID, at, having, read, run
 
@@ -93,7 +93,7 @@ def test_a_session() -> None:
     }
     found = objects.session(wire)
     assert (found.parent, found.ttl, found.label) == ("p", "1h", "team/s")
-    assert found.status.holder == Holder("r", "u")
+    assert found.status.current_run == RunRef("r", "u")
     assert found.status.is_held_by("u")
     assert not found.status.is_held_by("other")
     assert found.status.copied_from is not None

@@ -162,9 +162,9 @@ def run(name: str, created: int, version: int, ticket: int | None = None) -> Pla
     return session.place_of(objects.run({"metadata": meta, "spec": {"session": {"name": "s"}}, "status": status}))
 
 
-def ahead(who: Place, *waiting: Place, holder: str | None = None) -> str | None:
+def ahead(who: Place, *waiting: Place, current: str | None = None) -> str | None:
     """The run that it is behind."""
-    said = session.behind(who, holder, waiting, "s")
+    said = session.behind(who, current, waiting, "s")
     return None if said is None else said.split(" in ")[0].removeprefix("behind the run ")
 
 
@@ -181,14 +181,14 @@ def test_of_one_second_the_first_version_is_first_whatever_was_written_since() -
 
 def test_who_has_it_has_it() -> None:
     a, b = run("a", 1, 1), run("b", 2, 2)
-    assert (ahead(a, a, b, holder="uid-b"), ahead(b, a, b, holder="uid-b")) == ("b", None)
+    assert (ahead(a, a, b, current="uid-b"), ahead(b, a, b, current="uid-b")) == ("b", None)
     assert session.behind(a, "uid-b", [a, b], "s") == "behind the run b in the queue of the session s"
     assert session.behind(b, None, [a, b], "s") == "behind the run a in the queue of the session s"
 
 
 def test_one_that_has_gone_without_a_word_has_it_no_more() -> None:
     a, b = run("a", 1, 1), run("b", 2, 2)
-    assert (ahead(a, a, b, holder="uid-gone"), ahead(b, a, b, holder="uid-gone")) == (None, "a")
+    assert (ahead(a, a, b, current="uid-gone"), ahead(b, a, b, current="uid-gone")) == (None, "a")
 
 
 def test_but_for_the_next_the_sentence_is_the_same_whoever_has_it() -> None:
@@ -227,8 +227,8 @@ def test_a_fork_stands_in_two_queues(spec: dict[str, Any], names: tuple[str, ...
 )
 def test_it_is_always_exactly_ones_turn(made: list[tuple[int, int]], holding: int) -> None:
     runs = [run(f"r{n}", created, version) for n, (created, version) in enumerate(made)]
-    holder = f"uid-r{holding}"
-    turns = [r.name for r in runs if ahead(r, *runs, holder=holder) is None]
+    current = f"uid-r{holding}"
+    turns = [r.name for r in runs if ahead(r, *runs, current=current) is None]
     expected = f"r{holding}" if 0 <= holding < len(runs) else min(runs).name
     assert turns == [expected]
 

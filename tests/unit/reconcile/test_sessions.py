@@ -12,11 +12,11 @@ import pytest
 
 from stromboli import naming, work_queue
 from stromboli.models.run import RunStatus
-from stromboli.models.session import Holder, SessionStatus
+from stromboli.models.session import RunRef, SessionStatus
 from stromboli.observe.sessions import QUEUED_LOOK
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 from stromboli.status.run import Moment
 from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Killer, Node, elsewhere
@@ -94,21 +94,21 @@ async def test_sessions_do_not_wait_for_each_other(node: Node, stage: Stage) -> 
 async def test_an_operator_that_comes_back_keeps_their_order(node: Node, stage: Stage) -> None:
     """By creation, within one second, whatever was written since, and in whatever order they are listed."""
     names = [f"run-{n}" for n in range(5)]
-    stage.hold("holder")
-    stage.run("holder")
+    stage.hold("current")
+    stage.run("current")
     async with node.process():
-        await stage.at_work("holder")
+        await stage.at_work("current")
         for name in names:
             stage.run(name)
         for name in names:
-            await queued(stage, name, "holder")
+            await queued(stage, name, "current")
     for name in names[:2]:
         node.cluster.change(SPACE, name, lambda obj: obj["metadata"].update(annotations={"by": "hand"}))
     node.cluster.objects = dict(reversed(node.cluster.objects.items()))
-    stage.let("holder")
+    stage.let("current")
     async with node.process():
         await stage.idle()
-    assert stage.sent == ["holder", *names]
+    assert stage.sent == ["current", *names]
 
 
 # --- whoever goes ---
@@ -277,7 +277,7 @@ async def test_who_writes_second_does_not_have_it(node: Node, stage: Stage) -> N
     """Another operator takes the session for its run between our look and our write."""
     killer = Killer()
     stage.run("first")
-    other = Holder("other", stage.run("other"))
+    other = RunRef("other", stage.run("other"))
     there = Moment(datetime.now(UTC), "node-b", 1)
     at_work = run_states.at(RunStatus(), Reason.Running, "at work", there)
     node.cluster.change(SPACE, "other", lambda o: o.update(status=at_work.wire))
@@ -289,7 +289,7 @@ async def test_who_writes_second_does_not_have_it(node: Node, stage: Stage) -> N
         session = stage.session()
         stolen.append(session["metadata"]["resourceVersion"])
         here = Moment(there.now, node.settings.node, 1)
-        session["status"] = states.taken(SessionStatus.of(session.get("status")), other, here).wire
+        session["status"] = session_status.taken(SessionStatus.of(session.get("status")), other, here).wire
         session["metadata"]["resourceVersion"] += "0"
 
     killer.before = steal
@@ -304,7 +304,7 @@ async def test_who_writes_second_does_not_have_it(node: Node, stage: Stage) -> N
         node.cluster.change(SPACE, "other", lambda o: o.update(status=done.wire))
         session = await node.cluster.session(SPACE, STORY)
         assert session is not None
-        await node.cluster.write_status(session, states.released(session.status, there))
+        await node.cluster.write_status(session, session_status.released(session.status, there))
         await stage.idle()
     assert stage.sent == ["first"]
 

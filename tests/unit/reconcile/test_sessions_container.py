@@ -13,8 +13,8 @@ import pytest
 
 from stromboli import naming
 from stromboli.attempt.folder import SessionFolder
+from stromboli.attempt.session_state import SessionState
 from stromboli.attempt.site import Site
-from stromboli.attempt.state import State
 from stromboli.node.serial import SessionLocks
 from stromboli.perform.sessions.costs import Costs
 from stromboli.plan import answer
@@ -371,7 +371,7 @@ def costs_of(node: Node) -> tuple[Costs, SessionFolder]:
 
 async def test_the_cost_of_an_attempt_is_the_same_whenever_it_is_asked_for(node: Node) -> None:
     found, folder = costs_of(node)
-    folder.write_state(State())
+    folder.write_state(SessionState())
     uid, costs = folder.path.name, []
     for attempt, cost in (("a-1", 0.5), ("a-1", 0.5), ("b-1", 0.75), ("b-1", 0.75), ("b-1", 0.75), ("c-1", 1.75)):
         after = await found.of_attempt(uid, attempt, told(cost))

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from stromboli.models.agentsession import AgentSessionStatus
-from stromboli.models.session import Holder, SessionStatus
+from stromboli.models.session import RunRef, SessionStatus
 from stromboli.reasons import ReadyReason
 from stromboli.status import conditions
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 from tests.support.builders import moment
 
-RUN = Holder("first", "uid-1")
+RUN = RunRef("first", "uid-1")
 READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
 
 
@@ -23,14 +23,14 @@ def ready(status: SessionStatus) -> dict[str, Any]:
 
 
 def lost(seconds: float = 0.0) -> SessionStatus:
-    return states.at(
-        states.taken(SessionStatus(), RUN, moment()), ReadyReason.VolumeLost, "it is gone", moment(seconds)
+    return session_status.at(
+        session_status.taken(SessionStatus(), RUN, moment()), ReadyReason.VolumeLost, "it is gone", moment(seconds)
     )
 
 
 @pytest.mark.parametrize("reason", ReadyReason)
 def test_each_reason_is_told(reason: ReadyReason) -> None:
-    status = states.at(SessionStatus(), reason, "so it is", moment(generation=4))
+    status = session_status.at(SessionStatus(), reason, "so it is", moment(generation=4))
     assert ready(status) == {
         "type": "Ready",
         "status": READY.get(reason, "False"),
@@ -45,13 +45,15 @@ def test_each_reason_is_told(reason: ReadyReason) -> None:
 
 @pytest.mark.parametrize("reason", ReadyReason)
 def test_only_what_is_lost_is_stalled(reason: ReadyReason) -> None:
-    stalled = conditions.find(states.at(SessionStatus(), reason, "so it is", moment()).wire["conditions"], "Stalled")
+    stalled = conditions.find(
+        session_status.at(SessionStatus(), reason, "so it is", moment()).wire["conditions"], "Stalled"
+    )
     assert (stalled is not None) is (reason is ReadyReason.VolumeLost)
     assert stalled is None or (stalled["status"], stalled["reason"], stalled["message"]) == ("True", reason, "so it is")
 
 
 def test_stalled_goes_with_its_cause() -> None:
-    found = states.at(lost(), ReadyReason.Available, "there again", moment(9))
+    found = session_status.at(lost(), ReadyReason.Available, "there again", moment(9))
     assert [c["type"] for c in found.wire["conditions"]] == ["Ready"]
 
 
@@ -60,7 +62,7 @@ def test_before_the_first_there_is_no_reason() -> None:
 
 
 def test_who_takes_it_has_it_and_that_is_a_use() -> None:
-    status = states.taken(SessionStatus.of({"runs": 2}), RUN, moment(5))
+    status = session_status.taken(SessionStatus.of({"runs": 2}), RUN, moment(5))
     assert (ready(status)["reason"], ready(status)["message"]) == (ReadyReason.InUse, "the run first has it")
     assert status.wire["currentRun"] == {"name": "first", "uid": "uid-1"}
     assert status.wire["lastUsed"] == "2026-01-31T12:00:05Z"
@@ -68,8 +70,8 @@ def test_who_takes_it_has_it_and_that_is_a_use() -> None:
 
 
 def test_who_leaves_it_leaves_no_trace_but_the_time() -> None:
-    before = states.taken(SessionStatus.of({"runs": 2, "containerID": "c1"}), RUN, moment())
-    status = states.released(before, moment(60))
+    before = session_status.taken(SessionStatus.of({"runs": 2, "containerID": "c1"}), RUN, moment())
+    status = session_status.released(before, moment(60))
     assert ready(status)["reason"] == ReadyReason.Available
     assert "currentRun" not in status.wire
     assert status.wire["lastUsed"] == "2026-01-31T12:01:00Z"
@@ -78,7 +80,7 @@ def test_who_leaves_it_leaves_no_trace_but_the_time() -> None:
 
 def test_what_is_lost_stays_lost_when_the_run_leaves() -> None:
     before = lost()
-    status = states.released(before, moment(60))
+    status = session_status.released(before, moment(60))
     assert status.wire["conditions"] == before.wire["conditions"]
     assert {c["type"] for c in status.wire["conditions"]} == {"Ready", "Stalled"}
     assert "currentRun" not in status.wire
@@ -86,26 +88,26 @@ def test_what_is_lost_stays_lost_when_the_run_leaves() -> None:
 
 
 def test_a_time_is_that_of_the_change_from_ready_to_not() -> None:
-    steps = [states.at(SessionStatus(), ReadyReason.Available, "no run has it", moment())]
-    steps.append(states.taken(steps[-1], RUN, moment(10)))
-    steps.append(states.released(steps[-1], moment(20)))
+    steps = [session_status.at(SessionStatus(), ReadyReason.Available, "no run has it", moment())]
+    steps.append(session_status.taken(steps[-1], RUN, moment(10)))
+    steps.append(session_status.released(steps[-1], moment(20)))
     assert {ready(s)["lastTransitionTime"] for s in steps} == {"2026-01-31T12:00:00Z"}
-    gone = states.at(steps[-1], ReadyReason.VolumeLost, "it is gone", moment(30))
+    gone = session_status.at(steps[-1], ReadyReason.VolumeLost, "it is gone", moment(30))
     assert {c["lastTransitionTime"] for c in gone.wire["conditions"]} == {"2026-01-31T12:00:30Z"}
-    again = states.at(gone, ReadyReason.VolumeLost, "it is still gone", moment(40))
+    again = session_status.at(gone, ReadyReason.VolumeLost, "it is still gone", moment(40))
     assert {c["lastTransitionTime"] for c in again.wire["conditions"]} == {"2026-01-31T12:00:30Z"}
 
 
 def test_the_node_stays_what_it_was_first() -> None:
-    status = states.at(SessionStatus(), ReadyReason.Available, "no run has it", moment(node="node-a"))
-    assert states.taken(status, RUN, moment(node="node-b")).wire["node"] == "node-a"
+    status = session_status.at(SessionStatus(), ReadyReason.Available, "no run has it", moment(node="node-a"))
+    assert session_status.taken(status, RUN, moment(node="node-b")).wire["node"] == "node-a"
 
 
 def test_saying_it_twice_changes_nothing() -> None:
     for step in (
-        lambda s: states.at(s, ReadyReason.Expired, "old", moment()),
-        lambda s: states.taken(s, RUN, moment()),
-        lambda s: states.released(s, moment()),
+        lambda s: session_status.at(s, ReadyReason.Expired, "old", moment()),
+        lambda s: session_status.taken(s, RUN, moment()),
+        lambda s: session_status.released(s, moment()),
     ):
         once = step(SessionStatus.of({"runs": 1}))
         assert step(once) == once
@@ -114,12 +116,16 @@ def test_saying_it_twice_changes_nothing() -> None:
 def test_what_was_given_is_not_changed() -> None:
     before = lost()
     kept = copy.deepcopy(before)
-    states.taken(before, RUN, moment(3))
-    states.released(before, moment(3))
-    states.at(before, ReadyReason.Available, "x", moment(3))
+    session_status.taken(before, RUN, moment(3))
+    session_status.released(before, moment(3))
+    session_status.at(before, ReadyReason.Available, "x", moment(3))
     assert before == kept
 
 
 def test_the_wire_takes_it() -> None:
-    for status in (states.taken(SessionStatus(), RUN, moment()), lost(), states.released(lost(), moment())):
+    for status in (
+        session_status.taken(SessionStatus(), RUN, moment()),
+        lost(),
+        session_status.released(lost(), moment()),
+    ):
         AgentSessionStatus.model_validate(status.wire)

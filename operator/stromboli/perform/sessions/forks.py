@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 
 from stromboli import naming
-from stromboli.attempt.state import State
+from stromboli.attempt.session_state import SessionState
 from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable, Refused, Waiting
 from stromboli.grammar import duration
 from stromboli.models.agentsession import Filesystem
@@ -30,7 +30,7 @@ from stromboli.perform.sessions.turns import Turns
 from stromboli.plan import forks as plan
 from stromboli.plan.verdict import Wait
 from stromboli.reasons import EventReason, Reason
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Forks:
     async def written(self, run: Run, session: Session, origin: Origin) -> Session:
         """Write down where the fork comes from: it needs its parent no more. Raises Conflict, ClusterUnavailable."""
         filesystem = _filesystem(await asyncio.to_thread(self._state, session.uid))
-        status = states.copied(session.status, origin, naming.conversation(origin.uid), filesystem)
+        status = session_status.copied(session.status, origin, naming.conversation(origin.uid), filesystem)
         written = await self._reporter.write(session, status)
         self._notifier.emit(session, EventReason.Forked, f"copied from the session {origin.name}")
         if filesystem is Filesystem.lost:
@@ -163,7 +163,9 @@ class Forks:
                 copy = await self._copier.filesystem(container.name, naming.copy(uid), labels)
         if await self._on_node.podman.volumes.inspect(naming.volume(origin.uid)) is not None:
             await self._copier.volume(naming.volume(origin.uid), naming.volume(uid), image, labels)
-        whole = State(copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent)
+        whole = SessionState(
+            copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent
+        )
         await to_its_end(asyncio.to_thread(self._on_node.site.folder(uid).write_state, whole))
 
     async def _await_room(self, parent: str, container: str, copy: str) -> None:
@@ -184,7 +186,7 @@ class Forks:
         except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
             log.warning("the half-made copy of session %s stays until the next, or its deletion: %s", uid, error)
 
-    def _state(self, uid: str) -> State:
+    def _state(self, uid: str) -> SessionState:
         return self._on_node.site.folder(uid).read_state()
 
 
@@ -192,7 +194,7 @@ def _wait(job: Job[None]) -> Wait:
     return Wait(Reason.Starting, job.progress, COPY_LOOK)
 
 
-def _filesystem(state: State) -> Filesystem:
+def _filesystem(state: SessionState) -> Filesystem:
     """What a fork has of its parent's files. Hooks that have succeeded without a container that has them were lost."""
     if state.copy:
         return Filesystem.copied

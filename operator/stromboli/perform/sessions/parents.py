@@ -5,11 +5,11 @@ from __future__ import annotations
 from stromboli.errors import Waiting
 from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
-from stromboli.models.session import Holder, Origin, Session
+from stromboli.models.session import Origin, RunRef, Session
 from stromboli.observe.sessions import Queues
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.reasons import Reason
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 
 
 class Parents:
@@ -35,5 +35,5 @@ class Parents:
         await self._queues.await_turn(run, parent, origin.name)
         if parent.status.is_held_by(run.uid):
             return parent
-        taken = states.taken(parent.status, Holder(run.name, run.uid), self._reporter.moment(parent))
+        taken = session_status.taken(parent.status, RunRef(run.name, run.uid), self._reporter.moment(parent))
         return await self._reporter.write(parent, taken)

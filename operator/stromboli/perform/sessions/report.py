@@ -6,7 +6,7 @@ from stromboli.kube.client import Cluster
 from stromboli.models.session import Session, SessionStatus
 from stromboli.observe import sessions
 from stromboli.reasons import ReadyReason
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 from stromboli.status.run import Moment
 
 
@@ -23,7 +23,7 @@ class SessionReporter:
 
     async def at(self, session: Session, reason: ReadyReason, message: str) -> Session:
         """Write that the session is now at `reason`. Raises as `write`."""
-        return await self.write(session, states.at(session.status, reason, message, self.moment(session)))
+        return await self.write(session, session_status.at(session.status, reason, message, self.moment(session)))
 
     async def write(self, session: Session, new: SessionStatus) -> Session:
         """Write the status if it changed; returns the new session. Raises Conflict, Rejected, ClusterUnavailable."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from stromboli import naming
-from stromboli.attempt.state import State
+from stromboli.attempt.session_state import SessionState
 from stromboli.errors import LabelsLost, Refused, Waiting
 from stromboli.models.run import Run
 from stromboli.models.session import Session
@@ -127,7 +127,7 @@ class Resumption:
                 assert_never(at)
 
 
-def _found(session: Session, container: ContainerState | None, state: State) -> Found:
+def _found(session: Session, container: ContainerState | None, state: SessionState) -> Found:
     return Found(
         session.uid,
         session.name,

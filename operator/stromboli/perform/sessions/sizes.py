@@ -12,7 +12,7 @@ from stromboli.models.session import Session
 from stromboli.node.jobs import Jobs
 from stromboli.node.resting import Resting
 from stromboli.perform.sessions.report import SessionReporter
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Sizes:
         if size is None or size == session.status.size:
             return False
         try:
-            await self._reporter.write(session, states.measured(session.status, size))
+            await self._reporter.write(session, session_status.measured(session.status, size))
         except StromboliError:
             self._outdated.add(session.uid)
             raise

@@ -12,11 +12,11 @@ from stromboli import naming
 from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, StromboliError
 from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
-from stromboli.models.session import Holder, Session
+from stromboli.models.session import RunRef, Session
 from stromboli.perform.sessions.onnode import OnNode
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
-from stromboli.status import session as states
+from stromboli.status import session as session_status
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,10 @@ class Turns:
         """
         if session.status.is_held_by(run.uid) and session.status.conversation:
             return session
-        holder, conversation = Holder(run.name, run.uid), naming.conversation(session.uid)
+        ref, conversation = RunRef(run.name, run.uid), naming.conversation(session.uid)
         moment = self._reporter.moment(session)
-        return await self._reporter.write(session, states.begun(session.status, holder, conversation, image_id, moment))
+        new = session_status.begun(session.status, ref, conversation, image_id, moment)
+        return await self._reporter.write(session, new)
 
     async def still(self, session: Session, run: Run) -> Session:
         """The session as it is now, which the run must still hold. Raises Conflict, ClusterUnavailable."""
@@ -94,14 +95,14 @@ class Turns:
         try:
             kept = await self._resting.rest(session.uid)
             if kept is None:
-                status = states.without_container(status)
+                status = session_status.without_container(status)
             else:
-                status = states.with_container(status, kept.container, kept.hooks, kept.at)
+                status = session_status.with_container(status, kept.container, kept.hooks, kept.at)
         except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
             log.warning("session %s: how its container is, is looked at later: %s", session.name, error)
         self._sizes.outdated(session.uid)
         try:
-            await self._reporter.write(session, states.released(status, self._reporter.moment(session)))
+            await self._reporter.write(session, session_status.released(status, self._reporter.moment(session)))
         except Conflict:
             log.info("session %s has changed meanwhile", session.name)
 
@@ -110,11 +111,11 @@ class Turns:
         try:
             await self._resting.ended(session.uid)
         except (PodmanError, PodmanUnavailable) as error:
-            holder = session.status.holder
-            message = f"the run {holder.name if holder else ''} is over, but its container may still run: {error}"
+            current = session.status.current_run
+            message = f"the run {current.name if current else ''} is over, but its container may still run: {error}"
             message = f"{message}; tried again soon"
             try:
-                new = states.leaving(session.status, message, self._reporter.moment(session))
+                new = session_status.leaving(session.status, message, self._reporter.moment(session))
                 await self._reporter.write(session, new)
             except Conflict:
                 log.info("session %s has changed meanwhile", session.name)

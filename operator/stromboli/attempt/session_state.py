@@ -16,7 +16,7 @@ from stromboli.errors import LocalFailure
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SessionState:
     """The state of one session.
 
     `container` is the id of the container in which the session's initial hooks succeeded, `hooks` their hash, and
@@ -37,10 +37,10 @@ class State:
     spent_by: str | None = None
 
 
-_FIELDS = {field.name for field in fields(State)}
+_FIELDS = {field.name for field in fields(SessionState)}
 
 
-def read(path: Path) -> State:
+def read(path: Path) -> SessionState:
     """The state in a file; an empty one if there is no file.
 
     Raises OSError if the file cannot be read, and LocalFailure if it is broken: if that counted as empty, a fork would
@@ -49,7 +49,7 @@ def read(path: Path) -> State:
     try:
         found = bounds.json_document(path.read_bytes(), bounds.DOCUMENT)
     except FileNotFoundError:
-        return State()
+        return SessionState()
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -57,10 +57,10 @@ def read(path: Path) -> State:
             f"{path} is damaged: the operator did not write this",
             "restore it, or delete the AgentSession whose UID is the folder's name",
         )
-    return State(**{key: value for key, value in found.items() if key in _FIELDS})
+    return SessionState(**{key: value for key, value in found.items() if key in _FIELDS})
 
 
-def write(path: Path, state: State) -> None:
+def write(path: Path, state: SessionState) -> None:
     """Replace the file atomically, and sync it to disk."""
     new = path.with_name(f".{path.name}.new")
     with new.open("w", encoding="utf-8") as file:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.attempt import state as states
-from stromboli.attempt.state import State
+from stromboli.attempt import session_state
+from stromboli.attempt.session_state import SessionState
 from stromboli.errors import LocalFailure
 
-WHOLE = State("c1", "h1", "2026-01-31T12:00:00Z", True, "copied", "h0", 1.25, 0.5, "run-1")
+WHOLE = SessionState("c1", "h1", "2026-01-31T12:00:00Z", True, "copied", "h0", 1.25, 0.5, "run-1")
 
 
 @pytest.fixture
@@ -22,34 +22,36 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(path: Path) -> None:
-    assert all(getattr(WHOLE, f.name) != getattr(State(), f.name) for f in fields(State)), "each field is told apart"
-    states.write(path, WHOLE)
-    assert states.read(path) == WHOLE
+    assert all(getattr(WHOLE, f.name) != getattr(SessionState(), f.name) for f in fields(SessionState)), (
+        "each field is told apart"
+    )
+    session_state.write(path, WHOLE)
+    assert session_state.read(path) == WHOLE
 
 
 def test_nothing_is_known_without_a_file(path: Path) -> None:
-    assert states.read(path) == State()
+    assert session_state.read(path) == SessionState()
 
 
 def test_what_a_newer_operator_wrote_is_passed_over(path: Path) -> None:
     path.write_text(json.dumps({"begun": True, "moons": 2}))
-    assert states.read(path) == State(begun=True)
+    assert session_state.read(path) == SessionState(begun=True)
 
 
 def test_what_an_older_operator_did_not_write_is_unknown(path: Path) -> None:
     path.write_text(json.dumps({"container": "c1"}))
-    assert states.read(path) == State(container="c1")
+    assert session_state.read(path) == SessionState(container="c1")
 
 
 def test_a_copy_of_nothing_is_not_the_same_as_no_copy(path: Path) -> None:
-    states.write(path, State(copy=""))
-    assert states.read(path).copy == ""
+    session_state.write(path, SessionState(copy=""))
+    assert session_state.read(path).copy == ""
 
 
 def test_one_replaces_the_other_and_nothing_else_is_left(path: Path) -> None:
-    states.write(path, WHOLE)
-    states.write(path, State(begun=True))
-    assert states.read(path) == State(begun=True)
+    session_state.write(path, WHOLE)
+    session_state.write(path, SessionState(begun=True))
+    assert session_state.read(path) == SessionState(begun=True)
     assert [p.name for p in path.parent.iterdir()] == ["state"]
 
 
@@ -61,12 +63,12 @@ def test_the_file_and_then_its_name_are_on_disk(path: Path, monkeypatch: pytest.
         synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists()))
 
     monkeypatch.setattr(os, "fsync", sync)
-    states.write(path, WHOLE)
+    session_state.write(path, WHOLE)
     assert synced == [(str(path.with_name(".state.new")), False), (str(path.parent), True)]
 
 
 def test_a_write_that_fails_leaves_the_old(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    states.write(path, WHOLE)
+    session_state.write(path, WHOLE)
 
     def full(_: int) -> None:
         raise OSError("no space left on device")
@@ -74,16 +76,16 @@ def test_a_write_that_fails_leaves_the_old(path: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="no space"):
-            states.write(path, State(begun=True))
-    assert states.read(path) == WHOLE
-    states.write(path, State(begun=True))
-    assert states.read(path) == State(begun=True), "what was left half written is no obstacle"
+            session_state.write(path, SessionState(begun=True))
+    assert session_state.read(path) == WHOLE
+    session_state.write(path, SessionState(begun=True))
+    assert session_state.read(path) == SessionState(begun=True), "what was left half written is no obstacle"
 
 
 def test_what_cannot_be_read_is_not_called_missing(path: Path) -> None:
     path.mkdir()
     with pytest.raises(IsADirectoryError):
-        states.read(path)
+        session_state.read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
@@ -91,4 +93,4 @@ def test_a_broken_file_is_said_and_not_taken_for_none(path: Path, content: bytes
     """If it counted as absent, a fork would be copied again over its own conversation, and a lost volume unnoticed."""
     path.write_bytes(content)
     with pytest.raises(LocalFailure, match="state"):
-        states.read(path)
+        session_state.read(path)
