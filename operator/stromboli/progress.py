@@ -176,5 +176,5 @@ def _said(error: OSError | subprocess.SubprocessError) -> str:
         lines = [line.strip() for line in told.strip().splitlines() if line.strip()]
         return f"{error.cmd[0]} ended with {error.returncode}" + (f": {' · '.join(lines[-3:])}" if lines else "")
     if isinstance(error, FileNotFoundError) and error.filename:
-        return f"{error.filename} is not there"
+        return f"{error.filename} does not exist"
     return str(error)

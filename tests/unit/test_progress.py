@@ -148,7 +148,7 @@ def test_a_failed_command_becomes_a_failure_with_its_last_words_and_the_hint() -
 
 def test_a_missing_program_is_named() -> None:
     progress, _ = plain()
-    with pytest.raises(LocalFailure, match="no-such-program is not there"), progress.step("Fetching", ""):
+    with pytest.raises(LocalFailure, match="no-such-program does not exist"), progress.step("Fetching", ""):
         subprocess.run(["no-such-program"], check=True)
 
 

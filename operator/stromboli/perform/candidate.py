@@ -1,4 +1,4 @@
-"""A run on its way to a start, and everything that an attempt needs once all gates are passed. No decisions here."""
+"""What the gates find out about a run, and everything that an attempt needs once all are passed. No decisions here."""
 
 from __future__ import annotations
 

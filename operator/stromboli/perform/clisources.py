@@ -1,6 +1,6 @@
 """Mounts the CLI's image when the operator starts, pulling it if necessary, before the first run needs it.
 
-Without the image the operator keeps running, and runs wait as CLIImageUnavailable.
+As long as there is no image, the operator keeps running, and runs wait as CLIImageUnavailable.
 """
 
 from __future__ import annotations

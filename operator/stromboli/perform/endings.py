@@ -1,4 +1,4 @@
-"""The end of a run: written to its status, however full the object is, announced by an event, and cleaned up after."""
+"""Ends runs: writes the end to the status, even of an object with little space left, emits an event, and cleans up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Endings:
         self._unwatch = unwatch
 
     async def conclude(self, run: Run, status: RunStatus, reason: Reason, message: str, everything: str) -> None:
-        """The run has ended with `reason` and this `status`; `everything` is a sentence that says where its output is.
+        """The run has ended with `reason` and this `status`; `everything` is a clause that says where its output is.
 
         Raises Conflict, ClusterUnavailable.
         """
@@ -46,13 +46,13 @@ class Endings:
             await self._reporter.at(run, status, reason, message)
         except Rejected as error:
             log.warning("%s: its answer is left out of its status: %s", run.label, error)
-            message = f"{message}; the answer could not be written down: {error}"
+            message = f"{message}; the answer could not be written to the status: {error}"
             message = f"{message}; {everything}" if everything else message
             await self._barely(run, status, reason, message)
         self._notifier.emit_reason(run, reason, message, warning=reason.status == "False")
 
     async def leave(self, run: Run) -> None:
-        """What a run that has ended needs no more goes: all of it, or its turn in a session that stays."""
+        """Remove what an ended run no longer needs: everything of it, or only its turn in a session that stays."""
         self._unwatch(naming.agent(run.session_uid))
         try:
             if run.is_kept:
@@ -62,25 +62,25 @@ class Endings:
                 await self._cleaner.finished(run.uid)
             await self._cleaner.tidy(run.session_uid, run.uid)
         except (PodmanError, PodmanUnavailable, ClusterUnavailable, Rejected) as error:
-            log.warning("%s: the sweep has to remove what it leaves behind: %s", run.label, error)
+            log.warning("%s: not everything of it could be removed; the sweep will retry: %s", run.label, error)
 
     async def cut_off(self, run: Run) -> None:
-        """Ensure that the run's container does not run. Raises PodmanError, PodmanUnavailable: it may run then."""
+        """Ensure that the run's container is not running. Raises PodmanError, PodmanUnavailable if it may be."""
         await self._turns.end(run.session_uid)
 
     async def start_over(self, run: Run) -> None:
-        """Remove everything of an attempt that never sent its prompt, for the next one. The caller holds the session.
+        """Remove everything of an attempt that never sent its prompt, except for what a named session keeps.
 
-        What a session keeps stays. Raises PodmanError, PodmanUnavailable.
+        The caller holds the session's lock. Raises PodmanError, PodmanUnavailable.
         """
         if not run.is_kept:
             await self._cleaner.start_over(run.uid)
 
     async def _barely(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:
-        """Write how the run ended, and nothing else. If not even that fits into the object, only the event says it, and
-        the run is cleaned up all the same.
+        """Write how the run ended, and nothing else. If not even that fits into the object, only the event has it, and
+        the run is cleaned up nevertheless.
         """
         try:
             await self._reporter.at(run, run_status.without_outcome(status), reason, message)
         except Rejected as error:
-            log.warning("%s has ended (%s), but its status has no room for that: %s", run.label, reason, error)
+            log.warning("%s has ended (%s), which cannot be written to its status: %s", run.label, reason, error)

@@ -1,4 +1,4 @@
-"""What happens before each start: the run passes all gates (gates.py) and takes its turn in its session."""
+"""Admits runs to a start: a run has to pass all gates (gates.py), and then takes its turn in its session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Admitted:
 
 
 class Entry:
-    """Lets runs in."""
+    """Admits runs to a start."""
 
     def __init__(self, gates: Gates, starts: SessionStarts, locks: SessionLocks) -> None:
         self._gates = gates
@@ -75,14 +75,14 @@ class Entry:
         try:
             async with self._gates.cluster.whole_run(run.namespace, run.name) as found:
                 if found is None or found.uid != run.uid or found.status != run.status:
-                    raise Conflict(f"{run.name} has changed since it was looked at")
+                    raise Conflict(f"{run.name} has changed since it was read")
                 yield found
         except Oversized as error:
             raise invalid("spec", f"{error}; put the prompt into a ConfigMap or Secret (spec.promptFrom)") from error
 
     @asynccontextmanager
     async def holding(self, admitted: Admitted) -> AsyncIterator[Held]:
-        """Inside the block nothing else changes what the run's session has on the node.
+        """Inside the block, the lock of the run's session is held: nothing else changes what it has on the node.
 
         Raises as `SessionStarts.holding`.
         """
@@ -99,7 +99,7 @@ class Entry:
             yield held
 
     def heed(self, run: Run, error: Exception) -> None:
-        """An error has stopped the run: check what may have caused it."""
+        """An error has stopped the run: check whatever may have caused it before the next start."""
         self._gates.heed(run, error)
 
     def doubt_cli(self) -> None:
@@ -107,7 +107,7 @@ class Entry:
         self._gates.mounts.doubt()
 
     def turn(self, uid: str) -> AbstractContextManager[None]:
-        """One turn of the run: if the start gate lets it in and it does not start, its place is freed."""
+        """One turn of the run: if the start gate admits it and it does not start, its place is freed."""
         return self._gates.start_gate.turn(uid)
 
     def started(self, uid: str) -> None:
@@ -119,7 +119,7 @@ class Entry:
         self._gates.start_gate.at_work(uid)
 
     def bound(self, run: Run) -> float:
-        """The maximum seconds of a wait; also for specs and policies that are invalid."""
+        """How long the run may wait, in seconds; also for invalid specs and policies."""
         if run.status.attempts:
             return run.status.attempts[-1].timeout
         if (known := self._bounds.get(run.uid)) is not None:

@@ -44,13 +44,16 @@ class Finisher:
         new = with_mcp_servers(self._notifier, run, new, trace.records.stdout, trace.secrets)
         message = ended.message
         if ended.left_out:
-            lost = f"the status has not all of the answer: {'; '.join(ended.left_out)}; {self._whole(run)}"
+            lost = f"the status does not hold all of the answer: {'; '.join(ended.left_out)}; {self._whole(run)}"
             message = f"{message}; {lost}"
             self._notifier.emit(run, EventReason.AnswerIncomplete, lost)
         await self.conclude(run, new, ended.reason, message)
 
     async def cancel(self, run: Run, said: Cancel) -> None:
-        """It is said once its agent works no more. Raises as `conclude`, and PodmanError, PodmanUnavailable."""
+        """End the run's container, and only then write that it was cancelled.
+
+        Raises as `conclude`, and PodmanError, PodmanUnavailable.
+        """
         await self._endings.cut_off(run)
         new = run_status.closed(run.status, said.reason, PromptSent.unknown, self._reporter.moment(run))
         await self.conclude(run, new, said.reason, said.message)
@@ -63,6 +66,6 @@ class Finisher:
         await self._endings.leave(run)
 
     def _whole(self, run: Run) -> str:
-        """A sentence that says where the agent's whole output is."""
+        """A clause that says where the agent's whole output is."""
         file = self._traces.out(run) / "stdout"
         return f"until the run is deleted, the CLI's output is in {file} on node {self._reporter.node}"

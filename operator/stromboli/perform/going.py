@@ -1,7 +1,7 @@
-"""A run whose container is running: its end is watched for, and its status follows its hooks and its agent.
+"""Follows a run whose container is running: watches for its end, and reports its hooks and its agent in its status.
 
-How it is followed is decided in plan/follow.py. What is written down is bounded: a hook that begins or ends, and a word
-that changes about the agent's work.
+How it is followed is decided in plan/follow.py. The number of writes is bounded: the status is written when a hook
+begins or ends, and when the message about the agent changes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from stromboli.status import run as run_status
 
 log = logging.getLogger(__name__)
 
-UNTOLD_LOOK = 30.0  # seconds between looks at a run whose status cannot be written
+REJECTED_LOOK = 30.0  # seconds between looks at a run whose status the API server rejects
 
-# Watches for a container's end: (the container, uid of the run that is woken, seconds after which it is woken in any
-# case).
+# Watches for a container's end: (the container, UID of the run to wake, seconds after which to wake it in any case).
 Watch = Callable[[ContainerKey, str, float], None]
 
 _NOTHING = Records(started=False, sent=False, steps=(), end=None, stdout=b"", stderr_tail="")
@@ -48,13 +47,13 @@ class Going:
         self._watch = watch
 
     async def started(self, run: Run, said: FollowHooks | FollowAgent) -> float | None:
-        """Its container has just been started, and has left nothing yet."""
+        """Its container has just been started, and has no records yet."""
         return await self._follow(run, said, _NOTHING, KEYS)
 
     async def look(self, run: Run, trace: Trace, said: FollowHooks | FollowAgent | EndAttempt) -> float | None:
-        """Its container was seen running. It goes on running where only that cannot be written down.
+        """Its container was seen running. If the API server rejects the status, the container runs on.
 
-        Raises PodmanError, PodmanUnavailable where it cannot be ended.
+        Raises PodmanError, PodmanUnavailable if the container should be ended and cannot be.
         """
         if isinstance(said, EndAttempt):
             await self._launcher.end(said.container, by_force=said.by_force)
@@ -63,13 +62,13 @@ class Going:
         try:
             return await self._follow(run, said, trace.records, trace.secrets)
         except Rejected as error:
-            log.warning("%s: how far it is stays untold: %s", run.label, error)
-            return UNTOLD_LOOK
+            log.warning("%s: its progress cannot be written to its status: %s", run.label, error)
+            return REJECTED_LOOK
 
     async def _follow(
         self, run: Run, said: FollowHooks | FollowAgent, records: Records, secrets: Secrets
     ) -> float | None:
-        """Nothing of `secrets`, which the attempt was given, goes into the status."""
+        """`secrets` are those that the attempt was given: none of them gets into the status."""
         self._watch(naming.agent(run.session_uid), run.uid, said.until)
         match said:
             case FollowHooks():
@@ -94,7 +93,7 @@ class Going:
 
 
 def with_mcp_servers(notifier: Notifier, run: Run, status: RunStatus, output: bytes, secrets: Secrets) -> RunStatus:
-    """How the MCP servers fared, once the CLI has said so; an event for those that the agent works without."""
+    """The status with the MCP servers' states, once the CLI has reported them; failed ones also get an event."""
     servers = progress.mcp_servers(output, status.mcp_servers, secrets)
     new = run_status.with_mcp_servers(status, servers) if servers else status
     if new != status and (failed := progress.servers_failed(servers)) is not None:

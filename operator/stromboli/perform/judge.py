@@ -1,4 +1,4 @@
-"""The outcome of an attempt, as plan/outcome.py decides from its records, with its own share of the cost."""
+"""Judges an ended attempt: plan/outcome.py decides from its records, and its own part of the session's cost is added."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Judge:
         self._costs = costs
 
     async def ended(self, run: Run, trace: Trace, said: Finish) -> Outcome:
-        """The outcome of the run's last attempt, with none of the secrets that it was given. May be repeated."""
+        """The outcome of the run's last attempt, with the secrets that it was given redacted. Idempotent."""
         found = await asyncio.to_thread(  # ten MiB of output may have to be read
             outcome.of,
             trace.records,

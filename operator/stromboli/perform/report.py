@@ -42,7 +42,7 @@ class Reporter:
         return await self.write(run, run_status.at(status, reason, message, self.moment(run)))
 
     async def write(self, run: Run, new: RunStatus) -> Run:
-        """Write the status, if it changed. The first one gives the run its place in its session's queue.
+        """Write the status if it changed. The first write gives the run its place in its session's queue.
 
         Raises Conflict, Rejected, ClusterUnavailable.
         """
@@ -62,7 +62,7 @@ class Reporter:
         if not policy.allowlists:
             reason, message = (
                 AllowedReason.NoAllowlist,
-                "no policy restricts images; an administrator should set one",
+                "no policy restricts images; an administrator should set images.allowed in one",
             )
             self._notifier.warn_of_no_allowlist(run)
         status = run_status.allowed(run.status, reason, message, moment)
@@ -73,7 +73,7 @@ class Reporter:
             status = run_status.with_mcp_servers(status, progress.pending(servers))
         timeout = ready.judged.request.timeout
         new = run_status.begun(status, number, naming.agent(held.uid).name, attempts.boot_id(), timeout, moment)
-        return await self.write(run, run_status.at(new, Reason.Starting, "making and starting the container", moment))
+        return await self.write(run, run_status.at(new, Reason.Starting, "creating and starting the container", moment))
 
 
 def _images(ready: Ready, held: Held) -> tuple[UsedImage, UsedImage | None]:

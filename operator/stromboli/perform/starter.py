@@ -1,4 +1,4 @@
-"""Starts a run: it passes all gates, gets everything that its attempt needs, and then the attempt is started."""
+"""Starts a run: once it has passed all gates and has everything that its attempt needs, the attempt is started."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Starter:
         """Start attempt `number`; returns what stops it, or the seconds until the run's next turn.
 
         `given_up` is the attempt before this one, if it never sent its prompt. Raises Conflict, Rejected,
-        ClusterUnavailable, and what plan/verdict.py has in STOPPING.
+        ClusterUnavailable, and the errors in STOPPING of plan/verdict.py.
         """
         async with self._entry.admitted(run) as found:
             if isinstance(found, Admitted):
@@ -50,11 +50,11 @@ class Starter:
         return found
 
     async def _launch(self, admitted: Admitted, number: int, given_up: TryAgain | None) -> float | None:
-        """The folder, the write-ahead, the start: in this order, an attempt can only ever run once.
+        """Folder, write-ahead, start: in this order, an attempt can never run twice.
 
-        An attempt in the status whose folder is missing has lost its seals, and counts as sent. While the session is
-        held, nothing else changes what it has on the node. That both still exist is checked after that: the session by
-        a lookup, the run by the guarded writes.
+        An attempt in the status whose folder is missing has lost its seals, and counts as sent. While the session's
+        lock is held, nothing else changes what the session has on the node. Whether session and run still exist is
+        checked once it is held: the session by a lookup, the run by the guarded writes.
         """
         run, ready = admitted.run, admitted.ready
         subject = _subject(run, number)
@@ -75,7 +75,7 @@ class Starter:
         return await self._going.started(run, said)
 
     async def _noted(self, run: Run, given_up: TryAgain) -> Run:
-        """Record an attempt that never sent its prompt, and make room for the next."""
+        """Record that an attempt never sent its prompt, and remove it, so that the next can start."""
         moment = self._reporter.moment(run)
         await self._endings.start_over(run)
         why, code, finished = (given_up.reason, given_up.message), given_up.exit_code, given_up.ended_at
@@ -89,6 +89,6 @@ def _subject(run: Run, number: int) -> Subject:
 
 def _withheld(names: Sequence[str]) -> str:
     return (
-        f"the image sets {', '.join(names)}, by which the Claude CLI's own runtime would load other code, wait for a "
-        "debugger or end: neither the CLI nor what it starts gets this; hooks do"
+        f"the image sets {', '.join(names)}, with which the Claude CLI's own runtime would load other code, wait for a "
+        "debugger or exit: neither the CLI nor what it starts gets this; hooks do"
     )

@@ -49,7 +49,7 @@ class Stopper:
             case Wait(reason=Reason.Queued):
                 await self._queue(run, said)
                 return said.delay
-            case Wait(reason=Reason.Starting):  # something is done for it here, which has a bound of its own
+            case Wait(reason=Reason.Starting):  # for work that is being done for it here, which has its own time limit
                 await self._reporter.at(run, run.status, said.reason, said.message)
                 return said.delay
             case Wait():
@@ -73,7 +73,9 @@ class Stopper:
         return max(min(said.delay, max(waited, 0.5), bound - waited), 0.1)
 
     async def _queue(self, run: Run, said: Wait) -> None:
-        """A run in this node's line is this node's. Its place is written once, since it changes with each start."""
+        """Write that the run is queued. A run in this node's line belongs to this node. Its place is written once only,
+        since it changes with each start.
+        """
         status = run.status
         if said.in_line:
             if status.is_in_line:

@@ -40,7 +40,7 @@ async def test_an_answer_that_does_not_fit(node: Node, fields: dict[str, Any], s
         await node.finished()
         await node.until(lambda: any(e["reason"] == "AnswerIncomplete" for e in node.cluster.events.values()), "told")
     where = f"until the run is deleted, the CLI's output is in {files[0]} on node {node.settings.node}"
-    lost = f"the status has not all of the answer: {said}; {where}"
+    lost = f"the status does not hold all of the answer: {said}; {where}"
     assert node.message() == f"answered in 1 turn; {lost}"
     assert node.status()["conditions"][0]["reason"] == "Completed"
     assert "structured" not in node.status()["result"]

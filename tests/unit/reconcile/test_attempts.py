@@ -358,7 +358,7 @@ async def test_an_answer_that_cannot_be_stored_is_left_out_and_the_run_ends(
         await node.cleared()
     assert node.status()["phase"] == "Succeeded"
     assert "result" not in node.status()
-    assert "the answer could not be written down" in node.message()
+    assert "the answer could not be written to the status" in node.message()
 
 
 async def test_a_status_of_another_boot_that_somebody_wrote_is_judged_by_the_marks(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""The parts of this package, connected. The operator's process passes to each caller the part that it needs."""
+"""Connects the parts of this package. The operator's assembly passes to each caller the part that it needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stromboli.perform.sessions.turns import Turns
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What others use."""
+    """The parts that other packages use."""
 
     starts: SessionStarts
     turns: Turns
@@ -34,14 +34,14 @@ class Parts:
     jobs: tuple[Jobs[Any, Any], ...]
 
     async def close(self) -> None:
-        """Break off what goes on beside the turns; the next operator starts it again."""
+        """Cancel all jobs; the next operator process starts them again."""
         for jobs in self.jobs:
             await jobs.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Wakes:
-    """Whom the end of a job wakes, by UID: a run, a session."""
+    """How the end of a job wakes a run, or a session, by its UID."""
 
     run: Callable[[str], None]
     session: Callable[[str], None]

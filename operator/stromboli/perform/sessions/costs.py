@@ -1,4 +1,4 @@
-"""The cost of one attempt in a session: the CLI counts the cost of a conversation, over all of its runs."""
+"""The cost of a single attempt in a session: the CLI reports the total of the conversation, over all of its runs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Costs:
         self._locks = locks
 
     async def of_attempt(self, uid: str, attempt: str, answer: Answer) -> Answer:
-        """An attempt's answer with its own cost, in the session `uid`. May be repeated for an attempt."""
+        """The attempt's answer with its own cost instead of the total of the session `uid`. Idempotent."""
         folder = self._site.folder(uid)
         async with self._locks.hold(uid):
             try:
                 state = await asyncio.to_thread(folder.read_state)
             except LocalFailure as error:
-                log.warning("the cost of attempt %s includes those before it: %s", attempt, error)
+                log.warning("the cost of attempt %s includes that of the attempts before it: %s", attempt, error)
                 return answer
             before = state.spent_before if state.spent_by == attempt else state.spent
             new = replace(state, spent=max(answer.cost_usd, before), spent_before=before, spent_by=attempt)

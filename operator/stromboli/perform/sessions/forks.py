@@ -1,8 +1,8 @@
-"""What a fork begins with, out of its parent's: its container's files, its conversation, and word of what is missing.
+"""Makes forks: copies a parent's container files and conversation, with an event about what could not be copied.
 
-Copying takes as long as the parent is large: a job of its own does it (node/jobs.py), and holds both sessions
-(serial.py) meanwhile, while the run waits for its end. Every step may be done again after it was cut short, and ends
-the same; only what is complete is written down, in the fork's state.
+Copying takes time in proportion to the parent's size. So a job does it (node/jobs.py), which holds the locks of both
+sessions (serial.py), while the run waits for the job's end. Every step is idempotent and may be repeated after an
+interruption; the fork's state records only what is complete.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from stromboli.status import session as session_status
 
 log = logging.getLogger(__name__)
 
-ROOM_LOOK = 30.0  # seconds between looks for room; Podman walks all that was written in the container each time
-COPY_LOOK = 30.0  # seconds between looks at a copy under way, whose end wakes the run
+ROOM_LOOK = 30.0  # seconds between checks for disk space; each time, Podman walks the container's writable layer
+COPY_LOOK = 30.0  # seconds between checks of a copy in progress, whose end wakes the run
 
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """Which copy it is: of the session `parent`, to the session `fork`, for the run `run`; UIDs all."""
+    """Identifies a copy: of the session `parent`, to the session `fork`, for the run `run`. All three are UIDs."""
 
     fork: str
     parent: str
@@ -68,16 +68,16 @@ class Forks:
         self._copier = Copier(on_node.podman, on_node.site)
 
     def under_way(self, run: str) -> Wait | None:
-        """The wait for the copy that is being made for the run of this UID."""
+        """The wait for the copy that is being made for the run of this UID, if there is one."""
         jobs = (self._jobs.find(key) for key in self._jobs if key.run == run)
         return next((_wait(job) for job in jobs if job is not None and not job.is_over), None)
 
     async def ensure(self, run: Run, session: Session, origin: Origin, ready: Ready) -> None:
-        """Ensure that the fork has a copy of its parent. The caller holds neither session.
+        """Ensure that the fork has a copy of its parent. The caller holds the lock of neither session.
 
-        Raises Waiting while it is copied, and what has broken the copy off, which the next call starts again: Waiting,
-        Conflict, ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable, and Refused(TimedOut) for a copy that
-        takes longer than the run may.
+        Raises Waiting while the copy is being made, and whatever made it fail: Waiting, Conflict, ClusterUnavailable,
+        NoSpace, PodmanError, PodmanUnavailable, and Refused(TimedOut) for a copy that takes longer than the run's
+        timeout. After a failure, the next call starts the copy again.
         """
         key = Copying(session.uid, origin.uid, run.uid)
         job = self._jobs.find(key)
@@ -95,8 +95,8 @@ class Forks:
         job.result()
 
     async def break_off(self, uid: str) -> set[str]:
-        """The run or fork of this UID is over, or deleted: end the copies that are made for it, and remove what they
-        have half made. Returns the UIDs of the sessions whose turns they may have left with the run.
+        """The run or fork of this UID has ended or was deleted: cancel the copies that are being made for it, and
+        remove what is incomplete. Returns the UIDs of the sessions whose turns the run may still have because of them.
         """
         found = [key for key in self._jobs if uid in (key.run, key.fork)]
         for key in found:
@@ -106,14 +106,17 @@ class Forks:
         return {session for key in found for session in (key.fork, key.parent)}
 
     async def tidy(self, uid: str) -> None:
-        """Nobody has the fork, and it has no copy: remove what an operator that was killed has half made, or Podman has
-        completed although nobody waited for it any more.
+        """No run has the fork's turn, and it has no copy: remove what a killed operator left incomplete, and what
+        Podman completed after the copy had been cancelled.
         """
         async with self._on_node.locks.hold(uid):
             await self._undo(uid)
 
     async def written(self, run: Run, session: Session, origin: Origin) -> Session:
-        """Write down where the fork comes from: it needs its parent no more. Raises Conflict, ClusterUnavailable."""
+        """Record in the status where the fork comes from: from now on it does not need its parent.
+
+        Raises Conflict, ClusterUnavailable.
+        """
         filesystem = _filesystem(await asyncio.to_thread(self._state, session.uid))
         status = session_status.copied(session.status, origin, naming.conversation(origin.uid), filesystem)
         written = await self._reporter.write(session, status)
@@ -122,13 +125,13 @@ class Forks:
             self._notifier.emit(
                 run,
                 EventReason.FilesNotCopied,
-                f"somebody removed the container of session {origin.name}: the fork begins with its conversation and "
-                "the image's files, and its hooks run again",
+                f"the container of session {origin.name} was removed: the fork begins with that session's conversation "
+                "and the image's files, and the hooks run again",
             )
         return written
 
     async def _made(self, run: Run, session: Session, origin: Origin, image: str, bound: float) -> None:
-        """The job. Nobody uses the two sessions meanwhile. `image` is the id of the one that the run starts in."""
+        """The job. It holds both sessions' locks. `image` is the id of the image that the run starts in."""
         async with self._on_node.locks.hold(session.uid, origin.uid):
             session = await self._turns.still(session, run)
             parent = await self._parents.taken(run, session, origin)
@@ -156,7 +159,7 @@ class Forks:
                     run,
                     EventReason.FilesNotCopied,
                     f"the container of session {origin.name} can never be started again ({why}, and Podman reads that "
-                    "before a start): the fork begins with its conversation and the image's files",
+                    "before a start): the fork begins with that session's conversation and the image's files",
                 )
             else:
                 await self._await_room(origin.name, container.name, naming.copy(uid))
@@ -169,22 +172,27 @@ class Forks:
         await to_its_end(asyncio.to_thread(self._on_node.site.folder(uid).write_state, whole))
 
     async def _await_room(self, parent: str, container: str, copy: str) -> None:
-        """A copy must not fill the node's disk. Raises Waiting, NotFound, PodmanError, PodmanUnavailable."""
-        await self._copier.drop(copy)  # what an attempt that was cut short has left is in the way of the next
+        """Ensure that the copy does not fill the node's disk. Raises Waiting, NotFound, PodmanError, PodmanUnavailable."""
+        await self._copier.drop(copy)  # an interrupted copy may have left an image, which takes space
         size = await self._copier.size(container)
         free = await self._on_node.podman.free() if size >= plan.SMALL else None
         if lack := plan.lack_of_room(parent, size, free):
             raise Waiting(Reason.NodeOutOfDisk, f"{lack}; goes on when there is room", ROOM_LOOK)
 
     async def _undo(self, uid: str) -> None:
-        """Remove what was copied for a fork, unless it is complete. The caller holds the fork."""
+        """Remove what was copied for a fork, unless it is complete. The caller holds the fork's lock."""
         try:
             if (await asyncio.to_thread(self._state, uid)).copy is None:
                 await self._copier.drop_helper(uid)
                 await self._on_node.cleaner.start_over(uid)
                 await self._copier.drop(naming.copy(uid))
         except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
-            log.warning("the half-made copy of session %s stays until the next, or its deletion: %s", uid, error)
+            log.warning(
+                "the incomplete copy for session %s could not be removed; the next copy or the session's deletion "
+                "removes it: %s",
+                uid,
+                error,
+            )
 
     def _state(self, uid: str) -> SessionState:
         return self._on_node.site.folder(uid).read_state()
@@ -195,7 +203,7 @@ def _wait(job: Job[None]) -> Wait:
 
 
 def _filesystem(state: SessionState) -> Filesystem:
-    """What a fork has of its parent's files. Hooks that have succeeded without a container that has them were lost."""
+    """What a fork has of its parent's files. If hooks succeeded but there is no copy, the parent's files are lost."""
     if state.copy:
         return Filesystem.copied
     return Filesystem.lost if state.copy_hooks is not None else Filesystem.not_begun

@@ -1,4 +1,4 @@
-"""A session's object: created by the first run that names it, with a template of what that run has."""
+"""Ensures the AgentSession that a run names: the first run creates it, with a template taken from its own spec."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stromboli.reasons import EventReason, Reason
 
 
 class SessionObjects:
-    """Creates the objects of sessions, and sets their templates."""
+    """Creates AgentSessions, and sets their templates."""
 
     def __init__(self, cluster: Cluster, notifier: Notifier) -> None:
         self._cluster = cluster
         self._notifier = notifier
 
     async def ensure(self, run: Run, named: Named, ready: Ready) -> Session:
-        """The session's object, with a template. May be repeated. Raises Conflict, Refused, ClusterUnavailable."""
+        """Ensure the session's object, with a template. Raises Conflict, Refused, ClusterUnavailable."""
         session = named.obj or await self._create(run, named, ready)
         if session.spec.get("template") is not None:  # an empty one counts: it was set to nothing
             return session

@@ -13,9 +13,7 @@ from stromboli.podman.transport import Podman
 
 @dataclass(frozen=True, slots=True)
 class OnNode:
-    """Podman, the operator's folders, the sessions' containers between two runs, what removes what is left of them, and
-    who holds a session.
-    """
+    """Podman, the operator's folders, the sessions' containers between two runs, clean-up, and the sessions' locks."""
 
     podman: Podman
     site: Site

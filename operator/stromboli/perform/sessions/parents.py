@@ -1,4 +1,4 @@
-"""The session that another one is a fork of: its turn, which the fork's run takes for as long as it is copied."""
+"""The parent of a fork: the fork's run takes its turn for as long as it is being copied."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Parents:
         self._reporter = reporter
 
     async def taken(self, run: Run, fork: Session, origin: Origin) -> Session:
-        """The parent, whose turn the run has now. May be repeated.
+        """Take the parent's turn for the run; returns the parent. Idempotent.
 
-        Raises Waiting if it is another run's turn, or the parent was deleted; Conflict, ClusterUnavailable.
+        Raises Waiting if it is another run's turn, or if the parent was deleted; Conflict, ClusterUnavailable.
         """
         parent = await self._cluster.session_outline(fork.namespace, origin.name)
         if parent is None or parent.uid != origin.uid:

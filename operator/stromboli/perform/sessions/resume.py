@@ -1,6 +1,7 @@
-"""A session's container for a start: what is found on the node, and what plan/resume.py decides about it.
+"""Gets a session's container ready for a start: looks at what is on the node, and carries out what plan/resume.py
+decides about it.
 
-The caller holds the session (serial.py). Every step is idempotent and may be repeated after an interruption.
+The caller holds the session's lock (serial.py). Every step is idempotent and may be repeated after an interruption.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Resumption:
             self._notifier.emit(
                 run,
                 EventReason.ImagePinned,
-                f"{reference} is another image by now; the session {session.name} goes on with "
-                f"{ready.image.id[:12]}, with which it began",
+                f"{reference} now names another image; the session {session.name} goes on with "
+                f"{ready.image.id[:12]}, which it began with",
             )
 
     async def _carried_out(
@@ -95,7 +96,7 @@ class Resumption:
                 assert_never(said)
 
     async def _cleared(self, run: Run, old: str | None, warnings: tuple[Warned, ...]) -> None:
-        """Make room for a new container."""
+        """Remove the old container, whose name the new one gets, and emit the warnings."""
         if old is not None:
             await self._podman.containers.remove(old)
         for warned in warnings:
@@ -104,7 +105,7 @@ class Resumption:
     # --- looking ---
 
     async def _look(self, run: Run, session: Session) -> tuple[Found, ContainerState | None]:
-        """A first look. What the last attempt has left is read only if its container does not run."""
+        """The session's container, and what its last attempt has left, which is read only if it is not running."""
         container = await self._resting.find(session.uid)
         if container is not None and container.alive:
             own = self._resting.handed_to(session.uid).startswith(f"{run.uid}-")
@@ -114,7 +115,7 @@ class Resumption:
         return _found(session, container, state), container
 
     async def _look_closer(self, found: Found, at: plan.Look) -> Found:
-        """What was found, completed by what the decision depends on."""
+        """`found`, completed by what the decision asks for."""
         match at:
             case plan.LookForVolume():
                 volume = await self._podman.volumes.inspect(naming.volume(found.uid))

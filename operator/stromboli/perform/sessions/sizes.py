@@ -1,6 +1,6 @@
-"""How much disk a session takes: measured once after each run in it, by a job, since all of it is walked.
+"""Measures the disk usage of sessions: once after each run, by a job, since all of a session's files are visited.
 
-A session whose size nobody knows, because the operator was restarted in between, is measured too.
+A session whose size is unknown, because the operator was restarted in between, is measured too.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ class Sizes:
         self._tried: set[str] = set()
 
     def outdated(self, uid: str) -> None:
-        """A run was in the session: it is to be measured."""
+        """A run has used the session: its size has to be measured again."""
         self._outdated.add(uid)
 
     async def forget(self, uid: str) -> None:
-        """There is no such session any more."""
+        """The session was deleted."""
         self._outdated.discard(uid)
         self._tried.discard(uid)
         await self._jobs.break_off(uid)
 
     async def measure(self, session: Session) -> bool:
-        """Write down the size of a session if a measurement has ended, and start one if that is due; whether the
-        session's status was written. Raises ClusterUnavailable, Conflict.
+        """Write a session's size to its status if a measurement has ended, and start a measurement if one is due.
+
+        Returns whether the status was written. Raises ClusterUnavailable, Conflict.
         """
         changed = await self._noted(session)
         if self._jobs.find(session.uid) is None and self._is_due(session):
@@ -53,7 +54,7 @@ class Sizes:
         return session.uid in self._outdated or (unknown and session.uid not in self._tried)
 
     async def _noted(self, session: Session) -> bool:
-        """Take the result of a measurement that has ended."""
+        """Write the result of a measurement that has ended; whether the status was written."""
         job = self._jobs.find(session.uid)
         if job is None or not job.is_over:
             return False
@@ -69,9 +70,9 @@ class Sizes:
         return True
 
     async def _size(self, session: Session) -> int | None:
-        """In bytes; None if that cannot be found out now."""
+        """In bytes; None if it cannot be determined now."""
         try:
             return await self._resting.size(session.uid, session.status.image)
         except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
-            log.warning("session %s: how much disk it takes is not known: %s", session.name, error)
+            log.warning("the disk usage of session %s cannot be determined: %s", session.name, error)
             return None

@@ -1,4 +1,4 @@
-"""A run's start in the session that it names: the turn taken, and everything of the session ready on the node."""
+"""Prepares a run's start in the session that it names: takes the turn, and gets the session ready on the node."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from stromboli.plan.verdict import Wait
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A session's turn that a run has; `pinned` says that the session had an image before."""
+    """The session whose turn a run has taken; `pinned` says whether the session already had an image."""
 
     session: Session
     pinned: bool
 
 
 class SessionStarts:
-    """Takes runs into the sessions of this node."""
+    """Prepares runs' starts in the sessions of this node."""
 
     def __init__(
         self, locks: SessionLocks, objects: SessionObjects, turns: Turns, forks: Forks, resumption: Resumption
@@ -40,7 +40,7 @@ class SessionStarts:
         self._resumption = resumption
 
     def under_way(self, run: Run) -> Wait | None:
-        """What goes on for the run before it can be started, as far as it goes on beside its turns."""
+        """The wait for work in the background that has to end before the run can start; None if there is none."""
         return self._forks.under_way(run.uid)
 
     async def take(self, run: Run, named: Named, ready: Ready) -> Turn:
@@ -53,10 +53,10 @@ class SessionStarts:
 
     @asynccontextmanager
     async def holding(self, run: Run, turn: Turn, ready: Ready) -> AsyncIterator[Held]:
-        """Inside the block nobody else touches what the session has on the node, and it is ready for a start.
+        """Inside the block, the session is ready for a start, and its lock is held.
 
-        Raises Conflict if the session was deleted, or the turn given back, by the time it is held; Waiting also while a
-        fork is copied; Refused, ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable.
+        Raises Conflict if the session was deleted, or the turn given back, before the lock was taken; Waiting also
+        while a fork is being copied; Refused, ClusterUnavailable, NoSpace, PodmanError, PodmanUnavailable.
         """
         parent = None if turn.session.status.copied_from else sessions.origin(turn.session)
         if parent is not None:

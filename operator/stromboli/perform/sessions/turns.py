@@ -49,7 +49,7 @@ class Turns:
         if found is None or found.uid != session.uid or found.is_being_deleted:
             raise Conflict(f"the session {session.name} was deleted meanwhile")
         if not found.status.is_held_by(run.uid):
-            raise Conflict(f"the run does not have the session {session.name} any more")
+            raise Conflict(f"the run no longer holds the session {session.name}")
         return found
 
     async def leave(self, run: Run) -> None:
@@ -67,12 +67,12 @@ class Turns:
             raise failure
 
     async def vacate(self, session: Session, run_uid: str) -> None:
-        """The run that has the session needs it no longer: end the container, then give the turn back.
+        """The run that holds the session no longer needs it: end the container, then give the turn back.
 
-        In this order, and one at a time: until it is written, no other run takes the session. Without effect if that
-        run does not have it any more. If the container may still run, the turn is kept: PodmanError or
-        PodmanUnavailable is raised, the session's condition says so, and it is to be tried again. What else Podman
-        cannot do now is done by whoever takes the session next. Raises ClusterUnavailable.
+        In this order, and under the session's lock: no other run takes the session before the status is written. Has
+        no effect if that run does not hold the session any more. If the container may still be running, the turn is
+        kept, PodmanError or PodmanUnavailable is raised, and the session's condition says so: the caller tries again.
+        Other failures of Podman do not matter: the next run in the session cleans up. Raises ClusterUnavailable.
         """
         async with self._locks.hold(session.uid):
             found = await self._cluster.session_outline(session.namespace, session.name)
@@ -82,12 +82,12 @@ class Turns:
             await self.release(found)
 
     async def end(self, uid: str) -> None:
-        """Ensure that a session's container does not run. Raises PodmanError, PodmanUnavailable: it may run then."""
+        """Ensure that a session's container is not running. Raises PodmanError, PodmanUnavailable if it may be."""
         async with self._locks.hold(uid):
             await self._resting.ended(uid)
 
     async def release(self, session: Session) -> None:
-        """Give the turn back, of a session that the caller holds and whose container has ended.
+        """Give back the turn of a session whose container has ended. The caller holds the session's lock.
 
         Raises ClusterUnavailable.
         """
@@ -99,7 +99,7 @@ class Turns:
             else:
                 status = session_status.with_container(status, kept.container, kept.hooks, kept.at)
         except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
-            log.warning("session %s: how its container is, is looked at later: %s", session.name, error)
+            log.warning("the state of the container of session %s will be checked later: %s", session.name, error)
         self._sizes.outdated(session.uid)
         try:
             await self._reporter.write(session, session_status.released(status, self._reporter.moment(session)))
@@ -107,7 +107,7 @@ class Turns:
             log.info("session %s has changed meanwhile", session.name)
 
     async def _end(self, session: Session) -> None:
-        """Ensure that the session's container does not run, or say that it may."""
+        """Ensure that the session's container is not running, or write to the status that it may be."""
         try:
             await self._resting.ended(session.uid)
         except (PodmanError, PodmanUnavailable) as error:
