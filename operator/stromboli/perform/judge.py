@@ -1,4 +1,4 @@
-"""Judges an ended attempt: plan/outcome.py decides from its records, and its own part of the session's cost is added."""
+"""Judges an ended attempt: the outcome that plan/outcome.py decides from its records, with the attempt's own cost."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class Forks:
         await to_its_end(asyncio.to_thread(self._on_node.site.folder(uid).write_state, whole))
 
     async def _await_room(self, parent: str, container: str, copy: str) -> None:
-        """Ensure that the copy does not fill the node's disk. Raises Waiting, NotFound, PodmanError, PodmanUnavailable."""
+        """Ensure that the copy would not fill the disk. Raises Waiting, NotFound, PodmanError, PodmanUnavailable."""
         await self._copier.drop(copy)  # an interrupted copy may have left an image, which takes space
         size = await self._copier.size(container)
         free = await self._on_node.podman.free() if size >= plan.SMALL else None
