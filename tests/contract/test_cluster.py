@@ -8,12 +8,14 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from lightkube import Client
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Event, Secret
 from lightkube.types import PatchType
 
@@ -91,7 +93,7 @@ class Real:
 
     def run(self, name: str, **more: Any) -> Run:
         spec = {**SPEC, **more}
-        return objects.run(dict(self._admin.create(AgentRun({"metadata": self._named(name), "spec": spec}))))
+        return objects.run(dict(self._admin.create(AgentRun(metadata=self._named(name), spec=spec))))
 
     def delete(self, name: str) -> None:
         self._admin.delete(AgentRun, name, namespace=self.space)
@@ -102,15 +104,15 @@ class Real:
 
     def secret(self, name: str, data: Mapping[str, bytes]) -> None:
         encoded = {k: base64.b64encode(v).decode() for k, v in data.items()}
-        self._admin.create(Secret.from_dict({"metadata": self._named(name), "data": encoded}))
+        self._admin.create(Secret(metadata=self._named(name), data=encoded))
 
     def config_map(self, name: str, data: Mapping[str, bytes]) -> None:
         texts = {k: v.decode() for k, v in data.items() if v.isascii()}
         rest = {k: base64.b64encode(v).decode() for k, v in data.items() if not v.isascii()}
-        self._admin.create(ConfigMap.from_dict({"metadata": self._named(name), "data": texts, "binaryData": rest}))
+        self._admin.create(ConfigMap(metadata=self._named(name), data=texts, binaryData=rest))
 
     def policy(self, name: str) -> None:
-        self._admin.create(AgentPolicy({"metadata": {"name": name}, "spec": {"network": "none"}}))
+        self._admin.create(AgentPolicy(metadata=ObjectMeta(name=name), spec={"network": "none"}))
 
     def label(self, key: str, value: str) -> None:
         self._admin.patch(Namespace, self.space, {"metadata": {"labels": {key: value}}})
@@ -124,8 +126,8 @@ class Real:
             self._admin.deletecollection(kind, namespace=self.space)
         self._admin.deletecollection(AgentPolicy)
 
-    def _named(self, name: str) -> dict[str, str]:
-        return {"name": name, "namespace": self.space}
+    def _named(self, name: str) -> ObjectMeta:
+        return ObjectMeta(name=name, namespace=self.space)
 
 
 Bed = Fake | Real
@@ -329,12 +331,15 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
             pass
 
 
+def _is_not_served(admin: Kubectl, kind: str) -> bool:
+    return admin.attempt("get", "--raw", f"/apis/stromboli.dev/v1alpha1/{kind}").returncode != 0
+
+
 async def test_a_kind_that_is_not_served_is_unknown_and_not_empty(real: Real, admin: Kubectl) -> None:
     admin("delete", "crd", "agentruns.stromboli.dev", "agentpolicies.stromboli.dev")
     try:
         for kind in ("agentruns", "agentpolicies"):  # the API server goes on serving them for a moment, empty
-            ask = ("get", "--raw", f"/apis/stromboli.dev/v1alpha1/{kind}")
-            eventually(lambda ask=ask: admin.attempt(*ask).returncode != 0, f"{kind} are away", lambda: "served")
+            eventually(partial(_is_not_served, admin, kind), f"{kind} are away", lambda: "served")
         with pytest.raises(ClusterUnavailable):
             _ = [obj async for obj in real.cluster.runs()]
         with pytest.raises(ClusterUnavailable):

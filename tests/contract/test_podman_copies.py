@@ -94,8 +94,9 @@ async def test_nothing_that_is_mounted_gets_into_a_copy(forks: Forks, tmp_path: 
         {"type": "bind", "source": str(tmp_path / name), "destination": place, "options": ["rw", "rbind"]}
         for name, place in places.items()
     ]
-    volume = {"Name": forks.bed.name(), "Dest": naming.SESSION, "Options": ["rw"]}
-    await forks.podman.volumes.create(volume["Name"], forks.bed.mark)
+    name = forks.bed.name()
+    volume = {"Name": name, "Dest": naming.SESSION, "Options": ["rw"]}
+    await forks.podman.volumes.create(name, forks.bed.mark)
     seen = f"busybox grep -c {SECRET} {naming.PLAN}/file; echo {SECRET} > {naming.SESSION}/mine"
     container = await forks.written(seen, mounts=binds, volumes=[volume])
     uid = forks.uid()
@@ -302,13 +303,14 @@ async def test_rootless_owners_are_kept(rootless: Forks, monkeypatch: pytest.Mon
     rows = [(0, 1, 1000), (1000, 0, 1), (1001, 1001, ids - 1001)]
     mapping = [{"container_id": inside, "host_id": outside, "size": size} for inside, outside, size in rows]
     own = {"userns": {"nsmode": "private"}, "idmappings": {"UIDMap": mapping, "GIDMap": mapping}}
-    volume = {"Name": rootless.bed.name(), "Dest": "/v", "Options": ["rw"]}
-    await rootless.podman.volumes.create(volume["Name"], rootless.bed.mark)
+    name = rootless.bed.name()
+    volume = {"Name": name, "Dest": "/v", "Options": ["rw"]}
+    await rootless.podman.volumes.create(name, rootless.bed.mark)
     wrote = f"{CONVERSATION}\nbusybox mkdir /made; cd /made; echo 1 > own; echo 2 > roots; busybox chown 1000:1000 own"
     container, _ = await rootless.ended(rootless.bed.image, wrote, volumes=[volume], **own)
     there = await rootless.said(rootless.bed.image, LISTING.format("/v"), volumes=[volume], **own)
     uid = rootless.uid()
-    await rootless.copier.volume(volume["Name"], naming.volume(uid), rootless.bed.image, rootless.labels(uid))
+    await rootless.copier.volume(name, naming.volume(uid), rootless.bed.image, rootless.labels(uid))
     copied = volume | {"Name": naming.volume(uid)}
     assert await rootless.said(rootless.bed.image, LISTING.format("/v"), volumes=[copied], **own) == there
     for most in (copy.MAX_LAYERS, 1):

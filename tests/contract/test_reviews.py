@@ -125,8 +125,11 @@ async def test_what_somebody_may_do(reviews: Reviews, accounts: Accounts, reader
 
 
 async def test_the_administrator_may(reviews: Reviews, cluster: ControlPlane) -> None:
-    user = KubeConfig.from_file(cluster.kubeconfig).get().user
-    person = await reviews.person(user.token)
+    config = KubeConfig.from_file(cluster.kubeconfig).get()
+    assert config is not None
+    assert config.user is not None
+    assert config.user.token
+    person = await reviews.person(config.user.token)
     assert person is not None
     assert await reviews.allows(person, access("default"))
 

@@ -95,15 +95,20 @@ def test_what_an_agent_writes_into_it_is_held_to_the_rules(box: Supervised, tmp_
     assert env["PATH"] == f"/other:{os.defpath}"
 
 
+def _folder_of_what_is_no_file(path: Path) -> None:
+    path.mkdir()
+    os.mkfifo(path / "beginning.env")
+    (path / "beginning.path").symlink_to("/etc/passwd")
+
+
+def _folder_with_too_much(path: Path) -> None:
+    path.mkdir()
+    (path / "beginning.env").write_text("A=1\n" * 50_000)
+
+
 @pytest.mark.parametrize(
     "make",
-    [
-        lambda p: p.symlink_to("/etc"),
-        os.mkfifo,
-        Path.touch,
-        lambda p: (p.mkdir(), os.mkfifo(p / "beginning.env"), (p / "beginning.path").symlink_to("/etc/passwd")),
-        lambda p: (p.mkdir(), (p / "beginning.env").write_text("A=1\n" * 50_000)),
-    ],
+    [lambda p: p.symlink_to("/etc"), os.mkfifo, Path.touch, _folder_of_what_is_no_file, _folder_with_too_much],
 )
 def test_whatever_an_agent_puts_in_its_place_holds_nothing_up(
     box: Supervised, tmp_path: Path, make: Callable[[Path], object]

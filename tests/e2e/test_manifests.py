@@ -175,7 +175,7 @@ def test_the_default_policy_is_restrictive(spaces: Callable[..., Runs], tmp_path
     runs = spaces("default-policy", own=True)
     [policy] = documents("policy.yaml")
     runs.policy("default", **policy["spec"])
-    refused = {
+    refused: dict[str, dict[str, Any]] = {
         "elsewhere": {"image": "bitnami/redis"},
         "other-registry": {"image": "ghcr.io/library/python:3"},
         "a-like-name": {"image": "python-evil:1"},

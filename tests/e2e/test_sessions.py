@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -114,14 +115,13 @@ def test_what_differs_from_the_template_is_refused(light: Runs, python_image: st
     chosen = {"name": "fixed"}
     go(light, "t1", prompt="ECHO{t1}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
     go(light, "t2", prompt="ECHO{t2}", image=python_image, session=chosen, workdir="/work", lifecycle=LIFECYCLE)
-    for n, (field, changes) in enumerate(
-        {
-            "spec.image": {"image": "debian:12"},
-            "spec.workdir": {"workdir": "/elsewhere"},
-            "spec.lifecycle.postStart": {"lifecycle": {"postStart": ["true"]}},
-            "spec.resources.memory": {"resources": {"memory": "512Mi"}},
-        }.items()
-    ):
+    different: dict[str, dict[str, Any]] = {
+        "spec.image": {"image": "debian:12"},
+        "spec.workdir": {"workdir": "/elsewhere"},
+        "spec.lifecycle.postStart": {"lifecycle": {"postStart": ["true"]}},
+        "spec.resources.memory": {"resources": {"memory": "512Mi"}},
+    }
+    for n, (field, changes) in enumerate(different.items()):
         light.apply(f"t3-{n}", prompt="ECHO{never}", session=chosen, **changes)
         refused = condition(light.until(f"t3-{n}", finished))
         assert refused["reason"] == "InvalidSpec"

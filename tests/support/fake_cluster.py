@@ -298,11 +298,15 @@ class FakeCluster(Cluster):
             listener(how, _copied(obj))
 
 
-def _copied(value: Any) -> Any:
+def _copied(obj: Object) -> Object:
     """A copy of JSON, in a quarter of the time that copy.deepcopy takes."""
+    return {key: _copied_value(value) for key, value in obj.items()}
+
+
+def _copied_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return _copied(value)
+    return [_copied_value(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _new(kind: str, namespace: str, name: str, spec: Mapping[str, Any], **more: object) -> Object:

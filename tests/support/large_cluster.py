@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 SPACE, SESSION, NODE = "space", "story", "node"
 KIND = "/apis/stromboli.dev/v1alpha1"
 WORDS = "x" * 900_000
-DENSE = [[]] * 30_000  # 90 kB of JSON, and twenty times that as Python objects
+DENSE: list[list[None]] = [[]] * 30_000  # 90 kB of JSON, and twenty times that as Python objects
 SPEC = {"prompt": WORDS, "image": "python:3.12", "session": {"name": SESSION}, "claude": {"settings": {"a": DENSE}}}
 QUEUED = [{"type": "Succeeded", "status": "Unknown", "reason": "Queued", "message": "m", "lastTransitionTime": "t"}]
 ENDED = [{"type": "Succeeded", "status": "True", "reason": "Completed", "message": "m", "lastTransitionTime": "t"}]

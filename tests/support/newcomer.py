@@ -50,8 +50,9 @@ class Newcomer:
             check=False,
             **{**self.user.identity, "cwd": self.checkout},
         )
-        assert done.returncode == 0, f"…{done.stdout[-6000:]}"
-        return done.stdout
+        output: str = done.stdout
+        assert done.returncode == 0, f"…{output[-6000:]}"
+        return output
 
 
 @contextmanager

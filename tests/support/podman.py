@@ -134,7 +134,8 @@ class IsolatedPodman:
         )
         if done.returncode:
             raise RuntimeError(f"podman {' '.join(args)} → {done.returncode}: {done.stderr.decode()}")
-        return done.stdout.decode().strip()
+        output: bytes = done.stdout
+        return output.decode().strip()
 
     def remove_containers(self, *which: str) -> None:
         """Remove containers by name, if they exist, or with `--all`, running or not.

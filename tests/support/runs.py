@@ -154,8 +154,8 @@ class Runs:
         )
 
     def events(self, name: str) -> list[Object]:
-        about = {"involvedObject.name": name}
-        return [event.to_dict() for event in self.client.list(Event, namespace=self.namespace, fields=about)]
+        found = self.client.list(Event, namespace=self.namespace, fields={"involvedObject.name": name})
+        return [event.to_dict() for event in found]
 
     def clear(self) -> None:
         """Delete the runs and sessions. Deleting the namespace has every kind looked for that the API server knows."""

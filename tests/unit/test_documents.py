@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from stromboli import settings
 from stromboli.cli.app import app
@@ -17,7 +18,7 @@ from tests.support.documents import DOCUMENTS, ROOT, blocks, objects
 PACKAGE = ROOT / "operator/stromboli"
 TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
 README, INTERNALS = TEXTS["README.md"], TEXTS["internals.md"]
-MODELS = {"AgentRun": AgentRunSpec, "AgentPolicy": AgentPolicySpec}
+MODELS: dict[str, type[BaseModel]] = {"AgentRun": AgentRunSpec, "AgentPolicy": AgentPolicySpec}
 
 
 def test_the_reference_is_generated() -> None:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import yaml
 
-from stromboli import settings
+from stromboli import naming, settings
 from stromboli.kube import client, objects, reviews
 from stromboli.kube.client import Cluster
 from stromboli.kube.plain import Plain
@@ -82,8 +82,9 @@ async def _calls_of_the_client(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tu
 async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     run, session, policy = objects.run(WIRE), objects.session(WIRE), objects.policy(WIRE)
     policy = replace(policy, namespace="")
-    for obj in (run, session, policy):
-        await cluster.write_status(obj, obj.status)
+    await cluster.write_status(run, run.status)
+    await cluster.write_status(session, session.status)
+    await cluster.write_status(policy, policy.status)
     await cluster.write_spec(session, {})
     if lost:
         return {"write_status", "write_spec"}
@@ -131,7 +132,7 @@ def _watches_by_kopf() -> Iterator[tuple[tuple[str, str], str]]:
         if name.startswith("kopf.on.") and name not in ("kopf.on.startup", "kopf.on.cleanup", "kopf.on.login"):
             assert name == "kopf.on.event", name
             for verb in ("list", "watch"):
-                yield (client.GROUP, ast.literal_eval(call.args[2])), verb
+                yield (naming.GROUP, ast.literal_eval(call.args[2])), verb
 
 
 def _calls(file: Path) -> Iterator[ast.Call]:

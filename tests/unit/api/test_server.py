@@ -165,7 +165,7 @@ async def test_who_may_not_learns_nothing(
     answered, told = await ask(client, who, where)
     assert (answered, list(told)) == (status, ["error"])
     assert word in told["error"]
-    assert bed.looked == bed.was_read == []
+    assert (bed.looked, bed.was_read) == ([], [])
 
 
 async def test_a_401_says_how(client: httpx.AsyncClient) -> None:
@@ -211,7 +211,7 @@ async def test_what_is_no_conversation_s_id_is_not_looked_for(client: httpx.Asyn
 )
 async def test_names_that_no_object_has_go_nowhere(client: httpx.AsyncClient, bed: Bed, where: str) -> None:
     assert (await ask(client, where=where))[0] == 404
-    assert bed.looked == bed.reviews.asked == []
+    assert (bed.looked, bed.reviews.asked) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ def test_what_is_not_made_yet_is_untouched_and_tells_nothing(tmp_path: Path) -> 
     assert seals.look(tmp_path) == ALL
 
 
+def _write_and_empty(path: Path) -> None:
+    path.write_text("x")
+    os.truncate(path, 0)
+
+
 def _replace(path: Path) -> None:
     path.rename(path.with_name("other"))
     shutil.copy2(path.with_name("other"), path)
@@ -44,7 +49,7 @@ def _replace(path: Path) -> None:
 
 BREAKS: dict[str, Callable[[Path], object]] = {
     "written": lambda seal: seal.write_text("x"),
-    "written-and-emptied": lambda seal: (seal.write_text("x"), os.truncate(seal, 0)),
+    "written-and-emptied": _write_and_empty,
     "touched": lambda seal: seal.touch(),
     "its-times-set-back": lambda seal: os.utime(seal, ns=(seal.stat().st_atime_ns, seal.stat().st_mtime_ns)),
     "its-mode-set-to-what-it-is": lambda seal: seal.chmod(0o600),
@@ -87,7 +92,12 @@ def test_without_a_note_that_can_be_read_everything_counts_as_broken(attempt: Pa
         seals.for_supervisor(attempt)
 
 
-@pytest.mark.parametrize("how", [shutil.rmtree, lambda out: (shutil.rmtree(out), out.mkdir())])
+def _remove_and_make(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize("how", [shutil.rmtree, _remove_and_make])
 def test_a_folder_that_was_lost_counts_as_broken(attempt: Path, how: Callable[[Path], object]) -> None:
     how(attempt / "out")
     assert seals.look(attempt) == ALL

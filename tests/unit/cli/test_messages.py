@@ -44,7 +44,11 @@ def issued() -> Certificate:
 
 def nobodys(home: Path) -> AbstractAsyncContextManager[str]:
     """A read API behind which there is nothing."""
-    return serving(reviews=FakeReviews(), lookup=None, read=None, home=home, certificate=issued())
+
+    async def nothing(*_: str) -> None:
+        return
+
+    return serving(reviews=FakeReviews(), lookup=nothing, read=nothing, home=home, certificate=issued())
 
 
 @pytest.fixture(autouse=True)

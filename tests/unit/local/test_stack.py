@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import yaml
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import PartStatus as Part
 from stromboli.errors import InvalidSettings, LocalFailure
-from stromboli.local import images, leftovers, stack
+from stromboli.local import doctor, images, leftovers, stack
 from stromboli.local.answers import Claude, Offline
 from stromboli.local.doctor import Check
 from stromboli.local.gateway_process import GatewayProcess
@@ -53,6 +53,10 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
 
         return noted
 
+    def gateway_stopped(self: GatewayProcess) -> bool:
+        notes.append(f"{self.name} down")
+        return True
+
     class NotedCluster:
         def __init__(self, state: Path, binaries: Binaries | None = None) -> None:
             self.kubeconfig = state / "kubeconfig"
@@ -75,7 +79,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
         monkeypatch.setattr(part, "pid", lambda self: 5)
     monkeypatch.setattr(GatewayProcess, "ready", lambda self: True)
     monkeypatch.setattr(PodmanService, "rootless", lambda self: True)
-    monkeypatch.setattr(stack.doctor, "network", lambda: Check("network", notes.network, "no tun", "load it"))
+    monkeypatch.setattr(doctor, "network", lambda: Check("network", notes.network, "no tun", "load it"))
     for kind in ("cli", "base"):
         monkeypatch.setattr(images, f"ensure_{kind}_image", lambda *args, kind=kind: _image(notes, kind, args))
     monkeypatch.setattr(PodmanService, "down", note("podman down", True))
@@ -83,7 +87,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     monkeypatch.setattr(PodmanService, "socket", property(lambda self: self.home.podman_socket))
     monkeypatch.setattr(PodmanService, "stores_in_home", lambda self: True)
     monkeypatch.setattr(PodmanService, "remove_storage", note("storage removed"))
-    monkeypatch.setattr(GatewayProcess, "stop", lambda self: notes.append(f"{self.name} down") or True)
+    monkeypatch.setattr(GatewayProcess, "stop", gateway_stopped)
     monkeypatch.setattr(Operator, "start", lambda self, *args: _operator(notes, self.home))
     monkeypatch.setattr(Operator, "stop", note("operator down", True))
     monkeypatch.setattr(Operator, "pid", lambda self: 9)
@@ -133,7 +137,12 @@ def installed(tmp_path: Path, notes: Notes) -> Stack:
 
 def on(tmp_path: Path, **environ: str) -> Stack:
     """The same installation, seen from a shell with these variables."""
-    return Stack(Home(tmp_path / "home"), {"PATH": os.defpath, **environ}, Progress(io.StringIO(), terminal=False))
+    return printing(io.StringIO(), tmp_path, environ)
+
+
+def printing(output: io.StringIO, tmp_path: Path, environ: Mapping[str, str]) -> Stack:
+    """The same, with its progress in `output`."""
+    return Stack(Home(tmp_path / "home"), {"PATH": os.defpath, **environ}, Progress(output, terminal=False))
 
 
 def test_up_in_order(installed: Stack, notes: Notes) -> None:
@@ -219,15 +228,14 @@ def test_a_key_takes_the_stand_ins_place_and_a_logout_gives_it_back(
 
 def test_without_a_network_agents_reach_claude_by_the_relay(installed: Stack, notes: Notes, tmp_path: Path) -> None:
     notes.network = False
-    shell = on(tmp_path, **KEY, ANTHROPIC_BASE_URL="https://gw")
-    shell.up()
+    output = io.StringIO()
+    printing(output, tmp_path, {**KEY, "ANTHROPIC_BASE_URL": "https://gw"}).up()
     assert "--to https://gw" in notes
     policy = notes.objects["agentpolicy"]["spec"]
     assert policy["network"] == "none"
     assert policy["env"] == [{"name": "ANTHROPIC_UNIX_SOCKET", "value": str(installed.relay.socket)}]
-    said = shell.progress._stream.getvalue()  # type: ignore[attr-defined]
-    assert "network: none, as no tun" in said
-    assert "load it, then `stromboli up`" in said
+    assert "network: none, as no tun" in output.getvalue()
+    assert "load it, then `stromboli up`" in output.getvalue()
     notes.network = True
     installed.up()
     assert notes.objects["agentpolicy"]["spec"]["network"] == "bridge"
@@ -239,7 +247,8 @@ def test_a_login_leads_the_relay_elsewhere(installed: Stack, notes: Notes) -> No
     for url in (None, "https://gw"):
         notes.clear()
         installed.home.ensure()
-        installed.home.programs.exists() or installed.control_plane_up()
+        if not installed.home.programs.exists():
+            installed.control_plane_up()
         installed.answers_up(Claude("ANTHROPIC_API_KEY", "k", url))
         assert notes.index("relay down") < notes.index(f"--to {url or 'https://api.anthropic.com'}")
 
@@ -256,7 +265,12 @@ def test_purge_takes_no_more_than_its_own_where_podman_stores_elsewhere(
 ) -> None:
     """All that is in a Podman goes only if that Podman is in the home."""
     asked: list[str | None] = []
-    monkeypatch.setattr(leftovers, "remove", lambda podman, installation: str(asked.append(installation)))
+
+    def removed(_: object, installation: str | None) -> str:
+        asked.append(installation)
+        return "2 containers"
+
+    monkeypatch.setattr(leftovers, "remove", removed)
     for stores_in_home in (True, False):
         monkeypatch.setattr(PodmanService, "stores_in_home", lambda self, here=stores_in_home: here)
         installed.up()

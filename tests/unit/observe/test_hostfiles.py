@@ -31,7 +31,7 @@ class Dead:
         table = place.parent / "mountinfo"
         table.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:9 / {place} rw - nfs4 server:/ rw\n")
         monkeypatch.setattr(hostfiles, "MOUNTS", table)
-        monkeypatch.setattr(hostfiles.os, "readlink", self.readlink)
+        monkeypatch.setattr(os, "readlink", self.readlink)
         monkeypatch.setattr(hostfiles, "PATIENCE", 0.1)
 
     def readlink(self, path: str) -> str:
@@ -136,7 +136,7 @@ async def test_a_file_system_that_answers_with_trouble_of_its_own_is_waited_for(
     def readlink(path: str) -> str:
         raise OSError(trouble, os.strerror(trouble), path)
 
-    monkeypatch.setattr(hostfiles.os, "readlink", readlink)
+    monkeypatch.setattr(os, "readlink", readlink)
     with pytest.raises(Waiting, match=r"^spec\.volumes\[0\]: .* cannot be accessed \(") as waiting:
         await volumes(f"{tmp_path}:/w", allowed=[tmp_path])
     assert waiting.value.reason is Reason.WaitingForReference

@@ -15,7 +15,7 @@ from stromboli.plan.attempt import AttemptPlan, Conversation, Hook, quote, rende
 from tests.support.supervised import plan
 
 # Whatever a process can be given: no NUL, and no half of a surrogate pair.
-TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)))
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 NASTY = st.text(st.sampled_from("'\"\\$`\n\r\t !*?[]{}()<>|&;#~=%^-_aé\x01\x7f\x81\x82\x88🦊"))
 WORDS = st.lists(TEXT | NASTY, max_size=30)
 

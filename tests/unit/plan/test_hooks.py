@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stromboli.errors import Refused
+from stromboli.models.agentrun import StepState
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.plan import outcome, request
 from stromboli.plan.attempt import OUT_UNUSABLE, WORKDIR_UNUSABLE, Hook, StepRecord
@@ -20,7 +21,8 @@ def _lifecycle(**fields: Any) -> Lifecycle:
 
 
 def _step(hook: str, index: int, exit_code: int | None, tail: str = "") -> StepRecord:
-    return StepRecord(hook, index, "Succeeded" if exit_code == 0 else "Failed", exit_code, NOON, NOON, tail)
+    state = StepState.succeeded if exit_code == 0 else StepState.failed
+    return StepRecord(hook, index, state, exit_code, NOON, NOON, tail)
 
 
 def _ended(*steps: StepRecord, cause: str = "failed", code: int = 1, oom: bool = False, **fields: Any) -> Outcome:

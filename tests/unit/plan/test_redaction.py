@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.models.agentrun import StepState
 from stromboli.models.run import RunStatus
 from stromboli.plan import answer, outcome, redaction
-from stromboli.plan.attempt import StepRecord
+from stromboli.plan.attempt import Records, StepRecord
+from stromboli.plan.outcome import Outcome
 from stromboli.plan.redaction import MASK, UNKNOWN, WITHHELD, Secrets
 from stromboli.reasons import Reason
 from stromboli.status.run import with_outcome
@@ -18,7 +20,10 @@ from tests.support.builders import end, records, result_event
 
 KEY = "sk-0123456789-abcdef"
 FILE = json.dumps({"claudeAiOauth": {"accessToken": "token-abcdef", "scopes": ["user:inference"], "expiresAt": 17}})
-ATTEMPT = {"container_exit": 1, "oom": False, "timeout": 60.0, "ran": 1.0}
+
+
+def ended_with(left: Records, secrets: Secrets) -> Outcome:
+    return outcome.of(left, secrets, container_exit=1, oom=False, timeout=60.0, ran=1.0)
 
 
 def test_the_values_are_the_variables_and_the_strings_of_the_file() -> None:
@@ -86,7 +91,7 @@ def test_messages_and_answers_are_without_them() -> None:
         end=end(cause="failed", exit_code=1),
         stdout=result_event(is_error=True, result=f"it is {KEY}", structured_output={KEY: [KEY, 1, {"a": KEY}]}),
     )
-    ended = outcome.of(left, Secrets([KEY]), **ATTEMPT)
+    ended = ended_with(left, Secrets([KEY]))
     assert ended.message == "the Claude CLI says: it is ***"
     assert ended.answer is not None
     assert ended.answer.text == "it is ***"
@@ -95,7 +100,7 @@ def test_messages_and_answers_are_without_them() -> None:
 
 def test_while_they_are_not_known_an_answer_is_withheld_and_the_message_says_so() -> None:
     left = records(stdout=result_event(result=f"it is {KEY}", structured_output={"a": KEY}))
-    ended = outcome.of(left, UNKNOWN, **ATTEMPT)
+    ended = ended_with(left, UNKNOWN)
     assert ended.reason is Reason.Completed
     assert ended.message.startswith("answered in 1 turn; what the agent and the hooks wrote is withheld")
     status = with_outcome(RunStatus(), ended, left.steps).wire
@@ -106,21 +111,21 @@ def test_while_they_are_not_known_an_answer_is_withheld_and_the_message_says_so(
 
 @pytest.mark.parametrize("cause", ["failed", "timeout", "hooks-timeout", "cancelled"])
 def test_while_they_are_not_known_no_message_shows_any_output(cause: str) -> None:
-    step = StepRecord("postStart", 0, "Failed", 1, None, None, WITHHELD)
+    step = StepRecord("postStart", 0, StepState.failed, 1, None, None, WITHHELD)
     left = records(
         end=end(cause=cause, exit_code=1),
         steps=(step,),
         stderr_tail=WITHHELD,
         stdout=result_event(is_error=True, result=KEY, errors=[KEY]),
     )
-    ended = outcome.of(left, UNKNOWN, **ATTEMPT)
+    ended = ended_with(left, UNKNOWN)
     assert KEY not in ended.message
     assert "is withheld" in ended.message
 
 
 def test_without_any_output_nothing_is_withheld() -> None:
     left = records(end=None, stdout=b"")
-    assert outcome.of(left, UNKNOWN, **ATTEMPT) == outcome.of(left, Secrets(()), **ATTEMPT)
+    assert ended_with(left, UNKNOWN) == ended_with(left, Secrets(()))
 
 
 @pytest.mark.parametrize("said", ["", "nothing", KEY[:-1]])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stromboli.errors import Refused
 from stromboli.kube import objects
+from stromboli.models.agentrun import StepState
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.models.fields import Resources
 from stromboli.plan import session
@@ -262,7 +263,9 @@ def test_the_hash_is_of_the_hooks_of_the_beginning() -> None:
     ],
 )
 def test_who_is_past_the_beginning_has_it_behind(steps: tuple[str, ...], sent: bool, initialized: bool) -> None:
-    left = records(sent=sent, steps=tuple(StepRecord(hook, 0, "Succeeded", 0, None, None, "") for hook in steps))
+    left = records(
+        sent=sent, steps=tuple(StepRecord(hook, 0, StepState.succeeded, 0, None, None, "") for hook in steps)
+    )
     assert session.has_initialized(left) is initialized
 
 

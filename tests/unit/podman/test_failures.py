@@ -56,8 +56,10 @@ def test_of_a_very_long_text_both_ends_decide() -> None:
     long = "x " * 1_000_000
     body = json.dumps({"message": f"{long}: no space left on device"}).encode()
     assert isinstance(failures.refusal(500, body, "GET /x"), NoSpace)
-    assert failures.pull_failure("x", f"{long}: manifest unknown").permanent
-    assert failures.pull_failure("x", f"manifest unknown: {long}").permanent
+    for message in (f"{long}: manifest unknown", f"manifest unknown: {long}"):
+        failure = failures.pull_failure("x", message)
+        assert isinstance(failure, PullFailed)
+        assert failure.permanent
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,10 @@ class Process:
     killer: Killer
     guard: Guard
 
+    def is_idle(self) -> bool:
+        """Whether nothing waits in its queue and nothing is at work."""
+        return len(self.queue) == 0
+
 
 Play = Callable[["Inside"], Awaitable[None]]
 

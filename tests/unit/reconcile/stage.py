@@ -58,8 +58,12 @@ class Stage:
     async def idle(self, session: str = STORY) -> Any:
         """Until all that ran in the session has left it; its status."""
         await self.node.finished()
-        await self.node.until(lambda: "currentRun" not in self.status(session), f"nobody has {session}")
+        await self.free(session)
         return self.status(session)
+
+    async def free(self, session: str) -> None:
+        """Until no run has the session."""
+        await self.node.until(lambda: "currentRun" not in self.status(session), f"no run has {session}")
 
     def session(self, name: str = STORY) -> Object:
         return self.node.cluster.all_sessions[SPACE, name]

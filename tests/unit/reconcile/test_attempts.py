@@ -204,9 +204,13 @@ async def test_restarts_for_a_missing_cli_are_few_whatever_becomes_of_the_operat
     monkeypatch.setattr("stromboli.plan.follow.CLI_PAUSE", 0.01)
     node.supervisor = supervisor
     node.run()
+
+    async def until_start(number: int) -> None:
+        await node.until(lambda: starts >= number, f"start {number}")
+
     for number in range(1, follow.MAX_ATTEMPTS + 1):
         async with node.process(Killer(held=None)):
-            await node.until(lambda n=number: starts >= n, "another start")  # type: ignore[misc]
+            await until_start(number)
     async with node.process():
         await node.reason("ContainerLost")
     assert starts == follow.MAX_ATTEMPTS == len(node.status()["attempts"])
@@ -415,7 +419,8 @@ async def test_what_is_no_record_goes_when_a_run_has_ended(node: Node, named: bo
         node.answer(inside)
 
     node.agent = agent
-    uid = node.run(**({"session": {"name": "kept"}} if named else {}))["metadata"]["uid"]
+    spec: dict[str, Any] = {"session": {"name": "kept"}} if named else {}
+    uid = node.run(**spec)["metadata"]["uid"]
     session = uid
     async with node.process():
         await node.reason("Completed")

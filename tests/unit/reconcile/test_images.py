@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,8 @@ async def test_a_volume_whose_target_leads_over_the_cli_is_refused(
     node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(tmp_path)}]})]
     node.fake.add_image(MINE, root=root)
     volumes = [f"{tmp_path}/mine:/work", f"{tmp_path}/mine:/srv/tools"]
-    node.run(image=MINE, volumes=volumes, **({"session": {"name": "s"}} if kept else {}))
+    session: dict[str, Any] = {"session": {"name": "s"}} if kept else {}
+    node.run(image=MINE, volumes=volumes, **session)
     async with node.process():
         await node.finished()
     assert reason_of(node.status()) == "InvalidSpec"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -247,7 +248,8 @@ async def test_a_container_that_can_never_start_as_the_spec_has_it_ends_the_run_
     node: Node, error: Exception, said: str, session: dict[str, str] | None
 ) -> None:
     node.cluster.all_policies = [policy(volumes={"allowed": [{"path": str(node.folder)}]})]
-    node.run(volumes=[f"{node.folder}:/w"], resources={"memory": "6Mi"}, **({"session": session} if session else {}))
+    spec: dict[str, Any] = {"volumes": [f"{node.folder}:/w"], "resources": {"memory": "6Mi"}}
+    node.run(**spec | ({"session": session} if session else {}))
     trouble = Trouble(error=error)
     trouble.matching = "/start"
     async with node.process(trouble=trouble):

@@ -143,11 +143,12 @@ async def test_cut_short_in_the_middle_of_its_hooks_it_is_made_again(node: Node,
 
     async def cut_short(inside: Any) -> None:
         if cut:
-            return await played(inside)
+            await played(inside)
+            return
         cut.append(inside.container.id)
         (inside.out / "started").mkdir()
         (inside.out / "record").write_text(f"start 1.0\nbegin {INIT} 0 1.0\nfinish 0 1.0\nbegin postCreate 0 1.0\n")
-        return inside.end(137)
+        inside.end(137)
 
     node.supervisor = cut_short
     async with node.process():

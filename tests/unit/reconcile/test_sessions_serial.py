@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -158,7 +159,7 @@ async def test_deleted_at_any_call_of_a_run_nothing_of_the_session_stays(roots: 
             told = f"deleted at call {number}, {calls[number - 1]}"
             async with node.process(killer) as process:
                 await node.finished("first")
-                await node.until(lambda p=process: len(p.queue) == 0, f"{told}: the queue is empty")
+                await node.until(process.is_idle, f"{told}: the queue is empty")
                 gone = killer.gone
                 if gone:
                     assert not node.left(gone), told
@@ -171,6 +172,10 @@ class Named(dict[str, str]):
 
     def __missing__(self, _: str) -> str:
         return "second"
+
+
+def _is_applied(node: Node, name: str) -> bool:
+    return (SPACE, name) in node.cluster.objects
 
 
 @pytest.mark.parametrize("part", range(2))
@@ -190,9 +195,9 @@ async def test_a_run_deleted_at_any_call_leaves_its_session_to_the_next(roots: R
             killer.before = delete
             stage.names = Named(stage.names)
             async with node.process(killer) as process:
-                await node.until(lambda node=node: (SPACE, "second") in node.cluster.objects, told)
+                await node.until(partial(_is_applied, node, "second"), told)
                 await stage.idle()
-                await node.until(lambda p=process: len(p.queue) == 0, f"{told}: the queue is empty")
+                await node.until(process.is_idle, f"{told}: the queue is empty")
             assert reason_of(node.status("second")) == Reason.Completed, told
             assert not list(node.home().glob(f"sessions/*/attempts/{first}-*")), told
             assert [c.status for c in node.agents()] == ["exited"], told

@@ -90,14 +90,17 @@ async def test_one_run_does_not_wait_for_the_many_of_another_namespace(gated: No
     assert behind > EACH, "it did not wait for its place among all"
 
 
+async def have_started(node: Node, count: int) -> None:
+    await node.until(lambda: len(node.prompts) >= count, f"{count} have started")
+
+
 async def test_nothing_is_lost_and_nobody_starts_twice_over_two_restarts(gated: Node, starts: Starts) -> None:
     for namespace in SPACES:
         apply(gated, namespace, EACH)
     for part in (1, 2):
         killer = Killer()
         async with gated.process(killer):
-            enough = part * len(SPACES) * EACH // 3
-            await gated.until(lambda enough=enough: len(gated.prompts) >= enough, "a part has started")  # type: ignore[misc]
+            await have_started(gated, part * len(SPACES) * EACH // 3)
             killer.dead.set()
             await asyncio.sleep(0)
         starts.now = 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli import visible
-from stromboli.reasons import AllowedReason, Reason
+from stromboli.reasons import AllowedReason, Reason, RunCondition
 from stromboli.status import conditions
 
 T0, T1 = "2026-01-31T12:00:00Z", "2026-01-31T12:00:01Z"
@@ -138,9 +138,9 @@ def test_allowed_is_there_once_and_outlives_the_run() -> None:
 
 def test_find() -> None:
     found = _update([], Reason.Running)
-    assert conditions.find(found, "Reconciling") is found[-1]
-    assert conditions.find(found, "Stalled") is None
-    assert conditions.find([{}], "Stalled") is None
+    assert conditions.find(found, RunCondition.Reconciling) is found[-1]
+    assert conditions.find(found, RunCondition.Stalled) is None
+    assert conditions.find([{}], RunCondition.Stalled) is None
 
 
 @given(st.text(max_size=50))

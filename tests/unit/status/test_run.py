@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stromboli.models.agentrun import AgentRunStatus
+from stromboli.models.agentrun import AgentRunStatus, StepState
 from stromboli.models.run import RunStatus
 from stromboli.plan import outcome
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.outcome import Outcome
-from stromboli.reasons import AllowedReason, Reason
+from stromboli.reasons import AllowedReason, Reason, RunCondition
 from stromboli.status import conditions, run
 from stromboli.status.run import UsedImage
 from tests.support.builders import NOON, NOTHING_SECRET, end, moment, records, result_event
@@ -49,7 +49,7 @@ def test_the_wire_takes_it() -> None:
     status = run.allowed(_at(RunStatus(), Reason.Starting), AllowedReason.NoAllowlist, "m", moment())
     status = run.with_attempt(status, ATTEMPT)
     status = run.with_images(status, UsedImage("r", "i"), UsedImage("c", "j", "d"))
-    step = StepRecord("agent", 0, "Succeeded", 0, NOON, NOON + timedelta(seconds=1), "tail")
+    step = StepRecord("agent", 0, StepState.succeeded, 0, NOON, NOON + timedelta(seconds=1), "tail")
     status = run.with_outcome(status, _outcome(), [step])
     status = _at(status, Reason.Completed)
     typed = AgentRunStatus.model_validate(json.loads(json.dumps(status.wire)))
@@ -85,8 +85,8 @@ def test_an_end(reason: Reason) -> None:
     status = _at(_at(run.with_attempt(RunStatus(), ATTEMPT), Reason.Starting, Reason.Running), reason, seconds=83)
     assert status.wire["completionTime"] == "2026-01-31T12:01:23.000000Z"
     assert status.wire["duration"] == "1m23s"
-    assert conditions.find(status.wire["conditions"], "Reconciling") is None
-    assert (conditions.find(status.wire["conditions"], "Stalled") is not None) is (reason.status == "False")
+    assert conditions.find(status.wire["conditions"], RunCondition.Reconciling) is None
+    assert (conditions.find(status.wire["conditions"], RunCondition.Stalled) is not None) is (reason.status == "False")
     assert "waitingSince" not in status.wire
 
 
@@ -242,8 +242,8 @@ def test_an_error_that_speaks_is_a_result_too() -> None:
 
 def test_steps() -> None:
     steps = [
-        StepRecord("postCreate", 1, "Failed", 3, NOON, NOON + timedelta(milliseconds=1), "no"),
-        StepRecord("agent", 0, "Running", None, None, None, ""),
+        StepRecord("postCreate", 1, StepState.failed, 3, NOON, NOON + timedelta(milliseconds=1), "no"),
+        StepRecord("agent", 0, StepState.running, None, None, None, ""),
     ]
     assert run.with_outcome(RunStatus(), _outcome(stdout=b""), steps).wire["steps"] == [
         {
@@ -260,5 +260,5 @@ def test_steps() -> None:
 
 
 def test_an_exit_code_of_0_is_one() -> None:
-    step = StepRecord("agent", 0, "Succeeded", 0, None, None, "")
+    step = StepRecord("agent", 0, StepState.succeeded, 0, None, None, "")
     assert run.with_outcome(RunStatus(), _outcome(), [step]).wire["steps"][0]["exitCode"] == 0

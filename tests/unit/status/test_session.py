@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from stromboli.models.agentsession import AgentSessionStatus
 from stromboli.models.session import RunRef, SessionStatus
-from stromboli.reasons import ReadyReason
+from stromboli.reasons import ReadyReason, SessionCondition
 from stromboli.status import conditions
 from stromboli.status import session as session_status
 from tests.support.builders import moment
@@ -19,7 +20,7 @@ READY = {ReadyReason.Available: "True", ReadyReason.InUse: "True"}
 
 
 def ready(status: SessionStatus) -> dict[str, Any]:
-    return dict(conditions.find(status.wire["conditions"], "Ready") or {})
+    return dict(conditions.find(status.wire["conditions"], SessionCondition.Ready) or {})
 
 
 def lost(seconds: float = 0.0) -> SessionStatus:
@@ -45,9 +46,8 @@ def test_each_reason_is_told(reason: ReadyReason) -> None:
 
 @pytest.mark.parametrize("reason", ReadyReason)
 def test_only_what_is_lost_is_stalled(reason: ReadyReason) -> None:
-    stalled = conditions.find(
-        session_status.at(SessionStatus(), reason, "so it is", moment()).wire["conditions"], "Stalled"
-    )
+    status = session_status.at(SessionStatus(), reason, "so it is", moment())
+    stalled = conditions.find(status.wire["conditions"], SessionCondition.Stalled)
     assert (stalled is not None) is (reason is ReadyReason.VolumeLost)
     assert stalled is None or (stalled["status"], stalled["reason"], stalled["message"]) == ("True", reason, "so it is")
 
@@ -104,11 +104,12 @@ def test_the_node_stays_what_it_was_first() -> None:
 
 
 def test_saying_it_twice_changes_nothing() -> None:
-    for step in (
+    steps: tuple[Callable[[SessionStatus], SessionStatus], ...] = (
         lambda s: session_status.at(s, ReadyReason.Expired, "old", moment()),
         lambda s: session_status.taken(s, RUN, moment()),
         lambda s: session_status.released(s, moment()),
-    ):
+    )
+    for step in steps:
         once = step(SessionStatus.of({"runs": 1}))
         assert step(once) == once
 

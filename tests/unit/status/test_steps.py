@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from stromboli.models.agentrun import AgentRunStatus
+from stromboli.models.agentrun import AgentRunStatus, StepState
 from stromboli.models.run import RunStatus
 from stromboli.plan.attempt import StepRecord
 from stromboli.status import run
 from tests.support.builders import NOON
 
-BEGUN = StepRecord("postStart", 0, "Running", None, NOON, None, "so far")
-OVER = replace(BEGUN, state="Succeeded", exit_code=0, finished_at=NOON + timedelta(seconds=2), tail="all")
-NEXT = StepRecord("postStart", 1, "Running", None, OVER.finished_at, None, "")
+BEGUN = StepRecord("postStart", 0, StepState.running, None, NOON, None, "so far")
+OVER = replace(BEGUN, state=StepState.succeeded, exit_code=0, finished_at=NOON + timedelta(seconds=2), tail="all")
+NEXT = StepRecord("postStart", 1, StepState.running, None, OVER.finished_at, None, "")
 
 
 def test_a_step_that_runs_has_a_beginning_only() -> None:
@@ -39,7 +39,7 @@ def test_a_step_that_ended_is_told_with_what_it_wrote() -> None:
 
 def test_the_next_step_is_told() -> None:
     status = run.with_steps(run.with_steps(RunStatus(), [OVER]), [OVER, NEXT])
-    assert [(s["index"], s["state"]) for s in status.wire["steps"]] == [(0, "Succeeded"), (1, "Running")]
+    assert [(s["index"], s["state"]) for s in status.wire["steps"]] == [(0, "Succeeded"), (1, StepState.running)]
 
 
 def test_output_alone_changes_nothing() -> None:
