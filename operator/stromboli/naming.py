@@ -37,6 +37,7 @@ Role = NewType("Role", str)
 AGENT = Role("agent")
 JANITOR = Role("janitor")  # takes back ownership of files in the session's folder: node/janitor.py
 COPIER = Role("copier")  # copies the volume of a fork's parent: node/copy.py
+ROLES = (AGENT, JANITOR, COPIER)
 
 # Paths inside the agent's container.
 RUNTIME = "/run/stromboli"

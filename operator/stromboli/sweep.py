@@ -91,7 +91,7 @@ class Sweep:
             self._store.delete(uid)
             self._wake(uid)
         for uid in found.needed_while_running & known.finished:
-            await self._part(f"what run {uid} leaves behind", self._cleaner.finished(uid))
+            await self._part(f"what run {uid} leaves behind", self._cleaner.left_over(uid))
         self._images.forget_pulls()
         await self._part("holders of CLI images that nobody uses", self._mounts.drop_unused())
         await self._part("containers that images were looked at through", self._images.drop_looks())

@@ -1,4 +1,4 @@
-"""A session's containers in Podman: one of them, or all of them whatever their roles.
+"""A session's containers in Podman: one of them, those in the roles that there are, or all whatever their roles.
 
 Only those that are ours by name and labels (plan/ownership.py) are returned. What is done with them is up to the
 caller, who holds the session's lock if that changes anything.
@@ -6,6 +6,9 @@ caller, who holds the session's lock if that changes anything.
 
 from __future__ import annotations
 
+import asyncio
+
+from stromboli import naming
 from stromboli.attempt.site import Site
 from stromboli.naming import ContainerKey
 from stromboli.podman.container_state import ContainerState
@@ -17,6 +20,15 @@ async def find(podman: Podman, site: Site, key: ContainerKey) -> ContainerState 
     """This container; None also if one of its name is not ours. Raises PodmanError, PodmanUnavailable."""
     found = await podman.containers.inspect(key.name)
     return found if found is not None and site.key_of(found.name, found.labels) == key else None
+
+
+async def by_name(podman: Podman, site: Site, uid: str) -> list[ContainerState]:
+    """A session's containers in the roles that there are. Raises PodmanError, PodmanUnavailable.
+
+    However many containers are on the node, Podman reads the configuration of these only.
+    """
+    found = await asyncio.gather(*(find(podman, site, ContainerKey(uid, role)) for role in naming.ROLES))
+    return [container for container in found if container is not None]
 
 
 async def of_session(podman: Podman, site: Site, uid: str) -> list[ContainerSummary]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
+from stromboli.attempt import containers
 from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
 from stromboli.handlers.watches import Wakers
@@ -198,7 +200,7 @@ def _reconciler(
     index: SessionIndex,
 ) -> Reconciler:
     reporter, notifier = voice.runs, voice.notifier
-    traces = Traces(cluster, node.podman, node.site)
+    traces = Traces(cluster, partial(containers.find, node.podman, node.site), node.site)
     launcher = Launcher(node.podman, node.site, node.networks, node.ends)
     going = Going(launcher, reporter, notifier, node.ends.watch)
     endings = Endings(reporter, notifier, sessions, node.cleaner, node.ends.forget)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,17 @@ class Cleaner:
         self._removals = asyncio.Semaphore(REMOVALS)
 
     async def finished(self, uid: str) -> None:
-        """After a run's end: remove its containers, volume and secrets; its folder stays until the run is deleted."""
+        """After a run's end: remove its containers, volume and secrets; its folder stays until the run is deleted.
+
+        Its containers are found by name. Any other that has its labels is left to the sweep (`left_over`).
+        """
+        async with self._locks.hold(uid):
+            found = await containers.by_name(self._podman, self._site, uid)
+            await self._containers(container.id for container in found)
+            await self._volume_and_secrets(uid)
+
+    async def left_over(self, uid: str) -> None:
+        """As `finished`, for whatever has the run's labels."""
         async with self._locks.hold(uid):
             await self._all_but_folder(uid)
 
@@ -62,8 +72,7 @@ class Cleaner:
         self._locks.check(uid)
         if (agent := await containers.find(self._podman, self._site, naming.agent(uid))) is not None:
             await self._podman.containers.remove(agent.id)
-        await self._volume(uid)
-        await self.without_secrets(uid)
+        await self._volume_and_secrets(uid)
 
     async def without_secrets(self, uid: str) -> None:
         """Remove the secrets on tmpfs. The caller holds the session's lock."""
@@ -103,16 +112,20 @@ class Cleaner:
             await apart(remove)
 
     async def _all_but_folder(self, uid: str) -> None:
-        await self._containers(uid)
+        found = await containers.of_session(self._podman, self._site, uid)
+        await self._containers(container.id for container in found)
+        await self._volume_and_secrets(uid)
+
+    async def _volume_and_secrets(self, uid: str) -> None:
         await self._volume(uid)
         await self.without_secrets(uid)
 
-    async def _containers(self, uid: str) -> None:
-        """Remove all containers of a session. One that Podman cannot remove does not keep the others."""
+    async def _containers(self, ids: Iterable[str]) -> None:
+        """Remove containers of a session. One that Podman cannot remove does not keep the others."""
         failure: PodmanError | None = None
-        for container in await containers.of_session(self._podman, self._site, uid):
+        for container in ids:
             try:
-                await self._podman.containers.remove(container.id)
+                await self._podman.containers.remove(container)
             except PodmanError as error:
                 failure = error
         if failure is not None:

@@ -5,7 +5,7 @@ The clients satisfy these protocols, and nothing here imports them. The clients 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from stromboli.models.session import Session
 from stromboli.naming import ContainerKey
 from stromboli.plan.redaction import Secrets
 from stromboli.podman.container_state import ContainerState
+
+# Finds one of a session's containers: `attempt.containers.find`, on this node.
+Find = Callable[[ContainerKey], Awaitable[ContainerState | None]]
 
 
 class ClusterReads(Protocol):
@@ -40,19 +43,6 @@ class ClusterReads(Protocol):
     async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None: ...
 
 
-class ContainerReads(Protocol):
-    """The reads of `podman.containers.Containers`."""
-
-    async def inspect(self, container: str) -> ContainerState | None: ...
-
-
-class PodmanReads(Protocol):
-    """The reads of `podman.transport.Podman`."""
-
-    @property
-    def containers(self) -> ContainerReads: ...
-
-
 class FolderReads(Protocol):
     """The reads of `attempt.folder.SessionFolder`."""
 
@@ -65,5 +55,3 @@ class SiteReads(Protocol):
     """The reads of `attempt.site.Site`."""
 
     def folder(self, uid: str) -> FolderReads: ...
-
-    def key_of(self, name: str, labels: Mapping[str, str]) -> ContainerKey | None: ...

@@ -7,37 +7,30 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.models.run import Run
-from stromboli.naming import ContainerKey
 from stromboli.observe import attempts, sessions
 from stromboli.observe.attempts import Trace
-from stromboli.observe.reads import ClusterReads, PodmanReads, SiteReads
+from stromboli.observe.reads import ClusterReads, Find, SiteReads
 from stromboli.plan.redaction import Secrets
-from stromboli.podman.container_state import ContainerState
 
 
 class Traces:
     """The traces of runs on this node. Only for runs that have an attempt in their status."""
 
-    def __init__(self, cluster: ClusterReads, podman: PodmanReads, site: SiteReads) -> None:
+    def __init__(self, cluster: ClusterReads, find: Find, site: SiteReads) -> None:
         self._cluster = cluster
-        self._podman = podman
+        self._find = find
         self._site = site
 
     async def look(self, run: Run) -> Trace:
         """What is seen of the attempt. Raises PodmanUnavailable, ClusterUnavailable: then nothing is concluded."""
         deleted = await sessions.was_deleted(self._cluster, run)
-        container = await self._container(naming.agent(run.session_uid))
+        container = await self._find(naming.agent(run.session_uid))
         trace = await attempts.look(self.out(run), run.status.attempts[-1], self._given(run), container)
         return replace(trace, seen=replace(trace.seen, session_deleted=deleted))
 
     async def look_without_podman(self, run: Run) -> Trace:
         """What the attempt's folder says; its container counts as absent."""
         return await attempts.look(self.out(run), run.status.attempts[-1], self._given(run))
-
-    async def _container(self, key: ContainerKey) -> ContainerState | None:
-        """This container; None also if one of its name is not ours."""
-        found = await self._podman.containers.inspect(key.name)
-        return found if found is not None and self._site.key_of(found.name, found.labels) == key else None
 
     def out(self, run: Run) -> Path:
         """The folder with the attempt's seals and records."""

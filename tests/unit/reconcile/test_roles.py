@@ -7,6 +7,8 @@ import pytest
 from stromboli import naming
 from stromboli.attempt.site import Site
 from stromboli.naming import ContainerKey, Role
+from stromboli.node.cleanup import Cleaner
+from stromboli.node.serial import SessionLocks
 from tests.support.fake_podman_wire import within
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node
 from tests.unit.reconcile.stage import STORY, Stage
@@ -18,9 +20,9 @@ async def hangs(inside: Inside) -> None:
     """An agent that never ends."""
 
 
-async def beside(node: Node, uid: str) -> str:
+async def beside(node: Node, uid: str, role: Role = SERVICE) -> str:
     """Start a container of a session in another role; its name."""
-    key = ContainerKey(uid, SERVICE)
+    key = ContainerKey(uid, role)
     labels = Site(node.home(), node.settings.runtime_dir, node.cluster.uid).labels(key, "space/any")
     async with within(node.fake.within) as podman:
         await podman.containers.create({"name": key.name, "image": IMAGE, "labels": labels})
@@ -39,13 +41,31 @@ async def removed_by_hand(node: Node, name: str) -> None:
     await node.fake.happen(container, "remove")
 
 
-async def test_it_is_removed_when_its_run_has_ended(node: Node) -> None:
+async def test_it_is_removed_by_the_sweep_after_its_run_has_ended(node: Node) -> None:
+    """At the run's end, its containers are found by name: by the roles that the operator itself starts."""
     uid = node.run()["metadata"]["uid"]
     service = await beside(node, uid)
+    async with node.process() as process:
+        await node.cleared()
+        assert status_of(node, service) == "running"
+        await process.sweep.once()
+        assert node.left(uid) == [f"sessions/{uid}"]
+    assert status_of(node, service) == "gone"
+
+
+@pytest.mark.parametrize("role", naming.ROLES)
+async def test_at_a_run_s_end_its_containers_of_every_role_are_found_without_a_list(node: Node, role: Role) -> None:
+    uid = node.run()["metadata"]["uid"]
     async with node.process():
         await node.cleared()
         await node.until(lambda: node.left(uid) == [f"sessions/{uid}"], "its folder alone is left")
-    assert status_of(node, service) == "gone"
+        other = await beside(node, uid, role)
+        node.fake.calls.clear()
+        async with within(node.fake.within) as podman:
+            site = Site(node.home(), node.settings.runtime_dir, node.cluster.uid)
+            await Cleaner(podman, site, SessionLocks()).finished(uid)
+    assert status_of(node, other) == "gone"
+    assert not [call for call in node.fake.calls if "/containers/json" in call]
 
 
 async def test_it_is_removed_with_a_run_that_is_deleted_at_work(node: Node) -> None:
