@@ -1,7 +1,7 @@
-"""`stromboli`, and `python -m stromboli`: runs the command line, and turns what goes wrong into one message.
+"""`stromboli`, and `python -m stromboli`: runs the command line, and turns errors into one message.
 
-No traceback reaches a person for anything that they can correct. Exit codes: 0 done, 1 it failed, 2 wrong
-usage, 130 interrupted.
+Users see no traceback for an error that they can correct. Exit codes: 0 success, 1 failure, 2 wrong usage, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from stromboli.errors import StromboliError
 def main() -> None:
     """Entry point of the console script."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # it is under nohup
             signal.signal(number, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """A closed terminal and a `kill` end a command as ^C does: what it was making is removed on the way out."""
+    """Handle a closed terminal and a `kill` like ^C, so that what is incomplete is removed before the exit."""
     raise KeyboardInterrupt
 
 
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader has gone (`stromboli env | head`). Python would complain of it again when it flushes.
+        # The reader is gone (`stromboli env | head`). Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except StromboliError as e:

@@ -160,7 +160,7 @@ def test_a_run_goes_on_while_everything_is_down(installation: Installation, runs
     eventually(lambda: installation.asked(wait) == 1, "the prompt is sent", installation.status)
     before = installation.pids()
     said = installation("down")
-    assert "1 run goes on" in said
+    assert "1 run continues" in said
     assert not [pid for pid in before.values() if _runs(pid)]
     assert installation.podman("inspect", "--format", "{{.State.Status}}", container) == "running"
     installation("up")

@@ -16,8 +16,8 @@ from stromboli.cli import lifecycle, login, look, messages, operator
 def app() -> None:
     """Claude Code inside any glibc container image, as a Kubernetes operator on Podman.
 
-    up, down, status and the like are for an installation on this machine; its files are in STROMBOLI_HOME
-    (default: the folder stromboli among your data).
+    All commands but `operator` work on the installation on this machine, whose files are in STROMBOLI_HOME
+    (default: ~/.local/share/stromboli, or stromboli in XDG_DATA_HOME).
     """
 
 

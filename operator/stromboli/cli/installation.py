@@ -1,4 +1,4 @@
-"""The installation that a command works on, as the environment names it."""
+"""The installation that a command works on, as selected by the environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def stack(progress: Progress | None = None) -> Stack:
 
 
 def existing() -> Stack:
-    """The same. Raises LocalFailure if there was never an installation."""
+    """The same. Raises LocalFailure if there is no installation."""
     found = stack()
     if not found.exists:
         raise LocalFailure(f"there is no installation in {found.home.root}", "`stromboli up` creates one")

@@ -11,10 +11,12 @@ from stromboli.cli import installation
 
 @click.command()
 def up() -> None:
-    """Start what is down: Podman's service, a control plane, the operator.
+    """Start every part of the installation that is not running.
 
-    Everything stays as it was before `down` or a restart of the machine. The first time it also gets the images that a
-    run needs; if ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is set, Claude answers from then on.
+    The parts are Podman's service, a control plane (etcd, kube-apiserver, kube-controller-manager) and the operator.
+    Everything is as it was before `down` or a restart of the machine. The first `up` creates the installation and gets
+    the images that a run needs; if ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is set then, Claude answers from then
+    on, otherwise an offline stand-in (see `stromboli login`).
     """
     stack = installation.stack()
     answers = stack.up()
@@ -23,15 +25,18 @@ def up() -> None:
 
 
 @click.command()
-@click.option("--purge", is_flag=True, help="Remove everything: runs, images, the cluster's data, the folder.")
-@click.option("--cache", is_flag=True, help="With --purge: also what was downloaded or built, for all installations.")
+@click.option("--purge", is_flag=True, help="Remove the installation: runs, images, the cluster's data, its folder.")
+@click.option(
+    "--cache", is_flag=True, help="With --purge: also remove downloads and builds that all your installations share."
+)
 def down(purge: bool, cache: bool) -> None:
-    """Stop everything; it is kept for the next `up`.
+    """Stop the installation, or remove it with --purge.
 
-    Runs under way go on by themselves, and the next `up` finds what came of them.
+    Without --purge everything is kept for the next `up`. Agents that are running continue, and the next `up` reads
+    their results.
     """
     if cache and not purge:
-        raise click.UsageError("--cache goes with --purge")
+        raise click.UsageError("--cache works only together with --purge; give both, or neither")
     stack = installation.stack()
     if not stack.exists:
         click.echo(f"there is no installation in {stack.home.root}; nothing to stop")
@@ -39,7 +44,8 @@ def down(purge: bool, cache: bool) -> None:
         stack.purge()
         click.echo(f"removed {stack.home.root}")
     elif going := stack.down():
-        click.echo(f"{going} {'run goes' if going == 1 else 'runs go'} on; `stromboli up` finds what came of it")
+        what, their = ("run continues", "its result") if going == 1 else ("runs continue", "their results")
+        click.echo(f"{going} {what}; the next `stromboli up` reads {their}")
     if purge:
         _purge_cache(stack.environ, everything=cache)
 
@@ -51,12 +57,15 @@ def _purge_cache(environ: Mapping[str, str], *, everything: bool) -> None:
     if removed:
         click.echo(f"removed {removed}")
     if kept:
-        click.echo(f"kept {kept}, which other installations use too; `stromboli down --purge --cache` removes it")
+        click.echo(f"kept {kept}, which other installations may use; `stromboli down --purge --cache` removes it")
 
 
 @click.command()
 def demo() -> None:
-    """Start everything and run examples/hello: a prompt in, an answer out."""
+    """Start the installation and run examples/hello.
+
+    Prints the answer, the run's conditions and how long each step took. Exit code 1 if the run does not succeed.
+    """
     import sys
 
     from stromboli.local.demo import Demo
@@ -68,5 +77,8 @@ def demo() -> None:
 
 @click.command()
 def fetch() -> None:
-    """Download or build the control plane's programs, so that `up` need not."""
+    """Download or build the control plane's programs ahead of `up`.
+
+    Prints the folder that contains them.
+    """
     click.echo(f"{installation.stack().fetch().folder}")

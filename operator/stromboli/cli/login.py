@@ -28,23 +28,30 @@ _PROMPT = "API key or OAuth token (not shown)"
 @click.option(
     "--file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Take the login of your Claude CLI: ~/.claude/.credentials.json.",
+    help="Take the login of your Claude CLI from this file, usually ~/.claude/.credentials.json.",
 )
-@click.option("--kind", type=click.Choice(["key", "token"]), help="Their kind, if it cannot be recognized.")
-@click.option("--base-url", metavar="URL", help="The URL of a gateway to the API.")
+@click.option(
+    "--kind", type=click.Choice(["key", "token"]), help="Say which it is, if its form does not: API key or OAuth token."
+)
+@click.option("--base-url", metavar="URL", help="URL of a gateway to use instead of https://api.anthropic.com.")
 def login(from_env: bool, file: Path | None, kind: str | None, base_url: str | None) -> None:
-    """Let Claude answer: store an API key, an OAuth token (`claude setup-token`) or the login of your Claude CLI.
+    """Store Claude's credentials, so that Claude answers.
 
-    It is asked for, or read from standard input if that is not a terminal. It stays until the next login or logout.
+    They are an API key, an OAuth token (`claude setup-token` prints one) or the login of your Claude CLI. Without
+    --from-env and --file, they are asked for, or read from standard input if that is not a terminal. They are used from
+    the next run on, until the next login or logout.
     """
     if from_env and file:
-        raise click.UsageError("--from-env and --file are two sources; give one")
+        raise click.UsageError("--from-env and --file exclude each other; give one of them")
     _choose(_given(from_env, file, kind, base_url))
 
 
 @click.command()
 def logout() -> None:
-    """Remove the stored credentials. The offline stand-in answers from then on."""
+    """Remove the stored credentials.
+
+    From the next run on, an offline stand-in answers instead of Claude.
+    """
     from stromboli.local.answers import Offline
 
     _choose(Offline(chosen=True))
@@ -59,7 +66,10 @@ def _given(from_env: bool, file: Path | None, kind: str | None, base_url: str | 
     if from_env:
         found = answers.from_environment(os.environ)
         if found is None:
-            raise LocalFailure("neither ANTHROPIC_API_KEY nor CLAUDE_CODE_OAUTH_TOKEN is set in this shell")
+            raise LocalFailure(
+                "neither ANTHROPIC_API_KEY nor CLAUDE_CODE_OAUTH_TOKEN is set in this shell",
+                "export one of them, or run `stromboli login` without --from-env",
+            )
         return replace(found, base_url=base_url or found.base_url)
     if file:
         return answers.from_text(file.read_text(encoding="utf-8", errors="replace"), "file", base_url)
@@ -70,7 +80,7 @@ def _given(from_env: bool, file: Path | None, kind: str | None, base_url: str | 
 
 
 def _choose(answers: Answers) -> None:
-    """Store it and report that. Running agents keep their credentials; later ones get these."""
+    """Store the choice and report it. Running agents keep their credentials; later ones get these."""
     from stromboli.errors import LocalFailure
 
     stack = installation.existing()

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from stromboli.local.doctor import Check
     from stromboli.local.stack import PartStatus
 
-_output = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How it is shown.")
+_output = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Output format.")
 
 
 @click.command()
 @_output
 def status(output: str) -> None:
-    """Show each part of the installation, with its pid.
+    """Show the state of each part of the installation.
 
-    Exit code 1 if one of them is down.
+    Exit code 1 if a part is not ready.
     """
     parts = installation.stack().status()
     click.echo(_json({p.name: p.as_dict() for p in parts}) if output == "json" else _parts(parts))
@@ -36,9 +36,9 @@ def status(output: str) -> None:
 @click.command()
 @_output
 def doctor(output: str) -> None:
-    """Say what this machine lacks for a local installation, and how to get it.
+    """Check whether this machine has what an installation needs.
 
-    Exit code 1 if something is missing without which it does not work.
+    For whatever is missing, a line says how to get it. Exit code 1 if something that is required is missing.
     """
     from stromboli.local import doctor as examination
     from stromboli.local.home import Home
@@ -51,9 +51,10 @@ def doctor(output: str) -> None:
 
 @click.command()
 def env() -> None:
-    """Print what a shell needs for this installation: eval "$(stromboli env)".
+    """Print the variables that point a shell at the installation.
 
-    KUBECONFIG, CONTAINER_HOST, a PATH with kubectl and stromboli, and STROMBOLI_HOME where that is set.
+    Use it as eval "$(stromboli env)". It sets KUBECONFIG, CONTAINER_HOST, a PATH with kubectl and stromboli, and
+    STROMBOLI_HOME if that is set now.
     """
     stack = installation.existing()
     home = stack.home.root if os.environ.get("STROMBOLI_HOME") else None
@@ -62,12 +63,12 @@ def env() -> None:
 
 @click.command()
 def kubeconfig() -> None:
-    """Print the path of the local cluster's kubeconfig."""
+    """Print the path of the local control plane's kubeconfig."""
     click.echo(installation.existing().kubeconfig)
 
 
 def exports(kubeconfig: Path, programs: Path, socket: Path, path: str, home: Path | None = None) -> str:
-    """Lines for a POSIX shell; a PATH that already begins with the programs is not changed."""
+    """Lines for a POSIX shell; PATH is left out if it already begins with the folder `programs`."""
     lines = [f"export KUBECONFIG={shlex.quote(str(kubeconfig))}"]
     if path.split(os.pathsep)[0] != str(programs):
         lines.append(f'export PATH={shlex.quote(str(programs))}:"$PATH"')

@@ -1,4 +1,4 @@
-"""`stromboli messages`: what was said in a session."""
+"""`stromboli messages`: prints a session's conversation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from stromboli import visible
 @click.command()
 @click.argument("session")
 @click.option("-n", "--namespace", help="The session's namespace. Default: the kubeconfig's.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How it is shown.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 def messages(session: str, namespace: str | None, output: str) -> None:
-    """Print the conversation of an AgentSession, the oldest message first.
+    """Print the conversation of an AgentSession.
 
-    It is on the node, so the operator is asked, with the token of KUBECONFIG (or the local installation's);
-    you need `get` on agentsessions/messages.
+    The oldest message comes first. The conversation is on the node, so the operator is asked for it, with the token in
+    KUBECONFIG (default: the local installation's). The token's user must be allowed to `get` agentsessions/messages.
+    Run it on the operator's machine.
     """
     from stromboli.api import address, client
     from stromboli.kube.bearer import bearer
@@ -42,9 +43,9 @@ def _kubeconfig() -> Path:
 
 def text(told: Mapping[str, Any]) -> str:
     """The conversation as readable text, without the control characters that an agent may have written."""
-    parts = ["(there is more, which is not shown)"] if told.get("truncated") else []
+    parts = ["(some messages are not shown)"] if told.get("truncated") else []
     for message in told.get("messages", ()):
         head = [message["role"], message["time"] or "-", *(f"[{name}]" for name in message["tools"])]
         said = message["text"] + (" …" if message["truncated"] else "")
         parts.append(visible.text("  ".join(head) + (f"\n{said}" if said else "")))
-    return "\n\n".join(parts) or "nothing was said yet"
+    return "\n\n".join(parts) or "the conversation has no messages yet"

@@ -11,12 +11,13 @@ import click
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="YAML file with settings under `agent:`; the environment (STROMBOLI_AGENT_…) wins.",
+    help="YAML file with settings under `agent:`; variables named STROMBOLI_AGENT_… override them.",
 )
 def operator(config: Path | None) -> None:
-    """Run the operator in the foreground, on the cluster in KUBECONFIG and the Podman in CONTAINER_HOST.
+    """Run the operator in the foreground.
 
-    This is what a Deployment runs; on one machine, `stromboli up` runs it in the background.
+    It works with the cluster in KUBECONFIG (in a Pod: the Pod's own) and with the Podman in CONTAINER_HOST. A
+    Deployment runs this command; on one machine, `stromboli up` runs it in the background.
     """
     from stromboli.handlers.run import run_operator
 

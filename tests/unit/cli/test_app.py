@@ -172,7 +172,7 @@ def test_purge_does_not_touch_a_folder_that_is_not_ours(home: Home, capsys: pyte
     assert (home.root / "thesis.tex").exists()
 
 
-@pytest.mark.parametrize(("going", "said"), [(0, ""), (1, "1 run goes on"), (3, "3 runs go on")])
+@pytest.mark.parametrize(("going", "said"), [(0, ""), (1, "1 run continues"), (3, "3 runs continue")])
 def test_down_tells_of_runs_that_go_on(
     going: int, said: str, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

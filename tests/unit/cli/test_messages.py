@@ -238,5 +238,5 @@ def test_a_token_that_cannot_be_sent(
 
 
 def test_what_is_left_out_is_said_to_be() -> None:
-    assert text({"truncated": True, "messages": []}) == "(there is more, which is not shown)"
-    assert text({"messages": []}) == "nothing was said yet"
+    assert text({"truncated": True, "messages": []}) == "(some messages are not shown)"
+    assert text({"messages": []}) == "the conversation has no messages yet"
