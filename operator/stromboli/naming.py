@@ -28,7 +28,7 @@ OWNER = f"{GROUP}/owner"  # UID of the AgentRun (or of its session)
 RUN = f"{GROUP}/run"  # namespace/name, for humans only
 ROLE = f"{GROUP}/role"  # what a container is for: a `Role` if it is a session's, otherwise one of the two below
 ROLE_HOLDER = "cli-holder"
-ROLE_LOOK = "look"
+ROLE_READER = "look"  # the word of the versions that may have left one
 SHAPE = f"{GROUP}/shape"  # of an agent's container: its properties that policies restrict, as JSON
 
 # What a container is for in its session: a word that is unique there, and valid as a label and as part of a name. What
@@ -124,8 +124,8 @@ def holder(installation: str, image_id: str) -> str:
     return f"stromboli-cli-{installation[:8]}-{image_id[:12]}"
 
 
-def look(image_id: str) -> str:
-    """Name prefix of the temporary container through which an image is inspected."""
+def reader(image_id: str) -> str:
+    """Name prefix of a temporary container through which files of an image, or of a volume, are read."""
     return f"stromboli-look-{image_id[:12]}"
 
 

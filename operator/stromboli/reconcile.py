@@ -84,7 +84,7 @@ class Reconciler:
             with self._entry.turn(uid):
                 return await self._step(run)
         except Conflict:
-            return await self._look_again(run)
+            return await self._read_again(run)
 
     async def _step(self, run: Run) -> float | None:
         if run.status.is_finished or run.status.node not in ("", self._reporter.node):
@@ -102,13 +102,13 @@ class Reconciler:
     async def _follow(self, run: Run) -> float | Stop | None:
         """An attempt is written down: see how it is, and go on from there."""
         self._entry.at_work(run.uid)
-        trace = await self._traces.look(run)
+        trace = await self._traces.of(run)
         said = follow.decide(run, trace.seen, self._reporter.moment(run).now)
         match said:
             case Launch():
                 return await self._perform.starter.start(run, said.number)
             case FollowHooks() | FollowAgent() | EndAttempt():
-                return await self._perform.going.look(run, trace, said)
+                return await self._perform.going.follow(run, trace, said)
             case TryAgain():
                 return await self._try_again(run, said)
             case AwaitCLI():
@@ -132,7 +132,7 @@ class Reconciler:
         """What does not let the run start, or go on, as of its last version: it ends, or waits."""
         return await self._perform.stopper.stop(self._reporter.latest(run), said)
 
-    async def _look_again(self, run: Run) -> float | None:
+    async def _read_again(self, run: Run) -> float | None:
         """A write lost a race: what is there now decides."""
         await runs.read(self._cluster, self._store, run.uid, run.namespace, run.name)
         return 0.0

@@ -94,7 +94,7 @@ class Sweep:
             await self._part(f"what run {uid} leaves behind", self._cleaner.left_over(uid))
         self._images.forget_pulls()
         await self._part("holders of CLI images that nobody uses", self._mounts.drop_unused())
-        await self._part("containers that images were looked at through", self._images.drop_looks())
+        await self._part("temporary containers through which files were read", self._images.remove_readers())
         await self._part("networks of namespaces without runs", self._networks.clear(known.namespaces))
 
     async def survey(self) -> Known:

@@ -111,7 +111,7 @@ async def test_the_container_that_reads_it_is_removed_and_the_volume_stays(talk:
     await talk.begun()
     await talk.write(f"-a/{naming.conversation(talk.uid)}.jsonl", "one")
     await talk.read()
-    left = await talk.bed.podman.containers.list({naming.INSTALLATION: INSTALLATION, naming.ROLE: naming.ROLE_LOOK})
+    left = await talk.bed.podman.containers.list({naming.INSTALLATION: INSTALLATION, naming.ROLE: naming.ROLE_READER})
     assert left == []
     volume = await talk.bed.podman.volumes.inspect(naming.volume(talk.uid))
     assert volume is not None

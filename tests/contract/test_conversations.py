@@ -222,7 +222,7 @@ async def test_it_is_thrown_away_also_where_the_reader_has_gone(
     before = spoken.podman.run("ps", "--all", "--format", "{{.Names}}")
     reading = asyncio.create_task(read(Conversations(podman, Hanging(connection), INSTALLATION), spoken))
     await asyncio.wait_for(began.wait(), LIMIT)
-    assert naming.look("") in spoken.podman.run("ps", "--all", "--format", "{{.Names}}")
+    assert naming.reader("") in spoken.podman.run("ps", "--all", "--format", "{{.Names}}")
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

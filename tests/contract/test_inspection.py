@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stromboli.inspection.container import ContainerOpener, MountedOpener
-from stromboli.inspection.look import look
+from stromboli.inspection.facts import image_facts
 from stromboli.inspection.needs import needs_of
 from stromboli.inspection.opener import ImageConfig
 from stromboli.inspection.root import MountedRoot
@@ -76,7 +76,7 @@ async def facts_of(podman: Podman, image: str, needs: CLINeeds, *, mounted: bool
     async with unstarted(podman, image) as container:
         root = MountedRoot(Path(await podman.containers.mount(container)))
         opener = MountedOpener(podman, container, root) if mounted else ContainerOpener(podman, container)
-        return await look(opener, needs, config)
+        return await image_facts(opener, needs, config)
 
 
 def test_the_real_cli_needs_glibc_2_17(cli: tuple[str, CLINeeds]) -> None:
@@ -209,7 +209,9 @@ async def test_the_mounted_root_is_seen_as_podman_sees_it(real: Bed) -> None:
 async def test_a_hostile_image_is_looked_at_to_the_end(bed: Bed) -> None:
     """None of its files is a program, its passwd is invalid, and half of its links are dangling."""
     async with never_started(bed.podman, bed.files) as opener:
-        facts = await look(opener, CLINeeds(interpreter="/circle"), ImageConfig("agent", ("/outside",), ("/fifo",)))
+        facts = await image_facts(
+            opener, CLINeeds(interpreter="/circle"), ImageConfig("agent", ("/outside",), ("/fifo",))
+        )
     assert facts.libc is not Libc.GLIBC
     assert facts.user is None
     assert not judge(facts, CLINeeds()).ok

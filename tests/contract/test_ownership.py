@@ -91,19 +91,19 @@ async def test_what_only_bears_a_role_s_label_is_not_swept(
     mounts, networks = CLIMounts(real.podman, images, ours), Networks(real.podman, ours)
     found = await real.podman.images.inspect(real.image)
     assert found is not None
-    for name, role in (("persons-look", naming.ROLE_LOOK), ("persons-cli", naming.ROLE_HOLDER)):
+    for name, role in (("persons-look", naming.ROLE_READER), ("persons-cli", naming.ROLE_HOLDER)):
         labels = [f"{naming.INSTALLATION}={ours}", f"{naming.ROLE}={role}"]
         persons.run("create", "--name", name, *(f"--label={label}" for label in labels), real.image, "true")
-    look = f"{naming.look(found.id)}-0"
+    look = f"{naming.reader(found.id)}-0"
     await real.podman.containers.create(
-        never_started(look, found.id, {naming.INSTALLATION: ours, naming.ROLE: naming.ROLE_LOOK})
+        never_started(look, found.id, {naming.INSTALLATION: ours, naming.ROLE: naming.ROLE_READER})
     )
     persons.run("network", "create", f"--label={naming.INSTALLATION}={ours}", "persons-net")
     made = await networks.have("team")
     networks._asked.clear()
     mounts._ready[("another image", "bin/claude")] = None  # type: ignore[assignment]
     try:
-        await images.drop_looks()
+        await images.remove_readers()
         await mounts.drop_unused()
         await networks.clear([])
         left = {c.name for c in await real.podman.containers.list({naming.INSTALLATION: ours})}

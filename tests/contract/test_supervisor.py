@@ -108,7 +108,7 @@ def test_whatever_an_agent_removes_it_is_seen_that_its_prompt_was_sent(
     """The same container does not accept the attempt again, and the exit code is not one of the supervisor's own."""
     counted = "echo x >>/count"
     assert bed.run(busybox_only_image, f"{counted}; {REMOVES[how]}; exit {code}") == 1
-    assert seals.look(bed.out.parent) == Broken(started=True, sent=True)
+    assert seals.broken(bed.out.parent) == Broken(started=True, sent=True)
     bed.start()
     assert bed.wait() == attempt.ALREADY_STARTED
     bed.hand_over(claude())
@@ -122,7 +122,7 @@ def test_whatever_an_agent_removes_it_is_seen_that_its_prompt_was_sent(
 def test_a_hook_that_removes_all_it_can_is_still_before_the_prompt(bed: Bed, busybox_only_image: str, how: str) -> None:
     what = claude(hooks=(Hook("postStart", 0, f"{REMOVES[how]}; exit 120"),))
     assert bed.run(busybox_only_image, "echo sent", what) == 1
-    assert seals.look(bed.out.parent).started
+    assert seals.broken(bed.out.parent).started
     assert b"sent" not in bed.records().stdout
 
 
@@ -134,7 +134,7 @@ def test_a_cli_that_is_not_mounted_is_said_and_the_attempt_is_still_good(bed: Be
     bed.create(busybox_only_image)
     bed.start()
     assert bed.wait() == attempt.CLI_MISSING
-    assert seals.look(bed.out.parent) == Broken(started=False, sent=False)
+    assert seals.broken(bed.out.parent) == Broken(started=False, sent=False)
     bed.cli = mounted
     bed.install_cli("echo answer")
     bed.folder.point("cli", bed.cli)

@@ -112,7 +112,7 @@ def test_no_variable_can_meet_one_of_the_images() -> None:
 
 def test_no_mark_is_set_where_the_cli_is_missing(box: Supervised) -> None:
     assert box.run(plan(cli=str(box.root / "nowhere/claude"))) == attempt.CLI_MISSING
-    assert seals.look(box.root) == Broken(started=False, sent=False)
+    assert seals.broken(box.root) == Broken(started=False, sent=False)
     assert box.run(sh("exit 0", cli="/bin/sh")) == 0, "the same attempt may be started once the CLI is there"
 
 
@@ -144,13 +144,13 @@ def test_what_was_started_is_refused_even_without_a_trace_in_its_folder(box: Sup
 def test_an_out_that_cannot_be_written_stops_it(box: Supervised) -> None:
     box.script(change=lambda text: text.replace("$_bb mkdir", "false"))
     assert box.run(plan()) == attempt.OUT_UNUSABLE
-    assert seals.look(box.root) == Broken(started=False, sent=False)
+    assert seals.broken(box.root) == Broken(started=False, sent=False)
 
 
 def test_nothing_is_sent_if_the_second_seal_cannot_be_broken(box: Supervised, tmp_path: Path) -> None:
     box.script(change=lambda text: text.replace("_break /proc/self/fd/7", "_break /proc/nowhere"))
     assert box.run(sh(f"touch {tmp_path}/ran")) == attempt.OUT_UNUSABLE
-    assert seals.look(box.root) == Broken(started=True, sent=False)
+    assert seals.broken(box.root) == Broken(started=True, sent=False)
     assert not (tmp_path / "ran").exists()
 
 
@@ -160,14 +160,14 @@ def test_a_secret_that_is_not_there_stops_it_before_any_mark(box: Supervised) ->
     assert box.start_again().wait(20) == attempt.SECRET_MISSING
     (box.root / "handed").unlink()
     assert box.start_again().wait(20) == attempt.SECRET_MISSING
-    assert seals.look(box.root) == Broken(started=False, sent=False)
+    assert seals.broken(box.root) == Broken(started=False, sent=False)
 
 
 def test_credentials_that_do_not_fit_stop_it_before_any_mark(box: Supervised) -> None:
     box.hand_over(credentials="{}")
     (box.root / "secret/.credentials.json").symlink_to("/dev/full")
     assert box.run(sh(":", credentials=True)) == attempt.SECRET_MISSING
-    assert seals.look(box.root) == Broken(started=False, sent=False)
+    assert seals.broken(box.root) == Broken(started=False, sent=False)
 
 
 # --- the seals ---
@@ -191,22 +191,22 @@ def test_seals_are_broken_one_after_the_other(box: Supervised) -> None:
     os.mkfifo(box.root / "go")
     box.start(sh(":", hooks=hooks(f"read _ <{box.root}/go")))
     box.until("the hook", lambda: bool(box.records().steps))
-    assert seals.look(box.root) == Broken(started=True, sent=False)
+    assert seals.broken(box.root) == Broken(started=True, sent=False)
     (box.root / "go").write_text("\n")
     assert box.wait() == 0
-    assert seals.look(box.root) == Broken(started=True, sent=True)
+    assert seals.broken(box.root) == Broken(started=True, sent=True)
 
 
 @pytest.mark.parametrize("how", COVER_UPS)
 def test_no_agent_can_restore_a_seal(box: Supervised, how: str) -> None:
     box.run(sh(_cover_up(box, how)))
-    assert seals.look(box.root) == Broken(started=True, sent=True)
+    assert seals.broken(box.root) == Broken(started=True, sent=True)
 
 
 @pytest.mark.parametrize("how", COVER_UPS)
 def test_no_hook_can_have_a_prompt_sent_with_an_unbroken_seal(box: Supervised, tmp_path: Path, how: str) -> None:
     box.run(sh(f"touch {tmp_path}/sent", hooks=hooks(f"{_cover_up(box, how)}; true")))
-    assert not (tmp_path / "sent").exists() or seals.look(box.root).sent
+    assert not (tmp_path / "sent").exists() or seals.broken(box.root).sent
 
 
 def test_a_hook_that_puts_a_folder_in_our_folders_place_changes_nothing(box: Supervised, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_hook_that_puts_a_folder_in_our_folders_place_changes_nothing(box: Sup
     swap = f"mv {box.root} {box.root}.true; cp -a {box.root}.true {box.root}"
     box.run(sh(f"touch {tmp_path}/sent", hooks=hooks(swap)))
     assert (tmp_path / "sent").exists()
-    assert seals.look(box.root.with_name(f"{box.root.name}.true")) == Broken(started=True, sent=True)
+    assert seals.broken(box.root.with_name(f"{box.root.name}.true")) == Broken(started=True, sent=True)
 
 
 def test_a_clock_that_has_not_moved_on_is_waited_for(box: Supervised) -> None:

@@ -22,7 +22,7 @@ def test_names_for_podman() -> None:
         naming.ContainerKey(UID, naming.JANITOR).name,
         naming.volume(UID),
         naming.holder(INSTALLATION, IMAGE),
-        naming.look(IMAGE),
+        naming.reader(IMAGE),
         naming.network(INSTALLATION, "team"),
     ):
         assert re.fullmatch(PODMAN, name)
@@ -63,4 +63,4 @@ def test_labels_are_ours_and_differ() -> None:
     labels = (naming.INSTALLATION, naming.OWNER, naming.RUN, naming.ROLE)
     assert len(set(labels)) == 4
     assert all(label.startswith("stromboli.dev/") for label in labels)
-    assert len({naming.AGENT, naming.JANITOR, naming.COPIER, naming.ROLE_HOLDER, naming.ROLE_LOOK}) == 5
+    assert len({naming.AGENT, naming.JANITOR, naming.COPIER, naming.ROLE_HOLDER, naming.ROLE_READER}) == 5

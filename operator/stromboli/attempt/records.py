@@ -54,7 +54,7 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
     """
     if not os.path.lexists(out):
         return Records(False, False, (), None, b"", "")
-    broken = seals.look(out.parent)
+    broken = seals.broken(out.parent)
     try:
         with _opened(out) as folder:
             steps, end = _parse(_tail(folder, "record", _MAX_RECORD))

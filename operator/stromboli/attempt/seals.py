@@ -79,7 +79,7 @@ def make(attempt: Path, owner: Owner | None) -> None:
         os.close(folder)
 
 
-def look(attempt: Path) -> Broken:
+def broken(attempt: Path) -> Broken:
     """Which of an attempt's seals are broken. Both are if there is no record of them, or if `out` is gone."""
     noted = _noted(attempt)
     if noted is None:
@@ -92,7 +92,7 @@ def look(attempt: Path) -> Broken:
 
 def is_untouched(attempt: Path) -> bool:
     """Whether nothing can have run for the attempt yet: its seals do not exist yet, or neither is broken."""
-    return not os.path.lexists(attempt / NOTE) or look(attempt) == Broken(started=False, sent=False)
+    return not os.path.lexists(attempt / NOTE) or broken(attempt) == Broken(started=False, sent=False)
 
 
 def for_supervisor(attempt: Path) -> bytes:

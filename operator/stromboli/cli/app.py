@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from stromboli.cli import lifecycle, login, look, messages, operator
+from stromboli.cli import lifecycle, login, messages, operator, show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,10 +24,10 @@ def app() -> None:
 for _command in (
     lifecycle.up,
     lifecycle.down,
-    look.status,
-    look.doctor,
-    look.env,
-    look.kubeconfig,
+    show.status,
+    show.doctor,
+    show.env,
+    show.kubeconfig,
     lifecycle.demo,
     lifecycle.fetch,
     login.login,

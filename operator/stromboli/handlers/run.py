@@ -186,12 +186,12 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
         loop.default_exception_handler(context)
 
 
-async def _eventually(what: str, look: Callable[[], Awaitable[T]]) -> T:
+async def _eventually(what: str, ask: Callable[[], Awaitable[T]]) -> T:
     """Wait for something that the operator cannot start without, and log that."""
     failures = 0
     while True:
         try:
-            return await look()
+            return await ask()
         except ClusterUnavailable as error:
             failures += 1
             log.warning("waiting for %s: %s", what, error)

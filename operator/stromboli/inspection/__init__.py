@@ -3,7 +3,7 @@
 opener.py the interface to an image's files · container.py its implementation over Podman · root.py paths in a root
 that is mounted on the node · startfiles.py the files that Podman itself reads in a root · elf.py ELF bytes → facts ·
 needs.py what the CLI's binary requires · search.py where a loader would find a library · libc.py which C library an
-image has · passwd.py the image's user · configuration.py the image's configuration of the CLI · look.py libc, shell,
+image has · passwd.py the image's user · configuration.py the image's configuration of the CLI · facts.py libc, shell,
 CLI and user as one `ImageFacts` · cache.py the facts, cached by image id. The verdict on the facts is pure and is in
 `plan/compatibility.py`.
 """

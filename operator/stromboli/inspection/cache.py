@@ -48,18 +48,18 @@ class FactsCache:
         self._memory: LRUCache[tuple[str, str], ImageFacts] = LRUCache(REMEMBERED)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # only those in use
 
-    async def get(self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]]) -> ImageFacts:
-        """The facts about an image, determined by `look` if not cached; one `look` per image runs at a time.
+    async def get(self, image_id: str, needs: CLINeeds, inspect: Callable[[], Awaitable[ImageFacts]]) -> ImageFacts:
+        """The facts about an image, determined by `inspect` if not cached; one `inspect` per image runs at a time.
 
-        Errors of `look` propagate, and nothing is cached then. Raises ValueError for an id that is not 64 hexadecimal
-        digits (an optional `sha256:` may precede them).
+        Errors of `inspect` propagate, and nothing is cached then. Raises ValueError for an id that is not 64
+        hexadecimal digits (an optional `sha256:` may precede them).
         """
         key = (_hex(image_id), _hash(needs))
         lock = self._locks.setdefault(key[0], asyncio.Lock())
         async with lock:
             facts = self._memory.get(key) or self._read(*key)
             if facts is None:
-                facts = await look()
+                facts = await inspect()
                 self._write(*key, facts)
             self._memory[key] = facts
             return facts

@@ -58,7 +58,7 @@ class Context:
 
 def examine(context: Context) -> list[Check]:
     """Run all checks, in the order in which to fix things."""
-    return [check for look in CHECKS for check in look(context)]
+    return [check for find in CHECKS for check in find(context)]
 
 
 def podman(context: Context) -> list[Check]:

@@ -66,7 +66,7 @@ def _is_our_container(row: Row, installation: str) -> bool:
     return (
         ownership.container_key(name, labels, installation) is not None
         or ownership.is_holder(name, image, labels, installation)
-        or ownership.is_look(name, image, labels, installation)
+        or ownership.is_reader(name, image, labels, installation)
     )
 
 

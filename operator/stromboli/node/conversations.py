@@ -79,8 +79,8 @@ class Conversations:
     @asynccontextmanager
     async def _opened(self, volume: str, image_id: str) -> AsyncIterator[str]:
         """A temporary container with the volume at the same path as in the session's container."""
-        labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
-        name = f"{naming.look(image_id)}-{uuid.uuid4().hex[:8]}"
+        labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_READER}
+        name = f"{naming.reader(image_id)}-{uuid.uuid4().hex[:8]}"
         mount = {"Name": volume, "Dest": naming.SESSION, "Options": ["ro"]}
         try:
             helper = await self._podman.containers.create({**never_started(name, image_id, labels), "volumes": [mount]})

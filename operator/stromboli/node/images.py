@@ -19,7 +19,7 @@ from stromboli.grammar.reference import Reference
 from stromboli.inspection import configuration, startfiles
 from stromboli.inspection.cache import FactsCache
 from stromboli.inspection.container import ContainerOpener, MountedOpener
-from stromboli.inspection.look import look
+from stromboli.inspection.facts import image_facts
 from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig, Opener
 from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import PullPolicy
@@ -46,7 +46,7 @@ class Images:
         self._pulls: Jobs[str, ImageInfo] = Jobs(wake)
         # Why the last pull of a name failed, if it may succeed yet: reported until the next one receives data.
         self._failed: dict[str, PullFailed] = {}
-        self._looking: set[str] = set()  # names of the temporary containers in use
+        self._reading: set[str] = set()  # names of the temporary containers in use
 
     async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
         """The image that a reference currently means, known under the reference's own repository.
@@ -87,18 +87,18 @@ class Images:
 
     async def facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
         """The facts about an image's contents. Raises PodmanError, PodmanUnavailable."""
-        return await self._cache.get(image.id, needs, lambda: self._look(image, needs))
+        return await self._cache.get(image.id, needs, lambda: self._inspected(image, needs))
 
     async def close(self) -> None:
         """Cancel all pulls; Podman keeps the layers that are complete."""
         await self._pulls.close()
 
-    async def drop_looks(self) -> None:
+    async def remove_readers(self) -> None:
         """Remove temporary containers that a previous operator process left behind."""
-        ours = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
+        ours = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_READER}
         for container in await self._podman.containers.list(ours):
-            is_look = ownership.is_look(container.name, container.image_id, container.labels, self._installation)
-            if is_look and container.name not in self._looking:
+            is_reader = ownership.is_reader(container.name, container.image_id, container.labels, self._installation)
+            if is_reader and container.name not in self._reading:
                 try:
                     await self._podman.containers.remove(container.id)
                 except PodmanError as error:
@@ -109,17 +109,17 @@ class Images:
         self._pulls.drop_older(REMEMBER_PULL)
         self._failed = {name: failure for name, failure in self._failed.items() if self._pulls.find(name) is not None}
 
-    async def _look(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
-        name = f"{naming.look(image.id)}-{uuid.uuid4().hex[:8]}"
-        labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_LOOK}
-        self._looking.add(name)
+    async def _inspected(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
+        name = f"{naming.reader(image.id)}-{uuid.uuid4().hex[:8]}"
+        labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_READER}
+        self._reading.add(name)
         try:
             container = await self._podman.containers.create(never_started(name, image.id, labels))
             try:
                 opener = await self._opener(container)
                 if unstartable := await startfiles.problem(opener):
                     return ImageFacts(unstartable=unstartable)
-                facts = await look(opener, needs, _config(image))
+                facts = await image_facts(opener, needs, _config(image))
                 home = facts.user.home if facts.user is not None else None
                 found = await configuration.collect(self._podman, container, opener, image.env, home)
                 return replace(
@@ -128,7 +128,7 @@ class Images:
             finally:
                 await self._podman.containers.remove(container)
         finally:
-            self._looking.discard(name)
+            self._reading.discard(name)
 
     async def _opener(self, container: str) -> Opener:
         """Over the root as mounted on the node, or over the archive API if the operator cannot see the mount."""

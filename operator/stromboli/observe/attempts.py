@@ -35,7 +35,7 @@ def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def look(out: Path, attempt: AttemptEntry, secrets: Secrets, container: ContainerState | None = None) -> Trace:
+async def trace(out: Path, attempt: AttemptEntry, secrets: Secrets, container: ContainerState | None = None) -> Trace:
     """What the attempt's folder says, and its session's `container`, which counts as absent if it is None."""
     state = _since(attempt, container)
     found = await asyncio.to_thread(_records, out, secrets)

@@ -23,7 +23,7 @@ async def folder(socket: str | None, podman_socket: Path) -> Path | None:
     if socket is None:
         return None
     try:
-        found = await hostfiles.look(_look, Path(socket), podman_socket)
+        found = await hostfiles.in_time(_folder, Path(socket), podman_socket)
     except Unanswered as e:
         raise _waiting(str(e)) from e
     except FileNotFoundError as e:
@@ -36,13 +36,13 @@ async def folder(socket: str | None, podman_socket: Path) -> Path | None:
     return Path(found.path)
 
 
-def _look(socket: Path, podman_socket: Path) -> Folder:
+def _folder(socket: Path, podman_socket: Path) -> Folder:
     real = Path(hostfiles.real(str(socket.parent), strict=True))
     with hostfiles.touching(str(real)):
-        return _look_in(real, socket, podman_socket)
+        return _contents(real, socket, podman_socket)
 
 
-def _look_in(real: Path, socket: Path, podman_socket: Path) -> Folder:
+def _contents(real: Path, socket: Path, podman_socket: Path) -> Folder:
     place = real / socket.name
     others: list[str] = []
     with os.scandir(real) as entries:

@@ -34,7 +34,7 @@ _changed = threading.Condition()
 _touching: dict[str, dict[int, float]] = {}  # by mount point: the threads that access it, and since when
 
 
-async def look(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_time(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What a blocking function returns or raises; it must use `touching` for whatever can hang. Raises Unanswered."""
     work = start(function, *args, **kwargs)
     try:

@@ -27,7 +27,7 @@ async def resolve(request: Request, policy: Effective) -> tuple[Volume, ...]:
     if not request.volumes:
         return ()
     try:
-        return await hostfiles.look(_resolved, request, policy)
+        return await hostfiles.in_time(_resolved, request, policy)
     except Unanswered as problem:
         raise Waiting(Reason.WaitingForReference, f"spec.volumes: {problem}", 10.0) from problem
 

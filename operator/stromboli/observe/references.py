@@ -96,7 +96,7 @@ async def _from_secret(cluster: ClusterReads, settings: Settings, ref: SecretRef
 async def _from_file(settings: Settings) -> Credentials:
     assert settings.credentials_file is not None
     try:
-        content = await hostfiles.look(_beginning, settings.credentials_file)
+        content = await hostfiles.in_time(_beginning, settings.credentials_file)
     except Unanswered as e:
         raise Waiting(
             Reason.WaitingForReference, f"credentials: agent.credentials_file {settings.credentials_file.name}: {e}"

@@ -30,8 +30,8 @@ from stromboli.reasons import ReadyReason, Reason
 from stromboli.status.run import Moment
 from stromboli.store import Store
 
-LEAVING_LOOK = 2.0  # seconds; it takes a fraction of one
-QUEUED_LOOK = 30.0  # seconds; a run that leaves a session wakes the others
+LEAVING_RECHECK = 2.0  # seconds; it takes a fraction of one
+QUEUED_RECHECK = 30.0  # seconds; a run that leaves a session wakes the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ class Leaving(Waiting):
     """A run that has ended still holds the session: its container must have ended before the next run can have it."""
 
     def __init__(self, uid: str, run: str, session: str) -> None:
-        super().__init__(Reason.Queued, f"behind the run {run}, which is leaving the session {session}", LEAVING_LOOK)
+        message = f"behind the run {run}, which is leaving the session {session}"
+        super().__init__(Reason.Queued, message, LEAVING_RECHECK)
         self.uid = uid
 
 
@@ -143,7 +144,7 @@ class Queues:
             raise Leaving(session.uid, current.name, name)
         behind = plan.behind(plan.place_of(run), current.uid if current else None, waiting, name)
         if behind is not None:
-            raise Waiting(Reason.Queued, behind, QUEUED_LOOK)
+            raise Waiting(Reason.Queued, behind, QUEUED_RECHECK)
 
     async def _wants(self, namespace: str, place: Place, session: str) -> bool:
         """Whether a run needs the session: to run in it, or to copy it for a fork that has no copy yet."""

@@ -21,16 +21,16 @@ class Traces:
         self._find = find
         self._site = site
 
-    async def look(self, run: Run) -> Trace:
+    async def of(self, run: Run) -> Trace:
         """What is seen of the attempt. Raises PodmanUnavailable, ClusterUnavailable: then nothing is concluded."""
         deleted = await sessions.was_deleted(self._cluster, run)
         container = await self._find(naming.agent(run.session_uid))
-        trace = await attempts.look(self.out(run), run.status.attempts[-1], self._given(run), container)
+        trace = await attempts.trace(self.out(run), run.status.attempts[-1], self._given(run), container)
         return replace(trace, seen=replace(trace.seen, session_deleted=deleted))
 
-    async def look_without_podman(self, run: Run) -> Trace:
+    async def without_podman(self, run: Run) -> Trace:
         """What the attempt's folder says; its container counts as absent."""
-        return await attempts.look(self.out(run), run.status.attempts[-1], self._given(run))
+        return await attempts.trace(self.out(run), run.status.attempts[-1], self._given(run))
 
     def out(self, run: Run) -> Path:
         """The folder with the attempt's seals and records."""

@@ -229,7 +229,7 @@ class Gates:
         limits = f"{self.start_gate.starts} start at once"
         limits += f", and at most {self.start_gate.most} are at work" if self.start_gate.most is not None else ""
         message = f"place {place} in the line to start on node {self.settings.node}, where {limits}"
-        return Wait(Reason.Queued, message, LINE_LOOK, in_line=True)
+        return Wait(Reason.Queued, message, LINE_RECHECK, in_line=True)
 
     async def _resolved(self, candidate: Candidate) -> ImageInfo:
         """The image that the reference names now. Raises as `Images.resolve`."""
@@ -258,7 +258,7 @@ class Gates:
         return f"{twin} is on the node: write that if it is meant"
 
 
-LINE_LOOK = 60.0  # seconds; a run that makes room wakes the next
+LINE_RECHECK = 60.0  # seconds; a run that makes room wakes the next
 
 
 def at_once(*gates: Gate) -> Gate:

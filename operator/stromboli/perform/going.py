@@ -27,7 +27,7 @@ from stromboli.status import run as run_status
 
 log = logging.getLogger(__name__)
 
-REJECTED_LOOK = 30.0  # seconds between looks at a run whose status the API server rejects
+REJECTED_RECHECK = 30.0  # seconds between checks of a run whose status the API server rejects
 
 # Watches for a container's end: (the container, UID of the run to wake, seconds after which to wake it in any case).
 Watch = Callable[[ContainerKey, str, float], None]
@@ -48,9 +48,9 @@ class Going:
 
     async def started(self, run: Run, said: FollowHooks | FollowAgent) -> float | None:
         """Its container has just been started, and has no records yet."""
-        return await self._follow(run, said, _NOTHING, KEYS)
+        return await self._report(run, said, _NOTHING, KEYS)
 
-    async def look(self, run: Run, trace: Trace, said: FollowHooks | FollowAgent | EndAttempt) -> float | None:
+    async def follow(self, run: Run, trace: Trace, said: FollowHooks | FollowAgent | EndAttempt) -> float | None:
         """Its container was seen running. If the API server rejects the status, the container runs on.
 
         Raises PodmanError, PodmanUnavailable if the container should be ended and cannot be.
@@ -60,12 +60,12 @@ class Going:
             said = said.then
         self._launcher.take_back(run.session_uid)
         try:
-            return await self._follow(run, said, trace.records, trace.secrets)
+            return await self._report(run, said, trace.records, trace.secrets)
         except Rejected as error:
             log.warning("%s: its progress cannot be written to its status: %s", run.label, error)
-            return REJECTED_LOOK
+            return REJECTED_RECHECK
 
-    async def _follow(
+    async def _report(
         self, run: Run, said: FollowHooks | FollowAgent, records: Records, secrets: Secrets
     ) -> float | None:
         """`secrets` are those that the attempt was given: none of them gets into the status."""

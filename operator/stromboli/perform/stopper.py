@@ -85,7 +85,7 @@ class Stopper:
 
     async def _out_of_time(self, run: Run, waits: Wait, bound: float) -> None:
         """The run has waited too long, possibly for Podman."""
-        trace = await self._traces.look_without_podman(run) if run.status.attempts else None
+        trace = await self._traces.without_podman(run) if run.status.attempts else None
         now = self._reporter.moment(run).now
         said = follow.out_of_time(run, trace.seen if trace is not None else None, now, waits, bound)
         match said:

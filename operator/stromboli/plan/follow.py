@@ -33,7 +33,7 @@ GRACE = 10.0
 KILL_AFTER = CALL_AFTER + GRACE + 4.0
 KILL_AGAIN = 5.0  # seconds to the next try if Podman failed
 CLI_PAUSE = 5.0  # seconds before the third attempt that may find no CLI; twice as many before each further one
-HOOKS_LOOK = 1.0  # seconds between looks at hooks, since nothing signals their end
+HOOKS_RECHECK = 1.0  # seconds between checks of hooks, since nothing signals their end
 # Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
 # writing it would cost time just when the CLI starts.
 AT_WORK_AFTER = 1.0
@@ -226,13 +226,13 @@ def _in_time(run: Run, attempt: AttemptEntry, seen: Seen, now: datetime) -> Foll
 
 
 def _hooks(step: str, until: float) -> FollowHooks:
-    return FollowHooks(f"{step} runs" if step else "the hooks of lifecycle run", HOOKS_LOOK, until)
+    return FollowHooks(f"{step} runs" if step else "the hooks of lifecycle run", HOOKS_RECHECK, until)
 
 
 def _agent(run: Run, attempt: AttemptEntry, now: datetime, until: float) -> FollowAgent:
     spent = (now - (attempt.started or now)).total_seconds()
     unsaid = max(AT_WORK_AFTER - spent, 0.0) if run.status.reason == Reason.Starting else 0.0
-    return FollowAgent(min(until, progress.next_look(spent)), unsaid)
+    return FollowAgent(min(until, progress.next_check(spent)), unsaid)
 
 
 def _again(attempt: AttemptEntry, seen: Seen, now: datetime) -> TryAgain | AwaitCLI:

@@ -54,9 +54,9 @@ def is_holder(name: str, image_id: str, labels: Labels, installation: str) -> bo
     return _has_role(labels, installation, naming.ROLE_HOLDER) and name == naming.holder(installation, image_id)
 
 
-def is_look(name: str, image_id: str, labels: Labels, installation: str) -> bool:
-    """Whether a container of that image is a throw-away one of ours."""
-    return _has_role(labels, installation, naming.ROLE_LOOK) and name.startswith(f"{naming.look(image_id)}-")
+def is_reader(name: str, image_id: str, labels: Labels, installation: str) -> bool:
+    """Whether a container of that image is a temporary one of ours, through which files are read."""
+    return _has_role(labels, installation, naming.ROLE_READER) and name.startswith(f"{naming.reader(image_id)}-")
 
 
 def is_network(name: str, labels: Labels, installation: str) -> bool:

@@ -23,7 +23,7 @@ MAX_WORD = 64  # bytes, of its status and of an error's name
 MISSING = "missing"  # our status for a server that the CLI does not report
 _FAILED = frozenset({"failed", "needs-auth", MISSING})
 
-FIRST_LOOK, LAST_LOOK = 3.0, 30.0  # seconds between looks at an agent: the shortest, and the longest
+FIRST_CHECK, LAST_CHECK = 3.0, 30.0  # seconds between checks of an agent: the shortest, and the longest
 
 _EVENT = Bounds(depth=32, size=256 * 1024, values=10_000)
 _TRIES = 3  # lines that look like the event in question
@@ -99,9 +99,9 @@ def at_work(failing: Retry | None) -> str:
     return said
 
 
-def next_look(spent: float) -> float:
-    """Seconds until the output is looked at again, `spent` seconds after the start: less and less often."""
-    return min(max(spent / 2, FIRST_LOOK), LAST_LOOK)
+def next_check(spent: float) -> float:
+    """Seconds until the output is read again, `spent` seconds after the start: less and less often."""
+    return min(max(spent / 2, FIRST_CHECK), LAST_CHECK)
 
 
 def servers_failed(servers: Iterable[MCPServer]) -> str | None:

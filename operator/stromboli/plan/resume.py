@@ -18,7 +18,7 @@ from stromboli.plan.limits import Limits
 from stromboli.plan.verdict import Refuse, Wait
 from stromboli.reasons import EventReason, Reason
 
-OWN_LOOK = 0.5  # seconds until a container that runs for the run itself is looked at again
+OWN_RECHECK = 0.5  # seconds until a container that runs for the run itself is checked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +87,21 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class LookForVolume:
-    """Look whether the session's volume exists, and decide again."""
+class CheckVolume:
+    """Check whether the session's volume exists, and decide again."""
 
 
 @dataclass(frozen=True, slots=True)
-class LookInside:
-    """Look whether Podman can start the container again, and decide again."""
+class CheckContainer:
+    """Check whether Podman can start the container again, and decide again."""
 
     container: str
     shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
-class LookForCopy:
-    """Look whether this image exists, and decide again."""
+class CheckCopy:
+    """Check whether this image exists, and decide again."""
 
     image: str
 
@@ -139,18 +139,18 @@ class FromCopy:
     warnings: tuple[Warned, ...] = ()
 
 
-Look = LookForVolume | LookInside | LookForCopy
+Check = CheckVolume | CheckContainer | CheckCopy
 Settled = Wait | Refuse | VolumeLost | Reuse | FromImage | FromCopy
-Action = End | Look | Settled
+Action = End | Check | Settled
 
 
 def decide(found: Found, wanted: Wanted) -> Action:
     """The next step to a container in which the run can be started."""
     container = found.container
     if container is not None and container.alive:
-        return Wait(Reason.Starting, "its container has come to run meanwhile", OWN_LOOK) if container.own else End()
+        return Wait(Reason.Starting, "its container has come to run meanwhile", OWN_RECHECK) if container.own else End()
     if found.begun and found.volume is None:
-        return LookForVolume()
+        return CheckVolume()
     if found.begun and not found.volume:
         return _volume_lost(found)
     if container is None or container.id != found.initialized:
@@ -166,7 +166,7 @@ def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
         what = f"the container of session {found.name} {what}; begin a new session, or fork this one"
         return Refuse(Reason.PolicyViolation, what)
     if found.problem is None:
-        return LookInside(container.id, container.shape)
+        return CheckContainer(container.id, container.shape)
     if not found.problem:
         return Reuse()
     return _rebuild(
@@ -186,14 +186,14 @@ def _volume_lost(found: Found) -> VolumeLost:
     )
 
 
-def _rebuild(found: Found, wanted: Wanted, lost: str) -> LookForCopy | FromImage | FromCopy:
+def _rebuild(found: Found, wanted: Wanted, lost: str) -> CheckCopy | FromImage | FromCopy:
     """A new container. There is no warning for the first one of a session, which replaces none."""
     old = found.container.id if found.container is not None else None
     copy = found.copy
     if copy is None:
         return FromImage(old, _rebuilt(found, lost, "and its hooks run again"))
     if found.copy_exists is None:
-        return LookForCopy(copy.image)
+        return CheckCopy(copy.image)
     if not found.copy_exists:
         return FromImage(old, (_copy_lost(found), *_rebuilt(found, lost, "and its hooks run again")))
     warnings = _rebuilt(found, lost, "out of the copy that it began with")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from stromboli import errors
 from stromboli.reasons import Reason
 
-PROGRESS_EVERY = 2.0  # seconds between looks at a pull
+PROGRESS_EVERY = 2.0  # seconds between checks of a pull
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The run is looked at again after `delay` seconds, or when it is woken.
+    """The run is checked again after `delay` seconds, or when it is woken.
 
     `in_line` says that all is there, and that only others start before it on this node.
     """
@@ -47,7 +47,7 @@ class LeaveAlone:
 
 Stop = Refuse | Wait | LeaveAlone
 GO_ON = GoOn()
-# What may stop a start. That the API server is away stops a look alone (ClusterUnavailable): a write is tried again.
+# What may stop a start. ClusterUnavailable does so in reads only: writes are tried again.
 STOPPING = (
     errors.Refused,
     errors.Waiting,

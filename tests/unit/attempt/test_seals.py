@@ -27,14 +27,14 @@ def attempt(tmp_path: Path) -> Path:
 def test_what_is_new_is_unbroken_however_often_it_is_made_and_looked_at(attempt: Path) -> None:
     for _ in range(2):
         seals.make(attempt, None)
-        assert seals.look(attempt) == UNBROKEN
+        assert seals.broken(attempt) == UNBROKEN
         assert seals.is_untouched(attempt)
     assert list((attempt / "out").iterdir()) == [attempt / "out/seal"]
 
 
 def test_what_is_not_made_yet_is_untouched_and_tells_nothing(tmp_path: Path) -> None:
     assert seals.is_untouched(tmp_path)
-    assert seals.look(tmp_path) == ALL
+    assert seals.broken(tmp_path) == ALL
 
 
 def _write_and_empty(path: Path) -> None:
@@ -63,7 +63,7 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("how", BREAKS)
 def test_whatever_is_done_to_the_second_breaks_it(attempt: Path, how: str) -> None:
     BREAKS[how](attempt / "out/seal")
-    assert seals.look(attempt).sent
+    assert seals.broken(attempt).sent
     assert not seals.is_untouched(attempt)
 
 
@@ -72,14 +72,14 @@ def test_the_first_is_broken_by_whatever_comes_into_the_folder_and_goes(attempt:
     (attempt / "out/started").mkdir()
     (attempt / "out/started").rmdir()
     os.utime(attempt / "out", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert seals.look(attempt) == Broken(started=True, sent=False)
+    assert seals.broken(attempt) == Broken(started=True, sent=False)
 
 
 def test_the_agents_own_file_may_say_what_it_likes(attempt: Path) -> None:
     """Reading does not break a seal: the operator reads repeatedly."""
     (attempt / "out/seal").read_bytes()
     os.listdir(attempt / "out")
-    assert seals.look(attempt) == UNBROKEN
+    assert seals.broken(attempt) == UNBROKEN
 
 
 @pytest.mark.parametrize("note", [None, "", "1:2", "1:2 3", "a:b c:d", "1:2 3:4 5:6"])
@@ -87,7 +87,7 @@ def test_without_a_note_that_can_be_read_everything_counts_as_broken(attempt: Pa
     (attempt / NOTE).unlink()
     if note is not None:
         (attempt / NOTE).symlink_to(note or " ")
-    assert seals.look(attempt) == ALL
+    assert seals.broken(attempt) == ALL
     with pytest.raises(OSError, match=NOTE):
         seals.for_supervisor(attempt)
 
@@ -100,7 +100,7 @@ def _remove_and_make(folder: Path) -> None:
 @pytest.mark.parametrize("how", [shutil.rmtree, _remove_and_make])
 def test_a_folder_that_was_lost_counts_as_broken(attempt: Path, how: Callable[[Path], object]) -> None:
     how(attempt / "out")
-    assert seals.look(attempt) == ALL
+    assert seals.broken(attempt) == ALL
 
 
 def test_a_crash_before_the_note_leaves_nothing_that_was_handed_over(attempt: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_crash_before_the_note_leaves_nothing_that_was_handed_over(attempt: Pa
     (attempt / "out/left").touch()
     seals.make(attempt, None)
     assert [p.name for p in (attempt / "out").iterdir()] == ["seal"]
-    assert seals.look(attempt) == UNBROKEN
+    assert seals.broken(attempt) == UNBROKEN
 
 
 def test_the_supervisor_sees_the_same(attempt: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stromboli.__main__ import run
-from stromboli.cli import look
+from stromboli.cli import show
 from stromboli.cli.app import app
 from stromboli.errors import LocalFailure
 from stromboli.local import doctor
@@ -213,7 +213,7 @@ def test_kubeconfig_prints_the_path_alone(home: Home, capsys: pytest.CaptureFixt
 
 def test_env_in_a_shell_with_spaces_and_quotes_in_the_paths() -> None:
     folder = Path("/srv/a b's $HOME")
-    text = look.exports(folder / "kubeconfig", folder / "bin", folder / "podman.sock", "/usr/bin:/bin")
+    text = show.exports(folder / "kubeconfig", folder / "bin", folder / "podman.sock", "/usr/bin:/bin")
     shell = f'{text}\nprintf "%s\\n" "$KUBECONFIG" "$PATH" "$CONTAINER_HOST"'
     done = subprocess.run(
         ["/bin/sh", "-c", shell], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
@@ -226,7 +226,7 @@ def test_env_in_a_shell_with_spaces_and_quotes_in_the_paths() -> None:
 
 
 def test_env_twice_does_not_lengthen_path() -> None:
-    assert "PATH" not in look.exports(Path("/k"), Path("/b"), Path("/s"), "/b:/usr/bin")
+    assert "PATH" not in show.exports(Path("/k"), Path("/b"), Path("/s"), "/b:/usr/bin")
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ LISTS = {
     "ps": [
         container("c1", OURS),
         container("c2", naming.holder("uid-1", CLI), CLI, **{naming.ROLE: naming.ROLE_HOLDER}),
-        container("c3", f"{naming.look(LOOKED)}-1", LOOKED, **{naming.ROLE: naming.ROLE_LOOK}),
+        container("c3", f"{naming.reader(LOOKED)}-1", LOOKED, **{naming.ROLE: naming.ROLE_READER}),
         container("c4", ContainerKey(UID, SERVICE).name, **{naming.ROLE: SERVICE}),
         container("p1", "persons_own"),
         container("p2", f"stromboli-{ANOTHER}"),
         container("p3", naming.holder("uid-1", CLI), LOOKED, **{naming.ROLE: naming.ROLE_HOLDER}),
         container("p5", OURS, **{naming.ROLE: SERVICE}),
-        container("p4", f"{naming.look(LOOKED)}-1", CLI, **{naming.ROLE: naming.ROLE_LOOK}),
+        container("p4", f"{naming.reader(LOOKED)}-1", CLI, **{naming.ROLE: naming.ROLE_READER}),
     ],
     "volume": [{"Name": OURS, "Labels": MARKS}, {"Name": "data", "Labels": MARKS}],
     "network": [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stromboli.errors import Refused, Unanswered, Waiting
 from stromboli.observe import hostfiles, hostpaths
-from stromboli.observe.hostfiles import look, real, touching
+from stromboli.observe.hostfiles import in_time, real, touching
 from stromboli.plan import request
 from stromboli.plan.volumes import Volume
 from stromboli.reasons import Reason
@@ -60,7 +60,7 @@ def until_nobody_hangs() -> None:
 
 
 async def ask(path: object) -> str:
-    return await look(real, str(path), strict=True)
+    return await in_time(real, str(path), strict=True)
 
 
 async def test_a_mount_that_does_not_answer_is_named_and_the_others_are_looked_at(dead: Dead, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_whoever_hears_nothing_looks_in_time(ran: float | None, delay: float) ->
     said = follow.decide(run(), seen(Phase.running, started=True, step="postStart[0]", ran=ran), NOW)
     assert followed(said).until == pytest.approx(delay)
     said = follow.decide(run(), seen(Phase.running, started=True, sent=True, ran=ran), NOW)
-    assert followed(said).until == pytest.approx(min(delay, progress.LAST_LOOK))
+    assert followed(said).until == pytest.approx(min(delay, progress.LAST_CHECK))
 
 
 def test_the_supervisor_has_the_time_that_it_gives_a_step() -> None:
@@ -218,7 +218,7 @@ def test_hooks_are_followed_until_the_prompt_is_sent() -> None:
     assert isinstance(follow.decide(run(reason=Reason.Starting), began, NOW), FollowAgent)
     said = follow.decide(run(reason=Reason.RunningHooks), began, NOW)
     assert isinstance(said, FollowHooks)
-    assert (said.message, said.again) == ("the hooks of lifecycle run", follow.HOOKS_LOOK)
+    assert (said.message, said.again) == ("the hooks of lifecycle run", follow.HOOKS_RECHECK)
     said = follow.decide(run(reason=Reason.Starting), replace(began, step="postStart[1]"), NOW)
     assert isinstance(said, FollowHooks)
     assert said.message == "postStart[1] runs"
@@ -242,7 +242,7 @@ def test_what_has_just_been_started_is_followed_by_what_comes_first_in_it() -> N
     fresh = run(reason=Reason.Starting, age=0.0)
     assert isinstance(follow.begun(fresh, NOW, hooks=True), FollowHooks)
     said = follow.begun(fresh, NOW, hooks=False)
-    assert said == FollowAgent(progress.FIRST_LOOK, follow.AT_WORK_AFTER)
+    assert said == FollowAgent(progress.FIRST_CHECK, follow.AT_WORK_AFTER)
 
 
 def test_a_wait_that_took_too_long_ends_the_run_unless_its_attempt_has_ended_meanwhile() -> None:

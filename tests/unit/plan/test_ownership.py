@@ -18,7 +18,7 @@ NAMES = [
     *map(naming.copy, UIDS),
     *(f"{naming.copy(uid)}{naming.STACKED}" for uid in UIDS),
     *(naming.holder(installation, image) for installation in (OURS, THEIRS) for image in (CLI, OTHER)),
-    *(f"{naming.look(image)}-0a1b2c3d" for image in (CLI, OTHER)),
+    *(f"{naming.reader(image)}-0a1b2c3d" for image in (CLI, OTHER)),
     *(naming.network(OURS, namespace) for namespace in ("team", "other")),
     "stromboli-",
     "stromboli-../../etc",
@@ -26,7 +26,7 @@ NAMES = [
     "localhost/persons/own:1",
     "localhost/stromboli/session:",
 ]
-ROLES = (naming.AGENT, SERVICE, naming.ROLE_HOLDER, naming.ROLE_LOOK)
+ROLES = (naming.AGENT, SERVICE, naming.ROLE_HOLDER, naming.ROLE_READER)
 VALUES = [OURS, THEIRS, *UIDS, *ROLES, "", "../../etc"]
 KEYS = [naming.INSTALLATION, naming.OWNER, naming.ROLE, naming.RUN, "io.buildah.version"]
 
@@ -55,8 +55,8 @@ def test_nothing_is_ours_but_what_our_own_names_and_labels_say_together(name: st
         assert ownership.is_holder(name, image, found, OURS) == (
             ours and role == naming.ROLE_HOLDER and name == naming.holder(OURS, image)
         )
-        assert ownership.is_look(name, image, found, OURS) == (
-            ours and role == naming.ROLE_LOOK and name == f"{naming.look(image)}-0a1b2c3d"
+        assert ownership.is_reader(name, image, found, OURS) == (
+            ours and role == naming.ROLE_READER and name == f"{naming.reader(image)}-0a1b2c3d"
         )
     assert ownership.is_network(name, found, OURS) == (
         ours and name in (naming.network(OURS, "team"), naming.network(OURS, "other"))

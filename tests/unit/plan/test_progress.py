@@ -143,8 +143,8 @@ def test_the_message_is_the_same_for_each_retry_of_one_kind() -> None:
 
 @given(st.floats(min_value=0, max_value=1e7))
 def test_looks_become_rarer(spent: float) -> None:
-    assert progress.FIRST_LOOK <= progress.next_look(spent) <= progress.LAST_LOOK
-    assert progress.next_look(spent) <= progress.next_look(spent + 1)
+    assert progress.FIRST_CHECK <= progress.next_check(spent) <= progress.LAST_CHECK
+    assert progress.next_check(spent) <= progress.next_check(spent + 1)
 
 
 @given(st.binary(max_size=300), st.sampled_from([b'{"mcp_servers"', b'{"type":"system","subtype":"api_retry"']))

@@ -14,15 +14,15 @@ from stromboli.plan.container import Shape
 from stromboli.plan.limits import Limits
 from stromboli.plan.resume import (
     Action,
+    CheckContainer,
+    CheckCopy,
+    CheckVolume,
     Container,
     Copy,
     End,
     Found,
     FromCopy,
     FromImage,
-    LookForCopy,
-    LookForVolume,
-    LookInside,
     Reuse,
     Settled,
     VolumeLost,
@@ -68,7 +68,7 @@ def test_the_table_is_whole() -> None:
     assert len(ALL) == len(CONTAINERS) * 2 * 2 * len(COPIES) * 27
     kinds = {type(decide(found)) for found in ALL}
     assert kinds == {
-        Wait, Refuse, End, LookForVolume, LookInside, LookForCopy, VolumeLost, Reuse, FromImage, FromCopy
+        Wait, Refuse, End, CheckVolume, CheckContainer, CheckCopy, VolumeLost, Reuse, FromImage, FromCopy
     }  # fmt: skip
 
 
@@ -83,11 +83,11 @@ def test_looking_only_at_what_the_decision_depends_on_leads_to_the_same_as_looki
         while not isinstance(action := decide(found), Settled | End):
             looks.append(type(action))
             match action:
-                case LookForVolume():
+                case CheckVolume():
                     found = replace(found, volume=whole.volume)
-                case LookInside():
+                case CheckContainer():
                     found = replace(found, problem=whole.problem)
-                case LookForCopy():
+                case CheckCopy():
                     found = replace(found, copy_exists=whole.copy_exists)
                 case _:
                     assert_never(action)
@@ -114,7 +114,7 @@ def test_a_conversation_that_is_lost_is_never_gone_on_with_nor_begun_anew() -> N
 
 
 def test_what_never_began_has_lost_no_volume() -> None:
-    assert [f for f in ALL if not f.begun and isinstance(decide(f), LookForVolume | VolumeLost)] == []
+    assert [f for f in ALL if not f.begun and isinstance(decide(f), CheckVolume | VolumeLost)] == []
 
 
 def test_only_a_container_in_which_the_initial_hooks_succeeded_is_started_again() -> None:
@@ -132,7 +132,7 @@ def test_nothing_is_removed_of_what_a_policy_refuses() -> None:
     for found in ALL:
         container = found.container
         if container is not None and container.id == found.initialized and container.shape != SHAPE:
-            assert not isinstance(decide(found), FromImage | FromCopy | Reuse | LookInside)
+            assert not isinstance(decide(found), FromImage | FromCopy | Reuse | CheckContainer)
 
 
 def test_whatever_is_rebuilt_takes_the_place_of_what_is_there() -> None:

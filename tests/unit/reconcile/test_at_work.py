@@ -29,7 +29,7 @@ def events(node: Node, reason: str) -> list[dict[str, Any]]:
 async def test_requests_that_fail_are_said_once_and_so_is_that_they_no_longer_do(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stromboli.plan.progress.FIRST_LOOK", 0.02)
+    monkeypatch.setattr("stromboli.plan.progress.FIRST_CHECK", 0.02)
     monkeypatch.setattr("stromboli.plan.follow.AT_WORK_AFTER", 0.0)
     recovered = asyncio.Event()
 

@@ -147,7 +147,7 @@ def test_each_action_has_its_scenario() -> None:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "CALL_AFTER", 0.05)
     monkeypatch.setattr(follow, "KILL_AFTER", 0.1)
-    monkeypatch.setattr("stromboli.plan.progress.FIRST_LOOK", 0.02)
+    monkeypatch.setattr("stromboli.plan.progress.FIRST_CHECK", 0.02)
 
 
 async def killed_at(roots: Roots, decided: Decisions, number: int | None, *, after: bool = False) -> list[str]:

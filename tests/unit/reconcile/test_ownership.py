@@ -272,7 +272,7 @@ async def test_a_look_that_goes_on_is_not_swept(roots: Roots) -> None:
         node.run()
 
         def looking() -> bool:
-            return any(c.labels.get(naming.ROLE) == naming.ROLE_LOOK for c in node.fake.containers.values())
+            return any(c.labels.get(naming.ROLE) == naming.ROLE_READER for c in node.fake.containers.values())
 
         async with node.process(killer := Killer(held="GET .*/archive")) as process:
             await node.until(looking, "a look")

@@ -13,7 +13,7 @@ import pytest
 from stromboli import naming, work_queue
 from stromboli.models.run import RunStatus
 from stromboli.models.session import RunRef, SessionStatus
-from stromboli.observe.sessions import QUEUED_LOOK
+from stromboli.observe.sessions import QUEUED_RECHECK
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as session_status
@@ -30,7 +30,7 @@ def _patient_in_the_queue(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> 
     """Whoever is in a queue is woken: its own looks come too late for these tests."""
 
     async def wait(event: asyncio.Event, seconds: float | None) -> None:
-        queued = seconds is None or seconds >= QUEUED_LOOK
+        queued = seconds is None or seconds >= QUEUED_RECHECK
         await _as_it_is(event, seconds if queued else min(seconds or 0.0, 0.01))
 
     monkeypatch.setattr(work_queue, "_set_within", wait)

@@ -34,8 +34,8 @@ from stromboli.status import session as session_status
 
 log = logging.getLogger(__name__)
 
-ROOM_LOOK = 30.0  # seconds between checks for disk space; each time, Podman walks the container's writable layer
-COPY_LOOK = 30.0  # seconds between checks of a copy in progress, whose end wakes the run
+ROOM_RECHECK = 30.0  # seconds between checks for disk space; each time, Podman walks the container's writable layer
+COPY_RECHECK = 30.0  # seconds between checks of a copy in progress, whose end wakes the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class Forks:
         size = await self._copier.size(container)
         free = await self._on_node.podman.free() if size >= plan.SMALL else None
         if lack := plan.lack_of_room(parent, size, free):
-            raise Waiting(Reason.NodeOutOfDisk, f"{lack}; goes on when there is room", ROOM_LOOK)
+            raise Waiting(Reason.NodeOutOfDisk, f"{lack}; goes on when there is room", ROOM_RECHECK)
 
     async def _undo(self, uid: str) -> None:
         """Remove what was copied for a fork, unless it is complete. The caller holds the fork's lock."""
@@ -199,7 +199,7 @@ class Forks:
 
 
 def _wait(job: Job[None]) -> Wait:
-    return Wait(Reason.Starting, job.progress, COPY_LOOK)
+    return Wait(Reason.Starting, job.progress, COPY_RECHECK)
 
 
 def _filesystem(state: SessionState) -> Filesystem:

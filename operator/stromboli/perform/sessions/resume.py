@@ -46,14 +46,14 @@ class Resumption:
         """
         judged = ready.judged
         wanted = Wanted(ready.shape, judged.policy.limits, hooks_hash(judged.request.hooks))
-        found, container = await self._look(run, session)
+        found, container = await self._first(run, session)
         said = plan.decide(found, wanted)
         while not isinstance(said, plan.Settled):
             if isinstance(said, plan.End):
                 await self._resting.ended(session.uid)
-                found, container = await self._look(run, session)
+                found, container = await self._first(run, session)
             else:
-                found = await self._look_closer(found, said)
+                found = await self._completed(found, said)
             said = plan.decide(found, wanted)
         return await self._carried_out(said, run, session, container)
 
@@ -102,9 +102,9 @@ class Resumption:
         for warned in warnings:
             self._notifier.emit(run, warned.reason, warned.message)
 
-    # --- looking ---
+    # --- lookups ---
 
-    async def _look(self, run: Run, session: Session) -> tuple[Found, ContainerState | None]:
+    async def _first(self, run: Run, session: Session) -> tuple[Found, ContainerState | None]:
         """The session's container, and what its last attempt has left, which is read only if it is not running."""
         container = await self._resting.find(session.uid)
         if container is not None and container.alive:
@@ -114,15 +114,15 @@ class Resumption:
         container, state = await self._resting.settled(session.uid)
         return _found(session, container, state), container
 
-    async def _look_closer(self, found: Found, at: plan.Look) -> Found:
+    async def _completed(self, found: Found, at: plan.Check) -> Found:
         """`found`, completed by what the decision asks for."""
         match at:
-            case plan.LookForVolume():
+            case plan.CheckVolume():
                 volume = await self._podman.volumes.inspect(naming.volume(found.uid))
                 return replace(found, volume=volume is not None)
-            case plan.LookInside():
+            case plan.CheckContainer():
                 return replace(found, problem=await self._resting.unstartable(at.container, at.shape))
-            case plan.LookForCopy():
+            case plan.CheckCopy():
                 return replace(found, copy_exists=await self._podman.images.inspect(at.image) is not None)
             case _:
                 assert_never(at)

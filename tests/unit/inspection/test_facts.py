@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stromboli.inspection import elf
-from stromboli.inspection.look import look
+from stromboli.inspection.facts import image_facts
 from stromboli.inspection.opener import ImageConfig
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser, Libc, judge, version_of
 from tests.support.elf import (
@@ -61,7 +61,7 @@ def musl(image: Image, at: str = "/lib/ld-musl-x86_64.so.1") -> Image:
 
 
 async def facts_of(image: Image, needs: CLINeeds = NEEDS, config: ImageConfig | None = None) -> ImageFacts:
-    return await look(image.opener, needs, config)
+    return await image_facts(image.opener, needs, config)
 
 
 async def message_of(image: Image, needs: CLINeeds = NEEDS) -> str:
@@ -301,7 +301,7 @@ async def test_this_machines_own_root_is_told_right() -> None:
     with Path(sys.executable).resolve().open("rb") as f:
         mine = elf.read(f)
     needs = CLINeeds(mine.architecture, mine.interpreter, (("libc.so.6", ()), ("libm.so.6", ())))
-    facts = await look(DirectoryOpener(Path("/")), needs)
+    facts = await image_facts(DirectoryOpener(Path("/")), needs)
     assert judge(facts, needs).ok
     newest = version_of(os.confstr("CS_GNU_LIBC_VERSION").replace("glibc ", "GLIBC_"))  # type: ignore[union-attr]
     assert (2, 17) <= tuple(int(n) for n in facts.libc_version.split(".")) <= newest  # type: ignore[operator]

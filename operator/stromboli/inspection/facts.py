@@ -14,7 +14,7 @@ from stromboli.inspection.opener import ImageConfig, Opener, executable, program
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser
 
 
-async def look(opener: Opener, needs: CLINeeds, config: ImageConfig | None = None) -> ImageFacts:
+async def image_facts(opener: Opener, needs: CLINeeds, config: ImageConfig | None = None) -> ImageFacts:
     """Everything that decides whether the CLI can run in an image, and as which user. Call `startfiles` first, to check
     the files that Podman itself reads.
 
