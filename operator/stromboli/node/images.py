@@ -1,7 +1,7 @@
 """Resolves a reference to an image on the node, pulling it if necessary, and inspects images.
 
-Pulls run in the background, one per reference, however many runs need it; waiting runs get its progress. Nothing from
-an image is executed to inspect it.
+Pulls run in the background, one per reference, however many runs need it; waiting runs get its progress. A pull is
+cancelled once the last run that waited for it has ended. Nothing from an image is executed to inspect it.
 """
 
 from __future__ import annotations
@@ -88,6 +88,10 @@ class Images:
     async def facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
         """The facts about an image's contents. Raises PodmanError, PodmanUnavailable."""
         return await self._cache.get(image.id, needs, lambda: self._inspected(image, needs))
+
+    def leave(self, uid: str) -> None:
+        """The run of this UID needs no image any more: cancel the pulls that nobody else waits for."""
+        self._pulls.leave(uid)
 
     async def close(self) -> None:
         """Cancel all pulls; Podman keeps the layers that are complete."""

@@ -1,8 +1,9 @@
 """Long work beside the turns of those who need it: one job a key, however many wait for it.
 
 A turn starts a job or finds it under way, says so and returns. The job's end wakes everybody who waits for it, and
-their next turns take its result, or its failure. A job can be broken off. None outlives the process: what of its work
-is done is seen on the node, and whoever still needs it starts it again.
+their next turns take its result, or its failure. A job can be broken off, and ends by itself once everybody who waited
+for it has left. None outlives the process: what of its work is done is seen on the node, and whoever still needs it
+starts it again.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Jobs(Generic[K, T]):
     def __init__(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
         self._jobs: dict[K, Job[T]] = {}
+        self._ending: set[asyncio.Task[T]] = set()  # of jobs that nobody waits for any more
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -98,6 +100,18 @@ class Jobs(Generic[K, T]):
             if job.ended is not None and now - job.ended > seconds:
                 del self._jobs[key]
 
+    def leave(self, uid: str) -> None:
+        """This UID waits for no job any more: those under way that nobody else waits for are forgotten and end."""
+        for key, job in list(self._jobs.items()):
+            if uid not in job.waiting:
+                continue
+            job.waiting.discard(uid)
+            if not job.waiting and not job.is_over:
+                del self._jobs[key]
+                self._ending.add(job.task)
+                job.task.add_done_callback(self._ending.discard)
+                job.task.cancel()
+
     async def break_off(self, key: K) -> None:
         """Forget the job of that key, and see to its end if it is under way. What it has half done stays."""
         if (job := self._jobs.pop(key, None)) is not None:
@@ -108,6 +122,8 @@ class Jobs(Generic[K, T]):
         """Break off all of them."""
         for key in self:
             await self.break_off(key)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
 
 async def to_its_end(work: Awaitable[None]) -> None:

@@ -16,7 +16,7 @@ from stromboli.perform.sessions.starts import SessionStarts, Turn
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
 from stromboli.plan.refusal import invalid
-from stromboli.plan.verdict import GoOn, Stop
+from stromboli.plan.verdict import GoOn, Refuse, Stop
 from stromboli.reasons import Reason
 
 
@@ -47,8 +47,10 @@ class Entry:
         The next write is guarded by the returned version, so that only one of two operators starts the run. Raises
         Conflict, and what `SessionStarts.take` raises.
         """
-        candidate = Candidate(run)
-        said = self._starts.under_way(run) or await self._gates.through(candidate, self._gates.early)
+        if (wait := self._starts.under_way(run)) is not None:
+            yield await self._refusal(run) or wait
+            return
+        said = await self._gates.through(Candidate(run), self._gates.early)
         if not isinstance(said, GoOn):
             yield said
             return
@@ -58,6 +60,12 @@ class Entry:
             if candidate.timeout is not None:
                 self._bounds[run.uid] = candidate.timeout
             yield said if not isinstance(said, GoOn) else await self._taken(candidate)
+
+    async def _refusal(self, run: Run) -> Refuse | None:
+        """What refuses the run by now, while it waits for work that was started for it; None for nothing."""
+        async with self._whole(run) as whole:
+            said = await self._gates.through(Candidate(whole), self._gates.lasting)
+        return said if isinstance(said, Refuse) else None
 
     async def _taken(self, candidate: Candidate) -> Admitted:
         """Take the run's turn in the session that it names, if it names one."""
@@ -132,4 +140,5 @@ class Entry:
     def forget(self, uid: str) -> None:
         """The run has ended."""
         self._bounds.pop(uid, None)
+        self._gates.images.leave(uid)
         self._gates.start_gate.ended(uid)

@@ -78,6 +78,11 @@ class Gates:
         return (self.turn_again, self.line)
 
     @property
+    def lasting(self) -> Sequence[Gate]:
+        """What must still hold while something is done for the run beside its turns: a policy may have changed."""
+        return (self.spec, self.policies, self.volumes)
+
+    @property
     def all(self) -> Sequence[Gate]:
         """The gates in their order."""
         return (

@@ -40,6 +40,7 @@ class Registry:
     def __init__(self) -> None:
         self.here: ImageInfo | None = None
         self.asked = 0
+        self.broken_off = False
         self._ends: asyncio.Future[ImageInfo] = asyncio.Future()
         self._tell: Callable[[str], None] = lambda _: None
 
@@ -48,7 +49,11 @@ class Registry:
 
     async def pull(self, _: str, tell: Callable[[str], None]) -> ImageInfo:
         self.asked, self._tell, self._ends = self.asked + 1, tell, asyncio.Future()
-        return await self._ends
+        try:
+            return await self._ends
+        except asyncio.CancelledError:
+            self.broken_off = True
+            raise
 
     def arrive(self, words: str) -> None:
         self._tell(words)
@@ -151,6 +156,29 @@ async def test_always_takes_what_was_pulled_for_this_run(images: Images, registr
     assert await images.resolve(APP, PullPolicy.Always, "run") is NEWER
     assert isinstance(await told(images, "later", PullPolicy.Always), Pulling)
     assert registry.asked == 2
+
+
+async def test_a_pull_is_cancelled_once_all_who_wanted_it_have_ended(images: Images, registry: Registry) -> None:
+    for run in ("one", "two"):
+        await told(images, run)
+    images.leave("one")
+    await asyncio.sleep(0)
+    assert not registry.broken_off
+    images.leave("two")
+    await asyncio.sleep(0)
+    assert registry.broken_off
+    assert isinstance(await told(images, "three"), Pulling), "whoever comes then has it pulled anew"
+    assert registry.asked == 2
+    await registry.end(HERE)
+    assert await images.resolve(APP, PullPolicy.IfNotPresent, "three") is HERE
+
+
+async def test_a_pull_that_the_operator_itself_wants_goes_on(images: Images, registry: Registry) -> None:
+    for run in ("", "one"):
+        await told(images, run)
+    images.leave("one")
+    await asyncio.sleep(0)
+    assert not registry.broken_off
 
 
 OTHERS = known_as("others", "quay.io/other/secret:1")

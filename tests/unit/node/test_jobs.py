@@ -84,6 +84,43 @@ async def test_a_job_that_is_broken_off_has_ended_by_then(bench: Bench) -> None:
     await bench.jobs.break_off("it")
 
 
+async def test_a_job_ends_when_the_last_who_waits_for_it_leaves(bench: Bench) -> None:
+    job = bench.jobs.start("it", bench.work)
+    job.waiting |= {"one", "two"}
+    await settled()
+    bench.jobs.leave("one")
+    await settled()
+    assert not job.is_over
+    bench.jobs.leave("nobody")
+    bench.jobs.leave("two")
+    assert bench.jobs.find("it") is None
+    another = bench.jobs.start("it", bench.work)
+    another.waiting.add("three")
+    await settled()
+    assert isinstance(job.failure, asyncio.CancelledError)
+    assert bench.jobs.find("it") is another
+    assert (another.is_over, bench.broken_off, bench.woken) == (False, 1, [])
+
+
+async def test_a_result_stays_whoever_leaves(bench: Bench) -> None:
+    job = bench.jobs.start("it", bench.work)
+    job.waiting.add("one")
+    bench.go_on.set()
+    await settled()
+    bench.jobs.leave("one")
+    assert bench.jobs.find("it") is job
+    assert job.succeeded
+
+
+async def test_what_is_ending_has_ended_once_all_are_closed(bench: Bench) -> None:
+    job = bench.jobs.start("it", bench.work)
+    job.waiting.add("one")
+    await settled()
+    bench.jobs.leave("one")
+    await bench.jobs.close()
+    assert job.is_over
+
+
 async def test_old_results_are_dropped_and_what_is_under_way_is_not(bench: Bench) -> None:
     bench.jobs.start("ended", bench.fails)
     bench.jobs.start("going", bench.work)

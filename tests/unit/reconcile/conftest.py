@@ -64,7 +64,8 @@ class Killed(BaseException):
 class Killer:
     """Kills a process at its n-th call, before the call is made or once it has had its effect.
 
-    `before` is called with the number of each call before it is made; those that `held` matches wait for `go_on`.
+    `before` is called with the number of each call before it is made; those that `held` matches wait for `go_on`, and
+    are in `given_up` if they were cancelled meanwhile.
     """
 
     def __init__(self, at: int | None = None, *, after: bool = False, held: str | None = None) -> None:
@@ -72,6 +73,7 @@ class Killer:
         self.held, self.go_on = held, asyncio.Event()
         self.before: Callable[[int], None] = lambda _: None
         self.calls: list[str] = []
+        self.given_up: list[str] = []
         self.dead = asyncio.Event()
 
     @asynccontextmanager
@@ -82,7 +84,11 @@ class Killer:
         self.before(number)
         self._die_if(number == self.at and not self.after)
         if self.held is not None and re.search(self.held, call):
-            await self.go_on.wait()
+            try:
+                await self.go_on.wait()
+            except asyncio.CancelledError:
+                self.given_up.append(call)
+                raise
         try:
             yield
         finally:  # whatever the answer was

@@ -155,6 +155,21 @@ async def test_a_copy_failed_and_its_run_is_refused(node: Node, stage: Stage) ->
         await stage.idle(COPY)
 
 
+async def test_a_policy_that_changes_meanwhile_ends_the_copy(node: Node, stage: Stage) -> None:
+    killer = Killer()
+    async with node.process(killer):
+        uid = await held_copy(stage, killer)
+        node.cluster.all_policies[0]["spec"]["images"] = {"allowed": ["**"]}
+        await node.until(lambda: killer.calls.count("policies") > 5, "the policies are looked at")
+        assert len(half_made(node, uid)) == 3, "it goes on while they allow it"
+        node.cluster.all_policies[0]["spec"]["images"] = {"allowed": ["debian:*"]}
+        await node.reason(Reason.ImageNotAllowed, "forked")
+        await node.until(lambda: not half_made(node, uid), "nothing is left of the copy")
+        await stage.idle(COPY)
+        await stage.idle()
+    assert "debian:*" in node.message("forked")
+
+
 async def test_a_copy_that_takes_longer_than_the_run_may(node: Node, stage: Stage) -> None:
     killer = Killer()
     async with node.process(killer):

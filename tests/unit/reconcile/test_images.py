@@ -12,8 +12,9 @@ import pytest
 from stromboli.node import images
 from stromboli.plan.refusal import AFTERWARDS
 from tests.support.wire import reason_of
-from tests.unit.reconcile.conftest import Inside, Node, Roots, policy
+from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, policy
 
+PULL = "/images/create"
 MINE = "localhost/mine:1"
 AWAY = "pinging container registry registry-1.docker.io: connection refused"
 
@@ -130,3 +131,38 @@ async def test_a_volume_whose_target_leads_over_the_cli_is_refused(
     )
     assert node.prompts == []
     assert not any(call.endswith("/start") for call in node.fake.calls)
+
+
+@pytest.mark.parametrize("how", ["is deleted", "waits too long"])
+async def test_a_pull_is_cancelled_when_the_last_run_that_waits_for_it_is_gone(node: Node, how: str) -> None:
+    waits_short = {"timeout": "300ms"} if how == "waits too long" else {}
+    for name in ("one", "two"):
+        node.run(name, image="slow:1", **waits_short if name == "two" else {})
+    async with node.process(killer := Killer(held=PULL)):
+        for name in ("one", "two"):
+            await node.reason("Pulling", name)
+        node.cluster.delete_run(SPACE, "one")
+        if how == "is deleted":
+            node.cluster.delete_run(SPACE, "two")
+        else:
+            await node.reason("TimedOut", "two")
+        await node.until(lambda: len(killer.given_up) > 0, "the pull is cancelled")
+        assert [call for call in killer.calls if PULL in call] == killer.given_up
+
+
+async def test_a_pull_goes_on_for_those_who_still_wait(node: Node, roots: Roots) -> None:
+    node.fake.registry["docker.io/library/slow:1"] = image = node.fake.add_image("slow", root=roots.image)
+    node.fake.images.remove(image)
+    image.tags[:] = ["docker.io/library/slow:1"]
+    for name in ("one", "two"):
+        node.run(name, image="slow:1")
+    async with node.process(killer := Killer(held=PULL)) as process:
+        for name in ("one", "two"):
+            await node.reason("Pulling", name)
+        uid = node.get("one")["metadata"]["uid"]
+        node.cluster.delete_run(SPACE, "one")
+        await node.until(lambda: uid not in process.store.known(), "it is gone")
+        killer.go_on.set()
+        await node.reason("Completed", "two")
+    assert not killer.given_up
+    assert len([call for call in killer.calls if PULL in call]) == 1
