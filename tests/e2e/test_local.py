@@ -146,7 +146,7 @@ def test_the_demo_prints_an_answer_and_who_gave_it(demonstrated: tuple[str, str]
         assert "Say hello in one short sentence." in answer
         assert "this answer is not Claude's" in said
         assert "Completed" in said.split("Conditions:")[1].split("How long it took:")[0]
-        for stage in ("control plane", "the Claude CLI at work"):
+        for stage in ("control plane", "Claude CLI running"):
             assert stage in said.split("How long it took:")[1]
         assert " env)" in said.split("Look around:")[1]
         assert "down --purge" in said.split("Stop it:")[1]

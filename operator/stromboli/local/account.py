@@ -29,7 +29,7 @@ def answer(run: Run) -> str:
 
 
 def conditions(run: Run) -> list[str]:
-    """The conditions as lines of a table, with its head."""
+    """The conditions as lines of a table, header first."""
     rows = [("TYPE", "STATUS", "REASON", "MESSAGE")]
     rows += [(c["type"], c["status"], c["reason"], c.get("message", "")) for c in _status(run).get("conditions", [])]
     return table(rows)
@@ -50,10 +50,10 @@ def stages(run: Run, applied: datetime) -> list[Stage]:
         ("", applied.isoformat()),
         ("seen by the operator", status.get("startTime")),
         ("policy, image, CLI mount", attempt.get("startedAt")),
-        ("container made and started", agent.get("startedAt")),
-        ("the Claude CLI at work", agent.get("finishedAt")),
-        ("container's end seen", attempt.get("finishedAt")),
-        ("answer written down", status.get("completionTime")),
+        ("container created and started", agent.get("startedAt")),
+        ("Claude CLI running", agent.get("finishedAt")),
+        ("container's end noticed", attempt.get("finishedAt")),
+        ("answer written to the status", status.get("completionTime")),
     ]
     known = [(name, datetime.fromisoformat(text)) for name, text in moments if text]
     # One machine's clock, but times in the status are rounded.
@@ -61,7 +61,7 @@ def stages(run: Run, applied: datetime) -> list[Stage]:
 
 
 def timing(measured: Sequence[Stage], run: Sequence[Stage]) -> list[str]:
-    """All stages as aligned lines, those of the run indented below the sum of them."""
+    """All stages as aligned lines; those of the run are indented below their sum."""
     rows = [
         *measured,
         ("the run", sum(seconds for _, seconds in run)),

@@ -61,18 +61,21 @@ def from_environment(environ: Mapping[str, str]) -> Claude | None:
 
 
 def from_text(text: str, kind: str | None = None, base_url: str | None = None) -> Claude:
-    """Credentials as they were typed or piped in; `kind` is one of KINDS if it cannot be recognized.
+    """Credentials as they were typed or piped in; `kind`, one of KINDS, is needed if they cannot be recognized.
 
     Raises InvalidInput, whose message never contains the text.
     """
     text = text.strip()
     if not text or len(text.encode()) > MOST:
-        raise InvalidInput(f"these are no credentials: {'nothing was given' if not text else 'more than 64 KiB'}")
+        raise InvalidInput(
+            f"the credentials are {'empty' if not text else 'larger than 64 KiB'}; give an API key (sk-ant-…), an "
+            "OAuth token (sk-ant-oat…) or the content of a .credentials.json"
+        )
     key = KINDS[kind] if kind else _recognised(text)
     if key == FILE:
         _check_file(text)
     elif len(text.split()) > 1:
-        raise InvalidInput(f"{_WORDS[key]} has no spaces or line ends in it")
+        raise InvalidInput(f"{_WORDS[key]} has no spaces or line breaks in it; give the key or token alone")
     return Claude(key, text, base_url)
 
 
@@ -127,8 +130,8 @@ def _recognised(text: str) -> str:
     if text.startswith("sk-ant-"):
         return API_KEY
     raise InvalidInput(
-        "this is neither an API key (sk-ant-…), nor an OAuth token (sk-ant-oat…), nor a .credentials.json; "
-        "for one of another form say which it is, with --kind key or --kind token"
+        "the credentials are neither an API key (sk-ant-…), nor an OAuth token (sk-ant-oat…), nor a .credentials.json; "
+        "if theirs is another form, say what they are with --kind key or --kind token"
     )
 
 
@@ -136,7 +139,12 @@ def _check_file(text: str) -> None:
     try:
         document = bounds.json_document(text, bounds.DOCUMENT)
     except ValueError:
-        raise InvalidInput("this is not JSON, as a .credentials.json of the Claude CLI is") from None
+        raise InvalidInput(
+            "the credentials are not valid JSON; give the whole .credentials.json of the Claude CLI"
+        ) from None
     login = document.get("claudeAiOauth") if isinstance(document, dict) else None
     if not isinstance(login, dict) or not isinstance(login.get("accessToken"), str):
-        raise InvalidInput("this has no claudeAiOauth.accessToken, as a .credentials.json of the Claude CLI has")
+        raise InvalidInput(
+            "the credentials have no claudeAiOauth.accessToken; give the .credentials.json that the Claude CLI writes "
+            "at a login"
+        )

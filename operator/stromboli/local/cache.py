@@ -10,8 +10,8 @@ from stromboli.controlplane import binaries, scratch
 
 
 def purge(environ: Mapping[str, str], *, everything: bool) -> tuple[str, str]:
-    """Remove the leftovers of interrupted downloads and builds, or `everything`; returns what was removed and what was
-    kept, in words.
+    """Remove the leftovers of interrupted downloads and builds, or `everything`; returns descriptions of what was
+    removed and of what was kept.
 
     What another process is downloading is not touched.
     """
@@ -20,7 +20,7 @@ def purge(environ: Mapping[str, str], *, everything: bool) -> tuple[str, str]:
         return "", ""
     if not everything:
         size = scratch.clear(folder)
-        return (f"what an interrupted build left ({_shown(size)})" if size else "", _described(folder))
+        return (f"the leftovers of an interrupted build ({_shown(size)})" if size else "", _described(folder))
     described = _described(folder)
     shutil.rmtree(folder)
     return described, ""

@@ -9,9 +9,9 @@ from stromboli.errors import LocalFailure
 
 
 def folder(name: str) -> Path:
-    """`crds`, `examples/hello`, … Raises LocalFailure where the package came without its checkout."""
+    """`crds`, `examples/hello`, … Raises LocalFailure if the package was installed without its checkout."""
     assert stromboli.__file__ is not None
     root = Path(stromboli.__file__).parents[2]
     if not (path := root / name).is_dir():
-        raise LocalFailure(f"{path} is not there", "run `make demo` (or .venv/bin/stromboli) in a checkout")
+        raise LocalFailure(f"{path} does not exist", "run `make demo` (or .venv/bin/stromboli) in a checkout")
     return path

@@ -1,7 +1,7 @@
-"""A base image's root from Debian (or Ubuntu) packages, through apt, where no registry answers.
+"""Builds a base image's root filesystem from Debian (or Ubuntu) packages, with apt, if no registry can be reached.
 
-Which packages, how they are fetched, and what is laid over them because no maintainer script runs. apt resolves
-against an empty system in folders of our own: nothing is installed on the machine, and no root is needed.
+Here: which packages, how they are downloaded, and which files are added because no maintainer script runs. apt resolves
+dependencies against an empty system in folders of our own: nothing is installed on the machine, and root is not needed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _UNWANTED = re.compile(
     r"|usr/share/doc/(?!.*/copyright$)"
     r"|usr/lib/[^/]+/gconv/"
     r"|usr/lib/systemd/"
-    # A container is nobody's system: `pip install` in a hook has to work, as it does in the hub's python image.
+    # For PEP 668: `pip install` in a hook has to work, as it does in Docker Hub's python image.
     r"|usr/lib/python3[^/]*/EXTERNALLY-MANAGED$"
 )
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nagent:x:1000:1000::/home/agent:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 _GROUP = "root:x:0:\nagent:x:1000:\nnogroup:x:65534:\n"
 _CERTIFICATES = "usr/share/ca-certificates/"
-_HINT = "check the network and /etc/apt/sources.list, then try again; `apt-get update` shows what apt thinks"
+_HINT = "check the network and /etc/apt/sources.list (`apt-get update` shows apt's own errors), then try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +59,22 @@ class Package:
 
 
 def available(environ: Mapping[str, str]) -> bool:
-    """Whether this machine has what it takes: apt and dpkg-deb."""
+    """Whether this machine has apt-get and dpkg-deb."""
     return all(shutil.which(program, path=environ.get("PATH")) for program in ("apt-get", "dpkg-deb"))
 
 
 def fetch(
     names: Sequence[str], cache: Path, progress: Progress, environ: Mapping[str, str], *, closure: bool = True
 ) -> list[Path]:
-    """Download the packages (with `closure`: and all they depend on) into the cache; those that are there stay.
+    """Download the packages (with `closure`: and their dependencies) into the cache, except for those already there.
 
-    Returns the archives, in apt's order. Raises LocalFailure where there is no apt or no answer.
+    Returns the archives, in apt's order. Raises LocalFailure if there is no apt, or a download fails.
     """
     if not available(environ):
-        raise LocalFailure("there is no apt on this machine", "`podman pull` an image with Python and name that")
+        raise LocalFailure(
+            "there is no apt on this machine",
+            "`podman pull` an image that has Python, and name it in STROMBOLI_AGENT_IMAGE",
+        )
     apt = _Apt(cache, environ)
     with progress.step("Debian packages", _HINT) as step:
         packages = apt.resolve(names, closure)
@@ -90,7 +93,7 @@ def python_version(debs: Sequence[Path]) -> str:
 
 
 def write_base(root: Root, debs: Sequence[Path]) -> None:
-    """The whole base image: packages, users, the links and files that maintainer scripts would have made."""
+    """Write the whole base image: packages, users, and the links and files that maintainer scripts would create."""
     root.merged_usr()
     root.file("etc/passwd", _PASSWD.encode())
     root.file("etc/group", _GROUP.encode())
@@ -102,12 +105,12 @@ def write_base(root: Root, debs: Sequence[Path]) -> None:
 
 
 def wanted(path: str) -> bool:
-    """Whether a packaged path belongs in an image: manuals, translations and services do not, licences do."""
+    """Whether a path of a package belongs in the image: manuals, translations and services do not, licences do."""
     return not _UNWANTED.match(path)
 
 
 def _certificates(debs: Sequence[Path]) -> bytes:
-    """What update-ca-certificates would have written: all of the package's certificates in one file."""
+    """The file that update-ca-certificates would write: all certificates of the package."""
     bundle = []
     for deb in (d for d in debs if d.name.startswith("ca-certificates_")):
         command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
@@ -123,7 +126,7 @@ def _certificates(debs: Sequence[Path]) -> bytes:
 
 
 class _Apt:
-    """apt-get with an empty system and folders of its own, under the cache."""
+    """apt-get on an empty system, with folders of its own in the cache."""
 
     def __init__(self, cache: Path, environ: Mapping[str, str]) -> None:
         self.archives = cache / "debs"
@@ -135,10 +138,10 @@ class _Apt:
         (self._state / "status").touch()
 
     def resolve(self, names: Sequence[str], closure: bool) -> list[Package]:
-        """What would be fetched onto an empty system. Raises CalledProcessError if a name is unknown."""
+        """The archives that an empty system would need. Raises CalledProcessError if a name is unknown."""
         if self._own_lists and not (self._state / "lists").is_dir():
             self._update()
-        # An empty archive folder: apt does not list what it finds there already.
+        # With an empty archive folder, since apt does not list archives that it finds there.
         with tempfile.TemporaryDirectory(dir=self._state) as empty:
             (Path(empty) / "partial").mkdir()
             listed = self._run(*self._asking(names, closure), "--print-uris", archives=Path(empty))
@@ -150,7 +153,7 @@ class _Apt:
         return path.is_file() and path.stat().st_size == package.size
 
     def present(self, packages: Sequence[Package]) -> int:
-        """Bytes that are here already, those of unfinished downloads included."""
+        """Bytes already downloaded, including incomplete archives."""
         paths = [self.archives / folder / p.filename for p in packages for folder in ("", "partial")]
         return sum(path.stat().st_size for path in paths if path.is_file())
 
@@ -158,8 +161,8 @@ class _Apt:
         try:
             self._fetch(names, closure)
         except subprocess.CalledProcessError:
-            # Package lists that are a while old name archives which the mirror no longer has.
-            step.note("fresh package lists")
+            # Old package lists may name archives that the mirror no longer has.
+            step.note("updating the package lists")
             self._update()
             self._fetch(names, closure)
 
@@ -185,7 +188,7 @@ class _Apt:
             "Dir::Cache::archives": archives,
             "Debug::NoLocking": 1,
         }
-        if os.getuid() == 0:  # apt's own user cannot write in our folders
+        if os.getuid() == 0:  # apt's sandbox user cannot write to our folders
             options["APT::Sandbox::User"] = "root"
         command = ["apt-get", *(f"-o{key}={value}" for key, value in options.items()), *arguments]
         done = subprocess.run(command, env=self._environ, cwd=cwd, capture_output=True, text=True, check=True)

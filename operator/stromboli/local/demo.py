@@ -1,7 +1,7 @@
-"""`make demo` after the set-up: starts everything, does one run, and reports on it.
+"""`make demo`, after its set-up: starts the installation, applies one run, and reports on it.
 
-The order and the texts are here. `stack` brings up parts, images, credentials and policy; `account` describes a
-finished run.
+Here: the order and the texts. `stack` starts the parts and ensures images, credentials and policy; `account` describes
+the finished run.
 """
 
 from __future__ import annotations
@@ -38,18 +38,19 @@ Stop it:
   stromboli down --purge  (everything is removed)
 """
 _OFFLINE = """
-NOTE: this answer is not Claude's. An offline stand-in for the Messages API on this machine answered; the CLI that
-asked it, in the container, is the real one. `{program} login` makes Claude answer: it takes an API key, an OAuth
-token (`claude setup-token` prints one) or the login of your Claude CLI."""
+NOTE: this answer is not Claude's. It comes from an offline stand-in for the Messages API on this machine; the Claude
+CLI in the container is the real one. To let Claude answer, run `{program} login` with an API key, an OAuth token
+(`claude setup-token` prints one) or the login of your Claude CLI."""
 _CLAUDE = """
 {answers}. `{program} login` takes other credentials, `{program} logout` removes them."""
 _UNUSED = """
-NOTE: {name} in this shell is not used, as what was chosen before stays. `{program} login --from-env` chooses it."""
+NOTE: {name} in this shell is not used, since credentials (or the stand-in) were chosen before, and that choice is kept.
+`{program} login --from-env` changes it."""
 
 
 @dataclass(slots=True)
 class Demo:
-    """One demo; `run` may be called once."""
+    """One demo; call `run` only once."""
 
     stack: Stack
     _measured: list[account.Stage] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Demo:
         return self.stack.progress
 
     def run(self) -> bool:
-        """Whether the run succeeded. Raises LocalFailure if it did not end."""
+        """Returns whether the run succeeded. Raises LocalFailure if it did not end."""
         with self.stack.changing():
             chosen = self._set_up()
         applied = datetime.now(UTC)
@@ -81,7 +82,7 @@ class Demo:
         return chosen
 
     def _hello(self, kubectl: Kubectl) -> account.Run:
-        """Apply the example again and follow it to its end; returns the finished run."""
+        """Delete and apply the example, and follow it to its end; returns the finished run."""
         kubectl("delete", "agentrun", _RUN, "--namespace", _NAMESPACE, "--ignore-not-found")
         self.progress.line(f"\n$ kubectl apply -f {_EXAMPLE}/")
         applied = kubectl("apply", "--namespace", _NAMESPACE, "-f", str(checkout.folder(_EXAMPLE)))
@@ -106,7 +107,10 @@ class Demo:
         if answer := account.answer(run):
             say("\nAnswer:\n" + "\n".join(f"  {line}" for line in answer.splitlines()))
         else:
-            say(f"\nThere is no answer; the operator's log: {self.stack.operator.process.log}")
+            say(
+                f"\nThere is no answer. The conditions below say why; the operator's log is "
+                f"{self.stack.operator.process.log}"
+            )
         say(self._who(chosen))
         say("\nConditions:\n" + "\n".join(f"  {line}" for line in account.conditions(run)))
         say("\nHow long it took:")
@@ -133,5 +137,5 @@ def _state(run: account.Run) -> str:
 
 
 def _program() -> str:
-    """The name under which we were called, so that commands in the output can be typed as they are."""
+    """The path that this program was called by, so that the commands in the output can be copied."""
     return sys.argv[0] if os.path.basename(sys.argv[0]) == "stromboli" else "stromboli"

@@ -1,7 +1,7 @@
-"""A process of this installation beside the control plane's: its command, log, readiness and end.
+"""A background process of the installation that is not part of the control plane: start, log, readiness, stop.
 
-How a process outlives its starter and is found again is `controlplane.processes`' business; which
-processes there are is `stack`'s.
+How a process outlives its starter and is found again is in `controlplane.processes`; which processes there are is in
+`stack`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _AGAIN = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """One process of one installation; `name` is also its record's and its log's."""
+    """One process of an installation; its record and its log are named after it."""
 
     name: str
     home: Home
@@ -37,12 +37,12 @@ class Detached:
         return self.home.processes / f"{self.name}.json"
 
     def pid(self) -> int | None:
-        """Its pid while it runs, else None."""
+        """Its PID; None if it is not running."""
         process = processes.recorded(self._record)
         return process.pid if process else None
 
     def start(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
-        """Start it, detached; the pid. Raises LocalFailure if there is no such program."""
+        """Start it, detached; returns its PID. Raises LocalFailure if the program is missing or cannot be executed."""
         program = shutil.which(argv[0], path=env.get("PATH"))
         if program is None:
             raise LocalFailure(f"{argv[0]} is not installed", "`stromboli doctor` says how to get it")
@@ -52,7 +52,7 @@ class Detached:
             raise LocalFailure(f"{program} cannot be started: {e.strerror}") from e
 
     def await_ready(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Return once `ready()`. Raises LocalFailure with the end of its log if it ends or takes too long."""
+        """Return once `ready()` is true. Raises LocalFailure with the end of its log if it exits or takes too long."""
         limit = time.monotonic() + seconds
         while not ready():
             if self.pid() is None:
@@ -62,15 +62,20 @@ class Detached:
             time.sleep(_AGAIN)
 
     def stop(self, grace: float = 10.0) -> bool:
-        """Stop it (TERM, after `grace` seconds KILL) and wait for its end; False if it was not running."""
+        """Stop it (SIGTERM, and SIGKILL after `grace` seconds) and wait for its exit; False if it was not running."""
         process, running = processes.read(self._record), self.pid() is not None
         if process and not processes.stop(process, grace):
-            raise LocalFailure(f"{self.name} (pid {process.pid}) does not end, not even by KILL")
+            raise LocalFailure(
+                f"{self.name} (pid {process.pid}) does not exit, not even after SIGKILL",
+                f"see what it waits for: cat /proc/{process.pid}/stack (as root)",
+            )
         self._record.unlink(missing_ok=True)
         return running
 
     def _failure(self, what: str) -> LocalFailure:
-        return LocalFailure(f"{self.name} {what}; the end of its log:\n{self.last_lines()}", f"all of it: {self.log}")
+        return LocalFailure(
+            f"{self.name} {what}; the end of its log:\n{self.last_lines()}", f"the complete log is {self.log}"
+        )
 
     def last_lines(self) -> str:
         """The end of its log, indented."""

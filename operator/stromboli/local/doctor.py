@@ -1,6 +1,6 @@
-"""What this machine needs for a local installation, whether it has it, and how to get what it lacks.
+"""Checks whether this machine has what a local installation needs, and says how to get what is missing.
 
-Each check is a function in the list `CHECKS`; nothing is installed or changed here.
+Each check is a function in `CHECKS`; nothing is installed or changed.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from stromboli.local.home import Home
 
 _OLDEST_PODMAN = (4, 3)
 _NEEDED_GIB, _BUILD_GIB = 3.0, 8.0  # a running installation; a control plane built from source
-_SUBUIDS = 65536  # what an image may use: uid 0 to 65535
+_SUBUIDS = 65536  # an image may use the uids 0 to 65535
 _GIB = 1024**3
 _GO_THAT_FETCHES_GO = (
     1,
     21,
-)  # an older toolchain than the module asks for brings that one: go.dev/doc/toolchain
+)  # from this version on, go downloads the toolchain that a module requires: go.dev/doc/toolchain
 _REACH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. Without a `required` one there is no local installation; `hint` says what to do if `ok` is false."""
+    """One finding. If a `required` one is not `ok`, an installation does not work; `hint` says what to do then."""
 
     name: str
     ok: bool
@@ -49,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the checks look at beside the machine itself."""
+    """The inputs of the checks, besides the machine itself."""
 
     home: Home
     environ: Mapping[str, str]
@@ -92,7 +92,7 @@ def busybox(context: Context) -> list[Check]:
 
 
 def rootless(context: Context) -> list[Check]:
-    """Only for an ordinary user: ids to map, and what gives agents a network."""
+    """For ordinary users only: subordinate ids, and the programs for a network."""
     if not context.rootless:
         return []
     return [
@@ -104,7 +104,7 @@ def rootless(context: Context) -> list[Check]:
 
 
 def network() -> Check:
-    """Whether agents of an ordinary user can have a network. `up` goes by this, too."""
+    """Whether agents of an ordinary user can have a network. `up` uses this check, too."""
     name = "rootless network"
     helper = machine.which("pasta") or machine.which("slirp4netns")
     if helper is None:
@@ -118,33 +118,37 @@ def network() -> Check:
 def cgroups(context: Context) -> list[Check]:
     mode = machine.cgroups()
     limits = mode == "v2" or (mode != "none" and not context.rootless)
-    hint = "memory, cpu and pids limits are ignored; rootless Podman needs cgroups v2 for them, rootful any"
+    hint = (
+        "limits of memory, cpus and pids are not enforced; rootless Podman needs cgroup v2 for them, rootful Podman "
+        "any version"
+    )
     return [Check("cgroups", limits, mode, hint, required=False)]
 
 
 def secrets_in_memory(context: Context) -> list[Check]:
     ok = os.path.ismount("/dev/shm") and os.access("/dev/shm", os.W_OK)
-    hint = "mount a tmpfs there, or name another one in STROMBOLI_RUNTIME_DIR: secrets lie on it, never on disk"
-    return [Check("/dev/shm", ok, "a file system in memory" if ok else "not a writable tmpfs", hint)]
+    hint = "mount a tmpfs there, or name another one in STROMBOLI_RUNTIME_DIR: secrets are stored on it, never on disk"
+    return [Check("/dev/shm", ok, "a writable tmpfs" if ok else "not a writable tmpfs", hint)]
 
 
 def control_plane(context: Context) -> list[Check]:
-    """The programs (kubectl among them) are here, or there is a way to get them."""
+    """Whether the control plane's programs and kubectl are on the machine, or can be obtained."""
     name = "control plane"
     if found := binaries.locate(binaries.cache_folder(context.environ), context.environ):
         return [Check(name, True, f"{found.folder} ({found.origin})")]
     if (go := _go_version(context.environ)) >= _GO_THAT_FETCHES_GO:
-        return [Check(name, True, f"none yet; built with Go {'.'.join(map(str, go))} by the first `up`")]
+        return [Check(name, True, f"none yet; the first `up` builds it with Go {'.'.join(map(str, go))}")]
     if _reaches(urlsplit(download.OFFICIAL.kubernetes).hostname or ""):
-        return [Check(name, True, "none yet; downloaded by the first `up`")]
+        return [Check(name, True, "none yet; the first `up` downloads it")]
     wanted = ".".join(map(str, versions.GO))
     programs = ", ".join(versions.PROGRAMS)
     hint = f"install Go {wanted} or newer, or name a folder with {programs} in KUBEBUILDER_ASSETS"
-    return [Check(name, False, f"none, no Go {wanted}, and no way to {download.OFFICIAL.kubernetes}", hint)]
+    state = f"none; there is no Go {wanted} to build it, and {download.OFFICIAL.kubernetes} cannot be reached"
+    return [Check(name, False, state, hint)]
 
 
 def npm(context: Context) -> list[Check]:
-    hint = _apt("npm", "the Claude CLI's image is built with it where no registry answers")
+    hint = _apt("npm", "the Claude CLI's image is built with it if no registry can be reached")
     path = machine.which("npm")
     return [Check("npm", path is not None, str(path or "not installed"), hint, required=False)]
 
@@ -152,7 +156,10 @@ def npm(context: Context) -> list[Check]:
 def disk(context: Context) -> list[Check]:
     folder = next(p for p in (context.home.root, *context.home.root.parents) if p.exists())
     free = shutil.disk_usage(folder).free / _GIB
-    hint = f"free {_NEEDED_GIB:.0f} GiB ({_BUILD_GIB:.0f} to build the control plane), or move STROMBOLI_HOME"
+    hint = (
+        f"{_NEEDED_GIB:.0f} GiB are needed ({_BUILD_GIB:.0f} to build the control plane): free some space, or set "
+        "STROMBOLI_HOME to a folder on another disk"
+    )
     found = f"{free:.1f} GiB free in {folder}"
     if free < _NEEDED_GIB:
         return [Check("disk space", False, found, hint)]
@@ -198,13 +205,13 @@ def _subordinate_ids(file: Path, environ: Mapping[str, str]) -> Check:
 
 
 def subordinate_ids(text: str, user: str, uid: int) -> int:
-    """How many ids subuid(5) gives to a user, by name or number."""
+    """How many ids subuid(5) assigns to a user, by name or uid."""
     fields = [line.split(":") for line in text.splitlines() if line.count(":") == 2]
     return sum(int(count) for owner, _, count in fields if owner in (user, str(uid)) and count.isdigit())
 
 
 def _go_version(environ: Mapping[str, str]) -> tuple[int, ...]:
-    """(major, minor) of the Go toolchain that a build would use; empty where there is none."""
+    """(major, minor) of the Go toolchain that a build would use; empty if there is none."""
     go = shutil.which("go", path=os.pathsep.join((environ.get("PATH", os.defpath), build.ELSEWHERE)))
     if go is None:
         return ()

@@ -58,17 +58,17 @@ def test_where_the_time_went() -> None:
     assert stages == [
         ("seen by the operator", 0.1),
         ("policy, image, CLI mount", 0.2),
-        ("container made and started", 0.3),
-        ("the Claude CLI at work", 1.3),
-        ("container's end seen", 0.1),
-        ("answer written down", 0.05),
+        ("container created and started", 0.3),
+        ("Claude CLI running", 1.3),
+        ("container's end noticed", 0.1),
+        ("answer written to the status", 0.05),
     ]
 
 
 def test_times_rounded_down_never_make_a_negative_stage() -> None:
     run = {"status": {"startTime": "2026-01-01T12:00:00Z", "completionTime": "2026-01-01T12:00:00Z"}}
     late = APPLIED.replace(microsecond=700000)
-    assert account.stages(run, late) == [("seen by the operator", 0.0), ("answer written down", 0.0)]
+    assert account.stages(run, late) == [("seen by the operator", 0.0), ("answer written to the status", 0.0)]
 
 
 def test_timing_adds_up_the_run() -> None:

@@ -69,12 +69,12 @@ def test_credentials_are_recognised(text: str, kind: str | None, expected: Claud
 @pytest.mark.parametrize(
     ("text", "kind", "said"),
     [
-        ("", None, "nothing was given"),
-        ("x" * 70000, "key", "more than 64 KiB"),
+        ("", None, "are empty"),
+        ("x" * 70000, "key", "larger than 64 KiB"),
         ("my-secret-word", None, "--kind key or --kind token"),
         ("my secret word", "key", "no spaces"),
-        ("my-secret-word", "file", "not JSON"),
-        ("[" * 60000, "file", "not JSON"),
+        ("my-secret-word", "file", "not valid JSON"),
+        ("[" * 60000, "file", "not valid JSON"),
         ('{"other": "my-secret-word"}', None, "claudeAiOauth.accessToken"),
         ("[1]", "file", "claudeAiOauth.accessToken"),
     ],

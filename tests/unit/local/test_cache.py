@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_an_interrupted_build_left_goes_and_the_rest_is_named(folder: Path) -> None:
     removed, kept = cache.purge({"XDG_CACHE_HOME": str(folder.parent)}, everything=False)
-    assert removed == "what an interrupted build left (2 MB)"
+    assert removed == "the leftovers of an interrupted build (2 MB)"
     assert kept.startswith(f"{folder} (3 MB: ")
     assert [p.name for p in folder.iterdir()] == ["kubernetes-1.0"]
 
