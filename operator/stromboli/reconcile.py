@@ -1,9 +1,9 @@
-"""One turn of one run: observe, decide, perform, report. The page that joins the rooms.
+"""One reconcile pass of one run: observe, decide, perform, report. The module that joins the packages.
 
-A turn reads what is there (the run's status, the node, the policies), does the next thing, writes the status if
-it changed, and says when it wants to be called again. It may be killed between any two lines: the next turn,
-of this process or of another, finds the same things there and goes on. What must not happen twice is guarded
-by marks on disk and by the write-ahead in perform/starter.py, never by memory.
+A pass reads what is there (the run's status, the node, the policies), does the next thing, writes the status if
+it changed, and returns when it is to be called again. It may be killed between any two lines: the next pass,
+of this process or of another, finds the same state and continues. What must not happen twice is guarded
+by seals on disk and by the write-ahead in perform/starter.py, never by memory.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Performers:
 
 
 class Reconciler:
-    """Brings one run after the other a step further."""
+    """Takes each run a step further."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Reconciler:
         self._perform = performers
         self._reporter = reporter
 
-    async def turn(self, uid: str) -> float | None:
-        """One turn; seconds until the next, None for "when something happens"."""
+    async def reconcile(self, uid: str) -> float | None:
+        """One pass; seconds until the next, None for "when something happens"."""
         run = await runs.newest(self._cluster, self._store, uid)
         if self._store.is_deleted(uid):
             await self._perform.deletions.gone(uid)
@@ -81,7 +81,7 @@ class Reconciler:
             self._entry.forget(uid)
             return None
         try:
-            with self._entry.turn(uid):
+            with self._entry.reconciling(uid):
                 return await self._step(run)
         except Conflict:
             return await self._read_again(run)
@@ -93,14 +93,14 @@ class Reconciler:
         try:
             said = await (self._follow(run) if run.status.attempts else self._perform.starter.start(run, number=1))
             return await self._stop(run, said) if isinstance(said, Stop) else said
-        except Rejected as error:  # what is written down before a start cannot be: there is none
+        except Rejected as error:  # the write-ahead of a start was rejected, so there is no start
             return await self._stop(run, Refuse(Reason.InvalidSpec, str(error)))
         except STOPPING as error:
             self._entry.heed(run, error)
             return await self._stop(run, verdict(error))
 
     async def _follow(self, run: Run) -> float | Stop | None:
-        """An attempt is written down: see how it is, and go on from there."""
+        """There is an attempt in the status: observe it, and carry out what that calls for."""
         self._entry.at_work(run.uid)
         trace = await self._traces.of(run)
         said = follow.decide(run, trace.seen, self._reporter.moment(run).now)
@@ -123,16 +123,16 @@ class Reconciler:
         return None
 
     async def _try_again(self, run: Run, said: TryAgain) -> float | Stop | None:
-        """Another attempt. Nothing is forgotten of the CLI's mount on one container's word: it is looked at."""
+        """Another attempt. One container that misses the CLI proves nothing about its mount, so that is checked."""
         if said.doubt_cli:
             self._entry.doubt_cli()
         return await self._perform.starter.start(run, said.number, said)
 
     async def _stop(self, run: Run, said: Stop) -> float | None:
-        """What does not let the run start, or go on, as of its last version: it ends, or waits."""
+        """Something stops the run, in its latest version: it ends, or waits."""
         return await self._perform.stopper.stop(self._reporter.latest(run), said)
 
     async def _read_again(self, run: Run) -> float | None:
-        """A write lost a race: what is there now decides."""
+        """A write lost a race: read the run, and reconcile again at once."""
         await runs.read(self._cluster, self._store, run.uid, run.namespace, run.name)
         return 0.0

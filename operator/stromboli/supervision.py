@@ -1,8 +1,8 @@
 """Background tasks whose failures are never silent.
 
 Parts that last as long as the operator run in `together`: if one of them fails or returns, the process exits, so that
-whatever supervises it (systemd, the kubelet) restarts it. Work beside one object's turn is started with `spawn`: its
-failure is logged and affects no other task.
+whatever supervises it (systemd, the kubelet) restarts it. Work beside the reconcile passes is started with `spawn`:
+its failure is logged and affects no other task.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The node is listed first and the cluster afterwards: whoever has something on the node by then has had an object
 before, so an owner that the complete LIST does not name is really gone. An incomplete LIST sweeps nothing.
 
-Each part is done by itself: what Podman refuses in one is logged, keeps no other from its turn, and is tried again by
-the next regular sweep.
+The parts are independent: what Podman refuses in one is logged, does not stop the others, and is tried again by the
+next regular sweep.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Known:
 
 
 class Sweep:
-    """Finds what events missed; `wake` and `wake_session` hand it to its queue, where its turns are serial."""
+    """Finds what events missed; `wake` and `wake_session` hand it to its queue, where its passes are serial."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
-"""One turn of one session, whatever its runs do: its condition, a turn that was never given back, a copy that was
-never completed, its size, its time to live.
+"""One reconcile pass of one session, for what its runs do not take care of: its condition, a turn that was never
+released, a copy that was never completed, its size, its time to live.
 
 What a deleted session has on the node goes the way of everything without an owner (reconcile.py, sweep.py).
 """
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Looks after the sessions of this node, one turn after the other for each."""
+    """Takes care of the sessions of this node."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class Upkeep:
         self._sizes = sizes
         self._reporter = reporter
 
-    async def turn(self, uid: str) -> float | None:
-        """One turn; seconds until the next, None for "when something happens".
+    async def reconcile(self, uid: str) -> float | None:
+        """One pass; seconds until the next, None for "when something happens".
 
         Raises ClusterUnavailable, PodmanError, PodmanUnavailable: then it is to be tried again.
         """

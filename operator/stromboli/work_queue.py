@@ -1,6 +1,6 @@
-"""A work queue with one task per key: a wake-up runs a turn, which returns when to run the next. Unaware of runs.
+"""A work queue with one task per key: a wake-up runs a pass, which returns when to run the next. Unaware of runs.
 
-Wake-ups during a turn are coalesced into one more turn, so no event is lost; turns of a key never overlap. A turn that
+Wake-ups during a pass are coalesced into one more pass, so no event is lost; passes of a key never overlap. A pass that
 fails is retried with backoff.
 """
 
@@ -16,12 +16,12 @@ from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
-# A turn returns the seconds until the next one, or None for "only when woken".
+# A pass returns the seconds until the next one, or None for "only when woken".
 Work = Callable[[str], Awaitable[float | None]]
 
 
 class WorkQueue:
-    """Runs `work` for each key that was woken, one turn at a time per key."""
+    """Runs `work` for each key that was woken, one pass at a time per key."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -33,7 +33,7 @@ class WorkQueue:
         return len(self._tasks)
 
     def wake(self, key: str) -> None:
-        """Schedule a turn of `key`, because something about it has changed. No effect once the queue is closed."""
+        """Schedule a pass of `key`, because something about it has changed. No effect once the queue is closed."""
         if self._closed:
             return
         if key not in self._tasks:
@@ -42,12 +42,12 @@ class WorkQueue:
         self._woken[key].set()
 
     def wake_all(self) -> None:
-        """Schedule a turn of every key that has a task, because something shared has changed. Starts no new tasks."""
+        """Schedule a pass of every key that has a task, because something shared has changed. Starts no new tasks."""
         for event in self._woken.values():
             event.set()
 
     async def close(self) -> None:
-        """Cancel all turns; the next start of the operator resumes what they left unfinished."""
+        """Cancel all passes; the next start of the operator resumes what they left unfinished."""
         self._closed = True
         tasks = list(self._tasks.values())
         for task in tasks:
@@ -60,7 +60,7 @@ class WorkQueue:
         try:
             while True:
                 event.clear()
-                delay, failures = await self._turn(key, failures)
+                delay, failures = await self._pass(key, failures)
                 if not event.is_set() and delay is None:
                     return
                 await _set_within(event, delay)
@@ -68,12 +68,12 @@ class WorkQueue:
             self._tasks.pop(key, None)
             self._woken.pop(key, None)
 
-    async def _turn(self, key: str, failures: int) -> tuple[float | None, int]:
+    async def _pass(self, key: str, failures: int) -> tuple[float | None, int]:
         try:
             return await self._work(key), 0
         except StromboliError as e:
             log.warning("%s: %s; retrying in %.1f s", key, e, backoff(failures + 1))
-        except Exception:  # a bug in one object's turn must not stop the others'
+        except Exception:  # a bug in one object's pass must not stop the others'
             log.exception("%s: unexpected error; retrying in %.1f s", key, backoff(failures + 1))
         return backoff(failures + 1), failures + 1
 

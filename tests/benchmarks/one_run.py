@@ -17,7 +17,7 @@ from tests.benchmarks import applied, stages
 from tests.benchmarks.bed import Bed, prompt, say, spec
 from tests.benchmarks.numbers import Goal, fine, ms, rounded, spread
 from tests.benchmarks.result import Result, Table
-from tests.benchmarks.stages import Traced
+from tests.benchmarks.stages import RECONCILE, Traced
 from tests.benchmarks.watch import Watch
 
 GOALS = {"real": 1.0, "instant": 1.3}
@@ -102,7 +102,7 @@ def _where_it_goes(bed: Bed, cli: str, runs: int) -> tuple[list[Table], dict[str
             f"The operator's calls, {cli} CLI: medians of {runs} runs, including clean-up",
             [
                 ("", "calls", "total"),
-                *((n, f"{found.counts[n]:g}", fine(t)) for n, t in found.calls.items() if n != "turn"),
+                *((n, f"{found.counts[n]:g}", fine(t)) for n, t in found.calls.items() if n != RECONCILE),
             ],
         ),
     ]

@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.benchmarks.numbers import medians
 
+RECONCILE = "reconcile pass"
 STATUS, SESSION_STATUS = "API: write status", "API: write session status"
 CREATE, START = "Podman: create container", "Podman: start container"
 LOOK_UPS = "policy and look-ups"
@@ -109,13 +110,13 @@ def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> It
     writes = [span for span in spans if span.name == STATUS]
     ahead, final = writes[0], writes[-1]
     made = first(CREATE if CREATE in names else START)  # a session's container already exists
-    turn = last("turn", final.began)
-    # What woke the last turn: usually the end of the wait, otherwise an earlier event.
-    noticed = min(last("Podman: wait for the end", final.began).ended, turn.began)
+    last_pass = last(RECONCILE, final.began)
+    # What woke the last pass: usually the end of the wait, otherwise an earlier event.
+    noticed = min(last("Podman: wait for the end", final.began).ended, last_pass.began)
     if run.added is not None:
         yield "kubectl: start until the API server has it", run.added
     yield "watch event to the operator", first("woken").ended
-    yield "event to the first turn", first("turn").began
+    yield "event to the first pass", first(RECONCILE).began
     if SESSION_STATUS in names:
         turn_taken = first(SESSION_STATUS)
         yield LOOK_UPS, turn_taken.began
@@ -133,7 +134,7 @@ def _moments(run: Traced, spans: Sequence[Span], wall_to_monotonic: float) -> It
     yield "agent", record["finish"]
     yield "supervisor after the agent", record["end"]
     yield "end noticed", noticed
-    yield "end to the next turn", turn.began
+    yield "end to the next pass", last_pass.began
     yield "look at container and records", last("records: read", final.began).ended
     yield "outcome", final.began
     yield "terminal status written", final.ended

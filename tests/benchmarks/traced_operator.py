@@ -27,13 +27,13 @@ from stromboli.podman.images import Images
 from stromboli.podman.volumes import Volumes
 from stromboli.reconcile import Reconciler
 from stromboli.work_queue import WorkQueue
-from tests.benchmarks.stages import SESSION_STATUS, STATUS
+from tests.benchmarks.stages import RECONCILE, SESSION_STATUS, STATUS
 
-# The wrapped calls and their names in the trace. The first two get the run's UID as an argument; calls within a turn
+# The wrapped calls and their names in the trace. The first two get the run's UID as an argument; calls within a pass
 # inherit it.
 CALLS: tuple[tuple[Any, str, str], ...] = (
     (WorkQueue, "wake", "woken"),
-    (Reconciler, "turn", "turn"),
+    (Reconciler, "reconcile", RECONCILE),
     (Cluster, "policies", "API: list policies"),
     (Cluster, "namespace_labels", "API: get namespace"),
     (Cluster, "secret_data", "API: get secret"),
@@ -55,7 +55,7 @@ CALLS: tuple[tuple[Any, str, str], ...] = (
     (SessionFolder, "remove_secrets", "folder: remove secrets"),
     (records, "read", "records: read"),
 )
-GIVEN_THE_UID = ("woken", "turn")
+GIVEN_THE_UID = ("woken", RECONCILE)
 
 _run: ContextVar[str] = ContextVar("run", default="")
 
@@ -81,7 +81,7 @@ def main(path: str) -> None:
 
 def _wrapped(call: Callable[..., Any], name: str, sink: Sink) -> Callable[..., Any]:
     def enter(arguments: tuple[Any, ...]) -> str:
-        if name == "turn":
+        if name == RECONCILE:
             _run.set(arguments[1])
         return str(arguments[1]) if name in GIVEN_THE_UID else _run.get()
 

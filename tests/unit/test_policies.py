@@ -38,31 +38,31 @@ async def test_each_policy_is_told_what_it_comes_to_once(cluster: FakeCluster) -
         _policy("c"),
     ]
     statuses = PolicyStatuses(cluster)
-    assert await statuses.turn(EVERY_POLICY) is None
+    assert await statuses.reconcile(EVERY_POLICY) is None
     assert sorted(cluster.writes) == ["policy a", "policy b", "policy c"]
     for name in "ab":
         assert _conditions(cluster, name) == {"Accepted": ("True", "Accepted"), "Effective": ("False", "Contradiction")}
     assert _conditions(cluster, "c") == {"Accepted": ("True", "Accepted"), "Effective": ("True", "Effective")}
     assert cluster.all_policies[1]["status"]["observedGeneration"] == 4
-    assert await statuses.turn(EVERY_POLICY) is None
+    assert await statuses.reconcile(EVERY_POLICY) is None
     assert len(cluster.writes) == 3, "nothing has changed"
 
 
 async def test_what_one_policy_says_changes_what_others_are_told(cluster: FakeCluster) -> None:
     cluster.all_policies = [_policy("a", cli={"tag": "1"}), _policy("b", cli={"tag": "2"})]
     statuses = PolicyStatuses(cluster)
-    await statuses.turn(EVERY_POLICY)
+    await statuses.reconcile(EVERY_POLICY)
     assert _conditions(cluster, "a")["Effective"] == ("False", "Contradiction")
     before = cluster.all_policies[0]["status"]["conditions"][0]["lastTransitionTime"]
     del cluster.all_policies[1]
-    await statuses.turn(EVERY_POLICY)
+    await statuses.reconcile(EVERY_POLICY)
     assert _conditions(cluster, "a")["Effective"] == ("True", "Effective")
     assert cluster.all_policies[0]["status"]["conditions"][0]["lastTransitionTime"] == before
 
 
 async def test_one_that_cannot_be_read_is_told_why(cluster: FakeCluster) -> None:
     cluster.all_policies = [_policy("odd", network="host"), _policy("fine")]
-    await PolicyStatuses(cluster).turn(EVERY_POLICY)
+    await PolicyStatuses(cluster).reconcile(EVERY_POLICY)
     assert _conditions(cluster, "odd") == {"Accepted": ("False", "Invalid"), "Effective": ("False", "Invalid")}
     assert _conditions(cluster, "fine") == {"Accepted": ("True", "Accepted"), "Effective": ("False", "Invalid")}
     assert "spec.network" in cluster.all_policies[0]["status"]["conditions"][0]["message"]
@@ -81,5 +81,5 @@ async def test_a_write_that_fails_keeps_no_other_from_its_own(
         return await write(obj, status)
 
     monkeypatch.setattr(cluster, "write_status", failing)
-    assert await PolicyStatuses(cluster).turn(EVERY_POLICY) == again
+    assert await PolicyStatuses(cluster).reconcile(EVERY_POLICY) == again
     assert cluster.writes == ["policy b"]

@@ -63,7 +63,7 @@ async def test_one_that_dies_ends_all_and_is_logged(where: str, caplog: pytest.L
 
 
 async def test_what_is_expected_of_one_turn_is_not_of_a_lasting_part() -> None:
-    """Whoever raises it outside a turn has nobody who tries it again."""
+    """Whoever raises it outside a pass has nobody who tries it again."""
 
     async def away() -> None:
         raise ClusterUnavailable("connection refused")

@@ -88,8 +88,8 @@ class Scene:
     def reason(self) -> str:
         return ready_reason(self.get().get("status") or {})
 
-    async def turn(self) -> float | None:
-        return await self.upkeep.turn(self.uid)
+    async def reconcile(self) -> float | None:
+        return await self.upkeep.reconcile(self.uid)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def about(seconds: float) -> Any:
 
 async def test_a_session_that_nobody_has_used_says_that_it_can_be(scene: Scene) -> None:
     scene.session()
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.reason() == ReadyReason.Available
     assert scene.get()["status"]["node"] == NODE
     assert scene.get()["status"]["observedGeneration"] == 1
@@ -123,18 +123,18 @@ async def test_a_session_that_nobody_has_used_says_that_it_can_be(scene: Scene) 
 
 async def test_looking_twice_writes_once(scene: Scene) -> None:
     scene.session()
-    await scene.turn()
+    await scene.reconcile()
     written = list(scene.cluster.writes)
     assert len(written) == 1
     for _ in range(3):
-        assert await scene.turn() is None
+        assert await scene.reconcile() is None
     assert scene.cluster.writes == written
 
 
 @pytest.mark.parametrize("age", [0.0, 9 * HOUR])
 async def test_one_that_is_to_expire_says_first_that_it_is_there(scene: Scene, age: float) -> None:
     scene.session(age=age, ttl="1h")
-    await scene.turn()
+    await scene.reconcile()
     assert scene.reason() == ReadyReason.Available
 
 
@@ -144,7 +144,7 @@ async def test_one_that_is_to_expire_says_first_that_it_is_there(scene: Scene, a
 async def test_who_is_at_work_keeps_it(scene: Scene) -> None:
     run = scene.cluster.add_run(SPACE, "first", {})
     scene.held("first", run["metadata"]["uid"])
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.vacated.names == []
 
 
@@ -170,14 +170,14 @@ async def test_who_is_no_more_has_it_no_more(scene: Scene, become: Callable[[Obj
     scene.held("first", run["metadata"]["uid"])
     left = become(run)
     scene.cluster.objects = {(SPACE, "first"): left} if left is not None else {}
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.vacated.names == [NAME]
 
 
 async def test_a_run_of_that_name_elsewhere_is_another(scene: Scene) -> None:
     run = scene.cluster.add_run("elsewhere", "first", {})
     scene.held("first", run["metadata"]["uid"])
-    await scene.turn()
+    await scene.reconcile()
     assert scene.vacated.names == [NAME]
 
 
@@ -185,7 +185,7 @@ async def test_while_nobody_can_tell_nothing_is_taken_away(scene: Scene) -> None
     scene.held("first", "uid")
     scene.cluster.away = True
     with pytest.raises(ClusterUnavailable):
-        await scene.turn()
+        await scene.reconcile()
     assert scene.vacated.names == []
 
 
@@ -194,19 +194,19 @@ async def test_while_nobody_can_tell_nothing_is_taken_away(scene: Scene) -> None
 
 async def test_it_lives_on_without_one(scene: Scene) -> None:
     scene.session(age=1e6, lastUsed=ago(1e6))
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.cluster.writes == []
 
 
 async def test_it_is_looked_at_again_when_it_is_to_end(scene: Scene) -> None:
     scene.session(age=9 * HOUR, ttl="1h", lastUsed=ago(600))
-    assert await scene.turn() == about(HOUR - 600)
+    assert await scene.reconcile() == about(HOUR - 600)
     assert scene.reason() == ReadyReason.Available
 
 
 async def test_one_that_was_never_used_counts_from_its_creation(scene: Scene) -> None:
     scene.session(age=600, ttl="1h", runs=0)
-    assert await scene.turn() == about(HOUR - 600)
+    assert await scene.reconcile() == about(HOUR - 600)
 
 
 @pytest.mark.parametrize("used", [{"lastUsed": ago(2 * HOUR)}, {"runs": 0}], ids=["used", "unused"])
@@ -214,17 +214,17 @@ async def test_its_end_is_written_down_first_and_then_it_goes(scene: Scene, used
     scene.session(age=3 * HOUR, ttl="1h30m", **used)
     told: list[tuple[str, str]] = []
     scene.cluster.listeners.append(lambda how, obj: told.append((how, ready_reason(obj["status"]))))
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert told == [("MODIFIED", ReadyReason.Expired), ("DELETED", ReadyReason.Expired)]
     assert scene.get() is None
-    assert await scene.turn() is None, "what is gone is looked at no more"
+    assert await scene.reconcile() is None, "what is gone is looked at no more"
 
 
 async def test_it_does_not_end_while_it_is_used(scene: Scene) -> None:
     run = scene.cluster.add_run(SPACE, "first", {})
     scene.held("first", run["metadata"]["uid"], age=9 * HOUR, ttl="1h")
     scene.get()["status"]["lastUsed"] = ago(5 * HOUR)
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.reason() == ReadyReason.InUse
 
 
@@ -239,16 +239,16 @@ async def test_a_run_that_comes_at_its_end_has_it(scene: Scene) -> None:
         stored["status"] = session_status.taken(SessionStatus.of(stored["status"]), ref, now()).wire
 
     first_write(scene.cluster, take)
-    assert await scene.turn() == 0.0, "tried again at once"
+    assert await scene.reconcile() == 0.0, "tried again at once"
     assert scene.get() is not None
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.reason() == ReadyReason.InUse
 
 
 async def test_a_change_that_is_none_of_ours_is_written_past(scene: Scene) -> None:
     scene.session()
     first_write(scene.cluster, lambda: scene.get()["metadata"].update(annotations={"by": "hand"}))
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.reason() == ReadyReason.Available
     assert scene.get()["metadata"]["annotations"] == {"by": "hand"}
 
@@ -264,10 +264,10 @@ async def test_killed_before_it_went_it_goes_at_the_next_look(scene: Scene) -> N
 
     guard, scene.cluster.guard = scene.cluster.guard, dead
     with pytest.raises(ClusterUnavailable):
-        await scene.turn()
+        await scene.reconcile()
     assert scene.reason() == ReadyReason.Expired
     scene.cluster.guard = guard
-    await scene.turn()
+    await scene.reconcile()
     assert scene.get() is None
 
 
@@ -278,7 +278,7 @@ async def test_one_that_was_to_go_and_may_stay_after_all_can_be_used(scene: Scen
         SessionStatus.of(stored["status"]), ReadyReason.Expired, "not used for 1h: it is deleted", now()
     )
     stored["status"] = expired.wire
-    await scene.turn()
+    await scene.reconcile()
     assert scene.get() is None or scene.reason() == ReadyReason.Available
 
 
@@ -288,14 +288,14 @@ async def test_one_that_was_to_go_and_may_stay_after_all_can_be_used(scene: Scen
 @pytest.mark.parametrize("status", [{"currentRun": {"name": "first", "uid": "gone"}}, {"lastUsed": ago(9 * HOUR)}])
 async def test_another_nodes_is_left_alone(scene: Scene, status: Object) -> None:
     scene.session(age=9 * HOUR, ttl="1h", **status, node="node-b")
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.cluster.writes == scene.vacated.names == []
     assert scene.get() is not None
 
 
 async def test_what_is_being_deleted_is_left_to_its_end(scene: Scene) -> None:
     scene.held("first", "gone")["metadata"]["deletionTimestamp"] = ago(0)
-    assert await scene.turn() is None
+    assert await scene.reconcile() is None
     assert scene.cluster.writes == scene.vacated.names == []
 
 
@@ -304,16 +304,16 @@ async def test_the_next_of_that_name_is_another(scene: Scene) -> None:
     before = scene.uid
     del scene.cluster.all_sessions[SPACE, NAME]
     scene.session()
-    assert await scene.upkeep.turn(before) is None
+    assert await scene.upkeep.reconcile(before) is None
     assert scene.cluster.writes == []
-    await scene.turn()
+    await scene.reconcile()
     assert scene.reason() == ReadyReason.Available
 
 
 async def test_one_that_nobody_told_of_is_looked_for(scene: Scene) -> None:
-    assert await scene.upkeep.turn("unknown") is None
+    assert await scene.upkeep.reconcile("unknown") is None
     uid = scene.cluster.add_session(SPACE, NAME, {})["metadata"]["uid"]
-    await scene.upkeep.turn(uid)
+    await scene.upkeep.reconcile(uid)
     assert scene.reason() == ReadyReason.Available
 
 

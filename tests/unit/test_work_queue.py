@@ -1,4 +1,4 @@
-"""The queue: one turn at a time a key, no wake-up lost, backoff, an end."""
+"""The queue: one pass at a time a key, no wake-up lost, backoff, an end."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ async def _until_true(what: str, is_so: Callable[[], bool]) -> None:
 
 
 async def _until_empty(queue: WorkQueue) -> None:
-    await _until_true("the last turn to end", lambda: len(queue) == 0)
+    await _until_true("the last pass to end", lambda: len(queue) == 0)
 
 
 class Work:
-    """A turn that tests hold and let go. `then` says what a turn of a key returns or raises."""
+    """A pass that tests hold and let go. `then` says what a pass of a key returns or raises."""
 
-    def __init__(self, then: Callable[[str, int], float | None] = lambda key, turn: None) -> None:
+    def __init__(self, then: Callable[[str, int], float | None] = lambda key, number: None) -> None:
         self._then = then
-        self.turns: Counter[str] = Counter()
+        self.passes: Counter[str] = Counter()
         self.inside: Counter[str] = Counter()
         self.began = asyncio.Event()
         self.may_go = asyncio.Event()
         self.may_go.set()
 
     async def __call__(self, key: str) -> float | None:
-        self.turns[key] += 1
+        self.passes[key] += 1
         self.inside[key] += 1
-        assert self.inside[key] == 1, "two turns of one key at a time"
+        assert self.inside[key] == 1, "two passes of one key at a time"
         self.began.set()
         try:
             await self.may_go.wait()
             await asyncio.sleep(0)
-            return self._then(key, self.turns[key])
+            return self._then(key, self.passes[key])
         finally:
             self.inside[key] -= 1
 
@@ -68,17 +68,17 @@ async def test_a_key_that_is_woken_has_its_turn_and_goes() -> None:
     queue.wake("a")
     assert len(queue) == 1
     await _until_empty(queue)
-    assert work.turns == {"a": 1}
+    assert work.passes == {"a": 1}
 
 
-async def test_turns_of_one_key_never_overlap() -> None:
+async def test_passes_of_one_key_never_overlap() -> None:
     work = Work()
     queue = WorkQueue(work)
     for _ in range(50):
         queue.wake("a")
         await asyncio.sleep(0)
     await _until_empty(queue)
-    assert 1 < work.turns["a"] <= 50
+    assert 1 < work.passes["a"] <= 50
 
 
 async def test_what_happens_during_a_turn_is_one_more() -> None:
@@ -86,25 +86,25 @@ async def test_what_happens_during_a_turn_is_one_more() -> None:
     work.may_go.clear()
     queue = WorkQueue(work)
     queue.wake("a")
-    await _until("the first turn", work.began)
+    await _until("the first pass", work.began)
     for _ in range(10):
         queue.wake("a")
     work.may_go.set()
     await _until_empty(queue)
-    assert work.turns["a"] == 2
+    assert work.passes["a"] == 2
 
 
 @pytest.mark.parametrize("steps", range(12))
 async def test_no_wake_up_is_lost_at_whatever_moment_it_comes(steps: int) -> None:
-    """The last turn sees the newest state, after however many rounds of the loop it changed."""
+    """The last pass sees the newest state, after however many rounds of the loop it changed."""
     states, seen = ["old"], []
 
-    async def turn(key: str) -> None:
+    async def work_on(key: str) -> None:
         seen.append(states[-1])
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    queue = WorkQueue(turn)
+    queue = WorkQueue(work_on)
     queue.wake("a")
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -114,13 +114,13 @@ async def test_no_wake_up_is_lost_at_whatever_moment_it_comes(steps: int) -> Non
     assert seen[-1] == "new"
 
 
-async def test_turns_of_several_keys_go_on_at_once() -> None:
+async def test_passes_of_several_keys_go_on_at_once() -> None:
     work = Work()
     work.may_go.clear()
     queue = WorkQueue(work)
     for key in "abc":
         queue.wake(key)
-    await _until_true("three turns", lambda: len(work.turns) == 3)
+    await _until_true("three passes", lambda: len(work.passes) == 3)
     assert work.inside == {"a": 1, "b": 1, "c": 1}
     work.may_go.set()
     await _until_empty(queue)
@@ -129,8 +129,8 @@ async def test_turns_of_several_keys_go_on_at_once() -> None:
 async def test_a_turn_is_called_again_when_it_wants() -> None:
     third = asyncio.Event()
 
-    def then(key: str, turn: int) -> float | None:
-        if turn < 3:
+    def then(key: str, number: int) -> float | None:
+        if number < 3:
             return 0.01
         third.set()
         return None
@@ -138,44 +138,44 @@ async def test_a_turn_is_called_again_when_it_wants() -> None:
     work = Work(then)
     queue = WorkQueue(work)
     queue.wake("a")
-    await _until("the third turn", third)
+    await _until("the third pass", third)
     await _until_empty(queue)
-    assert work.turns["a"] == 3
+    assert work.passes["a"] == 3
 
 
 @pytest.mark.parametrize("delay", [0.0, 0])
 async def test_at_once_is_at_once(delay: float) -> None:
-    work = Work(lambda key, turn: delay if turn < 3 else None)
+    work = Work(lambda key, number: delay if number < 3 else None)
     queue = WorkQueue(work)
     queue.wake("a")
     await _until_empty(queue)
-    assert work.turns["a"] == 3
+    assert work.passes["a"] == 3
 
 
 async def test_a_wake_up_ends_a_delay() -> None:
-    work = Work(lambda key, turn: 3600.0 if turn == 1 else None)
+    work = Work(lambda key, number: 3600.0 if number == 1 else None)
     queue = WorkQueue(work)
     queue.wake("a")
-    await _until("the first turn", work.began)
+    await _until("the first pass", work.began)
     for _ in range(5):
         await asyncio.sleep(0)
     queue.wake("a")
     await _until_empty(queue)
-    assert work.turns["a"] == 2
+    assert work.passes["a"] == 2
 
 
 async def test_waking_all_wakes_who_waits_and_starts_nobody() -> None:
-    work = Work(lambda key, turn: 3600.0 if turn == 1 else None)
+    work = Work(lambda key, number: 3600.0 if number == 1 else None)
     queue = WorkQueue(work)
     queue.wake_all()
     assert len(queue) == 0
     queue.wake("a")
     queue.wake("b")
-    await _until_true("both turns", lambda: work.turns.total() == 2)
+    await _until_true("both passes", lambda: work.passes.total() == 2)
     await asyncio.sleep(0)
     queue.wake_all()
     await _until_empty(queue)
-    assert work.turns == {"a": 2, "b": 2}
+    assert work.passes == {"a": 2, "b": 2}
 
 
 # --- failures ---
@@ -191,8 +191,8 @@ def test_backoff(failures: int, seconds: float) -> None:
 
 
 def _failing(times: int, error: Exception) -> Callable[[str, int], float | None]:
-    def then(key: str, turn: int) -> None:
-        if turn <= times:
+    def then(key: str, number: int) -> None:
+        if number <= times:
             raise error
 
     return then
@@ -221,17 +221,17 @@ async def test_a_turn_that_fails_is_tried_again(
     queue = WorkQueue(work)
     queue.wake("a")
     await _until_empty(queue)
-    assert work.turns["a"] == 4
+    assert work.passes["a"] == 4
     assert max(delays) == 3
     assert [r.levelno for r in caplog.records] == [level] * 3
     assert all((r.exc_info is not None) is (level == logging.ERROR) for r in caplog.records)
 
 
 async def test_failures_are_counted_in_a_row(delays: list[int]) -> None:
-    def then(key: str, turn: int) -> float | None:
-        if turn in (1, 2, 4):
+    def then(key: str, number: int) -> float | None:
+        if number in (1, 2, 4):
             raise PodmanUnavailable("away")
-        return 0.0 if turn == 3 else None
+        return 0.0 if number == 3 else None
 
     queue = WorkQueue(Work(then))
     queue.wake("a")
@@ -244,42 +244,42 @@ async def test_a_failure_waits() -> None:
     work = Work(_failing(1, PodmanUnavailable("away")))
     queue = WorkQueue(work)
     queue.wake("a")
-    await _until("the first turn", work.began)
+    await _until("the first pass", work.began)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert work.turns["a"] == 1, "half a second is not over"
+    assert work.passes["a"] == 1, "half a second is not over"
     await queue.close()
 
 
 async def test_one_keys_defect_is_not_the_others(delays: list[int]) -> None:
-    work = Work(lambda key, turn: 1 / 0 if key == "bad" and turn == 1 else None)
+    work = Work(lambda key, number: 1 / 0 if key == "bad" and number == 1 else None)
     queue = WorkQueue(work)
     queue.wake("bad")
     queue.wake("good")
     await _until_empty(queue)
-    assert work.turns == {"bad": 2, "good": 1}
+    assert work.passes == {"bad": 2, "good": 1}
 
 
 # --- the end ---
 
 
-async def test_closing_stops_turns_where_they_are() -> None:
+async def test_closing_stops_passes_where_they_are() -> None:
     work = Work()
     work.may_go.clear()
     queue = WorkQueue(work)
     queue.wake("a")
     queue.wake("never begun")
-    await _until("a turn", work.began)
+    await _until("a pass", work.began)
     await queue.close()
     assert len(queue) == 0
     assert work.inside.total() == 0
 
 
 async def test_closing_ends_delays() -> None:
-    work = Work(lambda key, turn: 3600.0)
+    work = Work(lambda key, number: 3600.0)
     queue = WorkQueue(work)
     queue.wake("a")
-    await _until("a turn", work.began)
+    await _until("a pass", work.began)
     await asyncio.sleep(0)
     async with asyncio.timeout(LIMIT):
         await queue.close()
@@ -295,7 +295,7 @@ async def test_a_closed_queue_begins_nothing() -> None:
     queue.wake_all()
     await asyncio.sleep(0)
     assert len(queue) == 0
-    assert work.turns == {}
+    assert work.passes == {}
 
 
 async def test_closing_twice_is_no_error() -> None:
@@ -306,10 +306,10 @@ async def test_closing_twice_is_no_error() -> None:
 
 
 async def test_nothing_is_left_behind_after_many_keys() -> None:
-    async def turn(key: str) -> None:
+    async def work_on(key: str) -> None:
         await asyncio.sleep(0)
 
-    queue = WorkQueue(turn)
+    queue = WorkQueue(work_on)
     for n in range(500):
         queue.wake(f"k{n % 50}")
         if n % 7 == 0:
@@ -319,8 +319,8 @@ async def test_nothing_is_left_behind_after_many_keys() -> None:
 
 
 def test_a_turn_may_be_any_coroutine() -> None:
-    async def turn(key: str) -> float | None:
+    async def work_on(key: str) -> float | None:
         return None
 
-    work: Callable[[str], Awaitable[float | None]] = turn
+    work: Callable[[str], Awaitable[float | None]] = work_on
     assert len(WorkQueue(work)) == 0

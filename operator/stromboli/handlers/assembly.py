@@ -1,6 +1,6 @@
 """The parts of an operator: they are created, connected and closed here. The process is in run.py.
 
-Three groups, each of which uses those before it: what is on the node, what writes statuses, what takes turns.
+Three groups, each of which uses those before it: what is on the node, what writes statuses, what reconciles.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class Rooms:
 async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Rooms]:
     """Create the parts and connect them; they are closed at the end of the block."""
     store = Store(lambda uid: queue.wake(uid))
-    queue = WorkQueue(lambda uid: reconciler.turn(uid))
-    session_queue = WorkQueue(lambda uid: upkeep.turn(uid))
-    policy_queue = WorkQueue(PolicyStatuses(cluster).turn)
+    queue = WorkQueue(lambda uid: reconciler.reconcile(uid))
+    session_queue = WorkQueue(lambda uid: upkeep.reconcile(uid))
+    policy_queue = WorkQueue(PolicyStatuses(cluster).reconcile)
     node = _node(settings, podman, installation, queue.wake)
     voice = _voice(settings, cluster, store)
     queues = Queues(cluster, store)

@@ -65,14 +65,14 @@ class Gate:
         self._leave(uid)
 
     @contextmanager
-    def turn(self, uid: str) -> Iterator[None]:
-        """During one reconcile turn of a run: if it is admitted but does not start, it makes room for the next."""
+    def reconciling(self, uid: str) -> Iterator[None]:
+        """During one reconcile pass of a run: if it is admitted but does not start, it makes room for the next."""
         was_let_in = uid in self._let_in
         waited = uid in self._line
         try:
             yield
         finally:
-            # A run that was queued before this turn and admitted during it starts in its next turn.
+            # A run that was queued before this pass and admitted during it starts in its next pass.
             if uid in self._let_in and (was_let_in or not waited):
                 self._leave(uid)
 

@@ -1,7 +1,7 @@
-"""Long work beside the turns of those who need it: one job a key, however many wait for it.
+"""Long work beside the reconcile passes of those who need it: one job a key, however many wait for it.
 
-A turn starts a job or finds it under way, says so and returns. The job's end wakes everybody who waits for it, and
-their next turns take its result, or its failure. A job can be broken off, and ends by itself once everybody who waited
+A pass starts a job or finds it under way, says so and returns. The job's end wakes everybody who waits for it, and
+their next passes take its result, or its failure. A job can be broken off, and ends by itself once everybody who waited
 for it has left. None outlives the process: what of its work is done is seen on the node, and whoever still needs it
 starts it again.
 """

@@ -52,14 +52,14 @@ class Schemas:
         self._command = tuple(command)
         self._verdicts: LRUCache[bytes, Verdict] = LRUCache(MAX_REMEMBERED, getsizeof=lambda verdict: verdict.size)
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._turns: dict[str, _Turn] = {}
+        self._namespaces: dict[str, _Namespace] = {}
 
     async def prepared(self, schema: JsonValue, namespace: str) -> str:
         """The schema as it is passed to the CLI. Raises Refused(InvalidSpec), LocalFailure (not checked)."""
         documents.schema(schema, FIELD)
         text = documents.text(schema)
         key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        async with self._turn(namespace):
+        async with self._one_at_a_time(namespace):
             if (verdict := self._verdicts.get(key)) is None:
                 async with self._free:
                     verdict = await self._judged(text)
@@ -69,17 +69,17 @@ class Schemas:
         return verdict.text
 
     @asynccontextmanager
-    async def _turn(self, namespace: str) -> AsyncIterator[None]:
+    async def _one_at_a_time(self, namespace: str) -> AsyncIterator[None]:
         """One schema per namespace at a time: a namespace with many delays the others by one at most."""
-        turn = self._turns.setdefault(namespace, _Turn())
-        turn.wanted += 1
+        users = self._namespaces.setdefault(namespace, _Namespace())
+        users.wanted += 1
         try:
-            async with turn.lock:
+            async with users.lock:
                 yield
         finally:
-            turn.wanted -= 1
-            if not turn.wanted:
-                del self._turns[namespace]
+            users.wanted -= 1
+            if not users.wanted:
+                del self._namespaces[namespace]
 
     async def _judged(self, text: str) -> Verdict:
         pipe = asyncio.subprocess.PIPE
@@ -105,7 +105,7 @@ class Schemas:
 
 
 @dataclass(slots=True)
-class _Turn:
+class _Namespace:
     """The lock of one namespace, and how many tasks use it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

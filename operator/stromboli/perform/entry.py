@@ -114,9 +114,9 @@ class Entry:
         """A container did not find the CLI: check its mount before the next start."""
         self._gates.mounts.doubt()
 
-    def turn(self, uid: str) -> AbstractContextManager[None]:
-        """One turn of the run: if the start gate admits it and it does not start, its place is freed."""
-        return self._gates.start_gate.turn(uid)
+    def reconciling(self, uid: str) -> AbstractContextManager[None]:
+        """During one pass over the run: if the start gate admits it and it does not start, its place is freed."""
+        return self._gates.start_gate.reconciling(uid)
 
     def started(self, uid: str) -> None:
         """The run's container has been started."""

@@ -1,6 +1,6 @@
-"""One turn over all policies: checks each of them together with the others, and updates its status if it changed.
+"""One pass over all policies: checks each of them together with the others, and updates its status if it changed.
 
-A contradiction is between objects, so every event about one policy leads to a check of all: one LIST per turn, and one
+A contradiction is between objects, so every event about one policy leads to a check of all: one LIST per pass, and one
 write for each status that is out of date.
 """
 
@@ -29,8 +29,8 @@ class PolicyStatuses:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def turn(self, _: str) -> float | None:
-        """One turn; seconds until the next, None for "when something happens". Raises ClusterUnavailable."""
+    async def reconcile(self, _: str) -> float | None:
+        """One pass; seconds until the next, None for "when something happens". Raises ClusterUnavailable."""
         found = {policy.name: policy for policy in await self._cluster.policies()}
         # In a thread: hundreds of patterns may have to be compared with hundreds of others.
         verdicts = await asyncio.to_thread(contradictions.judge, {name: _read(one) for name, one in found.items()})

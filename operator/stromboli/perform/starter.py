@@ -39,7 +39,7 @@ class Starter:
         self._notifier = notifier
 
     async def start(self, run: Run, number: int, given_up: TryAgain | None = None) -> float | Stop | None:
-        """Start attempt `number`; returns what stops it, or the seconds until the run's next turn.
+        """Start attempt `number`; returns what stops it, or the seconds until the run's next pass.
 
         `given_up` is the attempt before this one, if it never sent its prompt. Raises Conflict, Rejected,
         ClusterUnavailable, and the errors in STOPPING of plan/verdict.py.

@@ -35,7 +35,7 @@ class Stopper:
         self._bound = bound
 
     async def stop(self, run: Run, said: Stop) -> float | None:
-        """Seconds until the next turn, None for "when something happens".
+        """Seconds until the next pass, None for "when something happens".
 
         Raises Conflict, Rejected, ClusterUnavailable, OSError.
         """

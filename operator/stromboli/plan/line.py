@@ -28,7 +28,7 @@ class Line:
     def __init__(self) -> None:
         self._waiters: dict[str, Waiter] = {}
         self._queues: dict[str, list[Waiter]] = {}
-        self._turns: dict[str, int] = {}  # namespace → the number of its last start
+        self._last_starts: dict[str, int] = {}  # namespace → the number of its last start
         self._starts = 0
 
     def __len__(self) -> int:
@@ -57,23 +57,23 @@ class Line:
         own = self._waiters[uid]
         ahead = bisect_left(self._queues[own.namespace], own)  # that many rounds come before its own
         before = (ns for ns in self._queues if ns != own.namespace)
-        mine = self._turn(own.namespace)
-        return 1 + ahead + sum(min(len(self._queues[ns]), ahead + (self._turn(ns) < mine)) for ns in before)
+        mine = self._order(own.namespace)
+        return 1 + ahead + sum(min(len(self._queues[ns]), ahead + (self._order(ns) < mine)) for ns in before)
 
     def first(self) -> Waiter | None:
         """Who is next."""
-        namespace = min(self._queues, key=self._turn, default=None)
+        namespace = min(self._queues, key=self._order, default=None)
         return None if namespace is None else self._queues[namespace][0]
 
     def start(self, namespace: str) -> None:
-        """A namespace has had its turn."""
+        """A run of this namespace starts: the other namespaces come first now."""
         self._starts += 1
-        self._turns[namespace] = self._starts
+        self._last_starts[namespace] = self._starts
 
     def forget_all_but(self, namespaces: set[str]) -> None:
-        """Forget the turns of namespaces without runs."""
-        self._turns = {ns: turn for ns, turn in self._turns.items() if ns in namespaces}
+        """Forget the last starts of namespaces without runs."""
+        self._last_starts = {ns: start for ns, start in self._last_starts.items() if ns in namespaces}
 
-    def _turn(self, namespace: str) -> tuple[int, Waiter]:
-        """The sort key of turns: namespaces that have had none come first, and of those the one with the oldest run."""
-        return self._turns.get(namespace, 0), self._queues[namespace][0]
+    def _order(self, namespace: str) -> tuple[int, Waiter]:
+        """The sort key: namespaces without any start come first, and of those the one with the oldest run."""
+        return self._last_starts.get(namespace, 0), self._queues[namespace][0]

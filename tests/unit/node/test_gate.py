@@ -59,14 +59,14 @@ def test_no_more_at_work_than_may_be(woken: Woken) -> None:
 
 def test_who_is_let_in_and_does_not_start_makes_room(woken: Woken) -> None:
     gate = Gate(1, None, woken)
-    with gate.turn("s-0"):
+    with gate.reconciling("s-0"):
         gate.enter(waiter(0))  # and then its image turns out to be gone, for example
     assert gate.enter(waiter(1)) is None
-    with gate.turn("s-2"):
+    with gate.reconciling("s-2"):
         assert gate.enter(waiter(2)) == 1
     gate.started("s-1")
     assert woken == ["s-2"]
-    with gate.turn("s-2"):
+    with gate.reconciling("s-2"):
         pass  # by now it waits for something else
     assert gate.enter(waiter(3)) is None
 
@@ -75,12 +75,12 @@ def test_who_is_let_in_during_a_turn_that_told_it_to_wait_starts_in_the_next(wok
     gate = Gate(1, None, woken)
     gate.enter(waiter(0))
     gate.enter(waiter(1))
-    with gate.turn("s-1"):
+    with gate.reconciling("s-1"):
         assert gate.enter(waiter(1)) == 1
         gate.started("s-0")
     assert woken == ["s-1"]
     assert gate.enter(waiter(2)) == 1
-    with gate.turn("s-1"):
+    with gate.reconciling("s-1"):
         assert gate.enter(waiter(1)) is None
         gate.started("s-1")
     assert woken == ["s-1", "s-2"]
@@ -125,7 +125,7 @@ def test_whatever_happens_the_bounds_hold_and_everybody_starts() -> None:
             if not left:
                 continue
             each = luck.choice(left)
-            with gate.turn(each.uid):
+            with gate.reconciling(each.uid):
                 if gate.enter(each) is None:
                     starting.add(each.uid)
                     assert len(starting) <= 3

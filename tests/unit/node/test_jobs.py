@@ -1,4 +1,4 @@
-"""Long work beside the turns of those who need it."""
+"""Long work beside the reconcile passes of those who need it."""
 
 from __future__ import annotations
 

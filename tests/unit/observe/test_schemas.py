@@ -105,7 +105,7 @@ async def test_a_schema_is_judged_once(calls: Path) -> None:
     await asyncio.gather(*(judge.prepared(OK, "space") for _ in range(5)))
     await judge.prepared(json.dumps(OK), "another")
     assert calls.read_text() == "x"
-    assert not judge._turns
+    assert not judge._namespaces
 
 
 async def test_what_is_remembered_has_a_bound(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -336,7 +336,7 @@ async def test_an_agent_that_forges_the_end_is_watched_to_its_real_one(node: Nod
     async with node.process() as process:
         await node.reason("Running")
         process.queue.wake(node.get()["metadata"]["uid"])
-        await node.until(lambda: len(process.queue) == 0, "the turn is over")
+        await node.until(lambda: len(process.queue) == 0, "the pass is over")
         assert node.status()["phase"] == "Running"
         node.answer(
             Inside(node.agents()[0], Path(), out(node, node.get()["metadata"]["uid"]), Path(), Path(), node.fake)

@@ -1,4 +1,4 @@
-"""A fork is copied beside the turns: nobody else waits for it, it can be broken off, and a restart begins it again."""
+"""A fork is copied beside the reconcile passes: nobody else waits, it can be broken off, a restart begins it again."""
 
 from __future__ import annotations
 

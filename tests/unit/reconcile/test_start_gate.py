@@ -150,9 +150,9 @@ async def test_after_a_restart_the_line_stands_before_anybody_of_it_is_looked_at
         key=lambda o: str(o["status"]["startTime"]),
     )
     surveyed, go_on, looked_at = asyncio.Event(), asyncio.Event(), set()
-    original = Reconciler.turn
+    original = Reconciler.reconcile
 
-    async def turn(reconciler: Reconciler, uid: str) -> float | None:
+    async def reconcile(reconciler: Reconciler, uid: str) -> float | None:
         await surveyed.wait()
         if uid == first["metadata"]["uid"]:
             await go_on.wait()
@@ -160,7 +160,7 @@ async def test_after_a_restart_the_line_stands_before_anybody_of_it_is_looked_at
         looked_at.add(uid)
         return delay
 
-    monkeypatch.setattr(Reconciler, "turn", turn)
+    monkeypatch.setattr(Reconciler, "reconcile", reconcile)
     for container in gated.agents():  # while no operator is there, the one that is at work ends
         gated.fake.finish(container, 137)
     async with gated.process() as process:

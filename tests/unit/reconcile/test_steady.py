@@ -39,7 +39,7 @@ async def test_a_simple_run_takes_few_writes(
     assert asked_to_write(node) == len(said) + 2
 
 
-async def test_turns_at_work_change_nothing(node: Node) -> None:
+async def test_passes_at_work_change_nothing(node: Node) -> None:
     node.agent = hangs
     uid = node.run()["metadata"]["uid"]
     async with node.process() as process:
@@ -84,7 +84,7 @@ async def test_limits_that_the_node_cannot_enforce_are_said(node: Node, cgroups:
         ({}, {"cli": {"image": "localhost/none", "tag": "1", "pull": "Never"}}, "CLIImageUnavailable"),
     ],
 )
-async def test_waiting_turns_change_nothing(
+async def test_waiting_passes_change_nothing(
     node: Node, spec: dict[str, Any], policy_spec: dict[str, Any], reason: str
 ) -> None:
     node.cluster.all_policies = [policy(**policy_spec)]
