@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from stromboli import bounds
 from stromboli.errors import LocalFailure
@@ -37,7 +39,7 @@ class SessionState:
     spent_by: str | None = None
 
 
-_FIELDS = {field.name for field in fields(SessionState)}
+_STATE = TypeAdapter(SessionState)  # ignores what a newer operator wrote besides
 
 
 def read(path: Path) -> SessionState:
@@ -47,17 +49,14 @@ def read(path: Path) -> SessionState:
     be copied over its own conversation, and a lost volume would go unnoticed.
     """
     try:
-        found = bounds.json_document(path.read_bytes(), bounds.DOCUMENT)
+        return _STATE.validate_python(bounds.json_document(path.read_bytes(), bounds.DOCUMENT))
     except FileNotFoundError:
         return SessionState()
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    except ValueError as e:
         raise LocalFailure(
             f"{path} is damaged: the operator did not write this",
             "restore it, or delete the AgentSession whose UID is the folder's name",
-        )
-    return SessionState(**{key: value for key, value in found.items() if key in _FIELDS})
+        ) from e
 
 
 def write(path: Path, state: SessionState) -> None:

@@ -206,6 +206,13 @@ def _bytes(path: Path) -> int:
 
 def _size(podman: PodmanCommand, reference: str, text: str) -> int | None:
     """Bytes of the layers for this machine; None where the manifest does not say."""
+    try:
+        return _layers(podman, reference, text)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # a registry may say anything
+        return None
+
+
+def _layers(podman: PodmanCommand, reference: str, text: str) -> int | None:
     manifest = _manifest(text)
     if "manifests" in manifest:
         wanted = {"x64": "amd64", "arm64": "arm64"}[npm.package_name().rpartition("-")[2]]

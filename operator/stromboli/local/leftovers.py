@@ -105,9 +105,11 @@ def _rows(podman: PodmanCommand, ls: Sequence[str], installation: str | None, *f
     options = [part for text in wanted for part in ("--filter", text)]
     said = _run(podman, *ls, *options, "--format", "json")
     try:
-        rows: list[Row] = bounds.json_document(said or "[]", bounds.ANSWER) or []
+        rows = bounds.json_document(said or "[]", bounds.ANSWER) or []
     except ValueError as e:
         raise LocalFailure(f"`podman {ls[0]}` does not answer in JSON", _HINT) from e
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise LocalFailure(f"`podman {ls[0]}` does not answer with a list of objects", _HINT)
     return rows
 
 

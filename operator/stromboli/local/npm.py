@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stromboli import bounds
 from stromboli.controlplane import scratch
@@ -108,10 +109,25 @@ def _pack(package: str, version: str, folder: Path, environ: Mapping[str, str], 
             text=True,
             check=True,
         )
-        name = Path(bounds.json_document(packed.stdout, bounds.ANSWER)[0]["filename"]).name
+        name = _packed(packed.stdout)
         step.note(version_of(Path(name)))
         step.done((place / name).stat().st_size)
         return (place / name).replace(folder / name)
+
+
+def _packed(output: str) -> str:
+    """The name of the archive that npm has made."""
+    match _parsed(output):
+        case [{"filename": str(name)}] if name:
+            return Path(name).name
+    raise LocalFailure("`npm pack` does not say what it has packed", _HINT)
+
+
+def _parsed(output: str) -> Any:
+    try:
+        return bounds.json_document(output, bounds.ANSWER)
+    except ValueError:
+        return None
 
 
 def _largest(folder: Path) -> int:

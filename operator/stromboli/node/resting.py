@@ -143,5 +143,5 @@ def shape_of(container: ContainerState) -> Shape:
     """The properties of a session's container that policies restrict. Raises LabelsLost."""
     try:
         return Shape.from_label(container.labels[naming.SHAPE])
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError) as e:
         raise LabelsLost(labels_lost(container.name)) from e

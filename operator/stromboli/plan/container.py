@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from stromboli import bounds, naming
 from stromboli.models.agentpolicy import Network
 from stromboli.plan.attempt import MANAGED_FOLDER
@@ -120,10 +122,14 @@ class Shape:
 
     @staticmethod
     def from_label(text: str) -> Shape:
-        """Raises ValueError, KeyError or TypeError for what is none."""
-        found = bounds.json_document(text, bounds.DOCUMENT)
-        rest = (found.get(name) for name in ("memory", "cpus", "pids", "layout"))
-        return Shape(found["network"], found["cli"], tuple(found["volumes"]), *rest)
+        """Raises ValueError for what is none."""
+        found = _SHAPE.validate_python(bounds.json_document(text, bounds.DOCUMENT))
+        if not all(":" in mount for mount in found.volumes):
+            raise ValueError("a volume has no target")
+        return found
+
+
+_SHAPE = TypeAdapter(Shape)
 
 
 def shape(request: Request, network: Network, cli: bool, volumes: tuple[Volume, ...]) -> Shape:

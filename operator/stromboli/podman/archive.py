@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import base64
 import stat as modes
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import ANSWER, Connection, segment
@@ -43,6 +43,15 @@ class PathStat:
         return bool(self.mode & (modes.S_IXUSR | modes.S_IXGRP | modes.S_IXOTH))
 
 
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What the header of a response says of a path: Go's mode, the size, and where it leads if it is a symlink."""
+
+    mode: int
+    size: int
+    target: str
+
+
 class Archive:
     """The files of one Podman's containers."""
 
@@ -57,14 +66,13 @@ class Archive:
         directory: what Podman sees there is not what the root has. Raises NotFound if there is no such container.
         """
         found = await self._head(container, path)
-        if found is not None and int(found["mode"]) & _LINK:
+        if found is not None and found.mode & _LINK:
             # The header describes the symlink itself and gives its fully resolved target.
-            path = str(found["linkTarget"])
+            path = found.target
             if any(path == mount or path.startswith(f"{mount.rstrip('/')}/") for mount in mounts):
                 return PathStat(path, size=0, mode=0, regular=False, directory=False)
             found = await self._head(container, path)
-        with reading("a path"):
-            return None if found is None else _stat(found, path)
+        return None if found is None else _stat(found, path)
 
     async def is_circle(self, container: str, path: str) -> bool:
         """Whether a path for which `stat` returned None is a symlink loop."""
@@ -97,7 +105,7 @@ class Archive:
                 size += destination.write(chunk)
         return size
 
-    async def _head(self, container: str, path: str) -> Mapping[str, Any] | None:
+    async def _head(self, container: str, path: str) -> _Header | None:
         url = f"/containers/{segment(container)}/archive"
         try:
             response = await self._connection.request("HEAD", url, params={"path": path})
@@ -109,8 +117,8 @@ class Archive:
             await self._raise_reason(url, path)
             return None
         with reading("a path"):
-            found: Mapping[str, Any] = answer(base64.b64decode(response.headers[_STAT]))
-            return found
+            found = answer(base64.b64decode(response.headers[_STAT]))
+            return _Header(int(found["mode"]), int(found["size"]), str(found["linkTarget"]))
 
     async def _raise_reason(self, url: str, path: str) -> None:
         """Repeat a failed HEAD as GET, whose body has the reason, and raise it; returns for a symlink loop.
@@ -133,12 +141,11 @@ class Archive:
             yield chunks
 
 
-def _stat(found: Mapping[str, Any], path: str) -> PathStat:
-    mode = int(found["mode"])
+def _stat(found: _Header, path: str) -> PathStat:
     return PathStat(
         path=path,
-        size=int(found["size"]),
-        mode=mode & 0o777,
-        regular=not mode & _IRREGULAR,
-        directory=bool(mode & _DIRECTORY),
+        size=found.size,
+        mode=found.mode & 0o777,
+        regular=not found.mode & _IRREGULAR,
+        directory=bool(found.mode & _DIRECTORY),
     )

@@ -134,7 +134,7 @@ def reading(what: str) -> Iterator[None]:
     """Turn any error from an unexpected shape of a response about `what` into a PodmanError."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # the last: an infinite number
         raise PodmanError(f"Podman's answer about {what} has an unexpected shape: {redact(repr(error))}") from error
 
 

@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_not_called_missing(path: Path) -> None:
         session_state.read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"begun": {}}', b'{"spent": "much"}'])
 def test_a_broken_file_is_said_and_not_taken_for_none(path: Path, content: bytes) -> None:
     """If it counted as absent, a fork would be copied again over its own conversation, and a lost volume unnoticed."""
     path.write_bytes(content)

@@ -176,3 +176,24 @@ def test_the_size_of_an_index_is_that_of_this_machine_s_manifest(
     image = images.ensure_base_image(environ, Path(environ["STORE"]).parent, Told(), "registry.example:5000/a/b:1")
     assert image.how == "pulled"
     assert ("manifest", "inspect", "registry.example:5000/a/b@sha256:ours") in asked
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "no JSON",
+        "[]",
+        "null",
+        '{"manifests": 1}',
+        '{"manifests": ["x"]}',
+        '{"layers": {"size": 1}}',
+        '{"layers": [{"size": {}}]}',
+        '{"layers": [{"size": Infinity}]}',
+    ],
+)
+def test_an_image_whose_manifest_has_another_shape_is_pulled_all_the_same(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, manifest: str
+) -> None:
+    monkeypatch.setattr(PodmanCommand, "run", lambda self, *args, **_: "" if args[0] == "images" else manifest)
+    image = images.ensure_base_image(environ, Path(environ["STORE"]).parent, Told(), "registry.example:5000/a/b:1")
+    assert image.how == "pulled"

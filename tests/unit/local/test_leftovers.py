@@ -127,6 +127,13 @@ def test_a_removal_that_lost_to_a_container_s_own_end_is_tried_again(
     assert leftovers.remove(podman, "uid-1").startswith("4 containers")
 
 
+@pytest.mark.parametrize("output", ["no JSON", '{"Id": "c1"}', "1", "[1]", '["x"]'])
+def test_an_answer_of_another_shape_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    podman = pretend(tmp_path, f"#!/bin/sh\necho '{output}'\n", monkeypatch)
+    with pytest.raises(LocalFailure, match="`podman ps` does not answer"):
+        leftovers.remove(podman, "uid-1")
+
+
 def test_what_podman_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     podman = pretend(tmp_path, "#!/bin/sh\necho 'storage is locked' >&2; exit 125\n", monkeypatch)
     with pytest.raises(LocalFailure, match=r"(?s)`podman ps` failed: storage is locked.*run it again"):

@@ -91,6 +91,17 @@ def test_npm_s_refusal_is_passed_on_and_leaves_nothing(tmp_path: Path, environ: 
     assert list((tmp_path / "cache/npm").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "output", ["", "done", "{}", "[]", "[7]", '[{"filename": 7}]', '[{"filename": ""}]', '{"x": {"filename": "x"}}']
+)
+def test_an_npm_that_does_not_say_what_it_packed_is_a_failure(
+    tmp_path: Path, environ: dict[str, str], output: str
+) -> None:
+    (tmp_path / "bin/npm").write_text(f"#!/bin/sh\nprintf '%s' '{output}'\n")
+    with pytest.raises(LocalFailure, match="does not say what it has packed"):
+        npm.fetch(tmp_path / "cache", quiet(), environ)
+
+
 def test_no_npm_is_said(tmp_path: Path, environ: dict[str, str]) -> None:
     with pytest.raises(LocalFailure, match="no npm on this machine"):
         npm.fetch(tmp_path, quiet(), {**environ, "PATH": str(tmp_path)})

@@ -292,6 +292,27 @@ def test_what_a_policy_no_longer_allows_is_said(wanted: Shape, said: str | None)
     assert what == "" if said is None else said in what
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        "no JSON",
+        "[]",
+        "1",
+        "null",
+        "{}",
+        '{"network": "none", "cli": true}',
+        '{"network": "none", "cli": {}, "volumes": []}',
+        '{"network": "none", "cli": true, "volumes": 1}',
+        '{"network": "none", "cli": true, "volumes": [1]}',
+        '{"network": "none", "cli": true, "volumes": ["no target"]}',
+        '{"network": "none", "cli": true, "volumes": [], "memory": "much"}',
+    ],
+)
+def test_a_label_of_another_shape_is_none(label: str) -> None:
+    with pytest.raises(ValueError):
+        Shape.from_label(label)
+
+
 def test_a_container_without_a_network_stays_without_one() -> None:
     assert misfit(replace(MADE, network="none"), MADE, NO_LIMITS) == ""
     assert "CLI's mount" in misfit(Shape("none", False, ()), Shape("none", True, ()), NO_LIMITS)

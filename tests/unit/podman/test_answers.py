@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -17,17 +18,20 @@ Answering = Callable[..., Awaitable[Podman]]
 
 @pytest.fixture
 async def answering(tmp_path: Path) -> AsyncIterator[Answering]:
-    """`await answering(text, status)`: a Podman that gives every call the same response."""
+    """`await answering(text, status)`: a Podman that gives every call the same response, with this `path_stat`."""
     started: list[tuple[web.AppRunner, Podman]] = []
 
-    async def serve(text: str = "", status: int = 200, gone_after: int | None = None) -> Podman:
+    async def serve(
+        text: str = "", status: int = 200, gone_after: int | None = None, path_stat: str | None = None
+    ) -> Podman:
         left = [gone_after]
 
         async def handle(_: web.Request) -> web.Response:
             if left[0] == 0:
                 return web.json_response({"cause": "no such container"}, status=404)
             left[0] = None if left[0] is None else left[0] - 1
-            return web.Response(text=text, status=status)
+            headers = {} if path_stat is None else {"X-Docker-Container-Path-Stat": path_stat}
+            return web.Response(text=text, status=status, headers=headers)
 
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", handle)
@@ -81,6 +85,40 @@ async def test_nonsense_is_an_error_and_never_absent(answering: Answering, text:
     for call in calls:
         with pytest.raises(PodmanError):
             await call
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        "1",
+        "null",
+        '"mode"',
+        "{}",
+        '{"mode":{},"size":1,"linkTarget":""}',
+        '{"mode":0,"size":[],"linkTarget":""}',
+        '{"mode":Infinity,"size":1,"linkTarget":""}',
+        '{"mode":0,"size":1}',
+        "no JSON",
+    ],
+)
+async def test_a_path_s_header_of_another_shape_is_an_error(answering: Answering, header: str) -> None:
+    podman = await answering(path_stat=base64.b64encode(header.encode()).decode())
+    with pytest.raises(PodmanError, match="about a path has an unexpected shape"):
+        await podman.archive.stat("x", "/y")
+
+
+async def test_a_path_s_header_that_is_no_base64_is_an_error(answering: Answering) -> None:
+    podman = await answering(path_stat="x")
+    with pytest.raises(PodmanError, match="about a path has an unexpected shape"):
+        await podman.archive.stat("x", "/y")
+
+
+@pytest.mark.parametrize("time", ["1e300", "Infinity", "NaN", "null", '"now"'])
+async def test_an_event_at_no_time_is_an_error(answering: Answering, time: str) -> None:
+    podman = await answering(f'{{"Type":"image","Action":"pull","Actor":{{"ID":"x"}},"timeNano":{time}}}')
+    with pytest.raises(PodmanError, match="about an event has an unexpected shape"):
+        await anext(podman.events.stream())
 
 
 async def test_a_removal_that_fails_since_it_was_done_meanwhile_is_none(answering: Answering) -> None:
