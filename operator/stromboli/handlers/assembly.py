@@ -52,7 +52,8 @@ from stromboli.podman.transport import Podman
 from stromboli.reconcile import Performers, Reconciler
 from stromboli.settings import Settings
 from stromboli.store import Store
-from stromboli.sweep import Sweep
+from stromboli.survey import Survey
+from stromboli.sweep import Shared, Sweep
 from stromboli.upkeep import Upkeep
 from stromboli.work_queue import WorkQueue
 
@@ -110,20 +111,9 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     def wake_policies() -> None:
         policy_queue.wake(EVERY_POLICY)
 
-    sweep = Sweep(
-        cluster=cluster,
-        inventory=Inventory(podman, node.site),
-        cleaner=node.cleaner,
-        store=store,
-        wake=queue.wake,
-        wake_session=wake_session,
-        images=node.images,
-        mounts=node.mounts,
-        networks=node.networks,
-        notifier=voice.notifier,
-        gate=node.gate,
-        node=settings.node,
-    )
+    survey = Survey(cluster, store, node.gate, settings.node, queue.wake, wake_session)
+    shared = Shared(node.images, node.mounts, node.networks, voice.notifier, node.gate)
+    sweep = Sweep(survey, Inventory(podman, node.site), node.cleaner, shared)
 
     async def close() -> None:
         for part in (queue, session_queue, policy_queue, sessions, node.ends, node.images, voice.notifier):

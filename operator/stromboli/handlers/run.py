@@ -97,7 +97,7 @@ async def _watch(settings: Settings, rooms: Rooms) -> None:
     """
     ready = settings.home / "operator.ready"
     ready.unlink(missing_ok=True)
-    await _eventually("the runs and sessions of the cluster", rooms.sweep.survey)
+    await _eventually("the runs and sessions of the cluster", rooms.sweep.begin)
     try:
         await together(
             partial(_kopf, rooms),

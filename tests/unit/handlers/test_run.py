@@ -43,7 +43,7 @@ class Part:
             raise KeyError(name)
         return await otherwise()
 
-    async def survey(self) -> None:
+    async def begin(self) -> None:
         return
 
     async def attempt(self) -> bool:

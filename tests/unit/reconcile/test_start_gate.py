@@ -106,7 +106,7 @@ async def test_nothing_is_lost_and_nobody_starts_twice_over_two_restarts(gated: 
         starts.now = 0
     told = len(queued_writes(gated))
     async with gated.process() as process:
-        await process.sweep.survey()
+        await process.sweep.begin()
         await gated.until(lambda: len(ended(gated)) == len(SPACES) * EACH, "all have ended")
     assert set(ended(gated)) == {"Completed"}
     assert len(gated.prompts) == len(set(gated.prompts)) == len(SPACES) * EACH
@@ -127,7 +127,7 @@ async def test_after_a_restart_the_line_is_as_it_was(gated: Node, starts: Starts
     )
     gated.cluster.add_run(SPACE, "a-newcomer", {"prompt": "answer", "image": "python:3.12"})
     async with gated.process() as process:
-        await process.sweep.survey()
+        await process.sweep.begin()
         await gated.until(lambda: reason_of(gated.status("a-newcomer")) == "Queued", "the newcomer stands in line")
         assert "place 5 in the line" in gated.message("a-newcomer")
         started = [name for name in gated.status_names() if gated.status(name).get("attempts")]
@@ -164,7 +164,7 @@ async def test_after_a_restart_the_line_stands_before_anybody_of_it_is_looked_at
     for container in gated.agents():  # while no operator is there, the one that is at work ends
         gated.fake.finish(container, 137)
     async with gated.process() as process:
-        await process.sweep.survey()
+        await process.sweep.begin()
         surveyed.set()
         await gated.until(lambda: len(ended(gated)) == 1, "that is seen")
         looked_at.clear()
@@ -182,7 +182,7 @@ async def test_as_many_are_at_work_as_may_be(gated: Node, starts: Starts) -> Non
     apply(gated, SPACE, 4)
     async with gated.process() as process:
         await gated.until(lambda: len(queued_writes(gated)) == len(gated.prompts) == 2, "two wait")
-        await process.sweep.survey()
+        await process.sweep.begin()
         assert "and at most 2 are at work" in "".join(
             gated.message(name) for name in gated.status_names() if reason_of(gated.status(name)) == "Queued"
         )
