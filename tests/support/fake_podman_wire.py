@@ -149,7 +149,7 @@ class Within(httpx2.AsyncBaseTransport):
         task.add_done_callback(self._tasks.discard)
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._open.add(waiting)
-        task.add_done_callback(lambda _: waiting.done() or waiting.set_result(None))
+        task.add_done_callback(lambda _: None if waiting.done() else waiting.set_result(None))
         try:
             await waiting
         finally:
