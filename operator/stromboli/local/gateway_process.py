@@ -1,9 +1,9 @@
-"""What agents without a network use in place of the Messages API, as a detached process on a socket in the home:
+"""The background process that agents without a network use in place of the Messages API, on a socket in the home:
 
-    standin     answers offline; what it says is in `standin`
-    relay       passes requests on to the real API; how is in `relay`
+    standin     answers offline (package `standin`)
+    relay       forwards requests to the real API (package `relay`)
 
-The socket's folder records which of them an installation has, so that `up` starts it again.
+The existence of the socket's folder records which of them an installation uses, so that `up` starts it again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Name = Literal["standin", "relay"]
 
 @dataclass(frozen=True, slots=True)
 class GatewayProcess:
-    """Start, stop and look at one of the two; `environ` is where a relay finds the machine's proxy."""
+    """Starts, stops and checks one of the two; a relay takes the machine's proxy from `environ`."""
 
     home: Home
     name: Name
@@ -38,7 +38,7 @@ class GatewayProcess:
 
     @property
     def folder(self) -> Path:
-        """Nothing but the socket is in it."""
+        """It contains only the socket."""
         return self.home.root / self.name
 
     @property
@@ -47,7 +47,7 @@ class GatewayProcess:
 
     @property
     def wanted(self) -> bool:
-        """Whether this installation's policy sends agents to it."""
+        """Whether this installation's policy points agents at it."""
         return self.folder.is_dir()
 
     def pid(self) -> int | None:
@@ -57,7 +57,7 @@ class GatewayProcess:
         return self.pid() is not None and self._listens()
 
     def up(self, *options: str) -> bool:
-        """Start it if it does not listen; True if it had to be started. Raises LocalFailure."""
+        """Ensure that it listens; True if it had to be started. Raises LocalFailure."""
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)  # agents of any uid reach the socket in it
         if self.ready():
@@ -70,13 +70,13 @@ class GatewayProcess:
         return True
 
     def stop(self) -> bool:
-        """End it; False if it was not running."""
+        """Stop it; False if it was not running."""
         stopped = self.process.stop()
         self.socket.unlink(missing_ok=True)
         return stopped
 
     def retire(self) -> None:
-        """Stop it for good: agents use something else from now on."""
+        """Stop it and remove its folder: agents use something else from now on."""
         self.stop()
         if self.wanted:
             self.folder.rmdir()

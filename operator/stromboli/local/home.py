@@ -1,7 +1,7 @@
-"""The folder in which one local installation keeps everything.
+"""The folder in which a local installation keeps everything: its paths, its creation and its removal.
 
-Only paths and their creation are here: their content belongs to the modules that use them. A folder is ours
-only if it contains our marker file, because `down --purge` removes it entirely.
+The contents are up to the modules that use them. A folder is ours only if it contains our marker file, because
+`down --purge` removes it entirely.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _LOOK_ELSEWHERE = "set STROMBOLI_HOME to a folder that does not exist yet"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths under `root`, which is absolute. Nothing exists before `ensure`."""
+    """Paths in the folder `root`, which is absolute. It may not exist before `ensure`."""
 
     root: Path
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Home:
-        """`STROMBOLI_HOME`, else the folder `stromboli` among the user's data (XDG base directories)."""
+        """`STROMBOLI_HOME`, else the folder `stromboli` in the user's XDG data folder."""
         return cls(environment.home(environ))
 
     @property
     def lock(self) -> Path:
-        """The lock of a process that changes the installation, so that `up` and `down` take turns."""
+        """The lock file that is held while the installation is changed, so that `up` and `down` take turns."""
         return self.root / "lock"
 
     @property
@@ -44,7 +44,7 @@ class Home:
 
     @property
     def processes(self) -> Path:
-        """One record a detached process."""
+        """Contains one record for each background process."""
         return self.root / "processes"
 
     @property
@@ -53,7 +53,7 @@ class Home:
 
     @property
     def programs(self) -> Path:
-        """A link to the folder with kubectl and the control plane's programs, wherever they were found."""
+        """A symlink to the folder with kubectl and the control plane's programs, wherever they were found."""
         return self.root / "programs"
 
     @property
@@ -68,7 +68,7 @@ class Home:
 
     @property
     def podman(self) -> Path:
-        """Configuration, storage and socket of our own Podman service, where we run one."""
+        """Configuration, storage and socket of our own Podman service, if we run one."""
         return self.root / "podman"
 
     @property
@@ -82,17 +82,17 @@ class Home:
 
     @property
     def installation(self) -> Path:
-        """The installation's label value; the operator keeps it here, so that the home serves one cluster only."""
+        """The value of our installation label, written by the operator, so that a home serves one cluster only."""
         return self.root / "installation"
 
     @property
     def operator_ready(self) -> Path:
-        """Written by the operator once it is ready; contains its pid."""
+        """Written by the operator once it is ready; contains its PID."""
         return self.root / "operator.ready"
 
     @property
     def operator_code(self) -> Path:
-        """Which state of the code and of the settings file the operator was started from."""
+        """A hash of the code and of the settings file that the running operator was started with."""
         return self.root / "operator.code"
 
     @property
@@ -106,8 +106,8 @@ class Home:
         return (self.root / _MARK).is_file()
 
     def ensure(self) -> None:
-        """Make the folder, open to its owner only. Raises LocalFailure if it cannot be had or is not ours."""
-        # Podman's is the one with the longest path.
+        """Ensure the folder, accessible to its owner only. Raises LocalFailure if that fails, or if it is not ours."""
+        # Podman's socket has the longest path.
         if (excess := len(os.fsencode(self.podman_socket)) - _LONGEST_SOCKET) > 0:
             raise LocalFailure(
                 f"{self.root} is {excess} bytes too long for the sockets in it",
@@ -116,13 +116,13 @@ class Home:
         try:
             self._make()
         except OSError as e:
-            raise LocalFailure(f"{self.root} cannot be made: {e.strerror}", _LOOK_ELSEWHERE) from e
+            raise LocalFailure(f"{self.root} cannot be created: {e.strerror}", _LOOK_ELSEWHERE) from e
 
     def _make(self) -> None:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.exists:
             if any(self.root.iterdir()):
-                raise LocalFailure(f"{self.root} has something else in it", _LOOK_ELSEWHERE)
+                raise LocalFailure(f"{self.root} exists, is not empty and is no Stromboli home", _LOOK_ELSEWHERE)
             (self.root / _MARK).write_text(_MARK_TEXT, encoding="utf-8")
         if self.root.stat().st_uid != os.getuid():
             raise LocalFailure(f"{self.root} belongs to another user", _LOOK_ELSEWHERE)
@@ -131,11 +131,11 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def remove(self) -> None:
-        """Remove the folder and all below. Raises LocalFailure if it is not ours or has mounts in it."""
+        """Remove the folder and everything in it. Raises LocalFailure if it is not ours, or has mounts in it."""
         if not self.exists:
             raise LocalFailure(f"{self.root} is not a Stromboli home, so it is not removed", "check STROMBOLI_HOME")
         if mounted := mounts_below(self.root):
-            raise LocalFailure(f"{mounted[0]} is still mounted", f"umount {mounted[0]}; then run it again")
+            raise LocalFailure(f"{mounted[0]} is still mounted", f"run umount {mounted[0]}; then run the command again")
         shutil.rmtree(self.runtime, ignore_errors=True)
         try:
             shutil.rmtree(self.root)

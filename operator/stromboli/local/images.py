@@ -1,7 +1,7 @@
-"""The two images that a run needs, the CLI's and a base: found, pulled, or built where no registry answers.
+"""Ensures the two images that a run needs, the CLI's and a base image: found, pulled, or built if no registry answers.
 
-Set-up tooling for `stromboli up` and the demo, through the `podman` command; the operator itself never builds.
-What is built here is named below `localhost/stromboli/`, never like the image that it replaces.
+For `stromboli up` and the demo, with the `podman` command; the operator itself never builds an image. Images built here
+are named `localhost/stromboli/…`, never like the image that they replace.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ BUILT_CLI = "localhost/stromboli/agent"
 BUILT_BASE = "localhost/stromboli/python"
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_TOLD = 200  # characters of Podman's output in a message
-_ANSWER_SECONDS = 10  # how long a registry gets to answer at all
-_HINT = "see that Podman works (`podman info`) and that the disk has room"
+_QUOTED = 200  # characters of Podman's output in a message
+_ANSWER_SECONDS = 10  # timeout for a registry's first answer
+_HINT = "check that Podman works (`podman info`) and that the disk is not full"
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that is there now, and how that came about."""
+    """An image that is in Podman's storage, and how it got there."""
 
     reference: str
     how: Literal["present", "pulled", "built"]
@@ -41,12 +41,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class PodmanCommand:
-    """The `podman` command in a given environment, which decides whose storage it sees."""
+    """The `podman` command in a given environment, which determines the storage that it uses."""
 
     environ: Mapping[str, str]
 
     def run(self, *arguments: str, timeout: float | None = None, **more: str) -> str:
-        """Its output. Raises CalledProcessError, or TimeoutExpired after `timeout` seconds; `more` adds variables."""
+        """Its output; `more` are additional environment variables.
+
+        Raises CalledProcessError, and TimeoutExpired after `timeout` seconds.
+        """
         environ = {**self.environ, **more}
         done = subprocess.run(
             ["podman", *arguments], env=environ, capture_output=True, text=True, check=True, timeout=timeout
@@ -68,9 +71,9 @@ class PodmanCommand:
         return sorted((tag for name, tag in pairs if name == repository), key=npm.newest)
 
     def build(self, reference: str, write: Callable[[Root], None], changes: Sequence[str] = ()) -> None:
-        """Import a root, written as a stream, under a name that appears once it is whole.
+        """Import a root filesystem, which `write` writes to a stream. The name appears only once it is complete.
 
-        `changes` are Containerfile instructions. Raises CalledProcessError with what Podman said.
+        `changes` are Containerfile instructions. Raises CalledProcessError with Podman's error output.
         """
         options = [part for change in changes for part in ("--change", change)]
         command = ["podman", "import", "--quiet", *options, "-", reference]
@@ -93,9 +96,9 @@ class PodmanCommand:
 def ensure_cli_image(
     environ: Mapping[str, str], configured: str, cache: Path, progress: Progress, version: str | None = None
 ) -> Image:
-    """The CLI's image: the configured one, else one built here, else pulled, else built from npm.
+    """Ensure the CLI's image: the configured one if present, else one built here, else pull it, else build it from npm.
 
-    `version` pins what is built. Raises LocalFailure with what to do.
+    `version` selects the version to build. Raises LocalFailure with what to do.
     """
     podman = PodmanCommand(environ)
     if podman.exists(configured):
@@ -111,7 +114,8 @@ def ensure_cli_image(
 def ensure_base_image(
     environ: Mapping[str, str], cache: Path, progress: Progress, configured: str = HUB_PYTHON
 ) -> Image:
-    """An image with Python: the configured one, else one built here, else pulled, else built from Debian packages.
+    """Ensure an image with Python: the configured one if present, else one built here, else pull it, else build it from
+    Debian packages.
 
     Raises LocalFailure with what to do.
     """
@@ -154,37 +158,37 @@ def _feed(importer: subprocess.Popen[bytes], write: Callable[[Root], None]) -> N
             write(root)
         pipe.close()
     except BrokenPipeError:
-        _abandon(pipe)  # Podman has already ended; its exit code and output say why
-    except BaseException:  # an interruption, too, must not leave an image of half a root
-        importer.kill()  # before the pipe is closed: else a root cut short would pass for a whole one
+        _abandon(pipe)  # Podman has already exited; its exit code and output say why
+    except BaseException:  # an interrupt, too, must not leave an image of an incomplete root
+        importer.kill()  # before the pipe is closed, which Podman would take for the end of a complete root
         _abandon(pipe)
         raise
 
 
 def _abandon(pipe: IO[bytes]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # what is still in the buffer has nowhere to go
+    with contextlib.suppress(BrokenPipeError):  # the buffer cannot be flushed
         pipe.close()
 
 
 def _pulled(podman: PodmanCommand, reference: str, cache: Path, progress: Progress) -> bool:
-    """Whether it could be pulled; if not, a line says why, and it is built instead."""
+    """Pull it; False if that fails: a line says why, and the caller builds it instead."""
     try:
         manifest = podman.run("manifest", "inspect", reference, timeout=_ANSWER_SECONDS)
         with progress.step(f"Pulling {reference}", hint="") as step:
             _pull(podman, reference, cache, _size(podman, reference, manifest), step)
     except subprocess.TimeoutExpired:
-        progress.line(f"  {reference}: no answer in {_ANSWER_SECONDS} s; built here instead")
+        progress.line(f"  {reference}: no answer within {_ANSWER_SECONDS} s; building an image here instead")
     except subprocess.CalledProcessError as e:
-        progress.line(f"  {reference} cannot be pulled ({_last_line(e)}); built here instead")
+        progress.line(f"  {reference} cannot be pulled ({_last_line(e)}); building an image here instead")
     except LocalFailure as e:
-        progress.line(f"  {e}; built here instead")
+        progress.line(f"  {e}; building an image here instead")
     else:
         return True
     return False
 
 
 def _pull(podman: PodmanCommand, reference: str, cache: Path, size: int | None, step: Step) -> None:
-    # Podman downloads layers into TMPDIR: of our own, its size is how far the pull has come.
+    # Podman downloads layers into TMPDIR: the size of a TMPDIR of our own is the progress of the pull.
     with scratch.folder(cache) as folder:
         high = 0
 
@@ -200,12 +204,12 @@ def _pull(podman: PodmanCommand, reference: str, cache: Path, size: int | None, 
 def _bytes(path: Path) -> int:
     try:
         return path.stat().st_size if path.is_file() else 0
-    except FileNotFoundError:  # Podman is done with it
+    except FileNotFoundError:  # Podman has just removed it
         return 0
 
 
 def _size(podman: PodmanCommand, reference: str, text: str) -> int | None:
-    """Bytes of the layers for this machine; None where the manifest does not say."""
+    """Size in bytes of the layers for this machine; None if the manifest does not say."""
     try:
         return _layers(podman, reference, text)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # a registry may say anything
@@ -227,7 +231,7 @@ def _layers(podman: PodmanCommand, reference: str, text: str) -> int | None:
 
 
 def _manifest(text: str) -> Any:
-    """What a registry says, which `podman manifest inspect` passes on as it is."""
+    """Parse a registry's manifest, which `podman manifest inspect` prints unchanged."""
     return bounds.json_document(text, bounds.ANSWER)
 
 
@@ -236,4 +240,4 @@ def _last_line(error: subprocess.CalledProcessError) -> str:
     if not lines:
         return f"podman ended with {error.returncode}"
     last = lines[-1].removeprefix("Error: ")
-    return last if len(last) <= _TOLD else "…" + last[-_TOLD:].partition(" ")[2]  # the cause comes last
+    return last if len(last) <= _QUOTED else "…" + last[-_QUOTED:].partition(" ")[2]  # the cause comes last

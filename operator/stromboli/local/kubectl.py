@@ -1,4 +1,4 @@
-"""kubectl on the local control plane: run it, apply manifests, follow an object. What is applied: elsewhere."""
+"""Runs kubectl against the local control plane: single commands, applying manifests, following an object."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kubectl:
-    """`cache` is where it may keep what it learns of the API, so that nothing stays in the person's HOME."""
+    """`cache` is the folder for kubectl's discovery cache, so that nothing is written to the user's HOME."""
 
     program: Path
     kubeconfig: Path
     cache: Path
 
     def __call__(self, *args: str, stdin: str | None = None) -> str:
-        """Its standard output. Raises LocalFailure with what it said if it fails."""
+        """Its standard output. Raises LocalFailure with its error output if it fails."""
         try:
             done = subprocess.run(
                 self._command(args),
@@ -49,17 +49,20 @@ class Kubectl:
         return done.stdout
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """An object, or None if there is no such one. Raises LocalFailure."""
+        """An object; None if it does not exist. Raises LocalFailure."""
         where = ("--namespace", namespace) if namespace else ()
         text = self("get", kind, name, *where, "--ignore-not-found", "--output", "json")
         return bounds.json_document(text, bounds.ANSWER) if text.strip() else None
 
     def create(self, obj: Object) -> None:
-        """Create an object that is not there yet; from then on its fields are its owner's. Raises LocalFailure."""
+        """Create an object. Its fields do not belong to our field manager, so later applies keep its owner's changes.
+
+        Raises LocalFailure if it exists.
+        """
         self("create", "-f", "-", stdin=json.dumps(obj))
 
     def apply(self, *objects: Object) -> None:
-        """Server-side apply: what was applied before and is not said any more goes; others' fields stay."""
+        """Server-side apply: fields that were applied before and are now absent are removed; others' fields stay."""
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
         self(
             "apply",
@@ -75,9 +78,9 @@ class Kubectl:
         self("apply", "--server-side", "--force-conflicts", f"--field-manager={_MANAGER}", "-f", str(folder))
 
     def follow(self, kind: str, name: str, namespace: str, seconds: float) -> Generator[Object | None, None, None]:
-        """Each state of one object, as it comes, and None in each half second in which none does.
+        """Yields each state of an object as it arrives, and None after each half second without one.
 
-        Raises LocalFailure after `seconds`, or if the watch breaks.
+        Raises LocalFailure after `seconds`, or if the watch ends.
         """
         args = ("get", kind, name, "--namespace", namespace, "--watch", "--output", "json")
         with subprocess.Popen(
@@ -110,7 +113,7 @@ class Kubectl:
 
 
 class Documents:
-    """JSON documents out of a stream that is cut anywhere."""
+    """Splits a stream into JSON documents; chunks may end anywhere."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -122,14 +125,14 @@ class Documents:
             try:
                 text = self._rest.decode().lstrip()
                 document, end = json.JSONDecoder().raw_decode(text)
-            except ValueError:  # not whole yet, or cut inside a character
+            except ValueError:  # not complete yet, or cut inside a character
                 return
             self._rest = text[end:].encode()
             yield document
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes | None]:
-    """What comes, as it comes; None in each half second of silence."""
+    """The stream's chunks as they arrive; None after each half second without one."""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while True:

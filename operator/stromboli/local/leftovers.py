@@ -1,7 +1,7 @@
-"""What an installation has in Podman, seen from outside with the operator down: counted, or removed for good.
+"""Counts or removes what an installation has in Podman, while the operator is not running.
 
-By name and labels (plan/ownership.py), through the `podman` command; while the operator runs, its sweep keeps
-order by itself.
+Objects are identified by name and labels (plan/ownership.py), and handled with the `podman` command. While the operator
+is running, its sweep removes what no longer has an owner.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from stromboli.plan import ownership
 
 _CHUNK = 100  # names in one command line
 _SECONDS = 300.0
-_TRIES = 3  # Podman fails to remove a container that ends by itself at that moment; the next try finds it ended
-_HINT = "see that `podman ps --all` works, then run it again: nothing else was removed yet"
+_TRIES = 3  # Podman refuses to remove a container that ends by itself at that moment; the next try succeeds
+_HINT = "check that `podman ps --all` works, then run the command again: it continues where it stopped"
 _DEFAULT_NETWORK = "podman"
 _CONTAINERS = ("ps", "--all")
 _VOLUMES = ("volume", "ls")
@@ -30,16 +30,16 @@ Row = Mapping[str, Any]
 
 
 def running(podman: PodmanCommand, installation: str) -> int:
-    """How many agents are at work. Raises LocalFailure."""
+    """The number of running agents. Raises LocalFailure."""
     rows = _rows(podman, ("ps",), installation, "status=running")
     return sum(ownership.is_agent(_name(row), _labels(row), installation) for row in rows)
 
 
 def remove(podman: PodmanCommand, installation: str | None) -> str:
-    """Remove containers, volumes, networks and copies of sessions of `installation`, or all there are where it is
-    None; of images only copies of sessions, in any case: the others are somebody's own.
+    """Remove the containers, volumes, networks and images of `installation`; with None, those of every installation
+    and all other containers, volumes and networks. Of images, only copies of sessions are removed.
 
-    Says what went, such as `3 containers, 1 volume, 0 networks, 0 images`. Raises LocalFailure.
+    Returns what was removed, such as `3 containers, 1 volume, 0 networks, 0 images`. Raises LocalFailure.
     """
     kinds = (
         ("container", _containers, ("rm", "--force", "--ignore", "--time", "0", "--volumes")),
@@ -90,7 +90,7 @@ def _networks(podman: PodmanCommand, installation: str | None) -> list[str]:
 
 
 def _copies(podman: PodmanCommand, installation: str | None) -> list[str]:
-    """Their names, and not their ids: an image that has another name as well stays by that."""
+    """The names of copies of sessions. Not their ids: an image that has another name as well stays under that name."""
     found: list[str] = []
     for row in _rows(podman, _IMAGES, installation, *(() if installation else (f"label={INSTALLATION}",))):
         labels = _labels(row)
@@ -100,7 +100,7 @@ def _copies(podman: PodmanCommand, installation: str | None) -> list[str]:
 
 
 def _rows(podman: PodmanCommand, ls: Sequence[str], installation: str | None, *filters: str) -> list[Row]:
-    """What such a list has, narrowed by the label, which alone proves nothing."""
+    """The rows of such a list, filtered by our label, which alone does not prove ownership."""
     wanted = [*filters, *([f"label={INSTALLATION}={installation}"] if installation else [])]
     options = [part for text in wanted for part in ("--filter", text)]
     said = _run(podman, *ls, *options, "--format", "json")
@@ -130,7 +130,7 @@ def _run(podman: PodmanCommand, *arguments: str, tries: int = 1) -> str:
         try:
             return podman.run(*arguments, timeout=_SECONDS)
         except subprocess.TimeoutExpired as e:
-            raise LocalFailure(f"`podman {arguments[0]}` does not end", _HINT) from e
+            raise LocalFailure(f"`podman {arguments[0]}` did not end within {_SECONDS:.0f} s", _HINT) from e
         except subprocess.CalledProcessError as e:
             if not left:
                 raise LocalFailure(f"`podman {arguments[0]}` failed: {str(e.stderr).strip()}", _HINT) from e

@@ -1,6 +1,6 @@
-"""Facts about this machine that more than one room here depends on; read only, nothing is decided.
+"""Facts about this machine that several modules here depend on. Read only; nothing is decided here.
 
-What follows from them is `podman_config`'s and `doctor`'s to say.
+What follows from them is decided in `podman_config` and `doctor`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ import resource
 import shutil
 from pathlib import Path
 
-# runc, netavark and iptables lie in sbin, which the PATH of an ordinary user or of a service may lack.
+# runc, netavark and iptables are in sbin folders, which the PATH of an ordinary user or of a service may lack.
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CAP_SYS_RESOURCE = 24  # linux/capability.h
 
 
 def path_with_sbin() -> str:
-    """PATH, completed by the sbin folders."""
+    """PATH with the sbin folders appended."""
     given = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join([*given, *(folder for folder in _SBIN if folder not in given)])
 
 
 def which(program: str) -> Path | None:
-    """Where a program is, sbin included."""
+    """The path of a program on PATH or in a sbin folder; None if there is none."""
     found = shutil.which(program, path=path_with_sbin())
     return Path(found) if found else None
 
 
 def helper(program: str) -> Path | None:
-    """Where one of Podman's helpers is, beside the PATH (containers.conf(5), `helper_binaries_dir`)."""
+    """The path of one of Podman's helper programs: in its own folders (containers.conf(5), `helper_binaries_dir`), or
+    as `which` finds it.
+    """
     folders = ("/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman")
     found = shutil.which(program, path=os.pathsep.join(folders))
     return Path(found) if found else which(program)
@@ -45,7 +47,9 @@ def cgroups(root: Path = _CGROUPS) -> str:
 
 
 def has_tun(device: Path = Path("/dev/net/tun")) -> bool:
-    """Whether this user can open the device for networks; its mode alone does not say, as a container may forbid it."""
+    """Whether this user can open the device for networks. Its mode is not enough: in a container, opening may still be
+    forbidden.
+    """
     try:
         os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
     except OSError:
@@ -54,16 +58,18 @@ def has_tun(device: Path = Path("/dev/net/tun")) -> bool:
 
 
 def limits_ceiling() -> dict[str, int] | None:
-    """The most of `nofile` and `nproc` for a container where limits cannot be raised; else None."""
+    """The highest `nofile` and `nproc` for a container, if this process cannot raise limits; None if it can."""
     if os.getuid() != 0 or _has_capability(_CAP_SYS_RESOURCE):
-        return None  # rootless Podman lowers its wishes by itself
-    # Podman 4.3 lowers its own limit of processes to pid_max at its start, and what it starts is below that.
+        return None  # rootless Podman lowers the limits by itself
+    # Podman 4.3 lowers its own nproc limit to pid_max when it starts, and its containers cannot exceed that.
     pids = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
     return {"nofile": _hard(resource.RLIMIT_NOFILE, 1048576), "nproc": _hard(resource.RLIMIT_NPROC, pids)}
 
 
 def epoch() -> str:
-    """Changes when all processes and mounts of before are gone: at a reboot, or a container's restart."""
+    """A text that changes when all earlier processes and mounts are gone: at a reboot, or at the restart of the
+    container that this runs in.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     init = Path("/proc/1/stat").read_text(encoding="utf-8", errors="replace")
     return f"{boot} {init.rpartition(')')[2].split()[19]}"

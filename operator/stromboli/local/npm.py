@@ -1,7 +1,7 @@
-"""The Claude CLI from its npm package, through the npm client, for where its image cannot be pulled.
+"""Downloads the Claude CLI's npm package with the npm client, for when the CLI's image cannot be pulled.
 
-The package is kept as npm gives it; the binary in it goes straight into an image's root and is never unpacked
-to disk. Which registry npm speaks to, and how, is npm's own configuration.
+The package's archive is cached unchanged; its binary is streamed into an image's root filesystem and never unpacked to
+disk. Which registry npm uses, and how, is up to npm's own configuration.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ CLI = "bin/claude"  # where the operator looks for it in a CLI image
 _BINARY = "package/claude"
 _MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?")
-_HINT = "install npm (apt-get install npm) and see that it reaches its registry, or name a CLI image that can be pulled"
+_HINT = (
+    "install npm (apt-get install npm) and check that it reaches its registry (npm ping), or set "
+    "STROMBOLI_AGENT_CLI_IMAGE to a CLI image that can be pulled"
+)
 
 
 def package_name(machine: str | None = None) -> str:
     """The package for a machine as `uname -m` names it (default: this one). Raises LocalFailure if there is none."""
     machine = machine or platform.machine()
     if machine not in _MACHINES:
-        raise LocalFailure(f"there is no Claude CLI for {machine}", "x86_64 and aarch64 have one")
+        raise LocalFailure(f"there is no Claude CLI for {machine}", "use a machine with x86_64 or aarch64")
     return f"@anthropic-ai/claude-code-linux-{_MACHINES[machine]}"
 
 
 def fetch(cache: Path, progress: Progress, environ: Mapping[str, str], version: str | None = None) -> Path:
-    """The package's archive in the cache: of `version`, else the newest that is there, else the newest there is.
+    """Ensure the package's archive in the cache; returns its path. Without a `version`, that is the newest one in the
+    cache, or else the newest published one.
 
-    Raises LocalFailure where npm is missing, gets no answer, or has no such version.
+    Raises LocalFailure if npm is missing, gets no answer, or does not find that version.
     """
     package, folder = package_name(), cache / "npm"
     if version is not None and not _VERSION.fullmatch(version):
@@ -64,7 +68,7 @@ def newest(version: str) -> tuple[int, ...]:
 
 
 def write_root(root: Root, archive: Path, step: Step) -> None:
-    """The root of a CLI image: `bin/claude` and its licence. Raises LocalFailure if the archive holds no binary."""
+    """Write the root of a CLI image: `bin/claude` and its licence. Raises LocalFailure if the archive has no binary."""
     with tarfile.open(archive, "r|gz") as contents:
         for member in contents:
             content = contents.extractfile(member) if member.isreg() else None
@@ -80,7 +84,7 @@ def write_root(root: Root, archive: Path, step: Step) -> None:
 
 
 def _held(folder: Path, package: str) -> list[Path]:
-    """Archives of the package in the folder, the newest last."""
+    """The package's archives in the folder, newest last."""
     stem = package.removeprefix("@").replace("/", "-")
     return sorted(folder.glob(f"{stem}-*.tgz"), key=lambda p: newest(version_of(p)))
 
@@ -89,7 +93,7 @@ def _pack(package: str, version: str, folder: Path, environ: Mapping[str, str], 
     npm = shutil.which("npm", path=environ.get("PATH"))
     if npm is None:
         raise LocalFailure("there is no npm on this machine", _HINT)
-    # A cache of its own: the package is kept once, by us, and npm's progress can be seen from its size.
+    # With a temporary npm cache: the package is stored once only, by us, and the cache's size shows the progress.
     with scratch.folder(folder) as place:
         step.measured(lambda: _largest(place))
         packed = subprocess.run(
@@ -131,11 +135,11 @@ def _parsed(output: str) -> Any:
 
 
 def _largest(folder: Path) -> int:
-    """Bytes of the largest file below the folder, which is the archive on its way."""
+    """Size in bytes of the largest file in the folder, which is the archive that is being downloaded."""
     sizes = [0]
     for path in folder.rglob("*"):
         try:
             sizes.append(path.stat().st_size)
-        except FileNotFoundError:  # npm moves its files about meanwhile
+        except FileNotFoundError:  # npm has just moved it
             continue
     return max(sizes)

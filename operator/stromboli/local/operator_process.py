@@ -1,6 +1,6 @@
-"""The operator as a detached process of this installation: `stromboli operator`, with what it needs.
+"""The operator as a background process of the installation: `stromboli operator`, with the environment that it needs.
 
-What the operator does is in `handlers`; the same command runs in the foreground in a cluster's Deployment.
+The operator itself is in `handlers`; a cluster's Deployment runs the same command in the foreground.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GRACE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Start, stop and look at the operator of `home`."""
+    """Starts, stops and checks the operator of `home`."""
 
     home: Home
 
@@ -35,7 +35,7 @@ class Operator:
         return self.process.pid()
 
     def ready(self) -> bool:
-        """Whether the running process has reported that it is ready; a report of an earlier one does not count."""
+        """Whether the running process has reported that it is ready; one of an earlier process does not count."""
         pid = self.pid()
         try:
             return pid is not None and int(self.home.operator_ready.read_text(encoding="ascii")) == pid
@@ -64,7 +64,7 @@ class Operator:
         return stopped
 
     def env(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> dict[str, str]:
-        """The caller's environment (for proxies), without credentials and without what the settings file has."""
+        """The caller's environment (for proxies), without credentials and without settings, which are in the file."""
         kept = {k: v for k, v in environ.items() if not k.startswith(("ANTHROPIC_", "CLAUDE_", environment.PREFIX))}
         return kept | {
             "KUBECONFIG": str(kubeconfig),
@@ -76,7 +76,7 @@ class Operator:
         }
 
     def _fingerprint(self) -> str:
-        """The package's files by name and time, and the content of the settings file."""
+        """A hash of the names and times of the package's files, and of the settings file's content."""
         files = sorted(p for p in Path(stromboli.__file__).parent.rglob("*") if p.suffix in (".py", ".sh"))
         code = "\n".join(f"{p} {p.stat().st_mtime_ns}" for p in files)
         return hashlib.sha256(code.encode() + self.home.settings.read_bytes()).hexdigest()

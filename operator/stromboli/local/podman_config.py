@@ -1,7 +1,7 @@
-"""Configuration files of our own Podman service: storage, locks and networks apart from the user's Podman.
+"""Configuration files of our own Podman service, whose storage, locks and networks are separate from the user's Podman.
 
-Everything lies in the home, so that removing the home removes it all and nothing of the host's Podman is
-touched. Registries stay the machine's own (registries.conf is not set). Starting the service is not here.
+Everything is in the home: removing the home removes all of it, and the host's Podman is not affected. The machine's own
+registry configuration applies (registries.conf is not set). The service is started in `podman_service`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ELSEWHERE = (
 
 
 def write(home: Home) -> None:
-    """(Re)write both files and the folders that they name; idempotent."""
+    """Write both files, and ensure the folders that they name."""
     for folder in (home.podman, *_volatile(home), home.podman / "networks"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (home.podman / "containers.conf").write_text(
@@ -34,8 +34,8 @@ def write(home: Home) -> None:
 
 
 def env(home: Home, environ: Mapping[str, str] | None = None, *, rootless: bool | None = None) -> dict[str, str]:
-    """The whole environment in which `podman` sees our storage and no other; `rootless`: whether a user's that is
-    not root (default: this process's).
+    """The whole environment in which `podman` uses our storage and no other. `rootless`: whether it is run by an
+    ordinary user (default: whether this process is).
     """
     inherited = os.environ if environ is None else environ
     kept = {k: v for k, v in inherited.items() if k not in _ELSEWHERE}
@@ -48,8 +48,9 @@ def env(home: Home, environ: Mapping[str, str] | None = None, *, rootless: bool 
 
 
 def _of_a_user(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
-    """Rootless Podman has its `runroot` in XDG_RUNTIME_DIR, whatever storage.conf says. What else it looks for there
-    stays the user's: registry logins (containers-auth.json(5)) and the bus to systemd, which makes the cgroups.
+    """The variables that rootless Podman needs in addition. Its `runroot` is in XDG_RUNTIME_DIR, whatever storage.conf
+    says. Other things that it looks for there remain the user's: registry logins (containers-auth.json(5)), and the
+    D-Bus socket of systemd, which creates the cgroups.
     """
     found = {"XDG_RUNTIME_DIR": str(home.podman / "run")}
     theirs = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
@@ -61,13 +62,13 @@ def _of_a_user(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def containers_conf(folder: Path, ceiling: Mapping[str, int] | None, cgroups: str) -> str:
-    """containers.conf(5).
+    """The content of containers.conf(5).
 
-    `static_dir` is left out on purpose: with it Podman 4.3's clean-up process looks for its container
-    elsewhere, and every wait takes 20 s.
+    `static_dir` is left out on purpose: with it, Podman 4.3's cleanup process looks for its container in another
+    folder, and every wait takes 20 s.
     """
     lines = ["[engine]", 'events_logger = "file"']
-    # The default, in shared memory, is one for all Podmans of a user.
+    # By default, locks are in shared memory, which all Podmans of a user share.
     lines += [
         'lock_type = "file"',
         f"tmp_dir = {_toml(folder / 'tmp')}",
@@ -81,24 +82,24 @@ def containers_conf(folder: Path, ceiling: Mapping[str, int] | None, cgroups: st
         f"network_config_dir = {_toml(folder / 'networks')}",
     ]
     if ceiling:
-        # Podman asks for more than it may give. Soft equals hard, since 4.3 swaps the two over its API.
+        # By default Podman requests higher limits than it may set. Soft equals hard, since 4.3's API swaps the two.
         limits = ", ".join(f'"{name}={value}:{value}"' for name, value in sorted(ceiling.items()))
         lines += ["[containers]", f"default_ulimits = [{limits}]"]
     return "\n".join(lines) + "\n"
 
 
 def storage_conf(folder: Path) -> str:
-    """containers-storage.conf(5). Rootless Podman looks at its own key, and at no `graphroot`."""
+    """The content of containers-storage.conf(5). Rootless Podman ignores `graphroot` and reads a key of its own."""
     graph, run = _toml(folder / "storage"), _toml(folder / "run")
     lines = ["[storage]", 'driver = "overlay"', f"graphroot = {graph}", f"rootless_storage_path = {graph}"]
     return "\n".join([*lines, f"runroot = {run}"]) + "\n"
 
 
 def forget_last_boot(home: Home) -> bool:
-    """Drop what Podman noted about processes and mounts, if those are gone since; True if it did.
+    """Remove Podman's records of processes and mounts if those no longer exist; returns whether it did.
 
-    Podman takes the loss of these folders for the sign of a reboot (they usually lie on tmpfs) and then
-    sets all containers to stopped; finding them again, it would believe that everything still runs.
+    Podman concludes from the absence of these folders, which are usually on a tmpfs, that the machine was rebooted, and
+    then sets all containers to stopped. If it found them, it would believe that everything is still running.
     """
     note, now = home.podman / "epoch", machine.epoch()
     if note.is_file() and note.read_text(encoding="utf-8") == now:

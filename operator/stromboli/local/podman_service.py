@@ -1,8 +1,8 @@
-"""Which Podman this installation uses, and its API service if it is our own.
+"""Chooses the Podman that this installation uses, and starts and stops its API service if it is our own.
 
-In this order: the one that the installation began with; the one that `CONTAINER_HOST` names; this user's standard
-socket, if something answers there; else a service of our own with its storage in the home. The choice is
-remembered, since images and runs lie in that Podman's storage. What is done with containers is `podman`'s.
+In this order: the one that the installation has used before; the one that `CONTAINER_HOST` names; this user's standard
+socket, if something answers there; else a service of our own with its storage in the home. The choice is recorded,
+since images and sessions are in that Podman's storage.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from stromboli.local.detached import Detached
 from stromboli.local.home import Home, mounts_below
 from stromboli.local.images import PodmanCommand
 
-_READY_SECONDS = 30.0  # it takes 0.1; after a restart of the machine Podman first looks through its storage
+_READY_SECONDS = 30.0  # it usually takes 0.1; after a reboot, Podman first checks its storage
 _PING_SECONDS = 5.0
-# A list waits for each container's lock; a start that sets up a network on a machine under load holds one for seconds.
+# Listing waits for each container's lock, which a start with a network on a loaded machine holds for seconds.
 HANGS_AFTER = 30.0
-_CLEANUP_SECONDS = 10.0  # seconds; they take a fraction of one
+_CLEANUP_SECONDS = 10.0  # timeout for Podman's cleanup processes; they take a fraction of a second
 _AGAIN = 0.05
-# Within Podman's user namespace, whose mounts are not seen from outside: $0 is what they are below, $@ what goes.
-# proc(5) writes a space in a mount point as \040, which printf's %b turns back.
+# Run in Podman's user namespace, whose mounts are invisible from outside: unmounts everything below $0 and removes $@.
+# proc(5) writes a space in a mount point as \040, which printf's %b converts back.
 UNMOUNT_AND_REMOVE = """\
 while read -r _ _ _ _ point _; do
     point=$(printf %b "$point")
@@ -53,7 +53,7 @@ class PodmanService:
 
     @property
     def socket(self) -> Path:
-        """The socket that is used, or would be by the next `up`."""
+        """The socket that is in use, or that the next `up` would use."""
         return self._remembered() or self._given() or self._standard() or self.home.podman_socket
 
     @property
@@ -63,13 +63,13 @@ class PodmanService:
 
     @property
     def command(self) -> PodmanCommand:
-        """The `podman` command on this Podman: directly on a storage of our own, else over its socket."""
+        """The `podman` command for this Podman: directly on the storage if it is our own, else over the socket."""
         if self.own:
             return PodmanCommand(podman_config.env(self.home, self.environ))
         return PodmanCommand({**self.environ, "CONTAINER_HOST": f"unix://{self.socket}"})
 
     def pid(self) -> int | None:
-        """The pid of our own service; of anyone else's, None."""
+        """The PID of our own service; None for another one, or if it is not running."""
         return self.process.pid()
 
     def answers(self) -> bool:
@@ -82,12 +82,12 @@ class PodmanService:
         if chosen != self.home.podman_socket:
             if not answers(chosen):
                 raise LocalFailure(
-                    f"Podman does not answer on {chosen}, on which this installation lives",
-                    "start it (systemctl start podman.socket), or begin anew with `stromboli down --purge`",
+                    f"Podman does not answer on {chosen}, whose storage has this installation's images and sessions",
+                    "start it (systemctl start podman.socket), or remove the installation (`stromboli down --purge`)",
                 )
             if not works(chosen):
                 raise LocalFailure(
-                    f"Podman on {chosen}, on which this installation lives, hangs: it does not list its containers",
+                    f"Podman on {chosen} hangs: it answers a ping, but does not list its containers",
                     "restart it (systemctl restart podman.service)",
                 )
             return False
@@ -103,17 +103,17 @@ class PodmanService:
         return self.process.stop()
 
     def rootless(self) -> bool:
-        """Whether it is an ordinary user's. Raises LocalFailure if it cannot tell."""
+        """Whether it is run by an ordinary user. Raises LocalFailure if Podman cannot tell."""
         if self.own or os.getuid() == 0:
             return os.getuid() != 0
         return self._info("{{.Host.Security.Rootless}}") == "true"
 
     def stores_in_home(self) -> bool:
-        """Whether Podman agrees that everything it has is in the home. Raises LocalFailure if it cannot tell."""
+        """Whether Podman itself reports that its storage is in the home. Raises LocalFailure if it reports nothing."""
         return Path(self._info("{{.Store.GraphRoot}}")).is_relative_to(self.home.podman)
 
     def remove_storage(self) -> None:
-        """Unmount and remove what our own Podman stored; its service is down, its containers are gone."""
+        """Unmount and remove our own Podman's storage. Its service must be down, and its containers removed."""
         if not self.home.podman.is_dir():
             return
         self._await_cleanups()
@@ -123,15 +123,17 @@ class PodmanService:
             self._remove_as_mapped_root()
 
     def _await_cleanups(self) -> None:
-        """A container's end has a process of Podman's clean up after it, which mounts the storage while it runs."""
+        """Wait until the processes that Podman starts to clean up after a container's end, and that mount the storage,
+        have exited.
+        """
         limit = time.monotonic() + _CLEANUP_SECONDS
         while processes.mentioning(str(self.home.podman)) and time.monotonic() < limit:
             time.sleep(_AGAIN)
 
     def _remove_as_mapped_root(self) -> None:
-        """Rootless storage has files of subordinate ids, which only Podman's user namespace may remove."""
+        """Remove what belongs to subordinate ids, which is possible in Podman's user namespace only."""
         folders = [*self.home.podman.iterdir(), self.home.root / "sessions"]
-        inside = [str(p) for p in folders if p.is_dir() and p.name not in ("run", "tmp")]  # Podman is in those
+        inside = [str(p) for p in folders if p.is_dir() and p.name not in ("run", "tmp")]  # Podman itself uses those
         env = podman_config.env(self.home, self.environ)
         done = subprocess.run(
             ["podman", "unshare", "sh", "-c", UNMOUNT_AND_REMOVE, str(self.home.podman), *inside],
@@ -142,8 +144,10 @@ class PodmanService:
             check=False,
         )
         if done.returncode:
-            raise LocalFailure(f"Podman's storage cannot be removed: {done.stderr.strip()}", f"see {self.home.podman}")
-        # Ends the process that keeps the user namespace, and the mounts in it, alive.
+            raise LocalFailure(
+                f"Podman's storage cannot be removed: {done.stderr.strip()}", f"see what is left in {self.home.podman}"
+            )
+        # Ends the process that keeps the user namespace and its mounts alive.
         subprocess.run(["podman", "system", "migrate"], env=env, capture_output=True, timeout=60, check=False)
 
     def _heal_network(self) -> None:
@@ -151,15 +155,15 @@ class PodmanService:
             rootless_network.heal(self.home.podman, self.command)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
             raise LocalFailure(
-                "the network that Podman left incomplete cannot be removed",
-                "run `stromboli down`, `podman system migrate`, `stromboli up`",
+                "the network namespace that Podman left incomplete cannot be removed",
+                "run `stromboli down`, then `podman system migrate`, then `stromboli up`",
             ) from e
 
     def _info(self, template: str) -> str:
         try:
             return self.command.run("info", "--format", template, timeout=_READY_SECONDS).strip()
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
-            raise LocalFailure("Podman says nothing about itself", "see that `podman info` works") from e
+            raise LocalFailure("`podman info` failed, or did not end in time", "check that `podman info` works") from e
 
     def _start(self) -> None:
         """Start our service, replacing one that has ended or hangs: a process's locks end with it."""
@@ -168,7 +172,7 @@ class PodmanService:
         podman_config.forget_last_boot(self.home)
         podman_config.write(self.home)
         self.home.podman_socket.unlink(missing_ok=True)
-        # From a folder of ours: conmon drops an empty file `oom` into the service's working directory.
+        # In a folder of ours: conmon creates an empty file `oom` in the service's working directory.
         service = ["podman", "system", "service", "--time=0", f"unix://{self.home.podman_socket}"]
         command = ["env", f"--chdir={self.home.podman}", *service]
         self.process.start(command, podman_config.env(self.home, self.environ))
@@ -184,7 +188,7 @@ class PodmanService:
         try:
             return environment.podman_socket(self.environ) if self.environ.get("CONTAINER_HOST") else None
         except InvalidSettings as e:
-            raise LocalFailure(str(e), "or unset it: a Podman service is then started where none answers") from e
+            raise LocalFailure(str(e), "or unset it: if no Podman service answers then, one is started") from e
 
     def _standard(self) -> Path | None:
         path = environment.podman_socket({k: v for k, v in self.environ.items() if k != "CONTAINER_HOST"})
@@ -192,12 +196,12 @@ class PodmanService:
 
 
 def answers(path: Path) -> bool:
-    """Whether a Podman service answers there; what is left of a dead one's socket does not."""
+    """Whether a Podman service answers on this socket, which may be left over from one that has ended."""
     return _says_yes(path, "/_ping", _PING_SECONDS)
 
 
 def works(path: Path) -> bool:
-    """Whether it lists its containers as well, which one that hangs on a container does not: a ping it answers."""
+    """Whether it lists its containers, too: a service that hangs on a container answers a ping but no list."""
     return _says_yes(path, "/v4.0.0/libpod/containers/json?all=true", HANGS_AFTER)
 
 
@@ -208,5 +212,5 @@ def _says_yes(path: Path, url: str, seconds: float) -> bool:
             client.connect(str(path))
             client.sendall(f"GET {url} HTTP/1.0\r\n\r\n".encode())
             return b" 200 " in client.recv(64)
-        except OSError:  # nothing there, nothing listening, or nothing that speaks
+        except OSError:  # no such socket, nothing listening, or no answer
             return False

@@ -1,8 +1,8 @@
 """The policy and the operator's settings that a local installation creates, so that a first run works. Pure.
 
-The AgentPolicy `local` is its owner's from the moment it exists: only its network and the variables with which agents
-reach Claude follow a login. Images and credentials are settings of the operator, which hold where no policy says
-otherwise: a policy that somebody applies never contradicts them.
+Once it exists, the AgentPolicy `local` belongs to the user: later, only its network and the variables through which
+agents reach Claude are updated. Images and credentials are settings of the operator, which apply unless a policy sets
+them, so that they never contradict a policy of the user's.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from stromboli.naming import API_VERSION
 NAME = "local"
 # Docker Hub's official images, and images that were built on this machine.
 ALLOWED_IMAGES = ("*", "localhost/**")
-# What no single run should take by mistake. Memory and CPUs are left to the machine's owner: a limit would be
-# the limit of every run that states none.
+# Generous limits against mistakes. There are none of memory and CPUs: each would also apply to every run that does not
+# set its own.
 LIMITS = {"pids": 8192, "timeout": "24h", "maxTurns": 1000, "maxBudgetUSD": 100}
 _SOCKET = "ANTHROPIC_UNIX_SOCKET"
-# Names of images that were built here: a newer build, or one that can be pulled, takes their place.
+# The prefix of images that were built here: a newer build, or an image that can be pulled, replaces them.
 _BUILT = "localhost/stromboli/"
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Names of the two images, tags included; those under `localhost/` were built here."""
+    """The names of the two images, with tags; those under `localhost/` were built here."""
 
     cli: str
     base: str
@@ -42,7 +42,7 @@ def created() -> dict[str, Any]:
 
 
 def following(answers: Answers, socket: Path | None) -> dict[str, Any]:
-    """The fields of the policy that follow who answers. With a `socket` agents reach that and no network at all."""
+    """The policy's fields that depend on who answers. With a `socket`, agents can reach only that, and no network."""
     if socket is not None:
         network, env = "none", {_SOCKET: str(socket)}
     else:
@@ -52,10 +52,10 @@ def following(answers: Answers, socket: Path | None) -> dict[str, Any]:
 
 
 def stated(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
-    """The users' own values for the keys under `agent:` in the settings file, which contains `before`.
+    """The keys under `agent:` that the user has set, out of the settings file's `before` and the environment's `now`.
 
-    It stays until the environment says otherwise `now`, where an empty value takes a key back. Names of images that
-    were built because no other could be had are not among it.
+    A key keeps its value until the environment sets another; an empty value there removes it. Names of images that were
+    built here are left out, since the user did not set them.
     """
     built = {k for k in ("cli_image", "image") if str(before.get(k, "")).startswith(_BUILT)}
     if "cli_image" in built:
@@ -65,7 +65,7 @@ def stated(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
 
 
 def found(images: Images) -> dict[str, Any]:
-    """The keys that name the available images and the Secret with the credentials."""
+    """The keys that name the images found and the Secret with the credentials."""
     return {**_cli(images.cli), "image": images.base, "credentials_secret": SECRET}
 
 

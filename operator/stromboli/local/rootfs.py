@@ -1,7 +1,7 @@
-"""An image's root as a tar stream: our own files and the contents of Debian packages, merged-usr, nothing unpacked.
+"""Writes an image's root filesystem as a tar stream: our own files and the contents of Debian packages, merged-usr.
 
-Ownership and modes live in the tar alone, so an ordinary user writes the same root as root does, and nothing
-of it touches the disk. What is in a root is decided elsewhere (`debian`, the tests' images).
+Nothing is unpacked to disk, and owners and modes are in the tar only, so an ordinary user writes the same root as root
+does. What a root contains is decided elsewhere (`debian`, the tests' images).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
 class Root:
-    """A root being written to `out`. Of two entries with one path, the first is kept."""
+    """Writes a root to `out`. Of several entries with the same path, the first is kept."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._tar = tarfile.TarFile(fileobj=_Sink(out), mode="w", format=tarfile.PAX_FORMAT)  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ class Root:
             self._tar.close()
 
     def merged_usr(self) -> None:
-        """`/bin` and its like as links into `/usr`, and the folders that a running system expects."""
+        """Add `/bin`, `/lib` and the like as symlinks into `/usr`, and the folders that a running system expects."""
         for name in ("bin", "sbin", "lib", "lib64"):
             self.directory(f"usr/{name}")
             self._add(_entry(name, tarfile.SYMTYPE, linkname=f"usr/{name}"))
@@ -50,19 +50,19 @@ class Root:
         self._add(_entry(path, tarfile.DIRTYPE, mode=mode, owner=owner))
 
     def file(self, path: str, content: bytes, mode: int = 0o644) -> None:
-        """A small file of root's."""
+        """A small file that belongs to root."""
         self.stream(path, io.BytesIO(content), len(content), mode)
 
     def stream(self, path: str, content: IO[bytes], size: int, mode: int = 0o644) -> None:
-        """A file of root's, copied from a stream of exactly `size` bytes."""
+        """A file that belongs to root, copied from a stream of exactly `size` bytes."""
         self._add(_entry(path, tarfile.REGTYPE, mode=mode, size=size), content)
 
     def symlink(self, path: str, target: str) -> None:
-        """A symbolic link; `target` as it is to be read inside the image."""
+        """A symlink; `target` is its content, relative to the image's root if absolute."""
         self._add(_entry(path, tarfile.SYMTYPE, linkname=target))
 
     def packages(self, debs: Iterable[Path], wanted: Callable[[str], bool] = lambda _: True) -> None:
-        """The contents of Debian packages, but for paths (`usr/bin/x`) that are not `wanted`. No script of theirs runs.
+        """Add the contents of Debian packages, except for paths (`usr/bin/x`) that are not `wanted`. No script runs.
 
         Raises CalledProcessError if one cannot be read.
         """
@@ -88,7 +88,9 @@ class Root:
 
 
 class _Sink:
-    """What TarFile needs of a file to write to a pipe. (Its own `w|` mode writes on when it is thrown away.)"""
+    """The part of a file's interface with which TarFile writes to a pipe. (In its own `w|` mode, it writes more when it
+    is garbage collected.)
+    """
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -119,6 +121,6 @@ def _merged(name: str) -> str:
 
 
 def _relinked(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    if member.islnk():  # a hard link names another entry of the archive, whose path has moved too
+    if member.islnk():  # a hard link names another entry of the archive, whose path has changed too
         member.linkname = _merged(member.linkname)
     return member

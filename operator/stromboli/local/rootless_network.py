@@ -1,8 +1,8 @@
-"""The network namespace that a rootless Podman 4 makes for all networks of a user, where it was left incomplete.
+"""Removes the network namespace that rootless Podman 4 creates for all networks of a user, if it is incomplete.
 
-Podman makes the namespace first and then starts slirp4netns, which connects it. Where that cannot start (no usable
-/dev/net/tun) or has died, the namespace stays; every later start takes it for complete and fails with "failed to mount
-runtime directory for rootless netns". Podman 5 keeps it elsewhere and looks after it by itself.
+Podman creates the namespace first and then starts slirp4netns, which connects it. If slirp4netns cannot start (no
+usable /dev/net/tun) or has died, the namespace stays, and every later start takes it for complete and fails with
+"failed to mount runtime directory for rootless netns". Podman 5 keeps it elsewhere, and repairs it by itself.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _REMOVE = 'for place; do umount -l "$place"; rm -f "$place"; done'
 
 
 def heal(folder: Path, podman: PodmanCommand) -> bool:
-    """Remove what was left incomplete, so that the next start makes it anew; True if there was something.
+    """Remove an incomplete namespace, so that the next start creates it again; returns whether there was one.
 
-    `folder` is the Podman's of a home: XDG_RUNTIME_DIR is `run` in it, and `tmp_dir` is `tmp`.
+    `folder` is a home's folder for Podman: its `run` is XDG_RUNTIME_DIR, and its `tmp` is `tmp_dir`.
     """
     left = sorted((folder / "run/netns").glob("rootless-netns-*"))
     if not left or _connected(folder / "tmp/rootless-netns/rootless-netns-slirp4netns.pid"):
@@ -30,7 +30,7 @@ def heal(folder: Path, podman: PodmanCommand) -> bool:
 
 
 def _connected(note: Path) -> bool:
-    """Whether the process that Podman noted runs."""
+    """Whether the slirp4netns process that Podman recorded is running."""
     try:
         pid = int(note.read_text(encoding="ascii"))
         return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == _PROGRAM

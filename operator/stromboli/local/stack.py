@@ -1,9 +1,9 @@
 """The local installation as a whole: its parts, and the order in which they start and stop.
 
-    Podman → control plane with the CRDs → images, settings → who answers, the policy → operator
+    Podman → control plane with the CRDs → images, settings → credentials, policy → operator
 
-Each part is started only if it is down, so `up` repairs what is missing. Each part itself is in the module
-named after it; who answers and what the policy says is decided in `answers` and `policy`.
+Each part is started only if it is not running, so `up` also repairs an installation. Each part is in a module of its
+own; who answers, and what the policy contains, is decided in `answers` and `policy`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ exec {python} -P -m stromboli "$@"
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part: `pid` is None if we run no process for it; `where` is its socket or log."""
+    """The state of one part: `pid` is None if it has no process of ours; `where` is its socket or log."""
 
     name: str
     pid: int | None
@@ -84,7 +84,7 @@ class Stack:
 
     @property
     def exists(self) -> bool:
-        """Whether `up` has ever created it."""
+        """Whether there is an installation."""
         return self.home.exists
 
     def report(self, line: str) -> None:
@@ -95,21 +95,21 @@ class Stack:
         return find(cache_folder(self.environ), self.progress, self.environ)
 
     def kubectl(self) -> Kubectl:
-        """kubectl on this installation's control plane. Raises LocalFailure where that was never up."""
+        """kubectl for this installation's control plane. Raises LocalFailure if that was never started."""
         program = self.home.programs / "kubectl"
         if not program.exists():
-            raise LocalFailure(f"{program} is missing", "`stromboli up` brings it")
+            raise LocalFailure(f"{program} is missing", "`stromboli up` gets it")
         return Kubectl(program, self.kubeconfig, self.home.root / "kube-cache")
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Create the home and hold its lock, so that changes of the installation take turns."""
+        """Ensure the home and hold its lock, so that only one process changes the installation at a time."""
         self.home.ensure()
         with lock.exclusive(self.home.lock, "is changing this installation", self.progress):
             yield
 
     def up(self) -> Answers:
-        """Start what is down; returns who answers. Raises LocalFailure with what to do."""
+        """Start whatever is not running; returns who answers. Raises LocalFailure with what to do."""
         with self.changing():
             self.podman_up()
             self.control_plane_up()
@@ -129,13 +129,13 @@ class Stack:
         self._put_on_path(binaries)
         Cluster(self.home.controlplane, binaries).up(self.progress)
         kubectl = self.kubectl()
-        # Both appear a moment after the API server is ready.
+        # Both are created a moment after the API server has become ready.
         kubectl("wait", "--for=create", "namespace/kube-system", "namespace/default", "--timeout=30s")
         kubectl.apply_folder(checkout.folder("crds"))
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(checkout.folder("crds")))
 
     def images_up(self) -> None:
-        """The CLI's image and a base image, by the operator's settings, which are written down with what was found."""
+        """Ensure the CLI's image and a base image, as the settings name them, and write the settings file."""
         stated = policy.stated(self._settings(), environment.stated(self.environ))
         wanted = self._checked(stated)
         cli = wanted.cli_image if "@" in wanted.cli_image else f"{wanted.cli_image}:{wanted.cli_image_tag}"
@@ -148,13 +148,16 @@ class Stack:
         files.write_private(self.home.settings, policy.render({**stated, **found}).encode())
 
     def answers_up(self, told: Answers | None = None) -> Answers:
-        """Connect agents to the API that answers: the given one, or else the one as before. Raises LocalFailure."""
+        """Connect agents to the API that answers: the given one, or else the one that was chosen before.
+
+        Raises LocalFailure.
+        """
         kubectl = self.kubectl()
         kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": answers.NAMESPACE}})
         before = answers.kept(kubectl.get("secret", answers.SECRET, answers.NAMESPACE))
         chosen = told or answers.choose(before, self.environ)
         if told is not None:
-            self.relay.stop()  # it may have to lead elsewhere now
+            self.relay.stop()  # its upstream may have changed
         socket = self._gateway(chosen)
         if kubectl.get("agentpolicy", policy.NAME) is None:
             kubectl.create(policy.created())
@@ -171,9 +174,9 @@ class Stack:
         self._running("operator", self.operator.pid(), str(self.operator.process.log))
 
     def down(self) -> int:
-        """Stop every process of the installation; the number of runs that go on by themselves.
+        """Stop every process of the installation; returns the number of agents that continue to run.
 
-        What they come to is found when `up` starts the operator again.
+        Once `up` starts the operator again, it reads their results.
         """
         with self.changing():
             going = self._runs_going()
@@ -181,9 +184,9 @@ class Stack:
         return going
 
     def purge(self) -> None:
-        """Stop and remove everything: first what Podman has of this installation, then the home.
+        """Stop and remove everything: first what is in Podman, then the home.
 
-        Raises LocalFailure if something stays, saying what; running it again goes on from there.
+        Raises LocalFailure if something cannot be removed, saying what; calling it again continues from there.
         """
         with self.changing():
             self._stopped("operator", self.operator.stop())
@@ -194,7 +197,7 @@ class Stack:
             self.home.remove()
 
     def status(self) -> list[PartStatus]:
-        """How each part is, in the order of starting."""
+        """The state of each part, in the order of starting."""
         service, operator = self.podman, self.operator
         parts = [PartStatus("podman", service.pid(), service.answers(), str(service.socket))]
         for part in Cluster(self.home.controlplane).parts():
@@ -216,7 +219,7 @@ class Stack:
         self.relay.up("--to", chosen.base_url or API)
         self._running("relay", self.relay.pid(), str(self.relay.socket))
         self.report(
-            f"network: none, as {network.found}. Agents reach Claude through the relay, and nothing else; "
+            f"network: none, since {network.found}. Agents reach Claude through the relay, and nothing else; "
             f"for a network: {network.hint}, then `stromboli up`"
         )
         return self.relay.socket
@@ -227,13 +230,13 @@ class Stack:
         except FileNotFoundError:
             return {}
         except ValueError as e:
-            raise LocalFailure(f"{self.home.settings} cannot be read: {e}", "correct or remove it") from e
+            raise LocalFailure(f"{self.home.settings} cannot be read: {e}", "correct the file, or remove it") from e
         agent = found.get("agent") if isinstance(found, dict) else None
         return dict(agent) if isinstance(agent, dict) else {}
 
     def _checked(self, agent: Mapping[str, Any]) -> Settings:
-        """What these keys say. Raises InvalidSettings: what is wrong is not kept for the next time."""
-        from stromboli import settings  # what they are made of is loaded where they are read
+        """The settings with these keys. Raises InvalidSettings, before anything is written to the settings file."""
+        from stromboli import settings  # imported here, since it loads a large library
 
         draft = self.home.settings.with_suffix(".draft")
         files.write_private(draft, policy.render(agent).encode())
@@ -261,7 +264,7 @@ class Stack:
         return leftovers.running(self.podman.command, uid) if uid and self.podman.answers() else 0
 
     def _remove_from_podman(self) -> None:
-        """In a Podman of our own remove everything, in another one what has our label."""
+        """Remove everything from a Podman of our own, and from another one what belongs to this installation."""
         uid = self._installation()
         if self.podman.own and not self.home.podman.is_dir():
             return
@@ -275,11 +278,11 @@ class Stack:
     def _installation(self) -> str | None:
         try:
             return self.home.installation.read_text(encoding="ascii").strip() or None
-        except FileNotFoundError:  # the operator was never up, so Podman has nothing of it
+        except FileNotFoundError:  # the operator was never started, so there is nothing of it in Podman
             return None
 
     def _running(self, name: str, pid: int | None, where: str) -> None:
-        self.report(f"{name}: runs{f' (pid {pid})' if pid else ''}, {where}")
+        self.report(f"{name}: running{f' (pid {pid})' if pid else ''}, {where}")
 
     def _stopped(self, name: str, stopped: bool) -> None:
         if stopped:
@@ -287,7 +290,7 @@ class Stack:
 
 
 def _point(link: Path, target: Path) -> None:
-    """Create or replace the link, by a rename."""
+    """Create the symlink, or replace it by a rename."""
     draft = link.with_name(f"{link.name}.new")
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)

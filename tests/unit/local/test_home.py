@@ -53,14 +53,14 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(LocalFailure, match="has something else in it"):
+    with pytest.raises(LocalFailure, match="is not empty"):
         Home(tmp_path).ensure()
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(LocalFailure, match="cannot be made"):
+    with pytest.raises(LocalFailure, match="cannot be created"):
         Home(tmp_path / "home").ensure()
 
 

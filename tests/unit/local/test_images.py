@@ -115,7 +115,10 @@ def test_where_no_registry_answers_they_are_built_under_honest_names(environ: di
     told = Told()
     assert cli(environ, told) == Image("localhost/stromboli/agent:2.1.400", "built")
     assert base(environ, told) == Image("localhost/stromboli/python:3.11", "built")
-    assert f"{_CLI} cannot be pulled (pinging registry: no such host); built here instead" in told.stream.getvalue()
+    assert (
+        f"{_CLI} cannot be pulled (pinging registry: no such host); building an image here instead"
+        in told.stream.getvalue()
+    )
     assert images.HUB_PYTHON not in Path(environ["STORE"]).read_text()
     assert cli(environ).how == base(environ).how == "present"
 
@@ -126,13 +129,13 @@ def test_a_registry_that_keeps_silent_is_not_waited_for(
     monkeypatch.setattr(images, "_ANSWER_SECONDS", 0.2)
     told = Told()
     assert cli({**environ, "REGISTRY": "silent"}, told).how == "built"
-    assert "no answer in 0.2 s; built here instead" in told.stream.getvalue()
+    assert "no answer within 0.2 s; building an image here instead" in told.stream.getvalue()
 
 
 def test_a_pull_that_breaks_off_is_said_and_built_instead(environ: dict[str, str]) -> None:
     told = Told()
     assert cli({**environ, "REGISTRY": "answers", "CUT": "yes"}, told).how == "built"
-    assert "connection reset; built here instead" in told.stream.getvalue()
+    assert "connection reset; building an image here instead" in told.stream.getvalue()
 
 
 def test_a_podman_that_cannot_tell_is_not_taken_for_absent(environ: dict[str, str]) -> None:
@@ -143,7 +146,7 @@ def test_a_podman_that_cannot_tell_is_not_taken_for_absent(environ: dict[str, st
 def test_a_full_disk_is_said_and_names_nothing(environ: dict[str, str]) -> None:
     with pytest.raises(LocalFailure, match="no space left on device") as failure:
         base({**environ, "FULL": "yes"})
-    assert "disk has room" in failure.value.hint
+    assert "disk is not full" in failure.value.hint
     assert Path(environ["STORE"]).read_text() == ""
 
 

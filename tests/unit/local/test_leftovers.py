@@ -136,5 +136,5 @@ def test_an_answer_of_another_shape_is_a_failure(tmp_path: Path, monkeypatch: py
 
 def test_what_podman_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     podman = pretend(tmp_path, "#!/bin/sh\necho 'storage is locked' >&2; exit 125\n", monkeypatch)
-    with pytest.raises(LocalFailure, match=r"(?s)`podman ps` failed: storage is locked.*run it again"):
+    with pytest.raises(LocalFailure, match=r"(?s)`podman ps` failed: storage is locked.*run the command again"):
         leftovers.remove(podman, "uid-1")

@@ -234,7 +234,7 @@ def test_without_a_network_agents_reach_claude_by_the_relay(installed: Stack, no
     policy = notes.objects["agentpolicy"]["spec"]
     assert policy["network"] == "none"
     assert policy["env"] == [{"name": "ANTHROPIC_UNIX_SOCKET", "value": str(installed.relay.socket)}]
-    assert "network: none, as no tun" in output.getvalue()
+    assert "network: none, since no tun" in output.getvalue()
     assert "load it, then `stromboli up`" in output.getvalue()
     notes.network = True
     installed.up()
