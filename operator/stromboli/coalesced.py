@@ -1,7 +1,8 @@
-"""Reads that several callers make at the same moment, made once for all of them. Nothing is remembered.
+"""Coalesces concurrent reads of the same key into one call. Nothing is cached.
 
-An answer is as fresh as one's own would be: it comes from a call that began after one asked. So whoever asks while a
-call is under way does not get its answer, but shares the next call with all others who have asked meanwhile.
+Each caller gets an answer as fresh as that of a call of its own: from a call that began after the caller had asked. So
+a caller that asks during a call does not get that call's answer, but shares the next call with all others that have
+asked meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Coalesced(Generic[K, T]):
         self._next: dict[K, asyncio.Task[T]] = {}
 
     async def get(self, key: K) -> T:
-        """The answer for a key, or the exception that the read raised. Cancelling it concerns no other caller."""
+        """The answer for a key, or the exception that the read raised. Cancelling it does not affect other callers."""
         if key in self._next:
             return await asyncio.shield(self._next[key])
         if key not in self._under_way:

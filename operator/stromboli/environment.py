@@ -1,7 +1,7 @@
-"""What is read from the environment alone: where things are, and which settings it contains.
+"""Paths that come from the environment alone, and the environment's values of settings, unparsed.
 
-Settings are read and checked in `settings`; this is separate, so that the command line finds an installation
-without loading the library that reads them.
+Settings are parsed and checked in `settings`. This module is separate so that the command line finds an installation
+without loading the library that parses them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PREFIX = "STROMBOLI_AGENT_"  # of the variables that stand for keys under `agent
 
 
 def stated(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment's values for the keys under `agent:`, unparsed; an empty text means that the key is unset."""
+    """The environment's values for the keys under `agent:`, unparsed; an empty value means that the key is unset."""
     return {k.removeprefix(PREFIX).lower(): v for k, v in environ.items() if k.startswith(PREFIX)}
 
 

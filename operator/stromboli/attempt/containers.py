@@ -36,5 +36,5 @@ async def of_session(podman: Podman, site: Site, uid: str) -> list[ContainerSumm
 
     Podman reads the configuration of every container on the node for this (0.2 ms each with 4.3.1).
     """
-    found = await podman.containers.list(site.marks(uid))
+    found = await podman.containers.list(site.owner_labels(uid))
     return [container for container in found if site.key_of(container.name, container.labels) is not None]

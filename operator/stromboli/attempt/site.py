@@ -24,12 +24,12 @@ class Site:
         """A session's files on disk and on tmpfs."""
         return SessionFolder(self.home, self.runtime_dir, uid)
 
-    def marks(self, uid: str) -> dict[str, str]:
+    def owner_labels(self, uid: str) -> dict[str, str]:
         """The labels that name an object's owner; see plan/ownership.py for what they prove."""
         return {naming.INSTALLATION: self.installation, naming.OWNER: uid}
 
     def key_of(self, name: str, labels: Mapping[str, str]) -> ContainerKey | None:
-        """Which container of which session one with this name and these labels is; None if it is none of ours."""
+        """The session and role of a container with this name and these labels; None if it is not ours."""
         return ownership.container_key(name, labels, self.installation)
 
     def owns_volume(self, uid: str, name: str, labels: Mapping[str, str]) -> bool:
@@ -37,8 +37,8 @@ class Site:
         return ownership.session_of_volume(name, labels, self.installation) == uid
 
     def labels(self, key: ContainerKey, display_name: str) -> dict[str, str]:
-        """All labels of a container, and of what is made for it: a volume, a copy of its files.
+        """All labels of a container, and of the objects that are created for it: a volume, a copy of its files.
 
         `display_name` is namespace/name of the session or run.
         """
-        return {**self.marks(key.session), naming.RUN: display_name, naming.ROLE: key.role}
+        return {**self.owner_labels(key.session), naming.RUN: display_name, naming.ROLE: key.role}

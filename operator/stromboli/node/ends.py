@@ -1,6 +1,6 @@
 """Waits for containers to end: one pending call to Podman for each, and a wake-up when it returns or fails.
 
-Each is watched by itself, whatever its role in its session: the end of another container of the session is not its end.
+Each container is watched separately, whatever its role: a session may have several, which end independently.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Janitor:
     def _body(self, key: ContainerKey, root: Path, folder: Path) -> dict[str, object]:
         return {
             "name": key.name,
-            "labels": {**self._site.marks(key.session), naming.ROLE: key.role},
+            "labels": {**self._site.owner_labels(key.session), naming.ROLE: key.role},
             "rootfs": str(root),
             "entrypoint": [f"/{_PROGRAM}", "chown", "-R", "0:0", _PLACE],
             "command": [],

@@ -1,9 +1,9 @@
-"""Long work beside the reconcile passes of those who need it: one job a key, however many wait for it.
+"""Background jobs for long work: one job per key, however many runs or sessions wait for it.
 
-A pass starts a job or finds it under way, says so and returns. The job's end wakes everybody who waits for it, and
-their next passes take its result, or its failure. A job can be broken off, and ends by itself once everybody who waited
-for it has left. None outlives the process: what of its work is done is seen on the node, and whoever still needs it
-starts it again.
+A reconcile pass starts a job or finds it in progress, reports that and returns. The job's end wakes all who wait for
+it, and their next passes take its result or its failure. A job can be cancelled, and is cancelled when the last one who
+waits for it leaves. No job outlives the process: the next operator sees on the node what is already done, and starts
+the job again if it is still needed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-# The work of a job. It is given a function by which it reports its progress.
+# The work of a job. It is called with a function to report its progress with.
 Work = Callable[[Callable[[str], None]], Coroutine[Any, Any, T]]
 
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
     """`progress` is what the work last reported, empty at first. `began` and `ended` are in seconds of the monotonic
-    clock. `waiting` has the UIDs that are woken at the end; an empty one is nobody's.
+    clock. `waiting` has the UIDs to wake at the end; an empty one stands for a caller that is not woken.
     """
 
     task: asyncio.Task[T]
@@ -38,7 +38,7 @@ class Job(Generic[T]):
 
     @property
     def failure(self) -> BaseException | None:
-        """Why it failed; None while it is under way, and if it succeeded."""
+        """Why it failed; None if it is in progress or has succeeded."""
         if not self.task.done():
             return None
         return asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
@@ -48,17 +48,17 @@ class Job(Generic[T]):
         return self.task.done() and self.failure is None
 
     def result(self) -> T:
-        """What the work of a job that is over returned, or raised."""
+        """What the work returned, or raised; the job must be over."""
         return self.task.result()
 
 
 class Jobs(Generic[K, T]):
-    """Jobs of one sort, by key; `wake` is called with each UID that waited for one."""
+    """Jobs of one type, by key; at the end of a job, `wake` is called with each UID that waits for it."""
 
     def __init__(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
         self._jobs: dict[K, Job[T]] = {}
-        self._ending: set[asyncio.Task[T]] = set()  # of jobs that nobody waits for any more
+        self._ending: set[asyncio.Task[T]] = set()  # cancelled jobs that no one waits for any more
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -71,7 +71,7 @@ class Jobs(Generic[K, T]):
         return iter(tuple(self._jobs))
 
     def start(self, key: K, work: Work[T]) -> Job[T]:
-        """Start a job; a former one of that key must be over."""
+        """Start a job; an earlier one with that key must be over."""
         assert key not in self._jobs or self._jobs[key].is_over, f"a job is under way for {key}"
 
         def report(progress: str) -> None:
@@ -80,7 +80,7 @@ class Jobs(Generic[K, T]):
         def ended(task: asyncio.Task[T]) -> None:
             job.ended = time.monotonic()
             if not task.cancelled():
-                task.exception()  # kept for those who wait, who may all have gone
+                task.exception()  # retrieved here, since all who waited for it may have left
             for uid in job.waiting - {""}:
                 self._wake(uid)
 
@@ -101,7 +101,7 @@ class Jobs(Generic[K, T]):
                 del self._jobs[key]
 
     def leave(self, uid: str) -> None:
-        """This UID waits for no job any more: those under way that nobody else waits for are forgotten and end."""
+        """This UID no longer waits for any job: jobs in progress that no one else waits for are cancelled."""
         for key, job in list(self._jobs.items()):
             if uid not in job.waiting:
                 continue
@@ -113,13 +113,13 @@ class Jobs(Generic[K, T]):
                 job.task.cancel()
 
     async def break_off(self, key: K) -> None:
-        """Forget the job of that key, and see to its end if it is under way. What it has half done stays."""
+        """Forget the job of that key; if it is in progress, cancel it and wait for its end. Partial results stay."""
         if (job := self._jobs.pop(key, None)) is not None:
             job.task.cancel()
             await asyncio.wait([job.task])
 
     async def close(self) -> None:
-        """Break off all of them."""
+        """Cancel all jobs, and wait for their ends."""
         for key in self:
             await self.break_off(key)
         if self._ending:
@@ -127,7 +127,7 @@ class Jobs(Generic[K, T]):
 
 
 async def to_its_end(work: Awaitable[None]) -> None:
-    """Await work that must not be half done: if the job is broken off meanwhile, it ends once the work is done."""
+    """Await work that must not be interrupted: if the job is cancelled meanwhile, it ends once the work is done."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

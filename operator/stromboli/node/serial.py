@@ -37,7 +37,7 @@ class SessionLocks:
 
     def check(self, uid: str) -> None:
         """Assert that someone holds the session's lock, in functions whose caller must hold it."""
-        assert uid in self._entries, f"nobody holds the session {uid}"
+        assert uid in self._entries, f"the lock of the session {uid} is not held"
 
     @asynccontextmanager
     async def _one(self, uid: str) -> AsyncIterator[None]:

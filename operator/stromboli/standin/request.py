@@ -1,7 +1,7 @@
 """Parses the body of `POST /v1/messages`, keeping only what an answer or a log line needs. Pure.
 
 The format is the Messages API's: `content` is a string or a list of blocks, each with a `type`. Unknown content is
-ignored, because a stand-in that fails on it would say nothing about what a test checks.
+ignored: if the stand-in failed on it, tests would fail for reasons that have nothing to do with what they check.
 """
 
 from __future__ import annotations

@@ -55,5 +55,5 @@ async def test_who_stops_waiting_or_fails_leaves_nothing() -> None:
         async with locks.hold("a", "b"):
             raise ZeroDivisionError
     assert len(locks) == 0
-    with pytest.raises(AssertionError, match="nobody holds the session a"):
+    with pytest.raises(AssertionError, match="the lock of the session a is not held"):
         locks.check("a")

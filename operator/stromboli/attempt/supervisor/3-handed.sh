@@ -8,7 +8,7 @@ _each_line() {
     while IFS= read -r -t 1 _line <&6 || [ -n "$_line" ]; do
         _number=$((_number + 1))
         _length=$((_length + ${#_line} + 1))
-        [ "$_length" -le "$_HANDED_MOST" ] || { _why="hooks hand on more than $_HANDED_MOST bytes"; break; }
+        [ "$_length" -le "$_HANDED_MOST" ] || { _why="hooks pass on more than $_HANDED_MOST bytes"; break; }
         [ -z "$_line" ] || "$2" "$3" || break
     done
     exec 6<&-

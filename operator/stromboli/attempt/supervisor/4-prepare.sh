@@ -15,7 +15,7 @@ _prepare_workdir() {
     if [ ! -d "$_workdir" ]; then
         _why=$($_bb mkdir -p "$_workdir" 2>&1) || _fail "$_WORKDIR_UNUSABLE" "no working directory: $_why"
     fi
-    cd "$_workdir" || _fail "$_WORKDIR_UNUSABLE" "the working directory $_workdir may not be entered"
+    cd "$_workdir" || _fail "$_WORKDIR_UNUSABLE" "no permission to enter the working directory $_workdir"
 }
 
 # An agent wrote what an earlier run left in the CLI's folder. Conversations and memory are kept; everything else
@@ -27,12 +27,12 @@ _prepare_configuration() {
     _old=$_session/.replaced.$EPOCHREALTIME
     [ -w "$_session" ] || $_bb chmod u+rwx "$_session"
     if [ -e "$_claude" ] || [ -L "$_claude" ]; then
-        $_bb mv "$_claude" "$_old" || _fail "$_OUT_UNUSABLE" 'the folder of the configuration cannot be replaced'
+        $_bb mv "$_claude" "$_old" || _fail "$_OUT_UNUSABLE" "the CLI's configuration folder of the last run cannot be replaced"
     fi
-    $_bb mkdir "$_claude" || _fail "$_OUT_UNUSABLE" 'the folder of the configuration cannot be made'
+    $_bb mkdir "$_claude" || _fail "$_OUT_UNUSABLE" "the CLI's configuration folder cannot be created"
     if [ -f "$_plan/claude.tar" ]; then
         $_bb tar -x -f "$_plan/claude.tar" -C "$_claude" \
-            || _fail "$_OUT_UNUSABLE" "the image's configuration of the CLI cannot be laid down"
+            || _fail "$_OUT_UNUSABLE" "the image's configuration of the CLI cannot be copied"
     fi
     if [ -d "$_old" ] && [ ! -L "$_old" ]; then _keep; fi
     set -- "$_session"/.replaced.*
