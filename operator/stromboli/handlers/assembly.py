@@ -40,12 +40,16 @@ from stromboli.perform.gates import Gates
 from stromboli.perform.going import Going
 from stromboli.perform.judge import Judge
 from stromboli.perform.launch import Launcher
+from stromboli.perform.lookups import Lookups
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
+from stromboli.perform.run_images import RunImages
 from stromboli.perform.sessions import assembly as session_parts
+from stromboli.perform.sessions.gates import SessionGates
 from stromboli.perform.sessions.onnode import OnNode
 from stromboli.perform.sessions.report import SessionReporter
+from stromboli.perform.start_line import StartLine
 from stromboli.perform.starter import Starter
 from stromboli.perform.stopper import Stopper
 from stromboli.podman.transport import Podman
@@ -92,15 +96,10 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         session_parts.Wakes(queue.wake, session_queue.wake),
     )
     gates = Gates(
-        cluster=cluster,
-        settings=settings,
-        images=node.images,
-        mounts=node.mounts,
-        schemas=Schemas(),
-        queues=queues,
-        start_gate=node.gate,
-        reporter=voice.runs,
-        idle=session_queue.wake,
+        Lookups(cluster, settings, Schemas()),
+        SessionGates(queues, settings.node, session_queue.wake),
+        RunImages(node.images, node.mounts),
+        StartLine(node.gate, settings.node),
     )
     reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, node.locks), node, voice, sessions, index)
     upkeep = Upkeep(cluster, index, sessions.turns, sessions.forks, sessions.sizes, voice.sessions)

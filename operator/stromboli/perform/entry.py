@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Refused, Waiting
+from stromboli.errors import ClusterUnavailable, Refused, Waiting
 from stromboli.models.run import Run
 from stromboli.node.serial import SessionLocks
 from stromboli.observe.sessions import Held
 from stromboli.perform.candidate import Candidate, Ready
-from stromboli.perform.gates import Gates, parse
+from stromboli.perform.gates import Gates
+from stromboli.perform.lookups import parse
 from stromboli.perform.sessions.starts import SessionStarts, Turn
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
-from stromboli.plan.refusal import invalid
 from stromboli.plan.verdict import GoOn, Refuse, Stop
 from stromboli.reasons import Reason
 
@@ -54,7 +54,7 @@ class Entry:
         if not isinstance(said, GoOn):
             yield said
             return
-        async with self._whole(run) as whole:
+        async with self._gates.lookups.whole(run) as whole:
             candidate = Candidate(whole)
             said = await self._gates.through(candidate, self._gates.all)
             if candidate.timeout is not None:
@@ -63,7 +63,7 @@ class Entry:
 
     async def _refusal(self, run: Run) -> Refuse | None:
         """What refuses the run by now, while it waits for work that was started for it; None for nothing."""
-        async with self._whole(run) as whole:
+        async with self._gates.lookups.whole(run) as whole:
             said = await self._gates.through(Candidate(whole), self._gates.lasting)
         return said if isinstance(said, Refuse) else None
 
@@ -73,20 +73,6 @@ class Entry:
         if named is None:
             return Admitted(run, ready, None)
         return Admitted(run, ready, await self._starts.take(run, named, ready))
-
-    @asynccontextmanager
-    async def _whole(self, run: Run) -> AsyncIterator[Run]:
-        """The run with its whole spec. Raises Conflict if it has changed, Refused, Waiting."""
-        if run.is_whole:
-            yield run
-            return
-        try:
-            async with self._gates.cluster.whole_run(run.namespace, run.name) as found:
-                if found is None or found.uid != run.uid or found.status != run.status:
-                    raise Conflict(f"{run.name} has changed since it was read")
-                yield found
-        except Oversized as error:
-            raise invalid("spec", f"{error}; put the prompt into a ConfigMap or Secret (spec.promptFrom)") from error
 
     @asynccontextmanager
     async def holding(self, admitted: Admitted) -> AsyncIterator[Held]:
@@ -112,19 +98,19 @@ class Entry:
 
     def doubt_cli(self) -> None:
         """A container did not find the CLI: check its mount before the next start."""
-        self._gates.mounts.doubt()
+        self._gates.images.doubt_cli()
 
     def reconciling(self, uid: str) -> AbstractContextManager[None]:
         """During one pass over the run: if the start gate admits it and it does not start, its place is freed."""
-        return self._gates.start_gate.reconciling(uid)
+        return self._gates.start_line.gate.reconciling(uid)
 
     def started(self, uid: str) -> None:
         """The run's container has been started."""
-        self._gates.start_gate.started(uid)
+        self._gates.start_line.gate.started(uid)
 
     def at_work(self, uid: str) -> None:
         """The run's container was started before."""
-        self._gates.start_gate.at_work(uid)
+        self._gates.start_line.gate.at_work(uid)
 
     def bound(self, run: Run) -> float:
         """How long the run may wait, in seconds; also for invalid specs and policies."""
@@ -141,4 +127,4 @@ class Entry:
         """The run has ended."""
         self._bounds.pop(uid, None)
         self._gates.images.leave(uid)
-        self._gates.start_gate.ended(uid)
+        self._gates.start_line.gate.ended(uid)

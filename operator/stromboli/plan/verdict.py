@@ -16,7 +16,7 @@ PROGRESS_EVERY = 2.0  # seconds between checks of a pull
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """The next gate may look."""
+    """The next gate is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class LeaveAlone:
 
 
 Stop = Refuse | Wait | LeaveAlone
+Verdict = GoOn | Stop
 GO_ON = GoOn()
 # What may stop a start. ClusterUnavailable does so in reads only: writes are tried again.
 STOPPING = (

@@ -38,7 +38,7 @@ from stromboli.inspection.cache import FactsCache
 from stromboli.kube import bearer, client, objects, outline, wire
 from stromboli.kube.client import Cluster
 from stromboli.observe import policy, references
-from stromboli.perform import gates
+from stromboli.perform import lookups
 from stromboli.plan import answer, conversation, documents, redaction, request
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Shape
@@ -105,13 +105,13 @@ def _spec(field: str, *, inside: Callable[[Any], Any] = lambda value: value) -> 
         cut = bounds.json_object(text.encode())
         run = objects.run({"spec": {"prompt": "x", "image": "python:3.12", "claude": {field: inside(cut)}}})
         rules = policy.parse(objects.policy({"metadata": {"name": "p"}}))
-        request.documents_are_json(gates.parse(run), rules)  # type: ignore[arg-type]
+        request.documents_are_json(lookups.parse(run), rules)  # type: ignore[arg-type]
 
     return door
 
 
 def _uncut(text: str) -> None:
-    gates.parse(objects.run({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}}))
+    lookups.parse(objects.run({"spec": {"prompt": "x", "claude": {"jsonSchema": _parsed(text)}}}))
 
 
 def _transcript(text: str) -> None:
@@ -241,7 +241,7 @@ def _seen(obj: dict[str, Any]) -> None:
     take_session(store, wakers, "ADDED", objects.head(obj["metadata"]))
     assert store.put(run)
     assert obj == json.loads(json.dumps(obj))
-    gates.parse(run)
+    lookups.parse(run)
 
 
 def _whole(door: Callable[[str], Any]) -> Door:

@@ -8,8 +8,12 @@ import pytest
 
 from stromboli import errors
 from stromboli.perform.candidate import Candidate
-from stromboli.perform.gates import Gates, Verdict, at_once
-from stromboli.plan.verdict import GO_ON, Refuse, Wait
+from stromboli.perform.gates import Gates, at_once
+from stromboli.perform.lookups import Lookups
+from stromboli.perform.run_images import RunImages
+from stromboli.perform.sessions.gates import SessionGates
+from stromboli.perform.start_line import StartLine
+from stromboli.plan.verdict import GO_ON, Refuse, Verdict, Wait
 from stromboli.reasons import Reason
 
 CANDIDATE = Candidate(cast(Any, None))
@@ -47,7 +51,13 @@ def mounts() -> Mounts:
 
 @pytest.fixture
 def gates(mounts: Mounts) -> Gates:
-    return Gates(*[cast(Any, mounts if name == "mounts" else None) for name in Gates.__dataclass_fields__])
+    none = cast(Any, None)
+    return Gates(
+        Lookups(none, none, none),
+        SessionGates(none, "node", none),
+        RunImages(none, cast(Any, mounts)),
+        StartLine(none, "node"),
+    )
 
 
 def test_the_order_is_the_specification(gates: Gates) -> None:
@@ -65,7 +75,7 @@ def test_the_order_is_the_specification(gates: Gates) -> None:
     ]
 
 
-async def test_the_first_that_says_no_decides_and_spares_the_others_their_look(gates: Gates) -> None:
+async def test_the_first_that_says_no_decides_and_spares_the_others_their_lookups(gates: Gates) -> None:
     asked = [Said(GO_ON), Said(NO), Said(LATER)]
     assert await gates.through(CANDIDATE, asked) == NO
     assert [gate.asked for gate in asked] == [1, 1, 0]

@@ -1,0 +1,91 @@
+"""The gates about images: the run's image and that of the Claude CLI are on the node, and the one runs in the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stromboli.errors import ImageMissing, PullFailed
+from stromboli.node.cli import CLIMounts
+from stromboli.node.images import Images
+from stromboli.perform.candidate import Candidate
+from stromboli.plan import admission, compatibility
+from stromboli.plan import images as rules
+from stromboli.plan.compatibility import CLINeeds
+from stromboli.plan.verdict import GO_ON, Refuse, Verdict
+from stromboli.podman.images import ImageInfo
+from stromboli.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RunImages:
+    """The images of this node's runs."""
+
+    images: Images
+    mounts: CLIMounts
+
+    async def cli(self, candidate: Candidate) -> Verdict:
+        """The Claude CLI is mounted on the node, unless images bring their own."""
+        candidate.cli = await self.mounts.ready(candidate.policy.cli, candidate.run.uid)
+        return GO_ON
+
+    async def image(self, candidate: Candidate) -> Verdict:
+        """The image is on the node: for a session, the one that it began with, as long as that exists."""
+        pinned = candidate.named.pinned if candidate.named is not None else None
+        found = await self.images.by_id(pinned) if pinned else None
+        candidate.image = found or await self._resolved(candidate)
+        return GO_ON
+
+    async def inside(self, candidate: Candidate) -> Verdict:
+        """The CLI can run in the image."""
+        needs = candidate.cli.needs if candidate.cli is not None else CLINeeds()
+        facts = candidate.facts = await self.images.facts(candidate.image, needs)
+        own = candidate.cli is None
+        fits = compatibility.judge_own_cli(facts) if own else compatibility.judge(facts, needs)
+        if not fits.ok or facts.user is None:
+            return Refuse(Reason.ImageIncompatible, fits.message)
+        candidate.user = facts.user
+        return GO_ON
+
+    async def user(self, candidate: Candidate) -> Verdict:
+        """The commands of the run's user have a shell."""
+        if candidate.request.hooks and not candidate.facts.has_shell:
+            return Refuse(
+                Reason.ImageIncompatible,
+                "the image has no /bin/sh, which the commands of spec.lifecycle need; use an image that has one, or "
+                "leave the hooks out",
+            )
+        return GO_ON
+
+    def doubt_cli(self) -> None:
+        """Check the CLI's mount before the next start."""
+        self.mounts.doubt()
+
+    def leave(self, run_uid: str) -> None:
+        """The run no longer waits for a pull."""
+        self.images.leave(run_uid)
+
+    async def _resolved(self, candidate: Candidate) -> ImageInfo:
+        """The image that the reference names now. Raises as `Images.resolve`."""
+        wanted = candidate.request.image
+        try:
+            return await self.images.resolve(wanted, candidate.policy.pull_policy, candidate.run.uid)
+        except PullFailed as problem:
+            if hint := await self._local_twin(candidate):
+                raise PullFailed(f"{problem}; {hint}", permanent=problem.permanent) from problem
+            raise
+        except ImageMissing as problem:
+            if hint := await self._local_twin(candidate):
+                raise ImageMissing(f"{problem}; {hint}") from problem
+            raise
+
+    async def _local_twin(self, candidate: Candidate) -> str:
+        """What to write instead, if the node has the image under the name that Podman gives to local builds.
+
+        Nothing is suggested that the policies do not admit.
+        """
+        twin = rules.local_twin(candidate.request.image)
+        if twin is None or not admission.is_admitted(twin, candidate.policy):
+            return ""
+        if await self.images.on_node(twin) is None:
+            return ""
+        return f"{twin} is on the node: write that if it is meant"
