@@ -34,13 +34,13 @@ async def main(folder: Path) -> None:
     async with (
         FakePodman(settings.podman_socket),
         Podman(settings.podman_socket) as podman,
-        assembled(settings, cluster, podman, INSTALLATION) as rooms,
+        assembled(settings, cluster, podman, INSTALLATION) as parts,
     ):
         before = memory("VmRSS")
-        assert await rooms.sweep.attempt(), "the first sweep"
-        while not all(map(is_queued, rooms.store._objects.values())):  # noqa: ASYNC110 - no event announces it
+        assert await parts.background.sweep.attempt(), "the first sweep"
+        while not all(map(is_queued, parts.store._objects.values())):  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0.05)
-        print(json.dumps({"before": before, "most": memory("VmHWM"), "runs": len(rooms.store)}), flush=True)
+        print(json.dumps({"before": before, "most": memory("VmHWM"), "runs": len(parts.store)}), flush=True)
     await cluster.close()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 LONGEST_MODULE = 400  # lines
+MOST_PARTS = 6  # that a service is made of
 # Where packages come from is every machine's own affair. (Images, releases and modules have their places in the code.)
 REGISTRIES = re.compile(
     r"(pypi|pythonhosted|npmjs|yarnpkg|crates)\.(org|com|io)|(deb|security|archive)\.(debian|ubuntu)\.(org|com)"
@@ -123,6 +124,29 @@ def test_no_module_is_too_long_to_be_read_at_once(texts: dict[str, str]) -> None
     modules = {n: t.count("\n") for n, t in texts.items() if n.startswith("operator/") and n.endswith((".py", ".sh"))}
     assert len(modules) > 50
     assert {name: lines for name, lines in modules.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_no_service_is_made_of_too_many_parts() -> None:
+    """Values may have many fields; what works with others, or holds the parts of the operator, may not."""
+    made_of: dict[str, int] = {}
+    for path in sorted((ROOT / "operator/stromboli").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                made_of[f"{path.stem}.{node.name}"] = _parts(node, always=path.parent.name == "handlers")
+    assert made_of["assembly.Parts"] > 3, "dataclasses count"
+    assert made_of["reconcile.Reconciler"] > 3
+    assert {name: parts for name, parts in made_of.items() if parts > MOST_PARTS} == {}
+
+
+def _parts(service: ast.ClassDef, *, always: bool) -> int:
+    """How many arguments it takes: those of its constructor, or the fields of a dataclass that waits for something."""
+    methods = [n for n in service.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for method in methods:
+        if method.name == "__init__":
+            return len([*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs]) - 1
+    if not always and not any(isinstance(method, ast.AsyncFunctionDef) for method in methods):
+        return 0
+    return sum(isinstance(statement, ast.AnnAssign) for statement in service.body)
 
 
 def test_objects_of_the_cluster_are_typed_outside_of_the_rooms_that_know_the_wire(texts: dict[str, str]) -> None:

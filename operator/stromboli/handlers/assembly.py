@@ -5,7 +5,7 @@ Three groups, each of which uses those before it: what is on the node, what writ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -63,33 +63,40 @@ from stromboli.work_queue import WorkQueue
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
-    """The parts of an operator that its start and end need. `close` may be called early, and repeatedly."""
+class Background:
+    """What works beside the reconcile passes for as long as the operator does."""
+
+    sweep: Sweep
+    guard: Guard
+    removals: Removals
+    warm_up: CLIWarmUp
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of an operator that its process works with."""
 
     store: Store
     queue: WorkQueue
     wakers: Wakers
-    sweep: Sweep
-    guard: Guard
-    warm_up: CLIWarmUp
-    removals: Removals
-    close: Callable[[], Awaitable[None]]
+    background: Background
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Rooms]:
+async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Parts]:
     """Create the parts and connect them; they are closed at the end of the block."""
     store = Store(lambda uid: queue.wake(uid))
     queue = WorkQueue(lambda uid: reconciler.reconcile(uid))
     session_queue = WorkQueue(lambda uid: upkeep.reconcile(uid))
     policy_queue = WorkQueue(PolicyStatuses(cluster).reconcile)
     node = _node(settings, podman, installation, queue.wake)
+    on_node = node.on_node
     voice = _voice(settings, cluster, store)
     queues = Queues(cluster, store)
     index = SessionIndex(cluster)
     sessions = session_parts.assembled(
         cluster,
-        OnNode(podman, node.site, Resting(podman, node.site, node.cleaner), node.cleaner, node.locks),
+        on_node,
         queues,
         voice.sessions,
         voice.notifier,
@@ -101,7 +108,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         RunImages(node.images, node.mounts),
         StartLine(node.gate, settings.node),
     )
-    reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, node.locks), node, voice, sessions, index)
+    reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, on_node.locks), node, voice, sessions, index)
     upkeep = Upkeep(cluster, index, sessions.turns, sessions.forks, sessions.sizes, voice.sessions)
 
     def wake_session(session: Object) -> None:
@@ -112,23 +119,20 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
 
     survey = Survey(cluster, store, node.gate, settings.node, queue.wake, wake_session)
     shared = Shared(node.images, node.mounts, node.networks, voice.notifier, node.gate)
-    sweep = Sweep(survey, Inventory(podman, node.site), node.cleaner, shared)
+    sweep = Sweep(survey, Inventory(podman, on_node.site), on_node.cleaner, shared)
 
     async def close() -> None:
         for part in (queue, session_queue, policy_queue, sessions, node.ends, node.images, voice.notifier):
             await part.close()
 
     try:
-        yield Rooms(
-            store=store,
-            queue=queue,
-            wakers=Wakers(queue.wake, queue.wake_all, wake_session, wake_policies, close),
+        background = Background(
             sweep=sweep,
-            guard=Guard(podman, node.site, node.ends.watched),
-            warm_up=CLIWarmUp(cluster, settings, node.mounts),
+            guard=Guard(podman, on_node.site, node.ends.watched),
             removals=Removals(podman, installation, node.ends.forget),
-            close=close,
+            warm_up=CLIWarmUp(cluster, settings, node.mounts),
         )
+        yield Parts(store, queue, Wakers(queue.wake, queue.wake_all, wake_session, wake_policies, close), background)
     finally:
         await close()
 
@@ -137,10 +141,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
 class _Node:
     """What is kept alive on the node."""
 
-    podman: Podman
-    site: Site
-    locks: SessionLocks
-    cleaner: Cleaner
+    on_node: OnNode
     images: Images
     mounts: CLIMounts
     networks: Networks
@@ -151,12 +152,10 @@ class _Node:
 def _node(settings: Settings, podman: Podman, installation: str, wake: Callable[[str], None]) -> _Node:
     site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
     locks = SessionLocks()
+    cleaner = Cleaner(podman, site, locks)
     images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, wake)
     return _Node(
-        podman=podman,
-        site=site,
-        locks=locks,
-        cleaner=Cleaner(podman, site, locks),
+        on_node=OnNode(podman, site, Resting(podman, site, cleaner), cleaner, locks),
         images=images,
         mounts=CLIMounts(podman, images, installation),
         networks=Networks(podman, installation),
@@ -188,17 +187,17 @@ def _reconciler(
     sessions: session_parts.Parts,
     index: SessionIndex,
 ) -> Reconciler:
-    reporter, notifier = voice.runs, voice.notifier
-    traces = Traces(cluster, partial(containers.find, node.podman, node.site), node.site)
-    launcher = Launcher(node.podman, node.site, node.networks, node.ends)
+    reporter, notifier, on_node = voice.runs, voice.notifier, node.on_node
+    traces = Traces(cluster, partial(containers.find, on_node.podman, on_node.site), on_node.site)
+    launcher = Launcher(on_node.podman, on_node.site, node.networks, node.ends)
     going = Going(launcher, reporter, notifier, node.ends.watch)
-    endings = Endings(reporter, notifier, sessions, node.cleaner, node.ends.forget)
+    endings = Endings(reporter, notifier, sessions, on_node.cleaner, node.ends.forget)
     finisher = Finisher(traces, Judge(sessions.costs), endings, reporter, notifier, entry.forget)
     performers = Performers(
         starter=Starter(entry, launcher, going, endings, reporter, notifier),
         going=going,
         finisher=finisher,
         stopper=Stopper(traces, finisher, reporter, notifier, entry.bound),
-        deletions=Deletions(node.cleaner, index, sessions),
+        deletions=Deletions(on_node.cleaner, index, sessions),
     )
     return Reconciler(cluster, store, traces, entry, performers, reporter)

@@ -31,7 +31,7 @@ from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
 from stromboli.backoff import backoff
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PartDied
-from stromboli.handlers.assembly import Rooms, assembled
+from stromboli.handlers.assembly import Parts, assembled
 from stromboli.handlers.watches import register
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
@@ -71,8 +71,8 @@ async def _serve(settings: Settings) -> None:
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
         api = _api(settings, cluster, podman, installation)
-        async with assembled(settings, cluster, podman, installation) as rooms, api:
-            await _watch(settings, rooms)
+        async with assembled(settings, cluster, podman, installation) as parts, api:
+            await _watch(settings, parts)
 
 
 def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AbstractAsyncContextManager[str]:
@@ -89,7 +89,7 @@ def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str
     )
 
 
-async def _watch(settings: Settings, rooms: Rooms) -> None:
+async def _watch(settings: Settings, parts: Parts) -> None:
     """kopf's loop and the background tasks beside it; the operator is ready after the first complete sweep.
 
     The cluster is listed first: the watch reports runs one by one, but the order of a session's queue depends on all
@@ -97,29 +97,29 @@ async def _watch(settings: Settings, rooms: Rooms) -> None:
     """
     ready = settings.home / "operator.ready"
     ready.unlink(missing_ok=True)
-    await _eventually("the runs and sessions of the cluster", rooms.sweep.begin)
+    await _eventually("the runs and sessions of the cluster", parts.background.sweep.begin)
     try:
         await together(
-            partial(_kopf, rooms),
+            partial(_kopf, parts),
             "the watch of the cluster",
             lasting={
-                "the sweep": partial(_sweep, rooms.sweep, ready, rooms.queue.wake_all),
-                "the follower of removals": rooms.removals.follow,
-                "the guard of the disk": rooms.guard.run,
+                "the sweep": partial(_sweep, parts.background.sweep, ready, parts.queue.wake_all),
+                "the follower of removals": parts.background.removals.follow,
+                "the guard of the disk": parts.background.guard.run,
             },
-            passing={"the search for the CLI's image": rooms.warm_up.keep_trying},
+            passing={"the search for the CLI's image": parts.background.warm_up.keep_trying},
         )
     finally:
         ready.unlink(missing_ok=True)
 
 
-async def _kopf(rooms: Rooms) -> None:
+async def _kopf(parts: Parts) -> None:
     """kopf's loop, until a signal ends the process. Raises PartDied if it ends by itself, or does not end.
 
     When one watch dies, kopf first ends all others, and can wait for one of them forever (seen with 1.45.2).
     """
     stop, ending = asyncio.Event(), asyncio.Event()
-    registry = register(rooms.store, rooms.wakers, ending)
+    registry = register(parts.store, parts.wakers, ending)
     watching = asyncio.ensure_future(_watches(registry, stop))
     late = asyncio.ensure_future(_seconds_after(ending, ENDING))
     try:

@@ -15,7 +15,7 @@ import pytest
 from stromboli.__main__ import run
 from stromboli.errors import PartDied
 from stromboli.handlers import run as process
-from stromboli.handlers.assembly import Rooms
+from stromboli.handlers.assembly import Background, Parts
 from stromboli.handlers.watches import Wakers
 from stromboli.settings import Settings
 from stromboli.store import Store
@@ -60,10 +60,10 @@ class Part:
         await self._step("CLI", nothing)
 
 
-def rooms(dies: str = "") -> Rooms:
+def parts(dies: str = "") -> Parts:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(5)))
-    return Rooms(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, part, part, part, part, nothing)
+    return Parts(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, Background(part, part, part, part))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_a_background_part_that_dies_ends_the_operator(
 ) -> None:
     watched_by(monkeypatch, forever)
     with pytest.raises(PartDied, match=rf"^{said} has died \(KeyError\)"):
-        await process._watch(settings, rooms(dies))
+        await process._watch(settings, parts(dies))
     assert any(record.exc_info for record in caplog.records)
     assert not (settings.home / "operator.ready").exists()
 
@@ -95,7 +95,7 @@ async def test_a_watch_that_ends_by_itself_ends_the_operator(
 ) -> None:
     watched_by(monkeypatch, nothing)
     with pytest.raises(PartDied, match="the watch of the cluster has ended by itself"):
-        await process._watch(settings, rooms())
+        await process._watch(settings, parts())
 
 
 async def test_a_watch_that_does_not_come_to_its_end_ends_the_operator(
@@ -110,7 +110,7 @@ async def test_a_watch_that_does_not_come_to_its_end_ends_the_operator(
     registries = watched_by(monkeypatch, stuck)
     monkeypatch.setattr(process, "ENDING", 0.01)
     with pytest.raises(PartDied, match="the watch of the cluster has been ending for 0 s"):
-        await process._watch(settings, rooms())
+        await process._watch(settings, parts())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: str(n.name))
@@ -133,7 +133,7 @@ async def test_being_told_to_end_is_no_failure(
     monkeypatch.setattr(kopf, "spawn_tasks", spawn)
     monkeypatch.setattr(kopf, "run_tasks", end)
     try:
-        await process._watch(settings, rooms())
+        await process._watch(settings, parts())
     finally:
         for other in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(other)

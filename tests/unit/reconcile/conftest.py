@@ -1,4 +1,4 @@
-"""A node without containers: the operator's rooms, joined as in the process, on a fake Podman and a fake cluster.
+"""A node without containers: the operator's parts, joined as in the process, on a fake Podman and a fake cluster.
 
 What is inside a container is played by `Node`: it honours the marks as the supervisor does, and counts the prompts
 that it sends. A `Process` may be killed at any call that it makes, and another takes its place.
@@ -24,7 +24,7 @@ from stromboli import naming, work_queue
 from stromboli.attempt import busybox
 from stromboli.attempt.seals import SEAL
 from stromboli.errors import PodmanError, PodmanUnavailable
-from stromboli.handlers.assembly import Rooms, assembled
+from stromboli.handlers.assembly import Parts, assembled
 from stromboli.handlers.watches import take, take_session
 from stromboli.kube.objects import head
 from stromboli.node.guard import Guard
@@ -52,9 +52,9 @@ MULTIARCH = "/usr/lib/x86_64-linux-gnu"
 ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty-two","num_turns":1}\n'
 
 
-def told(rooms: Rooms, how: str, obj: Object) -> None:
+def told(parts: Parts, how: str, obj: Object) -> None:
     """As kopf's watches report it."""
-    (take if obj["kind"] == "AgentRun" else take_session)(rooms.store, rooms.wakers, how, head(obj["metadata"]))
+    (take if obj["kind"] == "AgentRun" else take_session)(parts.store, parts.wakers, how, head(obj["metadata"]))
 
 
 class Killed(BaseException):
@@ -218,10 +218,17 @@ class Node:
         async with within(self.fake.within) as podman:
             _guarded(podman, killer, trouble or Trouble())
             async with (
-                assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as rooms,
-                self.cluster.watch(lambda how, obj: told(rooms, how, obj)),
+                assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as parts,
+                self.cluster.watch(lambda how, obj: told(parts, how, obj)),
             ):
-                yield Process(rooms.store, rooms.queue, rooms.sweep, rooms.removals, killer, rooms.guard)
+                yield Process(
+                    parts.store,
+                    parts.queue,
+                    parts.background.sweep,
+                    parts.background.removals,
+                    killer,
+                    parts.background.guard,
+                )
 
     def switch_off(self) -> None:
         """Whatever still runs ends: an open call about it is answered."""
