@@ -14,8 +14,9 @@ StromboliError
 │   ├── NoSpace           … the disk is full
 │   ├── Unmountable       … the runtime cannot mount something at its target in this container
 │   ├── TooLittleMemory   … the runtime cannot start a container within its memory limit
-│   └── PullFailed        … the registry refused, or cannot be reached (see `permanent`)
+│   └── PullFailed        … an image could not be pulled (see `problem`)
 ├── PodmanUnavailable     Podman did not answer: the outcome is unknown, retry
+├── RegistryError         a registry did not say what the operator asked it (see `problem`)
 ├── Pulling               an image is being pulled to the node
 ├── ImageMissing          an image is not on the node, and pulling it is not allowed
 ├── CLIUnavailable        the Claude CLI's image is not on the node, or does not contain the CLI
@@ -32,6 +33,7 @@ StromboliError
 from __future__ import annotations
 
 from stromboli.reasons import Reason
+from stromboli.registry_problem import RegistryProblem
 
 
 class StromboliError(Exception):
@@ -116,11 +118,25 @@ class TooLittleMemory(PodmanError):
 
 
 class PullFailed(PodmanError):
-    """An image could not be pulled; `permanent` means that retrying will not help."""
+    """An image could not be pulled."""
 
-    def __init__(self, message: str, *, permanent: bool) -> None:
+    def __init__(self, message: str, problem: RegistryProblem) -> None:
         super().__init__(message, status=200)
-        self.permanent = permanent
+        self.problem = problem
+
+    @property
+    def permanent(self) -> bool:
+        """Whether retrying will not help."""
+        return self.problem.permanent
+
+
+class RegistryError(StromboliError):
+    """A registry refused, or did not answer as registries do. `retry_after` are the seconds that it asked to wait."""
+
+    def __init__(self, message: str, problem: RegistryProblem, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.retry_after = retry_after
 
 
 class PodmanUnavailable(StromboliError):

@@ -38,6 +38,13 @@ from tests.support.podman import (
     podman_socket,
     registry_address,
 )
+from tests.support.registry import (
+    closed_registry,
+    open_registry,
+    registries_client,
+    registry_podman,
+    registry_program,
+)
 from tests.support.supervised import box, static_busybox
 
 # Fixtures defined in other modules, for the tests in this folder.
@@ -45,6 +52,7 @@ __all__ = [
     "box",
     "busybox_only_image",
     "cli_image",
+    "closed_registry",
     "glibc_image",
     "glibc_no_coreutils_image",
     "glibc_no_shell_image",
@@ -53,10 +61,14 @@ __all__ = [
     "musl_image",
     "nonroot_image",
     "numeric_user_image",
+    "open_registry",
     "podman",
     "podman_env",
     "podman_socket",
+    "registries_client",
     "registry_address",
+    "registry_podman",
+    "registry_program",
     "scratchpad_image",
     "sneaky_image",
     "static_busybox",

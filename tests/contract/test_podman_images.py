@@ -64,9 +64,10 @@ async def test_a_pull_brings_the_image_and_tells_of_bytes(real: Bed, registry: F
     registry.drip(2.0)  # Podman reports progress once a second
     reference = f"{registry.address}/{name}" + (f"@{digest}" if by_digest else ":1")
     told: list[str] = []
-    image = await asyncio.wait_for(real.podman.images.pull(reference, told.append), LIMIT)
+    image = await asyncio.wait_for(real.podman.images.pull(reference, lambda now: told.append(str(now))), LIMIT)
     assert f"{registry.address}/{name}@{digest}" in image.repo_digests
     assert await real.podman.images.inspect(reference) == image
+    told = [words for words in told if words]
     assert len(told) > 1
     assert told[-1] == "3.0 of 3.0 MiB"
     assert all(words.endswith(" of 3.0 MiB") for words in told)
@@ -96,7 +97,7 @@ async def test_a_pull_asks_again_though_the_image_is_there(real: Bed, registry: 
 async def test_what_the_registry_says_decides(
     real: Bed, registry: FakeRegistry, status: int, code: str, permanent: bool
 ) -> None:
-    registry.refuse(status, code)
+    registry.refuse(status, code, {"Retry-After": "1"})  # after which Podman asks again, five times
     with pytest.raises(PullFailed, match="could not be pulled") as caught:
         await asyncio.wait_for(real.podman.images.pull(f"{registry.address}/team/none:1"), LIMIT)
     assert caught.value.permanent is permanent, str(caught.value)
@@ -227,9 +228,10 @@ async def test_the_fake_pulls_what_a_test_put_into_its_registry(fake: FakePodman
     fake.registry = {"registry.test/a:1": image, "registry.test/b:1": "dial tcp: i/o timeout"}
     told: list[str] = []
     async with Podman(fake.socket) as podman:
-        assert (await podman.images.pull("registry.test/a:1", told.append)).id == image.id
+        pulled = await podman.images.pull("registry.test/a:1", lambda now: told.append(str(now)))
+        assert pulled.id == image.id
         for reference, permanent in (("registry.test/b:1", False), ("registry.test/c:1", True)):
             with pytest.raises(PullFailed) as caught:
                 await podman.images.pull(reference)
             assert caught.value.permanent is permanent
-    assert told == ["1.0 of 2.0 MiB", "2.0 of 2.0 MiB"]
+    assert told == ["1.0 of 2.0 MiB", "2.0 of 2.0 MiB", "2.0 of 2.0 MiB"]

@@ -54,6 +54,7 @@ _ROUTES = Routes(
     ("POST", _OWN + "/commit", "_commit"),
     ("POST", _OWN + "/build", "_build"),
     ("GET", _OWN + "/images/json", "_list_images"),
+    ("GET", _OWN + "/images/search", "_search"),
     ("GET", _OWN + "/images/{name:.+}/json", "_inspect_image"),
     ("DELETE", _OWN + "/images/{name:.+}", "_remove_image"),
     ("POST", _OWN + "/{kind:volumes|networks}/create", "_create_thing"),
@@ -119,7 +120,12 @@ class FakePodman(FakeFiles, FakeImages):
         store = {"graphRoot": "/var/lib/containers/storage", "volumePath": "/var/lib/containers/storage/volumes"}
         sizes = {"graphRootAllocated": self.disk, "graphRootUsed": self.taken}
         return web.json_response(
-            {"host": host | {"security": security}, "store": store | sizes, "version": {"Version": "4.3.1"}}
+            {
+                "host": host | {"security": security},
+                "store": store | sizes,
+                "version": {"Version": "4.3.1"},
+                "registries": self.registries_conf,
+            }
         )
 
     async def _create(self, request: Call) -> web.Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import io
 import json
 import tarfile
@@ -11,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.fake_podman_state import FakeContainer, FakeImage, FakeState
-from tests.support.fake_podman_wire import Call
+from tests.support.fake_podman_wire import Answer, Body, Call
 
 BUILDER = "io.buildah.version"  # the label that every build adds
 
@@ -81,16 +83,39 @@ class FakeImages(FakeState):
             }
         )
 
-    async def _pull(self, request: Call) -> web.Response:
+    async def _pull(self, request: Call) -> Answer:
         reference = request.query["fromImage"]
-        found = self.registry.get(reference, f"reading manifest in {reference}: manifest unknown")
-        lines: list[dict[str, Any]]
+        found = self._in_registry(reference, request)
         if isinstance(found, str):
-            lines = [{"error": found, "errorDetail": {"message": found}}]
-        else:
-            self.images.append(found)
-            lines = [{"id": "1", "progressDetail": {"current": n, "total": 2 << 20}} for n in (1 << 20, 2 << 20)]
-        return web.Response(text="".join(f"{json.dumps(line)}\n" for line in lines))
+            return web.json_response({"error": found, "errorDetail": {"message": found}})
+        if reference in self.stalled:
+            return _half_a_layer()
+        self.images.append(found)
+        complete = json.dumps({"status": "Download complete", "progressDetail": {}, "id": "1"})
+        return web.Response(text="".join((_layer_at(1 << 20), _layer_at(2 << 20), complete)))
+
+    def _in_registry(self, reference: str, request: Call) -> FakeImage | str:
+        """The image, or the error message."""
+        login = self.logins.get(reference.partition("/")[0])
+        if login is not None and _given_login(request) != login:
+            return f"reading manifest in {reference}: unauthorized: authentication required"
+        found = self.registry.get(reference, f"reading manifest in {reference}: manifest unknown")
+        if not isinstance(found, dict):
+            return found
+        system, _, architecture = request.query.get("platform", "linux/amd64").partition("/")
+        unknown = f'no image found in image index for architecture {architecture}, variant "", OS {system}'
+        return found.get(f"{system}/{architecture}", f"choosing an image from manifest list {reference}: {unknown}")
+
+    async def _search(self, request: Call) -> web.Response:
+        registry, _, query = request.query["term"].partition("/")
+        found = self.searched.get(registry, f'pinging container registry {registry}: Get "https://{registry}/v2/": ')
+        if found is None:
+            await asyncio.Event().wait()
+        if isinstance(found, str):
+            message = f'1 error occurred:\n\t* couldn\'t search registry "{registry}": {found}\n\n'
+            return web.json_response({"cause": found, "message": message, "response": 500}, status=500)
+        rows = [row for row in found or () if query in row["Name"]]
+        return web.json_response(rows[: int(request.query["limit"])])
 
     def _base(self, container: FakeContainer) -> FakeImage:
         return next(image for image in self.images if image.id == container.image_id)
@@ -102,6 +127,20 @@ class FakeImages(FakeState):
         made = self.add_image(name, root=base.root, **config)
         made.layers = layers
         return web.json_response({"Id": made.id}, status=201)
+
+
+async def _half_a_layer() -> Body:
+    yield _layer_at(1 << 20).encode()
+    await asyncio.Event().wait()
+
+
+def _layer_at(current: int) -> str:
+    return f"{json.dumps({'id': '1', 'progressDetail': {'current': current, 'total': 2 << 20}})}\n"
+
+
+def _given_login(request: Call) -> dict[str, str] | None:
+    header = request.headers.get("X-Registry-Auth")
+    return None if header is None else dict(json.loads(base64.urlsafe_b64decode(header)))
 
 
 def error(status: int, cause: str) -> web.Response:

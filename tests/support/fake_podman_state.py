@@ -89,8 +89,15 @@ class FakeState:
         self.program: Callable[[FakeContainer], Program] = program_of_command
         # Runs concurrently with every started container: here a test acts as the program in the container.
         self.on_start: Callable[[FakeContainer], Awaitable[None]] | None = None
-        # The result of pulling a reference: an image that is added, or an error message of the registry.
-        self.registry: dict[str, FakeImage | str] = {}
+        # The result of pulling a reference: an image that is added, an index of them by platform (`linux/amd64`), or an
+        # error message of the registry. Of those in `stalled` half a layer comes, and then nothing.
+        self.registry: dict[str, FakeImage | dict[str, FakeImage] | str] = {}
+        self.stalled: set[str] = set()
+        # What has to be in the header of a pull, by registry; and what a search of a registry finds (a list of rows, an
+        # error message, or None for one that never answers).
+        self.logins: dict[str, dict[str, str]] = {}
+        self.searched: dict[str, list[dict[str, Any]] | str | None] = {}
+        self.registries_conf: dict[str, Any] = {"search": ["docker.io"]}
         self.failures: list[Failure] = []
         self.events: list[dict[str, Any]] = []
         self.news = asyncio.Condition()

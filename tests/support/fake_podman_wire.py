@@ -36,6 +36,7 @@ class Call:
     target: str
     query: httpx2.QueryParams
     body: bytes
+    headers: Mapping[str, str]
     match_info: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -82,7 +83,11 @@ class Served:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         call = Call(
-            request.method, request.rel_url.raw_path, httpx2.QueryParams(request.query_string), await request.read()
+            request.method,
+            request.rel_url.raw_path,
+            httpx2.QueryParams(request.query_string),
+            await request.read(),
+            request.headers,
         )
         try:
             answer = await self._handle(call)
@@ -119,7 +124,7 @@ class Within(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         target = request.url.raw_path.decode().partition("?")[0]
-        call = Call(request.method, target, request.url.params, await request.aread())
+        call = Call(request.method, target, request.url.params, await request.aread(), request.headers)
         silence = request.extensions.get("timeout", {}).get("read")
         try:
             async with asyncio.timeout(silence):

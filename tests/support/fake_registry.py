@@ -1,6 +1,7 @@
-"""A container registry on loopback: the part of the OCI distribution specification that a pull needs.
+"""A container registry on loopback that does what a test wants: the part of the OCI distribution specification that a
+pull needs, and the older search. A registry as it should be is in `registry.py`.
 
-Images have one layer of random bytes; `refuse`, `tear`, `stall` and `drip` inject failures and delays.
+Images have one layer of random bytes; `refuse`, `corrupt`, `tear`, `stall` and `drip` inject failures and delays.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ from aiohttp import web
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _DROPS = 16
 
 
@@ -34,11 +37,15 @@ class FakeRegistry:
         self.left = asyncio.Event()
         self._blobs: dict[str, tuple[str, bytes]] = {}
         self._names: dict[tuple[str, str], str] = {}
-        self._refusal: web.Response | None = None
+        # What a search finds, in the form of the search API.
+        self.found: list[dict[str, Any]] = []
+        self._searches_hang = False
+        self._refusal: Callable[[], web.Response] | None = None
         self._torn = False
         self._stalls = False
         self._pause = 0.0
         application = web.Application()
+        application.router.add_get("/v1/search", self._search)
         application.router.add_get("/v2/", self._hello)
         application.router.add_get("/v2/{name:.+}/manifests/{reference}", self._manifest)
         application.router.add_get("/v2/{name:.+}/blobs/{digest}", self._blob)
@@ -53,11 +60,11 @@ class FakeRegistry:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
-    def publish(self, name: str, tag: str, *, size: int) -> str:
+    def publish(self, name: str, tag: str, *, size: int, architecture: str = "amd64") -> str:
         """Publish an image with one file of `size` bytes. Returns the manifest's digest."""
         layer = _layer(f"{name}:{tag} {size}", size)
         config = {
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
@@ -82,10 +89,38 @@ class FakeRegistry:
         """Publish an existing image in another repository too."""
         self._names |= {(name, tag): digest, (name, digest): digest}
 
-    def refuse(self, status: int, code: str) -> None:
+    def publish_index(self, name: str, tag: str, images: Mapping[str, str]) -> str:
+        """Publish an index of existing images, by platform (`linux/arm64`). Returns its digest."""
+        manifests = []
+        for platform, digest in images.items():
+            os, _, architecture = platform.partition("/")
+            described = {"mediaType": _MANIFEST, "digest": digest, "size": len(self._blobs[digest][1])}
+            manifests.append(described | {"platform": {"os": os, "architecture": architecture}})
+            self._names[(name, digest)] = digest
+        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests}
+        digest = str(self._add(_INDEX, json.dumps(index).encode())["digest"])
+        self._names |= {(name, tag): digest, (name, digest): digest}
+        return digest
+
+    def refuse(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
         """Answer every manifest request with this error."""
         body = {"errors": [{"code": code, "message": "injected by the test"}]}
-        self._refusal = web.json_response(body, status=status)
+        self._refusal = lambda: web.json_response(body, status=status, headers=headers)
+
+    def answer_with_a_page(self, status: int = 200) -> None:
+        """Answer every manifest request with a web page, as a portal that wants a login does."""
+        self._refusal = lambda: web.Response(text="<html>log in</html>", content_type="text/html", status=status)
+
+    def corrupt(self, digest: str, *, layer: bool = False) -> None:
+        """Change a byte of the manifest, or of its layer, without changing its digest."""
+        if layer:
+            digest = json.loads(self._blobs[digest][1])["layers"][0]["digest"]
+        kind, content = self._blobs[digest]
+        self._blobs[digest] = (kind, content[:-1] + (b" " if layer else content[-1:] + b" "))
+
+    def never_answer_searches(self) -> None:
+        """Accept searches, and answer none of them."""
+        self._searches_hang = True
 
     def tear(self) -> None:
         """Drop the connection in the middle of every layer."""
@@ -93,7 +128,7 @@ class FakeRegistry:
 
     def stall(self) -> None:
         """Stop sending in the middle of every layer, with the connection left open."""
-        self._stalls = True
+        self._stalls, self._pause = True, 0.0
 
     def drip(self, seconds: float) -> None:
         """Make every layer take this long."""
@@ -102,9 +137,14 @@ class FakeRegistry:
     async def _hello(self, _: web.Request) -> web.Response:
         return web.json_response({})
 
+    async def _search(self, _: web.Request) -> web.Response:
+        if self._searches_hang:
+            await asyncio.Event().wait()
+        return web.json_response({"results": self.found} if self.found else {}, status=200 if self.found else 404)
+
     async def _manifest(self, request: web.Request) -> web.Response:
         if self._refusal is not None:
-            return self._refusal
+            return self._refusal()
         digest = self._names.get((request.match_info["name"], request.match_info["reference"]))
         if digest is None:
             return _unknown("MANIFEST_UNKNOWN")

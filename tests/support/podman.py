@@ -86,12 +86,18 @@ insecure = true
 class IsolatedPodman:
     """Podman in a folder of its own; a context manager that starts the API service, and removes everything at the end.
 
-    `insecure` lists registries (`127.0.0.1:5000`) to be used without TLS. `env` is the complete environment for a
+    `insecure` lists registries (`127.0.0.1:5000`) to be used without TLS; `registries` comes before them in its
+    registries.conf. `env` is the complete environment for a
     `podman` command that uses the same storage. With a `user` it is that user's rootless Podman.
     """
 
     def __init__(
-        self, root: Path | None = None, *, insecure: Sequence[str] = (), user: OrdinaryUser | None = None
+        self,
+        root: Path | None = None,
+        *,
+        insecure: Sequence[str] = (),
+        registries: str = "",
+        user: OrdinaryUser | None = None,
     ) -> None:
         # A fresh folder with a short name: a Unix socket's path has at most 107 bytes.
         self.root = root or Path(tempfile.mkdtemp(prefix="stromboli-podman-"))
@@ -100,7 +106,7 @@ class IsolatedPodman:
         self.log = self.root / "service.log"
         self.env = self._environment()
         self._service: subprocess.Popen[bytes] | None = None
-        self._write_configuration(insecure)
+        self._write_configuration(registries + "".join(_REGISTRY_CONF.format(location=each) for each in insecure))
         if user is not None:
             user.owns(self.root)
 
@@ -233,14 +239,13 @@ class IsolatedPodman:
             "PATH": given.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin",
         }
 
-    def _write_configuration(self, insecure: Sequence[str]) -> None:
+    def _write_configuration(self, registries: str) -> None:
         for folder in ("conf", "tmp", "net", "runtime"):
             (self.root / folder).mkdir(mode=0o700 if folder == "runtime" else 0o755, parents=True, exist_ok=True)
         conf = self.root / "conf"
         containers = _CONTAINERS_CONF.format(root=self.root, runtime=_runtime_line())
         (conf / "containers.conf").write_text(containers)
         (conf / "storage.conf").write_text(_STORAGE_CONF.format(root=self.root))
-        registries = "".join(_REGISTRY_CONF.format(location=location) for location in insecure)
         (conf / "registries.conf").write_text(registries)
 
     def _await_answer(self, service: subprocess.Popen[bytes]) -> None:

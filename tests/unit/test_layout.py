@@ -161,7 +161,7 @@ def test_objects_of_the_cluster_are_typed_outside_of_the_rooms_that_know_the_wir
     # A condition's own `status`, and an image's pull as Podman tells of it.
     assert found == {
         "models/run.py": ['return self._succeeded.get("status") in ("True", "False")'],
-        "podman/images.py": ['elif entry.get("status") == "Download complete":'],
+        "podman/pulls.py": ['elif entry.get("status") in ("Download complete", "Already exists"):'],
     }
 
 

@@ -29,6 +29,7 @@ from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
+from stromboli.registry_problem import RegistryProblem
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ class Images:
             )
         pulled = await self._pull(name, wanted_by)
         if not is_meant(pulled, reference):
-            raise PullFailed(f"image {reference} was pulled, and Podman does not have it by that name", permanent=False)
+            raise PullFailed(
+                f"image {reference} was pulled, and Podman does not have it by that name", RegistryProblem.UNKNOWN
+            )
         return pulled
 
     async def on_node(self, reference: Reference) -> ImageInfo | None:
@@ -175,7 +178,7 @@ class Images:
 
     async def _pulled(self, name: str, report: Callable[[str], None]) -> ImageInfo:
         try:
-            return await self._podman.images.pull(name, report)
+            return await self._podman.images.pull(name, lambda progress: report(str(progress)))
         except StromboliError as error:
             log.warning("pulling %s failed: %s", name, error)
             raise

@@ -71,7 +71,7 @@ class RunImages:
             return await self.images.resolve(wanted, candidate.policy.pull_policy, candidate.run.uid)
         except PullFailed as problem:
             if hint := await self._local_twin(candidate):
-                raise PullFailed(f"{problem}; {hint}", permanent=problem.permanent) from problem
+                raise PullFailed(f"{problem}; {hint}", problem.problem) from problem
             raise
         except ImageMissing as problem:
             if hint := await self._local_twin(candidate):

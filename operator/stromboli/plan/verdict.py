@@ -93,10 +93,10 @@ def _of_the_node(error: Exception) -> Stop:
             return Wait(Reason.CLIImageUnavailable, str(error), error.delay)
         case errors.LabelsLost():
             return Refuse(Reason.PolicyViolation, str(error))
-        case errors.PullFailed(permanent=True):
-            return Refuse(Reason.ImagePullFailed, f"{error}; check the image's name and tag")
+        case errors.PullFailed() if error.permanent:
+            return Refuse(Reason.ImagePullFailed, f"{error}; {error.problem.remedy}")
         case errors.PullFailed():
-            return Wait(Reason.RegistryUnavailable, f"{error}; asked again soon", 10.0)
+            return Wait(Reason.RegistryUnavailable, f"{error}; {error.problem.remedy}", 10.0)
         case errors.NoSpace():
             return Wait(Reason.NodeOutOfDisk, f"{error}; goes on when there is room on the node", 10.0)
         case errors.PodmanUnavailable():

@@ -77,13 +77,20 @@ class Connection:
         archive: bytes | None = None,
         silence: float | None = None,
         api: str = LIBPOD,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """Make one call and stream the response; leaving the block early closes the connection."""
+        """Make one call and stream the response; leaving the block early closes the connection.
+
+        `headers` may have credentials: they are in no message.
+        """
         doing = f"{method} {path}"
         limits = httpx.Timeout(silence, connect=CONNECT)
-        options: dict[str, Any] = {} if body is None else {"json": body}
+        options: dict[str, Any] = {"headers": dict(headers or {})}
+        if body is not None:
+            options["json"] = body
         if archive is not None:
-            options = {"content": archive, "headers": {"Content-Type": "application/x-tar"}}
+            options["content"] = archive
+            options["headers"]["Content-Type"] = "application/x-tar"
         try:
             async with self._client.stream(method, api + path, params=params, timeout=limits, **options) as response:
                 if response.status_code >= 400:

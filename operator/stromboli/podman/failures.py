@@ -2,8 +2,8 @@
 
 An error response `{"cause", "message", "response"}` is classified by its HTTP status and by `cause`, the exact text of
 Podman's innermost error, or by the kernel's strerror text at the end of the message. There are two exceptions: a failed
-pull has nothing but the registry's own text, matched by the table below, and a failed start the runtime's, matched in
-starts.py. Text that is shown to users is truncated and redacted.
+pull or search has nothing but the registry's own text, matched by the table below, and a failed start the runtime's,
+matched in starts.py. Text that is shown to users is truncated and redacted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from stromboli import bounds
 from stromboli.errors import NoSpace, NotFound, PodmanError, PodmanUnavailable, PullFailed
 from stromboli.podman import starts
+from stromboli.registry_problem import RegistryProblem
 
 LONGEST = 400  # characters of Podman's text in one of our messages
 _READ = 64 * 1024  # characters of Podman's text that are searched: a registry may send megabytes
@@ -34,19 +35,33 @@ _ABSENT = frozenset(
 _LOOP = "too many levels of symbolic links"  # strerror(ELOOP), after the path; treated as not found
 _FULL = ("no space left on device", "disk quota exceeded")  # strerror(ENOSPC), strerror(EDQUOT)
 
-# Messages of a failed pull; the first match wins: (pattern, permanent). Permanent means that the registry was reached
-# and either has no such image or denied access. Unknown messages count as transient, since retries are bounded anyway.
-_PULL = (
+# Messages of a failed pull or search: (pattern, problem); the first match wins. Unknown messages count as transient,
+# since retries are bounded anyway.
+_REGISTRY = (
     # The registry cannot be reached, or asks to retry later. Checked first, since a proxy's "502 … not found" and a
     # resolver's "host not found" do not come from a registry.
-    (r"no such host|server misbehaving|connection (refused|reset)|network is unreachable|no route to host", False),
-    (r"i/o timeout|deadline exceeded|timeout|temporary failure|unexpected eof|\beof$", False),
-    (r"toomanyrequests|too many requests|\b50[0234]\b|bad gateway|service unavailable", False),
+    (
+        r"no such host|server misbehaving|connection (refused|reset)|network is unreachable|no route to host",
+        RegistryProblem.UNAVAILABLE,
+    ),
+    (r"happened during read: (unexpected )?eof", RegistryProblem.CUT),
+    (r"i/o timeout|deadline exceeded|timeout|temporary failure|unexpected eof|\beof$", RegistryProblem.UNAVAILABLE),
+    (r"toomanyrequests|too many requests|\b429\b", RegistryProblem.RATE_LIMITED),
+    (r"\b50[0234]\b|bad gateway|service unavailable", RegistryProblem.UNAVAILABLE),
+    (r"digest did not match|does not match provided manifest digest", RegistryProblem.DIGEST_MISMATCH),
+    # A web page where JSON was expected.
+    (r"invalid character '<' looking for beginning of value|text/html", RegistryProblem.NOT_A_REGISTRY),
     # The error codes of the distribution specification, as phrased by containers/image.
-    (r"manifest unknown|name unknown|manifest_unknown|name_unknown|repository name not known", True),
-    (r"unauthorized|authentication required|denied|invalid username/password|forbidden|\b40[13]\b", True),
-    (r"no image found in (manifest list|image index)", True),  # not for this architecture
-    (r"not found|\b404\b|invalid reference format", True),
+    (
+        r"manifest unknown|name unknown|manifest_unknown|name_unknown|repository name not known",
+        RegistryProblem.NOT_FOUND,
+    ),
+    (
+        r"unauthorized|authentication required|denied|invalid username/password|forbidden|\b40[13]\b",
+        RegistryProblem.DENIED,
+    ),
+    (r"no image found in (manifest list|image index)", RegistryProblem.NO_PLATFORM),
+    (r"not found|\b404\b|invalid reference format", RegistryProblem.NOT_FOUND),
 )
 
 # Remedies for errors whose own message does not suggest one: (pattern, what to do).
@@ -109,8 +124,13 @@ def pull_failure(reference: str, message: str) -> PullFailed | NoSpace:
     text = f"image {reference} could not be pulled: {redact(message)}"
     if any(words in lowered for words in _FULL):
         return NoSpace(text, 200)
-    verdicts = (permanent for pattern, permanent in _PULL if re.search(pattern, lowered))
-    return PullFailed(text, permanent=next(verdicts, False))
+    return PullFailed(text, problem_of(lowered))
+
+
+def problem_of(words: str) -> RegistryProblem:
+    """What a registry's own words, as Podman repeats them, say is wrong."""
+    words = words.lower()
+    return next((problem for pattern, problem in _REGISTRY if re.search(pattern, words)), RegistryProblem.UNKNOWN)
 
 
 def _without_names(words: str, reference: str) -> str:

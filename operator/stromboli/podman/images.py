@@ -10,10 +10,11 @@ from typing import Any
 from stromboli.coalesced import Coalesced
 from stromboli.errors import NotFound, PullFailed
 from stromboli.podman.connection import COMPAT, Connection, image_segment
-from stromboli.podman.failures import answer, pull_failure, reading
+from stromboli.podman.failures import answer, reading
+from stromboli.podman.pulls import PullProgress, auth_header, follow
 from stromboli.podman.times import NEVER, moment
-
-_MIB = 1024 * 1024
+from stromboli.registry_credentials import Credentials, without_secrets
+from stromboli.registry_problem import RegistryProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,65 +55,38 @@ class Images:
         with reading("an image"):
             return _info(answer(response.content))
 
-    async def pull(self, reference: str, on_progress: Callable[[str], None] = lambda _: None) -> ImageInfo:
+    async def pull(
+        self,
+        reference: str,
+        on_progress: Callable[[PullProgress], None] = lambda _: None,
+        *,
+        platform: str | None = None,
+        credentials: Credentials | None = None,
+    ) -> ImageInfo:
         """Pull a fully qualified reference from its registry, even if it is on the host already; returns the image.
 
-        `on_progress` is called with a short text ("12.0 of 44.1 MiB") whenever that changes. There is no timeout:
-        cancelling closes the connection, which ends the pull. Raises PullFailed, `permanent` if the registry refused,
-        and NoSpace.
+        `on_progress` is called whenever the progress changes. `platform` (`linux/arm64`) is which image of an index is
+        taken, by default the host's. There is no timeout, but a registry that sends nothing is given up after a while;
+        cancelling closes the connection, which ends the pull. Raises PullFailed and NoSpace.
         """
-        progress = _Progress(on_progress)
+        params = {"fromImage": reference} | ({"platform": platform} if platform else {})
         # The compat endpoint: libpod's own reports no progress. Both report failure inside HTTP 200.
         async with self._connection.stream(
-            "POST", "/images/create", params={"fromImage": reference}, api=COMPAT
+            "POST",
+            "/images/create",
+            params=params,
+            api=COMPAT,
+            headers=auth_header(credentials) if credentials else None,
         ) as response:
-            async for line in response.aiter_lines():
-                if line.strip():
-                    _step(reference, line, progress)
+            try:
+                await follow(reference, response.aiter_lines(), on_progress)
+            except PullFailed as error:
+                # A registry may repeat in its error what it was given.
+                raise PullFailed(without_secrets(str(error), credentials), error.problem) from None
         image = await self.inspect(reference)
         if image is None:
-            raise PullFailed(f"image {reference} was pulled but is not there", permanent=False)
+            raise PullFailed(f"image {reference} was pulled but is not there", RegistryProblem.UNKNOWN)
         return image
-
-
-class _Progress:
-    """Bytes of all layers together, reported whenever the text for them changes."""
-
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self._report = report
-        self._layers: dict[str, tuple[int, int]] = {}
-        self._reported = ""
-
-    def arrived(self, name: str, current: int, total: int) -> None:
-        """`current` of `total` bytes of a layer have arrived."""
-        self._layers[name] = (current, total)
-        self._update()
-
-    def complete(self, name: str) -> None:
-        """A layer is complete. The size of one that arrived too fast to be reported is unknown."""
-        if name in self._layers:
-            total = self._layers[name][1]
-            self.arrived(name, total, total)
-
-    def _update(self) -> None:
-        done, size = (sum(column) for column in zip(*self._layers.values(), strict=True))
-        text = f"{done / _MIB:.1f} of {size / _MIB:.1f} MiB"
-        if text != self._reported:
-            self._reported = text
-            self._report(text)
-
-
-def _step(reference: str, line: str, progress: _Progress) -> None:
-    """Handle one line of a pull's stream. Raises PullFailed, NoSpace."""
-    with reading("a pull"):
-        entry: Any = answer(line)
-        error, detail = entry.get("error"), entry.get("progressDetail") or {}
-        if detail.get("total"):
-            progress.arrived(str(entry["id"]), int(detail.get("current", 0)), int(detail["total"]))
-        elif entry.get("status") == "Download complete":
-            progress.complete(str(entry["id"]))
-    if error:
-        raise pull_failure(reference, str(error))
 
 
 def _info(entry: Mapping[str, Any]) -> ImageInfo:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from stromboli.podman import registries_conf
 from stromboli.podman.archive import Archive
 from stromboli.podman.connection import Connection
 from stromboli.podman.containers import Containers
@@ -17,6 +18,8 @@ from stromboli.podman.failures import answer, reading
 from stromboli.podman.folders import Folders
 from stromboli.podman.images import Images
 from stromboli.podman.networks import Networks
+from stromboli.podman.registries_conf import RegistriesConf
+from stromboli.podman.search import Search
 from stromboli.podman.volumes import Volumes
 
 
@@ -48,6 +51,7 @@ class Podman:
         self._connection = Connection(socket_path)
         self.containers = Containers(self._connection)
         self.images = Images(self._connection)
+        self.search = Search(self._connection)
         self.folders = Folders(self._connection)
         self.copies = Copies(self._connection)
         self.archive = Archive(self._connection)
@@ -82,6 +86,12 @@ class Podman:
                 volume_path=store["volumePath"],
                 controllers=_controllers(host),
             )
+
+    async def registries(self) -> RegistriesConf:
+        """The node's registries.conf, which Podman reads once, when its service starts. As slow as `info`."""
+        response = await self._connection.request("GET", "/info")
+        with reading("its registries"):
+            return registries_conf.read(answer(response.content)["registries"])
 
     async def free(self) -> int | None:
         """Free bytes where Podman stores images and containers; None if it does not report them. As slow as `info`."""

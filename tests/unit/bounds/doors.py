@@ -42,7 +42,7 @@ from stromboli.perform import lookups
 from stromboli.plan import answer, conversation, documents, redaction, request
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Shape
-from stromboli.podman import failures, images
+from stromboli.podman import failures, images, pulls, search
 from stromboli.podman.archive import Archive
 from stromboli.podman.events import _event
 from stromboli.standin import request as standin
@@ -179,6 +179,13 @@ def _inspect(text: str) -> None:
     asyncio.run(images.Images(_Answering(text)).inspect("x"))  # type: ignore[arg-type]
 
 
+def _pull(text: str) -> None:
+    async def lines() -> AsyncIterator[str]:
+        yield text
+
+    asyncio.run(pulls.follow("x", lines(), lambda _: None))
+
+
 def _object(text: str) -> bytes:
     meta = f'{{"uid":"u","name":"n","namespace":"s","resourceVersion":"1","managedFields":[{{"fieldsV1":{text}}}]}}'
     spec = f'{{"prompt":"x","claude":{{"jsonSchema":{text}}}}}'
@@ -281,7 +288,8 @@ DOORS: Mapping[str, Mapping[str, Door]] = {
         "Podman's answer": lambda text: failures.answer(text),
         "Podman's refusal": lambda text: failures.refusal(500, text.encode(), "GET /x"),
         "Podman's event": _event,
-        "a registry's word": lambda text: images._step("x", text, images._Progress(lambda _: None)),
+        "a registry's word": _pull,
+        "a search's results": lambda text: search.read("registry.test", text),
         "a path's header": _archive,
         "an image's configuration": _inspect,
         "an image's facts": _facts,

@@ -18,6 +18,7 @@ from stromboli.models.agentpolicy import PullPolicy
 from stromboli.node import images as rooms
 from stromboli.node.images import Images
 from stromboli.podman.images import ImageInfo
+from stromboli.registry_problem import RegistryProblem
 
 APP = reference.parse("ghcr.io/team/app:1")
 DIGEST = f"sha256:{'1' * 64}"
@@ -30,8 +31,8 @@ def known_as(image_id: str, *names: str) -> ImageInfo:
 
 
 HERE, NEWER = (known_as(name, str(APP)) for name in ("here", "newer"))
-AWAY = PullFailed("connection refused", permanent=False)
-UNKNOWN = PullFailed("manifest unknown", permanent=True)
+AWAY = PullFailed("connection refused", RegistryProblem.UNAVAILABLE)
+UNKNOWN = PullFailed("manifest unknown", RegistryProblem.NOT_FOUND)
 
 
 class Registry:

@@ -7,13 +7,14 @@ import pytest
 from stromboli import errors
 from stromboli.plan.verdict import STOPPING, LeaveAlone, Refuse, Wait, verdict
 from stromboli.reasons import Reason
+from stromboli.registry_problem import RegistryProblem
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "reason"),
     [
-        (errors.PullFailed("manifest unknown", permanent=True), Refuse, Reason.ImagePullFailed),
-        (errors.PullFailed("no route to host", permanent=False), Wait, Reason.RegistryUnavailable),
+        (errors.PullFailed("manifest unknown", RegistryProblem.NOT_FOUND), Refuse, Reason.ImagePullFailed),
+        (errors.PullFailed("no route to host", RegistryProblem.UNAVAILABLE), Wait, Reason.RegistryUnavailable),
         (errors.NoSpace("no space left on device", 500), Wait, Reason.NodeOutOfDisk),
         (errors.PodmanUnavailable("connection refused"), Wait, Reason.PodmanUnavailable),
         (errors.NotFound("no such image", 404), Wait, Reason.PodmanUnavailable),
@@ -40,7 +41,7 @@ def test_what_a_check_said_stays_as_it_is() -> None:
 
 
 def test_an_end_says_what_to_do() -> None:
-    found = verdict(errors.PullFailed("x", permanent=True))
+    found = verdict(errors.PullFailed("x", RegistryProblem.NOT_FOUND))
     assert found == Refuse(Reason.ImagePullFailed, "x; check the image's name and tag")
 
 
