@@ -53,5 +53,5 @@ def parse(policy: Policy) -> Rules:
     except ValidationError as e:
         raise Refused(
             Reason.PolicyViolation,
-            f"AgentPolicy {policy.name} cannot be read ({sentence(e)}); its administrator has to correct it",
+            f"AgentPolicy {policy.name} cannot be read ({sentence(e)}); an administrator has to correct it",
         ) from e

@@ -1,7 +1,7 @@
 """Creates and starts the container of an attempt that is recorded in the status.
 
-Everything here may be repeated for one attempt: the folder is completed, a container that never started is created
-again, and the supervisor refuses an attempt whose first seal is broken.
+All of this may be repeated for the same attempt: an incomplete folder is completed, a container that never started is
+created again, and the supervisor refuses an attempt whose first seal is broken.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class Launcher:
     async def launch(self, subject: Subject, ready: Ready, held: Held) -> str:
         """Create the container of a prepared attempt, unless the session has one, and start it; returns its name.
 
-        Raises NoSpace, PodmanError, PodmanUnavailable, and Refused where the container can never be started as the
-        spec has it; nothing was sent then.
+        Raises NoSpace, PodmanError, PodmanUnavailable, and Refused if no container with this spec can ever be started.
+        No prompt was sent then.
         """
         owner = await self._owner(ready)
         folder = self._site.folder(held.uid)
-        # Apart: it removes what an agent before this has made of the secrets' folder.
+        # In a thread of its own: it removes whatever an earlier agent has put into the folder of the secrets.
         await apart(self._hand_over, folder, subject, ready, held, owner)
         key = naming.agent(held.uid)
         try:
@@ -97,7 +97,7 @@ class Launcher:
         except TooLittleMemory as error:
             memory = ready.judged.request.memory
             raise invalid(
-                "spec.resources.memory", f"{memory} bytes are too few to start a container in; write 512Mi for example"
+                "spec.resources.memory", f"{memory} bytes are not enough to start a container; use 512Mi, for example"
             ) from error
         except PodmanError:
             self._networks.forget()
@@ -106,13 +106,17 @@ class Launcher:
         return key.name
 
     def take_back(self, session: str) -> None:
-        """A container of the session runs: it has what it was handed, also where who started it was killed since."""
+        """Delete the secrets file: a container of the session is running, and keeps its mount of it.
+
+        The operator that started it may have been killed before it did this.
+        """
         self._site.folder(session).take_back()
 
     async def _check_landings(self, name: str, mounted: Sequence[Volume]) -> None:
-        """The volumes' targets as the container's own links have them: those of its image, or what an agent has made.
+        """Check where the volumes are really mounted: links in the container, of its image or of an agent, may lead
+        elsewhere.
 
-        Where the operator does not see the mounted root, the supervisor alone looks whether the CLI was covered.
+        If the operator cannot see the mounted root, only the supervisor checks that no volume hides the CLI.
         """
         if not mounted:
             return
@@ -120,35 +124,36 @@ class Launcher:
         if not root.visible:
             return
         targets = (*volumes.own_places(), *(volume.container for volume in mounted))
-        # A circle of links cannot be mounted at, which the runtime says by itself.
+        # Nothing can be mounted at a circle of links: the runtime reports that itself.
         volumes.check_landings(mounted, {target: root.landing(target) or target for target in targets})
 
     async def unenforced(self, ready: Ready) -> str | None:
-        """Which of the run's limits this node cannot enforce, in a sentence; None for none, or where nobody says.
+        """A sentence about the run's limits that this node cannot enforce; None if there are none, or if it is unknown.
 
-        Asked once the container runs: Podman takes a while to say what its host is.
+        Called once the container runs, because Podman takes a while to describe its host.
         """
         request = ready.judged.request
-        if container.unenforced(request, ()) is None:  # there is nothing to enforce
+        if container.unenforced(request, ()) is None:  # there is no limit to enforce
             return None
         try:
             return container.unenforced(request, (await self._podman_host()).controllers)
         except (PodmanError, PodmanUnavailable) as error:
-            log.warning("whether the node enforces the limits of a run is not known: %s", error)
+            log.warning("it is not known whether the node enforces the limits of a run: %s", error)
             return None
 
     async def end(self, container: str, *, by_force: bool) -> None:
-        """End what its own timer should have ended: the supervisor takes USR1 for that timer's, and gives a step its
-        grace. Without effect where it has ended. Raises PodmanError, PodmanUnavailable.
+        """End a container that its own timer should have ended: USR1 tells the supervisor that the timer has expired.
+
+        No effect if it has ended. Raises PodmanError, PodmanUnavailable.
         """
         if by_force:
-            log.warning("container %s outlives its timeout, and is killed", container)
+            log.warning("container %s has exceeded its timeout; it is killed", container)
         await self._podman.containers.kill(container, "KILL" if by_force else "USR1")
 
     def _hand_over(
         self, folder: SessionFolder, subject: Subject, ready: Ready, held: Held, owner: tuple[int, int] | None
     ) -> None:
-        """The attempt's secrets, then the links: re-pointing them is what hands the attempt over."""
+        """Write the attempt's secrets, then point the links at the attempt, which makes it the container's next one."""
         secrets = redaction.given(ready.credentials.env, ready.credentials.file)
         folder.write_given(naming.attempt(subject.uid, subject.number), secrets)
         folder.write_secrets(ready.credentials.env.values(), ready.credentials.file, owner)
@@ -159,7 +164,7 @@ class Launcher:
         folder.point("attempt", folder.attempt(subject.uid, subject.number))
 
     async def _make(self, key: ContainerKey, folder: SessionFolder, subject: Subject, ready: Ready, held: Held) -> None:
-        """The session's volume, its network, and its container, not started."""
+        """Create the session's volume, its network, and its container, which is not started."""
         labels = self._site.labels(key, f"{subject.namespace}/{held.name or subject.name}")
         network, _ = await asyncio.gather(
             self._network(subject.namespace, ready.judged.policy),
@@ -179,7 +184,7 @@ class Launcher:
         await self._create(key, body)
 
     async def _create(self, key: ContainerKey, body: container.Body) -> None:
-        """Create the container. A name that is taken answers 500: look whose it is, then judge."""
+        """Create the container. If its name is taken, Podman answers 500: then check whose it is."""
         try:
             await self._podman.containers.create(body)
         except PodmanError as error:
@@ -187,24 +192,22 @@ class Launcher:
             if found is None or found.alive:
                 raise
             if self._site.key_of(found.name, found.labels) != key:
-                raise PodmanError(
-                    f"a container named {key.name} is there and is not ours; remove it", error.status
-                ) from error
-            # Without force: one that has come to run meanwhile, by a start that a killed operator had asked for, stays.
+                raise PodmanError(f"another container is named {key.name}; remove it", error.status) from error
+            # Without force: if it is running by now, since a killed operator had already requested that, it stays.
             await self._podman.containers.remove(found.id, force=False)
             await self._podman.containers.create(body)
 
     async def _network(self, namespace: str, policy: Effective) -> str | None:
-        """The namespace's own bridge network, made if missing; None for no network at all."""
+        """The namespace's own bridge network, created if missing; None for no network at all."""
         return None if policy.network is Network.none else await self._networks.have(namespace)
 
     async def _owner(self, ready: Ready) -> tuple[int, int] | None:
-        """Who owns what the container writes, where Podman is root; rootless, the user namespace sees to it."""
+        """The owner of the files that the container writes, if Podman runs as root; rootless, they need none."""
         user = ready.user
         return None if user.uid == 0 or (await self._podman_host()).rootless else (user.uid, user.gid)
 
     async def _identity(self, ready: Ready) -> Identity:
-        """As whom the agent works; what Podman may map is asked only where it matters, which is not for root."""
+        """The user as which the agent works. Unless that is root, Podman is asked which ids it can map."""
         user = ready.user
         if user.uid == 0:
             return Identity(user.uid, user.gid, user.groups)
@@ -218,7 +221,7 @@ class Launcher:
 
 
 def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None) -> Place:
-    # Bound through a link where the container is kept: a policy's gateway may be another by its next start.
+    # A container that is kept gets it through a link: by its next start, the policy may name another gateway.
     gateway = folder.link("gateway") if held.name is not None else ready.gateway
     return Place(
         attempt=str(folder.link("attempt")),
@@ -261,5 +264,5 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
     )
 
 
-# The CLI in a container neither updates itself nor reports home; a run's own env may say otherwise.
+# The CLI in a container neither updates itself nor sends telemetry, unless the run's own env says otherwise.
 _CLI_ENV = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}

@@ -1,8 +1,8 @@
 """A request and what the node has → the body of Podman's "create container" call. Pure.
 
-The shape is libpod's SpecGenerator (Podman REST API, POST /libpod/containers/create). Podman ignores unknown
-fields in silence, so a contract test inspects a container made from this body. Nothing of the prompt, of
-`spec.env` or of a secret stands in it: those go by the attempt's folder, since a session's container is kept.
+The body is libpod's SpecGenerator (Podman REST API, POST /libpod/containers/create). Podman silently ignores unknown
+fields, so a contract test inspects a container that was created from this body. It contains no prompt, no `spec.env`
+and no secret: since a session's container is kept, these are passed through the attempt's folder.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ Body = dict[str, Any]
 ENTRYPOINT = [f"{naming.PLAN}/busybox", "sh", f"{naming.PLAN}/supervisor"]
 CPU_PERIOD = 100_000  # microseconds, the kernel's default
 MIN_QUOTA = 1_000  # microseconds; the kernel refuses less (min_cfs_quota_period), the kubelet rounds up likewise
-STOP_SIGNAL = 15  # TERM, which the supervisor passes on; the image's own would be for the image's own program
-# The container's own end, in case the agent kills what it should not and the operator is down: past the longest timeout
-# and the grace. Podman counts it from each start, but fixes it when the container is made.
+STOP_SIGNAL = 15  # TERM, which the supervisor passes on; the image's own signal is meant for the image's own program
+# Podman itself ends the container this many seconds after the longest timeout, in case an agent kills the supervisor's
+# timers while the operator is down. It counts from each start, but is fixed when the container is created.
 BACKSTOP_MARGIN = 120
-# Which mounts of ours a container has; those of another layout cannot be handed an attempt.
+# The version of our mounts in a container. A container of another version cannot be given an attempt.
 LAYOUT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The image's user, resolved to numbers: by name, Podman would look it up anew at each start, in files of the
-    container's own that an agent may have changed.
+    """The image's user as numbers. A name would be resolved at each start, from the container's own files, which an
+    agent may have changed.
 
-    `groups` are the supplementary ones. `namespace`, where Podman is rootless and this user is not root, is how many
-    uids and gids Podman's own user namespace has.
+    `groups` are the supplementary ones. `namespace` is the size of rootless Podman's user namespace in uids and gids;
+    None if Podman runs as root, or this user is root.
     """
 
     uid: int
@@ -51,10 +51,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the session's things lie on the node: the links of its folder, its volume and network.
+    """Where the session's files are on the node: the links in its folder, its volume and its network.
 
-    `secret` is the file that hands the secrets over, or a link to it.
-    `gateway` is the folder of a gateway's socket, or a link to it.
+    `secret` is the file with the secrets, or a link to it; `gateway` is the folder of a gateway's socket, or a link to
+    it.
     """
 
     attempt: str
@@ -76,8 +76,8 @@ def body(
     labels: Mapping[str, str],
     longest: float,
 ) -> Body:
-    """The create body. `volumes` are the request's, with their host paths resolved; no run in the container takes
-    more than `longest` seconds.
+    """The body. `volumes` are the request's, with resolved host paths; no run in the container takes more than
+    `longest` seconds.
     """
     return {
         "name": name,
@@ -86,8 +86,8 @@ def body(
         "entrypoint": ENTRYPOINT,
         "command": [],
         "user": f"{identity.uid}:{identity.gid}",
-        # Podman 4.3 makes a working directory through whatever links the image or an agent has put there, and so
-        # outside of the container. It is made and entered by the supervisor, from within.
+        # Podman 4.3 follows links of the image, or of an agent, when it creates a working directory, even out of the
+        # container. So the supervisor creates and enters it, from inside.
         "work_dir": "/",
         "groups": [str(group) for group in identity.groups],
         "stop_signal": STOP_SIGNAL,
@@ -102,7 +102,7 @@ def body(
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a container that is kept has, of that which policies speak of; it stands in a label of it."""
+    """Those properties of a container that policies restrict. A container that is kept has them as a label."""
 
     network: str
     cli: bool
@@ -114,7 +114,7 @@ class Shape:
 
     @property
     def mount_points(self) -> tuple[str, ...]:
-        """Where something is mounted over the container's root, as its own configuration has it."""
+        """The paths in the container where something is mounted, according to its configuration."""
         return (naming.RUNTIME, naming.CLI_MOUNT, naming.MANAGED, *(mount.split(":")[1] for mount in self.volumes))
 
     def to_label(self) -> str:
@@ -122,7 +122,7 @@ class Shape:
 
     @staticmethod
     def from_label(text: str) -> Shape:
-        """Raises ValueError for what is none."""
+        """The shape in a label. Raises ValueError if there is none in it."""
         found = _SHAPE.validate_python(bounds.json_document(text, bounds.DOCUMENT))
         if not all(":" in mount for mount in found.volumes):
             raise ValueError("a volume has no target")
@@ -133,33 +133,33 @@ _SHAPE = TypeAdapter(Shape)
 
 
 def shape(request: Request, network: Network, cli: bool, volumes: tuple[Volume, ...]) -> Shape:
-    """The shape of a container that is made now. `volumes` have their host paths resolved."""
+    """The shape of a container that is created now. `volumes` have resolved host paths."""
     mounts = sorted(f"{v.host}:{v.container}:{'ro' if v.read_only else 'rw'}" for v in volumes)
     return Shape(network.value, cli, tuple(mounts), request.memory, request.cpus, request.pids, LAYOUT)
 
 
 def misfit(found: Shape, wanted: Shape, limits: Limits) -> str:
-    """Today's policies against a container that was created under others: what is wrong with it, as a predicate that
-    continues "the container …"; empty if nothing is.
+    """What today's policies do not allow about a container that was created under earlier ones, as a predicate that
+    continues "the container …"; empty if they allow it.
     """
     if found.layout != wanted.layout:
-        return "was made by another version of the operator, which mounted other things into it"
+        return "was created by another version of the operator, which mounted other files into it"
     if wanted.network == Network.none and found.network != wanted.network:
         return "is on a network, which a policy no longer allows"
     if wanted.cli and not found.cli:
-        return "was made without the CLI's mount, which the policies now ask for"
+        return "was created without the CLI's mount, which the policies now require"
     if found.volumes != wanted.volumes:
-        return f"has the volumes {', '.join(found.volumes)}, which today lead to {', '.join(wanted.volumes)}"
+        return f"has the volumes {', '.join(found.volumes)}, which are now {', '.join(wanted.volumes)}"
     return next(_over(found, limits), "")
 
 
 def labels_lost(container: str) -> str:
-    """What is said of a container whose shape cannot be read."""
+    """The message about a container whose shape cannot be read."""
     return f"the container {container} has lost its labels; remove it"
 
 
 def _over(found: Shape, limits: Limits) -> Iterator[str]:
-    """What a container has beyond a ceiling, or without a bound where there is a ceiling."""
+    """The limits of a container that exceed a ceiling, or are missing although there is one."""
     for name, has, ceiling in (
         ("memory", found.memory, limits.memory),
         ("cpus", found.cpus, limits.cpus),
@@ -167,12 +167,12 @@ def _over(found: Shape, limits: Limits) -> Iterator[str]:
     ):
         if ceiling is None or (has is not None and has <= ceiling.value):
             continue
-        made = f"with more {name} than" if has is not None else f"without a limit on {name}, and over"
-        yield f"was made {made} the ceiling of {ceiling.text} that {ceiling.owner} sets in limits.{name}"
+        created = f"with more {name} than" if has is not None else f"without a limit on {name}, which exceeds"
+        yield f"was created {created} the ceiling of {ceiling.text} that {ceiling.owner} sets in limits.{name}"
 
 
 def unenforced(request: Request, controllers: Collection[str]) -> str | None:
-    """What a run is told whose limits a node with these cgroup controllers cannot keep; None where it keeps all."""
+    """A message about the limits of a run that a node with these cgroup controllers cannot enforce; None if it can."""
     wanted = (
         ("memory", "memory", request.memory is not None),
         ("cpus", "cpu", request.cpus is not None),
@@ -194,7 +194,7 @@ def _mounts(place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
         _bind(f"{place.attempt}/plan", naming.PLAN, read_only=True),
         _bind(f"{place.attempt}/plan/{MANAGED_FOLDER}", naming.MANAGED, read_only=True),
         _bind(f"{place.attempt}/out", naming.OUT, read_only=False),
-        # Read-only: the node's tmpfs is everybody's. What the CLI has to write lies on the container's own (/dev/shm).
+        # Read-only, since all sessions share the node's tmpfs. The CLI writes to the container's own (/dev/shm).
         _bind(place.secret, naming.HANDED, read_only=True),
     ]
     if place.cli is not None:
@@ -210,7 +210,7 @@ def _bind(source: str, destination: str, *, read_only: bool) -> Body:
 
 
 def _isolation(identity: Identity) -> Body:
-    """Podman's default capabilities and seccomp profile, its own namespaces, and nothing that grows or restarts."""
+    """Podman's default capabilities and seccomp profile, own namespaces, no log that could grow, and no restarts."""
     out: Body = {
         "no_new_privileges": True,
         "image_volume_mode": "ignore",
@@ -228,9 +228,9 @@ def _isolation(identity: Identity) -> Body:
 
 
 def _own(own: int, count: int) -> list[Body]:
-    """Ids in the container → ids in rootless Podman's namespace, where 0 is the person who runs it: `own` is theirs.
+    """Ids in the container → ids in rootless Podman's namespace. `own` is mapped to 0, the user that runs Podman.
 
-    What `--userns keep-id:uid=…,gid=…` means; but Podman 4.3 fails on that where either of the two is 0.
+    The same as `--userns keep-id:uid=…,gid=…`, with which Podman 4.3 fails if either is 0.
     """
     rows = ((0, 1, min(own, count - 1)), (own, 0, 1), (own + 1, own + 1, count - 1 - own))
     return [{"container_id": inside, "host_id": outside, "size": n} for inside, outside, n in rows if n > 0]
@@ -245,7 +245,7 @@ def _network(place: Place) -> Body:
 def _limits(request: Request) -> Body:
     limits: Body = {"pids": {"limit": request.pids}}
     if request.memory is not None:
-        # swap counts both together: equal means that there is no swap beyond the memory
+        # `swap` is memory and swap together: if it equals the memory, there is no swap
         limits["memory"] = {"limit": request.memory, "swap": request.memory}
     cpu: Body = {}
     if request.cpus is not None:

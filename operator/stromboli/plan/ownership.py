@@ -1,9 +1,9 @@
-"""Whose a thing in Podman is: told by its name and its labels together, and by nothing less. Pure.
+"""Who owns an object in Podman, according to both its name and its labels. Pure.
 
-Labels alone prove nothing: `podman commit` and a build hand a container's on to an image, an image to all containers
-that are made of it, and anybody can write them. A name alone says nothing of the cluster, and several share a Podman.
-Our names are computed from what the labels state, so each has to fit the other. Everybody who counts, watches or
-removes something of ours asks here.
+Labels alone prove nothing: `podman commit` and builds copy them from a container to an image, and from an image to all
+containers of it, and anybody can write them. A name alone does not identify the cluster, and several clusters may share
+one Podman. Our names are computed from the labels' values, so name and labels must match. All code that counts, watches
+or removes our objects decides by these functions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Labels = Mapping[str, str]
 
 
 def container_key(name: str, labels: Labels, installation: str) -> ContainerKey | None:
-    """Which container of which session this is, in whatever role; None if it is not a session's of ours.
+    """The session and the role of a container; None if it does not belong to a session of ours.
 
-    A container without a role counts as an agent's: older versions created helpers like that, under an agent's name.
+    Without a role it is an agent's: older versions created helpers that way, named like agents.
     """
     key = ContainerKey(_owner(labels, installation), Role(labels.get(naming.ROLE, naming.AGENT)))
     return key if key.session and name == key.name else None
@@ -32,15 +32,15 @@ def is_agent(name: str, labels: Labels, installation: str) -> bool:
 
 
 def session_of_volume(name: str, labels: Labels, installation: str) -> str | None:
-    """The UID of the session (or run) whose volume this is; None for anybody else's."""
+    """The UID of the session (or run) that owns a volume; None if it is not ours."""
     owner = _owner(labels, installation)
     return owner if owner and name == naming.volume(owner) else None
 
 
 def copies_of(names: Iterable[str], labels: Labels, installation: str) -> dict[str, str]:
-    """An image's names by which it is a session's copy, each with that session's UID.
+    """Those names of an image that mark it as a session's copy, each with that session's UID.
 
-    Whatever else it is called is somebody's own.
+    Its other names belong to somebody else.
     """
     owner = _owner(labels, installation)
     if not owner:
@@ -50,7 +50,7 @@ def copies_of(names: Iterable[str], labels: Labels, installation: str) -> dict[s
 
 
 def is_holder(name: str, image_id: str, labels: Labels, installation: str) -> bool:
-    """Whether a container of that image is there to keep the CLI mounted."""
+    """Whether this is the container that keeps that image of the CLI mounted."""
     return _has_role(labels, installation, naming.ROLE_HOLDER) and name == naming.holder(installation, image_id)
 
 
@@ -60,12 +60,12 @@ def is_reader(name: str, image_id: str, labels: Labels, installation: str) -> bo
 
 
 def is_network(name: str, labels: Labels, installation: str) -> bool:
-    """Whether it is the network of a namespace of ours."""
+    """Whether this is the network of one of our namespaces."""
     return labels.get(naming.INSTALLATION) == installation and naming.NETWORK.fullmatch(name) is not None
 
 
 def _owner(labels: Labels, installation: str) -> str:
-    """The owner's UID according to the labels; empty for none, and for another installation's."""
+    """The owner's UID according to the labels; empty if there is none, or if another installation owns it."""
     return labels.get(naming.OWNER, "") if labels.get(naming.INSTALLATION) == installation else ""
 
 

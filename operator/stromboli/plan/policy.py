@@ -1,9 +1,9 @@
-"""Several policies → the one that holds for a namespace. Pure.
+"""Several policies → the one that is in effect for a namespace. Pure.
 
-Allowlists are kept apart, each with its owner's name, since every one of them must consent. Limits and
-switches take the strictest. Values (`cli`, `defaults`, `env` by name, `credentials`, `pullPolicy`) must
-agree: two policies that differ are a refusal naming both. Policies that say nothing leave the operator's
-settings, which are one more policy for the allowlists and the fallback for values.
+Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits and switches,
+the strictest applies. Values (`cli`, `defaults`, `env` by name, `credentials`, `pullPolicy`) must agree: if two
+policies differ, the run is refused with a message that names both. The operator's settings count as one more allowlist,
+and are the fallback for values that no policy sets.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one AgentPolicy says, by its name."""
+    """One AgentPolicy: its name and its spec."""
 
     name: str
     spec: AgentPolicySpec
@@ -51,7 +51,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What the operator's settings say; the same fields as in settings.Settings."""
+    """The operator's settings that take part; the same fields as in settings.Settings."""
 
     allowed_image_patterns: tuple[str, ...] = ()
     allowed_volumes: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Allowlist:
-    """Whose patterns they are, and the patterns."""
+    """Patterns for images, and the policy that they are from."""
 
     owner: str
     patterns: tuple[Pattern, ...]
@@ -77,7 +77,7 @@ class Allowlist:
 
 @dataclass(frozen=True, slots=True)
 class VolumeList:
-    """Whose folders they are, and (path, read-only) each."""
+    """Allowed folders, each (path, read-only), and the policy that they are from."""
 
     owner: str
     folders: tuple[tuple[str, bool], ...]
@@ -85,7 +85,7 @@ class VolumeList:
 
 @dataclass(frozen=True, slots=True)
 class CLI:
-    """Where the CLI comes from. `reference` is None where images bring their own."""
+    """Where the CLI comes from. `reference` is None if images bring their own."""
 
     reference: Reference | None
     pull: PullPolicy
@@ -94,7 +94,7 @@ class CLI:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What holds for one namespace. Memory in bytes, cpus in thousandths, timeout in seconds."""
+    """The policy of one namespace. Memory is in bytes, cpus in thousandths, the timeout in seconds."""
 
     allowlists: tuple[Allowlist, ...]
     require_digest: str | None
@@ -114,7 +114,7 @@ class Effective:
 def selects(policy: Rules, labels: Mapping[str, str]) -> bool:
     """Whether the policy's namespaceSelector matches (Kubernetes: label selectors; empty selects all).
 
-    Raises Refused(PolicyViolation) for an expression without sense, which might have been meant to forbid.
+    Raises Refused(PolicyViolation) for an expression that makes no sense, since it may have been meant to forbid.
     """
     selector = policy.spec.namespace_selector
     if selector is None:
@@ -125,7 +125,7 @@ def selects(policy: Rules, labels: Mapping[str, str]) -> bool:
 
 
 def combine(policies: Iterable[Rules], base: Base) -> Effective:
-    """The policies that match a namespace, and the settings, as one. Raises Refused(PolicyViolation)."""
+    """Combine the policies that match a namespace with the settings. Raises Refused(PolicyViolation)."""
     found = sorted(policies, key=lambda p: p.name)
 
     def one(what: str, get: Callable[[AgentPolicySpec], T | None]) -> T | None:
@@ -153,7 +153,7 @@ def combine(policies: Iterable[Rules], base: Base) -> Effective:
 
 
 def stated(spec: AgentPolicySpec) -> dict[str, object]:
-    """The values on which several policies have to agree, by field, as they are compared. Raises InvalidInput."""
+    """The values on which policies have to agree, by field, as they are compared. Raises InvalidInput."""
     cli = spec.cli or CLISource()
     found: dict[str, object] = {
         "images.pullPolicy": spec.images.pull_policy if spec.images else None,
@@ -183,7 +183,7 @@ def _holds(policy: Rules, requirement: Requirement, labels: Mapping[str, str]) -
     values = requirement.values or []
     if bool(values) != (requirement.operator in (Operator.In, Operator.NotIn)):
         raise _unreadable(
-            policy.owner, "namespaceSelector", "values come with In and NotIn, and not with Exists and DoesNotExist"
+            policy.owner, "namespaceSelector", "In and NotIn need values, Exists and DoesNotExist take none"
         )
     match requirement.operator:
         case Operator.In:
@@ -204,7 +204,7 @@ def _agreed(what: str, said: Sequence[tuple[str, T]]) -> T | None:
         if another != value:
             raise Refused(
                 Reason.PolicyViolation,
-                f"{owner} and {other} give different values for {what}; their administrator has to make them agree",
+                f"{owner} and {other} set different values for {what}; an administrator has to make them agree",
             )
     return value
 
@@ -217,10 +217,10 @@ def _read(owner: str, what: str, read: Callable[[], T]) -> T:
 
 
 def _unreadable(owner: str, what: str, why: str) -> Refused:
-    return Refused(Reason.PolicyViolation, f"{owner}: {what}: {why}; its administrator has to correct it")
+    return Refused(Reason.PolicyViolation, f"{owner}: {what}: {why}; an administrator has to correct it")
 
 
-# Defaults are compared by what they mean: 1Gi and 1024Mi agree, as do python and python:latest.
+# Defaults are compared by their meaning: 1Gi and 1024Mi agree, as do python and python:latest.
 
 
 def _image(defaults: Defaults | None) -> str | None:
@@ -260,7 +260,7 @@ def _volumes(found: Sequence[Rules], base: Base) -> tuple[VolumeList, ...]:
 
 def _limits(found: Sequence[Rules]) -> Limits:
     stated = [(p.owner, p.spec.limits) for p in found if p.spec.limits is not None]
-    for owner, one in stated:  # each by itself first, so that what cannot be read is said of its owner
+    for owner, one in stated:  # each by itself first, so that an invalid one is reported with its owner
         _read(owner, "limits", partial(limits.least, [(owner, one)]))
     return limits.least(stated)
 

@@ -162,7 +162,7 @@ def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
         raise Refused(
             Reason.PolicyViolation,
             f"the policy's env {GATEWAY_SOCKET}: {socket!r} is not the absolute path of a socket in a folder, such "
-            "as /srv/gateway/api.sock; its administrator has to correct it",
+            "as /srv/gateway/api.sock; an administrator has to correct it",
         )
 
 

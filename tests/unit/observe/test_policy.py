@@ -72,7 +72,7 @@ async def test_a_policy_that_cannot_be_read_stops_every_run(cluster: FakeCluster
         await observed.effective(cluster, SETTING, "team")
     assert refusal.value.reason is Reason.PolicyViolation
     assert refusal.value.message.startswith("AgentPolicy odd")
-    assert "its administrator has to correct it" in refusal.value.message
+    assert "an administrator has to correct it" in refusal.value.message
 
 
 async def test_that_nobody_answers_is_not_that_there_is_no_policy(cluster: FakeCluster) -> None:

@@ -192,7 +192,7 @@ def test_selectors_that_a_namespace_could_match_both(one: Any, other: Any, share
         (policy("odd", limits={"cpus": 0}), "limits: '0' is not above zero"),
         (
             policy("odd", namespaceSelector={"matchExpressions": [{"key": "a", "operator": "In"}]}),
-            "namespaceSelector: values come with In",
+            "namespaceSelector: In and NotIn need values",
         ),
     ],
 )

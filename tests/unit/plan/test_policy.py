@@ -79,7 +79,7 @@ def test_selectors(selector: dict[str, Any] | None, labels: dict[str, str], sele
 def test_a_selector_without_sense_closes_the_door(expression: dict[str, Any]) -> None:
     """It would select nothing, and a restriction would silently be none."""
     chosen = policy("odd", namespaceSelector={"matchLabels": {"no": "match"}, "matchExpressions": [expression]})
-    with pytest.raises(Refused, match="AgentPolicy odd: namespaceSelector: values come with In and NotIn"):
+    with pytest.raises(Refused, match="AgentPolicy odd: namespaceSelector: In and NotIn need values"):
         policies.selects(chosen, {})
 
 
@@ -179,7 +179,7 @@ CONFLICTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_two_that_differ_are_named_both(field: str) -> None:
     one, other = CONFLICTS[field]
     message = _refused(policy("second", **other), policy("middle"), policy("first", **one))
-    assert message.startswith(f"AgentPolicy first and AgentPolicy second give different values for {field};")
+    assert message.startswith(f"AgentPolicy first and AgentPolicy second set different values for {field};")
     assert "make them agree" in message
 
 
@@ -269,7 +269,7 @@ def test_one_policy_that_wants_digests_is_enough() -> None:
 def test_a_policy_that_makes_no_sense_is_named(fields: dict[str, Any], said: str) -> None:
     message = _refused(policy("odd", **fields), policy("sound", images={"allowed": ["**"]}))
     assert message.startswith(f"AgentPolicy odd: {said}")
-    assert message.endswith("its administrator has to correct it")
+    assert message.endswith("an administrator has to correct it")
 
 
 def test_a_cli_image_out_of_two_policies_names_both() -> None:

@@ -175,7 +175,7 @@ def test_a_lost_volume_is_said_to_the_session_and_to_the_run() -> None:
         (None, "the container agent has lost its labels; remove it"),
         (
             replace(SHAPE, network="host", layout=0),
-            "the container of session story was made by another version of the operator, which mounted other things "
+            "the container of session story was created by another version of the operator, which mounted other files "
             "into it; begin a new session, or fork this one",
         ),
     ],

@@ -282,7 +282,7 @@ MADE = Shape("bridge", True, (), 2**30, 2000, 2048)
         (replace(MADE, network="none"), "on a network"),
         (replace(MADE, cli=False), None),
         (replace(MADE, layout=1), "another version of the operator"),
-        (replace(MADE, volumes=("/srv/a:/a:rw",)), "lead to"),
+        (replace(MADE, volumes=("/srv/a:/a:rw",)), "which are now"),
         (replace(MADE, memory=None, cpus=None, pids=16), None),
     ],
 )
@@ -334,10 +334,10 @@ def test_a_container_is_judged_by_the_ceilings_of_today(ceilings: dict[str, Any]
     """A run in it that asks for less changes nothing: its limits are those that it was made with."""
     limits = effective(policy(limits=ceilings)).limits
     what = misfit(MADE, MADE if said is None else replace(MADE, memory=1, cpus=1, pids=16), limits)
-    assert what == "" if said is None else what.startswith(f"was made {said}")
+    assert what == "" if said is None else what.startswith(f"was created {said}")
 
 
 def test_a_container_that_was_made_without_a_limit_is_over_every_ceiling() -> None:
     before = Shape.from_label('{"network": "bridge", "cli": true, "volumes": []}')
     what = misfit(before, MADE, effective(policy(limits={"memory": "64Gi"})).limits)
-    assert "without a limit on memory, and over the ceiling of 64Gi" in what
+    assert "without a limit on memory, which exceeds the ceiling of 64Gi" in what
