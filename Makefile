@@ -1,7 +1,7 @@
-# Each target installs what it needs first (operator/setup.sh), which takes no time where all is there.
+# Each target first installs what is missing (operator/setup.sh), which takes no time if nothing is.
 .PHONY: demo test unit lint bench crds setup
 BIN := .venv/bin
-# Hundreds of processes load the same modules: what Python has compiled is kept, whatever the environment says.
+# Hundreds of processes import the same modules: Python keeps the bytecode, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
 demo: setup

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what this checkout needs on Debian 12, Ubuntu 24.04 or newer: Podman and its helpers by apt, and
-# .venv from the lock file. Says what it does line by line; does nothing, at once, where all is there.
+# .venv from the lock file. Prints each step; does nothing if everything is installed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -22,7 +22,7 @@ hybrid_cgroups() { [ ! -e /sys/fs/cgroup/cgroup.controllers ] && [ -d /sys/fs/cg
 
 missing_packages() {
   has podman || echo podman
-  if hybrid_cgroups; then # crun refuses them
+  if hybrid_cgroups; then # crun does not support them
     has runc || echo runc
   else
     has crun || has runc || echo crun
@@ -37,7 +37,7 @@ missing_packages() {
   has npm || registry_answers || echo npm
 }
 
-# The first Python of 3.11 or newer that satisfies $1: `usable` can make virtual environments, `any` is any.
+# The first Python 3.11 or newer; with $1 `usable`, one that can create virtual environments, with `any`, any.
 find_python() {
   local name modules=sys
   [ "$1" = any ] || modules='ensurepip, venv'
@@ -59,7 +59,7 @@ missing_python() {
   fi
 }
 
-# Where no registry can be reached, the Claude CLI's image is built with npm.
+# If no registry can be reached, the Claude CLI's image is built with npm.
 registry_answers() { timeout 5 bash -c '</dev/tcp/ghcr.io/443' 2>/dev/null; }
 
 # --- Debian packages ---------------------------------------------------------------------------------------
@@ -67,9 +67,9 @@ registry_answers() { timeout 5 bash -c '</dev/tcp/ghcr.io/443' 2>/dev/null; }
 install_packages() {
   local packages=("$@") command="apt-get install --no-install-recommends ${*}"
   say "missing: ${packages[*]}"
-  has apt-get || die "this machine has no apt-get; install these by its own means, then run this again"
+  has apt-get || die "this machine has no apt-get; install these packages with its own package manager, then run this again"
   choose_root "$command"
-  # Lists that were never fetched, or are too old to fetch from: once more after an update.
+  # If there are no package lists, or they are too old to install from: again after an update.
   if ! compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || ! apt_get install --no-install-recommends "${packages[@]}"; then
     say "apt-get update"
     apt_get update || die "apt-get update failed:" "$(tail -n 5 "$log")" "look at /etc/apt/sources.list and the network"
@@ -81,7 +81,7 @@ install_packages() {
 choose_root() {
   as_root=()
   [ "$(id -u)" = 0 ] && return
-  # Where there is a terminal sudo may ask for the password there.
+  # If there is a terminal, sudo may ask for the password.
   if has sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; then
     as_root=(sudo)
   else
@@ -99,11 +99,11 @@ apt_get() {
 make_venv() {
   local python=$1 wanted=$2 total
   total=$(grep -c '^[a-z].*==' "$root/requirements.lock")
-  say ".venv: made with $("$python" -V), $total packages from requirements.lock"
+  say ".venv: creating it with $("$python" -V) and $total packages from requirements.lock"
   rm -rf "$root/.venv"
   "$python" -m venv "$root/.venv"
   pip install --require-hashes -r "$root/requirements.lock" ||
-    die "pip could not install the packages:" "$(tail -n 5 "$log")" "is the package index that pip is set up for reachable?"
+    die "pip could not install the packages:" "$(tail -n 5 "$log")" "check that pip's package index can be reached (pip config list)"
   pip install --no-deps --no-build-isolation --editable "$root" ||
     die "pip could not install Stromboli itself:" "$(tail -n 5 "$log")"
   printf '%s' "$wanted" >"$root/.venv/complete"
@@ -114,14 +114,14 @@ pip() {
     awk '/^Collecting / { n += 1; if (n % 10 == 0) { print "setup:   " n " packages"; fflush() } }'
 }
 
-# --- all of it ---------------------------------------------------------------------------------------------
+# --- main --------------------------------------------------------------------------------------------------
 
 exec 9<"$root"
 flock 9 # two at once take turns
 
 mapfile -t packages < <(missing_packages)
 [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
-python=$(find_python usable) || die "no Python of 3.11 or newer with venv, nor does this system's apt have one" \
+python=$(find_python usable) || die "there is no Python 3.11 or newer with venv, and apt does not provide one" \
   "install one so that \`python3.11 -m venv\` works, then run this again"
 wanted="$root $("$python" -V) $(cat "$root/requirements.lock" "$root/pyproject.toml" | sha256sum)"
 [ "$(cat "$root/.venv/complete" 2>/dev/null)" = "$wanted" ] || make_venv "$python" "$wanted"

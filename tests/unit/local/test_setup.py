@@ -105,7 +105,7 @@ def test_another_lock_makes_the_environment_anew(machine: Machine) -> None:
     machine.log.unlink()
     with (machine.checkout / "requirements.lock").open("a") as lock:
         lock.write("# changed\n")
-    assert ".venv: made with Python 3.11.2" in machine.setup().stdout
+    assert ".venv: creating it with Python 3.11.2" in machine.setup().stdout
     assert len(machine.called()) == 2
 
 
@@ -159,5 +159,5 @@ def test_no_python_that_is_new_enough(machine: Machine) -> None:
     machine.python(usable=False, pip_works=True)
     done = machine.setup()
     assert done.returncode == 1
-    assert "no Python of 3.11 or newer" in done.stderr
+    assert "no Python 3.11 or newer" in done.stderr
     assert any("python3-venv" in line for line in machine.called())
