@@ -1,8 +1,8 @@
-"""The runs that are not finished yet, as last seen, and the queues of sessions. Fed by the watch and our own writes.
+"""A cache of the runs that are not finished, and of the sessions' queues. The watch and our own writes update it.
 
-Only a cache: what is missing here is read from the API server, and a write is guarded by the object's
-resourceVersion, so an old copy can never overwrite anything. Only the outline of a large run is kept
-(kube/outline.py), and only the place of each run in a queue.
+What is missing here is read from the API server, and each write is guarded by the object's resourceVersion, so an old
+copy can never overwrite anything. Of a large run, only the outline is kept (kube/outline.py), and of each run in a
+queue, only its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stromboli.plan.session import Place, place_of
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Reported:
     """A version of a run that the watch has reported."""
 
     namespace: str
@@ -34,8 +34,10 @@ class Store:
     def __init__(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
         self._objects: dict[str, Run] = {}
-        self._versions: dict[str, int] = {}  # of finished runs too: the watch reports older versions after our writes
-        self._heard: dict[str, Heard] = {}  # versions that are still to be read
+        self._versions: dict[
+            str, int
+        ] = {}  # finished runs included: after our writes, the watch reports older versions
+        self._reported: dict[str, Reported] = {}  # versions that have not been read yet
         self._deleted: set[str] = set()
         self._queues: dict[tuple[str, str], dict[str, Place]] = {}
 
@@ -45,18 +47,18 @@ class Store:
     def get(self, uid: str) -> Run | None:
         return self._objects.get(uid)
 
-    def hear(self, head: Object) -> bool:
+    def report(self, head: Object) -> bool:
         """Record a version that the watch reports; returns whether it is new, so that the run has to be read."""
         uid, version = head.uid, _version(head)
-        known = max(self._versions.get(uid, -1), self._heard[uid].version if uid in self._heard else -1)
+        known = max(self._versions.get(uid, -1), self._reported[uid].version if uid in self._reported else -1)
         if uid in self._deleted or version <= known:
             return False
-        self._heard[uid] = Heard(head.namespace, head.name, version)
+        self._reported[uid] = Reported(head.namespace, head.name, version)
         return True
 
-    def unread(self, uid: str) -> Heard | None:
-        """The version that is still to be read, if any."""
-        return self._heard.get(uid)
+    def unread(self, uid: str) -> Reported | None:
+        """The version that has been reported but not read yet, if any."""
+        return self._reported.get(uid)
 
     def has_read(self, head: Object) -> bool:
         """Whether this version of a run or a newer one is known, even if the run has finished."""
@@ -68,8 +70,8 @@ class Store:
         if uid in self._deleted or (known is not None and known > version):
             return False
         self._versions[uid] = version
-        if uid in self._heard and self._heard[uid].version <= version:
-            del self._heard[uid]
+        if uid in self._reported and self._reported[uid].version <= version:
+            del self._reported[uid]
         if run.status.is_finished:
             self._drop(uid)
         elif known != version or run.is_whole or not self._is_whole(uid):
@@ -92,12 +94,12 @@ class Store:
     def delete(self, uid: str) -> None:
         """The object was deleted from the cluster: what it has on the node has to be removed too."""
         self._deleted.add(uid)
-        self._heard.pop(uid, None)
+        self._reported.pop(uid, None)
         self._drop(uid)
 
     def known(self) -> set[str]:
         """The UIDs of all known runs, including finished ones."""
-        return {*self._versions, *self._heard}
+        return {*self._versions, *self._reported}
 
     def is_deleted(self, uid: str) -> bool:
         return uid in self._deleted

@@ -1,7 +1,7 @@
 """One reconcile pass of one session, for what its runs do not take care of: its condition, a turn that was never
 released, a copy that was never completed, its size, its time to live.
 
-What a deleted session has on the node goes the way of everything without an owner (reconcile.py, sweep.py).
+What a deleted session leaves on the node is removed like everything without an owner (reconcile.py, sweep.py).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Upkeep:
     async def reconcile(self, uid: str) -> float | None:
         """One pass; seconds until the next, None for "when something happens".
 
-        Raises ClusterUnavailable, PodmanError, PodmanUnavailable: then it is to be tried again.
+        Raises ClusterUnavailable, PodmanError, PodmanUnavailable: then it has to be retried.
         """
         session = await self._index.find(uid)
         if session is None:
@@ -57,7 +57,7 @@ class Upkeep:
             return await self._step(session)
         except Conflict:
             return 0.0
-        except Rejected as error:  # the runs that want it say so; the next sweep has it looked at again
+        except Rejected as error:  # the runs that need it report that; the next sweep wakes it again
             log.warning("session %s: %s", session.name, error)
             return None
 
@@ -75,23 +75,23 @@ class Upkeep:
             return None
         left = self._seconds_left(session)
         if left is None or left > 0:
-            if session.status.reason == ReadyReason.Expired:  # its time to live is another by now
-                await self._reporter.at(session, ReadyReason.Available, "no run has it")
+            if session.status.reason == ReadyReason.Expired:  # its time to live has changed since
+                await self._reporter.at(session, ReadyReason.Available, "no run is using it")
             return left
-        # Written down first, by compare-and-swap: a run that comes now does not take what is about to go.
-        await self._reporter.at(session, ReadyReason.Expired, f"not used for {session.ttl}: it is deleted")
+        # Its status is written first, by compare-and-swap, so that no run takes a session that is about to be deleted.
+        await self._reporter.at(session, ReadyReason.Expired, f"not used for {session.ttl}; it is being deleted")
         await self._cluster.delete_session(session.namespace, session.name)
         return None
 
     async def _is_used(self, namespace: str, current: RunRef) -> bool:
-        """Whether the run that the session names still is to have it: to run in it, or to copy it."""
+        """Whether its current run still needs the session: to run in it, or to copy it."""
         run = await self._cluster.run(namespace, current.name)
         if run is None or run.uid != current.uid:
             return False
         return not run.is_being_deleted and not run.status.is_finished
 
     def _seconds_left(self, session: Session) -> float | None:
-        """Until the session has not been used for as long as it is to live unused; None where it lives on."""
+        """Seconds until the session has been unused for its time to live; None if it has none."""
         if session.ttl is None:
             return None
         last = session.status.last_used or times.from_text(session.created)

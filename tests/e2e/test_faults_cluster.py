@@ -152,7 +152,7 @@ def test_a_second_operator_in_one_home_is_refused(operator: OperatorProcess, new
     with pytest.raises(RuntimeError, match="the operator ended with 1"):
         new_operator().start()
     words = operator.log.read_bytes()[said:].decode()
-    assert "stromboli: STROMBOLI_HOME: another operator is at work in" in words
+    assert "stromboli: STROMBOLI_HOME: another operator is running in" in words
     assert "Traceback" not in words
     os.kill(operator.pid, 0)
     assert (operator.home / "operator.ready").read_text().strip() == str(operator.pid)
@@ -164,7 +164,7 @@ def test_a_second_operator_of_one_node_is_refused(
     """In another home it would not find the records of the first operator's attempts."""
     second = new_operator()
     second.home = folder / "home-of-a-second"
-    with pytest.raises(RuntimeError, match="another operator is at work for this cluster as node test-node"):
+    with pytest.raises(RuntimeError, match="another operator is running for this cluster as node test-node"):
         second.start()
     assert "Traceback" not in second.last_words()
 

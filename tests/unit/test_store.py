@@ -14,7 +14,7 @@ from stromboli.kube import objects, outline
 from stromboli.kube.outline import SMALL
 from stromboli.models.run import Run
 from stromboli.reasons import Reason
-from stromboli.store import Heard, Store
+from stromboli.store import Reported, Store
 from tests.support.builders import UID, Modifier, at, at_version, having, of_uid, read, run
 
 WOKEN: list[str] = []  # whom the stores have woken: nobody, where no run wants a session
@@ -91,7 +91,7 @@ def test_deleted_stays_deleted_until_forgotten(store: Store) -> None:
 
 def test_forgetting_leaves_nothing(store: Store) -> None:
     store.put(read(at_version(50), having(session={"name": "s", "fork": "t"})))
-    store.hear(read(at_version(51)))
+    store.report(read(at_version(51)))
     store.delete(UID)
     store.forget(UID)
     assert not any(held for held in vars(store).values() if not callable(held))
@@ -101,28 +101,28 @@ def test_forgetting_leaves_nothing(store: Store) -> None:
 
 
 def test_a_version_that_is_heard_of_is_to_be_read(store: Store) -> None:
-    assert store.hear(read(at_version(3)))
-    assert store.unread(UID) == Heard("team", "a", 3)
+    assert store.report(read(at_version(3)))
+    assert store.unread(UID) == Reported("team", "a", 3)
     assert not store.has_read(read(at_version(3)))
-    assert not store.hear(read(at_version(3))), "told twice"
-    assert store.hear(read(at_version(4)))
+    assert not store.report(read(at_version(3))), "told twice"
+    assert store.report(read(at_version(4)))
     store.put(read(at_version(4)))
     assert store.unread(UID) is None
     assert store.has_read(read(at_version(3)))
-    assert not store.hear(read(at_version(4)))
+    assert not store.report(read(at_version(4)))
 
 
 def test_what_was_read_may_be_older_than_what_was_heard_of(store: Store) -> None:
-    store.hear(read(at_version(5)))
+    store.report(read(at_version(5)))
     store.put(read(at_version(4)))
-    assert store.unread(UID) == Heard("team", "a", 5)
+    assert store.unread(UID) == Reported("team", "a", 5)
 
 
 def test_a_deleted_one_is_not_heard_of_any_more(store: Store) -> None:
-    store.hear(read(at_version(5)))
+    store.report(read(at_version(5)))
     store.delete(UID)
     assert store.unread(UID) is None
-    assert not store.hear(read(at_version(6)))
+    assert not store.report(read(at_version(6)))
 
 
 # --- what is kept ---

@@ -73,7 +73,7 @@ class Scene:
         stored["metadata"]["creationTimestamp"] = ago(age)
         if status:
             stored["status"] = {
-                **session_status.at(SessionStatus(), ReadyReason.Available, "no run has it", now()).wire,
+                **session_status.at(SessionStatus(), ReadyReason.Available, "no run is using it", now()).wire,
                 **status,
             }
         self.uid = self.index.add(objects.head(made["metadata"]))

@@ -1,6 +1,6 @@
 """The parts of an operator: they are created, connected and closed here. The process is in run.py.
 
-Three groups, each of which uses those before it: what is on the node, what writes statuses, what reconciles.
+Three groups, each of which uses the earlier ones: what is on the node, what writes statuses, what reconciles.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ async def _sweep(sweep: Sweep, ready: Path, wake_all: Callable[[], None]) -> Non
 
 
 def _say_ready(ready: Path) -> None:
-    """The file is only for those who watch the operator: if it cannot be written, the operator works all the same."""
+    """The file is only for whoever started the operator: if it cannot be written, the operator works without it."""
     if ready.exists():
         return
     try:
@@ -187,7 +187,7 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
 
 
 async def _eventually(what: str, ask: Callable[[], Awaitable[T]]) -> T:
-    """Wait for something that the operator cannot start without, and log that."""
+    """Retry what the operator cannot start without until the API server answers, and log that it waits."""
     failures = 0
     while True:
         try:
@@ -199,16 +199,16 @@ async def _eventually(what: str, ask: Callable[[], Awaitable[T]]) -> T:
 
 
 def _only_one(home: Path) -> AbstractContextManager[None]:
-    """A lock on the home: two operators in one home would each take the other's runs for their own."""
+    """A lock on the home: two operators with the same home would each treat the other's runs as their own."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    said = f"another operator is at work in {home}; stop it, or set another folder"
+    said = f"another operator is running in {home}; stop it, or set another folder"
     return _locked(home / "operator.lock", said, "STROMBOLI_HOME")
 
 
 def _only_one_of_node(settings: Settings, installation: str) -> AbstractContextManager[None]:
     """A lock on the node's name on this machine: with two homes, neither operator would see the other's attempts."""
     folder = private_runtime(settings.runtime_dir, installation)
-    said = f"another operator is at work for this cluster as node {settings.node}; stop it, or set another name"
+    said = f"another operator is running for this cluster as node {settings.node}; stop it, or set another name"
     return _locked(folder / f"{quote(settings.node, safe='')}.lock", said, "STROMBOLI_NODE")
 
 
@@ -224,18 +224,18 @@ def _locked(path: Path, refusal: str, setting: str) -> Iterator[None]:
 
 def _claim(home: Path, installation: str) -> None:
     """One home serves one cluster: with another cluster, the sweep would remove this one's sessions as leftovers."""
-    mark = home / "installation"
-    known = mark.read_text(encoding="ascii").strip() if mark.exists() else ""
+    marker = home / "installation"
+    known = marker.read_text(encoding="ascii").strip() if marker.exists() else ""
     if known and known != installation:
         raise InvalidSettings(
             f"{home} belongs to another cluster (its kube-system has the UID {known}); set another folder",
             "STROMBOLI_HOME",
         )
-    mark.write_text(f"{installation}\n", encoding="ascii")
+    marker.write_text(f"{installation}\n", encoding="ascii")
 
 
 class _Visible(logging.Formatter):
-    """Log lines without terminal control characters, whatever text of others they contain."""
+    """Log lines in which terminal control characters are made visible, since they may quote untrusted text."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible.text(super().format(record))

@@ -100,7 +100,7 @@ def take(store: Store, wakers: Wakers, how: str | None, run: Object) -> None:
     if how == "DELETED" or run.is_being_deleted:
         store.delete(run.uid)
         wakers.run(run.uid)
-    elif store.hear(run):  # else it is the echo of our own write
+    elif store.report(run):  # otherwise the watch reports our own write
         wakers.run(run.uid)
 
 

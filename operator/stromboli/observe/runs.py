@@ -18,6 +18,6 @@ async def read(cluster: ClusterReads, store: Store, uid: str, namespace: str, na
 
 async def newest(cluster: ClusterReads, store: Store, uid: str) -> Run | None:
     """The newest version of the run that the watch has reported; None if it has ended or was deleted."""
-    if (heard := store.unread(uid)) is not None:
-        await read(cluster, store, uid, heard.namespace, heard.name)
+    if (reported := store.unread(uid)) is not None:
+        await read(cluster, store, uid, reported.namespace, reported.name)
     return store.get(uid)

@@ -29,7 +29,7 @@ def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment)
 
 def taken(status: SessionStatus, run: RunRef, moment: Moment) -> SessionStatus:
     """A run now holds the session, which counts as use."""
-    new = at(status, ReadyReason.InUse, f"the run {run.name} has it", moment)
+    new = at(status, ReadyReason.InUse, f"the run {run.name} is using it", moment)
     return _with(new, currentRun={"name": run.name, "uid": run.uid}, lastUsed=moment.text)
 
 
@@ -69,7 +69,7 @@ def leaving(status: SessionStatus, message: str, moment: Moment) -> SessionStatu
 def released(status: SessionStatus, moment: Moment) -> SessionStatus:
     """No run holds the session any more. VolumeLost is final."""
     if status.reason != ReadyReason.VolumeLost:
-        status = at(status, ReadyReason.Available, "no run has it", moment)
+        status = at(status, ReadyReason.Available, "no run is using it", moment)
     return _with(_without(status, "currentRun"), lastUsed=moment.text)
 
 

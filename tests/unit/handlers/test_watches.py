@@ -11,7 +11,7 @@ from stromboli.kube import objects
 from stromboli.kube.objects import head
 from stromboli.models.objects import Object as Head
 from stromboli.reasons import Reason
-from stromboli.store import Heard, Store
+from stromboli.store import Reported, Store
 from tests.support.builders import Modifier, Object, at, at_version, having, of_uid, read, run
 
 GOING = "2026-01-31T12:00:00Z"
@@ -95,7 +95,7 @@ def queue(woken: Woken) -> Woken:
 @pytest.mark.parametrize("how", [None, "ADDED", "MODIFIED"])
 def test_a_run_is_looked_at_and_is_to_be_read(woken: Woken, how: str | None) -> None:
     assert woken.run(how, run(of_uid("a"))) == ["a"]
-    assert woken.store.unread("a") == Heard("team", "a", 1)
+    assert woken.store.unread("a") == Reported("team", "a", 1)
     assert woken.store.get("a") is None
 
 

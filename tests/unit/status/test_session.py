@@ -63,7 +63,7 @@ def test_before_the_first_there_is_no_reason() -> None:
 
 def test_who_takes_it_has_it_and_that_is_a_use() -> None:
     status = session_status.taken(SessionStatus.of({"runs": 2}), RUN, moment(5))
-    assert (ready(status)["reason"], ready(status)["message"]) == (ReadyReason.InUse, "the run first has it")
+    assert (ready(status)["reason"], ready(status)["message"]) == (ReadyReason.InUse, "the run first is using it")
     assert status.wire["currentRun"] == {"name": "first", "uid": "uid-1"}
     assert status.wire["lastUsed"] == "2026-01-31T12:00:05Z"
     assert status.wire["runs"] == 2
@@ -88,7 +88,7 @@ def test_what_is_lost_stays_lost_when_the_run_leaves() -> None:
 
 
 def test_a_time_is_that_of_the_change_from_ready_to_not() -> None:
-    steps = [session_status.at(SessionStatus(), ReadyReason.Available, "no run has it", moment())]
+    steps = [session_status.at(SessionStatus(), ReadyReason.Available, "no run is using it", moment())]
     steps.append(session_status.taken(steps[-1], RUN, moment(10)))
     steps.append(session_status.released(steps[-1], moment(20)))
     assert {ready(s)["lastTransitionTime"] for s in steps} == {"2026-01-31T12:00:00Z"}
@@ -99,7 +99,7 @@ def test_a_time_is_that_of_the_change_from_ready_to_not() -> None:
 
 
 def test_the_node_stays_what_it_was_first() -> None:
-    status = session_status.at(SessionStatus(), ReadyReason.Available, "no run has it", moment(node="node-a"))
+    status = session_status.at(SessionStatus(), ReadyReason.Available, "no run is using it", moment(node="node-a"))
     assert session_status.taken(status, RUN, moment(node="node-b")).wire["node"] == "node-a"
 
 
