@@ -6,11 +6,14 @@ StromboliError
 ├── OutOfBounds           a document is larger or deeper than it may be (also a ValueError, like a parser's errors)
 ├── UnusableSchema        a JSON Schema cannot be used (also a ValueError)
 ├── InvalidElf            a file is not a valid ELF file
+├── InvalidDatabase       a package database in an image is truncated or inconsistent
 ├── Refused               a run cannot proceed as specified: it ends with a reason and a message
 ├── Waiting               something that a run needs is missing or unavailable: retry later
 ├── Elsewhere             another node's operator is responsible
 ├── PodmanError           Podman answered with an error
 │   ├── NotFound          … the object does not exist
+│   ├── NotRegular        … the path in a container is not a regular file
+│   ├── TooLarge          … a folder in a container has more than was to be read of it
 │   ├── NoSpace           … the disk is full
 │   ├── Unmountable       … the runtime cannot mount something at its target in this container
 │   ├── TooLittleMemory   … the runtime cannot start a container within its memory limit
@@ -65,6 +68,10 @@ class InvalidElf(StromboliError):
     """The bytes are not an ELF file, or one that is truncated or inconsistent."""
 
 
+class InvalidDatabase(StromboliError):
+    """The bytes are no package database, or one that is truncated or inconsistent."""
+
+
 class Refused(StromboliError):
     """The run cannot proceed as specified; retrying would not help."""
 
@@ -98,6 +105,14 @@ class PodmanError(StromboliError):
 
 class NotFound(PodmanError):
     """Podman has no such container, image, volume, network or path."""
+
+
+class NotRegular(PodmanError):
+    """A path in a container is not a regular file."""
+
+
+class TooLarge(PodmanError):
+    """A folder in a container is larger than what was to be read of it."""
 
 
 class NoSpace(PodmanError):

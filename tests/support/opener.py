@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from stromboli.inspection.opener import Found
+from stromboli.inspection.openfile import OpenFile
 
 _MAX_LINKS = 40
 
@@ -41,6 +44,30 @@ class DirectoryOpener:
             return None
         with file.open("rb") as f:
             return f.read(limit)
+
+    @asynccontextmanager
+    async def open(self, path: str, limit: int) -> AsyncIterator[OpenFile | None]:
+        self.reads.append(path)
+        found = await self.stat(path)
+        if found is None or not found.regular:
+            yield None
+            return
+        with (self._root / found.path.lstrip("/")).open("rb") as file:
+            yield OpenFile(file.fileno(), min(found.size, limit))
+
+    async def names(self, path: str) -> frozenset[str] | None:
+        found = await self.stat(path)
+        if found is None or not found.directory:
+            return frozenset()
+        return frozenset(os.listdir(self._root / found.path.lstrip("/")))
+
+    async def files(self, path: str, limit: int) -> Mapping[str, bytes]:
+        found = {}
+        for name in await self.names(path) or ():
+            file = await self.stat(f"{path}/{name}")
+            if file is not None and file.regular and file.path.endswith(f"/{name}"):
+                found[name] = (self._root / file.path.lstrip("/")).read_bytes()[:limit]
+        return found
 
     def _resolve(self, path: str) -> str | None:
         """The path with all links resolved; None for a link loop. `..` stops at the root."""

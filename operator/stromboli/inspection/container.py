@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+import tempfile
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 
-from stromboli.errors import NotFound
+from stromboli.errors import NotFound, NotRegular, TooLarge
 from stromboli.inspection.opener import Found
+from stromboli.inspection.openfile import OpenFile
 from stromboli.inspection.root import MountedRoot
 from stromboli.podman.transport import Podman
+
+# Bytes that Podman sends for a folder whose names are wanted: more takes longer than asking for single names.
+MOST_OF_A_FOLDER = 1024 * 1024
 
 
 class ContainerOpener:
@@ -39,11 +46,44 @@ class ContainerOpener:
         except NotFound:
             return None
 
+    @asynccontextmanager
+    async def open(self, path: str, limit: int) -> AsyncIterator[OpenFile | None]:
+        """The content is copied to a temporary file, since Podman sends it once and from the beginning."""
+        with tempfile.TemporaryFile() as copy:
+            try:
+                size = await self._archive.download_file(self._container, path, copy, limit)
+            except (NotFound, NotRegular):
+                await self._archive.check(self._container)
+                yield None
+                return
+            copy.flush()
+            yield OpenFile(copy.fileno(), size)
+
+    async def names(self, path: str) -> frozenset[str] | None:
+        try:
+            return frozenset(await self._archive.read_folder(self._container, path, 0, MOST_OF_A_FOLDER))
+        except TooLarge:
+            return None
+        except (NotFound, NotRegular):
+            await self._archive.check(self._container)
+            return frozenset()
+
+    async def files(self, path: str, limit: int) -> Mapping[str, bytes]:
+        try:
+            found = await self._archive.read_folder(self._container, path, limit, MOST_OF_A_FOLDER)
+        except TooLarge:
+            return {}
+        except (NotFound, NotRegular):
+            await self._archive.check(self._container)
+            return {}
+        return {name: content for name, content in found.items() if content is not None}
+
 
 class MountedOpener(ContainerOpener):
     """The same for a container that no process writes to, and whose root is mounted on the node.
 
-    Stats look there, at a hundredth of the cost; content comes from Podman, which opens nothing but regular files.
+    Stats look there, at a hundredth of the cost. `read` gets content from Podman, which opens nothing but regular
+    files; the others read it in place.
     """
 
     def __init__(self, podman: Podman, container: str, root: MountedRoot) -> None:
@@ -55,3 +95,20 @@ class MountedOpener(ContainerOpener):
 
     async def is_circle(self, path: str) -> bool:
         return self._root.landing(path) is None
+
+    @asynccontextmanager
+    async def open(self, path: str, limit: int) -> AsyncIterator[OpenFile | None]:
+        descriptor = self._root.open(path)
+        if descriptor is None:
+            yield None
+            return
+        try:
+            yield OpenFile(descriptor, min(os.fstat(descriptor).st_size, limit))
+        finally:
+            os.close(descriptor)
+
+    async def names(self, path: str) -> frozenset[str] | None:
+        return self._root.names(path)
+
+    async def files(self, path: str, limit: int) -> Mapping[str, bytes]:
+        return self._root.files(path, limit, MOST_OF_A_FOLDER) or {}

@@ -6,8 +6,12 @@ implementation over Podman is in `container.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
+
+from stromboli.inspection.openfile import OpenFile
 
 # What Podman sets if the image has no PATH of its own.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -39,6 +43,25 @@ class Opener(Looker, Protocol):
 
     async def read(self, path: str, limit: int) -> bytes | None:
         """The first `limit` bytes of the regular file at a path that `stat` resolved; None if it is gone."""
+
+    def open(self, path: str, limit: int) -> AbstractAsyncContextManager[OpenFile | None]:
+        """The first `limit` bytes of the regular file that a path resolves to, to be read at any offset.
+
+        None if something else or nothing is there. Nothing but regular files is ever opened.
+        """
+
+    async def names(self, path: str) -> frozenset[str] | None:
+        """What is in the folder that a path resolves to; empty if no folder is there.
+
+        None if it cannot be known at a bearable cost: there are too many, or over the archive API, which can list
+        names only by sending the content too, too much content.
+        """
+
+    async def files(self, path: str, limit: int) -> Mapping[str, bytes]:
+        """The regular files directly in the folder that a path resolves to, by name, at most `limit` bytes of each.
+
+        Empty if no folder is there, or if `names` of it would be None.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Stats paths in a container's root that is mounted on the node, without opening anything.
+"""A container's root that is mounted on the node: paths are looked at without being opened, files read if regular.
 
 Only for a root that no process is writing to. Symlinks are resolved inside it and never outside, as securejoin does
 for Podman.
@@ -6,6 +6,7 @@ for Podman.
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from stromboli.inspection.opener import Found
 
 _MAX_LINKS = 40  # as the kernel
+_MOST_NAMES = 20_000  # in one folder
 
 
 class MountedRoot:
@@ -49,6 +51,63 @@ class MountedRoot:
             executable=bool(info.st_mode & 0o111),
             directory=stat.S_ISDIR(info.st_mode),
         )
+
+    def open(self, path: str) -> int | None:
+        """A descriptor of the regular file that a path resolves to; None if something else or nothing is there.
+
+        Opening a pipe may block and opening a device has effects. So the path is opened only as a place, and the place
+        for reading once it is known what is there.
+        """
+        real = self._resolved(path)
+        if real is None:
+            return None
+        try:
+            place = os.open(self._inside(real), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                return None
+            return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        finally:
+            os.close(place)
+
+    def names(self, path: str) -> frozenset[str] | None:
+        """What is in the folder that a path resolves to; empty if no folder is there, None if there are too many."""
+        real = self._resolved(path)
+        if real is None:
+            return frozenset()
+        try:
+            with os.scandir(self._inside(real)) as entries:
+                names = frozenset(entry.name for entry in itertools.islice(entries, _MOST_NAMES + 1))
+        except OSError:
+            return frozenset()
+        return names if len(names) <= _MOST_NAMES else None
+
+    def files(self, path: str, limit: int, most: int) -> dict[str, bytes] | None:
+        """The regular files directly in the folder that a path resolves to, by name, at most `limit` bytes of each.
+
+        None if the folder has too many names, or if its files have more than `most` bytes.
+        """
+        names, folder = self.names(path), self._resolved(path)
+        if names is None or folder is None:
+            return None
+        found: dict[str, bytes] = {}
+        for name in sorted(names):
+            if os.path.islink(self._inside(f"{folder}/{name}")) or (file := self.open(f"{folder}/{name}")) is None:
+                continue
+            try:
+                most -= os.fstat(file).st_size
+                if most < 0:
+                    return None
+                found[name] = os.read(file, limit)
+            except OSError:
+                continue
+            finally:
+                os.close(file)
+        return found
 
     def _inside(self, path: str) -> str:
         return f"{self._root}{path}"

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import ANSWER, Connection, segment
 from stromboli.podman.failures import answer, is_symlink_loop, reading
-from stromboli.podman.tarstream import first_file
+from stromboli.podman.tarstream import first_file, folder
 
 _STAT = "X-Docker-Container-Path-Stat"
 # Bits of Go's fs.FileMode, which the header carries instead of st_mode.
@@ -87,7 +87,7 @@ class Archive:
     async def read_file(self, container: str, path: str, limit: int) -> bytes:
         """The first `limit` bytes of a regular file.
 
-        Raises NotFound (no such path) or PodmanError (not a regular file).
+        Raises NotFound (no such path, or a symlink loop) or NotRegular.
         """
         data = bytearray()
         async with self._open(container, path) as chunks:
@@ -97,21 +97,38 @@ class Archive:
                     break
         return bytes(data[:limit])
 
-    async def download_file(self, container: str, path: str, destination: BinaryIO) -> int:
-        """Stream a regular file's content to `destination`; returns its size in bytes. Raises as `read_file` does."""
+    async def download_file(self, container: str, path: str, destination: BinaryIO, limit: int | None = None) -> int:
+        """Stream a regular file's content, or its first `limit` bytes, to `destination`; returns how many bytes it got.
+
+        Raises as `read_file` does.
+        """
         size = 0
         async with self._open(container, path) as chunks:
             async for chunk in chunks:
-                size += destination.write(chunk)
+                size += destination.write(chunk if limit is None else chunk[: limit - size])
+                if size == limit:
+                    break
         return size
+
+    async def read_folder(self, container: str, path: str, limit: int, most: int) -> dict[str, bytes | None]:
+        """What is directly in a folder, by name: at most `limit` bytes of each regular file, None for anything else.
+
+        Empty if the path is no folder. Podman sends all that is below it: raises TooLarge if that is more than `most`
+        bytes, NotFound if there is no such path.
+        """
+        async with self._chunks(container, path) as chunks:
+            return await folder(chunks, path, limit, most)
+
+    async def check(self, container: str) -> None:
+        """Raise NotFound if there is no such container: a missing path does not tell."""
+        await self._connection.request("GET", f"/containers/{segment(container)}/exists")
 
     async def _head(self, container: str, path: str) -> _Header | None:
         url = f"/containers/{segment(container)}/archive"
         try:
             response = await self._connection.request("HEAD", url, params={"path": path})
         except NotFound:
-            # A HEAD response has no body, so a second call tells a missing path from a missing container.
-            await self._connection.request("GET", f"/containers/{segment(container)}/exists")
+            await self.check(container)
             return None
         except PodmanError:
             await self._raise_reason(url, path)
@@ -133,12 +150,17 @@ class Archive:
 
     @asynccontextmanager
     async def _open(self, container: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        url = f"/containers/{segment(container)}/archive"
         async with (
-            self._connection.stream("GET", url, params={"path": path}, silence=ANSWER) as response,
-            aclosing(first_file(response.aiter_raw(), path)) as chunks,
+            self._chunks(container, path) as sent,
+            aclosing(first_file(sent, path)) as chunks,
         ):
             yield chunks
+
+    @asynccontextmanager
+    async def _chunks(self, container: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        url = f"/containers/{segment(container)}/archive"
+        async with self._connection.stream("GET", url, params={"path": path}, silence=ANSWER) as response:
+            yield response.aiter_raw()
 
 
 def _stat(found: _Header, path: str) -> PathStat:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from stromboli.errors import PodmanError
+from stromboli.errors import NotRegular, PodmanError, TooLarge
 
 _BLOCK = 512
 _LONGEST_EXTENSION = 1024 * 1024  # bytes; a PAX header carries extended attributes, and none needs more than this
@@ -27,14 +27,14 @@ class FoundFile:
 async def first_file(chunks: AsyncIterator[bytes], path: str) -> AsyncGenerator[bytes, None]:
     """The content of the first entry. `path` is used in error messages.
 
-    Raises PodmanError if the entry is not a regular file or is incomplete.
+    Raises NotRegular if the entry is not a regular file, and PodmanError if it is incomplete.
     """
     source = _Source(chunks, path)
     entry = await _entry(source)
     if entry is None:
         raise source.broken("is not a tar stream")
     if not entry.isreg():
-        raise PodmanError(f"{path} in the container is not a regular file")
+        raise NotRegular(f"{path} in the container is not a regular file")
     async with aclosing(source.pieces(entry.size)) as pieces:
         async for piece in pieces:
             yield piece
@@ -45,7 +45,7 @@ async def find_file(
 ) -> AsyncGenerator[FoundFile, None]:
     """The regular files whose name satisfies `wanted`, one after the other; unread content is skipped.
 
-    Raises PodmanError if the stream is broken, or if more than `most` bytes of it had to be read.
+    Raises PodmanError if the stream is broken, and TooLarge if more than `most` bytes of it had to be read.
     """
     source = _Source(chunks, folder, most)
     while (entry := await _entry(source)) is not None:
@@ -54,6 +54,26 @@ async def find_file(
             yield FoundFile(entry.name, entry.size, source.pieces(entry.size), bool(entry.mode & 0o111))
         async for _ in source.pieces(end - source.taken):
             pass
+
+
+async def folder(chunks: AsyncIterator[bytes], path: str, limit: int, most: int) -> dict[str, bytes | None]:
+    """What is directly in a folder, by name: at most `limit` bytes of each regular file, None for anything else.
+
+    Empty if the stream is that of something else than a folder. Raises as `find_file` does.
+    """
+    source = _Source(chunks, path, most)
+    top = await _entry(source)
+    if top is None or not top.isdir():
+        return {}
+    found: dict[str, bytes | None] = {}
+    while (entry := await _entry(source)) is not None:
+        end = source.taken + _padded(entry.size)
+        _, _, name = entry.name.strip("/").partition("/")
+        if name and "/" not in name:
+            found[name] = await source.exactly(min(limit, entry.size)) if entry.isreg() else None
+        async for _ in source.pieces(end - source.taken):
+            pass
+    return found
 
 
 async def _entry(source: _Source) -> tarfile.TarInfo | None:
@@ -117,7 +137,7 @@ class _Source:
             count -= len(piece)
             self.taken += len(piece)
             if self._most is not None and self.taken > self._most:
-                raise PodmanError(f"{self._path} in the container is larger than {self._most >> 20} MiB")
+                raise TooLarge(f"{self._path} in the container is larger than {self._most >> 20} MiB")
             yield piece
 
     def header(self, block: bytes) -> tarfile.TarInfo:

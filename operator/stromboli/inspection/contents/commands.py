@@ -1,0 +1,125 @@
+"""The programs in an image that no package brought: those in the folders of its PATH, and at the usual places.
+
+In the system's own folders, programs are those of packages; they are looked at only if there is no package database,
+or if a variable states a version, which is how images say that they copied a program there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from posixpath import basename, dirname
+
+from stromboli.inspection.contents import variables
+from stromboli.inspection.opener import Found, Opener, executable
+
+# Command → tool.
+COMMANDS = {
+    "python3": "python",
+    "node": "node",
+    "go": "go",
+    "java": "java",
+    "ruby": "ruby",
+    "php": "php",
+    "rustc": "rust",
+    "dotnet": "dotnet",
+    "bun": "bun",
+    "deno": "deno",
+    "perl": "perl",
+    "git": "git",
+    "gcc": "gcc",
+    "make": "make",
+    "cmake": "cmake",
+    "pip": "pip",
+    "uv": "uv",
+    "npm": "npm",
+    "pnpm": "pnpm",
+    "yarn": "yarn",
+    "mvn": "maven",
+    "gradle": "gradle",
+    "bash": "bash",
+    "curl": "curl",
+    "wget": "wget",
+    "jq": "jq",
+    "psql": "psql",
+    "mysql": "mysql",
+    "redis-cli": "redis-cli",
+    "docker": "docker",
+    "kubectl": "kubectl",
+    "terraform": "terraform",
+}
+# Of these an image may well have one of its own beside the distribution's.
+RUNTIMES = frozenset({"python3", "node", "go", "java", "ruby", "php", "rustc", "perl", "pip", "npm"})
+SYSTEM = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
+# Where installations of one tool are, whether they are on the PATH or not.
+_PLACES = {
+    "/usr/local/go/bin": ("go",),
+    "/usr/local/cargo/bin": ("rustc",),
+    "/opt/java/openjdk/bin": ("java",),
+    "/usr/share/maven/bin": ("mvn",),
+    "/opt/gradle/bin": ("gradle",),
+    "/usr/share/dotnet": ("dotnet",),
+}
+_WORTH_LISTING = 4  # programs; over the archive API, a folder's names cost as much as so many stats
+_WITHOUT = frozenset({"/usr/local/sbin"})  # no tool is there
+_SEVERAL_IN_ONE = frozenset({"busybox", "toybox", "coreutils"})
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program. `folder` is where it was looked for, `path` where links lead, `place` how far behind on the PATH."""
+
+    name: str
+    tool: str
+    folder: str
+    path: str
+    place: int
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The folders that its installation may be in: the one with the program, and the one with the link to it."""
+        return tuple(dict.fromkeys(_above(folder) for folder in (dirname(self.path), self.folder)))
+
+
+async def commands(
+    opener: Opener, environ: Mapping[str, str], known: Collection[str], *, packaged: bool
+) -> list[Command]:
+    """The programs of COMMANDS. `known` are the tools that packages brought, `packaged` whether there are packages."""
+    found = []
+    for place, (folder, wanted) in enumerate(_wanted(environ, known, packaged=packaged).items()):
+        for name, program in await _programs(opener, folder, wanted):
+            of_a_package = packaged and dirname(program.path) in SYSTEM and folder not in SYSTEM
+            if not of_a_package and basename(program.path) not in _SEVERAL_IN_ONE:
+                found.append(Command(name, COMMANDS[name], folder, program.path, place))
+    return found
+
+
+def _wanted(environ: Mapping[str, str], known: Collection[str], *, packaged: bool) -> dict[str, tuple[str, ...]]:
+    """Which commands to look for in which folders, those of the PATH first."""
+    missing = tuple(name for name, tool in COMMANDS.items() if tool not in known or name in RUNTIMES)
+    unpackaged = {name for name, tool in COMMANDS.items() if tool not in known and variables.version(environ, tool)}
+    if "node" in known and "npm" not in known:
+        unpackaged.add("npm")  # NodeSource's package of Node has it inside
+    stated = tuple(sorted(unpackaged))
+    folders = {}
+    for folder in (*variables.path(environ), "/usr/local/bin"):
+        if folder not in _WITHOUT:
+            narrowed = _PLACES.get(folder, missing)
+            folders[folder] = stated if packaged and folder in SYSTEM else narrowed
+    if home := variables.absolute(environ.get("JAVA_HOME", "")):
+        folders.setdefault(f"{home}/bin", ("java",))
+    return folders | {folder: names for folder, names in _PLACES.items() if folder not in folders}
+
+
+async def _programs(opener: Opener, folder: str, wanted: tuple[str, ...]) -> list[tuple[str, Found]]:
+    """Those of the wanted commands that are executable files in a folder."""
+    if not wanted:
+        return []
+    names = await opener.names(folder) if len(wanted) >= _WORTH_LISTING else None
+    there = wanted if names is None else [name for name in wanted if name in names]
+    programs = [(name, await executable(opener, f"{folder}/{name}")) for name in there]
+    return [(name, program) for name, program in programs if program is not None]
+
+
+def _above(folder: str) -> str:
+    return dirname(folder) if basename(folder) == "bin" else folder
