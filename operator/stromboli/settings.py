@@ -1,9 +1,9 @@
 """The operator's own settings: environment and `--config` file → one frozen object, checked at the start.
 
-Names are Stromboli's, so an existing configuration carries over: `agent.cli_image` in the file is
-`STROMBOLI_AGENT_CLI_IMAGE` in the environment, and the environment wins. A misspelt key under `agent.`
-stops the start, because an allowlist that is not read allows everything; a key that Stromboli knows and
-that means nothing here is a warning.
+Names are those of Stromboli's own server, so an existing configuration can be used: `agent.cli_image` in the file is
+`STROMBOLI_AGENT_CLI_IMAGE` in the environment, which overrides the file. With an unknown key under `agent:` the
+operator does not start, because a misspelt allowlist would allow everything; a key that only Stromboli's server uses is
+ignored with a warning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stromboli.grammar import pattern, reference
 DEFAULT_CLI_IMAGE = "ghcr.io/tomblancdev/stromboli-agent"
 STARTS_PER_CORE = 2
 _MOST = 99_999
-# What Stromboli's own server understands and a Kubernetes operator has no use for.
+# Keys and sections of Stromboli's own server that this operator does not use.
 _FOREIGN_AGENT = frozenset(
     {
         "image_tag",
@@ -53,7 +53,7 @@ _FOREIGN_SECTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """Of a setting whose default is no plain value: how the reference shows it."""
+    """How the reference shows the default of a setting, if that is not a plain value."""
 
     words: str
 
@@ -62,18 +62,18 @@ def _texts(value: Any) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if isinstance(items, list | tuple) and all(isinstance(i, str) for i in items):
         return tuple(i.strip() for i in items if i.strip())
-    raise ValueError("is a list of strings (in the environment: separated by commas)")
+    raise ValueError("must be a list of strings (in the environment: separated by commas)")
 
 
 def _flag(value: Any) -> Any:
-    """Texts are the library's to read; a number is not taken for a flag."""
+    """Reject numbers, which the library would accept as flags; it parses strings itself."""
     if isinstance(value, bool | str):
         return value
     raise ValueError(f"{value!r} is neither true nor false")
 
 
 def _parsed(text: str, parse: Callable[[str], object]) -> str:
-    """What is parsed later is parsed once now, so that the start fails and not the first run."""
+    """Parse a value that is parsed again when it is used, so that an error stops the start and not the first run."""
     try:
         parse(text)
     except InvalidInput as e:
@@ -82,22 +82,24 @@ def _parsed(text: str, parse: Callable[[str], object]) -> str:
 
 
 def _tag(tag: str, info: ValidationInfo) -> str:
-    if image := info.data.get("cli_image"):  # absent where it was refused itself
+    if image := info.data.get("cli_image"):  # absent if it is invalid itself
         _parsed(reference.with_tag(image, tag), reference.parse)
     return tag
 
 
 def _folder(path: str) -> str:
     if not path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"{path!r} is not an absolute path")
+        raise ValueError(f"{path!r} is not an absolute path without `..`; write it as /srv/code")
     if set(path) & set("*?["):
-        raise ValueError(f"{path!r} is a path and not a pattern; name a folder, and all below it is allowed")
+        raise ValueError(f"{path!r} must be a path, not a pattern; name a folder, and everything below it is allowed")
     return path
 
 
 def _secret(name: str) -> str:
     if not re.fullmatch(naming.OBJECT_NAME_PATTERN, name):
-        raise ValueError(f"{name!r} is not the name of a Secret")
+        raise ValueError(
+            f"{name!r} is not a valid name of a Secret; use lower-case letters, digits, - and ., such as claude"
+        )
     return name
 
 
@@ -118,7 +120,7 @@ _Number = Annotated[int, Field(ge=1, le=_MOST)]
 
 
 class Agent(BaseSettings):
-    """The keys under `agent:`; in the environment with a prefix and in capitals."""
+    """The keys under `agent:`; in the environment, they have a prefix and are in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix=environment.PREFIX, enable_decoding=False, extra="forbid", frozen=True, populate_by_name=True
@@ -142,9 +144,11 @@ class Agent(BaseSettings):
     cli_image_tag: Annotated[str, AfterValidator(_tag)] = Field(
         reference.DEFAULT_TAG, description="Tag of the CLI image, unless a policy names one."
     )
-    auto_pull_cli: _Flag = Field(True, description="Pull the CLI image when the operator starts, if it is missing.")
+    auto_pull_cli: _Flag = Field(
+        True, description="Pull the CLI image if it is missing; `false`: never, unless a policy has `cli.pull`."
+    )
     mount_claude_cli: _Flag = Field(
-        True, description="Mount the CLI at `/opt/claude`; `false` where the images bring their own."
+        True, description="Mount the CLI at `/opt/claude`; `false` if the images contain their own."
     )
     image: _Reference | None = Field(
         None, description="Image of runs that name none, unless a policy has `defaults.image`."
@@ -160,9 +164,9 @@ class Agent(BaseSettings):
 
 
 class Settings(Agent):
-    """What holds for one operator process. `warnings` are sentences to log at the start.
+    """The settings of an operator process. `warnings` are sentences to log at the start.
 
-    What is below has no key in the file. An object that is made without `load` reads no environment.
+    The fields below have no key in the file. An object created without `load` does not read the environment.
     """
 
     home: Annotated[Path, Default("`$XDG_DATA_HOME/stromboli` (`~/.local/share/stromboli`)")] = Field(
@@ -191,12 +195,12 @@ class Settings(Agent):
     max_starts: Annotated[_Number, Default("twice the number of cores")] = Field(
         default_factory=lambda: STARTS_PER_CORE * (os.cpu_count() or 1),
         validation_alias="STROMBOLI_MAX_STARTS",
-        description="How many runs the node starts at once. The others are `Queued`; namespaces take turns.",
+        description="Maximum number of runs that a node starts at a time; others are `Queued`. Namespaces alternate.",
     )
-    max_runs: Annotated[_Number | None, Default("any number")] = Field(
+    max_runs: Annotated[_Number | None, Default("no limit")] = Field(
         None,
         validation_alias="STROMBOLI_MAX_RUNS",
-        description="How many agents are at work on the node at once.",
+        description="Maximum number of agents that run on the node at a time. Other runs are `Queued`.",
     )
     podman_socket: Annotated[
         Path, Default("`unix:///run/podman/podman.sock`; rootless `unix://$XDG_RUNTIME_DIR/podman/podman.sock`")
@@ -218,7 +222,7 @@ ENVIRONMENT: Mapping[str, FieldInfo] = {
 
 
 class _Environment(EnvSettingsSource):
-    """The variables of `environ`, whose names are in capitals; Stromboli reads an empty text as "not set"."""
+    """The variables of `environ` with names in capitals; an empty value means "not set", as in Stromboli's server."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(Settings)
@@ -226,7 +230,7 @@ class _Environment(EnvSettingsSource):
 
 
 def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
-    """Read the settings. Raises InvalidSettings with the name of the key that is wrong."""
+    """Read and check the settings. Raises InvalidSettings, which names the invalid key."""
     document = _document(config) if config else {}
     in_file, in_environment = _section(document), environment.stated(environ)
     known = {
@@ -247,12 +251,12 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
 
 
 def _expanded(path: Path, environ: Mapping[str, str]) -> Path:
-    """A path whose `~/` is the operator's own home, as Stromboli's default for it is written."""
+    """The path with `~/` replaced by the operator's HOME, since Stromboli's default is written with it."""
     return Path(environ.get("HOME", "/"), *path.parts[1:]) if path.parts[:1] == ("~",) else path
 
 
 def _document(config: Path) -> dict[str, Any]:
-    """What the file says, section by section."""
+    """The sections of the file."""
     try:
         document = bounds.yaml_document(files.beginning(config, bounds.DOCUMENT.size + 1), bounds.DOCUMENT) or {}
     except OSError as e:
@@ -262,37 +266,39 @@ def _document(config: Path) -> dict[str, Any]:
     except ValueError as e:
         raise InvalidSettings(f"{config.name} is not YAML: {e}", "--config") from e
     if not isinstance(document, dict):
-        raise InvalidSettings(f"{config.name} has no keys at its top; it starts with `agent:`", "--config")
+        raise InvalidSettings(f"{config.name} is not a mapping; it has to begin with `agent:`", "--config")
     return {str(section): keys for section, keys in document.items()}
 
 
 def _section(document: Mapping[str, Any]) -> dict[str, Any]:
     agent = document.get("agent") or {}
     if not isinstance(agent, dict):
-        raise InvalidSettings("is a mapping of keys, such as `cli_image: …`", "agent")
+        raise InvalidSettings("is not a mapping; write keys below it, such as `cli_image: …`", "agent")
     return {str(key): value for key, value in agent.items()}
 
 
 def _foreign_sections(document: Mapping[str, Any]) -> list[str]:
-    """A warning for each. Raises InvalidSettings for one that Stromboli does not know either."""
+    """A warning for each section of Stromboli's server. Raises InvalidSettings for an unknown section."""
     others = sorted(section for section in document if section != "agent")
     for section in others:
         if section not in _FOREIGN_SECTIONS:
-            raise InvalidSettings(f"there is no such section; what is read here is `agent:`{_near(section)}", section)
+            raise InvalidSettings(
+                f"there is no such section; the operator reads only `agent:`{_near(section)}", section
+            )
     return [_ignored(section) for section in others]
 
 
 def _foreign_keys(stated: Mapping[str, Any]) -> list[str]:
-    """A warning for each. Raises InvalidSettings for one that Stromboli does not know either."""
+    """A warning for each key of Stromboli's server. Raises InvalidSettings for an unknown key."""
     others = sorted(stated.keys() - AGENT.keys())
     for key in others:
         if key not in _FOREIGN_AGENT:
-            raise InvalidSettings(f"there is no such key{_near(key)}; known are {', '.join(AGENT)}", f"agent.{key}")
+            raise InvalidSettings(f"there is no such key{_near(key)}; the keys are {', '.join(AGENT)}", f"agent.{key}")
     return [_ignored(f"agent.{key}") for key in others]
 
 
 def _ignored(name: str) -> str:
-    return f"{name}: has no meaning for the operator and is ignored"
+    return f"{name}: is a setting of Stromboli's own server, not of this operator, and is ignored"
 
 
 def _near(key: str) -> str:
@@ -301,7 +307,7 @@ def _near(key: str) -> str:
 
 
 def _refusal(error: ValidationError) -> InvalidSettings:
-    """The first error, with the key as a person wrote it."""
+    """The first error, with the key as it is written in the file or the environment."""
     first = error.errors(include_url=False)[0]
     name, *items = first["loc"]
     key = str(name) if name in ENVIRONMENT else f"agent.{name}"
@@ -309,7 +315,7 @@ def _refusal(error: ValidationError) -> InvalidSettings:
         case "string_type" | "path_type":
             said = f"{first['input']!r} is not a string; put it in quotes"
         case "bool_parsing":
-            said = f"{first['input']!r} is neither true nor false"
+            said = f"{first['input']!r} is neither true nor false; write one of them"
         case "int_parsing" | "greater_than_equal" | "less_than_equal":
             said = f"{first['input']!r} is not a number from 1 to {_MOST}"
         case _:

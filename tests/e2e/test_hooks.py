@@ -168,7 +168,7 @@ def test_an_image_without_a_shell(space: Runs, podman_env: dict[str, str]) -> No
         ({"postStart": ["x" * 8193]}, "8192"),
         ({"postStart": ["a\0b"]}, "NUL"),
         ({"hooksTimeout": "5"}, "needs a unit: write 5s for seconds or 5m for minutes"),
-        ({"hooksTimeout": "1ms"}, "is a duration of at least a second"),
+        ({"hooksTimeout": "1ms"}, "must be a duration of at least a second"),
         ({"postAttach": ["true"]}, "postAttach"),
     ],
 )

@@ -245,7 +245,7 @@ def test_defaults_hold_for_runs_that_do_not_say(
         ("spec.defaults.memory", {"defaults": {"memory": "512m"}}, "write 512Mi"),
         ("spec.volumes.allowed[0].path", {"volumes": {"allowed": [{"path": "srv"}]}}, "absolute path"),
         ("spec.volumes.allowed[0].path", {"volumes": {"allowed": [{"path": "/srv/../etc"}]}}, "has a .. in it"),
-        ("spec.volumes.allowed[0].path", {"volumes": {"allowed": [{"path": "/srv/*"}]}}, "is a path and not a pattern"),
+        ("spec.volumes.allowed[0].path", {"volumes": {"allowed": [{"path": "/srv/*"}]}}, "a path, not a pattern"),
         ("spec.images.allowed", {"images": {"allowed": []}}, "leave allowed out to allow every image"),
         ("spec.limits.memory", {"limits": {"memory": "8g"}}, "is not a memory size: write 8Gi"),
         ("spec.limits.cpus", {"limits": {"cpus": "two"}}, "should match"),

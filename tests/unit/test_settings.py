@@ -169,16 +169,16 @@ def test_a_value_that_is_malformed(key: str, written: Any, said: str, config: Wr
 @pytest.mark.parametrize(
     ("key", "written", "said"),
     [
-        ("allowed_image_patterns", {"a": 1}, "agent.allowed_image_patterns: is a list of strings"),
-        ("allowed_image_patterns", [1], "agent.allowed_image_patterns: is a list of strings"),
-        ("allowed_image_patterns", None, "agent.allowed_image_patterns: is a list of strings"),
-        ("allowed_image_patterns", True, "agent.allowed_image_patterns: is a list of strings"),
+        ("allowed_image_patterns", {"a": 1}, "agent.allowed_image_patterns: must be a list of strings"),
+        ("allowed_image_patterns", [1], "agent.allowed_image_patterns: must be a list of strings"),
+        ("allowed_image_patterns", None, "agent.allowed_image_patterns: must be a list of strings"),
+        ("allowed_image_patterns", True, "agent.allowed_image_patterns: must be a list of strings"),
         (
             "allowed_volumes",
             ["/srv/*"],
-            "agent.allowed_volumes[0]: '/srv/*' is a path and not a pattern; name a folder",
+            "agent.allowed_volumes[0]: '/srv/*' must be a path, not a pattern; name a folder",
         ),
-        ("allowed_volumes", 5, "agent.allowed_volumes: is a list of strings"),
+        ("allowed_volumes", 5, "agent.allowed_volumes: must be a list of strings"),
         ("cli_image", 5, "agent.cli_image: 5 is not a string; put it in quotes"),
         ("cli_image_tag", 2.1, "agent.cli_image_tag: 2.1 is not a string; put it in quotes"),
         ("image", ["python"], "agent.image: ['python'] is not a string"),
@@ -203,7 +203,7 @@ def test_a_value_of_another_type(key: str, written: Any, said: str, config: Writ
     ],
 )
 def test_a_misspelt_key_stops_the_start_with_a_suggestion(misspelt: str, meant: str, config: Write) -> None:
-    expected = f"agent.{misspelt}: there is no such key (did you mean {meant}?); known are allowed_image_patterns,"
+    expected = f"agent.{misspelt}: there is no such key (did you mean {meant}?); the keys are allowed_image_patterns,"
     assert _refused({}, config({"agent": {misspelt: "x"}})).startswith(expected)
     assert _refused({_key(misspelt): "x"}).startswith(expected)
 
@@ -215,18 +215,18 @@ def test_a_misspelt_key_stops_the_start_also_without_a_value(config: Write) -> N
 
 
 def test_a_key_that_is_like_nothing(config: Write) -> None:
-    assert _refused({}, config({"agent": {"zzz": 1}})).startswith("agent.zzz: there is no such key; known are ")
+    assert _refused({}, config({"agent": {"zzz": 1}})).startswith("agent.zzz: there is no such key; the keys are ")
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("- a\n", "--config: stromboli.yaml has no keys at its top; it starts with `agent:`"),
-        ("text", "--config: stromboli.yaml has no keys at its top"),
+        ("- a\n", "--config: stromboli.yaml is not a mapping; it has to begin with `agent:`"),
+        ("text", "--config: stromboli.yaml is not a mapping"),
         ("a: [\n", "--config: stromboli.yaml is not YAML: "),
-        ("agent: [a]\n", "agent: is a mapping of keys"),
-        ("agent: x\n", "agent: is a mapping of keys"),
-        ("agnet: {}\n", "agnet: there is no such section; what is read here is `agent:` (did you mean agent?)"),
+        ("agent: [a]\n", "agent: is not a mapping"),
+        ("agent: x\n", "agent: is not a mapping"),
+        ("agnet: {}\n", "agnet: there is no such section; the operator reads only `agent:` (did you mean agent?)"),
         ("cli_image: x\n", "cli_image: there is no such section"),
         ("1: x\n", "1: there is no such section"),
     ],
@@ -253,12 +253,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_stromboli_s_other_sections_warn(section: str, config: Write) -> None:
     found = settings.load({}, config({section: {"a": 1}, "agent": {"image": "python"}}))
     assert found.image == "python"
-    assert found.warnings == (f"{section}: has no meaning for the operator and is ignored",)
+    assert found.warnings == (
+        f"{section}: is a setting of Stromboli's own server, not of this operator, and is ignored",
+    )
 
 
 @pytest.mark.parametrize("key", ["image_tag", "sessions_dir", "workdir_auto_create", "token_cache"])
 def test_stromboli_s_other_keys_warn(key: str, config: Write) -> None:
-    expected = (f"agent.{key}: has no meaning for the operator and is ignored",)
+    expected = (f"agent.{key}: is a setting of Stromboli's own server, not of this operator, and is ignored",)
     assert settings.load({}, config({"agent": {key: {"enabled": True}}})).warnings == expected
     assert settings.load({_key(key): "x"}).warnings == expected
 

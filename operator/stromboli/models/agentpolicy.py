@@ -160,7 +160,7 @@ class AllowedVolume(Model):
                 (r"!self.matches(r'(^|/)\.\.(/|$)')", "has a .. in it; write the path that is meant"),
                 (
                     r"!self.matches(r'[*?\[]')",
-                    "is a path and not a pattern; name a folder, and all below it is allowed",
+                    "must be a path, not a pattern; name a folder, and everything below it is allowed",
                 ),
             ),
         ),

@@ -32,7 +32,9 @@ _MEMORY_RULES = {
             "'is not a memory size: write ' + (self.matches('^[0-9]+([.][0-9]+)? *[kKmMgGtT][iI]?[bB]?$') ? "
             f"{_MEMORY_MEANT} : '{_MEMORY_ADVICE}')",
         ),
-        rule("type(self) != int || self >= 6291456", "is a number of bytes and at least 6Mi: write 512Mi for example"),
+        rule(
+            "type(self) != int || self >= 6291456", "must be a number of bytes, at least 6Mi: write 512Mi for example"
+        ),
     ]
 }
 # JSON has one kind of number, and a schema's integer-or-string does not accept 1.5, so these fields have no type. An
@@ -58,7 +60,7 @@ _DURATION_RULES = {
         rule(
             "type(self) != string || self.matches('^[0-9]+ *(d|day|days|w|week|weeks)?$')"
             f" || (self.matches(r'{DURATION_RE2}') && duration(self) >= duration('1s'))",
-            "is a duration of at least a second, such as 90s, 10m or 1h30m",
+            "must be a duration of at least a second, such as 90s, 10m or 1h30m",
         ),
         rule(
             f"type(self) != string || !self.matches(r'{DURATION_RE2}') || duration(self) <= duration('168h')",
