@@ -37,7 +37,7 @@ class Shared:
     notifier: Notifier
     gate: Gate
 
-    def forget(self, namespaces: set[str]) -> None:
+    def forget_unused(self, namespaces: set[str]) -> None:
         """Forget what is remembered of ended pulls, and of all namespaces but these."""
         self.images.forget_pulls()
         self.notifier.forget_all_but(namespaces)
@@ -91,7 +91,7 @@ class Sweep:
             self._survey.deleted(uid)
         for uid in found.needed_while_running & known.finished:
             await _part(f"what run {uid} leaves behind", self._cleaner.left_over(uid))
-        self._shared.forget(known.namespaces)
+        self._shared.forget_unused(known.namespaces)
         await self._shared.remove_unused(known.namespaces)
 
 

@@ -99,7 +99,7 @@ async def test_what_only_bears_a_role_s_label_is_not_swept(
         never_started(look, found.id, {naming.INSTALLATION: ours, naming.ROLE: naming.ROLE_READER})
     )
     persons.run("network", "create", f"--label={naming.INSTALLATION}={ours}", "persons-net")
-    made = await networks.have("team")
+    made = await networks.ensure("team")
     networks._asked.clear()
     mounts._ready[("another image", "bin/claude")] = None  # type: ignore[assignment]
     try:

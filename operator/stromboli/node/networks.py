@@ -30,7 +30,7 @@ class Networks:
         self._made: set[str] = set()
         self._asked: dict[str, float] = {}
 
-    async def have(self, namespace: str) -> str:
+    async def ensure(self, namespace: str) -> str:
         """Ensure a namespace's network; returns its name. Raises PodmanError, PodmanUnavailable."""
         name = naming.network(self._installation, namespace)
         self._asked[name] = time.monotonic()

@@ -199,7 +199,7 @@ class Launcher:
 
     async def _network(self, namespace: str, policy: Effective) -> str | None:
         """The namespace's own bridge network, created if missing; None for no network at all."""
-        return None if policy.network is Network.none else await self._networks.have(namespace)
+        return None if policy.network is Network.none else await self._networks.ensure(namespace)
 
     async def _owner(self, ready: Ready) -> tuple[int, int] | None:
         """The owner of the files that the container writes, if Podman runs as root; rootless, they need none."""
