@@ -3,6 +3,8 @@
 BIN := .venv/bin
 # Hundreds of processes import the same modules: Python keeps the bytecode, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
+# Thousands of small files are written, synced and removed: in memory, where the machine has such a folder.
+MEMORY := $(wildcard /dev/shm)
 
 demo: setup
 	@$(BIN)/stromboli demo
@@ -12,7 +14,7 @@ test: lint unit
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder tests/contract tests/e2e
 
 unit: setup
-	$(BIN)/pytest --numprocesses=2 --dist=worksteal tests/unit
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest --numprocesses=2 --dist=worksteal tests/unit
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

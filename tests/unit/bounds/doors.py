@@ -1,9 +1,8 @@
-"""Every door by which somebody else's document comes in, for `python -m tests.unit.bounds.doors`.
+"""Every door by which somebody else's document comes in, each tried in a fork (tests/unit/forks.py).
 
 Each is given documents of growing depth, in a process that has loaded what an operator may load. It has to answer,
 or to refuse by an error of our own; a RecursionError or a dead process is neither, nor is a TypeError, which may be
-this file's own. A door that calls nothing of bounds.py was not reached. The names of the groups are read from the
-standard input, and the doors of each are tried in a fork of the process, which takes a second to load all that.
+this file's own. A door that calls nothing of bounds.py was not reached.
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ import contextlib
 import functools
 import json
 import os
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +46,13 @@ from stromboli.podman.events import _event
 from stromboli.standin import request as standin
 from stromboli.store import Store
 
-DEPTHS = (100, 1_000, 3_000, 10_000, 100_000, 1_000_000)
+LARGE = 100_000
+DEPTHS = (100, 1_000, 3_000, 10_000, LARGE, 10 * LARGE)
 STORED = DEPTHS[:-2]  # the API server stores nothing deeper
 ALL_SHAPES = 1_000
 # PyYAML reads 1,024 characters, in 0.1 s, before it decides what a bracket is, and no more of what is deeper.
 YAML = ("--config", "KUBECONFIG", "the token's kubeconfig")
-YAML_DEPTHS = (100, 1_000, 10_000, 1_000_000)
+YAML_DEPTHS = (100, 1_000, 10 * LARGE)
 LOADED = (jsonschema.Draft202012Validator, referencing.Registry)
 REFUSED = (StromboliError, ValidationError, ValueError)
 # What measures or cuts a document. pydantic's own parser, whose bound is fixed, reads at the other two doors.
@@ -351,27 +350,20 @@ def _counting() -> Counter[str]:
     return calls
 
 
-def _try(group: str) -> None:
+def _shapes(depth: int) -> Sequence[Callable[[int], str]]:
+    """What is deep takes long: there, a list and an object stand for all, and at the end one of them."""
+    if depth <= ALL_SHAPES:
+        return SHAPES
+    return {LARGE: (_objects,), 10 * LARGE: (_open,)}.get(depth, (_open, _objects))
+
+
+def main(group: str) -> None:
+    """Try the doors of a group."""
     calls = _counting()
     for name, door in DOORS[group].items():
         calls.clear()
         for depth in YAML_DEPTHS if name in YAML else DEPTHS:
-            # What is deep takes long: there, a list and an object stand for all.
-            for shape in SHAPES if depth <= ALL_SHAPES else (_open, _objects):
+            for shape in _shapes(depth):
                 with contextlib.suppress(*REFUSED):  # a RecursionError is none of them
                     door(_document(shape, depth))
         print(name if calls or name in READ_BY_PYDANTIC else f"{name} was not reached", flush=True)
-
-
-def main() -> None:
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _try(line.strip())
-            return
-        _, status = os.waitpid(child, 0)
-        print(f"exit code {os.waitstatus_to_exitcode(status)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.unit import forks
 from tests.unit.bounds.doors import DOORS
+from tests.unit.forks import Forks
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PACKAGE = ROOT / "operator" / "stromboli"
@@ -21,33 +21,15 @@ PARSERS = re.compile(
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """The process that tries doors, and where it writes its errors."""
-    errors = tmp_path_factory.mktemp("doors") / "errors"
-    command = [sys.executable, "-m", "tests.unit.bounds.doors"]
-    with (
-        errors.open("w") as log,
-        subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
-    ):
-        yield process, errors
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with forks.of("tests.unit.bounds.doors", tmp_path_factory.mktemp("doors")) as ready:
+        yield ready
 
 
 @pytest.mark.parametrize("group", DOORS)
-def test_each_door_holds(group: str, doors: tuple[subprocess.Popen[str], Path]) -> None:
-    """A process of its own, which must live: an overflow of the C stack is no exception."""
-    process, errors = doors
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{group}\n")
-    process.stdin.flush()
-    said: list[str] = []
-    while not said or not said[-1].startswith("exit code "):
-        line = process.stdout.readline()
-        assert line, errors.read_text()[-2000:]
-        said.append(line.rstrip("\n"))
-    assert said == [*DOORS[group], "exit code 0"], errors.read_text()[-2000:]
+def test_each_door_holds(group: str, doors: Forks) -> None:
+    """In a process of its own, which must live: an overflow of the C stack is no exception."""
+    assert doors.lines(group) == list(DOORS[group])
 
 
 def test_there_is_no_other_parser() -> None:

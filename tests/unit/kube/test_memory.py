@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.support.large_cluster import Large
 
 ROOT = Path(__file__).parent.parent.parent.parent
-WAITING, NEW, ENDED = 100, 10, 100  # of a megabyte: those that wait in one session, already or only now, and others
-MOST = 80 * 1024  # kB more than the operator has without them; they are 200 MB of JSON, and 600 MB as Python objects
+WAITING, NEW, ENDED = 60, 6, 60  # of a megabyte: those that wait in one session, already or only now, and others
+MOST = 80 * 1024  # kB more than the operator has without them; they are 120 MB of JSON, and 360 MB as Python objects
 
 
 async def test_hundreds_of_large_runs_take_no_more_memory_than_a_few(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def up(gateway: GatewayProcess) -> bool:
     return gateway.up("--log", str(gateway.home.logs / "requests.jsonl"))
 
 
-def test_up_down_and_up_again_after_a_kill(gateway: GatewayProcess) -> None:
+def test_up_and_up_again_after_a_kill_until_it_is_retired(gateway: GatewayProcess) -> None:
     assert not gateway.wanted
     assert up(gateway)
     assert gateway.wanted
@@ -52,10 +52,6 @@ def test_up_down_and_up_again_after_a_kill(gateway: GatewayProcess) -> None:
     assert not gateway.ready()
     assert up(gateway)
     assert gateway.ready()
-
-
-def test_retired_it_is_not_wanted_any_more(gateway: GatewayProcess) -> None:
-    up(gateway)
     for _ in range(2):
         gateway.retire()
         assert gateway.pid() is None

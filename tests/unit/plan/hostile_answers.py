@@ -1,13 +1,12 @@
-"""Outputs that an agent can write, for `python -m tests.unit.plan.hostile_answers NAME`.
+"""Outputs that an agent can write, each read in a fork (tests/unit/forks.py).
 
-It prints what reading one took, in a process of its own: in kilobytes above what the output itself takes.
+`main` prints what reading one took: in kilobytes above what the output itself takes.
 """
 
 from __future__ import annotations
 
 import json
 import resource
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
@@ -69,7 +68,3 @@ def main(name: str) -> None:
             }
         )
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

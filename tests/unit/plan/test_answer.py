@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,9 +13,10 @@ from hypothesis import strategies as st
 from stromboli.plan import answer
 from stromboli.plan.answer import Answer
 from tests.support.builders import NOTHING_SECRET, result_event
+from tests.unit import forks
+from tests.unit.forks import Forks
 from tests.unit.plan.hostile_answers import OUTPUTS
 
-ROOT = Path(__file__).parent.parent.parent.parent
 INIT = b'{"type":"system","subtype":"init","cwd":"/w","tools":["Bash"],"model":"claude-opus"}\n'
 TURN = b'{"type":"assistant","message":{"content":[{"type":"text","text":"a \\"result\\" for you"}]}}\n'
 TOOL = b'{"type":"user","message":{"content":[{"type":"tool_result","content":"date"}]},"result":"no"}\n'
@@ -354,12 +353,14 @@ def test_a_structured_answer_that_is_too_deep_is_left_out() -> None:
 # --- outputs that an agent made ---
 
 
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with forks.of("tests.unit.plan.hostile_answers", tmp_path_factory.mktemp("readers")) as ready:
+        yield ready
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
-async def test_an_output_that_is_made_to_be_expensive(name: str) -> None:
+def test_an_output_that_is_made_to_be_expensive(name: str, readers: Forks) -> None:
     """Whatever 10 MiB of output hold, reading them takes a bounded memory, and ends no process."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.unit.plan.hostile_answers", name, cwd=ROOT, stdout=asyncio.subprocess.PIPE
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0
+    [said] = readers.lines(name)
     assert json.loads(said)["kilobytes"] < 64 * 1024
