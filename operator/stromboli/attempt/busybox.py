@@ -11,22 +11,20 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-
-from stromboli.errors import LocalFailure
+from stromboli import elf
+from stromboli.errors import InvalidElf, LocalFailure
 
 CANDIDATES = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
 
-# `uname -m` → the ELF header's machine (elf.h), for the architectures of Debian's busybox-static.
-_MACHINES = {
-    "x86_64": "EM_X86_64",
-    "aarch64": "EM_AARCH64",
-    "i686": "EM_386",
-    "armv7l": "EM_ARM",
-    "ppc64le": "EM_PPC64",
-    "s390x": "EM_S390",
-    "riscv64": "EM_RISCV",
+# `uname -m` → OCI's name, for the architectures of Debian's busybox-static.
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "i686": "386",
+    "armv7l": "arm",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
 }
 
 
@@ -60,11 +58,10 @@ def is_usable(candidate: Path) -> bool:
     """Whether this is a statically linked ELF program for this machine."""
     try:
         with candidate.open("rb") as file:
-            elf = ELFFile(file)
-            loader = any(segment["p_type"] == "PT_INTERP" for segment in elf.iter_segments())
-            return not loader and elf["e_machine"] == _MACHINES.get(platform.machine())
-    except (OSError, ELFError):
+            found = elf.read(file)
+    except (OSError, InvalidElf):
         return False
+    return found.interpreter is None and found.architecture == _ARCHITECTURES.get(platform.machine())
 
 
 def _same(found: Path, kept: Path) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from posixpath import basename, dirname
 
+from stromboli import elf
 from stromboli.errors import InvalidElf
-from stromboli.inspection import elf
 from stromboli.inspection.opener import Found, ImageConfig, Opener, program
 from stromboli.inspection.search import Library, Search, read_elf
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, Libc, text_of, version_of

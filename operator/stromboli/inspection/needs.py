@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from stromboli import elf
 from stromboli.errors import InvalidElf
-from stromboli.inspection import elf
 from stromboli.plan.compatibility import GLIBC_FLOOR, CLINeeds, version_of
 
 

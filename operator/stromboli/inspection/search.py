@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from posixpath import basename, dirname
 
+from stromboli import elf
 from stromboli.errors import InvalidElf
-from stromboli.inspection import elf
 from stromboli.inspection.opener import Found, Opener
 
 LIBRARY_LIMIT = 32 * 1024 * 1024

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.inspection import elf
+from stromboli import elf
 from stromboli.inspection.facts import image_facts
 from stromboli.inspection.opener import ImageConfig
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, ImageUser, Libc, judge, version_of

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli import elf
 from stromboli.errors import InvalidElf
-from stromboli.inspection import elf
 from stromboli.plan.compatibility import version_of
 from tests.support.elf import ARM64, I386, TinyElf, glibc_libc
 
