@@ -4,10 +4,15 @@ Every JSON and YAML parser in Python is recursive, and so is most code that proc
 measured, by loops that use constant stack, and parsed only if it is within bounds. The measurement never counts less
 than the parser would reach: both read a document only as far as it is well-formed, and up to that point they see the
 same values.
+
+YAML is read by libyaml, both times. PyYAML's own scanner walks all open collections for each token, and takes 6 s for
+a megabyte of text in one scalar. What takes time that is not proportional to the size, in libyaml or in PyYAML's
+constructors, is refused: many directives, and long numbers.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -48,6 +53,12 @@ ANSWER = Bounds(depth=128, size=32 * _MIB, values=1_000_000)
 # truncated one still fails its own depth check, and well short of where recursive code fails.
 OBJECT_DEPTH = 128
 
+# libyaml compares each %TAG directive with all others of its document.
+MAX_DIRECTIVES = 16
+# Characters of a number in YAML. In base 60 (`1:30:00`), PyYAML computes with one that grows by each colon; and longer
+# integers have thousands of multiples of 2**61 - 1, which as keys of a mapping all have the same hash.
+MAX_NUMBER = 20
+
 _BLOCK = 256 * 1024  # bytes measured at a time; memory use is a small multiple of this
 _OPENING, _CLOSING = b"[{", b"]}"
 _BRACKETS = _OPENING + _CLOSING
@@ -55,6 +66,10 @@ _OTHERS = bytes(c for c in range(256) if c not in _BRACKETS)
 _STEPS = bytes(1 if c in _OPENING else 0xFF if c in _CLOSING else 0 for c in range(256))  # +1 and -1, as array's "b"
 _WITHOUT_BRACKETS = bytes(ord("_") if c in _BRACKETS else c for c in range(256))
 _BRACKET = re.compile(rb"[\[\]{}]")
+_DIRECTIVE = re.compile(rb"^%", re.MULTILINE)
+_NUMBER = re.compile(r"[-+]?(?:[0-9_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
+_NESTED = "exceeded maximum nesting depth"
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def json_document(document: bytes | str, bounds: Bounds, *, constant: Callable[[str], object] | None = None) -> Any:
@@ -73,7 +88,7 @@ def yaml_document(document: bytes | str, bounds: Bounds) -> Any:
     data = document.encode("utf-8", "surrogatepass") if isinstance(document, str) else document
     measure_yaml(data, bounds)
     try:
-        return yaml.safe_load(data.decode("utf-8"))
+        return yaml.load(data.decode("utf-8"), Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as e:  # the last three: scalars such as !!int ""
         raise ValueError(str(e)) from e
 
@@ -111,8 +126,13 @@ def measure_yaml(data: bytes, bounds: Bounds) -> None:
     """Raise OutOfBounds if the YAML exceeds the bounds, and ValueError if it is not YAML."""
     if len(data) > bounds.size:
         raise bounds.too_large()
+    if len(_DIRECTIVE.findall(data)) > MAX_DIRECTIVES:
+        raise OutOfBounds(f"has too many directives: at most {MAX_DIRECTIVES}")
     try:
-        _measure_events(data.decode("utf-8"), bounds)
+        _measure_events(io.StringIO(data.decode("utf-8"), newline=""), bounds)
+    except yaml.MarkedYAMLError as e:
+        # libyaml reads 1,024 characters ahead of a bracket's event, and goes no deeper than 1,000 levels there.
+        raise bounds.too_deep() if e.problem == _NESTED else ValueError(str(e)) from e
     except yaml.YAMLError as e:
         raise ValueError(str(e)) from e
 
@@ -181,12 +201,15 @@ def _inside(value: Any) -> Iterator[Any]:
         yield from value
 
 
-def _measure_events(text: str, bounds: Bounds) -> None:
-    """Measure by the parser's events: parsing to events is not recursive; composing and constructing nodes is."""
+def _measure_events(text: io.StringIO, bounds: Bounds) -> None:
+    """Measure by the parser's events: parsing to events is not recursive; composing and constructing nodes is.
+
+    The text is read a block at a time, and no further than to the event that is out of bounds.
+    """
     known: dict[str, int] = {}  # number of values by anchor
     opened: list[tuple[str | None, int]] = []  # each open collection's anchor, and the count before it
     values = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         match event:
             case yaml.AliasEvent():
                 # An alias inside its own anchor is infinite. One without an anchor is an error that the parser reports.
@@ -195,6 +218,8 @@ def _measure_events(text: str, bounds: Bounds) -> None:
                     raise OutOfBounds("has an alias inside its own anchor")
             case yaml.ScalarEvent():
                 values += 1
+                if len(event.value) > MAX_NUMBER and _is_number(event):
+                    raise OutOfBounds(f"has a number of more than {MAX_NUMBER} characters")
                 if event.anchor is not None:
                     known[event.anchor] = 1
             case yaml.CollectionStartEvent():
@@ -208,3 +233,10 @@ def _measure_events(text: str, bounds: Bounds) -> None:
                     known[anchor] = values - before
         if values > bounds.values:
             raise bounds.too_many()
+
+
+def _is_number(event: yaml.ScalarEvent) -> bool:
+    """Whether PyYAML makes it an integer, or a float in base 60. Any text can have the tag of one."""
+    if event.tag in _NUMBER_TAGS:
+        return True
+    return bool(event.implicit[0]) and _NUMBER.fullmatch(event.value) is not None

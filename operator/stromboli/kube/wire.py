@@ -7,6 +7,7 @@ was cut is still deeper than any of its documents may be, and is refused for tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -52,9 +53,10 @@ def _transport(config: SingleConfig) -> httpx2.AsyncHTTPTransport:
 
 
 def check_kubeconfig(environ: Mapping[str, str]) -> None:
-    """Measure the files that lightkube and kopf are about to read. Raises InvalidSettings for one out of bounds.
+    """Measure the files that lightkube and kopf are about to read. Raises InvalidSettings for one that is out of
+    bounds or not YAML.
 
-    They report a missing or malformed file themselves.
+    They report a missing file, or one of another shape, themselves.
     """
     default = str(Path(environ.get("HOME") or "/") / ".kube/config")
     for path in filter(None, (environ.get("KUBECONFIG") or default).split(os.pathsep)):
@@ -62,16 +64,14 @@ def check_kubeconfig(environ: Mapping[str, str]) -> None:
             measure_kubeconfig(Path(path))
         except OutOfBounds as e:
             raise InvalidSettings(f"names {path}, which {e}; name a kubeconfig file", "KUBECONFIG") from e
+        except ValueError as e:
+            raise InvalidSettings(f"names {path}, which is not YAML; name a kubeconfig file", "KUBECONFIG") from e
 
 
 def measure_kubeconfig(path: Path) -> None:
-    """Raises OutOfBounds."""
-    try:
+    """Raises OutOfBounds, and ValueError if it is not YAML: what our parser cannot read, theirs might."""
+    with contextlib.suppress(OSError):
         bounds.measure_yaml(files.beginning(path, bounds.DOCUMENT.size + 1), bounds.DOCUMENT)
-    except OutOfBounds:
-        raise
-    except (OSError, ValueError):
-        return
 
 
 class Shallow(httpx2.AsyncBaseTransport):

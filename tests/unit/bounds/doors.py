@@ -50,9 +50,6 @@ LARGE = 100_000
 DEPTHS = (100, 1_000, 3_000, 10_000, LARGE, 10 * LARGE)
 STORED = DEPTHS[:-2]  # the API server stores nothing deeper
 ALL_SHAPES = 1_000
-# PyYAML reads 1,024 characters, in 0.1 s, before it decides what a bracket is, and no more of what is deeper.
-YAML = ("--config", "KUBECONFIG", "the token's kubeconfig")
-YAML_DEPTHS = (100, 1_000, 10 * LARGE)
 LOADED = (jsonschema.Draft202012Validator, referencing.Registry)
 REFUSED = (StromboliError, ValidationError, ValueError)
 # What measures or cuts a document. pydantic's own parser, whose bound is fixed, reads at the other two doors.
@@ -362,7 +359,7 @@ def main(group: str) -> None:
     calls = _counting()
     for name, door in DOORS[group].items():
         calls.clear()
-        for depth in YAML_DEPTHS if name in YAML else DEPTHS:
+        for depth in DEPTHS:
             for shape in _shapes(depth):
                 with contextlib.suppress(*REFUSED):  # a RecursionError is none of them
                     door(_document(shape, depth))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +121,88 @@ def test_an_alias_counts_as_what_it_stands_for() -> None:
         bounds.yaml_document(merged, bounds.DOCUMENT)
     with pytest.raises(OutOfBounds, match="an alias inside its own anchor"):
         bounds.yaml_document("&a [*a]", SMALL)
+
+
+SIZE = 1024 * 1024
+MANY = bounds.DOCUMENT.values
+# What a parser of YAML walks over more than once: 1 MiB of each, and what is said of it.
+HOSTILE = {
+    "brackets": ("[" * SIZE, "too deeply"),
+    "braces": ("{" * SIZE, "too deeply"),
+    "dashes": ("- " * (SIZE // 2), "too deeply"),
+    "question marks": ("? " * (SIZE // 2), "too deeply"),
+    "keys in keys": ("[? " * (SIZE // 3), "too deeply"),
+    "keys on many levels": ("{a: " * 60 + "{b: c}," * (SIZE // 7), "too many values"),
+    "values on many levels": ("[" * 60 + "a," * (SIZE // 2), "too many values"),
+    "documents": ("---\n" * (SIZE // 4), "too many values"),
+    "anchors": ("".join(f"- &a{n} x\n" for n in range(SIZE // 12)), "too many values"),
+    "merges": ("a: &a {b: c}\n" + "<<: *a\n" * (SIZE // 7), "too many values"),
+    "tag directives": ("".join(f"%TAG !a{n}! b\n" for n in range(SIZE // 16)) + "--- x", "too many directives"),
+    "other directives": ("%A\n" * (SIZE // 3), "too many directives"),
+    "an integer in base 60": ("1" + ":1" * (SIZE // 2), "a number of more than"),
+    "a float in base 60": ("1" + ":1" * (SIZE // 2) + ".5", "a number of more than"),
+    "text with the tag of a number": ("!!int '" + "9:" * (SIZE // 2) + "'", "a number of more than"),
+    "digits": ("1" * SIZE, "a number of more than"),
+    "keys with one hash": (
+        "{" + "".join(f"{n * (2**61 - 1)}: 1, " for n in range(100, MANY // 3)) + "}",
+        "a number of more than",
+    ),
+}
+
+
+class Counted(io.StringIO):
+    """A text that counts how much of it was read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> str:
+        found = super().read(size)
+        self.taken += len(found)
+        return found
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_yaml_is_refused_with_bounded_work(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By libyaml, and by no more events than values may be there; nothing of it is constructed."""
+    text, said = HOSTILE[what]
+    parse, events = yaml.parse, 0
+
+    def counted(stream: Any, Loader: type) -> Iterator[yaml.Event]:
+        nonlocal events
+        assert Loader is yaml.CSafeLoader
+        for event in parse(stream, Loader):
+            events += 1
+            yield event
+
+    monkeypatch.setattr(yaml, "parse", counted)
+    monkeypatch.setattr(yaml, "load", pytest.fail)
+    with pytest.raises(OutOfBounds, match=said):
+        bounds.yaml_document(text, bounds.DOCUMENT)
+    assert events <= (10 + 2 * bounds.DOCUMENT.depth if "deeply" in said else 10 + 3 * MANY)
+
+
+@pytest.mark.parametrize("what", [what for what, (_, said) in HOSTILE.items() if "deeply" in said])
+def test_what_is_too_deep_is_refused_before_it_is_read(what: str) -> None:
+    text = Counted(HOSTILE[what][0])
+    with pytest.raises((OutOfBounds, yaml.YAMLError), match=r"too deeply|maximum nesting depth"):
+        bounds._measure_events(text, bounds.DOCUMENT)
+    assert text.taken < SIZE / 10
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        ("12345678901234567890", 12345678901234567890),
+        ("3.1415926535897932384626", 3.141592653589793),
+        ("1:30:00", 5400),
+        ("'123456789012345678901'", "123456789012345678901"),
+        ("2001:db8:1234:5678:1234:5678", "2001:db8:1234:5678:1234:5678"),
+        ("deadbeefdeadbeefdeadbeef", "deadbeefdeadbeefdeadbeef"),
+        ("2026-01-31T12:00:00.000000Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+    ],
+)
+def test_numbers_and_what_looks_like_them_are_read(number: str, value: object) -> None:
+    assert bounds.yaml_document(f"a: {number}", SMALL) == {"a": value}
 
 
 @given(JSON, st.integers(min_value=0, max_value=6))
