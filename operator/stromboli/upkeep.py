@@ -10,7 +10,6 @@ import logging
 from datetime import UTC, datetime
 
 from stromboli.errors import Conflict, Rejected
-from stromboli.grammar import duration, times
 from stromboli.kube.client import Cluster
 from stromboli.models.session import RunRef, Session
 from stromboli.observe.session_index import SessionIndex
@@ -18,6 +17,7 @@ from stromboli.perform.sessions.forks import Forks
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
 from stromboli.perform.sessions.turns import Turns
+from stromboli.plan import lifetime
 from stromboli.reasons import ReadyReason
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Upkeep:
         if not session.status.has_conditions:
             await self._reporter.at(session, ReadyReason.Available, "no run has used it yet")
             return None
-        left = self._seconds_left(session)
+        left = lifetime.seconds_left(session, datetime.now(UTC))
         if left is None or left > 0:
             if session.status.reason == ReadyReason.Expired:  # its time to live has changed since
                 await self._reporter.at(session, ReadyReason.Available, "no run is using it")
@@ -89,10 +89,3 @@ class Upkeep:
         if run is None or run.uid != current.uid:
             return False
         return not run.is_being_deleted and not run.status.is_finished
-
-    def _seconds_left(self, session: Session) -> float | None:
-        """Seconds until the session has been unused for its time to live; None if it has none."""
-        if session.ttl is None:
-            return None
-        last = session.status.last_used or times.from_text(session.created)
-        return duration.parse(session.ttl) - (datetime.now(UTC) - last).total_seconds()
