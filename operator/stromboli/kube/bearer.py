@@ -17,7 +17,8 @@ from stromboli.kube.wire import measure_kubeconfig
 
 # What getting the token can raise if it comes from a file or from an exec plugin.
 NO_TOKEN = (ConfigError, OSError, ValueError, LookupError, TypeError, RecursionError)
-_HOW = "`kubectl create token ACCOUNT` makes one, `kubectl config set-credentials NAME --token=…` keeps it"
+_HOW = "`kubectl create token ACCOUNT` creates one, and `kubectl config set-credentials NAME --token=…` stores it"
+_OTHER_FILE = "set KUBECONFIG to the kubeconfig of the operator's cluster"
 
 
 def bearer(kubeconfig: Path) -> tuple[httpx2.Auth, str]:
@@ -44,6 +45,6 @@ def _context(kubeconfig: Path) -> SingleConfig:
         assert found is not None, "only a `get` with a default returns None"
         return found
     except (ConfigError, OSError) as e:
-        raise LocalFailure(f"{kubeconfig} leads to no cluster: {e}", "KUBECONFIG names another file") from e
+        raise LocalFailure(f"{kubeconfig} does not lead to a cluster: {e}", _OTHER_FILE) from e
     except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
-        raise LocalFailure(f"{kubeconfig} is no kubeconfig", "KUBECONFIG names another file") from e
+        raise LocalFailure(f"{kubeconfig} is not a valid kubeconfig", _OTHER_FILE) from e

@@ -32,7 +32,7 @@ async def folder(socket: str | None, podman_socket: Path) -> Path | None:
         raise _waiting(f"{e.filename or socket} cannot be accessed: {e.strerror}") from e
     gateway.judge(socket, found)
     if found.socket is None:
-        raise _waiting(f"nothing is at {socket} yet; goes on once the gateway has started")
+        raise _waiting(f"there is no socket at {socket} yet; goes on once the gateway has started")
     return Path(found.path)
 
 

@@ -54,7 +54,7 @@ def _resolve(volume: Volume, lists: Sequence[VolumeList], field: str) -> Volume:
         if e.errno not in _NOT_THERE:  # the server's fault, not the spec's
             said = f"{field}: {volume.host} cannot be accessed ({e.strerror}); the run continues when it can"
             raise Waiting(Reason.WaitingForReference, said, 10.0) from e
-        raise invalid(field, f"{volume.host} is not on the node ({e.strerror}); make the folder first") from e
+        raise invalid(field, f"{volume.host} is not on the node ({e.strerror}); create the folder first") from e
     resolved = replace(volume, host=real)
     volumes.judge(resolved, lists)
     return resolved

@@ -161,7 +161,7 @@ def _check_patterns(schema: Schema, path: str) -> None:
     for key, pattern in patterns:
         if isinstance(pattern, str) and (said := problem(pattern)):
             where = f"{path}.{key}"
-            raise UnusableSchema(f"has no regular expression of JavaScript at {where}: {_shown(pattern)}: {said}")
+            raise UnusableSchema(f"is not a valid JavaScript regular expression at {where}: {_shown(pattern)}: {said}")
 
 
 def _schemas(schema: Any) -> Iterator[Schema]:

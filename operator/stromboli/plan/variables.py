@@ -40,7 +40,7 @@ def check(field: str, name: str, value: object, policy: Mapping[str, str]) -> No
     `policy` holds the administrator's. Raises Refused.
     """
     if policy.get(name, value) != value:
-        raise Refused(Reason.PolicyViolation, f"{field}: {name} is set by a policy and cannot be changed")
+        raise Refused(Reason.PolicyViolation, f"{field}: {name} is set by a policy and cannot be changed; leave it out")
     if name in naming.OWN_ENV or name.startswith(naming.OWN_ENV_PREFIX):
         raise invalid(field, f"{name} is set by the operator; choose another name")
     if re.match(naming.SUPERVISOR_ENV_RE2, name):
@@ -48,7 +48,7 @@ def check(field: str, name: str, value: object, policy: Mapping[str, str]) -> No
             field, f"{name} begins with _ and a lower-case letter, as the supervisor's names do; choose another name"
         )
     if loads_code(name):
-        raise invalid(field, f"{name} changes which code the agent's process loads and may not be set")
+        raise invalid(field, f"{name} changes which code the agent's process loads and may not be set; leave it out")
 
 
 def documents_set_none_of_others(spec: AgentRunSpec, policy: Effective) -> None:

@@ -63,11 +63,11 @@ def _one(text: str, field: str) -> Volume:
     host, target = parts[0], parts[1]
     for path in (host, target):
         if not path.startswith("/"):
-            raise invalid(field, f"{path!r} is not an absolute path")
+            raise invalid(field, f"{path!r} is not an absolute path; write it from the root on, such as /srv/code")
         if ".." in path.split("/"):
             raise invalid(field, f"{path!r} has a .. in it; write the path that is meant")
         if "\0" in path:
-            raise invalid(field, "has a NUL character in it")
+            raise invalid(field, "has a NUL character in it; take it out")
         if why := too_long(path):
             raise invalid(field, why)
     volume = Volume(normal(host), normal(target), parts[2:] == ["ro"])

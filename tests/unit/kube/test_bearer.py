@@ -77,11 +77,11 @@ def test_who_has_no_token_is_told_how_to_get_one(tmp_path: Path, user: dict[str,
 )
 def test_what_is_no_kubeconfig(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config").write_bytes(content)
-    with pytest.raises(LocalFailure, match="KUBECONFIG names another file"):
+    with pytest.raises(LocalFailure, match="set KUBECONFIG to the kubeconfig"):
         bearer(tmp_path / "config")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_kubeconfig_that_is_not_there(tmp_path: Path, name: str) -> None:
-    with pytest.raises(LocalFailure, match="leads to no cluster"):
+    with pytest.raises(LocalFailure, match="does not lead to a cluster"):
         bearer(tmp_path / name)

@@ -98,7 +98,7 @@ async def test_what_is_no_gateway(node: Path) -> None:
 
 
 async def test_a_gateway_that_has_not_started_yet_is_waited_for(node: Path) -> None:
-    for missing, said in (("gw/api.sock", "nothing is at"), ("gone/api.sock", "the folder of")):
+    for missing, said in (("gw/api.sock", "there is no socket at"), ("gone/api.sock", "the folder of")):
         with pytest.raises(Waiting, match=said) as waiting:
             await gateway.folder(str(node / missing), PODMAN)
         assert waiting.value.reason is Reason.WaitingForReference

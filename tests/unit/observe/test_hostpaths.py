@@ -124,7 +124,7 @@ def test_an_allowed_folder_may_be_a_link_itself(node: Path) -> None:
 def test_what_is_not_on_the_node(node: Path, path: str, why: str) -> None:
     refusal = _refused(_allowing(node / "srv"), f"{node}/srv:/ok", f"{node}/{path}:/w")
     assert refusal.reason is Reason.InvalidSpec
-    assert refusal.message == f"spec.volumes[1]: {node}/{path} is not on the node ({why}); make the folder first"
+    assert refusal.message == f"spec.volumes[1]: {node}/{path} is not on the node ({why}); create the folder first"
 
 
 def test_no_volumes_need_no_node() -> None:

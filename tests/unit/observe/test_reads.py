@@ -39,7 +39,7 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
         SessionFolder,
         {"attempt", "attempts_of", "handed_to", "link", "path", "read_given", "read_state", "secrets"},
     ),
-    reads.SiteReads: (Site, {"folder", "key_of", "labels", "marks", "owns_volume"}),
+    reads.SiteReads: (Site, {"folder", "key_of", "labels", "owner_labels", "owns_volume"}),
 }
 # All else that they can do: a method that is new has to be added to one of the two lists.
 WRITES: dict[type, set[str]] = {

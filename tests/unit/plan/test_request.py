@@ -248,7 +248,7 @@ def test_the_administrators_variables_cannot_be_changed() -> None:
     under = effective(policy(env=[{"name": "HTTPS_PROXY", "value": "http://proxy"}]))
     refusal = _refusal(spec(env=[{"name": "HTTPS_PROXY", "value": ""}]), under)
     assert refusal.reason is Reason.PolicyViolation
-    assert refusal.message == "spec.env[0]: HTTPS_PROXY is set by a policy and cannot be changed"
+    assert refusal.message == "spec.env[0]: HTTPS_PROXY is set by a policy and cannot be changed; leave it out"
 
 
 def test_the_same_value_as_the_administrators_is_no_change() -> None:

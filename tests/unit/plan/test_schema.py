@@ -124,7 +124,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (of(**{"$ref": "#/$defs/none"}), "refers to '#/$defs/none', which is not in it"),
     (of(**{"$ref": "https://example.com/x.json"}), "refers to 'https://example.com/x.json', which is not in it"),
     (of(enum=[]), "is not a JSON Schema at $.properties.a.enum: it has no value"),
-    (of(pattern=r"a\-b"), r"of JavaScript at $.properties.a.pattern: 'a\\-b': \- is not a valid escape"),
+    (of(pattern=r"a\-b"), r"regular expression at $.properties.a.pattern: 'a\\-b': \- is not a valid escape"),
     ({"patternProperties": {"(": {}}}, "at $.patternProperties: '(': a group is not closed"),
     ({"properties": []}, "is not a JSON Schema at $.properties: [] is not of type 'object'"),
     (of(minimum="1"), "is not a JSON Schema at $.properties.a.minimum: '1' is not of type 'number'"),

@@ -59,7 +59,7 @@ def _refusal(env: dict[str, object], door: str) -> Refused:
 def test_the_administrators_variables_are_kept_at_every_door(door: str) -> None:
     refusal = _refusal({"HTTPS_PROXY": "http://mine"}, door)
     assert refusal.reason is Reason.PolicyViolation
-    assert refusal.message == f"{DOORS[door][1]}: HTTPS_PROXY is set by a policy and cannot be changed"
+    assert refusal.message == f"{DOORS[door][1]}: HTTPS_PROXY is set by a policy and cannot be changed; leave it out"
 
 
 @pytest.mark.parametrize("door", DOORS)
