@@ -7,7 +7,7 @@ queue, only its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from stromboli.kube import objects
@@ -40,6 +40,9 @@ class Store:
         self._reported: dict[str, Reported] = {}  # versions that have not been read yet
         self._deleted: set[str] = set()
         self._queues: dict[tuple[str, str], dict[str, Place]] = {}
+        # The last ticket up to which all runs in a queue are known. The watch alone does not say that: after a list,
+        # its events come in the order of names, and each object's are handled by a task of its own.
+        self._complete: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -73,7 +76,8 @@ class Store:
         if uid in self._reported and self._reported[uid].version <= version:
             del self._reported[uid]
         if run.status.is_finished:
-            self._drop(uid)
+            # One that was started holds its session, and the next can go on only once that is given back.
+            self._drop(uid, wakes_next=not run.status.attempts)
         elif known != version or run.is_whole or not self._is_whole(uid):
             # an outline adds nothing to the whole run
             self._objects[uid] = objects.kept(run)
@@ -85,6 +89,19 @@ class Store:
         """The runs that need a session, to run in it or to copy it, in the order of the queue."""
         return sorted(self._queues.get((namespace, session), {}).values())
 
+    def completed(self, namespace: str, session: str, known: Iterable[Place]) -> None:
+        """All runs in the session's queue were read, by lists that began after `known` was its content.
+
+        So every run that was created before one of these is in the queue by now, or needs the session no more.
+        """
+        key, ticket = (namespace, session), max((place.ticket for place in known), default=0)
+        if key in self._queues:
+            self._complete[key] = max(ticket, self._complete.get(key, 0))
+
+    def is_complete(self, namespace: str, session: str, place: Place) -> bool:
+        """Whether every run that is ahead of this place is known, however far the watch is behind."""
+        return place.ticket <= self._complete.get((namespace, session), -1)
+
     def wake_next(self, namespace: str, session: str) -> None:
         """The session has changed: wake the first run that waits for it."""
         waiting = (place for place in self._queues.get((namespace, session), {}).values() if place.waits)
@@ -95,7 +112,7 @@ class Store:
         """The object was deleted from the cluster: what it has on the node has to be removed too."""
         self._deleted.add(uid)
         self._reported.pop(uid, None)
-        self._drop(uid)
+        self._drop(uid, wakes_next=True)
 
     def known(self) -> set[str]:
         """The UIDs of all known runs, including finished ones."""
@@ -112,7 +129,7 @@ class Store:
     def _is_whole(self, uid: str) -> bool:
         return uid in self._objects and self._objects[uid].is_whole
 
-    def _drop(self, uid: str) -> None:
+    def _drop(self, uid: str, *, wakes_next: bool) -> None:
         """Drop a run, and take it out of its sessions' queues."""
         run = self._objects.pop(uid, None)
         if run is None:
@@ -123,7 +140,9 @@ class Store:
             del queue[uid]
             if not queue:
                 del self._queues[key]
-            self.wake_next(*key)
+                self._complete.pop(key, None)
+            if wakes_next:
+                self.wake_next(*key)
 
 
 def _version(obj: Object) -> int:

@@ -19,6 +19,7 @@ from stromboli.perform.sessions.sizes import Sizes
 from stromboli.perform.sessions.turns import Turns
 from stromboli.plan import lifetime
 from stromboli.reasons import ReadyReason
+from stromboli.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Upkeep:
     def __init__(
         self,
         cluster: Cluster,
+        store: Store,
         index: SessionIndex,
         turns: Turns,
         forks: Forks,
@@ -36,6 +38,7 @@ class Upkeep:
         reporter: SessionReporter,
     ) -> None:
         self._cluster = cluster
+        self._store = store
         self._index = index
         self._turns = turns
         self._forks = forks
@@ -84,7 +87,12 @@ class Upkeep:
         return None
 
     async def _is_used(self, namespace: str, current: RunRef) -> bool:
-        """Whether its current run still needs the session: to run in it, or to copy it."""
+        """Whether its current run still needs the session: to run in it, or to copy it.
+
+        The operator gives back the turn of a run that it knows, whenever that ends or is deleted.
+        """
+        if self._store.get(current.uid) is not None:
+            return True
         run = await self._cluster.run(namespace, current.name)
         if run is None or run.uid != current.uid:
             return False

@@ -149,6 +149,44 @@ def test_the_outline_of_a_small_run_does_not_replace_it(store: Store) -> None:
     assert not (store.get(UID) or read()).is_whole
 
 
+def of_session(uid: str, version: int, *modifiers: Modifier) -> Run:
+    return read(of_uid(uid), at_version(version), having(session={"name": "s"}), *modifiers)
+
+
+def test_all_runs_ahead_are_known_once_the_queue_was_listed(store: Store) -> None:
+    """Those that were in the queue before the list: whoever came since may be ahead of another that came since."""
+    places = []
+    for n in (1, 2, 4):
+        store.put(of_session(f"u{n}", n))
+        places = store.queue("team", "s")
+    assert not any(store.is_complete("team", "s", place) for place in places)
+    store.completed("team", "s", places[:2])
+    assert [store.is_complete("team", "s", place) for place in places] == [True, True, False]
+    assert not store.is_complete("team", "other", places[0])
+    store.completed("team", "s", places[:1])
+    assert store.is_complete("team", "s", places[1]), "an older list says no less"
+    for n in (1, 2, 4):
+        store.delete(f"u{n}")
+    assert not store.is_complete("team", "s", places[0]), "nothing is kept of an empty queue"
+    store.completed("team", "s", places)
+    assert not store.is_complete("team", "s", places[0])
+
+
+def test_who_leaves_a_queue_wakes_the_next_unless_it_has_yet_to_give_its_turn_back() -> None:
+    woken: list[str] = []
+    store = Store(woken.append)
+    started = {"attempts": [{"number": 1}]}
+    for n in (1, 2, 3, 4):
+        store.put(of_session(f"u{n}", n))
+    store.put(of_session("u1", 11, at(Reason.TimedOut)))
+    assert woken == ["u2"]
+    store.put(of_session("u2", 12, at(Reason.Completed), lambda obj: {**obj, "status": obj["status"] | started}))
+    assert woken == ["u2"]
+    store.put(of_session("u3", 13, at(Reason.Running), lambda obj: {**obj, "status": obj["status"] | started}))
+    store.delete("u3")
+    assert woken == ["u2", "u4"]
+
+
 def test_a_queue_is_in_the_order_of_turns(store: Store) -> None:
     for n in (3, 1, 2):
         store.put(read(of_uid(f"u{n}"), at_version(n), having(session={"name": "s"})))

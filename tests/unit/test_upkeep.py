@@ -24,6 +24,7 @@ from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as session_status
 from stromboli.status.run import Moment
+from stromboli.store import Store
 from stromboli.upkeep import Upkeep
 from tests.support.fake_cluster import FakeCluster
 from tests.support.wire import ready_reason
@@ -61,9 +62,10 @@ class Scene:
         self.cluster = FakeCluster()
         self.vacated = Vacated()
         self.index = SessionIndex(self.cluster)
+        self.store = Store(lambda _: None)
         reporter = SessionReporter(self.cluster, NODE)
         sizes = Sizes(Unmeasured(), reporter, Jobs(lambda _: None))
-        self.upkeep = Upkeep(self.cluster, self.index, self.vacated, cast(Any, None), sizes, reporter)
+        self.upkeep = Upkeep(self.cluster, self.store, self.index, self.vacated, cast(Any, None), sizes, reporter)
         self.uid = ""
 
     def session(self, *, age: float = 0.0, ttl: str | None = None, **status: Any) -> Object:

@@ -100,7 +100,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         queues,
         voice.sessions,
         voice.notifier,
-        session_parts.Wakes(queue.wake, session_queue.wake),
+        session_parts.Wakes(queue.wake, session_queue.wake, store.wake_next),
     )
     gates = Gates(
         Lookups(cluster, settings, Schemas()),
@@ -109,7 +109,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         StartLine(node.gate, settings.node),
     )
     reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, on_node.locks), node, voice, sessions, index)
-    upkeep = Upkeep(cluster, index, sessions.turns, sessions.forks, sessions.sizes, voice.sessions)
+    upkeep = Upkeep(cluster, store, index, sessions.turns, sessions.forks, sessions.sizes, voice.sessions)
 
     def wake_session(session: Object) -> None:
         session_queue.wake(index.add(session))

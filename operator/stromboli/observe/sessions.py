@@ -1,7 +1,8 @@
 """The session that a run names: its object in the cluster, and whose turn it is.
 
-A run that is behind another one according to the store waits. Before a run may go on, its place is checked against the
-API server: the runs that exist at that moment, each in its newest version. Taking the turn is in perform/sessions/.
+Who waits for a session, and who is next, is known from the store. Before a run may go on, the runs ahead of it must all
+be known: those that the API server lists are read once, for all runs that were created until then, however far the
+watch is behind. Taking the turn is in perform/sessions/.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from stromboli.errors import Elsewhere, Refused, Waiting
 from stromboli.kube import outline
 from stromboli.models.agentrun import AgentRunSpec, SessionChoice
 from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
-from stromboli.models.objects import Object, Resource
+from stromboli.models.objects import Resource
 from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
 from stromboli.models.session import Origin, Session
@@ -123,28 +124,42 @@ class Queues:
 
         A run that forks the session is in its queue until it has the copy.
         """
-        await self._check(run, session, name, self._store.queue(run.namespace, name))
-        heads = await self._cluster.run_heads(run.namespace, name)
-        there = {head.uid for head in heads if not head.is_being_deleted}
-        await self._read([head for head in heads if head.uid in there])
-        await self._check(run, session, name, [p for p in self._store.queue(run.namespace, name) if p.uid in there])
+        await self._check(run, session, name)
+        if not self._store.is_complete(run.namespace, name, plan.place_of(run)):
+            await self._complete(run.namespace, name)
+            await self._check(run, session, name)
 
     async def await_turn_again(self, run: Run) -> None:
-        """Like `await_turn`, for a run that has been Queued before, without reading the queue from the API server."""
+        """Like `await_turn`, for a run that has been Queued before, as far as the store knows its queue.
+
+        The session itself is read only for a run that has nobody ahead of it.
+        """
         for name in run.sessions:
             if await self._wants(run.namespace, plan.place_of(run), name):
-                session = await self._cluster.session_outline(run.namespace, name)
-                await self._check(run, session, name, self._store.queue(run.namespace, name))
+                _wait_behind(run, None, await self._ahead(run, name), name)
+                await self._check(run, await self._cluster.session_outline(run.namespace, name), name)
 
-    async def _check(self, run: Run, session: Session | None, name: str, queue: Iterable[Place]) -> None:
-        waiting = [place for place in queue if await self._wants(run.namespace, place, name)]
+    async def _check(self, run: Run, session: Session | None, name: str) -> None:
+        waiting = await self._ahead(run, name)
         current = session.status.current_run if session is not None else None
-        here = {run.uid, *(place.uid for place in waiting)}
-        if session is not None and current is not None and current.uid not in here:
-            raise Leaving(session.uid, current.name, name)
-        behind = plan.behind(plan.place_of(run), current.uid if current else None, waiting, name)
-        if behind is not None:
-            raise Waiting(Reason.Queued, behind, QUEUED_RECHECK)
+        if session is not None and current is not None and current.uid not in {run.uid, *(p.uid for p in waiting)}:
+            later = next((p for p in self._store.queue(run.namespace, name) if p.uid == current.uid), None)
+            if later is None or not await self._wants(run.namespace, later, name):
+                raise Leaving(session.uid, current.name, name)
+            waiting.append(later)
+        _wait_behind(run, current.uid if current is not None else None, waiting, name)
+
+    async def _ahead(self, run: Run, name: str) -> list[Place]:
+        """The first two runs ahead of this one in the queue, which are enough to know what it waits for."""
+        own, found = plan.place_of(run), list[Place]()
+        for place in self._store.queue(run.namespace, name):
+            if place.uid == own.uid:
+                continue
+            if place > own or len(found) == 2:
+                break
+            if await self._wants(run.namespace, place, name):
+                found.append(place)
+        return found
 
     async def _wants(self, namespace: str, place: Place, session: str) -> bool:
         """Whether a run needs the session: to run in it, or to copy it for a fork that has no copy yet."""
@@ -153,11 +168,26 @@ class Queues:
         fork = await self._cluster.session_outline(namespace, place.session)
         return fork is None or (fork.parent == session and fork.status.copied_from is None)
 
-    async def _read(self, heads: Iterable[Object]) -> None:
-        """Read the runs that the watch has not reported yet."""
-        for head in heads:
-            if not self._store.has_read(head):
-                await runs.read(self._cluster, self._store, head.uid, head.namespace, head.name)
+    async def _complete(self, namespace: str, name: str) -> None:
+        """Read the runs in the queue that the watch has not reported yet.
+
+        One of them may be next: then it is woken here, since its event will report nothing new.
+        """
+        known = self._store.queue(namespace, name)
+        heads = await self._cluster.run_heads(namespace, name)
+        unread = [head for head in heads if not head.is_being_deleted and not self._store.has_read(head)]
+        for head in unread:
+            await runs.read(self._cluster, self._store, head.uid, head.namespace, head.name)
+        self._store.completed(namespace, name, known)
+        if unread:
+            self._store.wake_next(namespace, name)
+
+
+def _wait_behind(run: Run, current: str | None, waiting: Iterable[Place], name: str) -> None:
+    """Raises Waiting(Queued) if one of those comes before the run. `current` is the UID of the one that holds it."""
+    own = plan.place_of(run)
+    if behind := plan.behind(own, current, [own, *waiting], name):
+        raise Waiting(Reason.Queued, behind, QUEUED_RECHECK)
 
 
 async def was_deleted(cluster: ClusterReads, run: Run) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +55,16 @@ async def queued(stage: Stage, name: str, behind: str) -> None:
     assert reason_of(stage.node.status(name)) == Reason.Queued
 
 
+@contextmanager
+def unreported(node: Node) -> Iterator[None]:
+    """The watch does not report what happens inside the block."""
+    listeners, node.cluster.listeners = node.cluster.listeners, []
+    try:
+        yield
+    finally:
+        node.cluster.listeners = listeners
+
+
 # --- one at a time ---
 
 
@@ -77,6 +87,44 @@ async def test_one_at_a_time_and_the_others_say_behind_whom(node: Node, stage: S
     assert stage.conditions() == {"Ready": ("True", ReadyReason.Available)}
     [container] = node.agents()
     assert (container.id, container.status) == (status["containerID"], "exited")
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+async def test_a_run_that_the_watch_does_not_report_is_not_overtaken(node: Node, stage: Stage, hidden: int) -> None:
+    names = [f"run-{number}" for number in range(4)]
+    stage.hold("first")
+    stage.run("first")
+    async with node.process():
+        await stage.at_work("first")
+        for number, name in enumerate(names):
+            with unreported(node) if number == hidden else nullcontext():
+                stage.run(name)
+        await queued(stage, names[-1], "any")
+        stage.let("first")
+        await stage.idle()
+    assert stage.sent == ["first", *names]
+
+
+async def test_what_was_listed_once_is_not_listed_for_those_behind_and_a_newer_run_is_behind_them(
+    node: Node, stage: Stage
+) -> None:
+    names = [f"run-{number}" for number in range(6)]
+    stage.hold("run-1", "run-3")
+    async with node.process():
+        for name in names[:4]:
+            stage.run(name)
+        await stage.at_work("run-1")
+        listed = node.cluster.asked.count(("run heads", SPACE, STORY))
+        with unreported(node):
+            stage.run(names[4])
+        stage.let("run-1")
+        await stage.at_work("run-3")
+        assert node.cluster.asked.count(("run heads", SPACE, STORY)) == listed, "all ahead of them were in that list"
+        stage.run(names[5])
+        await queued(stage, names[5], "run-3")
+        stage.let("run-3")
+        await stage.idle()
+    assert stage.sent == names
 
 
 async def test_sessions_do_not_wait_for_each_other(node: Node, stage: Stage) -> None:

@@ -41,10 +41,13 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Wakes:
-    """How the end of a job wakes a run, or a session, by its UID."""
+    """How the end of a job wakes a run, or a session, by its UID, and how a run that leaves a session of this namespace
+    and name wakes the next.
+    """
 
     run: Callable[[str], None]
     session: Callable[[str], None]
+    next_in: Callable[[str, str], None]
 
 
 def assembled(
@@ -54,7 +57,7 @@ def assembled(
     copies: Jobs[Copying, None] = Jobs(wakes.run)
     walks: Jobs[str, int | None] = Jobs(wakes.session)
     sizes = Sizes(on_node.resting, reporter, walks)
-    turns = Turns(cluster, on_node, reporter, sizes)
+    turns = Turns(cluster, on_node, reporter, sizes, wakes.next_in)
     forks = Forks(on_node, Parents(cluster, queues, reporter), turns, reporter, notifier, copies)
     resumption = Resumption(on_node, reporter, notifier)
     starts = SessionStarts(on_node.locks, SessionObjects(cluster, notifier), turns, forks, resumption)

@@ -7,6 +7,7 @@ released only once Podman confirms that the session's container does not run.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from stromboli import naming
 from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, StromboliError
@@ -22,14 +23,26 @@ log = logging.getLogger(__name__)
 
 
 class Turns:
-    """The turns in the sessions of this node."""
+    """The turns in the sessions of this node.
 
-    def __init__(self, cluster: Cluster, on_node: OnNode, reporter: SessionReporter, sizes: Sizes) -> None:
+    Giving a turn back changes the session, whose event wakes the next run. Where there is nothing to give back,
+    `wake_next` is called with the session's namespace and name.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        on_node: OnNode,
+        reporter: SessionReporter,
+        sizes: Sizes,
+        wake_next: Callable[[str, str], None],
+    ) -> None:
         self._cluster = cluster
         self._resting = on_node.resting
         self._locks = on_node.locks
         self._reporter = reporter
         self._sizes = sizes
+        self._wake_next = wake_next
 
     async def take(self, session: Session, run: Run, image_id: str) -> Session:
         """The run takes the turn, to run in the image of this id. May be repeated.
@@ -56,11 +69,9 @@ class Turns:
         """A run has ended: its session is free for the next. Raises as `vacate`: then upkeep does it."""
         failure: StromboliError | None = None
         for name in run.sessions:
-            session = await self._cluster.session_outline(run.namespace, name)
-            if session is None or not session.status.is_held_by(run.uid):
-                continue
             try:
-                await self.vacate(session, run.uid)
+                if not await self._left(run, name):
+                    self._wake_next(run.namespace, name)
             except (PodmanError, PodmanUnavailable) as error:  # that must not delay the other one
                 failure = error
         if failure is not None:
@@ -74,12 +85,26 @@ class Turns:
         kept, PodmanError or PodmanUnavailable is raised, and the session's condition says so: the caller tries again.
         Other failures of Podman do not matter: the next run in the session cleans up. Raises ClusterUnavailable.
         """
-        async with self._locks.hold(session.uid):
-            found = await self._cluster.session_outline(session.namespace, session.name)
-            if found is None or found.uid != session.uid or not found.status.is_held_by(run_uid):
-                return
+        await self._vacated(session.namespace, session.name, session.uid, run_uid)
+
+    async def _left(self, run: Run, name: str) -> bool:
+        """Whether the run held that session, which is vacated then. Its UID is in the run's status after a start."""
+        entry = run.status.session
+        if entry is not None and entry.name == name and entry.uid:
+            return await self._vacated(run.namespace, name, entry.uid, run.uid)
+        session = await self._cluster.session_outline(run.namespace, name)
+        if session is None or not session.status.is_held_by(run.uid):
+            return False
+        return await self._vacated(run.namespace, name, session.uid, run.uid)
+
+    async def _vacated(self, namespace: str, name: str, uid: str, run_uid: str) -> bool:
+        async with self._locks.hold(uid):
+            found = await self._cluster.session_outline(namespace, name)
+            if found is None or found.uid != uid or not found.status.is_held_by(run_uid):
+                return False
             await self._end(found)
             await self.release(found)
+            return True
 
     async def end(self, uid: str) -> None:
         """Ensure that a session's container is not running. Raises PodmanError, PodmanUnavailable if it may be."""
