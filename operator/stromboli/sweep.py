@@ -9,6 +9,7 @@ next regular sweep.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from stromboli.survey import Known, Survey
 log = logging.getLogger(__name__)
 
 EVERY = 60.0
+PATIENCE = 5.0  # seconds for which the start waits for Podman
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ class Sweep:
         Raises ClusterUnavailable. If Podman does not answer, the first sweep lists everything again.
         """
         try:
-            found = await self._inventory.take()
-        except (PodmanError, PodmanUnavailable, OSError) as error:
-            log.warning("what is on the node is not known yet: %s", error)
+            async with asyncio.timeout(PATIENCE):
+                found = await self._inventory.take()
+        except (PodmanError, PodmanUnavailable, OSError) as error:  # OSError includes TimeoutError
+            log.warning("the node is listed later: %s", str(error) or f"Podman did not answer in {PATIENCE:.0f} s")
             await self._survey.take()
         else:
             self._begun = found, await self._survey.take()

@@ -120,7 +120,7 @@ def behind(own: Place, current: str | None, waiting: Iterable[Place], name: str)
     """Why the run has to wait for the session `name`, as a sentence; None if it is its turn.
 
     `waiting` are all runs that want the session and are neither finished nor being deleted, `current` is the UID that
-    the session's status names as its current run. One that is not among them no longer uses the session.
+    the session's status names. A current run that is not among them no longer uses the session.
 
     Only the next run's message names the run ahead of it. For all others the message would change, and their statuses
     would be written, whenever a run leaves the queue.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.unit.reconcile.conftest import SPACE, Inside, Node, Trouble
+import pytest
+
+from stromboli import sweep
+from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Trouble
 
 
 async def hangs(inside: Inside) -> None:
@@ -49,6 +52,19 @@ async def test_a_node_that_could_not_be_listed_is_listed_by_the_first_sweep(node
         trouble.matching = None
         assert await process.sweep.attempt()
         await node.until(lambda: not node.left(uid), "nothing is left")
+
+
+async def test_a_podman_that_hangs_does_not_hold_up_the_start(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PATIENCE", 0.05)
+    run = node.run()["metadata"]["uid"]
+    killer = Killer(held="volumes/json")
+    async with node.process(killer) as process:
+        await process.sweep.begin()
+        assert process.store.get(run) is not None
+        assert lists(node) == 1
+        killer.go_on.set()
+        assert await process.sweep.attempt()
+        assert lists(node) == 2
 
 
 async def test_who_came_between_the_lists_and_the_sweep_keeps_everything(node: Node) -> None:
