@@ -26,6 +26,9 @@ StromboliError
 ├── LabelsLost            a container has one of our names, but not our labels
 ├── Unanswered            a file system of the node does not respond
 ├── ClusterUnavailable    the API server did not answer: the outcome is unknown, retry
+├── HttpFailed            a call over HTTP got no answer, or a part of one (`podman` and `kube` say whose)
+│   ├── HttpSilent        … the server was silent for too long
+│   └── HttpRefused       … the API server answered with an error
 ├── Conflict              the object has changed since it was read, or is gone: read it again
 ├── Rejected              the API server will never accept what was written
 ├── Oversized             a run's spec leaves no space for its status
@@ -188,6 +191,22 @@ class Unanswered(StromboliError):
 
 class ClusterUnavailable(StromboliError):
     """The API server cannot be reached, or the connection was lost in the middle of a response."""
+
+
+class HttpFailed(StromboliError):
+    """A call over HTTP failed. `podman` and `kube` map it to errors of their own: it says nothing about whose it is."""
+
+
+class HttpSilent(HttpFailed):
+    """The server accepted the call and then sent nothing for too long."""
+
+
+class HttpRefused(HttpFailed):
+    """The API server answered with `status`, 400 or above; `str()` of it is its own message."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PartDied(StromboliError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lightkube import Client
+from lightkube import AsyncClient, Client
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Event, Secret
 from lightkube.types import PatchType
@@ -527,12 +527,13 @@ async def test_so_it_is_with_a_session(bed: Bed, monkeypatch: pytest.MonkeyPatch
 
 async def test_a_status_is_written_while_many_patch_the_metadata_all_the_time(real: Real) -> None:
     obj, patches, over = real.run("a"), 0, False
+    other = AsyncClient()
 
     async def patch() -> None:
         nonlocal patches
         while not over:
             body = {"metadata": {"labels": {"n": str(patches)}}}
-            await real.cluster.client.patch(AgentRun, "a", body, namespace=real.space, patch_type=PatchType.MERGE)
+            await other.patch(AgentRun, "a", body, namespace=real.space, patch_type=PatchType.MERGE)
             patches += 1
 
     async with asyncio.TaskGroup() as patching:
@@ -543,6 +544,7 @@ async def test_a_status_is_written_while_many_patch_the_metadata_all_the_time(re
                 obj = await real.cluster.write_status(obj, run_status({"phase": phase}))
         finally:
             over = True
+    await other.close()
     found = await real.cluster.run(real.space, "a")
     assert found is not None
     assert found.status.wire == {"phase": "Succeeded"}

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 import yaml
-from lightkube import AsyncClient, KubeConfig
+from lightkube import KubeConfig
+from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
 
 from stromboli.api.authorise import Gate
 from stromboli.api.errors import Declined
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable
+from stromboli.kube.plain import Plain
 from stromboli.kube.reviews import Access, Reviews
-from stromboli.kube.wire import TIMEOUT
 from tests.support.cluster import Kubectl
 
 OPERATOR_RULES = [
@@ -77,19 +78,21 @@ def operator_token(accounts: Accounts) -> str:
     return accounts.make("operator", "ClusterRole", OPERATOR_RULES)
 
 
-def config_of(kubeconfig: Path, token: str, **changes: str) -> KubeConfig:
+def config_of(kubeconfig: Path, token: str, **changes: str) -> SingleConfig:
     document = yaml.safe_load(kubeconfig.read_text())
     document["clusters"][0]["cluster"] |= changes
     config = KubeConfig.from_dict(document, fname=kubeconfig)
     config.users = {name: User(token=token) for name in config.users}
-    return config
+    found = config.get()
+    assert found is not None
+    return found
 
 
 @pytest.fixture
 async def reviews(cluster: ControlPlane, operator_token: str) -> AsyncIterator[Reviews]:
-    client = AsyncClient(config=config_of(cluster.kubeconfig, operator_token), timeout=TIMEOUT)
-    yield Reviews(client)
-    await client.close()
+    plain = Plain(config_of(cluster.kubeconfig, operator_token))
+    yield Reviews(plain)
+    await plain.close()
 
 
 def access(namespace: str) -> Access:
@@ -150,9 +153,9 @@ async def test_nothing_is_known_where_it_cannot_be_asked(
 ) -> None:
     """By an account that may not create reviews, and by an unreachable server. The error does not contain the token."""
     changes = {"server": server} if server else {}
-    client = AsyncClient(config=config_of(cluster.kubeconfig, reader, **changes), timeout=TIMEOUT)
-    reviews = Reviews(client)
+    plain = Plain(config_of(cluster.kubeconfig, reader, **changes))
+    reviews = Reviews(plain)
     with pytest.raises(ClusterUnavailable, match="asked for a TokenReview") as refused:
         await reviews.person("a-secret-token")
     assert "a-secret-token" not in str(refused.value)
-    await client.close()
+    await plain.close()

@@ -27,7 +27,7 @@ class FakeImages(FakeState):
             return error(404, "no such container")
         base = self._base(container)
         config = _changed(
-            {**base.config, "Labels": _labels(base) | container.labels}, request.query.get_list("changes")
+            {**base.config, "Labels": _labels(base) | container.labels}, request.query.getall("changes", [])
         )
         return self._made(f"{request.query['repo']}:{request.query['tag']}", base, config, base.layers + 1)
 

@@ -1,7 +1,7 @@
 """The two ways in which requests reach the fake Podman: over a Unix socket, and within the process.
 
-A call within the process costs less than half: nothing is sent, and no HTTP is written or parsed. The client's code is
-the same up to its transport, and so are the errors that it sees.
+A call within the process costs less than half: nothing is sent, and no HTTP is written or parsed. All of the client's
+code runs but `httpclient.Http`, whose place `Within` takes, and whose errors it raises.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 from urllib.parse import unquote
 
-import httpx2
 from aiohttp import web
+from multidict import MultiDict, MultiMapping
 
+from stromboli import httpclient
+from stromboli.errors import HttpFailed, HttpSilent
 from stromboli.podman.transport import Podman
 
 Body = AsyncGenerator[bytes, None]
@@ -34,7 +37,7 @@ class Call:
 
     method: str
     target: str
-    query: httpx2.QueryParams
+    query: MultiMapping[str]
     body: bytes
     headers: Mapping[str, str]
     match_info: Mapping[str, str] = field(default_factory=dict)
@@ -82,13 +85,7 @@ class Served:
         self._socket.unlink(missing_ok=True)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        call = Call(
-            request.method,
-            request.rel_url.raw_path,
-            httpx2.QueryParams(request.query_string),
-            await request.read(),
-            request.headers,
-        )
+        call = Call(request.method, request.rel_url.raw_path, request.query, await request.read(), request.headers)
         try:
             answer = await self._handle(call)
         except Dropped:
@@ -106,8 +103,8 @@ class Served:
         return response or web.Response()
 
 
-class Within(httpx2.AsyncBaseTransport):
-    """A client's transport to a handler in the same process.
+class Within:
+    """`httpclient.Http` to a handler in the same process.
 
     As over a socket, a call takes its whole effect even if the client has gone meanwhile; `cut` breaks all that are
     open. `tasks` has the calls that are being answered.
@@ -120,23 +117,39 @@ class Within(httpx2.AsyncBaseTransport):
     def cut(self) -> None:
         for waiting in self._open:
             if not waiting.done():
-                waiting.set_exception(httpx2.ReadError(""))
+                waiting.set_exception(HttpFailed("the connection was cut"))
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        target = request.url.raw_path.decode().partition("?")[0]
-        call = Call(request.method, target, request.url.params, await request.aread(), request.headers)
-        silence = request.extensions.get("timeout", {}).get("read")
+    async def close(self) -> None:
+        return
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: httpclient.Query | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        silence: float | None = None,
+        **_: Any,
+    ) -> AsyncIterator[httpclient.Answer]:
+        call = Call(method, path, MultiDict(_pairs(query or {})), body or b"", headers or {})
         try:
             async with asyncio.timeout(silence):
                 answer = await self.outcome(self._handle(call))
-                if isinstance(answer, web.Response):
-                    body = httpx2.ByteStream(_bytes(answer))  # which is still to be read, as what comes from a socket
-                    return httpx2.Response(answer.status, headers=list(answer.headers.items()), stream=body)
-                return httpx2.Response(200, stream=_Stream(self, answer, await self.next(answer)))
+                first = None if isinstance(answer, web.Response) else await self.next(answer)
         except TimeoutError:
-            raise httpx2.ReadTimeout("") from None
+            raise HttpSilent(f"no answer within {silence or 0:.0f} s") from None
         except Dropped:
-            raise httpx2.RemoteProtocolError("Server disconnected without sending a response.") from None
+            raise HttpFailed("Server disconnected") from None
+        if isinstance(answer, web.Response):
+            yield httpclient.Answer(answer.status, answer.headers, _Pieces(self, None, _bytes(answer) or None))
+            return
+        try:
+            yield httpclient.Answer(200, {}, _Pieces(self, answer, first))
+        finally:
+            await answer.aclose()
 
     async def next(self, body: Body) -> bytes | None:
         """The next piece of a body, which may be empty; None at its end."""
@@ -162,31 +175,36 @@ class Within(httpx2.AsyncBaseTransport):
         return task.result()
 
 
-class _Stream(httpx2.AsyncByteStream):
-    """The pieces of a body that is streamed; the first has come with the headers."""
+class _Pieces:
+    """The pieces of a body; the first has come with the headers, and more only with a body that is streamed."""
 
-    def __init__(self, transport: Within, body: Body, first: bytes | None) -> None:
-        self._transport, self._body, self._first = transport, body, first
+    def __init__(self, within: Within, body: Body | None, first: bytes | None) -> None:
+        self._within, self._body, self._first = within, body, first
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        piece = self._first
-        while piece is not None:
-            yield piece
-            piece = await self._transport.next(self._body)
+    def __aiter__(self) -> Self:
+        return self
 
-    async def aclose(self) -> None:
-        await self._body.aclose()
+    async def __anext__(self) -> bytes:
+        piece, self._first = self._first, None
+        while not piece:
+            if self._body is None or (piece := await self._within.next(self._body)) is None:
+                raise StopAsyncIteration
+        return piece
 
 
 def within(transport: Within) -> Podman:
     """A client of the fake in the same process."""
     podman = Podman("/nowhere")
-    podman._connection._client._transport = transport
+    podman._connection._http = transport  # type: ignore[assignment]
     return podman
 
 
 async def _next(body: Body) -> bytes | None:
     return await anext(body, None)
+
+
+def _pairs(query: httpclient.Query) -> Iterator[tuple[str, str]]:
+    return ((name, each) for name, value in query.items() for each in ([value] if isinstance(value, str) else value))
 
 
 def _bytes(answer: web.Response) -> bytes:

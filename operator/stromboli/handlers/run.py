@@ -79,7 +79,7 @@ def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str
     """The read API, served inside the block."""
     host, port = settings.api_address
     return serving(
-        reviews=Reviews(cluster.client),
+        reviews=Reviews(cluster.plain),
         lookup=cluster.session,
         read=Conversations(podman, podman.folders, installation).read,
         home=settings.home,
@@ -245,5 +245,4 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Visible("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "kopf.objects"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)

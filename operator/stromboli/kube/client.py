@@ -1,4 +1,4 @@
-"""The few calls to the API server that the operator makes, on lightkube. faults.py maps the errors.
+"""The few calls to the API server that the operator makes, over plain.py. faults.py maps the errors.
 
 A lookup returns the object, or None if the server says that it does not exist; if the server cannot be asked,
 ClusterUnavailable is raised. A write that lost a race raises Conflict.
@@ -16,9 +16,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-import httpx2
 import msgspec
-from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import (
     GenericGlobalResource,
@@ -30,7 +28,7 @@ from yaml import YAMLError
 
 from stromboli import bounds
 from stromboli.coalesced import Coalesced
-from stromboli.errors import ClusterUnavailable, Conflict, InvalidSettings, Oversized, Rejected
+from stromboli.errors import ClusterUnavailable, Conflict, HttpFailed, InvalidSettings, Oversized, Rejected
 from stromboli.kube import answers, objects, outline, versions, wire
 from stromboli.kube.faults import code, refused, unavailable
 from stromboli.kube.objects import K, Wire
@@ -75,12 +73,12 @@ class Cluster:
     def __init__(self) -> None:
         """Raises InvalidSettings if nothing says where the API server is."""
         try:
-            self._client = wire.client()
+            plain = Plain(wire.config())
         except (ConfigError, OSError) as e:
             raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
         except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
             raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
-        self._over(Plain(self._client.config))
+        self._over(plain)
 
     def _over(self, plain: Plain) -> None:
         self._plain = plain
@@ -93,12 +91,11 @@ class Cluster:
 
     async def close(self) -> None:
         await self._plain.close()
-        await self._client.close()
 
     @property
-    def client(self) -> AsyncClient:
+    def plain(self) -> Plain:
         """The connection itself, for reviews.py."""
-        return self._client
+        return self._plain
 
     async def installation(self) -> str:
         """The UID of the kube-system namespace, which identifies the cluster."""
@@ -116,7 +113,7 @@ class Cluster:
         try:
             paths = ("/apis", f"/apis/{GROUP}/{VERSION}")
             documents = await asyncio.gather(*map(self._plain.document, paths))
-        except httpx2.HTTPError as e:
+        except HttpFailed as e:
             raise unavailable(e) from e
         found = {name for document in documents for name in _decoded(answers.discovered, document)}
         if missing := {GROUP, *WATCHED} - found:
@@ -300,7 +297,7 @@ class Cluster:
         while True:
             try:
                 content = await ask(query)
-            except httpx2.HTTPError as e:
+            except HttpFailed as e:
                 raise unavailable(e) from e
             page = _decoded(decode, content)
             del content
@@ -316,7 +313,7 @@ class Cluster:
             return None
         try:
             return await self._plain.get(kind, name, namespace=namespace)
-        except httpx2.HTTPError as e:
+        except HttpFailed as e:
             if code(e) == 404:
                 return None
             raise unavailable(e) from e
@@ -326,7 +323,7 @@ async def _written(what: str, call: Awaitable[bytes]) -> bytes:
     """The response to a write. Raises Conflict, Rejected, ClusterUnavailable."""
     try:
         return await call
-    except (httpx2.HTTPError, UnicodeEncodeError) as e:
+    except (HttpFailed, UnicodeEncodeError) as e:
         raise refused(what, e) from e
 
 

@@ -1,16 +1,12 @@
-"""Maps what httpx2 raises for a call to the API server to our errors (errors.py)."""
+"""Maps what a call to the API server raises to what its callers handle (errors.py)."""
 
 from __future__ import annotations
 
-import httpx2
-
-from stromboli.errors import ClusterUnavailable, Conflict, Rejected, StromboliError
+from stromboli.errors import ClusterUnavailable, Conflict, HttpRefused, Rejected, StromboliError
 
 
 def code(error: Exception) -> int:
-    if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code
-    return 0
+    return error.status if isinstance(error, HttpRefused) else 0
 
 
 def refused(what: str, error: Exception) -> StromboliError:

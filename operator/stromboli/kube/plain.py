@@ -1,7 +1,6 @@
-"""Calls to the API server that return bytes, over a connection like lightkube's own (wire.py).
+"""Calls to the API server that return bytes; the paths are those of lightkube's resources.
 
-lightkube decodes whole responses to Python objects, and cannot request metadata only. Errors are httpx2's;
-kube/client.py maps them.
+Errors are HttpFailed and HttpRefused, which kube/client.py maps, and ClusterUnavailable if there are no credentials.
 """
 
 from __future__ import annotations
@@ -9,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx2
 import msgspec
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.resource import Resource, api_info
 
+from stromboli.errors import HttpRefused
+from stromboli.httpclient import Response
 from stromboli.kube import wire
+from stromboli.kube.credentials import Credentials
 from stromboli.naming import MANAGER
 
 PAGE = 10  # objects per page, each of which can be 1.5 MiB
@@ -39,44 +40,45 @@ class Plain:
     """The connection. Names must have been validated: they become part of a path."""
 
     def __init__(self, config: SingleConfig) -> None:
-        self._http = wire.plain(config)
+        self._http = wire.http(config)
+        self._credentials = Credentials(config)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def document(self, path: str) -> bytes:
-        """The document at a path. Raises httpx2.HTTPError."""
+        """The document at a path. Raises HttpFailed."""
         return await self._answer("GET", path, _JSON)
 
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> bytes:
-        """One object. Raises httpx2.HTTPError."""
+        """One object. Raises HttpFailed."""
         return await self._answer("GET", _path(kind, namespace, name), _JSON)
 
     async def list(self, kind: Kind, query: Mapping[str, str], *, namespace: str | None = None) -> bytes:
-        """A page of a list, of all namespaces or of one. Raises httpx2.HTTPError."""
+        """A page of a list, of all namespaces or of one. Raises HttpFailed."""
         return await self._answer("GET", _path(kind, namespace), _JSON, {"limit": str(PAGE), **query})
 
     async def heads(self, kind: Kind, query: Mapping[str, str], *, namespace: str | None = None) -> bytes:
-        """A page of a list, with the objects' metadata only. Raises httpx2.HTTPError."""
+        """A page of a list, with the objects' metadata only. Raises HttpFailed."""
         return await self._answer("GET", _path(kind, namespace), _METAS, {"limit": str(HEADS), **query})
 
-    async def create(self, kind: Kind, body: Mapping[str, Any], *, namespace: str) -> bytes:
-        """Create an object; returns it as it is stored. Raises httpx2.HTTPError, UnicodeEncodeError."""
+    async def create(self, kind: Kind, body: Mapping[str, Any], *, namespace: str | None = None) -> bytes:
+        """Create an object; returns it as it is stored. Raises HttpFailed, UnicodeEncodeError."""
         return await self._answer("POST", _path(kind, namespace), _JSON, _AS, msgspec.json.encode(body))
 
     async def replace(self, kind: Kind, name: str, body: Mapping[str, Any], *, namespace: str | None = None) -> bytes:
-        """Replace an object or a subresource; returns its metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        """Replace an object or a subresource; returns its metadata. Raises HttpFailed, UnicodeEncodeError."""
         return await self._answer("PUT", _path(kind, namespace, name), _META, _AS, msgspec.json.encode(body))
 
     async def patch(
         self, kind: Kind, name: str, operations: Sequence[Mapping[str, Any]], *, namespace: str | None = None
     ) -> bytes:
-        """Apply a JSON patch; returns the object's metadata. Raises httpx2.HTTPError, UnicodeEncodeError."""
+        """Apply a JSON patch; returns the object's metadata. Raises HttpFailed, UnicodeEncodeError."""
         content = msgspec.json.encode(operations)
         return await self._answer("PATCH", _path(kind, namespace, name), _META, _AS, content, sent=_PATCH)
 
     async def delete(self, kind: Kind, name: str, *, namespace: str) -> bytes:
-        """Delete an object; returns the API server's response. Raises httpx2.HTTPError."""
+        """Delete an object; returns the API server's response. Raises HttpFailed."""
         return await self._answer("DELETE", _path(kind, namespace, name), _JSON)
 
     async def _answer(
@@ -89,13 +91,31 @@ class Plain:
         sent: str = _JSON,
     ) -> bytes:
         headers = {"Accept": accept} if content is None else {"Accept": accept, "Content-Type": sent}
-        response = await self._http.request(method, path, params=query, content=content, headers=headers)
-        try:
-            return response.raise_for_status().content
-        except httpx2.HTTPStatusError as e:
-            if said := _said(response.content):
-                raise httpx2.HTTPStatusError(said, request=e.request, response=response) from e
-            raise
+        response = await self._asked(method, path, query, content, headers)
+        if response.status == 401 and self._credentials.can_change:
+            response = await self._asked(method, path, query, content, headers, refused=True)
+        if response.status >= 400:
+            said = _said(response.content) or f"{method} {path} was answered with status {response.status}"
+            raise HttpRefused(said, response.status)
+        return response.content
+
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        refused: bool = False,
+    ) -> Response:
+        if authorization := await self._credentials.header(refused=refused):
+            headers = {**headers, "Authorization": authorization}
+        call = self._http.stream(
+            method, path, query=query, headers=headers, body=content, silence=wire.SILENCE, short=True
+        )
+        async with call as answer:
+            return Response(answer.status, answer.headers, await answer.read())
 
 
 def _said(content: bytes) -> str:

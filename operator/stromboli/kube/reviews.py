@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx2
+from lightkube.core.resource import api_info
 from lightkube.generic_resource import GenericGlobalResource, create_global_resource
 
-from stromboli.errors import ClusterUnavailable
+from stromboli import bounds
+from stromboli.errors import ClusterUnavailable, HttpFailed
+from stromboli.kube.plain import Kind
 from stromboli.models.objects import fields
 
 TokenReview = create_global_resource("authentication.k8s.io", "v1", "TokenReview", "tokenreviews")
@@ -22,10 +24,10 @@ SubjectAccessReview = create_global_resource(
 
 
 class Creator(Protocol):
-    """The part of lightkube's AsyncClient that we use."""
+    """The part of plain.py that we use."""
 
-    async def create(self, obj: GenericGlobalResource) -> GenericGlobalResource:
-        """Create an object; returns the API server's version of it."""
+    async def create(self, kind: Kind, body: Mapping[str, Any]) -> bytes:
+        """Create an object; returns the API server's version of it. Raises HttpFailed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,11 @@ class Reviews:
         return status.get("allowed") is True and status.get("denied") is not True
 
     async def _asked(self, kind: type[GenericGlobalResource], spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = kind.from_dict({"metadata": {}, "spec": dict(spec)})
+        info = api_info(kind).resource
+        body = {"apiVersion": f"{info.group}/{info.version}", "kind": kind.__name__, "metadata": {}, "spec": spec}
         try:
-            answer = await self._client.create(asked)
-        except (httpx2.HTTPError, ValueError, TypeError) as e:  # the last two for a non-object
+            answer = fields(bounds.json_object(await self._client.create(kind, body)))
+        except (HttpFailed, ClusterUnavailable, ValueError) as e:
             said = str(e)[:500] or type(e).__name__
             raise ClusterUnavailable(f"the API server, asked for a {kind.__name__}: {said}") from e
         return fields(answer.get("status"))

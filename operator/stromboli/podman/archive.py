@@ -160,7 +160,7 @@ class Archive:
     async def _chunks(self, container: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         url = f"/containers/{segment(container)}/archive"
         async with self._connection.stream("GET", url, params={"path": path}, silence=ANSWER) as response:
-            yield response.aiter_raw()
+            yield response.chunks
 
 
 def _stat(found: _Header, path: str) -> PathStat:

@@ -1,30 +1,32 @@
 """The connection to Podman's socket: a single call, or a streamed one. The objects of the API are in other modules.
 
 Calls use API v4.0.0, which Podman 4 and 5 both serve and whose response shapes are stable (from v5.0.0 on, for
-example, an inspected entrypoint is a list). A call costs about 0.6 ms here. The number of connections is not limited,
-since each wait holds one for as long as its container runs.
+example, an inspected entrypoint is a list). The number of connections is not limited, since each wait holds one for as
+long as its container runs.
 """
 
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import httpx2 as httpx
+import aiohttp
 
+from stromboli import bounds
+from stromboli.errors import HttpFailed, HttpSilent, PodmanError
+from stromboli.httpclient import Answer, Http, Query, Response
 from stromboli.podman import failures
 
 LIBPOD = "/v4.0.0/libpod"
 COMPAT = "/v1.41"
 ANSWER = 60.0  # read timeout of an ordinary call, in seconds without a byte
 CONNECT = 5.0
-
-Params = Mapping[str, str] | httpx.QueryParams
+KEPT = 16  # connections that are kept between short calls
+LONGEST = bounds.ANSWER.size  # bytes of an answer, or of one line of a stream
 
 
 class Connection:
@@ -35,36 +37,36 @@ class Connection:
     """
 
     def __init__(self, socket_path: Path | str) -> None:
-        transport = httpx.AsyncHTTPTransport(
-            uds=str(socket_path),
-            # TLS is not used on a Unix socket; a bare context avoids loading the system's certificates.
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=60),
-        )
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://podman", trust_env=False)
+        connector = partial(aiohttp.UnixConnector, str(socket_path))
+        self._http = Http("http://podman", connector, kept=KEPT, connect=CONNECT)
 
     async def close(self) -> None:
         """Close all connections; pending calls fail."""
-        await self._client.aclose()
+        await self._http.close()
 
     async def request(
         self,
         method: str,
         path: str,
         *,
-        params: Params | None = None,
+        params: Query | None = None,
         body: object = None,
         archive: bytes | None = None,
         silence: float | None = ANSWER,
-    ) -> httpx.Response:
-        """Make one call and read the whole response.
+    ) -> Response:
+        """Make one call and read the whole response. Raises PodmanError if it is too large.
 
         `body` is sent as JSON, `archive` (a tar file) unchanged. `silence` is the read timeout: the longest wait for
         the next byte, in seconds; None means no timeout.
         """
-        async with self.stream(method, path, params=params, body=body, archive=archive, silence=silence) as response:
-            await response.aread()
-        return response
+        short = silence is not None and silence <= ANSWER
+        async with self.stream(
+            method, path, params=params, body=body, archive=archive, silence=silence, short=short
+        ) as response:
+            content = await response.read(LONGEST)
+        if len(content) > LONGEST:
+            raise PodmanError(f"Podman's answer to {method} {path} is too large: at most {LONGEST} bytes")
+        return Response(response.status, response.headers, content)
 
     @asynccontextmanager
     async def stream(
@@ -72,33 +74,37 @@ class Connection:
         method: str,
         path: str,
         *,
-        params: Params | None = None,
+        params: Query | None = None,
         body: object = None,
         archive: bytes | None = None,
         silence: float | None = None,
         api: str = LIBPOD,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+        short: bool = False,
+    ) -> AsyncIterator[Answer]:
         """Make one call and stream the response; leaving the block early closes the connection.
 
-        `headers` may have credentials: they are in no message.
+        A `short` call may use a connection that is kept. `headers` may have credentials: they are in no message.
         """
         doing = f"{method} {path}"
-        limits = httpx.Timeout(silence, connect=CONNECT)
-        options: dict[str, Any] = {"headers": dict(headers or {})}
-        if body is not None:
-            options["json"] = body
+        sent = dict(headers or {})
+        content = archive
         if archive is not None:
-            options["content"] = archive
-            options["headers"]["Content-Type"] = "application/x-tar"
+            sent["Content-Type"] = "application/x-tar"
+        elif body is not None:
+            sent["Content-Type"] = "application/json"
+            content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        call = self._http.stream(
+            method, api + path, query=params, headers=sent, body=content, silence=silence, short=short
+        )
         try:
-            async with self._client.stream(method, api + path, params=params, timeout=limits, **options) as response:
-                if response.status_code >= 400:
-                    raise failures.refusal(response.status_code, await response.aread(), doing)
+            async with call as response:
+                if response.status >= 400:
+                    raise failures.refusal(response.status, await response.read(LONGEST), doing)
                 yield response
-        except httpx.ReadTimeout as error:
+        except HttpSilent as error:
             raise failures.hanging(doing, silence) from error
-        except httpx.RequestError as error:
+        except HttpFailed as error:
             raise failures.unavailable(error, doing) from error
 
 

@@ -60,7 +60,7 @@ class Containers:
     async def start(self, container: str) -> bool:
         """Start it; False if it was already running."""
         response = await self._connection.request("POST", f"{_path(container)}/start", silence=_STARTING)
-        return response.status_code != 304
+        return response.status != 304
 
     async def wait(self, container: str, interval: float = 0.02, hurry: asyncio.Event | None = None) -> int:
         """Wait until the container has ended; returns its exit code.
@@ -92,7 +92,7 @@ class Containers:
         """
         url, params = f"{_path(container)}/attach", {"stream": "true", "stdout": "true"}
         async with self._connection.stream("POST", url, params=params) as response:
-            yield response.aiter_raw()
+            yield response.chunks
 
     async def inspect(self, container: str) -> ContainerState | None:
         """Its configuration and state; None only if Podman says that it does not exist."""

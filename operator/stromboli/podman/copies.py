@@ -16,8 +16,6 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx2 as httpx
-
 from stromboli.errors import NotFound
 from stromboli.podman.connection import Connection, image_segment, label_filter
 from stromboli.podman.failures import answer, reading, refusal
@@ -51,9 +49,7 @@ class Copies:
         """
         repository, _, tag = image.rpartition(":")
         # Explicitly the OCI format: it cannot carry an ONBUILD instruction, which `flatten` would execute.
-        params = httpx.QueryParams(
-            {"container": container, "repo": repository, "tag": tag, "format": "oci", "changes": list(changes)}
-        )
+        params = {"container": container, "repo": repository, "tag": tag, "format": "oci", "changes": list(changes)}
         response = await self._connection.request("POST", "/commit", params=params, silence=_WRITING)
         with reading("a commit"):
             return _bare(answer(response.content)["Id"])
@@ -122,11 +118,11 @@ class Copies:
     async def _build(self, params: Mapping[str, str], context: bytes) -> None:
         """Build an image."""
         response = await self._connection.request("POST", "/build", params=params, archive=context, silence=_WRITING)
-        for line in response.text.splitlines():  # a failed build is HTTP 200, with the error in its last line
+        for line in response.content.split(b"\n"):  # a failed build is HTTP 200, with the error in its last line
             with reading("a build"):
                 failure = answer(line).get("error") if line.strip() else None
             if failure:
-                raise refusal(response.status_code, str(failure).encode(), "POST /build")
+                raise refusal(response.status, str(failure).encode(), "POST /build")
 
 
 def _context(containerfile: str) -> bytes:

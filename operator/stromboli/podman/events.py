@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stromboli.errors import PodmanUnavailable
-from stromboli.podman.connection import Connection
+from stromboli.podman.connection import LONGEST, Connection
 from stromboli.podman.failures import answer, reading
 
 
@@ -53,8 +54,9 @@ class Events:
         params = {"stream": "true", "filters": _filters(types, labels or {}, actions)}
         if since is not None:
             params["since"] = f"{since.timestamp():.6f}"
-        async with self._connection.stream("GET", "/events", params=params) as response:
-            async for line in response.aiter_lines():
+        call = self._connection.stream("GET", "/events", params=params)
+        async with call as response, aclosing(response.lines(LONGEST)) as lines:
+            async for line in lines:
                 if line.strip():
                     yield _event(line)
         raise PodmanUnavailable("Podman closed its event stream")
@@ -69,7 +71,7 @@ def _filters(types: Sequence[str], labels: Mapping[str, str], actions: Sequence[
     return json.dumps({key: values for key, values in filters.items() if values})
 
 
-def _event(line: str) -> Event:
+def _event(line: bytes | str) -> Event:
     with reading("an event"):
         entry = answer(line)
         attributes = {str(k): str(v) for k, v in (entry["Actor"].get("Attributes") or {}).items()}

@@ -43,6 +43,6 @@ class Folders:
         url = f"/containers/{segment(container)}/archive"
         async with (
             self._connection.stream("GET", url, params={"path": folder}, silence=ANSWER) as response,
-            aclosing(find_file(response.aiter_raw(), folder, wanted, most)) as found,
+            aclosing(find_file(response.chunks, folder, wanted, most)) as found,
         ):
             yield found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from stromboli.coalesced import Coalesced
 from stromboli.errors import NotFound, PullFailed
-from stromboli.podman.connection import COMPAT, Connection, image_segment
+from stromboli.podman.connection import COMPAT, LONGEST, Connection, image_segment
 from stromboli.podman.failures import answer, reading
 from stromboli.podman.pulls import PullProgress, auth_header, follow
 from stromboli.podman.times import NEVER, moment
@@ -71,15 +72,16 @@ class Images:
         """
         params = {"fromImage": reference} | ({"platform": platform} if platform else {})
         # The compat endpoint: libpod's own reports no progress. Both report failure inside HTTP 200.
-        async with self._connection.stream(
+        call = self._connection.stream(
             "POST",
             "/images/create",
             params=params,
             api=COMPAT,
             headers=auth_header(credentials) if credentials else None,
-        ) as response:
+        )
+        async with call as response, aclosing(response.lines(LONGEST)) as lines:
             try:
-                await follow(reference, response.aiter_lines(), on_progress)
+                await follow(reference, lines, on_progress)
             except PullFailed as error:
                 # A registry may repeat in its error what it was given.
                 raise PullFailed(without_secrets(str(error), credentials), error.problem) from None

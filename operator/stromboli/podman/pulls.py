@@ -45,7 +45,7 @@ class PullProgress:
         return f"{self.fetched / _MIB:.1f} of {self.size / _MIB:.1f} MiB" if self.size else ""
 
 
-async def follow(reference: str, lines: AsyncIterator[str], report: Callable[[PullProgress], None]) -> None:
+async def follow(reference: str, lines: AsyncIterator[bytes], report: Callable[[PullProgress], None]) -> None:
     """Read a pull's stream to its end; `report` is called whenever the progress changes. Raises PullFailed, NoSpace."""
     layers = _Layers()
     before = PullProgress()
@@ -61,7 +61,7 @@ async def follow(reference: str, lines: AsyncIterator[str], report: Callable[[Pu
             report(now)
 
 
-async def _next(reference: str, lines: AsyncIterator[str], patience: float) -> str | None:
+async def _next(reference: str, lines: AsyncIterator[bytes], patience: float) -> bytes | None:
     try:
         async with asyncio.timeout(patience):
             return await anext(lines, None)

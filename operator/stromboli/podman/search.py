@@ -97,13 +97,11 @@ class Search:
     async def _asked(self, registry: str, query: str, limit: int) -> tuple[Found, ...]:
         # Up to the first slash a term names the registry; the rest may have slashes of its own.
         params = {"term": f"{registry}/{query}", "limit": str(limit), "noTrunc": "true"}
-        body = bytearray()
         async with self._connection.stream("GET", "/images/search", params=params, silence=ANSWER) as response:
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > LARGEST:
-                    raise PodmanError(f"its results are larger than {LARGEST} bytes")
-        return read(registry, bytes(body))[:limit]
+            body = await response.read(LARGEST)
+        if len(body) > LARGEST:
+            raise PodmanError(f"its results are larger than {LARGEST} bytes")
+        return read(registry, body)[:limit]
 
 
 def read(registry: str, body: bytes | str) -> tuple[Found, ...]:

@@ -19,9 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import jsonschema
-import msgspec
 import referencing
 from pydantic import ValidationError
 
@@ -32,9 +30,11 @@ from stromboli.controlplane import ports, processes
 from stromboli.errors import LocalFailure, StromboliError
 from stromboli.handlers.connection import _Cut
 from stromboli.handlers.watches import Wakers, take, take_session
+from stromboli.httpclient import Response
 from stromboli.inspection.cache import FactsCache
-from stromboli.kube import bearer, client, objects, outline, wire
+from stromboli.kube import bearer, client, objects, outline
 from stromboli.kube.client import Cluster
+from stromboli.kube.reviews import Reviews
 from stromboli.observe import policy, references
 from stromboli.perform import lookups
 from stromboli.plan import answer, conversation, documents, redaction, request
@@ -162,9 +162,9 @@ class _Answering:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    async def request(self, method: str, path: str, **_: Any) -> httpx2.Response:
+    async def request(self, method: str, path: str, **_: Any) -> Response:
         stat = base64.b64encode(self._text.encode()).decode()
-        return httpx2.Response(200, text=self._text, headers={"X-Docker-Container-Path-Stat": stat})
+        return Response(200, {"X-Docker-Container-Path-Stat": stat}, self._text.encode())
 
 
 def _archive(text: str) -> None:
@@ -176,8 +176,8 @@ def _inspect(text: str) -> None:
 
 
 def _pull(text: str) -> None:
-    async def lines() -> AsyncIterator[str]:
-        yield text
+    async def lines() -> AsyncIterator[bytes]:
+        yield text.encode()
 
     asyncio.run(pulls.follow("x", lines(), lambda _: None))
 
@@ -188,19 +188,18 @@ def _object(text: str) -> bytes:
     return f'{{"metadata":{meta},"spec":{spec},"status":{{"conditions":[],"x":{text}}}}}'.encode()
 
 
-def _lightkube(text: str) -> None:
-    """A list with the object among others, as lightkube reads it."""
+class _Reviewing:
+    """A connection to an API server whose every review is this one."""
 
-    async def ask() -> None:
-        body = b'{"items":[' + _object("[]") + b"," + _object(text) + b"]}"
-        inner = httpx2.MockTransport(lambda _: httpx2.Response(200, content=body))
-        async with httpx2.AsyncClient(transport=wire.Shallow(inner)) as client:
-            found = msgspec.json.decode((await client.get("https://x/")).content)
-        assert len(found["items"]) == 2
-        msgspec.json.encode(found)
-        _seen(found["items"][1])
+    def __init__(self, text: str) -> None:
+        self._text = text
 
-    asyncio.run(ask())
+    async def create(self, *_: object) -> bytes:
+        return f'{{"status":{{"authenticated":true,"user":{{"username":"u","x":{self._text}}}}}}}'.encode()
+
+
+def _review(text: str) -> None:
+    asyncio.run(Reviews(_Reviewing(text)).person("t"))
 
 
 def _kopf(text: str) -> None:
@@ -303,7 +302,7 @@ DOORS: Mapping[str, Mapping[str, Door]] = {
         "ports": _file(ports.read),
         "processes": _file(processes.read),
     },
-    "cluster": {"lightkube": _whole(_lightkube), "kopf": _whole(_kopf), "our own client": _whole(_plain)},
+    "cluster": {"kopf": _whole(_kopf), "our own client": _whole(_plain), "a review": _whole(_review)},
 }
 
 

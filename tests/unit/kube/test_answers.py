@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import httpx2
 import pytest
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import Cluster as Server
+from lightkube.config.models import Context
 
 from stromboli.errors import ClusterUnavailable, Conflict
 from stromboli.kube import objects
 from stromboli.kube.client import Cluster
+from stromboli.kube.credentials import Credentials
 from stromboli.kube.plain import Plain
 from stromboli.models.agentsession import AgentSessionSpec
+from tests.support.fake_http import FakeHttp
 
 Ask = Callable[[Cluster], Awaitable[object]]
 READS: dict[str, Ask] = {
@@ -31,8 +35,8 @@ READS: dict[str, Ask] = {
 def answering(status: int, content: bytes) -> Cluster:
     """A cluster whose server answers everything so."""
     cluster, plain = Cluster.__new__(Cluster), Plain.__new__(Plain)
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(status, content=content))
-    plain._http = httpx2.AsyncClient(base_url="https://x", transport=transport)
+    plain._http = FakeHttp(lambda _: (status, content))  # type: ignore[assignment]
+    plain._credentials = Credentials(SingleConfig("x", Context(cluster="x"), Server(server="https://x")))
     cluster._over(plain)
     return cluster
 

@@ -6,47 +6,52 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 
 from stromboli.errors import PodmanError
+from stromboli.httpclient import Response
 from stromboli.podman import failures
 from stromboli.podman.containers import Containers
 
-REFUSED = httpx.Response(
+
+def answered(status: int, said: object) -> Response:
+    return Response(status, {}, json.dumps(said).encode())
+
+
+REFUSED = answered(
     500,
-    json={
+    {
         "cause": "container state improper",
         "message": "cannot remove container X as it could not be stopped: sending SIGKILL to container X: "
         "container state improper: stopped",
     },
 )
-REMOVED = httpx.Response(200, json=[{"Id": "X"}])
+REMOVED = answered(200, [{"Id": "X"}])
 
 
 class Scripted:
     """A connection to a Podman that gives these answers to what ends a container, whose status is always `status`."""
 
-    def __init__(self, status: str | None, *answers: httpx.Response) -> None:
+    def __init__(self, status: str | None, *answers: Response) -> None:
         self._status, self._answers = status, iter(answers)
         self.ends = 0
 
-    async def request(self, method: str, path: str, **_: object) -> httpx.Response:
+    async def request(self, method: str, path: str, **_: object) -> Response:
         if method == "GET":
             return self._inspected(path)
         self.ends += 1
         answer = next(self._answers)
-        if answer.status_code >= 400:
-            raise failures.refusal(answer.status_code, answer.content, f"{method} {path}")
+        if answer.status >= 400:
+            raise failures.refusal(answer.status, answer.content, f"{method} {path}")
         return answer
 
-    def _inspected(self, path: str) -> httpx.Response:
+    def _inspected(self, path: str) -> Response:
         if self._status is None:
             raise failures.refusal(404, b'{"cause": "no such container"}', f"GET {path}")
         times = {"StartedAt": "2026-01-01T00:00:00Z", "FinishedAt": "2026-01-01T00:00:01Z"}
         state = {"Status": self._status, "Running": False, "ExitCode": 0, "OOMKilled": False, "Pid": 0, "Error": ""}
         body = {"Id": "X", "Name": "x", "Image": "i", "Config": {"Labels": None}, "State": state | times}
-        return httpx.Response(200, content=json.dumps(body))
+        return answered(200, body)
 
 
 CALLS: dict[str, Callable[[Containers], Any]] = {"remove": lambda c: c.remove("X"), "stop": lambda c: c.stop("X")}
