@@ -8,6 +8,7 @@ by seals on disk and by the write-ahead in perform/starter.py, never by memory.
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -71,6 +72,17 @@ class Reconciler:
 
     async def reconcile(self, uid: str) -> float | None:
         """One pass; seconds until the next, None for "when something happens"."""
+        async with self._policies_ahead(uid):
+            return await self._pass(uid)
+
+    def _policies_ahead(self, uid: str) -> AbstractAsyncContextManager[None]:
+        """The policies for a new run are read beside the run itself."""
+        reported = self._store.unread(uid)
+        if reported is None or self._store.get(uid) is not None:
+            return nullcontext()
+        return self._entry.policies_ahead(uid, reported.namespace)
+
+    async def _pass(self, uid: str) -> float | None:
         run = await runs.newest(self._cluster, self._store, uid)
         if self._store.is_deleted(uid):
             await self._perform.deletions.gone(uid)

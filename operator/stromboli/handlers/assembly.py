@@ -27,6 +27,7 @@ from stromboli.node.networks import Networks
 from stromboli.node.removals import Removals
 from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
+from stromboli.observe.policy import Policies
 from stromboli.observe.schemas import Schemas
 from stromboli.observe.session_index import SessionIndex
 from stromboli.observe.sessions import Queues
@@ -103,7 +104,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         session_parts.Wakes(queue.wake, session_queue.wake, store.wake_next),
     )
     gates = Gates(
-        Lookups(cluster, settings, Schemas()),
+        Lookups(cluster, settings, Schemas(), Policies(cluster, settings)),
         SessionGates(queues, settings.node, session_queue.wake),
         RunImages(node.images, node.mounts),
         StartLine(node.gate, settings.node),

@@ -1,12 +1,15 @@
 """The policy of a namespace, read from the API server when it is needed.
 
 A watch may lag behind the run that the policy applies to, so each start is checked against a fresh, complete LIST
-(a few milliseconds); the watch of AgentPolicies only wakes waiting runs.
+(a few milliseconds); the watch of AgentPolicies only wakes waiting runs. The LIST may begin before it is needed, beside
+other reads of the same pass.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
 
@@ -41,6 +44,40 @@ async def effective(cluster: ClusterReads, settings: Settings, namespace: str) -
     found, labels = await asyncio.gather(cluster.policies(), cluster.namespace_labels(namespace))
     parsed = [parse(policy) for policy in found]
     return policies.combine([p for p in parsed if policies.selects(p, labels)], base(settings))
+
+
+class Policies:
+    """The combined policies for the runs of this operator."""
+
+    def __init__(self, cluster: ClusterReads, settings: Settings) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._ahead: dict[str, asyncio.Task[Effective]] = {}  # by the UID of the run
+
+    @asynccontextmanager
+    async def ahead(self, uid: str, namespace: str) -> AsyncIterator[None]:
+        """Begin to read the policy for a run, which may ask for it inside the block. Nothing is begun twice."""
+        if uid in self._ahead:
+            yield
+            return
+        task = self._ahead[uid] = asyncio.create_task(effective(self._cluster, self._settings, namespace))
+        try:
+            yield
+        finally:
+            self.forget(uid)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # nobody may have asked for it
+
+    def forget(self, uid: str) -> None:
+        """What was begun for the run is too old by now."""
+        self._ahead.pop(uid, None)
+
+    async def effective(self, uid: str, namespace: str) -> Effective:
+        """The policy for a run, as it was no earlier than at the beginning of `ahead`. Raises as `effective`."""
+        task = self._ahead.pop(uid, None)
+        return await (task if task is not None else effective(self._cluster, self._settings, namespace))
 
 
 def parse(policy: Policy) -> Rules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from stromboli.errors import ClusterUnavailable, Refused, Waiting
@@ -54,12 +54,17 @@ class Entry:
         if not isinstance(said, GoOn):
             yield said
             return
-        async with self._gates.lookups.whole(run) as whole:
+        lookups = self._gates.lookups
+        async with lookups.whole(run) as whole, lookups.current.ahead(run.uid, run.namespace):
             candidate = Candidate(whole)
             said = await self._gates.through(candidate, self._gates.all)
             if candidate.timeout is not None:
                 self._bounds[run.uid] = candidate.timeout
             yield said if not isinstance(said, GoOn) else await self._taken(candidate)
+
+    def policies_ahead(self, uid: str, namespace: str) -> AbstractAsyncContextManager[None]:
+        """Begin to read the policies for a run that may be admitted inside the block."""
+        return self._gates.lookups.current.ahead(uid, namespace)
 
     async def _refusal(self, run: Run) -> Refuse | None:
         """What refuses the run by now, while it waits for work that was started for it; None for nothing."""

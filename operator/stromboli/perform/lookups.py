@@ -13,7 +13,8 @@ from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
-from stromboli.observe import gateway, hostpaths, policy, references, sessions
+from stromboli.observe import gateway, hostpaths, references, sessions
+from stromboli.observe.policy import Policies
 from stromboli.observe.schemas import Schemas
 from stromboli.perform.candidate import Candidate
 from stromboli.plan import request
@@ -38,6 +39,7 @@ class Lookups:
     cluster: Cluster
     settings: Settings
     schemas: Schemas
+    current: Policies
 
     @asynccontextmanager
     async def whole(self, run: Run) -> AsyncIterator[Run]:
@@ -49,6 +51,7 @@ class Lookups:
             async with self.cluster.whole_run(run.namespace, run.name) as found:
                 if found is None or found.uid != run.uid or found.status != run.status:
                     raise Conflict(f"{run.name} has changed since it was read")
+                self.current.forget(run.uid)  # there may have been no room for the whole run for a while
                 yield found
         except Oversized as error:
             raise invalid("spec", f"{error}; put the prompt into a ConfigMap or Secret (spec.promptFrom)") from error
@@ -63,7 +66,7 @@ class Lookups:
 
     async def policies(self, candidate: Candidate) -> Verdict:
         """Every policy of the namespace allows it now."""
-        candidate.policy = await policy.effective(self.cluster, self.settings, candidate.run.namespace)
+        candidate.policy = await self.current.effective(candidate.run.uid, candidate.run.namespace)
         candidate.request = request.build(candidate.spec, candidate.policy)
         candidate.timeout = candidate.request.timeout
         return GO_ON

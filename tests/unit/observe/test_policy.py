@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +14,7 @@ from stromboli import settings as configuration
 from stromboli.errors import ClusterUnavailable, Refused
 from stromboli.models.agentpolicy import Network
 from stromboli.observe import policy as observed
+from stromboli.observe.policy import Policies
 from stromboli.plan.policy import SETTINGS, Base
 from stromboli.reasons import Reason
 from tests.support.fake_cluster import FakeCluster, Object
@@ -107,3 +111,63 @@ def test_each_setting_arrives() -> None:
     found = observed.base(configuration.load({f"STROMBOLI_AGENT_{k}": v for k, v in environ.items()}))
     assert found == Base(("python:*",), ("/srv",), "a.example/c", "v2", False, False, "node", True, "claude")
     assert len(environ) == len(fields(Base)), "a setting that no test knows"
+
+
+# --- read ahead ---
+
+
+async def begun() -> None:
+    """Tasks that were started have made their calls."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_what_was_begun_ahead_is_taken_once(cluster: FakeCluster) -> None:
+    policies = Policies(cluster, SETTING)
+    async with policies.ahead("uid", "team"), policies.ahead("uid", "team"):
+        await begun()
+        assert cluster.asked.count(("policies",)) == 1
+        cluster.all_policies = [_policy("new", images={"allowed": ["python:*"]})]
+        assert (await policies.effective("other", "team")).allowlists
+        assert not (await policies.effective("uid", "team")).allowlists, "as it was when the pass began"
+        assert (await policies.effective("uid", "team")).allowlists
+    assert (await policies.effective("uid", "team")).allowlists
+    assert cluster.asked.count(("policies",)) == 4
+
+
+async def test_what_is_too_old_is_read_again(cluster: FakeCluster) -> None:
+    policies = Policies(cluster, SETTING)
+    async with policies.ahead("uid", "team"):
+        await begun()
+        cluster.all_policies = [_policy("new", images={"allowed": ["python:*"]})]
+        policies.forget("uid")
+        assert (await policies.effective("uid", "team")).allowlists
+
+
+async def test_a_failure_is_for_who_asks(cluster: FakeCluster) -> None:
+    policies = Policies(cluster, SETTING)
+    cluster.away = True
+    async with policies.ahead("uid", "team"):
+        await begun()
+        with pytest.raises(ClusterUnavailable):
+            await policies.effective("uid", "team")
+    async with policies.ahead("uid", "team"):
+        await begun()
+
+
+async def test_what_nobody_asks_for_has_ended_after_the_block(cluster: FakeCluster) -> None:
+    ended: list[str] = []
+
+    @asynccontextmanager
+    async def stuck(call: str) -> AsyncIterator[None]:
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            ended.append(call)
+
+    cluster.guard = stuck
+    async with Policies(cluster, SETTING).ahead("uid", "team"):
+        await begun()
+        assert len(cluster.asked) == 2
+    assert sorted(ended) == ["namespace", "policies"]

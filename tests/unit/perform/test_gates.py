@@ -53,7 +53,7 @@ def mounts() -> Mounts:
 def gates(mounts: Mounts) -> Gates:
     none = cast(Any, None)
     return Gates(
-        Lookups(none, none, none),
+        Lookups(none, none, none, none),
         SessionGates(none, "node", none),
         RunImages(none, cast(Any, mounts)),
         StartLine(none, "node"),

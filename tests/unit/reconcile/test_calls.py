@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from stromboli import work_queue
-from tests.unit.reconcile.conftest import Node
+from tests.unit.reconcile.conftest import SPACE, Killer, Node, policy
 from tests.unit.reconcile.stage import Stage
 
 WRITES = ("put status", "put session", "post event", "post session")
@@ -38,11 +38,30 @@ async def test_a_run_reads_itself_the_policies_and_its_credentials(node: Node) -
     assert not [call for call in podman if call == "GET /containers/json"], "Podman would read each of the node"
 
 
+async def test_the_policies_are_read_beside_the_run_itself(node: Node) -> None:
+    node.run()
+    async with node.process(killer := Killer(held="^run$")):
+        await node.until(lambda: {"run", "policies", "namespace"} <= {*killer.calls}, "all three are asked for")
+        killer.go_on.set()
+        await node.finished()
+    assert reads(node)["policies"] == 1
+
+
+async def test_policies_that_change_between_two_passes_are_read_again(node: Node) -> None:
+    node.run(image="slow:1")
+    async with node.process(Killer(held="/images/create")):
+        await node.reason("Pulling")
+        node.cluster.all_policies[:] = [policy(images={"allowed": ["debian:*"]})]
+        node.cluster.change(SPACE, "run", lambda obj: obj["metadata"].update(labels={"a": "b"}))
+        await node.reason("ImageNotAllowed")
+
+
 async def test_a_run_in_a_session(node: Node) -> None:
     stage = Stage(node)
     stage.run("before")
     async with node.process():
         await stage.idle()
+        await node.until(lambda: "sizeBytes" in stage.status(), "nobody writes the session's status any more")
         node.cluster.asked.clear()
         stage.run("run")
         await stage.idle()
@@ -57,6 +76,7 @@ async def test_in_a_queue_the_reads_of_a_run_do_not_grow_with_its_length(node: N
     stage.run("before")
     async with node.process():
         await stage.idle()
+        await node.until(lambda: "sizeBytes" in stage.status(), "nobody writes the session's status any more")
         node.cluster.asked.clear()
         for number in range(runs):
             stage.run(f"run-{number:02}")
