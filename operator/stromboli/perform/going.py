@@ -76,9 +76,9 @@ class Going:
                 await self._reporter.at(run, status, Reason.RunningHooks, said.message)
                 return said.again
             case FollowAgent():
-                if said.unsaid == 0:
+                if said.quiet == 0:
                     await self._at_work(run, records, secrets)
-                return said.unsaid or None
+                return said.quiet or None
             case _:
                 assert_never(said)
 

@@ -1,13 +1,13 @@
-"""Decides what to do now with a run that has a recorded attempt, from what is observed of it and the time. Pure.
+"""Decides what to do next with a run that has a recorded attempt, from its spec, what is observed, and now. Pure.
 
-Everything that decides once an attempt exists is here: what is started, followed, signalled, killed, ended, tried again
-or canceled. reconcile.py carries it out, and plan/outcome.py judges an end.
+All decisions about an existing attempt are made here: whether it is started, followed, signalled, killed, ended, tried
+again or canceled. reconcile.py carries them out, and plan/outcome.py decides how an ended attempt is reported.
 
-This is where "at most once" is decided, and only by what no process in the container can forge or undo: whether an
-attempt's seals are broken (attempt/seals.py), and Podman's report. Nothing is started for an attempt whose first seal
-is broken, nor for one of another boot. A prompt that was never sent, as the second seal shows, may be tried again in a
-new attempt; one that was sent never is. An agent can forge records and exit codes, so they only choose between outcomes
-that are all safe.
+"At most once" is decided here, and only by evidence that no process in the container can forge or undo: whether the
+attempt's seals are broken (attempt/seals.py), and what Podman reports. An attempt whose first seal is broken, or which
+is of an earlier boot, is never started. If the second seal shows that the prompt was never sent, it may be tried again
+in a new attempt; a prompt that was sent never is. An agent can forge records and exit codes, so these only choose
+between outcomes that are all safe.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from stromboli.reasons import Reason
 MAX_ATTEMPTS = 5
 # The exit codes of a container that was killed, or whose end Podman did not see. The supervisor never uses them.
 KILLED = frozenset({137, 255, -1})
-# Seconds after the timeout. The supervisor has a timer of its own, which an agent can kill and a suspended machine
-# stops; it gives a step GRACE between TERM and KILL, and then writes down what is left of the output.
+# Seconds after the timeout. The supervisor has its own timer, which an agent can kill and which stops while the machine
+# is suspended. It gives a step GRACE between TERM and KILL, and then records the rest of the output.
 CALL_AFTER = 1.0
 GRACE = 10.0
 KILL_AFTER = CALL_AFTER + GRACE + 4.0
-KILL_AGAIN = 5.0  # seconds to the next try if Podman failed
-CLI_PAUSE = 5.0  # seconds before the third attempt that may find no CLI; twice as many before each further one
+KILL_AGAIN = 5.0  # seconds until the next attempt to kill if Podman failed
+CLI_PAUSE = 5.0  # seconds before the third attempt that may find no CLI; they double for each further one
 HOOKS_RECHECK = 1.0  # seconds between checks of hooks, since nothing signals their end
-# Seconds from the write-ahead after which a run is said to be at work: nobody sees one that is over at once, and
-# writing it would cost time just when the CLI starts.
+# Seconds from the write-ahead until the status says that the agent is working. Nobody would see that of a run that ends
+# at once, and the write would take time just when the CLI starts.
 AT_WORK_AFTER = 1.0
 
-_CUT_SHORT = "the attempt was cut short before the prompt was sent; it is tried again"
-_NO_CLI = "the container did not find the Claude CLI; its mount is looked at, and the start is tried again"
+_CUT_SHORT = "the attempt was interrupted before the prompt was sent; it is tried again"
+_NO_CLI = "the container did not find the Claude CLI; its mount is checked, and the start is tried again"
 
 
 class Phase(Enum):
@@ -53,11 +53,12 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is there of one attempt. `started` and `sent` say which seals are broken; `ended` is its record's word.
+    """What is observed of one attempt. `started` and `sent` say which seals are broken; `ended` is what its records
+    say.
 
-    `started_at` and `ended_at` are Podman's word on its container, None where that is unknown. `step` names the last
-    hook that its records have, empty for none. `too_large` means that it ended with more in its folder than records can
-    be, `session_deleted` that the session which the run has is gone.
+    `started_at` and `ended_at` are what Podman says about its container, None if unknown. `step` is the last hook in
+    its records, empty if there is none. `too_large` means that it ended with more in its folder than records can be,
+    `session_deleted` that the run's session no longer exists.
     """
 
     phase: Phase
@@ -85,7 +86,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class FollowHooks:
-    """Its hooks are running: say so by `message`, look again after `again` seconds, and be woken after `until`."""
+    """Its hooks are running: report `message`, check again after `again` seconds, and be woken after `until`."""
 
     message: str
     again: float
@@ -94,16 +95,16 @@ class FollowHooks:
 
 @dataclass(frozen=True, slots=True)
 class FollowAgent:
-    """Its agent is at work: be woken at its end, or after `until` seconds. Said only `unsaid` seconds from now."""
+    """Its agent is working: be woken at its end, or after `until` seconds. Report it only in `quiet` seconds."""
 
     until: float
-    unsaid: float
+    quiet: float
 
 
 @dataclass(frozen=True, slots=True)
 class EndAttempt:
-    """Its time is up and it still runs: have its supervisor end it or, `by_force`, kill the container, since what runs
-    there may have stopped the supervisor's timers. Then follow it as before.
+    """It is running past its timeout: have its supervisor end it or, `by_force`, kill the container, since an agent may
+    have stopped the supervisor's timers. Then follow it as before.
     """
 
     container: str
@@ -113,8 +114,8 @@ class EndAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """It has ended, whatever way: judge it. It ran for `ran` of the `timeout` seconds that it was allowed, None where
-    nobody knows, and until `ended_at`.
+    """It has ended in some way: decide its outcome. It ran for `ran` of the `timeout` seconds that it was allowed, and
+    until `ended_at`; None if unknown.
     """
 
     timeout: float
@@ -124,8 +125,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """It ended before the prompt was sent: note that, with the `exit_code` and end of its container, and make attempt
-    `number`. `doubt_cli` means that the mount of the CLI is to be looked at first.
+    """It ended before the prompt was sent: record that, with the `exit_code` and end of its container, and start
+    attempt `number`. `doubt_cli` means that the mount of the CLI has to be checked first.
     """
 
     number: int
@@ -138,14 +139,14 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class AwaitCLI:
-    """As TryAgain with `doubt_cli`, but it is too early for the next start."""
+    """Like TryAgain with `doubt_cli`, but it is too early for the next start."""
 
     wait: Wait
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """It is not to go on: ensure that its container does not run, and end the run."""
+    """It must not continue: ensure that its container does not run, and end the run."""
 
     reason: Reason
     message: str
@@ -153,7 +154,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """What the run waits for has not come in time: end the run."""
+    """What the run waits for did not happen in time: end the run."""
 
     reason: Reason
     message: str
@@ -167,10 +168,10 @@ Late = Finish | GiveUp
 
 
 def decide(run: Run, seen: Seen, now: datetime) -> Action:
-    """The next thing to do with the last attempt of a run, of which that is seen `now`."""
+    """The next action for the last attempt of a run, as it is observed `now`."""
     attempt = run.status.attempts[-1]
     if seen.session_deleted:
-        return Cancel(Reason.Canceled, f"its session {run.session} was deleted while the run was going")
+        return Cancel(Reason.Canceled, f"its session {run.session} was deleted during the run")
     if seen.phase is Phase.running:
         return _in_time(run, attempt, seen, now)
     if seen.sent:
@@ -184,7 +185,7 @@ def decide(run: Run, seen: Seen, now: datetime) -> Action:
 
 
 def begun(run: Run, now: datetime, *, hooks: bool) -> FollowHooks | FollowAgent:
-    """How to follow the attempt whose container has just been started; hooks come first where there are any."""
+    """How to follow the attempt whose container has just been started. If it has `hooks`, these run first."""
     attempt = run.status.attempts[-1]
     if hooks:
         return _hooks("", attempt.timeout + CALL_AFTER)
@@ -192,8 +193,8 @@ def begun(run: Run, now: datetime, *, hooks: bool) -> FollowHooks | FollowAgent:
 
 
 def out_of_time(run: Run, seen: Seen | None, now: datetime, waits: Wait, bound: float) -> Late:
-    """What the run waits for has not come in `bound` seconds. An attempt (None for none yet) that has ended meanwhile,
-    as its records say, has its own outcome.
+    """What the run waits for did not happen in `bound` seconds. If its attempt has ended meanwhile, according to its
+    records, that is its outcome. `seen` is None if there is no attempt yet.
     """
     if seen is not None and seen.ended:
         return _finish(run.status.attempts[-1], seen, now)
@@ -201,20 +202,20 @@ def out_of_time(run: Run, seen: Seen | None, now: datetime, waits: Wait, bound: 
 
 
 def is_over(attempt: AttemptEntry, seen: Seen, now: datetime) -> bool:
-    """Whether the attempt has run for as long as it may."""
+    """Whether the attempt has run for its whole timeout."""
     ran = _ran(seen, now)
     return ran is not None and ran >= attempt.timeout
 
 
 def pause(number: int) -> float:
-    """Seconds from the end of an attempt that found no CLI to the next: a mount that was lost is back at once, and
-    what else it may be takes longer.
+    """Seconds from the end of an attempt that found no CLI to the next one: a lost mount is restored at once, and other
+    causes take longer.
     """
     return 0.0 if number < 2 else CLI_PAUSE * 2.0 ** (number - 2)
 
 
 def _in_time(run: Run, attempt: AttemptEntry, seen: Seen, now: datetime) -> FollowHooks | FollowAgent | EndAttempt:
-    """What runs is followed while its time is not up, and ended by and by."""
+    """A running attempt is followed until its timeout, and ended in two steps after that."""
     over = (_ran(seen, now) or 0.0) - attempt.timeout
     ahead = [moment - over for moment in (CALL_AFTER, KILL_AFTER) if moment > over]
     until = ahead[0] if ahead else KILL_AGAIN
@@ -226,17 +227,18 @@ def _in_time(run: Run, attempt: AttemptEntry, seen: Seen, now: datetime) -> Foll
 
 
 def _hooks(step: str, until: float) -> FollowHooks:
-    return FollowHooks(f"{step} runs" if step else "the hooks of lifecycle run", HOOKS_RECHECK, until)
+    message = f"{step} is running" if step else "the hooks of spec.lifecycle are running"
+    return FollowHooks(message, HOOKS_RECHECK, until)
 
 
 def _agent(run: Run, attempt: AttemptEntry, now: datetime, until: float) -> FollowAgent:
     spent = (now - (attempt.started or now)).total_seconds()
-    unsaid = max(AT_WORK_AFTER - spent, 0.0) if run.status.reason == Reason.Starting else 0.0
-    return FollowAgent(min(until, progress.next_check(spent)), unsaid)
+    quiet = max(AT_WORK_AFTER - spent, 0.0) if run.status.reason == Reason.Starting else 0.0
+    return FollowAgent(min(until, progress.next_check(spent)), quiet)
 
 
 def _again(attempt: AttemptEntry, seen: Seen, now: datetime) -> TryAgain | AwaitCLI:
-    # The supervisor itself says so: nothing else can have run before the first seal is broken.
+    # This exit code is the supervisor's: nothing else can have run before the first seal is broken.
     no_cli = not seen.started and seen.exit_code == CLI_MISSING
     if no_cli:
         since_end = 0.0 if seen.ended_at is None else (now - seen.ended_at).total_seconds()
@@ -257,9 +259,9 @@ def _finish(attempt: AttemptEntry, seen: Seen, now: datetime) -> Finish:
 
 
 def _ran(seen: Seen, now: datetime) -> float | None:
-    """Seconds from the container's start to its end, or until `now`; None where either is not known.
+    """Seconds from the container's start to its end, or until `now`; None if either is unknown.
 
-    Not from when the attempt was written down: the operator may have been away in between.
+    They do not count from the write-ahead of the attempt, since the operator may have been down after it.
     """
     until = now if seen.phase is Phase.running else seen.ended_at
     if seen.started_at is None or until is None:
@@ -268,9 +270,9 @@ def _ran(seen: Seen, now: datetime) -> float | None:
 
 
 def _ended_by_itself(seen: Seen) -> bool:
-    """Whether the supervisor came to an end of its own after its start, unless that was for a full disk.
+    """Whether the supervisor ended by itself after its start, for any reason but a full disk.
 
-    Its hooks failed, then, and would fail again. That they removed the record of it is no reason to repeat them.
+    Then the hooks failed, and would fail again. If they removed the record of that, they are not repeated either.
     """
     if not seen.started or seen.exit_code == OUT_UNUSABLE:
         return False

@@ -208,7 +208,7 @@ def test_a_cli_that_is_not_found_is_looked_for_less_and_less_often() -> None:
 
 
 def test_a_run_whose_session_was_deleted_is_cancelled_whatever_is_seen() -> None:
-    expected = Cancel(Reason.Canceled, "its session story was deleted while the run was going")
+    expected = Cancel(Reason.Canceled, "its session story was deleted during the run")
     for _, _, s in ALL[::97]:
         assert follow.decide(run(), replace(s, session_deleted=True), NOW) == expected
 
@@ -218,10 +218,10 @@ def test_hooks_are_followed_until_the_prompt_is_sent() -> None:
     assert isinstance(follow.decide(run(reason=Reason.Starting), began, NOW), FollowAgent)
     said = follow.decide(run(reason=Reason.RunningHooks), began, NOW)
     assert isinstance(said, FollowHooks)
-    assert (said.message, said.again) == ("the hooks of lifecycle run", follow.HOOKS_RECHECK)
+    assert (said.message, said.again) == ("the hooks of spec.lifecycle are running", follow.HOOKS_RECHECK)
     said = follow.decide(run(reason=Reason.Starting), replace(began, step="postStart[1]"), NOW)
     assert isinstance(said, FollowHooks)
-    assert said.message == "postStart[1] runs"
+    assert said.message == "postStart[1] is running"
     assert isinstance(
         follow.decide(run(reason=Reason.RunningHooks), replace(began, step="postStart[1]", sent=True), NOW), FollowAgent
     )
@@ -231,11 +231,11 @@ def test_an_agent_is_said_to_be_at_work_once_it_has_been_for_a_moment() -> None:
     at_work = seen(Phase.running, started=True, sent=True)
     said = follow.decide(run(reason=Reason.Starting, age=0.25), at_work, NOW)
     assert isinstance(said, FollowAgent)
-    assert said.unsaid == pytest.approx(follow.AT_WORK_AFTER - 0.25)
+    assert said.quiet == pytest.approx(follow.AT_WORK_AFTER - 0.25)
     for later in (run(reason=Reason.Starting, age=1.5), run(reason=Reason.Running, age=0.25)):
         said = follow.decide(later, at_work, NOW)
         assert isinstance(said, FollowAgent)
-        assert said.unsaid == 0.0
+        assert said.quiet == 0.0
 
 
 def test_what_has_just_been_started_is_followed_by_what_comes_first_in_it() -> None:

@@ -298,7 +298,7 @@ async def test_a_session_deleted_under_a_run_cancels_it_and_the_next_makes_anoth
         await stage.idle()
         await node.until(lambda: not node.left(before), "nothing of the first session is left")
     assert reason_of(node.status("first")) == Reason.Canceled
-    assert node.message("first") == f"its session {STORY} was deleted while the run was going"
+    assert node.message("first") == f"its session {STORY} was deleted during the run"
     assert node.status("second")["phase"] == "Succeeded"
     after = stage.session()["metadata"]["uid"]
     assert after != before
