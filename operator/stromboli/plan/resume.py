@@ -145,10 +145,10 @@ Action = End | Check | Settled
 
 
 def decide(found: Found, wanted: Wanted) -> Action:
-    """The next step to a container in which the run can be started."""
+    """The next step towards a container in which the run can be started."""
     container = found.container
     if container is not None and container.alive:
-        return Wait(Reason.Starting, "its container has come to run meanwhile", OWN_RECHECK) if container.own else End()
+        return Wait(Reason.Starting, "its container is already running", OWN_RECHECK) if container.own else End()
     if found.begun and found.volume is None:
         return CheckVolume()
     if found.begun and not found.volume:
@@ -159,7 +159,7 @@ def decide(found: Found, wanted: Wanted) -> Action:
 
 
 def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
-    """Decide on a container in which the initial hooks have succeeded, by today's policies and its present state."""
+    """Decide about a container in which the initial hooks have succeeded, by today's policies and its state."""
     if container.shape is None:
         return Refuse(Reason.PolicyViolation, labels_lost(container.name))
     if what := misfit(container.shape, wanted.shape, wanted.limits):
@@ -172,22 +172,22 @@ def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
     return _rebuild(
         found,
         wanted,
-        f"the container of session {found.name} can never be started again, since a run in it has left it so: "
-        f"{found.problem}, and Podman reads that before a start",
+        f"the container of session {found.name} can never be started again after what a run did in it: "
+        f"{found.problem}, which Podman reads before a start",
     )
 
 
 def _volume_lost(found: Found) -> VolumeLost:
-    message = f"the volume {naming.volume(found.uid)} is gone from Podman, and with it the conversation"
+    message = f"Podman no longer has the volume {naming.volume(found.uid)}, so the conversation is lost"
     return VolumeLost(
         message,
-        f"the session {found.name} cannot go on: {message}; delete it (kubectl delete agentsession {found.name}), or "
-        "name another",
+        f"the session {found.name} cannot continue: {message}; delete it (kubectl delete agentsession {found.name}), "
+        "or name another",
     )
 
 
 def _rebuild(found: Found, wanted: Wanted, lost: str) -> CheckCopy | FromImage | FromCopy:
-    """A new container. There is no warning for the first one of a session, which replaces none."""
+    """Create a container. A warning says so, except for the first one of a session, which replaces none."""
     old = found.container.id if found.container is not None else None
     copy = found.copy
     if copy is None:
@@ -196,14 +196,14 @@ def _rebuild(found: Found, wanted: Wanted, lost: str) -> CheckCopy | FromImage |
         return CheckCopy(copy.image)
     if not found.copy_exists:
         return FromImage(old, (_copy_lost(found), *_rebuilt(found, lost, "and its hooks run again")))
-    warnings = _rebuilt(found, lost, "out of the copy that it began with")
+    warnings = _rebuilt(found, lost, "from the copy that it began with")
     return FromCopy(old, copy.image, initialized=copy.hooks == wanted.hooks, warnings=warnings)
 
 
 def _rebuilt(found: Found, lost: str, how: str) -> tuple[Warned, ...]:
     if found.initialized is None:
         return ()
-    return (Warned(EventReason.ContainerRebuilt, f"{lost}: it is made again, {how}"),)
+    return (Warned(EventReason.ContainerRebuilt, f"{lost}: it is created again, {how}"),)
 
 
 def _copy_lost(found: Found) -> Warned:

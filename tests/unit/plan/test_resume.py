@@ -103,7 +103,7 @@ def test_what_runs_is_never_started_removed_or_looked_into() -> None:
         if found.container is not None and found.container.alive:
             assert type(decide(found)) is (Wait if found.container.own else End)
     assert decide(replace(KEPT, container=Container("c", "agent", None, alive=True, own=True))) == Wait(
-        Reason.Starting, "its container has come to run meanwhile", 0.5
+        Reason.Starting, "its container is already running", 0.5
     )
 
 
@@ -162,10 +162,10 @@ def test_a_rebuilt_container_is_told_and_a_first_one_is_not() -> None:
 
 
 def test_a_lost_volume_is_said_to_the_session_and_to_the_run() -> None:
-    message = f"the volume {naming.volume(UID)} is gone from Podman, and with it the conversation"
+    message = f"Podman no longer has the volume {naming.volume(UID)}, so the conversation is lost"
     assert decide(replace(KEPT, volume=False)) == VolumeLost(
         message,
-        f"the session story cannot go on: {message}; delete it (kubectl delete agentsession story), or name another",
+        f"the session story cannot continue: {message}; delete it (kubectl delete agentsession story), or name another",
     )
 
 
@@ -190,21 +190,21 @@ def test_a_container_that_policies_no_longer_allow_ends_the_run(shape: Shape | N
         (
             replace(KEPT, container=None),
             {
-                "ContainerRebuilt": "somebody removed the container of session story: it is made again, and its hooks "
-                "run again"
+                "ContainerRebuilt": "somebody removed the container of session story: it is created again, and its "
+                "hooks run again"
             },
         ),
         (
             replace(KEPT, problem=BAD),
             {
-                "ContainerRebuilt": "the container of session story can never be started again, since a run in it has "
-                f"left it so: {BAD}, and Podman reads that before a start: it is made again, and its hooks run again"
+                "ContainerRebuilt": "the container of session story can never be started again after what a run did in "
+                f"it: {BAD}, which Podman reads before a start: it is created again, and its hooks run again"
             },
         ),
         (
             FORK,
             {
-                "ContainerRebuilt": "somebody removed the container of session story: it is made again, out of the "
+                "ContainerRebuilt": "somebody removed the container of session story: it is created again, from the "
                 "copy that it began with"
             },
         ),

@@ -96,9 +96,8 @@ async def test_a_container_that_podman_could_not_start_again_is_made_again_befor
     assert [stage.hooks[after, hook] for hook in HOOKS] == [1, 1, 1]
     [event] = [e for e in node.cluster.events.values() if e["reason"] == "ContainerRebuilt"]
     assert event["message"] == (
-        f"the container of session {STORY} can never be started again, since a run in it has left it so: its "
-        "/etc/passwd is not a regular file, and Podman reads that before a start: it is made again, and its hooks run "
-        "again"
+        f"the container of session {STORY} can never be started again after what a run did in it: its /etc/passwd is "
+        "not a regular file, which Podman reads before a start: it is created again, and its hooks run again"
     )
     assert stage.sent == ["first", "second"]
 
