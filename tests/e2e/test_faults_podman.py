@@ -132,7 +132,7 @@ def test_a_container_that_has_our_name_and_is_not_ours_is_waited_for(
     uid = light_runs.get("run")["metadata"]["uid"]
     theirs = host.podman.run("create", "--name", naming.agent(uid).name, python_image, "true")
     steady_operator.start()
-    said = light_runs.until("run", lambda o: "is not ours; remove it" in condition(o).get("message", ""))
+    said = light_runs.until("run", lambda o: "another container is named" in condition(o).get("message", ""))
     assert condition(said)["reason"] == "PodmanUnavailable"
     assert any(c["Id"] == theirs for c in host.containers())
     host.podman.run("rm", theirs)

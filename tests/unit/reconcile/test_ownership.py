@@ -133,7 +133,7 @@ async def test_a_container_of_ours_by_name_alone_is_waited_for_and_stays(node: N
     async with node.process() as process:
         await node.reason("PodmanUnavailable")
         node.fake.finish(node.fake.containers[container], 0)
-        await node.until(lambda: "is not ours; remove it" in node.message(), "it says whose it is")
+        await node.until(lambda: "another container is named" in node.message(), "it says whose it is")
         await process.sweep.once()
         assert container in node.fake.containers
         node.fake.containers.pop(container)
