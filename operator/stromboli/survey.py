@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from stromboli.kube.client import Cluster
 from stromboli.models.objects import Object
 from stromboli.models.run import Run
-from stromboli.node.gate import Gate
+from stromboli.node.start_gate import StartGate
 from stromboli.observe.sessions import moment
 from stromboli.status.run import waiter
 from stromboli.store import Store
@@ -40,7 +40,7 @@ class Survey:
         self,
         cluster: Cluster,
         store: Store,
-        gate: Gate,
+        gate: StartGate,
         node: str,
         wake: Callable[[str], None],
         wake_session: Callable[[Object], None],

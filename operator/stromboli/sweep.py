@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from stromboli.errors import PodmanError, PodmanUnavailable, StromboliError
 from stromboli.node.cleanup import Cleaner, Found, Inventory
 from stromboli.node.cli import CLIMounts
-from stromboli.node.gate import Gate
 from stromboli.node.images import Images
 from stromboli.node.networks import Networks
+from stromboli.node.start_gate import StartGate
 from stromboli.perform.notify import Notifier
 from stromboli.survey import Known, Survey
 
@@ -37,7 +37,7 @@ class Shared:
     mounts: CLIMounts
     networks: Networks
     notifier: Notifier
-    gate: Gate
+    gate: StartGate
 
     def forget_unused(self, namespaces: set[str]) -> None:
         """Forget what is remembered of ended pulls, and of all namespaces but these."""

@@ -15,7 +15,7 @@ from lightkube import KubeConfig
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
 
-from stromboli.api.authorise import Gate
+from stromboli.api.authorise import Authorizer
 from stromboli.api.errors import Declined
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.errors import ClusterUnavailable
@@ -138,13 +138,13 @@ async def test_the_administrator_may(reviews: Reviews, cluster: ControlPlane) ->
 
 
 async def test_the_gate_on_the_real_thing(reviews: Reviews, accounts: Accounts, reader: str) -> None:
-    gate = Gate(reviews)
-    person = await gate.admit(f"Bearer {reader}", access(accounts.namespace))
+    authorizer = Authorizer(reviews)
+    person = await authorizer.admit(f"Bearer {reader}", access(accounts.namespace))
     assert person.username.endswith(":reader")
     with pytest.raises(Declined, match=r"may not get agentsessions/messages of stromboli\.dev for mine in default"):
-        await gate.admit(f"Bearer {reader}", access("default"))
+        await authorizer.admit(f"Bearer {reader}", access("default"))
     with pytest.raises(Declined, match="does not accept this token"):
-        await gate.admit("Bearer nobody", access(accounts.namespace))
+        await authorizer.admit("Bearer nobody", access(accounts.namespace))
 
 
 @pytest.mark.parametrize("server", [None, "https://127.0.0.1:9"])

@@ -30,7 +30,7 @@ class Asked(Protocol):
         """Whether that user has this access."""
 
 
-class Gate:
+class Authorizer:
     """Admits requests. `clock` returns seconds."""
 
     def __init__(self, reviews: Asked, clock: Callable[[], float] = time.monotonic) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from stromboli.api import address, listener
-from stromboli.api.authorise import Asked, Gate
+from stromboli.api.authorise import Asked, Authorizer
 from stromboli.api.certificate import Certificate, server_context
 from stromboli.api.errors import Declined
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
@@ -64,7 +64,7 @@ async def serving(
     Raises InvalidSettings if the operator cannot listen on the address.
     """
     runner = web.AppRunner(
-        Messages(Gate(reviews), lookup, read).application(),
+        Messages(Authorizer(reviews), lookup, read).application(),
         access_log=None,
         keepalive_timeout=_KEEP_ALIVE,
         shutdown_timeout=_SHUTDOWN_SECONDS,
@@ -109,8 +109,8 @@ async def _listening(runner: web.AppRunner, host: str, port: int, certificate: C
 class Messages:
     """Serves a session's messages to users whom the cluster authorizes."""
 
-    def __init__(self, gate: Gate, lookup: Lookup, read: Read) -> None:
-        self._gate = gate
+    def __init__(self, authorizer: Authorizer, lookup: Lookup, read: Read) -> None:
+        self._authorizer = authorizer
         self._lookup = lookup
         self._read = read
         self._readers = asyncio.Semaphore(AT_ONCE)
@@ -126,7 +126,7 @@ class Messages:
         if not _NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
             raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
         access = Access("get", GROUP, "agentsessions", "messages", namespace, name)
-        await self._gate.admit(request.headers.get("Authorization"), access)
+        await self._authorizer.admit(request.headers.get("Authorization"), access)
         session = await self._lookup(namespace, name)
         if session is None:
             raise Declined(404, f"the namespace {namespace} has no AgentSession {name}")

@@ -20,13 +20,13 @@ from stromboli.models.objects import Object
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.ends import Ends
-from stromboli.node.gate import Gate
 from stromboli.node.guard import Guard
 from stromboli.node.images import Images
 from stromboli.node.networks import Networks
 from stromboli.node.removals import Removals
 from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
+from stromboli.node.start_gate import StartGate
 from stromboli.observe.policy import Policies
 from stromboli.observe.schemas import Schemas
 from stromboli.observe.session_index import SessionIndex
@@ -147,7 +147,7 @@ class _Node:
     mounts: CLIMounts
     networks: Networks
     ends: Ends
-    gate: Gate
+    gate: StartGate
 
 
 def _node(settings: Settings, podman: Podman, installation: str, wake: Callable[[str], None]) -> _Node:
@@ -161,7 +161,7 @@ def _node(settings: Settings, podman: Podman, installation: str, wake: Callable[
         mounts=CLIMounts(podman, images, installation),
         networks=Networks(podman, installation),
         ends=Ends(podman, wake),
-        gate=Gate(settings.max_starts, settings.max_runs, wake),
+        gate=StartGate(settings.max_starts, settings.max_runs, wake),
     )
 
 

@@ -1,10 +1,10 @@
-"""The last gate: the node has room for one more start. Who waits for it is in the line of node/gate.py."""
+"""The last gate: the node has room for one more start. Who waits for it is in the line of node/start_gate.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stromboli.node.gate import Gate
+from stromboli.node.start_gate import StartGate
 from stromboli.observe.sessions import moment
 from stromboli.perform.candidate import Candidate
 from stromboli.plan.verdict import GO_ON, Verdict, Wait
@@ -18,7 +18,7 @@ LINE_RECHECK = 60.0  # seconds; a run that makes room wakes the next
 class StartLine:
     """The start gate of the node of this name."""
 
-    gate: Gate
+    gate: StartGate
     node: str
 
     async def start_again(self, candidate: Candidate) -> Verdict:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from stromboli.plan.line import Line, Waiter
 
 
-class Gate:
+class StartGate:
     """The gate of this node. At most `starts` runs start concurrently, and at most `most` are starting or running; None
     for no limit.
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from stromboli.node.gate import Gate
+from stromboli.node.start_gate import StartGate
 from stromboli.plan.line import Waiter
 
 
@@ -27,7 +27,7 @@ def woken() -> Woken:
 
 
 def test_as_many_as_may_start_are_let_in_and_the_others_are_told_their_places(woken: Woken) -> None:
-    gate = Gate(2, None, woken)
+    gate = StartGate(2, None, woken)
     assert [gate.enter(waiter(n)) for n in range(4)] == [None, None, 1, 2]
     assert [gate.enter(waiter(n)) for n in range(4)] == [None, None, 1, 2], "asked again, it is the same"
     gate.started("s-0")
@@ -36,7 +36,7 @@ def test_as_many_as_may_start_are_let_in_and_the_others_are_told_their_places(wo
 
 
 def test_namespaces_take_turns(woken: Woken) -> None:
-    gate = Gate(1, None, woken)
+    gate = StartGate(1, None, woken)
     for n in range(4):
         gate.enter(waiter(n, "many"))
     gate.enter(waiter(9, "other"))
@@ -46,7 +46,7 @@ def test_namespaces_take_turns(woken: Woken) -> None:
 
 
 def test_no_more_at_work_than_may_be(woken: Woken) -> None:
-    gate = Gate(8, 2, woken)
+    gate = StartGate(8, 2, woken)
     gate.at_work("old")
     assert [gate.enter(waiter(n)) for n in range(3)] == [None, 1, 2]
     gate.started("s-0")
@@ -58,7 +58,7 @@ def test_no_more_at_work_than_may_be(woken: Woken) -> None:
 
 
 def test_who_is_let_in_and_does_not_start_makes_room(woken: Woken) -> None:
-    gate = Gate(1, None, woken)
+    gate = StartGate(1, None, woken)
     with gate.reconciling("s-0"):
         gate.enter(waiter(0))  # and then its image turns out to be gone, for example
     assert gate.enter(waiter(1)) is None
@@ -72,7 +72,7 @@ def test_who_is_let_in_and_does_not_start_makes_room(woken: Woken) -> None:
 
 
 def test_who_is_let_in_during_a_turn_that_told_it_to_wait_starts_in_the_next(woken: Woken) -> None:
-    gate = Gate(1, None, woken)
+    gate = StartGate(1, None, woken)
     gate.enter(waiter(0))
     gate.enter(waiter(1))
     with gate.reconciling("s-1"):
@@ -87,7 +87,7 @@ def test_who_is_let_in_during_a_turn_that_told_it_to_wait_starts_in_the_next(wok
 
 
 def test_who_leaves_the_line_is_not_let_in(woken: Woken) -> None:
-    gate = Gate(1, None, woken)
+    gate = StartGate(1, None, woken)
     for n in range(3):
         gate.enter(waiter(n))
     gate.ended("s-1")
@@ -96,7 +96,7 @@ def test_who_leaves_the_line_is_not_let_in(woken: Woken) -> None:
 
 
 def test_what_has_begun_before_does_not_wait_and_counts(woken: Woken) -> None:
-    gate = Gate(1, None, woken)
+    gate = StartGate(1, None, woken)
     gate.stand(waiter(5))
     gate.enter_again("s-1")
     assert gate.enter(waiter(0)) == 1, "it is older than the one that stands in line"
@@ -115,7 +115,7 @@ def test_whatever_happens_the_bounds_hold_and_everybody_starts() -> None:
         luck, left = random.Random(seed), [waiter(n, f"ns-{n % 3}") for n in range(30)]
         starting: set[str] = set()
         working: set[str] = set()
-        gate = Gate(3, 5, lambda uid: None)
+        gate = StartGate(3, 5, lambda uid: None)
         for _ in range(2000):
             if not left and not working:
                 break
