@@ -71,8 +71,8 @@ class Session:
         self.podman.run("volume", "rm", "--force", naming.volume(self.uid))
 
     def _labels(self) -> list[str]:
-        marks = {naming.INSTALLATION: self.installation, naming.OWNER: self.uid}
-        return [part for key, value in marks.items() for part in ("--label", f"{key}={value}")]
+        labels = {naming.INSTALLATION: self.installation, naming.OWNER: self.uid}
+        return [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
 
     def _volume(self) -> list[str]:
         return ["--volume", f"{naming.volume(self.uid)}:{naming.SESSION}"]

@@ -1,4 +1,4 @@
-"""The supervisor as an ordinary process: one run, its marks, its seals and its exit codes."""
+"""The supervisor as an ordinary process: one run, its records, its seals and its exit codes."""
 
 from __future__ import annotations
 

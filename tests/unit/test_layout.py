@@ -158,7 +158,7 @@ def test_objects_of_the_cluster_are_typed_outside_of_the_rooms_that_know_the_wir
         for name, text in modules.items()
         if not name.startswith(KNOW_THE_WIRE) and ON_THE_WIRE.search(text)
     }
-    # A condition's own `status`, and an image's pull as Podman tells of it.
+    # A condition's own `status`, and an image's pull as Podman reports it.
     assert found == {
         "models/run.py": ['return self._succeeded.get("status") in ("True", "False")'],
         "podman/pulls.py": ['elif entry.get("status") in ("Download complete", "Already exists"):'],

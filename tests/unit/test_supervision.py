@@ -1,4 +1,4 @@
-"""Tasks in the background: one that dies is told of, and ends what cannot go on without it."""
+"""Tasks in the background: one that dies is reported, and ends what cannot go on without it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def _until_true(what: str, is_so: Callable[[], bool]) -> None:
         if is_so():
             return
         await asyncio.sleep(0)
-    raise AssertionError(f"waited in vain for {what}")
+    raise AssertionError(f"not after 5000 rounds of the loop: {what}")
 
 
 async def _until_empty(queue: WorkQueue) -> None:

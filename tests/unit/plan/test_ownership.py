@@ -65,46 +65,46 @@ def test_nothing_is_ours_but_what_our_own_names_and_labels_say_together(name: st
 
 def test_what_we_make_is_ours() -> None:
     for uid in UIDS:
-        marks = {naming.INSTALLATION: OURS, naming.OWNER: uid, naming.ROLE: naming.AGENT}
+        labels = {naming.INSTALLATION: OURS, naming.OWNER: uid, naming.ROLE: naming.AGENT}
         for key in (naming.agent(uid), ContainerKey(uid, SERVICE)):
-            labels = {**marks, naming.ROLE: key.role}
-            assert ownership.container_key(key.name, labels, OURS) == key
-            assert ownership.container_key(key.name, labels, THEIRS) is None
-        assert ownership.session_of_volume(naming.volume(uid), marks, OURS) == uid
+            of_role = {**labels, naming.ROLE: key.role}
+            assert ownership.container_key(key.name, of_role, OURS) == key
+            assert ownership.container_key(key.name, of_role, THEIRS) is None
+        assert ownership.session_of_volume(naming.volume(uid), labels, OURS) == uid
         stacked = f"{naming.copy(uid)}{naming.STACKED}"
-        assert ownership.copies_of([naming.copy(uid), stacked, "x:1"], marks, OURS) == {
+        assert ownership.copies_of([naming.copy(uid), stacked, "x:1"], labels, OURS) == {
             naming.copy(uid): uid,
             stacked: uid,
         }
 
 
 def test_a_name_with_another_role_s_label_is_not_ours() -> None:
-    marks = {naming.INSTALLATION: OURS, naming.OWNER: UIDS[0]}
+    labels = {naming.INSTALLATION: OURS, naming.OWNER: UIDS[0]}
     agent, service = naming.agent(UIDS[0]), ContainerKey(UIDS[0], SERVICE)
-    assert ownership.container_key(agent.name, {**marks, naming.ROLE: service.role}, OURS) is None
-    assert ownership.container_key(service.name, {**marks, naming.ROLE: agent.role}, OURS) is None
-    assert ownership.container_key(service.name, marks, OURS) is None
-    assert not ownership.is_agent(service.name, {**marks, naming.ROLE: service.role}, OURS)
+    assert ownership.container_key(agent.name, {**labels, naming.ROLE: service.role}, OURS) is None
+    assert ownership.container_key(service.name, {**labels, naming.ROLE: agent.role}, OURS) is None
+    assert ownership.container_key(service.name, labels, OURS) is None
+    assert not ownership.is_agent(service.name, {**labels, naming.ROLE: service.role}, OURS)
 
 
 def test_what_an_older_version_created_without_a_role_is_an_agent_s() -> None:
-    marks = {naming.INSTALLATION: OURS, naming.OWNER: UIDS[0]}
-    assert ownership.container_key(naming.agent(UIDS[0]).name, marks, OURS) == naming.agent(UIDS[0])
+    labels = {naming.INSTALLATION: OURS, naming.OWNER: UIDS[0]}
+    assert ownership.container_key(naming.agent(UIDS[0]).name, labels, OURS) == naming.agent(UIDS[0])
 
 
 def test_what_a_commit_or_a_build_hands_on_is_no_proof() -> None:
     """The labels of a session's container, on a person's image and on a container of that."""
-    marks = {naming.INSTALLATION: OURS, naming.OWNER: UIDS[0], naming.ROLE: naming.AGENT}
-    assert ownership.copies_of(["localhost/persons/own:1"], marks, OURS) == {}
-    assert ownership.copies_of([], marks, OURS) == {}
-    assert ownership.copies_of([naming.copy(UIDS[1])], marks, OURS) == {}, "another session's name"
-    assert ownership.container_key("eager_hopper", marks, OURS) is None
-    assert ownership.container_key(naming.agent(UIDS[1]).name, marks, OURS) is None
+    labels = {naming.INSTALLATION: OURS, naming.OWNER: UIDS[0], naming.ROLE: naming.AGENT}
+    assert ownership.copies_of(["localhost/persons/own:1"], labels, OURS) == {}
+    assert ownership.copies_of([], labels, OURS) == {}
+    assert ownership.copies_of([naming.copy(UIDS[1])], labels, OURS) == {}, "another session's name"
+    assert ownership.container_key("eager_hopper", labels, OURS) is None
+    assert ownership.container_key(naming.agent(UIDS[1]).name, labels, OURS) is None
 
 
 def test_a_label_that_is_no_uid_is_nobodys() -> None:
     for owner in ("", "../../etc"):
-        marks = {naming.INSTALLATION: OURS, naming.OWNER: owner}
-        assert ownership.container_key("eager_hopper", marks, OURS) is None
-        assert ownership.copies_of(["x:1"], marks, OURS) == {}
+        labels = {naming.INSTALLATION: OURS, naming.OWNER: owner}
+        assert ownership.container_key("eager_hopper", labels, OURS) is None
+        assert ownership.copies_of(["x:1"], labels, OURS) == {}
     assert ownership.container_key(naming.agent("").name, {naming.INSTALLATION: OURS}, OURS) is None

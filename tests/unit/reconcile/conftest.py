@@ -1,6 +1,6 @@
 """A node without containers: the operator's parts, joined as in the process, on a fake Podman and a fake cluster.
 
-What is inside a container is played by `Node`: it honours the marks as the supervisor does, and counts the prompts
+What is inside a container is played by `Node`: it breaks the seals as the supervisor does, and counts the prompts
 that it sends. A `Process` may be killed at any call that it makes, and another takes its place.
 """
 
@@ -42,7 +42,7 @@ from tests.support.opener import Image
 from tests.support.wire import is_finished, reason_of
 
 PATIENCE = 30.0  # seconds; on a busy machine, a few dozen runs take some
-# Where a file system in memory is: the operator syncs each mark to its disk, and these tests make hundreds of nodes.
+# Where a file system in memory is: the operator syncs each seal to its disk, and these tests make hundreds of nodes.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SPACE = "space"
 IMAGE = "docker.io/library/python:3.12"
@@ -101,7 +101,7 @@ class Killer:
 
 
 class Trouble:
-    """Has calls to Podman fail: the n-th one (once), and those that `matching` names, for as long as it does."""
+    """Makes calls to Podman fail: the n-th one (once), and those that `matching` names, for as long as it does."""
 
     def __init__(self, at: int | None = None, error: Exception | None = None, *, after: bool = False) -> None:
         self.at, self.after = at, after
@@ -269,7 +269,7 @@ class Node:
         return list(self.cluster.objects.items())
 
     async def play(self, container: FakeContainer) -> None:
-        """PID 1 of a container, as attempt/supervisor/: refuse, mark, send, record."""
+        """PID 1 of a container, as attempt/supervisor/: refuse, break the seals, send, record."""
         if container.labels.get(naming.ROLE) == naming.COPIER:
             self.fake.end(container.id)
         if container.labels.get(naming.ROLE) != naming.AGENT:
@@ -326,7 +326,7 @@ def _quiet_about_the_killed(loop: asyncio.AbstractEventLoop, context: dict[str, 
 
 
 def _guarded(podman: Podman, killer: Killer, trouble: Trouble) -> None:
-    """Have every call to Podman go by the two."""
+    """Route every call to Podman through the two."""
     connection = podman._connection
     original = connection.stream
 

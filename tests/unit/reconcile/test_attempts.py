@@ -1,4 +1,4 @@
-"""An attempt that is written down, and what became of it while nobody looked: marks, boots, folders, disks."""
+"""An attempt that is written down, and what became of it while nobody looked: seals, boots, folders, disks."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ async def test_an_agent_that_spoils_its_records_has_its_prompt_sent_once(node: N
 async def test_a_disk_that_is_full_for_the_supervisor_is_waited_for(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mark could not be set; the next attempt is not begun before there is room."""
+    """The seal could not be broken; the next attempt does not begin before the disk has space."""
     full = True
 
     async def supervisor(inside: Inside) -> None:
