@@ -153,6 +153,8 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)*")
 _APK_SYSTEMS = frozenset({"alpine", "wolfi", "chainguard"})
 _RPM_SYSTEMS = re.compile(r"(fedora|rhel|centos|rocky|almalinux|ol|amzn|opensuse|sle|suse|mariner|azurelinux|photon)")
 
+_KUBERNETES = re.compile(r"[1-9]\.")  # Google's package of kubectl has the version of its whole SDK instead
+
 _EPOCH = re.compile(r"^[0-9]+:")
 # What Debian adds to an upstream version: what was removed from the source, or a repacked or backported one.
 _REPACKED = re.compile(r"[+~.](dfsg|ds[0-9]*$|ds[0-9]*[+~]|repack).*$")
@@ -179,7 +181,10 @@ def evidence_of(database: Database, package: Package) -> Evidence | None:
     if found is None or _NOT_MEANT.fullmatch(package.name):
         return None
     tool, weight = found
-    return Evidence(tool, upstream(database, package.version), Source.PACKAGE, weight)
+    version = upstream(database, package.version)
+    if tool == "kubectl" and not _KUBERNETES.match(version):
+        version = ""
+    return Evidence(tool, version, Source.PACKAGE, weight)
 
 
 def upstream(database: Database, version: str) -> str:

@@ -79,6 +79,13 @@ def test_which_package_is_which_tool(database: Database, package: str, tool: str
     assert (found.tool if found is not None else None) == tool
 
 
+def test_a_version_that_is_not_the_tools() -> None:
+    for version, stated in (("1.30.2-1.1", "1.30.2"), ("1:528.0.0-0", "")):
+        found = evidence_of(Database.DPKG, Package("kubectl", version))
+        assert found is not None
+        assert found.version == stated
+
+
 @pytest.mark.parametrize("database", Database)
 def test_packages_are_of_tools_that_are_shown(database: Database) -> None:
     assert {tool for tool, _ in _BY_DATABASE[database].values()} <= set(TOOLS)

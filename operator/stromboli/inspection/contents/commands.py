@@ -6,6 +6,7 @@ or if a variable states a version, which is how images say that they copied a pr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
@@ -50,7 +51,7 @@ COMMANDS = {
 }
 # Of these an image may well have one of its own beside the distribution's.
 RUNTIMES = frozenset({"python3", "node", "go", "java", "ruby", "php", "rustc", "perl", "pip", "npm"})
-SYSTEM = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
+SYSTEM = ("/usr/bin", "/bin")
 # Where installations of one tool are, whether they are on the PATH or not.
 _PLACES = {
     "/usr/local/go/bin": ("go",),
@@ -60,8 +61,10 @@ _PLACES = {
     "/opt/gradle/bin": ("gradle",),
     "/usr/share/dotnet": ("dotnet",),
 }
+# What is installed in a folder of its own is not asked for by name in one whose names cannot be listed.
+_ELSEWHERE = frozenset(itertools.chain(*_PLACES.values()))
 _WORTH_LISTING = 4  # programs; over the archive API, a folder's names cost as much as so many stats
-_WITHOUT = frozenset({"/usr/local/sbin"})  # no tool is there
+_WITHOUT = frozenset({"/usr/local/sbin", "/usr/sbin", "/sbin"})  # no tool is there
 _SEVERAL_IN_ONE = frozenset({"busybox", "toybox", "coreutils"})
 
 
@@ -97,15 +100,16 @@ async def commands(
 def _wanted(environ: Mapping[str, str], known: Collection[str], *, packaged: bool) -> dict[str, tuple[str, ...]]:
     """Which commands to look for in which folders, those of the PATH first."""
     missing = tuple(name for name, tool in COMMANDS.items() if tool not in known or name in RUNTIMES)
-    unpackaged = {name for name, tool in COMMANDS.items() if tool not in known and variables.version(environ, tool)}
-    if "node" in known and "npm" not in known:
-        unpackaged.add("npm")  # NodeSource's package of Node has it inside
-    stated = tuple(sorted(unpackaged))
+    stated = tuple(
+        name for name in missing if COMMANDS[name] not in known and variables.version(environ, COMMANDS[name])
+    )
     folders = {}
     for folder in (*variables.path(environ), "/usr/local/bin"):
         if folder not in _WITHOUT:
             narrowed = _PLACES.get(folder, missing)
             folders[folder] = stated if packaged and folder in SYSTEM else narrowed
+    if packaged and "node" in known and "npm" not in known:  # NodeSource's package of Node has it inside
+        folders["/usr/bin"] = tuple({*folders.get("/usr/bin", ()), "npm"})
     if home := variables.absolute(environ.get("JAVA_HOME", "")):
         folders.setdefault(f"{home}/bin", ("java",))
     return folders | {folder: names for folder, names in _PLACES.items() if folder not in folders}
@@ -116,8 +120,11 @@ async def _programs(opener: Opener, folder: str, wanted: tuple[str, ...]) -> lis
     if not wanted:
         return []
     names = await opener.names(folder) if len(wanted) >= _WORTH_LISTING else None
-    there = wanted if names is None else [name for name in wanted if name in names]
-    programs = [(name, await executable(opener, f"{folder}/{name}")) for name in there]
+    if names is not None:
+        wanted = tuple(name for name in wanted if name in names)
+    elif len(wanted) >= _WORTH_LISTING:
+        wanted = tuple(name for name in wanted if name not in _ELSEWHERE)
+    programs = [(name, await executable(opener, f"{folder}/{name}")) for name in wanted]
     return [(name, program) for name, program in programs if program is not None]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from stromboli.errors import InvalidDatabase
 from stromboli.inspection.contents import databases, osrelease, runtimes, variables
@@ -28,10 +28,11 @@ async def image_contents(opener: Opener, environ: Iterable[str]) -> Contents:
     packaged, evidence = await databases.evidence(opener, system.id if system is not None else "")
     known = {piece.tool for piece in evidence}
     found = await commands(opener, given, known, packaged=packaged)
+    around = runtimes.Around(given, found)
     for command in found:
-        evidence.append(await _evidence(opener, command, given))
+        evidence.append(await _evidence(opener, command, around))
     if "java" not in known | {command.tool for command in found}:
-        evidence += await _jvms(opener, given)
+        evidence += await _jvms(opener, around)
     return Contents(system, choose(evidence))
 
 
@@ -46,25 +47,25 @@ async def _os_release(opener: Opener) -> dict[str, str]:
     return {}
 
 
-async def _evidence(opener: Opener, command: Command, environ: Mapping[str, str]) -> Evidence:
+async def _evidence(opener: Opener, command: Command, around: runtimes.Around) -> Evidence:
     """By a file of the program's installation, or else by a variable, now that the program is known to be there."""
     by_file = runtimes.BY_TOOL.get(command.tool)
     try:
-        version = await by_file(opener, command, environ) if by_file is not None else ""
+        version = await by_file(opener, command, around) if by_file is not None else ""
     except InvalidDatabase:  # the file cannot be read
         version = ""
     if version:
         return Evidence(command.tool, version, Source.FILE, -command.place)
-    stated = variables.version(environ, command.tool)
+    stated = variables.version(around.environ, command.tool)
     return Evidence(command.tool, stated, Source.VARIABLE if stated else Source.PROGRAM, -command.place)
 
 
-async def _jvms(opener: Opener, environ: Mapping[str, str]) -> list[Evidence]:
+async def _jvms(opener: Opener, around: runtimes.Around) -> list[Evidence]:
     """The Java installations in the folder where distributions have theirs, on no PATH and of no package."""
     names = await opener.names(_JVMS)
     evidence = []
     for name in _USUAL_JVMS if names is None else sorted(names)[:_MOST_JVMS]:
         folder = f"{_JVMS}/{name}/bin"
         if (program := await executable(opener, f"{folder}/java")) is not None:
-            evidence.append(await _evidence(opener, Command("java", "java", folder, program.path, 0), environ))
+            evidence.append(await _evidence(opener, Command("java", "java", folder, program.path, 0), around))
     return evidence

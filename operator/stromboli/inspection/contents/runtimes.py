@@ -7,7 +7,8 @@ installation writes are read, each by a pattern of its own, from a file of bound
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from posixpath import basename
 
 from stromboli import bounds
@@ -31,10 +32,27 @@ _PHP = re.compile(rf'^#define PHP_VERSION "({_V})"', re.MULTILINE)
 _TOOLCHAIN = re.compile(r'^default_toolchain = "([0-9A-Za-z._-]{1,100})"$', re.MULTILINE)
 _RUSTC = re.compile(rf'^\[pkg\.rustc\]\nversion = "({_V})', re.MULTILINE)
 
-Version = Callable[[Opener, Command, Mapping[str, str]], Awaitable[str]]
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What else is known of the image: its environment, and the other programs."""
+
+    environ: Mapping[str, str]
+    programs: Collection[Command]
+
+    def site_packages(self, command: Command) -> str | None:
+        """Those of the Python in the same installation as the command; None if there is none."""
+        for other in self.programs:
+            match = _PYTHON.fullmatch(basename(other.path)) if other.name == "python3" else None
+            if match is not None and (prefix := _common(command.prefixes, other.prefixes)) is not None:
+                return f"{prefix}/lib/{match[0]}/site-packages"
+        return None
 
 
-async def python(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+Version = Callable[[Opener, Command, Around], Awaitable[str]]
+
+
+async def python(opener: Opener, command: Command, _around: Around) -> str:
     """`python3` is a link to `python3.N`, which alone tells the minor version if there are no headers."""
     match = _PYTHON.fullmatch(basename(command.path))
     if match is None:
@@ -43,7 +61,7 @@ async def python(opener: Opener, command: Command, _environ: Mapping[str, str]) 
     return (await _first(opener, paths, _PATCHLEVEL)).rstrip("+") or match[1]
 
 
-async def node(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def node(opener: Opener, command: Command, _around: Around) -> str:
     for prefix in command.prefixes:
         parts = _NODE.findall(await _text(opener, f"{prefix}/include/node/node_version.h"))
         if len(parts) == 3:
@@ -51,15 +69,15 @@ async def node(opener: Opener, command: Command, _environ: Mapping[str, str]) ->
     return ""
 
 
-async def go(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def go(opener: Opener, command: Command, _around: Around) -> str:
     return await _first(opener, (f"{prefix}/VERSION" for prefix in command.prefixes), _GO)
 
 
-async def java(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def java(opener: Opener, command: Command, _around: Around) -> str:
     return await _first(opener, (f"{prefix}/release" for prefix in command.prefixes), _JAVA)
 
 
-async def ruby(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def ruby(opener: Opener, command: Command, _around: Around) -> str:
     for prefix in command.prefixes:
         files = await opener.files(f"{prefix}/lib/pkgconfig", _LIMIT)
         for name in sorted(files, reverse=True):
@@ -68,13 +86,13 @@ async def ruby(opener: Opener, command: Command, _environ: Mapping[str, str]) ->
     return ""
 
 
-async def php(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def php(opener: Opener, command: Command, _around: Around) -> str:
     return await _first(opener, (f"{prefix}/include/php/main/php_version.h" for prefix in command.prefixes), _PHP)
 
 
-async def rust(opener: Opener, _command: Command, environ: Mapping[str, str]) -> str:
+async def rust(opener: Opener, _command: Command, around: Around) -> str:
     """rustup's default toolchain, which has a version for its name, or else a manifest with the version."""
-    home = variables.absolute(environ.get("RUSTUP_HOME", "")) or "/usr/local/rustup"
+    home = variables.absolute(around.environ.get("RUSTUP_HOME", "")) or "/usr/local/rustup"
     match = _TOOLCHAIN.search(await _text(opener, f"{home}/settings.toml"))
     if match is None or not await executable(opener, f"{home}/toolchains/{match[1]}/bin/rustc"):
         return ""
@@ -85,7 +103,7 @@ async def rust(opener: Opener, _command: Command, environ: Mapping[str, str]) ->
     return await _first(opener, (manifest,), _RUSTC, _MANIFEST)
 
 
-async def dotnet(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def dotnet(opener: Opener, command: Command, _around: Around) -> str:
     """The newest SDK, or the newest runtime if there is no SDK."""
     for prefix in command.prefixes:
         for folder in ("sdk", "shared/Microsoft.NETCore.App"):
@@ -94,32 +112,19 @@ async def dotnet(opener: Opener, command: Command, _environ: Mapping[str, str]) 
     return ""
 
 
-async def pip(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def pip(opener: Opener, command: Command, around: Around) -> str:
     """The module that the script `pip` runs, in the site-packages of the Python beside it."""
-    for prefix in command.prefixes:
-        beside = await opener.stat(f"{prefix}/bin/python3")
-        match = _PYTHON.fullmatch(basename(beside.path)) if beside is not None else None
-        if match is None:
-            continue
-        if found := await _first(opener, (f"{prefix}/lib/{match[0]}/site-packages/pip/__init__.py",), _PIP):
-            return found
-    return ""
+    packages = around.site_packages(command)
+    return await _first(opener, (f"{packages}/pip/__init__.py",), _PIP) if packages is not None else ""
 
 
-async def uv(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def uv(opener: Opener, command: Command, around: Around) -> str:
     """If pip installed it: the version is in the name of a folder."""
-    for prefix in command.prefixes:
-        beside = await opener.stat(f"{prefix}/bin/python3")
-        match = _PYTHON.fullmatch(basename(beside.path)) if beside is not None else None
-        if match is None:
-            continue
-        names = await opener.names(f"{prefix}/lib/{match[0]}/site-packages")
-        if found := _in_a_name(names, rf"uv-({_V})\.dist-info"):
-            return found
-    return ""
+    packages = around.site_packages(command)
+    return _in_a_name(await opener.names(packages), rf"uv-({_V})\.dist-info") if packages is not None else ""
 
 
-async def package_json(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def package_json(opener: Opener, command: Command, _around: Around) -> str:
     """npm, pnpm and yarn: the link leads to `bin/` in a package, whose package.json has name and version."""
     for prefix in command.prefixes:
         text = await _text(opener, f"{prefix}/package.json")
@@ -132,14 +137,14 @@ async def package_json(opener: Opener, command: Command, _environ: Mapping[str, 
     return ""
 
 
-async def maven(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def maven(opener: Opener, command: Command, _around: Around) -> str:
     for prefix in command.prefixes:
         if found := _in_a_name(await opener.names(f"{prefix}/lib"), rf"maven-core-({_V})\.jar"):
             return found
     return ""
 
 
-async def gradle(opener: Opener, command: Command, _environ: Mapping[str, str]) -> str:
+async def gradle(opener: Opener, command: Command, _around: Around) -> str:
     for prefix in command.prefixes:
         if found := _in_a_name(await opener.names(f"{prefix}/lib"), rf"gradle-core(?:-api)?-({_V})\.jar"):
             return found
@@ -176,6 +181,10 @@ async def _first(opener: Opener, paths: Iterable[str], pattern: re.Pattern[str],
 async def _text(opener: Opener, path: str, limit: int = _LIMIT) -> str:
     async with opener.open(path, limit) as file:
         return file.at(0, file.size).decode("utf-8", "replace") if file is not None else ""
+
+
+def _common(some: Iterable[str], others: Collection[str]) -> str | None:
+    return next((prefix for prefix in some if prefix in others), None)
 
 
 def _in_a_name(names: Iterable[str] | None, pattern: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stromboli.plan.contents import OperatingSystem
-from tests.unit.inspection.contents.images import (
+from tests.support.contents import (
     DEBIAN,
     DEBIAN_OS,
     FEDORA,

@@ -16,8 +16,8 @@ from stromboli.inspection.contents import image_contents
 from stromboli.inspection.opener import Opener
 from stromboli.inspection.root import MountedRoot
 from stromboli.plan.contents import LONGEST_VERSION, TOOLS, Contents, Tool
+from tests.support.contents import DEBIAN, PUBLISHED, Case, dpkg, fill, tools
 from tests.support.opener import DirectoryOpener, Image
-from tests.unit.inspection.contents.images import DEBIAN, PUBLISHED, Case, dpkg
 from tests.unit.inspection.contents.lies import LIES
 
 LIMIT = 20.0  # seconds
@@ -29,10 +29,6 @@ def mounted(root: Path) -> Opener:
     return MountedOpener(nobody, "container", MountedRoot(root))
 
 
-def tools(text: str) -> set[Tool]:
-    return {Tool(*entry.split()) for entry in text.split(", ") if entry}
-
-
 async def contents_of(opener: Opener, *env: str) -> Contents:
     return await asyncio.wait_for(image_contents(opener, env), LIMIT)
 
@@ -41,9 +37,7 @@ async def contents_of(opener: Opener, *env: str) -> Contents:
 @pytest.mark.parametrize("case", [*PUBLISHED, *LIES], ids=lambda case: case.name)
 async def test_what_is_found(case: Case, opener: type[DirectoryOpener], tmp_path: Path) -> None:
     image = Image(tmp_path / "root")
-    image.root.mkdir()
-    for part in case.parts:
-        part(image)
+    fill(image, case)
     found = await contents_of(opener(image.root), *case.env)
     assert set(found.tools) == tools(case.tools)
     assert [tool.name for tool in found.tools] == sorted((tool.name for tool in found.tools), key=TOOLS.index)

@@ -1,4 +1,4 @@
-"""Contents of images as they are published: the files that are read of them, for `test_contents.py`."""
+"""Contents of images as they are published: the files that are read of them, and what is found in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli.plan.contents import OperatingSystem
+from stromboli.plan.contents import OperatingSystem, Tool
 from tests.support import rpmdb
 from tests.support.opener import Image
 
@@ -25,6 +25,18 @@ class Case:
     tools: str
     os: OperatingSystem | None = None
     env: tuple[str, ...] = (f"PATH={LOCAL}",)
+
+
+def tools(text: str) -> set[Tool]:
+    """The tools of a case."""
+    return {Tool(*entry.split()) for entry in text.split(", ") if entry}
+
+
+def fill(image: Image, case: Case) -> None:
+    """Write a case's files below the root of `image`."""
+    image.root.mkdir(exist_ok=True)
+    for part in case.parts:
+        part(image)
 
 
 def text(path: str, content: str) -> Part:
