@@ -260,7 +260,8 @@ def _document(config: Path) -> dict[str, Any]:
     try:
         document = bounds.yaml_document(files.beginning(config, bounds.DOCUMENT.size + 1), bounds.DOCUMENT) or {}
     except OSError as e:
-        raise InvalidSettings(f"cannot be read ({e.strerror}); give the path of a YAML file", "--config") from e
+        why = f"{config} cannot be read ({e.strerror}); give the path of a YAML file"
+        raise InvalidSettings(why, "--config") from e
     except OutOfBounds as e:
         raise InvalidSettings(f"{config.name} {e}", "--config") from e
     except ValueError as e:

@@ -242,8 +242,8 @@ def test_a_file_in_no_utf8(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert "--config: cannot be read (No such file or directory)" in _refused({}, tmp_path / "none.yaml")
-    assert "--config: cannot be read (Is a directory)" in _refused({}, tmp_path)
+    assert "none.yaml cannot be read (No such file or directory)" in _refused({}, tmp_path / "none.yaml")
+    assert f"--config: {tmp_path} cannot be read (Is a directory)" in _refused({}, tmp_path)
 
 
 # --- what is only a warning ---
