@@ -136,11 +136,12 @@ class TooLittleMemory(PodmanError):
 
 
 class PullFailed(PodmanError):
-    """An image could not be pulled."""
+    """An image could not be pulled. `retry_after` are the seconds that its registry asked to wait."""
 
-    def __init__(self, message: str, problem: RegistryProblem) -> None:
+    def __init__(self, message: str, problem: RegistryProblem, retry_after: float | None = None) -> None:
         super().__init__(message, status=200)
         self.problem = problem
+        self.retry_after = retry_after
 
     @property
     def permanent(self) -> bool:

@@ -89,14 +89,13 @@ class _Answer:
 
 
 class Registries:
-    """A context manager. Every call raises RegistryError, whose `problem` says of what kind it is."""
+    """A context manager. Every call raises RegistryError, whose `problem` says of what kind it is.
+
+    Bound to the event loop in which it is first used.
+    """
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=ANSWER, sock_connect=CONNECT),
-            cookie_jar=aiohttp.DummyCookieJar(),  # registries are told apart by nothing that they have left here
-            auto_decompress=False,  # a small answer may unpack to gigabytes
-        )
+        self._opened: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,7 +107,18 @@ class Registries:
 
     async def close(self) -> None:
         """Close all connections; pending calls fail."""
-        await self._session.close()
+        if self._opened is not None:
+            await self._opened.close()
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=ANSWER, sock_connect=CONNECT),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # a small answer may unpack to gigabytes
+            )
+        return self._opened
 
     async def digest(self, reference: Reference, conf: RegistriesConf, credentials: Credentials | None = None) -> str:
         """The digest that the reference's tag has now in its registry, or in the first mirror that has it.

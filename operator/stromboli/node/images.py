@@ -1,20 +1,19 @@
 """Resolves a reference to an image on the node, pulling it if necessary, and inspects images.
 
-Pulls run in the background, one per reference, however many runs need it; waiting runs get its progress. A pull is
-cancelled once the last run that waited for it has ended. Nothing from an image is executed to inspect it.
+Pulls run in the background (pulls.py); waiting runs get the progress. A pull is cancelled once the last run that waited
+for it has ended. Nothing from an image is executed to inspect it.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.errors import ImageMissing, PodmanError, PullFailed, Pulling, StromboliError
+from stromboli.errors import ImageMissing, PodmanError, PullFailed
 from stromboli.grammar.reference import Reference
 from stromboli.inspection import configuration, startfiles
 from stromboli.inspection.cache import FactsCache
@@ -23,18 +22,17 @@ from stromboli.inspection.facts import image_facts
 from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig, Opener
 from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.node.jobs import Job, Jobs
+from stromboli.node.pulls import Pulls, local_name
 from stromboli.plan import images as rules
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
+from stromboli.registries import Registries
+from stromboli.registry_credentials import Credentials
 from stromboli.registry_problem import RegistryProblem
 
 log = logging.getLogger(__name__)
-
-REMEMBER_FAILURE = 5.0  # seconds for which all callers get the error of a failed pull, before it is retried
-REMEMBER_PULL = 300.0  # seconds for which finished pulls are remembered, so that with Always each run pulls only once
 
 
 class Images:
@@ -44,19 +42,24 @@ class Images:
         self._podman = podman
         self._cache = cache
         self._installation = installation
-        self._pulls: Jobs[str, ImageInfo] = Jobs(wake)
-        # Why the last pull of a name failed, if it may succeed yet: reported until the next one receives data.
-        self._failed: dict[str, PullFailed] = {}
+        self._pulls = Pulls(podman, Registries(), wake)
         self._reading: set[str] = set()  # names of the temporary containers in use
 
-    async def resolve(self, reference: Reference, policy: PullPolicy, wanted_by: str) -> ImageInfo:
+    async def resolve(
+        self,
+        reference: Reference,
+        policy: PullPolicy,
+        wanted_by: str,
+        credentials: Credentials | None = None,
+    ) -> ImageInfo:
         """The image that a reference currently means, known under the reference's own repository.
 
-        `wanted_by` is the UID to wake at the end of a pull, or empty. Raises Pulling while the image is being pulled,
-        ImageMissing if it may not be pulled, PullFailed, PodmanError, PodmanUnavailable.
+        `wanted_by` is the UID to wake at the end of a pull, or empty; `credentials` are for a pull. Raises Pulling
+        while the image is being pulled, ImageMissing if it may not be pulled, PullFailed, PodmanError,
+        PodmanUnavailable.
         """
-        name = local_name(reference)
-        here = policy is not PullPolicy.Always or rules.is_local(reference) or self._has_pulled(name, wanted_by)
+        pulled = self._pulls.has_pulled(reference, credentials, wanted_by)
+        here = policy is not PullPolicy.Always or rules.is_local(reference) or pulled
         if here and (found := await self.on_node(reference)) is not None:
             return found
         if rules.is_local(reference):
@@ -69,12 +72,12 @@ class Images:
                 f"the image {reference} is not on the node, and its pull policy is Never; "
                 "pull it there, or change the policy",
             )
-        pulled = await self._pull(name, wanted_by)
-        if not is_meant(pulled, reference):
+        image = self._pulls.pulled(reference, credentials, wanted_by)
+        if not is_meant(image, reference):
             raise PullFailed(
                 f"image {reference} was pulled, and Podman does not have it by that name", RegistryProblem.UNKNOWN
             )
-        return pulled
+        return image
 
     async def on_node(self, reference: Reference) -> ImageInfo | None:
         """The image of that name, if the node has it. Raises PodmanError, PodmanUnavailable.
@@ -112,9 +115,8 @@ class Images:
                     log.warning("the temporary container %s could not be removed: %s", container.name, error)
 
     def forget_pulls(self) -> None:
-        """Forget pulls that ended more than REMEMBER_PULL seconds ago: all waiting runs have had their result."""
-        self._pulls.drop_older(REMEMBER_PULL)
-        self._failed = {name: failure for name, failure in self._failed.items() if self._pulls.find(name) is not None}
+        """Forget pulls that ended a while ago: all waiting runs have had their result."""
+        self._pulls.forget()
 
     async def _inspected(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
         name = f"{naming.reader(image.id)}-{uuid.uuid4().hex[:8]}"
@@ -144,45 +146,6 @@ class Images:
             return MountedOpener(self._podman, container, root)
         return ContainerOpener(self._podman, container)
 
-    def _has_pulled(self, name: str, wanted_by: str) -> bool:
-        pull = self._pulls.find(name)
-        return pull is not None and pull.succeeded and wanted_by in pull.waiting
-
-    async def _pull(self, name: str, wanted_by: str) -> ImageInfo:
-        pull = self._pulls.find(name)
-        if pull is None or self._is_stale(pull, wanted_by):
-            pull = self._begin(name, pull)
-        pull.waiting.add(wanted_by)
-        if pull.is_over:
-            return pull.result()
-        if not pull.progress and (before := self._failed.get(name)) is not None:
-            raise before.with_traceback(None)
-        progress, elapsed = pull.progress or "asking the registry", time.monotonic() - pull.began
-        raise Pulling(f"pulling {name}: {progress}, {elapsed:.0f} s so far")
-
-    def _is_stale(self, pull: Job[ImageInfo], wanted_by: str) -> bool:
-        """Whether a finished pull must be repeated: a success for a new caller, a failure after a while."""
-        if not pull.is_over:
-            return False
-        if not pull.succeeded:
-            return pull.ended is None or time.monotonic() - pull.ended > REMEMBER_FAILURE
-        return wanted_by not in pull.waiting
-
-    def _begin(self, name: str, last: Job[ImageInfo] | None) -> Job[ImageInfo]:
-        failure = None if last is None else last.failure
-        if isinstance(failure, PullFailed) and not failure.permanent:
-            self._failed[name] = failure
-        else:
-            self._failed.pop(name, None)
-        return self._pulls.start(name, lambda report: self._pulled(name, report))
-
-    async def _pulled(self, name: str, report: Callable[[str], None]) -> ImageInfo:
-        try:
-            return await self._podman.images.pull(name, lambda progress: report(str(progress)))
-        except StromboliError as error:
-            log.warning("pulling %s failed: %s", name, error)
-            raise
-
 
 def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[str, object]:
     """The create body of a container that is only inspected and never started."""
@@ -196,13 +159,6 @@ def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[s
         "netns": {"nsmode": "none"},
         "image_volume_mode": "ignore",
     }
-
-
-def local_name(reference: Reference) -> str:
-    """The reference to pass to Podman: fully qualified, and without the tag if there is a digest."""
-    if reference.digest is not None:
-        return f"{reference.registry}/{reference.path}@{reference.digest}"
-    return str(reference)
 
 
 def is_meant(image: ImageInfo, reference: Reference) -> bool:

@@ -97,7 +97,7 @@ class Search:
     async def _asked(self, registry: str, query: str, limit: int) -> tuple[Found, ...]:
         # Up to the first slash a term names the registry; the rest may have slashes of its own.
         params = {"term": f"{registry}/{query}", "limit": str(limit), "noTrunc": "true"}
-        async with self._connection.stream("GET", "/images/search", params=params, silence=ANSWER) as response:
+        async with self._connection.stream("GET", "/images/search", params=params) as response:
             body = await response.read(LARGEST)
         if len(body) > LARGEST:
             raise PodmanError(f"its results are larger than {LARGEST} bytes")

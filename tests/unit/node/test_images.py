@@ -15,9 +15,10 @@ from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.inspection.cache import FactsCache
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.node import images as node_images
+from stromboli.node import pulls
 from stromboli.node.images import Images
 from stromboli.podman.images import ImageInfo
+from stromboli.registry_credentials import Credentials
 from stromboli.registry_problem import RegistryProblem
 
 APP = reference.parse("ghcr.io/team/app:1")
@@ -48,7 +49,7 @@ class Registry:
     async def inspect(self, _: str) -> ImageInfo | None:
         return self.here
 
-    async def pull(self, _: str, tell: Callable[[str], None]) -> ImageInfo:
+    async def pull(self, _: str, tell: Callable[[str], None], *, credentials: Credentials | None) -> ImageInfo:
         self.asked, self._tell, self._ends = self.asked + 1, tell, asyncio.Future()
         try:
             return await self._ends
@@ -122,7 +123,7 @@ async def test_a_failure_is_what_there_is_to_say_until_bytes_arrive(
     await registry.end(AWAY)
     assert await told(images) is AWAY
     assert registry.asked == 1, "a failure is an answer for a while"
-    monkeypatch.setattr(node_images, "REMEMBER_FAILURE", -1.0)
+    monkeypatch.setattr(pulls, "FIRST_DELAY", -1.0)
     assert await told(images) is AWAY
     assert registry.asked == 2
     registry.arrive("1.0 of 3.0 MiB")
@@ -134,7 +135,7 @@ async def test_a_failure_is_what_there_is_to_say_until_bytes_arrive(
 async def test_a_registrys_no_is_not_held_against_the_next_who_asks(
     images: Images, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_images, "REMEMBER_FAILURE", -1.0)
+    monkeypatch.setattr(pulls, "FIRST_DELAY", -1.0)
     await told(images, "first")
     await registry.end(UNKNOWN)
     assert isinstance(await told(images, "second"), Pulling)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stromboli.node import images
+from stromboli.node import pulls
 from stromboli.plan.refusal import AFTERWARDS
 from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, policy
@@ -68,7 +68,7 @@ async def test_the_images_working_directory_is_entered_from_within(
 async def test_a_short_name_of_what_was_built_here_is_answered_with_the_whole_one(
     node: Node, roots: Roots, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    monkeypatch.setattr(images, "REMEMBER_FAILURE", 60.0)
+    monkeypatch.setattr(pulls, "FIRST_DELAY", 60.0)
     node.fake.add_image(MINE, root=roots.image)
     node.fake.registry["docker.io/library/mine:1"] = words
     node.run(image="mine:1")

@@ -95,7 +95,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_many_short_lives_leave_nothing_in_memory(node: Node, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stromboli.node.images.REMEMBER_PULL", 0.0)
+    monkeypatch.setattr("stromboli.node.pulls.REMEMBER_PULL", 0.0)
     monkeypatch.setattr("stromboli.node.networks.FRESH", 0.0)
     life = KINDS[kind]
     stage = Stage(node)

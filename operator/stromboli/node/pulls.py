@@ -1,0 +1,177 @@
+"""The node's pulls: one job for all who want the same image with the same credentials, and only a few at a time.
+
+A failed pull is repeated when it is asked for again, but not before a delay that doubles with each failure, or that its
+registry asks for. What Podman's words leave open (which platforms there are, how long to wait) the registry is asked.
+Whether an image is already there, and whether it may be pulled, is decided in images.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from stromboli.errors import PodmanError, PodmanUnavailable, PullFailed, Pulling, RegistryError, StromboliError
+from stromboli.grammar.reference import Reference
+from stromboli.node.jobs import Job, Jobs
+from stromboli.podman.images import ImageInfo
+from stromboli.podman.registries_conf import RegistriesConf
+from stromboli.podman.transport import Podman
+from stromboli.registries import Manifest
+from stromboli.registry_credentials import Credentials
+from stromboli.registry_problem import RegistryProblem
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4  # more compete for the same line and disk, so that none of them ends earlier
+FIRST_DELAY = 5.0  # seconds after a failure for which all callers get its error; doubled after each further failure
+MAX_DELAY = 80.0
+REMEMBER_PULL = 300.0  # seconds for which finished pulls are remembered, so that with Always each run pulls only once
+EXPLAINING = 10.0  # seconds for asking the registry about a failure
+
+# Podman itself waits for a registry that answers 429, in silence.
+_PERHAPS_LIMITED = (RegistryProblem.RATE_LIMITED, RegistryProblem.SILENT)
+# Credentials belong to the key: who has none must not get an image that only another's could pull.
+Key = tuple[str, Credentials | None]
+
+
+class Asked(Protocol):
+    """What is asked of registries (registries.py)."""
+
+    async def digest(self, reference: Reference, conf: RegistriesConf, credentials: Credentials | None) -> str: ...
+
+    async def manifest(
+        self, reference: Reference, conf: RegistriesConf, credentials: Credentials | None
+    ) -> Manifest: ...
+
+    async def close(self) -> None: ...
+
+
+class Pulls:
+    """All pulls of one node. At the end of one, `wake` is called with each UID that waited for it."""
+
+    def __init__(self, podman: Podman, registries: Asked, wake: Callable[[str], None]) -> None:
+        self._podman = podman
+        self._registries = registries
+        self._jobs: Jobs[Key, ImageInfo] = Jobs(wake)
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._failures: dict[Key, int] = {}  # how often in succession a pull has failed
+        # Why the last pull failed, if it may succeed yet: reported until the next one receives data.
+        self._failed: dict[Key, PullFailed] = {}
+
+    def has_pulled(self, reference: Reference, credentials: Credentials | None, wanted_by: str) -> bool:
+        """Whether a pull that this UID waited for has succeeded."""
+        pull = self._jobs.find((local_name(reference), credentials))
+        return pull is not None and pull.succeeded and wanted_by in pull.waiting
+
+    def pulled(self, reference: Reference, credentials: Credentials | None, wanted_by: str) -> ImageInfo:
+        """The image that a pull has brought; the pull is started if necessary.
+
+        Raises Pulling while it is in progress; PullFailed, PodmanError or PodmanUnavailable if it has failed.
+        """
+        key = (local_name(reference), credentials)
+        pull = self._jobs.find(key)
+        if pull is None or self._is_stale(key, pull, wanted_by):
+            pull = self._begin(key, reference, pull)
+        pull.waiting.add(wanted_by)
+        if pull.is_over:
+            return pull.result()
+        if not pull.progress and (before := self._failed.get(key)) is not None:
+            raise before.with_traceback(None)
+        progress, elapsed = pull.progress or "asking the registry", time.monotonic() - pull.began
+        raise Pulling(f"pulling {key[0]}: {progress}, {elapsed:.0f} s so far")
+
+    def leave(self, uid: str) -> None:
+        """This UID waits for no image any more: the pulls that nobody else waits for are cancelled."""
+        self._jobs.leave(uid)
+
+    def forget(self) -> None:
+        """Forget pulls that ended more than REMEMBER_PULL seconds ago: all waiting runs have had their result."""
+        self._jobs.drop_older(REMEMBER_PULL)
+        self._failed = {key: failure for key, failure in self._failed.items() if self._jobs.find(key) is not None}
+        self._failures = {key: count for key, count in self._failures.items() if self._jobs.find(key) is not None}
+
+    async def close(self) -> None:
+        """Cancel all pulls; Podman keeps the layers that are complete."""
+        await self._jobs.close()
+        await self._registries.close()
+
+    def _is_stale(self, key: Key, pull: Job[ImageInfo], wanted_by: str) -> bool:
+        """Whether a finished pull must be repeated: a success for a new caller, a failure after a while."""
+        if not pull.is_over:
+            return False
+        if not pull.succeeded:
+            return pull.ended is None or time.monotonic() - pull.ended > self._delay(key, pull.failure)
+        return wanted_by not in pull.waiting
+
+    def _delay(self, key: Key, failure: BaseException | None) -> float:
+        """Seconds before a failed pull is repeated: soon, if whoever saw it fail may have corrected its cause."""
+        if isinstance(failure, PullFailed) and failure.permanent:
+            return FIRST_DELAY
+        doublings = min(max(self._failures.get(key, 0) - 1, 0), 16)
+        asked_for = failure.retry_after if isinstance(failure, PullFailed) else None
+        return max(min(FIRST_DELAY * 2.0**doublings, MAX_DELAY), asked_for or FIRST_DELAY)
+
+    def _begin(self, key: Key, reference: Reference, last: Job[ImageInfo] | None) -> Job[ImageInfo]:
+        failure = None if last is None else last.failure
+        if isinstance(failure, PullFailed) and not failure.permanent:
+            self._failed[key] = failure
+        else:
+            self._failed.pop(key, None)
+        return self._jobs.start(key, lambda report: self._pull(key, reference, report))
+
+    async def _pull(self, key: Key, reference: Reference, report: Callable[[str], None]) -> ImageInfo:
+        try:
+            image = await self._in_turn(key, report)
+        except PullFailed as failure:
+            self._count(key, told := await self._explained(failure, reference, key[1]))
+            raise told from None
+        except StromboliError as error:
+            self._count(key, error)
+            raise
+        self._failures.pop(key, None)
+        return image
+
+    async def _in_turn(self, key: Key, report: Callable[[str], None]) -> ImageInfo:
+        name, credentials = key
+        if self._slots.locked():
+            report(f"waiting until one of {AT_ONCE} other pulls has ended")
+        async with self._slots:
+            report("")
+            return await self._podman.images.pull(name, lambda now: report(str(now)), credentials=credentials)
+
+    def _count(self, key: Key, error: StromboliError) -> None:
+        self._failures[key] = self._failures.get(key, 0) + 1
+        log.warning("pulling %s failed: %s", key[0], error)
+
+    async def _explained(
+        self, failure: PullFailed, reference: Reference, credentials: Credentials | None
+    ) -> PullFailed:
+        """The failure, with what the registry itself says about it, if that helps."""
+        no_platform = failure.problem is RegistryProblem.NO_PLATFORM
+        if not no_platform and failure.problem not in _PERHAPS_LIMITED:
+            return failure
+        try:
+            async with asyncio.timeout(EXPLAINING):
+                conf = await self._podman.registries()
+                if no_platform:
+                    there = (await self._registries.manifest(reference, conf, credentials)).platforms
+                    return PullFailed(f"{failure}; it is there for {', '.join(there) or 'none'}", failure.problem)
+                await self._registries.digest(reference, conf, credentials)
+        except RegistryError as told:
+            # Other refusals do not count: Podman may have a login for the registry that the operator does not know.
+            if told.problem is RegistryProblem.RATE_LIMITED and not no_platform:
+                wait = f", and asks to wait {told.retry_after:.0f} s" if told.retry_after else ""
+                return PullFailed(f"{failure}; {told}{wait}", told.problem, told.retry_after)
+        except (TimeoutError, PodmanError, PodmanUnavailable):
+            pass
+        return failure
+
+
+def local_name(reference: Reference) -> str:
+    """The reference to pass to Podman: fully qualified, and without the tag if there is a digest."""
+    if reference.digest is not None:
+        return f"{reference.registry}/{reference.path}@{reference.digest}"
+    return str(reference)
