@@ -195,7 +195,7 @@ class CLIMounts:
                 await self._podman.archive.download_file(holder, f"/{path}", file)
             except NotFound as e:
                 raise CLIUnavailable(
-                    f"the Claude CLI's image does not contain {path}; an administrator sets cli.path of an AgentPolicy"
+                    f"the Claude CLI's image does not contain {path}; an administrator can set cli.path in a policy"
                 ) from e
             return await asyncio.to_thread(needs_of, file)
 

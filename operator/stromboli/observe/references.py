@@ -69,8 +69,8 @@ async def credentials(cluster: ClusterReads, settings: Settings, policy: Effecti
         return await _from_file(settings)
     raise Refused(
         Reason.CredentialsMissing,
-        "no credentials for Claude are configured: an administrator names a Secret in credentials.secretRef of an "
-        "AgentPolicy, or sets agent.credentials_file",
+        "no credentials for Claude are configured; an administrator can name a Secret in credentials.secretRef of an "
+        "AgentPolicy, or set agent.credentials_secret or agent.credentials_file in the operator's settings",
     )
 
 

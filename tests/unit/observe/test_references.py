@@ -180,7 +180,7 @@ async def test_no_source_at_all(cluster: FakeCluster) -> None:
     with pytest.raises(Refused) as refusal:
         await _credentials(cluster, network="none")
     assert refusal.value.reason is Reason.CredentialsMissing
-    assert "credentials.secretRef of an AgentPolicy, or sets agent.credentials_file" in refusal.value.message
+    assert "credentials.secretRef of an AgentPolicy, or set agent.credentials_secret" in refusal.value.message
     assert cluster.asked == []
 
 
