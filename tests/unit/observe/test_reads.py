@@ -43,7 +43,7 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
 }
 # All else that they can do: a method that is new has to be added to one of the two lists.
 WRITES: dict[type, set[str]] = {
-    Cluster: {"client", "close", "create_session", "delete_session", "post_event", "write_spec", "write_status"},
+    Cluster: {"close", "create_session", "delete_session", "plain", "post_event", "write_spec", "write_status"},
     SessionFolder: {
         "nothing",
         "point",

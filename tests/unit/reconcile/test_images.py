@@ -105,7 +105,7 @@ async def test_variables_of_the_image_that_the_cli_is_spared_are_told_of(node: N
         await node.finished()
     [told] = [e for e in node.cluster.events.values() if e["reason"] == "VariablesWithheld"]
     assert told["type"] == "Warning"
-    assert "the image sets NODE_OPTIONS, by which" in told["message"]
+    assert "the image sets NODE_OPTIONS, with which" in told["message"]
 
 
 @pytest.mark.parametrize("kept", [False, True])
