@@ -28,22 +28,21 @@ from tests.support.images import (
     sneaky_image,
     static_image,
 )
-from tests.support.podman import (
-    BUSYBOX,
-    IsolatedPodman,
-    busybox_only_image,
-    isolated_podman,
-    podman,
-    podman_env,
-    podman_socket,
-    registry_address,
-)
+from tests.support.podman import BUSYBOX, IsolatedPodman
 from tests.support.registry import (
     closed_registry,
     open_registry,
     registries_client,
     registry_podman,
     registry_program,
+)
+from tests.support.session_podman import (
+    busybox_only_image,
+    isolated_podman,
+    podman,
+    podman_env,
+    podman_socket,
+    registry_address,
 )
 from tests.support.supervised import box, static_busybox
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import images, stores
 from tests.support.podman import IsolatedPodman
 
 
@@ -39,3 +40,23 @@ def test_a_container_outlives_its_service() -> None:
         podman.start_service()
         assert podman.pid != before
         podman.start_service()  # stopping it again is not an error
+
+
+def test_it_can_begin_with_images_that_others_begin_with_too(podman_env: dict[str, str]) -> None:
+    for name in stores.LARGE:
+        images.archive(name, podman_env)
+    cli, glibc = (images.RECIPES[name].reference for name in stores.LARGE)
+    said = []
+    for _ in range(2):  # the second has what the first has removed from its own
+        begun = IsolatedPodman()
+        assert stores.begin(begun.root / "graph")
+        with begun as podman:
+            assert podman.run("info", "--format", "{{.Host.NetworkBackend}}") == "netavark"
+            begin = ("run", "--rm", "--network=none", f"--mount=type=image,source={cli},destination=/opt/claude", glibc)
+            said.append(
+                podman.run(*begin, "sh", "-c", "ls -l /opt/claude/bin /usr/bin/python3* && rm /usr/bin/python3*")
+            )
+            podman.run("rmi", cli, glibc)
+            assert podman.run("images", "--quiet") == ""
+    assert "claude" in said[0]
+    assert said[0] == said[1]

@@ -23,10 +23,10 @@ from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
 from tests.support.podman import IsolatedPodman
-from tests.support.podman import isolated_podman as isolated_podman
-from tests.support.podman import podman_env as podman_env
-from tests.support.podman import registry_address as registry_address
 from tests.support.runs import OWN_POLICIES, Runs, connected, make_namespace
+from tests.support.session_podman import isolated_podman as isolated_podman
+from tests.support.session_podman import podman_env as podman_env
+from tests.support.session_podman import registry_address as registry_address
 
 # The slowest modules of both folders come first, so that no worker is left with one of them at the end.
 LONGEST = (

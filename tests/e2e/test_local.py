@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from stromboli.controlplane.binaries import Binaries
-from tests.support import images
+from tests.support import images, stores
 from tests.support.installation import Installation, installed_in
 from tests.support.runs import Runs, condition, finished, reason_is
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator")
-IMAGES = ("cli", "glibc")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,8 @@ def installation(folder: Path, programs: Binaries, podman_env: dict[str, str]) -
     """A running installation whose Podman has the images; removed at the end, unless a test has done so."""
     made = installed_in(folder / "home", programs)
     try:
-        made.load(*(images.archive(name, podman_env) for name in IMAGES))
+        if not made.begin():
+            made.load(*(images.archive(name, podman_env) for name in stores.LARGE))
         made("up")
         yield made
     finally:

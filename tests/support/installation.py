@@ -16,7 +16,7 @@ from typing import IO, Any
 from stromboli.controlplane.binaries import ASSETS, Binaries
 from stromboli.local import podman_config
 from stromboli.local.home import Home, mounts_below
-from tests.support import images
+from tests.support import images, stores
 from tests.support.cluster import Kubectl
 from tests.support.ordinary_user import OrdinaryUser
 from tests.support.runs import Runs, connected
@@ -79,6 +79,11 @@ class Installation:
         done = self._run(["podman", *arguments], environ, stdin)
         assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
         return done.stdout.strip()
+
+    def begin(self) -> bool:
+        """Before `up`: begin with the large images, at no cost. False if that is not possible (`stores.begin`)."""
+        self.home.ensure()
+        return stores.begin(self.home.podman / "storage")
 
     def load(self, *archives: Path) -> None:
         """Load images before `up`, which would otherwise pull them. The user does not need read access to the archives.

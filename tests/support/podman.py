@@ -1,8 +1,7 @@
 """An isolated Podman for tests: its storage, locks, networks and socket are separate from the machine's.
 
-`IsolatedPodman` is a plain context manager that benchmarks and end-to-end tests use too; the pytest fixtures at the
-bottom share one instance for the whole session. The only image built here has a static busybox and nothing else; images
-with an operating system are in `images.py`.
+`IsolatedPodman` is a plain context manager; the one that a session's tests share is in session_podman.py. The only
+image built here has a static busybox and nothing else; images with an operating system are in `images.py`.
 """
 
 from __future__ import annotations
@@ -17,16 +16,13 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import pytest
-
 from stromboli.controlplane import processes
 from stromboli.local.podman_service import UNMOUNT_AND_REMOVE
-from stromboli.podman.transport import Podman
 from tests.support.ordinary_user import OrdinaryUser
 
 BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
@@ -67,6 +63,8 @@ tmp_dir = "{root}/tmp"
 volume_path = "{root}/volumes"
 {runtime}
 [network]
+# Unless it is set, Podman 4.3 takes CNI for a storage that has images already.
+network_backend = "netavark"
 network_config_dir = "{root}/net"
 """
 _STORAGE_CONF = """\
@@ -303,43 +301,3 @@ def _busybox_root() -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, mode
             tar.addfile(entry)
     return archive.getvalue()
-
-
-@pytest.fixture(scope="session")
-def registry_address() -> str:
-    """A free address for a test's own registry, configured to be used without TLS."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-@pytest.fixture(scope="session")
-def isolated_podman(registry_address: str) -> Iterator[IsolatedPodman]:
-    """The session's own Podman, its service running."""
-    with IsolatedPodman(insecure=[registry_address]) as podman:
-        yield podman
-
-
-@pytest.fixture(scope="session")
-def podman_env(isolated_podman: IsolatedPodman) -> dict[str, str]:
-    """The environment in which the `podman` command sees the session's Podman."""
-    return isolated_podman.env
-
-
-@pytest.fixture(scope="session")
-def podman_socket(isolated_podman: IsolatedPodman) -> Path:
-    """The socket of the session's Podman."""
-    return isolated_podman.socket
-
-
-@pytest.fixture(scope="session")
-def busybox_only_image(isolated_podman: IsolatedPodman) -> str:
-    """An image with only a static busybox."""
-    return isolated_podman.import_busybox()
-
-
-@pytest.fixture
-async def podman(podman_socket: Path) -> AsyncIterator[Podman]:
-    """A client of the session's Podman; one per test, since it is bound to the test's event loop."""
-    async with Podman(podman_socket) as client:
-        yield client

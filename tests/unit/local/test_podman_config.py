@@ -30,6 +30,12 @@ def test_everything_lies_in_the_home(home: Home) -> None:
     assert containers["engine"]["lock_type"] == "file"
 
 
+def test_the_network_backend_is_named() -> None:
+    """Unless it is, Podman 4.3 takes CNI for a storage that has images but no note of its backend."""
+    conf = tomllib.loads(podman_config.containers_conf(Path("/p"), None, "v2"))
+    assert conf["network"]["network_backend"] == "netavark"
+
+
 def test_static_dir_is_never_set() -> None:
     assert "static_dir" not in podman_config.containers_conf(Path("/p"), {"nofile": 1}, "hybrid")
 
