@@ -168,10 +168,11 @@ TEMURIN = (
 TOOLCHAINS = "/usr/local/rustup/toolchains"
 
 
-def rustup(toolchain: str) -> tuple[Part, ...]:
+def rustup(toolchain: str, cargo: str = "/usr/local/cargo", home: str = "/usr/local/rustup") -> tuple[Part, ...]:
     return (
-        programs("/usr/local/cargo/bin/rustc", f"{TOOLCHAINS}/{toolchain}/bin/rustc"),
-        text("/usr/local/rustup/settings.toml", f'version = "12"\ndefault_toolchain = "{toolchain}"\n'),
+        programs(f"{cargo}/bin/rustup", f"{home}/toolchains/{toolchain}/bin/rustc"),
+        link(f"{cargo}/bin/rustc", "rustup"),
+        text(f"{home}/settings.toml", f'version = "12"\ndefault_toolchain = "{toolchain}"\n'),
     )
 
 
@@ -304,6 +305,22 @@ PUBLISHED = (
             ),
         ),
         "rust 1.80.0",
+    ),
+    Case(
+        "rust of root's own",
+        rustup("1.79.0-x86_64-unknown-linux-gnu", "/root/.cargo", "/root/.rustup"),
+        "rust 1.79.0",
+        env=(f"PATH=/root/.cargo/bin:{LOCAL}",),
+    ),
+    Case(
+        "two of one runtime, of which the first on the path counts",
+        (
+            *GO,
+            programs("/opt/go/bin/go"),
+            text("/opt/go/VERSION", "go1.21.0\n"),
+        ),
+        "go 1.21.0",
+        env=(f"PATH=/opt/go/bin:/usr/local/go/bin:{LOCAL}",),
     ),
     Case(
         "temurin on ubuntu",

@@ -1,7 +1,7 @@
 """rpm's package databases in their three formats, written byte by byte (SQLite's by SQLite itself).
 
-The layouts follow the sources named in `stromboli/inspection/contents/rpm/`; databases that rpm 4.18 and Berkeley DB
-5.3 wrote of the same headers were read by the same code.
+The layouts follow the sources named in `stromboli/inspection/contents/rpm/`. Each was read by rpm's own code, too, and
+databases that rpm and Berkeley DB wrote were read by ours.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ _PAGE_HEADER = 26
 
 
 def header(name: str, version: str, *, padding: int = 6000) -> bytes:
-    """A package's header: a region, then name, version, release and epoch, then `padding` bytes of a file list."""
+    """A package's header: name, version, release and epoch, then `padding` bytes of a list of files, all one region."""
     entries = (
-        (63, 7, b"\0" * 16, 16),
-        (1000, 6, name.encode() + b"\0", 1),
-        (1001, 6, version.encode() + b"\0", 1),
-        (1002, 6, b"7.el9\0", 1),
-        (1003, 4, struct.pack(">I", 1), 1),
-        (1117, 8, b"f" * padding + b"\0", 1),
+        (1000, 6, name.encode() + b"\0"),
+        (1001, 6, version.encode() + b"\0"),
+        (1002, 6, b"7.el9\0"),
+        (1003, 4, struct.pack(">I", 1)),
+        (1117, 8, b"f" * padding + b"\0"),
     )
     index, data = b"", b""
-    for tag, kind, value, count in entries:
+    for tag, kind, value in entries:
         if kind == 4:
             data += b"\0" * (-len(data) % 4)
-        index += struct.pack(">IIII", tag, kind, len(data), count)
+        index += struct.pack(">IIII", tag, kind, len(data), 1)
         data += value
-    return struct.pack(">II", len(entries), len(data)) + index + data
+    region = struct.pack(">IIII", 63, 7, len(data), 16)
+    trailer = struct.pack(">IIiI", 63, 7, -16 * (len(entries) + 1), 16)
+    return struct.pack(">II", len(entries) + 1, len(data) + 16) + region + index + data + trailer
 
 
 def bdb(headers: Sequence[bytes], *, order: str = "<") -> bytes:
@@ -57,7 +58,8 @@ def bdb(headers: Sequence[bytes], *, order: str = "<") -> bytes:
         pages.append(_bdb_page(place, following, items, order))
     last = len(pages) + len(overflow)
     meta = struct.pack(f"{order}QIIIIBBBBII", 0, 0, 0x61561, 9, PAGE, 0, 8, 0, 0, 0, last)
-    return meta.ljust(PAGE, b"\0") + b"".join(pages) + b"".join(overflow)
+    buckets = struct.pack(f"{order}IIIIII", 0, 1, 0, 0, len(pairs), 0) + struct.pack(f"{order}32I", *[1] * 32)
+    return (meta.ljust(72, b"\0") + buckets).ljust(PAGE, b"\0") + b"".join(pages) + b"".join(overflow)
 
 
 def _bdb_page(number: int, following: int, items: Sequence[bytes], order: str) -> bytes:

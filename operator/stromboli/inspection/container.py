@@ -6,8 +6,9 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from typing import BinaryIO
 
-from stromboli.errors import NotFound, NotRegular, TooLarge
+from stromboli.errors import NoSpace, NotFound, NotRegular, TooLarge
 from stromboli.inspection.opener import Found
 from stromboli.inspection.openfile import OpenFile
 from stromboli.inspection.root import MountedRoot
@@ -50,14 +51,18 @@ class ContainerOpener:
     async def open(self, path: str, limit: int) -> AsyncIterator[OpenFile | None]:
         """The content is copied to a temporary file, since Podman sends it once and from the beginning."""
         with tempfile.TemporaryFile() as copy:
-            try:
-                size = await self._archive.download_file(self._container, path, copy, limit)
-            except (NotFound, NotRegular):
-                await self._archive.check(self._container)
-                yield None
-                return
+            yield await self._copied(path, limit, copy)
+
+    async def _copied(self, path: str, limit: int, copy: BinaryIO) -> OpenFile | None:
+        try:
+            size = await self._archive.download_file(self._container, path, copy, limit)
             copy.flush()
-            yield OpenFile(copy.fileno(), size)
+        except (NotFound, NotRegular):
+            await self._archive.check(self._container)
+            return None
+        except OSError as error:
+            raise NoSpace(f"{path} of an image could not be copied to a temporary file: {error.strerror}") from error
+        return OpenFile(copy.fileno(), size)
 
     async def names(self, path: str) -> frozenset[str] | None:
         try:

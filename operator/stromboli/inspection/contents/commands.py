@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from posixpath import basename, dirname
 
 from stromboli.inspection.contents import variables
-from stromboli.inspection.opener import Found, Opener, executable
+from stromboli.inspection.opener import Opener, executable
 
 # Command → tool.
 COMMANDS = {
@@ -63,6 +63,7 @@ _PLACES = {
 }
 # What is installed in a folder of its own is not asked for by name in one whose names cannot be listed.
 _ELSEWHERE = frozenset(itertools.chain(*_PLACES.values()))
+_MOST_STATS = 100  # of programs: a hostile image has one of each name in each folder of its PATH, and none executable
 _WORTH_LISTING = 4  # programs; over the archive API, a folder's names cost as much as so many stats
 _WITHOUT = frozenset({"/usr/local/sbin", "/usr/sbin", "/sbin"})  # no tool is there
 _SEVERAL_IN_ONE = frozenset({"busybox", "toybox", "coreutils"})
@@ -70,13 +71,12 @@ _SEVERAL_IN_ONE = frozenset({"busybox", "toybox", "coreutils"})
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program. `folder` is where it was looked for, `path` where links lead, `place` how far behind on the PATH."""
+    """A program. `folder` is where it was looked for, `path` where links lead."""
 
     name: str
     tool: str
     folder: str
     path: str
-    place: int
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -87,14 +87,28 @@ class Command:
 async def commands(
     opener: Opener, environ: Mapping[str, str], known: Collection[str], *, packaged: bool
 ) -> list[Command]:
-    """The programs of COMMANDS. `known` are the tools that packages brought, `packaged` whether there are packages."""
-    found = []
-    for place, (folder, wanted) in enumerate(_wanted(environ, known, packaged=packaged).items()):
-        for name, program in await _programs(opener, folder, wanted):
-            of_a_package = packaged and dirname(program.path) in SYSTEM and folder not in SYSTEM
-            if not of_a_package and basename(program.path) not in _SEVERAL_IN_ONE:
-                found.append(Command(name, COMMANDS[name], folder, program.path, place))
-    return found
+    """The programs of COMMANDS, each where a shell would find it first.
+
+    `known` are the tools that packages brought, `packaged` is whether there are packages.
+    """
+    found: dict[str, Command] = {}
+    left = _MOST_STATS
+    for folder, wanted in _wanted(environ, known, packaged=packaged).items():
+        names = [name for name in wanted if name not in found]
+        for name in (await _likely(opener, folder, names))[:left]:
+            left -= 1
+            if (program := await executable(opener, f"{folder}/{name}")) is not None:
+                found[name] = Command(name, COMMANDS[name], folder, program.path)
+    return [
+        command
+        for command in found.values()
+        if basename(command.path) not in _SEVERAL_IN_ONE and not (packaged and _is_a_packages(command))
+    ]
+
+
+def _is_a_packages(command: Command) -> bool:
+    """Whether it is a link to a program of the system's, as in a virtual environment."""
+    return dirname(command.path) in SYSTEM and command.folder not in SYSTEM
 
 
 def _wanted(environ: Mapping[str, str], known: Collection[str], *, packaged: bool) -> dict[str, tuple[str, ...]]:
@@ -115,17 +129,14 @@ def _wanted(environ: Mapping[str, str], known: Collection[str], *, packaged: boo
     return folders | {folder: names for folder, names in _PLACES.items() if folder not in folders}
 
 
-async def _programs(opener: Opener, folder: str, wanted: tuple[str, ...]) -> list[tuple[str, Found]]:
-    """Those of the wanted commands that are executable files in a folder."""
-    if not wanted:
-        return []
-    names = await opener.names(folder) if len(wanted) >= _WORTH_LISTING else None
-    if names is not None:
-        wanted = tuple(name for name in wanted if name in names)
-    elif len(wanted) >= _WORTH_LISTING:
-        wanted = tuple(name for name in wanted if name not in _ELSEWHERE)
-    programs = [(name, await executable(opener, f"{folder}/{name}")) for name in wanted]
-    return [(name, program) for name, program in programs if program is not None]
+async def _likely(opener: Opener, folder: str, wanted: list[str]) -> list[str]:
+    """Those of the wanted names that are in a folder, or may be."""
+    if len(wanted) < _WORTH_LISTING:
+        return wanted
+    names = await opener.names(folder)
+    if names is None:
+        return [name for name in wanted if name not in _ELSEWHERE]
+    return [name for name in wanted if name in names]
 
 
 def _above(folder: str) -> str:

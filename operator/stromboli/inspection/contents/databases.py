@@ -67,7 +67,8 @@ async def _file(
     async with opener.open(path, limit) as file:
         if file is None:
             return False, []
-        return await apart(lambda: _of(database, packages(file)))  # a large one takes a second
+        # In a thread, since a large one takes a second. If this is cancelled, the thread's next read fails.
+        return await apart(lambda: _of(database, packages(file)))
 
 
 def _of(database: Database, packages: Iterable[Package]) -> _Read:

@@ -55,9 +55,9 @@ async def _evidence(opener: Opener, command: Command, around: runtimes.Around) -
     except InvalidDatabase:  # the file cannot be read
         version = ""
     if version:
-        return Evidence(command.tool, version, Source.FILE, -command.place)
+        return Evidence(command.tool, version, Source.FILE)
     stated = variables.version(around.environ, command.tool)
-    return Evidence(command.tool, stated, Source.VARIABLE if stated else Source.PROGRAM, -command.place)
+    return Evidence(command.tool, stated, Source.VARIABLE if stated else Source.PROGRAM)
 
 
 async def _jvms(opener: Opener, around: runtimes.Around) -> list[Evidence]:
@@ -67,5 +67,5 @@ async def _jvms(opener: Opener, around: runtimes.Around) -> list[Evidence]:
     for name in _USUAL_JVMS if names is None else sorted(names)[:_MOST_JVMS]:
         folder = f"{_JVMS}/{name}/bin"
         if (program := await executable(opener, f"{folder}/java")) is not None:
-            evidence.append(await _evidence(opener, Command("java", "java", folder, program.path, 0), around))
+            evidence.append(await _evidence(opener, Command("java", "java", folder, program.path), around))
     return evidence

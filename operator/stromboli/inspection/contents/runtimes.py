@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from posixpath import basename
+from posixpath import basename, dirname
 
 from stromboli import bounds
 from stromboli.inspection.contents import variables
@@ -90,9 +90,10 @@ async def php(opener: Opener, command: Command, _around: Around) -> str:
     return await _first(opener, (f"{prefix}/include/php/main/php_version.h" for prefix in command.prefixes), _PHP)
 
 
-async def rust(opener: Opener, _command: Command, around: Around) -> str:
+async def rust(opener: Opener, command: Command, around: Around) -> str:
     """rustup's default toolchain, which has a version for its name, or else a manifest with the version."""
-    home = variables.absolute(around.environ.get("RUSTUP_HOME", "")) or "/usr/local/rustup"
+    beside = f"{dirname(command.prefixes[0])}/{basename(command.prefixes[0]).replace('cargo', 'rustup')}"
+    home = variables.absolute(around.environ.get("RUSTUP_HOME", "")) or beside
     match = _TOOLCHAIN.search(await _text(opener, f"{home}/settings.toml"))
     if match is None or not await executable(opener, f"{home}/toolchains/{match[1]}/bin/rustc"):
         return ""

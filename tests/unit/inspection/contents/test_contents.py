@@ -13,6 +13,7 @@ import pytest
 
 from stromboli.inspection.container import MountedOpener
 from stromboli.inspection.contents import image_contents
+from stromboli.inspection.contents.commands import COMMANDS
 from stromboli.inspection.opener import Opener
 from stromboli.inspection.root import MountedRoot
 from stromboli.plan.contents import LONGEST_VERSION, TOOLS, Contents, Tool
@@ -84,6 +85,17 @@ async def test_folders_of_very_many_files(tmp_path: Path, monkeypatch: pytest.Mo
     image.file("/usr/lib/jvm/default-java/bin/java")
     found = await contents_of(mounted(tmp_path))
     assert set(found.tools) == tools("java, bun")
+
+
+async def test_a_path_of_folders_that_all_have_everything(tmp_path: Path) -> None:
+    """And nothing of it is executable: each look at a name may take 30 ms over the archive API."""
+    image = Image(tmp_path)
+    for folder in range(16):
+        for name in COMMANDS:
+            image.file(f"/{folder}/{name}", mode=0o644)
+    opener = DirectoryOpener(tmp_path)
+    assert await contents_of(opener, "PATH=" + ":".join(f"/{folder}" for folder in range(16))) == Contents()
+    assert 50 < sum(path.rpartition("/")[2] in COMMANDS for path in opener.stats) < 120
 
 
 async def test_a_folder_of_large_files_is_not_read(tmp_path: Path) -> None:
