@@ -366,3 +366,27 @@ async def test_two_operators_let_in_one_after_the_other(node: Node, stage: Stage
             await stage.idle()
     assert sorted(stage.sent) == names, "each prompt once"
     assert {node.status(name)["phase"] for name in names} == {"Succeeded"}
+
+
+async def test_a_turn_that_could_not_be_given_back_is_given_back_once_the_next_wants_it(
+    node: Node, stage: Stage
+) -> None:
+    """The API server is away when the first run leaves the session."""
+    stage.hold("first")
+    stage.run("first")
+    stage.run("second")
+    failed: list[int] = []
+    async with node.process() as process:
+
+        def before(number: int) -> None:
+            reads = process.killer.calls[number - 1] == "session"
+            node.cluster.away = reads and not failed and is_finished(node.status("first"))
+            failed.extend([number] * node.cluster.away)
+
+        await stage.at_work("first")
+        await queued(stage, "second", "first")
+        process.killer.before = before
+        stage.let("first")
+        await stage.idle()
+    assert failed
+    assert stage.sent == ["first", "second"]

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class Turns:
     """The turns in the sessions of this node.
 
-    Giving a turn back changes the session, whose event wakes the next run. Where there is nothing to give back,
-    `wake_next` is called with the session's namespace and name.
+    Giving a turn back changes the session, whose event wakes the next run. Where there is nothing to give back, or that
+    fails, `wake_next` is called with the session's namespace and name.
     """
 
     def __init__(
@@ -69,11 +69,14 @@ class Turns:
         """A run has ended: its session is free for the next. Raises as `vacate`: then upkeep does it."""
         failure: StromboliError | None = None
         for name in run.sessions:
+            left = False
             try:
-                if not await self._left(run, name):
-                    self._wake_next(run.namespace, name)
+                left = await self._left(run, name)
             except (PodmanError, PodmanUnavailable) as error:  # that must not delay the other one
                 failure = error
+            finally:
+                if not left:
+                    self._wake_next(run.namespace, name)
         if failure is not None:
             raise failure
 
