@@ -1,4 +1,4 @@
-"""Finding the API server. What is asked of it is in tests/contract/test_cluster.py."""
+"""Finding the API server. What is asked of it is in tests/contract/cluster/."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,13 +22,11 @@ import pytest
 from stromboli import naming, work_queue
 from stromboli.attempt import busybox
 from stromboli.attempt.seals import SEAL
-from stromboli.errors import PodmanError, PodmanUnavailable
 from stromboli.handlers.assembly import Parts, assembled
 from stromboli.handlers.watches import take, take_session
 from stromboli.kube.objects import head
 from stromboli.node.guard import Guard
 from stromboli.node.removals import Removals
-from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.store import Store
 from stromboli.sweep import Sweep
@@ -40,6 +37,7 @@ from tests.support.fake_podman import FakeContainer, FakePodman
 from tests.support.fake_podman_wire import within
 from tests.support.opener import Image
 from tests.support.wire import is_finished, reason_of
+from tests.unit.reconcile.faults import Killer, Trouble, guarded, quiet_about_the_killed
 
 PATIENCE = 30.0  # seconds; on a busy machine, a few dozen runs take some
 # Where a file system in memory is: the operator syncs each seal to its disk, and these tests make hundreds of nodes.
@@ -55,76 +53,6 @@ ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty
 def told(parts: Parts, how: str, obj: Object) -> None:
     """As kopf's watches report it."""
     (take if obj["kind"] == "AgentRun" else take_session)(parts.store, parts.wakers, how, head(obj["metadata"]))
-
-
-class Killed(BaseException):
-    """SIGKILL: no line of the process runs any more."""
-
-
-class Killer:
-    """Kills a process at its n-th call, before the call is made or once it has had its effect.
-
-    `before` is called with the number of each call before it is made; those that `held` matches wait for `go_on`, and
-    are in `given_up` if they were cancelled meanwhile.
-    """
-
-    def __init__(self, at: int | None = None, *, after: bool = False, held: str | None = None) -> None:
-        self.at, self.after = at, after
-        self.held, self.go_on = held, asyncio.Event()
-        self.before: Callable[[int], None] = lambda _: None
-        self.calls: list[str] = []
-        self.given_up: list[str] = []
-        self.dead = asyncio.Event()
-
-    @asynccontextmanager
-    async def guard(self, call: str) -> AsyncIterator[None]:
-        self._die_if(self.dead.is_set())
-        self.calls.append(call)
-        number = len(self.calls)
-        self.before(number)
-        self._die_if(number == self.at and not self.after)
-        if self.held is not None and re.search(self.held, call):
-            try:
-                await self.go_on.wait()
-            except asyncio.CancelledError:
-                self.given_up.append(call)
-                raise
-        try:
-            yield
-        finally:  # whatever the answer was
-            self._die_if(self.dead.is_set() or (number == self.at and self.after))
-
-    def _die_if(self, condition: bool) -> None:
-        if condition:
-            self.dead.set()
-            raise Killed
-
-
-class Trouble:
-    """Makes calls to Podman fail: the n-th one (once), and those that `matching` names, for as long as it does."""
-
-    def __init__(self, at: int | None = None, error: Exception | None = None, *, after: bool = False) -> None:
-        self.at, self.after = at, after
-        self.error = error or PodmanUnavailable("Podman did not answer: connection refused")
-        self.matching: str | None = None
-        self.calls: list[str] = []
-
-    @asynccontextmanager
-    async def guard(self, call: str) -> AsyncIterator[None]:
-        self.calls.append(call)
-        hit = len(self.calls) == self.at
-        if (hit and not self.after) or (self.matching is not None and re.search(self.matching, call)):
-            raise self._fresh()
-        try:
-            yield
-        except PodmanError:  # that was the answer, which does not arrive
-            if not (hit and self.after):
-                raise
-        if hit and self.after:
-            raise self._fresh()
-
-    def _fresh(self) -> Exception:
-        return type(self.error)(*self.error.args)
 
 
 @dataclass
@@ -198,6 +126,10 @@ class Node:
     def agents(self) -> list[FakeContainer]:
         return [c for c in self.fake.containers.values() if c.labels.get(naming.ROLE) == naming.AGENT]
 
+    def out(self, uid: str, number: int = 1, *, session: str | None = None) -> Path:
+        """The folder of the records of a run's attempt; its session is its own, unless one is given."""
+        return self.settings.home / "sessions" / (session or uid) / "attempts" / f"{uid}-{number}" / "out"
+
     def left(self, uid: str) -> list[str]:
         """What is still on the node of a session."""
         found = [f"container {c.name}" for c in self.fake.containers.values() if uid in c.name]
@@ -213,10 +145,10 @@ class Node:
     ) -> AsyncIterator[Process]:
         """An operator, from its start to its end; what a killed one has half done stays half done."""
         killer = killer or Killer()
-        asyncio.get_running_loop().set_exception_handler(_quiet_about_the_killed)
+        asyncio.get_running_loop().set_exception_handler(quiet_about_the_killed)
         self.cluster.guard = killer.guard
         async with within(self.fake.within) as podman:
-            _guarded(podman, killer, trouble or Trouble())
+            guarded(podman, killer, trouble or Trouble())
             async with (
                 assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as parts,
                 self.cluster.watch(lambda how, obj: told(parts, how, obj)),
@@ -317,26 +249,6 @@ def send(out: Path) -> None:
 
 def container_owner(container: FakeContainer) -> str:
     return container.labels[naming.OWNER]
-
-
-def _quiet_about_the_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Nobody asks how a killed process's tasks ended."""
-    if not isinstance(context.get("exception"), Killed):
-        loop.default_exception_handler(context)
-
-
-def _guarded(podman: Podman, killer: Killer, trouble: Trouble) -> None:
-    """Route every call to Podman through the two."""
-    connection = podman._connection
-    original = connection.stream
-
-    @asynccontextmanager
-    async def stream(method: str, path: str, **options: Any) -> AsyncIterator[Any]:
-        call = f"{method} {path}"
-        async with killer.guard(call), trouble.guard(call), original(method, path, **options) as response:
-            yield response
-
-    connection.stream = stream  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)

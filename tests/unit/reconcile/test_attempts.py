@@ -10,11 +10,11 @@ import pytest
 
 from stromboli import naming
 from stromboli.attempt import folder, seals
-from stromboli.attempt.removal import remove_tree
 from stromboli.errors import NoSpace
 from stromboli.plan import follow
 from tests.support.fake_cluster import Object
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
+from tests.unit.reconcile.conftest import SPACE, Inside, Node
+from tests.unit.reconcile.faults import Killer
 
 BOOT = "00000000-0000-4000-8000-00000000000b"
 
@@ -42,13 +42,9 @@ async def left_at_work(node: Node) -> str:
     return uid
 
 
-def out(node: Node, uid: str, number: int = 1) -> Path:
-    return node.settings.home / "sessions" / uid / "attempts" / f"{uid}-{number}" / "out"
-
-
 def unsent(node: Node, uid: str, *, started: bool = True) -> None:
     """As if the supervisor had been cut short before it sent the prompt, or before it started at all."""
-    folder = out(node, uid).parent
+    folder = node.out(uid).parent
     unbroken = (folder / seals.NOTE).readlink()
     (folder / seals.NOTE).unlink()
     shutil.rmtree(folder / "out")
@@ -106,9 +102,9 @@ async def test_an_attempt_is_in_the_status_before_its_container_is_made(node: No
     def look(_: int) -> None:
         written = [a["container"] for a in node.status().get("attempts", [])]
         if killer.calls[-1] == "put status":
-            seen.append((out(node, uid).exists(), bool(written)))
+            seen.append((node.out(uid).exists(), bool(written)))
         if killer.calls[-1] == "POST /containers/create" and len(node.fake.containers) == 1:
-            seen.append((out(node, uid).exists(), written == [naming.agent(uid).name]))
+            seen.append((node.out(uid).exists(), written == [naming.agent(uid).name]))
 
     killer.before = look
     async with node.process(killer):
@@ -234,31 +230,6 @@ async def test_without_the_cli_it_waits_a_little_longer_each_time_and_says_so(no
     assert not node.prompts
 
 
-# What an agent or a hook leaves of its records, and the code with which it has the container end.
-SPOILT = {"removed": "rm", "forged": "start 1.0\nend failed 120 0 2.0\n", "as-it-was": ""}
-
-
-@pytest.mark.parametrize("code", [0, 1, 119, 120, 121, 122, 123, 137, 143, 255])
-@pytest.mark.parametrize("what", SPOILT)
-async def test_an_agent_that_spoils_its_records_has_its_prompt_sent_once(node: Node, what: str, code: int) -> None:
-    async def agent(inside: Inside) -> None:
-        if what == "removed":
-            for entry in inside.out.iterdir():
-                remove_tree(entry)
-        else:
-            (inside.out / "record").write_text(SPOILT[what])
-        inside.end(code)
-
-    node.agent = agent
-    uid = node.run()["metadata"]["uid"]
-    async with node.process() as process:
-        await node.cleared()
-        assert await process.sweep.attempt()
-    assert node.prompts == [(uid, f"{uid}-1")]
-    assert "the prompt was not sent" not in node.message()
-    assert [a["promptSent"] for a in node.status()["attempts"]] == ["Unknown"]
-
-
 async def test_a_disk_that_is_full_for_the_supervisor_is_waited_for(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,44 +298,6 @@ async def test_a_folder_that_was_lost_has_lost_its_marks_and_the_prompt_counts_a
     assert "or may have been" in node.message()
 
 
-async def test_an_agent_that_forges_the_end_is_watched_to_its_real_one(node: Node) -> None:
-    async def agent(inside: Inside) -> None:
-        (inside.out / "record").write_text("start 1.0\nend completed 0 0 1.0\n")
-
-    node.agent = agent
-    node.run()
-    async with node.process() as process:
-        await node.reason("Running")
-        process.queue.wake(node.get()["metadata"]["uid"])
-        await node.until(lambda: len(process.queue) == 0, "the pass is over")
-        assert node.status()["phase"] == "Running"
-        node.answer(
-            Inside(node.agents()[0], Path(), out(node, node.get()["metadata"]["uid"]), Path(), Path(), node.fake)
-        )
-        await node.cleared()
-    assert node.status()["result"]["text"] == "forty-two"
-
-
-async def test_an_answer_that_cannot_be_stored_is_left_out_and_the_run_ends(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.support.fake_cluster.MAX_OBJECT", 3000)
-
-    async def agent(inside: Inside) -> None:
-        text = "x" * 3000
-        (inside.out / "stdout").write_text(f'{{"type":"result","is_error":false,"result":"{text}","num_turns":1}}\n')
-        (inside.out / "record").write_text("start 1.0\nbegin agent 0 1.0\nfinish 0 2.0\nend completed 0 0 2.0\n")
-        inside.end(0)
-
-    node.agent = agent
-    node.run()
-    async with node.process():
-        await node.cleared()
-    assert node.status()["phase"] == "Succeeded"
-    assert "result" not in node.status()
-    assert "the answer could not be written to the status" in node.message()
-
-
 async def test_a_status_of_another_boot_that_somebody_wrote_is_judged_by_the_marks(node: Node) -> None:
     uid = await left_at_work(node)
     node.fake.finish(node.agents()[0], 137)
@@ -389,42 +322,3 @@ async def test_a_runtime_folder_that_others_can_read_is_said(node: Node) -> None
         (node.settings.runtime_dir / node.cluster.uid).chmod(0o700)
         await node.cleared()
     assert len(node.prompts) == 1
-
-
-async def test_an_agent_that_fills_the_nodes_disk_by_its_records_is_ended_and_nothing_of_that_stays(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def agent(inside: Inside) -> None:
-        (inside.out / "junk").write_bytes(bytes(2_000_000))
-        (inside.out / "record").write_text("start 1.0\nbegin agent 0 1.0\n")
-
-    monkeypatch.setattr("stromboli.attempt.usage.MAX_OUT", 1_000_000)
-    node.agent = agent
-    uid = node.run()["metadata"]["uid"]
-    async with node.process() as process:
-        await node.reason("Running")
-        await process.guard.once()
-        await node.cleared()
-        left = {"record", "seal"}
-        await node.until(lambda: {p.name for p in out(node, uid).iterdir()} == left, "only the records are left")
-    assert "filled /run/stromboli/out" in node.message()
-    assert [a["reason"] for a in node.status()["attempts"]] == ["AgentFailed"]
-    assert len(node.prompts) == 1
-
-
-@pytest.mark.parametrize("named", [False, True], ids=["its-own", "named"])
-async def test_what_is_no_record_goes_when_a_run_has_ended(node: Node, named: bool) -> None:
-    async def agent(inside: Inside) -> None:
-        (inside.out / "junk").write_bytes(bytes(2_000_000))
-        node.answer(inside)
-
-    node.agent = agent
-    spec: dict[str, Any] = {"session": {"name": "kept"}} if named else {}
-    uid = node.run(**spec)["metadata"]["uid"]
-    session = uid
-    async with node.process():
-        await node.reason("Completed")
-        session = (node.status().get("session") or {}).get("uid", uid)
-        folder = node.settings.home / "sessions" / session / "attempts" / f"{uid}-1" / "out"
-        records = {"record", "seal", "stdout"}
-        await node.until(lambda: {p.name for p in folder.iterdir()} == records, "only the records are left")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stromboli import sweep
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Trouble
+from tests.unit.reconcile.conftest import SPACE, Inside, Node
+from tests.unit.reconcile.faults import Killer, Trouble
 
 
 async def hangs(inside: Inside) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from stromboli import work_queue
-from tests.unit.reconcile.conftest import SPACE, Killer, Node, policy
+from tests.unit.reconcile.conftest import SPACE, Node, policy
+from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import Stage
 
 WRITES = ("put status", "put session", "post event", "post session")

@@ -24,7 +24,8 @@ from stromboli.plan.follow import (
 )
 from stromboli.reasons import Reason
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, container_owner, made_node, send
+from tests.unit.reconcile.conftest import SPACE, Inside, Node, Roots, container_owner, made_node, send
+from tests.unit.reconcile.faults import Killer
 
 STORY = "story"
 EVERY = {*get_args(follow.Action), *get_args(follow.Late)}

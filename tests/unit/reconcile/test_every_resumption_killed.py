@@ -25,7 +25,8 @@ from stromboli.plan.verdict import Refuse, Wait
 from stromboli.reasons import Reason
 from tests.support.fake_podman import FakeContainer
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import SPACE, Killer, Node, Roots, made_node
+from tests.unit.reconcile.conftest import SPACE, Node, Roots, made_node
+from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import STORY, Stage
 
 COPY = "copy"

@@ -11,7 +11,8 @@ from stromboli import naming
 from stromboli.errors import PodmanUnavailable
 from stromboli.reasons import Reason
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import IMAGE, SPACE, Killer, Node, Process, Roots, Trouble, made_node
+from tests.unit.reconcile.conftest import IMAGE, SPACE, Node, Process, Roots, made_node
+from tests.unit.reconcile.faults import Killer, Trouble
 from tests.unit.reconcile.stage import STORY, Stage
 
 COPY = "copy"

@@ -12,7 +12,8 @@ import pytest
 from stromboli.node import pulls
 from stromboli.plan.refusal import AFTERWARDS
 from tests.support.wire import reason_of
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, policy
+from tests.unit.reconcile.conftest import SPACE, Inside, Node, Roots, policy
+from tests.unit.reconcile.faults import Killer
 
 PULL = "/images/create"
 MINE = "localhost/mine:1"

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from tests.support.wire import is_finished
-from tests.unit.reconcile.conftest import Inside, Killer, Node, Roots, made_node
+from tests.unit.reconcile.conftest import Inside, Node, Roots, made_node
+from tests.unit.reconcile.faults import Killer
 
 
 async def until_killed_or_finished(node: Node, killer: Killer) -> None:

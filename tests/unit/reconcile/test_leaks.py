@@ -14,7 +14,8 @@ from stromboli import naming
 from stromboli.errors import PodmanError
 from stromboli.reasons import Reason
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import SPACE, Inside, Node, Process, Roots, Trouble, policy
+from tests.unit.reconcile.conftest import SPACE, Inside, Node, Process, Roots, policy
+from tests.unit.reconcile.faults import Trouble
 from tests.unit.reconcile.stage import Stage
 
 LIVES = 8  # of each kind: one thing that is left of one of them is too much

@@ -6,7 +6,8 @@ import pytest
 
 from stromboli import naming
 from tests.support.fake_podman_wire import within
-from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Killer, Node, Roots, elsewhere, made_node
+from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, elsewhere, made_node
+from tests.unit.reconcile.faults import Killer
 
 OTHERS = "22222222-2222-4222-8222-222222222222"
 

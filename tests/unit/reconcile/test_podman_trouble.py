@@ -17,7 +17,8 @@ from stromboli.node.removals import Removals
 from stromboli.podman.containers import Containers
 from tests.support.fake_podman_wire import within
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, Trouble, made_node, policy
+from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, made_node, policy
+from tests.unit.reconcile.faults import Trouble
 
 GONE = PodmanUnavailable("Podman did not answer: connection reset")
 REFUSED = PodmanError("Podman refused: something went wrong", 500)

@@ -19,7 +19,8 @@ from stromboli.status import run as run_states
 from stromboli.status import session as session_status
 from stromboli.status.run import Moment
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import SPACE, Killer, Node, elsewhere
+from tests.unit.reconcile.conftest import SPACE, Node, elsewhere
+from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import STORY, Stage
 
 _as_it_is = work_queue._set_within

@@ -22,7 +22,8 @@ from stromboli.plan.answer import Answer
 from stromboli.reasons import ReadyReason, Reason
 from tests.support.builders import NOTHING_SECRET, result_event
 from tests.support.wire import reason_of
-from tests.unit.reconcile.conftest import SPACE, Killer, Node
+from tests.unit.reconcile.conftest import SPACE, Node
+from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import STORY, Stage
 
 INIT, START = "onCreateCommand", "postStart"

@@ -10,7 +10,8 @@ import pytest
 
 from stromboli import naming
 from tests.support.wire import is_finished
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, Roots, made_node, send
+from tests.unit.reconcile.conftest import SPACE, Inside, Node, Roots, made_node, send
+from tests.unit.reconcile.faults import Killer
 
 HOOKS = {"onCreateCommand": ["install"], "postStart": ["begin"]}
 RUNS = ("first", "second")

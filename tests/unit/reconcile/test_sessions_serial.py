@@ -13,7 +13,8 @@ import pytest
 from stromboli.reasons import ReadyReason, Reason
 from tests.support.fake_podman import FakeContainer, Program
 from tests.support.wire import reason_of
-from tests.unit.reconcile.conftest import SPACE, Killer, Node, Roots, made_node
+from tests.unit.reconcile.conftest import SPACE, Node, Roots, made_node
+from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import STORY, Stage
 
 HOOKS = {"onCreateCommand": ["install"]}

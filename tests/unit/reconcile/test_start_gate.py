@@ -10,7 +10,8 @@ import pytest
 from stromboli.perform.launch import Launcher
 from stromboli.reconcile import Reconciler
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node
+from tests.unit.reconcile.conftest import SPACE, Inside, Node
+from tests.unit.reconcile.faults import Killer
 
 SPACES = ("a", "b", "c")
 EACH = 12

@@ -10,7 +10,8 @@ import pytest
 from stromboli.grammar import times
 from stromboli.plan import follow
 from tests.support.fake_cluster import Object
-from tests.unit.reconcile.conftest import SPACE, Inside, Killer, Node, send
+from tests.unit.reconcile.conftest import SPACE, Inside, Node, send
+from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import Stage
 
 
