@@ -203,7 +203,7 @@ class HttpSilent(HttpFailed):
 
 
 class HttpRefused(HttpFailed):
-    """The API server answered with `status`, 400 or above; `str()` of it is its own message."""
+    """The API server answered with `status`, which is no success; `str()` of it is its own message."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

@@ -94,7 +94,7 @@ class Plain:
         response = await self._asked(method, path, query, content, headers)
         if response.status == 401 and self._credentials.can_change:
             response = await self._asked(method, path, query, content, headers, refused=True)
-        if response.status >= 400:
+        if not 200 <= response.status < 300:  # a redirection is not followed
             said = _said(response.content) or f"{method} {path} was answered with status {response.status}"
             raise HttpRefused(said, response.status)
         return response.content

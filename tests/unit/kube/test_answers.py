@@ -60,6 +60,11 @@ async def test_a_failure_counts_whatever_words_it_comes_with(content: bytes) -> 
         await answering(409, content).create_session("s", "n", AgentSessionSpec())
 
 
+async def test_a_redirection_is_no_success() -> None:
+    with pytest.raises(ClusterUnavailable, match=r"DELETE .* was answered with status 302"):
+        await answering(302, b"").delete_session("s", "n")
+
+
 async def test_the_servers_own_words_are_told() -> None:
     with pytest.raises(ClusterUnavailable, match="etcd is on its way"):
         await answering(503, b'{"kind":"Status","message":"etcd is on its way"}').run("s", "n")
