@@ -67,13 +67,12 @@ class StartGate:
     @contextmanager
     def reconciling(self, uid: str) -> Iterator[None]:
         """During one reconcile pass of a run: if it is admitted but does not start, it makes room for the next."""
-        was_let_in = uid in self._let_in
-        waited = uid in self._line
+        waited = uid in self._line  # so it had not been admitted
         try:
             yield
         finally:
             # A run that was queued before this pass and admitted during it starts in its next pass.
-            if uid in self._let_in and (was_let_in or not waited):
+            if uid in self._let_in and not waited:
                 self._leave(uid)
 
     def forget_all_but(self, namespaces: set[str]) -> None:

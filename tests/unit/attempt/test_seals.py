@@ -103,6 +103,49 @@ def test_a_folder_that_was_lost_counts_as_broken(attempt: Path, how: Callable[[P
     assert seals.broken(attempt) == ALL
 
 
+def test_a_file_in_the_folder_s_place_counts_as_broken(attempt: Path) -> None:
+    shutil.rmtree(attempt / "out")
+    (attempt / "out").touch()
+    assert seals.broken(attempt) == ALL
+
+
+def test_a_seal_that_may_not_be_looked_at_counts_as_broken(attempt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent can take away the permissions of its folder."""
+    lstat = Path.lstat
+
+    def refused(path: Path) -> os.stat_result:
+        if path.name == seals.SEAL:
+            raise PermissionError(path)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", refused)
+    assert seals.broken(attempt) == Broken(started=False, sent=True)
+
+
+def test_its_owner_has_both_before_they_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of owner after that would break them."""
+    given: list[tuple[str, int, int, bool]] = []
+
+    def chown(path: Path, uid: int, gid: int, *, follow_symlinks: bool) -> None:
+        assert not (tmp_path / NOTE).is_symlink()
+        given.append((path.name, uid, gid, follow_symlinks))
+
+    monkeypatch.setattr(os, "chown", chown)
+    seals.make(tmp_path, (1234, 2345))
+    assert given == [("seal", 1234, 2345, False), ("out", 1234, 2345, False)]
+
+
+def test_the_note_is_on_disk_once_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[str, bool]] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), (tmp_path / NOTE).is_symlink()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    seals.make(tmp_path, None)
+    assert synced == [(str(tmp_path), True)]
+
+
 def test_a_crash_before_the_note_leaves_nothing_that_was_handed_over(attempt: Path) -> None:
     (attempt / NOTE).unlink()
     (attempt / "out/left").touch()

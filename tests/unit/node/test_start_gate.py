@@ -136,3 +136,22 @@ def test_whatever_happens_the_bounds_hold_and_everybody_starts() -> None:
                         left.remove(each)
                     starting.discard(each.uid)
         assert not left, f"seed {seed}"
+
+
+def test_a_start_that_is_repeated_leaves_the_queue(woken: Woken) -> None:
+    gate = StartGate(1, None, woken)
+    assert [gate.enter(waiter(n)) for n in range(2)] == [None, 1]
+    gate.enter_again("s-1")
+    gate.started("s-0")
+    gate.started("s-1")
+    assert woken == [], "it is not admitted once more"
+
+
+def test_all_that_there_is_room_for_are_let_in_at_once(woken: Woken) -> None:
+    """After a restart, they stand in the queue before anything has left."""
+    gate = StartGate(2, None, woken)
+    gate.enter_again("s-0")
+    for n in (1, 2, 3):
+        gate.stand(waiter(n))
+    gate.started("s-0")
+    assert woken == ["s-1", "s-2"]

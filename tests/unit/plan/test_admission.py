@@ -45,3 +45,10 @@ def test_a_refusal_names_the_slot_and_the_policy(slot: str, text: str, reason: R
 def test_what_every_policy_admits() -> None:
     under = effective(policy(images={"allowed": ["**"], "requireDigest": True}))
     assert str(admission.admit(f"python@{DIGEST}", under, SLOT)) == f"docker.io/library/python@{DIGEST}"
+
+
+def test_an_image_is_admitted_only_if_every_allowlist_has_a_pattern_for_it() -> None:
+    image = admission.admit("python:3.12", effective(policy()), SLOT)
+    for second, admitted in ((["node:**"], False), (["**"], True)):
+        under = effective(policy("one", images={"allowed": ["python:**"]}), policy("two", images={"allowed": second}))
+        assert admission.is_admitted(image, under) is admitted

@@ -179,6 +179,22 @@ def test_another_attempt_only_where_this_one_can_never_go_on() -> None:
             assert (said.number, said.exit_code, said.ended_at) == (number + 1, s.exit_code, s.ended_at)
 
 
+def test_what_never_began_is_tried_again_however_long_its_container_was_there() -> None:
+    """As after a mount that hung: the time of an attempt is that of what it runs."""
+    assert isinstance(follow.decide(run(), seen(Phase.exited, exit_code=137, ran=1e6), NOW), TryAgain)
+
+
+def test_what_left_too_much_is_not_tried_again() -> None:
+    cut_short = seen(Phase.exited, started=True, exit_code=137)
+    assert isinstance(follow.decide(run(), cut_short, NOW), TryAgain)
+    assert isinstance(follow.decide(run(), replace(cut_short, too_large=True), NOW), Finish)
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
+    said = follow.decide(run(), seen(Phase.exited, started=True, sent=True, ran=-30.0), NOW)
+    assert said == Finish(TIMEOUT, 0.0, NOW - timedelta(seconds=SINCE_END))
+
+
 def test_the_container_is_made_again_only_while_none_has_run() -> None:
     for number, _, s, said in DECIDED:
         if isinstance(said, Launch):

@@ -128,6 +128,39 @@ def test_without_any_output_nothing_is_withheld() -> None:
     assert ended_with(left, UNKNOWN) == ended_with(left, Secrets(()))
 
 
+@pytest.mark.parametrize(
+    ("values", "said", "clean"),
+    [
+        (["abababab"], "<ababababab>", "<***>"),
+        (["password-and-more", "word-and"], "<password-and-more>", "<***>"),
+        (["first-one", "secondone"], "<first-onesecondone>", "<***>"),
+        (["line-one-long\r\nend"], "<line-one-long\nend>", "<***>"),
+        (["line-one-long\rend"], "<line-one-long\nend>", "<***>"),
+    ],
+)
+def test_what_overlaps_itself_lies_in_another_or_touches_it_is_masked_whole(
+    values: list[str], said: str, clean: str
+) -> None:
+    assert Secrets(values).text(said) == clean
+
+
+def test_what_is_withheld_while_they_are_not_known() -> None:
+    assert UNKNOWN.text("x") == UNKNOWN.tail("x", 9, cut=False) == WITHHELD
+    assert UNKNOWN.head("x", 9) == (WITHHELD, False)
+    assert UNKNOWN.text("") == UNKNOWN.tail("", 9, cut=False) == ""
+    assert UNKNOWN.head("", 9) == ("", False)
+
+
+def test_a_tail_that_may_begin_with_the_rest_of_a_secret_is_without_it() -> None:
+    secrets = Secrets([KEY])
+    rest = KEY[5:] + "y" * secrets.longest
+    assert secrets.tail(rest, 10_000, cut=True).strip("y") == ""
+    assert secrets.tail(rest, 10_000, cut=False) == rest
+    longest = "k" * 600
+    assert Secrets([longest]).tail(f"{longest}y", 100, cut=True) == "y", "what ends there needs no mask"
+    assert secrets.tail("yyy", 0, cut=False) == ""
+
+
 @pytest.mark.parametrize("said", ["", "nothing", KEY[:-1]])
 def test_what_is_no_secret_stays(said: str) -> None:
     assert Secrets([KEY]).text(said) == said
