@@ -40,6 +40,16 @@ class SessionCondition(ConditionType):
     Stalled = "Stalled", "The session can never be used again: delete it. For tools that follow kstatus."
 
 
+class ImageCondition(ConditionType):
+    """The condition types of an AgentImage."""
+
+    Ready = "Ready", "The image is on the node, and was inspected. It may be incompatible all the same."
+    Allowed = "Allowed", "The policies of the namespace allow the image."
+    Compatible = "Compatible", "The Claude CLI can run in the image."
+    Reconciling = "Reconciling", "The image is on its way to the node; for tools that follow kstatus."
+    Stalled = "Stalled", "The image cannot get to the node unless something changes; for tools that follow kstatus."
+
+
 class PolicyCondition(ConditionType):
     """The condition types of an AgentPolicy."""
 
@@ -167,9 +177,9 @@ class Reason(ConditionReason):
 
 
 class AllowedReason(ConditionReason):
-    """The reasons of an AgentRun's `Allowed`."""
+    """The reasons of the `Allowed` of an AgentRun or an AgentImage."""
 
-    Allowed = "Allowed", "True", "Every policy of the namespace allows the run."
+    Allowed = "Allowed", "True", "Every policy of the namespace allows the run, or the image."
     NoAllowlist = (
         "NoAllowlist",
         "True",
@@ -210,6 +220,68 @@ class ReadyReason(ConditionReason):
     )
 
 
+class PresentReason(ConditionReason):
+    """The reasons of an AgentImage's `Ready`; its `Reconciling` and `Stalled` have the same reason."""
+
+    Present = "Present", "True", "The image is on the node."
+    Pulling = "Pulling", "False", "The image is being pulled; the message shows the progress."
+    RegistryUnavailable = (
+        "RegistryUnavailable",
+        "False",
+        "The registry cannot be reached; the pull is retried with backoff.",
+    )
+    NodeOutOfDisk = "NodeOutOfDisk", "False", "The node's disk is full: free some space, and the pull is retried."
+    PodmanUnavailable = (
+        "PodmanUnavailable",
+        "False",
+        "Podman does not respond, or refuses to create a container of the image: see its service on the node.",
+    )
+    PoliciesUnavailable = (
+        "PoliciesUnavailable",
+        "False",
+        "The API server did not return the policies, or something else that the decision depends on; it is retried.",
+    )
+    InvalidSpec = "InvalidSpec", "False", "The spec is invalid; the message names the field and what it should be."
+    ImageNotAllowed = (
+        "ImageNotAllowed",
+        "False",
+        "No pattern of the allowlist matches the image; the message names the policy and what it allows.",
+    )
+    PolicyViolation = (
+        "PolicyViolation",
+        "False",
+        "A policy cannot be read, or two policies contradict each other; the message names them.",
+    )
+    ImagePullFailed = (
+        "ImagePullFailed",
+        "False",
+        "The registry does not have the image or denies access to it, or pulling is disabled: check the image's name,"
+        " or log in to the registry on the node. It is retried every few minutes.",
+    )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it stays so until somebody changes something: kstatus's "Stalled"."""
+        return self in _STALLED
+
+
+class CompatibleReason(ConditionReason):
+    """The reasons of an AgentImage's `Compatible`."""
+
+    Compatible = "Compatible", "True", "The mounted Claude CLI can run in the image."
+    OwnCLI = "OwnCLI", "True", "The image brings its own Claude CLI, and the policies mount none."
+    ImageIncompatible = (
+        "ImageIncompatible",
+        "False",
+        "The Claude CLI cannot run in the image; the message says what was found.",
+    )
+    CLIImageUnavailable = (
+        "CLIImageUnavailable",
+        "Unknown",
+        "The Claude CLI image is not on the node yet, so nothing can be compared with it.",
+    )
+
+
 class AcceptedReason(ConditionReason):
     """The reasons of an AgentPolicy's `Accepted`."""
 
@@ -237,6 +309,16 @@ class EffectiveReason(ConditionReason):
     )
 
 
+_STALLED = frozenset(
+    {
+        PresentReason.InvalidSpec,
+        PresentReason.ImageNotAllowed,
+        PresentReason.PolicyViolation,
+        PresentReason.ImagePullFailed,
+    }
+)
+
+
 class EventReason(StrEnum):
     """The reasons of events that announce no condition. `warning` tells Warning events from Normal ones."""
 
@@ -252,6 +334,16 @@ class EventReason(StrEnum):
 
     Started = "Started", "Normal", "The container of an attempt was started."
     Created = "Created", "Normal", "A session was created for a run that names it."
+    DigestChanged = (
+        "DigestChanged",
+        "Normal",
+        "The tag of an AgentImage names another image than before; the message has both digests.",
+    )
+    LabelUntrue = (
+        "LabelUntrue",
+        "Warning",
+        "A label of the image claims what was not found in it, and is ignored.",
+    )
     Forked = "Forked", "Normal", "A session was copied from another one."
     AnswerIncomplete = (
         "AnswerIncomplete",

@@ -85,6 +85,10 @@ class Store:
                 self._queues.setdefault((run.namespace, session), {})[uid] = place_of(run)
         return known != version
 
+    def unfinished(self) -> Iterable[Run]:
+        """All runs that have not finished."""
+        return tuple(self._objects.values())
+
     def queue(self, namespace: str, session: str) -> list[Place]:
         """The runs that need a session, to run in it or to copy it, in the order of the queue."""
         return sorted(self._queues.get((namespace, session), {}).values())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stromboli.errors import PodmanError, PodmanUnavailable, StromboliError
@@ -55,11 +55,19 @@ class Shared:
 class Sweep:
     """Finds what events missed. What belongs to one object is left to that object's next pass."""
 
-    def __init__(self, survey: Survey, inventory: Inventory, cleaner: Cleaner, shared: Shared) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        inventory: Inventory,
+        cleaner: Cleaner,
+        shared: Shared,
+        check_images: Callable[[], Awaitable[None]],
+    ) -> None:
         self._survey = survey
         self._inventory = inventory
         self._cleaner = cleaner
         self._shared = shared
+        self._check_images = check_images
         self._begun: tuple[Found, Known] | None = None
 
     async def begin(self) -> None:
@@ -96,6 +104,7 @@ class Sweep:
             await _part(f"what run {uid} leaves behind", self._cleaner.left_over(uid))
         self._shared.forget_unused(known.namespaces)
         await self._shared.remove_unused(known.namespaces)
+        await _part("the images of AgentImages", self._check_images())
 
 
 async def _part(what: str, work: Awaitable[None]) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from stromboli.errors import Conflict, Rejected
 from stromboli.kube.client import Cluster
 from stromboli.models.session import RunRef, Session
-from stromboli.observe.session_index import SessionIndex
+from stromboli.observe.index import Index
 from stromboli.perform.sessions.forks import Forks
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
@@ -31,7 +31,7 @@ class Upkeep:
         self,
         cluster: Cluster,
         store: Store,
-        index: SessionIndex,
+        index: Index[Session],
         turns: Turns,
         forks: Forks,
         sizes: Sizes,

@@ -20,6 +20,7 @@ from stromboli.kube import objects, outline, versions
 from stromboli.kube.client import Cluster, Patch, Write
 from stromboli.kube.objects import K
 from stromboli.models.agentsession import AgentSessionSpec
+from stromboli.models.image import AgentImage
 from stromboli.models.objects import Object as Head
 from stromboli.models.objects import Resource, Status
 from stromboli.models.policy import Policy
@@ -47,6 +48,7 @@ class FakeCluster(Cluster):
     def __init__(self, installation: str = "11111111-1111-4111-8111-111111111111") -> None:
         self.objects: dict[tuple[str, str], Object] = {}
         self.all_policies: list[Object] = []
+        self.all_images: dict[tuple[str, str], Object] = {}
         self.all_sessions: dict[tuple[str, str], Object] = {}
         self.labels: dict[str, Mapping[str, str]] = {}
         self.config_maps: dict[tuple[str, str], dict[str, bytes]] = {}
@@ -74,6 +76,21 @@ class FakeCluster(Cluster):
         self.labels.setdefault(namespace, {})
         return self._keep(_new("AgentSession", namespace, name, spec), "ADDED")
 
+    def add_image(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+        """Apply an AgentImage; as it is stored."""
+        self.labels.setdefault(namespace, {})
+        return self._store_image(_new("AgentImage", namespace, name, spec), "ADDED")
+
+    def change_image(self, namespace: str, name: str, **spec: Any) -> Object:
+        """Change fields of an AgentImage's spec."""
+        obj = _copied(self.all_images[namespace, name])
+        obj["spec"] |= spec
+        obj["metadata"]["generation"] += 1
+        return self._store_image(obj, "MODIFIED")
+
+    def delete_image(self, namespace: str, name: str) -> None:
+        self._tell("DELETED", self.all_images.pop((namespace, name)))
+
     def delete_run(self, namespace: str, name: str) -> None:
         self._tell("DELETED", self.objects.pop((namespace, name)))
 
@@ -86,7 +103,7 @@ class FakeCluster(Cluster):
     @asynccontextmanager
     async def watch(self, listener: Listener) -> AsyncIterator[None]:
         """Report every object that exists now, and then each change."""
-        for obj in [*self.objects.values(), *self.all_sessions.values()]:
+        for obj in [*self.objects.values(), *self.all_sessions.values(), *self.all_images.values()]:
             listener("ADDED", _copied(obj))
         self.listeners.append(listener)
         try:
@@ -145,6 +162,16 @@ class FakeCluster(Cluster):
             for obj in list(self.all_sessions.values()):
                 yield objects.session(outline.of(msgspec.json.encode(obj)))
 
+    async def image(self, namespace: str, name: str) -> AgentImage | None:
+        async with self._call("image", namespace, name):
+            found = self.all_images.get((namespace, name))
+            return None if found is None else objects.image(outline.whole(msgspec.json.encode(found)))
+
+    async def images(self) -> AsyncIterator[AgentImage]:
+        async with self._call("images"):
+            for obj in list(self.all_images.values()):
+                yield objects.image(outline.whole(msgspec.json.encode(obj)))
+
     async def create_session(self, namespace: str, name: str, spec: AgentSessionSpec) -> Session:
         async with self._call("create session", namespace, name):
             if (namespace, name) in self.all_sessions:
@@ -167,6 +194,8 @@ class FakeCluster(Cluster):
                 return await self._write_status(current, status.wire)
             if isinstance(current, Session):
                 return await self._write_session(current, {"status": _as_stored(status.wire)})
+            if isinstance(current, AgentImage):
+                return await self._write_image(current, status.wire)
             return await self._write_policy(current, status.wire)
 
         written = await self._guarded(obj, write, self._patching(obj, write))
@@ -208,7 +237,7 @@ class FakeCluster(Cluster):
         """The object of that name, as it stands on the wire."""
         if isinstance(obj, Policy):
             return next((policy for policy in self.all_policies if policy["metadata"]["name"] == obj.name), None)
-        among = self.objects if isinstance(obj, Run) else self.all_sessions
+        among = {Run.KIND: self.objects, Session.KIND: self.all_sessions, AgentImage.KIND: self.all_images}[obj.KIND]
         return among.get((obj.namespace, obj.name))
 
     def _patching(self, obj: K, write: Write[K]) -> Patch:
@@ -275,6 +304,19 @@ class FakeCluster(Cluster):
         self._tell(how, obj)
         return _copied(obj)
 
+    def _store_image(self, obj: Object, how: str) -> Object:
+        meta = obj["metadata"]
+        meta["resourceVersion"] = str(next(self._versions))
+        self.all_images[meta["namespace"], meta["name"]] = obj
+        self._tell(how, obj)
+        return _copied(obj)
+
+    async def _write_image(self, image: AgentImage, status: Mapping[str, Any]) -> bytes:
+        async with self._call("put image", image.namespace, image.name):
+            written = self._current(image) | {"status": _as_stored(status)}
+            self.writes.append(f"image {image.namespace}/{image.name} {_reason(written, 'Ready')}")
+            return msgspec.json.encode(self._store_image(written, "MODIFIED"))
+
     async def _write_session(self, session: Session, changes: Object) -> bytes:
         async with self._call("put session", session.namespace, session.name):
             found = self._current(session)
@@ -331,6 +373,6 @@ def _as_stored(status: Mapping[str, Any]) -> Any:
     return json.loads(text)
 
 
-def _reason(obj: Mapping[str, Any]) -> str:
-    found = [c["reason"] for c in obj["status"].get("conditions", []) if c["type"] == "Succeeded"]
+def _reason(obj: Mapping[str, Any], type_: str = "Succeeded") -> str:
+    found = [c["reason"] for c in obj["status"].get("conditions", []) if c["type"] == type_]
     return found[0] if found else ""

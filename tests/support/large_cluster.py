@@ -68,7 +68,8 @@ class Large:
         app.router.add_put(f"{KIND}/namespaces/{SPACE}/agentruns/{{name}}/status", self._put)
         app.router.add_get(f"{KIND}/agentsessions", self._sessions)
         app.router.add_get(f"{KIND}/namespaces/{SPACE}/agentsessions/{SESSION}", self._session)
-        app.router.add_get(f"{KIND}/agentpolicies", self._no_policies)
+        app.router.add_get(f"{KIND}/agentimages", self._none)
+        app.router.add_get(f"{KIND}/agentpolicies", self._none)
         app.router.add_get(f"/api/v1/namespaces/{SPACE}", self._namespace)
         async with TestServer(app) as server:
             user = {"name": "u", "user": {"token": "t"}}
@@ -103,7 +104,7 @@ class Large:
     async def _session(self, _: web.Request) -> web.Response:
         return web.json_response(self._story())
 
-    async def _no_policies(self, _: web.Request) -> web.Response:
+    async def _none(self, _: web.Request) -> web.Response:
         return web.json_response({"metadata": {}, "items": []})
 
     async def _namespace(self, _: web.Request) -> web.Response:

@@ -81,20 +81,23 @@ async def _calls_of_the_client(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tu
 
 async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     run, session, policy = objects.run(WIRE), objects.session(WIRE), objects.policy(WIRE)
-    policy = replace(policy, namespace="")
+    policy, image = replace(policy, namespace=""), objects.image(WIRE)
     await cluster.write_status(run, run.status)
     await cluster.write_status(session, session.status)
+    await cluster.write_status(image, image.status)
     await cluster.write_status(policy, policy.status)
     await cluster.write_spec(session, {})
     if lost:
         return {"write_status", "write_spec"}
     await cluster.installation()
     await cluster.namespace_labels("n")
-    for call in (cluster.run, cluster.session, cluster.session_outline, cluster.config_map_data, cluster.secret_data):
+    for call in (cluster.run, cluster.session, cluster.session_outline, cluster.image):
         await call("s", "n")
+    for data in (cluster.config_map_data, cluster.secret_data):
+        await data("s", "n")
     async with cluster.whole_run("s", "n"):
         pass
-    for listed in (cluster.runs(), cluster.sessions()):
+    for listed in (cluster.runs(), cluster.sessions(), cluster.images()):
         assert [obj async for obj in listed] == []
     await cluster.policies()
     await cluster.run_heads("s", "n")
@@ -102,7 +105,8 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     await cluster.delete_session("s", "n")
     await cluster.post_event({"metadata": {"namespace": "s", "name": "n"}, "reason": "R"})
     names = (
-        "installation namespace_labels run session session_outline config_map_data secret_data whole_run runs sessions"
+        "installation namespace_labels run session session_outline config_map_data secret_data whole_run runs sessions "
+        "image images"
     )
     return {*names.split(), "policies", "run_heads", "create_session", "delete_session", "post_event"}
 

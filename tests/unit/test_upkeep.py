@@ -16,7 +16,7 @@ from stromboli.models.run import RunStatus
 from stromboli.models.session import RunRef, Session, SessionStatus
 from stromboli.node.jobs import Jobs
 from stromboli.node.resting import Resting
-from stromboli.observe.session_index import SessionIndex
+from stromboli.observe.index import Index
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
 from stromboli.perform.sessions.turns import Turns
@@ -61,7 +61,7 @@ class Scene:
     def __init__(self) -> None:
         self.cluster = FakeCluster()
         self.vacated = Vacated()
-        self.index = SessionIndex(self.cluster)
+        self.index = Index(self.cluster.session_outline, self.cluster.sessions)
         self.store = Store(lambda _: None)
         reporter = SessionReporter(self.cluster, NODE)
         sizes = Sizes(Unmeasured(), reporter, Jobs(lambda _: None))

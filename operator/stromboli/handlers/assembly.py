@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from stromboli.agentimages import AgentImages
 from stromboli.attempt import containers
 from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
@@ -17,19 +18,21 @@ from stromboli.handlers.watches import Wakers
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
 from stromboli.models.objects import Object
+from stromboli.models.session import Session
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.ends import Ends
 from stromboli.node.guard import Guard
+from stromboli.node.holdings import Holdings
 from stromboli.node.images import Images
 from stromboli.node.networks import Networks
 from stromboli.node.removals import Removals
 from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
 from stromboli.node.start_gate import StartGate
+from stromboli.observe.index import Index
 from stromboli.observe.policy import Policies
 from stromboli.observe.schemas import Schemas
-from stromboli.observe.session_index import SessionIndex
 from stromboli.observe.sessions import Queues
 from stromboli.observe.traces import Traces
 from stromboli.perform.clisources import CLIWarmUp
@@ -39,6 +42,9 @@ from stromboli.perform.entry import Entry
 from stromboli.perform.finisher import Finisher
 from stromboli.perform.gates import Gates
 from stromboli.perform.going import Going
+from stromboli.perform.images.provider import Provider
+from stromboli.perform.images.removal import Removals as ImageRemovals
+from stromboli.perform.images.report import ImageReporter
 from stromboli.perform.judge import Judge
 from stromboli.perform.launch import Launcher
 from stromboli.perform.lookups import Lookups
@@ -90,11 +96,17 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     queue = WorkQueue(lambda uid: reconciler.reconcile(uid))
     session_queue = WorkQueue(lambda uid: upkeep.reconcile(uid))
     policy_queue = WorkQueue(PolicyStatuses(cluster).reconcile)
-    node = _node(settings, podman, installation, queue.wake)
+    image_queue = WorkQueue(lambda uid: images.reconcile(uid))
+
+    def wake(uid: str) -> None:
+        """Wake a run or an AgentImage."""
+        (image_queue if images.knows(uid) else queue).wake(uid)
+
+    node = _node(settings, podman, installation, wake)
     on_node = node.on_node
     voice = _voice(settings, cluster, store)
     queues = Queues(cluster, store)
-    index = SessionIndex(cluster)
+    index = Index(cluster.session_outline, cluster.sessions)
     sessions = session_parts.assembled(
         cluster,
         on_node,
@@ -111,19 +123,31 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     )
     reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, on_node.locks), node, voice, sessions, index)
     upkeep = Upkeep(cluster, store, index, sessions.turns, sessions.forks, sessions.sizes, voice.sessions)
+    images = AgentImages(
+        cluster,
+        node.images,
+        Provider(cluster, settings, node.images, node.mounts),
+        ImageRemovals(cluster, store, podman, Holdings(settings.home), settings.node),
+        ImageReporter(cluster, voice.notifier, settings.node),
+        image_queue.wake,
+    )
 
     def wake_session(session: Object) -> None:
         session_queue.wake(index.add(session))
+
+    def wake_all() -> None:
+        queue.wake_all()
+        images.wake_all()
 
     def wake_policies() -> None:
         policy_queue.wake(EVERY_POLICY)
 
     survey = Survey(cluster, store, node.gate, settings.node, queue.wake, wake_session)
     shared = Shared(node.images, node.mounts, node.networks, voice.notifier, node.gate)
-    sweep = Sweep(survey, Inventory(podman, on_node.site), on_node.cleaner, shared)
+    sweep = Sweep(survey, Inventory(podman, on_node.site), on_node.cleaner, shared, images.check)
 
     async def close() -> None:
-        for part in (queue, session_queue, policy_queue, sessions, node.ends, node.images, voice.notifier):
+        for part in (queue, session_queue, policy_queue, image_queue, sessions, node.ends, node.images, voice.notifier):
             await part.close()
 
     try:
@@ -133,7 +157,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             removals=Removals(podman, installation, node.ends.forget),
             warm_up=CLIWarmUp(cluster, settings, node.mounts),
         )
-        yield Parts(store, queue, Wakers(queue.wake, queue.wake_all, wake_session, wake_policies, close), background)
+        wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
+        yield Parts(store, queue, wakers, background)
     finally:
         await close()
 
@@ -186,7 +211,7 @@ def _reconciler(
     node: _Node,
     voice: _Voice,
     sessions: session_parts.Parts,
-    index: SessionIndex,
+    index: Index[Session],
 ) -> Reconciler:
     reporter, notifier, on_node = voice.runs, voice.notifier, node.on_node
     traces = Traces(cluster, partial(containers.find, on_node.podman, on_node.site), on_node.site)

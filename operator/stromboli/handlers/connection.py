@@ -19,7 +19,7 @@ from stromboli.kube.wire import check_kubeconfig
 from stromboli.naming import GROUP, VERSION
 
 # The endings of the paths of the kinds whose objects can be large.
-LARGE = (f"/apis/{GROUP}/{VERSION}/agentruns", f"/apis/{GROUP}/{VERSION}/agentsessions")
+LARGE = tuple(f"/apis/{GROUP}/{VERSION}/{plural}" for plural in ("agentruns", "agentsessions", "agentimages"))
 
 
 async def login(**kwargs: Any) -> kopf.AiohttpSession | None:

@@ -29,13 +29,14 @@ BACKOFFS = (0.5, 1.0, 2.0, *[3.0] * 1200)
 class Wakers:
     """The functions that an event wakes.
 
-    `run` and `session` wake one object, `all` wakes every run, `policies` updates the statuses of all policies, and
-    `ending` is called when the operator ends.
+    `run`, `session` and `image` wake one object, `all` wakes every run and image, `policies` updates the statuses of
+    all policies, and `ending` is called when the operator ends.
     """
 
     run: Callable[[str], None]
     all: Callable[[], None]
     session: Callable[[Object], None]
+    image: Callable[[Object], None]
     policies: Callable[[], None]
     ending: Callable[[], Awaitable[None]]
 
@@ -73,6 +74,10 @@ def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.Operat
     @kopf.on.event(GROUP, VERSION, "agentsessions", registry=registry)
     async def on_session(event: kopf.RawEvent, **_: Any) -> None:
         take_session(store, wakers, event["type"], head(event["object"]["metadata"]))
+
+    @kopf.on.event(GROUP, VERSION, "agentimages", registry=registry)
+    async def on_image(event: kopf.RawEvent, **_: Any) -> None:
+        wakers.image(head(event["object"]["metadata"]))
 
     @kopf.on.event(GROUP, VERSION, "agentpolicies", registry=registry)
     async def on_policy(event: kopf.RawEvent, **_: Any) -> None:

@@ -36,6 +36,7 @@ from stromboli.kube.outline import MAX_SPEC, Page
 from stromboli.kube.plain import HEADS, Kind, Plain
 from stromboli.kube.room import Room
 from stromboli.models.agentsession import AgentSessionSpec
+from stromboli.models.image import AgentImage
 from stromboli.models.objects import Object, Status
 from stromboli.models.policy import Policy
 from stromboli.models.run import Run
@@ -44,6 +45,7 @@ from stromboli.naming import API_VERSION, GROUP, VERSION, is_object_name
 
 AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
 AgentSession = create_namespaced_resource(GROUP, VERSION, "AgentSession", "agentsessions")
+AgentImageKind = create_namespaced_resource(GROUP, VERSION, "AgentImage", "agentimages")
 AgentPolicy = create_global_resource(GROUP, VERSION, "AgentPolicy", "agentpolicies")
 Namespace = create_global_resource("", "v1", "Namespace", "namespaces")
 ConfigMap = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
@@ -53,9 +55,10 @@ Event = create_namespaced_resource("", "v1", "Event", "events")
 KINDS: Mapping[str, type[GenericNamespacedResource] | type[GenericGlobalResource]] = {
     Run.KIND: AgentRun,
     Session.KIND: AgentSession,
+    AgentImage.KIND: AgentImageKind,
     Policy.KIND: AgentPolicy,
 }
-WATCHED = ("agentruns", "agentsessions", "agentpolicies")
+WATCHED = ("agentruns", "agentsessions", "agentimages", "agentpolicies")
 READS = 8  # runs and sessions that are read concurrently
 WHOLE = 16 * 1024 * 1024  # bytes of memory that large runs may take together, as Python objects
 TRIES = 4  # of a write that loses to writers of metadata, before it is sent as a patch
@@ -176,6 +179,16 @@ class Cluster:
         """The outline of every AgentSession in the cluster; an incomplete list raises."""
         async for item in self._paged(partial(self._plain.list, AgentSession), outline.page):
             yield objects.session(item)
+
+    async def image(self, namespace: str, name: str) -> AgentImage | None:
+        async with self._reads:
+            content = await self._content(AgentImageKind, namespace, name)
+            return None if content is None else objects.image(_decoded(outline.whole, content))
+
+    async def images(self) -> AsyncIterator[AgentImage]:
+        """Every AgentImage in the cluster; an incomplete list raises."""
+        async for item in self._paged(partial(self._plain.list, AgentImageKind), outline.page_whole):
+            yield objects.image(item)
 
     async def policies(self) -> list[Policy]:
         """Every AgentPolicy; an incomplete list raises."""

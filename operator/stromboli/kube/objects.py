@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 from stromboli.kube import outline
 from stromboli.models.agentsession import AgentSessionSpec, SessionTemplate
+from stromboli.models.image import AgentImage, ImageStatus
 from stromboli.models.objects import NOTHING, Object, Status, fields, identity, number, text
 from stromboli.models.policy import Policy
 from stromboli.models.run import Run, RunStatus
 from stromboli.models.session import Session, SessionStatus
 
 Wire = Mapping[str, Any]
-K = TypeVar("K", Run, Session, Policy)
+K = TypeVar("K", Run, Session, AgentImage, Policy)
 
 
 def head(metadata: Wire) -> Object:
@@ -41,6 +42,11 @@ def run(wire: Wire) -> Run:
 def session(wire: Wire) -> Session:
     """An AgentSession."""
     return Session.of(head(fields(wire.get("metadata"))), _spec(wire), SessionStatus.of(_status(wire)))
+
+
+def image(wire: Wire) -> AgentImage:
+    """An AgentImage."""
+    return AgentImage.of(head(fields(wire.get("metadata"))), _spec(wire), ImageStatus.of(_status(wire)))
 
 
 def policy(wire: Wire) -> Policy:

@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from stromboli.models.agentimage import AgentImageSpec, AgentImageStatus
 from stromboli.models.agentpolicy import AgentPolicySpec, AgentPolicyStatus
 from stromboli.models.agentrun import AgentRunSpec, AgentRunStatus
 from stromboli.models.agentsession import AgentSessionSpec, AgentSessionStatus
 from stromboli.naming import GROUP, VERSION
-from stromboli.reasons import ConditionType, PolicyCondition, RunCondition, SessionCondition
+from stromboli.reasons import ConditionType, ImageCondition, PolicyCondition, RunCondition, SessionCondition
 
 Schema = dict[str, Any]
 
@@ -110,6 +111,28 @@ KINDS = (
             Column("Run", ".status.currentRun.name", wide=True),
             Column("Bytes", ".status.sizeBytes", "integer", wide=True),
             Column("Conversation", ".status.claudeSessionID", wide=True),
+        ),
+    ),
+    Kind(
+        "AgentImage",
+        "agentimages",
+        "aimg",
+        "Namespaced",
+        "An image that the runs of a namespace may use: it is pulled, inspected, and kept on the node.",
+        AgentImageSpec,
+        AgentImageStatus,
+        fixed=("image",),
+        columns=(
+            Column("Image", ".spec.image"),
+            _condition(ImageCondition.Ready),
+            _condition(ImageCondition.Compatible),
+            Column("Rank", ".status.rank", "integer"),
+            Column("Libc", ".status.summary.libc"),
+            Column("Tools", ".status.summary.tools"),
+            Column("Size", ".status.summary.size"),
+            AGE,
+            Column("Digest", ".status.nodes[0].digest", wide=True),
+            Column("Node", ".status.nodes[0].name", wide=True),
         ),
     ),
     Kind(

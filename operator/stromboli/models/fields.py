@@ -88,6 +88,20 @@ MaxTurns = Annotated[int, Field(ge=1, le=100000)]
 MaxBudget = Annotated[float, Field(gt=0, le=100000)]
 # The schema accepts a bare number, so that a rule can say what to write instead.
 Duration = Annotated[str, Field(max_length=64, json_schema_extra={**_int_or_string, **_DURATION_RULES})]
+_REFRESH_RULE = rule(
+    f"type(self) != string || !self.matches(r'{DURATION_RE2}') || duration(self) >= duration('1m')",
+    "asks the registry more often than once a minute; write 1m or more, such as 6h",
+)
+Refresh = Annotated[
+    str,
+    Field(
+        max_length=64,
+        json_schema_extra={
+            **_int_or_string,
+            "x-kubernetes-validations": [*_DURATION_RULES["x-kubernetes-validations"], _REFRESH_RULE],
+        },
+    ),
+]
 ImageRef = Annotated[
     str,
     Field(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from stromboli.models.image import AgentImage
 from stromboli.models.objects import Object
 from stromboli.models.policy import Policy
 from stromboli.models.run import Run
@@ -33,6 +34,8 @@ class ClusterReads(Protocol):
     async def session_outline(self, namespace: str, name: str) -> Session | None: ...
 
     def sessions(self) -> AsyncIterator[Session]: ...
+
+    def images(self) -> AsyncIterator[AgentImage]: ...
 
     async def policies(self) -> list[Policy]: ...
 

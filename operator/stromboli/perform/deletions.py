@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from stromboli.models.session import Session
 from stromboli.node.cleanup import Cleaner
-from stromboli.observe.session_index import SessionIndex
+from stromboli.observe.index import Index
 from stromboli.perform.sessions.assembly import Parts
 
 
 class Deletions:
     """Removes what deleted objects leave on this node."""
 
-    def __init__(self, cleaner: Cleaner, index: SessionIndex, sessions: Parts) -> None:
+    def __init__(self, cleaner: Cleaner, index: Index[Session], sessions: Parts) -> None:
         self._cleaner = cleaner
         self._index = index
         self._sessions = sessions

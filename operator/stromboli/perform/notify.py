@@ -10,6 +10,7 @@ from typing import Any
 
 from stromboli.errors import StromboliError
 from stromboli.kube.client import Cluster
+from stromboli.models.image import AgentImage
 from stromboli.models.run import Run
 from stromboli.models.session import Session
 from stromboli.reasons import ConditionReason, EventReason
@@ -29,16 +30,23 @@ class Notifier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned: set[str] = set()
 
-    def emit(self, obj: Run | Session, reason: EventReason, message: str) -> None:
-        """Post an event about a run or a session. Emitted twice for one attempt, it is one object."""
-        self._start(obj, reason, message, _key(obj), reason.warning)
+    def emit(self, obj: Run | Session | AgentImage, reason: EventReason, message: str, *, key: str = "") -> None:
+        """Post an event about an object. Emitted twice for one attempt, or with the same `key`, it is one object."""
+        self._start(obj, reason, message, _key(obj, key), reason.warning)
 
-    def emit_reason(self, obj: Run | Session, reason: ConditionReason, message: str, *, warning: bool) -> None:
+    def emit_reason(
+        self, obj: Run | Session | AgentImage, reason: ConditionReason, message: str, *, warning: bool, key: str = ""
+    ) -> None:
         """Post an event that announces the new reason of the object's main condition, as `emit` does."""
-        self._start(obj, reason, message, _key(obj), warning)
+        self._start(obj, reason, message, _key(obj, key), warning)
 
     def _start(
-        self, obj: Run | Session, reason: EventReason | ConditionReason, message: str, key: str, warning: bool
+        self,
+        obj: Run | Session | AgentImage,
+        reason: EventReason | ConditionReason,
+        message: str,
+        key: str,
+        warning: bool,
     ) -> None:
         body = event(obj, reason, message, now=datetime.now(UTC), key=key, warning=warning)
         task = spawn(self._post(reason, body), f"event {reason}")
@@ -76,7 +84,7 @@ class Notifier:
             log.warning("an event was lost: %s: %s", reason, error)
 
 
-def _key(obj: Run | Session) -> str:
+def _key(obj: Run | Session | AgentImage, key: str) -> str:
     """What an event's name is made of beside its reason: the object and, of a run, the number of its attempts."""
     number = len(obj.status.attempts) if isinstance(obj, Run) else 0
-    return f"{obj.uid}/{number}"
+    return f"{obj.uid}/{key or number}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +35,7 @@ class ImageInfo:
     workdir: str
     size: int
     created: datetime | None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Images:
@@ -107,4 +108,5 @@ def _info(entry: Mapping[str, Any]) -> ImageInfo:
         workdir=config.get("WorkingDir", ""),
         size=int(entry["Size"]),
         created=moment(entry["Created"] or NEVER),
+        labels={str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
     )

@@ -238,7 +238,14 @@ def _seen(obj: dict[str, Any]) -> None:
         return
 
     store, run = Store(lambda _: None), objects.run(obj)
-    wakers = Wakers(run=lambda _: None, all=lambda: None, session=lambda _: None, policies=lambda: None, ending=ending)
+    wakers = Wakers(
+        run=lambda _: None,
+        all=lambda: None,
+        session=lambda _: None,
+        image=lambda _: None,
+        policies=lambda: None,
+        ending=ending,
+    )
     take(store, wakers, "ADDED", objects.head(obj["metadata"]))
     take_session(store, wakers, "ADDED", objects.head(obj["metadata"]))
     assert store.put(run)

@@ -62,7 +62,7 @@ class Part:
 
 def parts(dies: str = "") -> Parts:
     part = cast(Any, Part(dies))
-    wakers = Wakers(*(cast(Any, nothing) for _ in range(5)))
+    wakers = Wakers(*(cast(Any, nothing) for _ in range(6)))
     return Parts(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, Background(part, part, part, part))
 
 

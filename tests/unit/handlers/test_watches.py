@@ -25,13 +25,16 @@ class Woken:
         self.sessions: list[str] = []
         self.store = Store(self.runs.append)
         self.policies = 0
-        self.wakers = Wakers(self.runs.append, self._all, self._session, self._policies, self._ending)
+        self.wakers = Wakers(self.runs.append, self._all, self._session, self._image, self._policies, self._ending)
 
     def _all(self) -> None:
         self.runs.append("everybody")
 
     def _session(self, session: Head) -> None:
         self.sessions.append(session.uid)
+
+    def _image(self, image: Head) -> None:
+        raise AssertionError("no image is concerned")
 
     def _policies(self) -> None:
         self.policies += 1

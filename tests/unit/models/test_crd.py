@@ -16,7 +16,7 @@ from stromboli.models.agentrun import AgentRunSpec, AgentRunStatus
 
 CRDS = Path(__file__).parents[3] / "crds"
 Schema = dict[str, Any]
-RUN, SESSION, POLICY = crd.KINDS
+RUN, SESSION, IMAGE, POLICY = crd.KINDS
 
 # The free-form documents: whatever is in them is kept, and judged when the run begins.
 FREE = {
@@ -89,7 +89,12 @@ def test_there_is_no_other_file() -> None:
 
 def test_write_writes_each_kind(tmp_path: Path) -> None:
     paths = crd.write(tmp_path)
-    assert sorted(p.name for p in paths) == ["agentpolicies.yaml", "agentruns.yaml", "agentsessions.yaml"]
+    assert sorted(p.name for p in paths) == [
+        "agentimages.yaml",
+        "agentpolicies.yaml",
+        "agentruns.yaml",
+        "agentsessions.yaml",
+    ]
     assert yaml.safe_load(paths[0].read_text()) == crd.crd(RUN)
 
 
@@ -197,6 +202,7 @@ def test_names_scope_and_category(kind: crd.Kind) -> None:
     contract = {
         "AgentRun": ("Namespaced", "arun"),
         "AgentSession": ("Namespaced", "asess"),
+        "AgentImage": ("Namespaced", "aimg"),
         "AgentPolicy": ("Cluster", "apol"),
     }
     assert (whole["spec"]["scope"], *whole["spec"]["names"]["shortNames"]) == contract[kind.kind]
@@ -232,7 +238,7 @@ def test_printer_columns_print_fields_that_exist(kind: crd.Kind) -> None:
     known = {path for k, path, _ in NODES if k == kind.kind}
     for column in crd.crd(kind)["spec"]["versions"][0]["additionalPrinterColumns"]:
         path = column["jsonPath"].removeprefix(".")
-        path = re.sub(r"\[\?\(@\.type==.*?\)\]", "[]", path)
+        path = re.sub(r"\[\?\(@\.type==.*?\)\]|\[0\]", "[]", path)
         assert path in known or path == "metadata.creationTimestamp", column
 
 

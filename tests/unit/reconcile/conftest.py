@@ -23,7 +23,7 @@ from stromboli import naming, work_queue
 from stromboli.attempt import busybox
 from stromboli.attempt.seals import SEAL
 from stromboli.handlers.assembly import Parts, assembled
-from stromboli.handlers.watches import take, take_session
+from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.kube.objects import head
 from stromboli.node.guard import Guard
 from stromboli.node.removals import Removals
@@ -52,6 +52,9 @@ ANSWER = b'{"type":"result","subtype":"success","is_error":false,"result":"forty
 
 def told(parts: Parts, how: str, obj: Object) -> None:
     """As kopf's watches report it."""
+    if obj["kind"] == "AgentImage":
+        parts.wakers.image(head(obj["metadata"]))
+        return
     (take if obj["kind"] == "AgentRun" else take_session)(parts.store, parts.wakers, how, head(obj["metadata"]))
 
 
@@ -65,6 +68,7 @@ class Process:
     removals: Removals
     killer: Killer
     guard: Guard
+    wakers: Wakers
 
     def is_idle(self) -> bool:
         """Whether nothing waits in its queue and nothing is at work."""
@@ -160,6 +164,7 @@ class Node:
                     parts.background.removals,
                     killer,
                     parts.background.guard,
+                    parts.wakers,
                 )
 
     def switch_off(self) -> None:

@@ -1,0 +1,163 @@
+"""One pass over one AgentImage: its image is provided on this node, and its status kept true.
+
+Passes are made when the object, a policy or a pull changes, at the object's refresh times, and when a check of all
+images (at the start and every minute) finds that the node no longer has what a status says. A pass that finds nothing
+new writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from stromboli.errors import Conflict, InvalidInput, Refused, Rejected
+from stromboli.grammar import duration, reference, times
+from stromboli.kube.client import Cluster
+from stromboli.models.agentimage import AgentImageSpec
+from stromboli.models.agentpolicy import PullPolicy
+from stromboli.models.image import AgentImage
+from stromboli.models.objects import Object
+from stromboli.node.images import Images
+from stromboli.observe.index import Index
+from stromboli.perform.images.provider import Provider, parse
+from stromboli.perform.images.removal import Removals
+from stromboli.perform.images.report import ImageReporter
+from stromboli.plan import holding
+from stromboli.reasons import PresentReason
+from stromboli.status.image import Outcome
+
+# Nobody looks whether the node has these; a change of the policies or of the spec leads to the next pass.
+NOT_LOOKED_FOR = frozenset({PresentReason.ImageNotAllowed, PresentReason.PolicyViolation, PresentReason.InvalidSpec})
+
+log = logging.getLogger(__name__)
+
+
+class AgentImages:
+    """Keeps the AgentImages of a cluster true, as far as this node is concerned."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        images: Images,
+        provider: Provider,
+        removals: Removals,
+        reporter: ImageReporter,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._cluster = cluster
+        self._images = images
+        self._provider = provider
+        self._removals = removals
+        self._reporter = reporter
+        self._wake = wake
+        self._index: Index[AgentImage] = Index(cluster.image, cluster.images)
+        self._written: dict[str, str] = {}  # the version of each object that was written here last
+        # How many refreshes of each object are done, and for which generation of its spec. After a restart, those that
+        # were due meanwhile count as done.
+        self._refreshed: dict[str, tuple[int, int]] = {}
+
+    def knows(self, uid: str) -> bool:
+        """Whether it is the UID of an AgentImage."""
+        return uid in self._index
+
+    def hear(self, obj: Object) -> None:
+        """Wake the object that the watch reports, unless it is the echo of a write from here."""
+        if self._written.get(self._index.add(obj)) != obj.version:
+            self._wake(obj.uid)
+
+    def wake_all(self) -> None:
+        """Wake all of them, because a policy has changed."""
+        for uid in self._index.uids():
+            self._wake(uid)
+
+    async def reconcile(self, uid: str) -> float | None:
+        """One pass; seconds until the next, None for "when something happens".
+
+        Raises ClusterUnavailable, PodmanError, PodmanUnavailable, OSError: then it is to be tried again.
+        """
+        image = await self._index.find(uid)
+        if image is None or image.is_being_deleted:
+            self._images.leave(uid)
+            self._refreshed.pop(uid, None)
+            self._written.pop(uid, None)
+            if image is None:
+                await self._removals.gone(uid)
+            return None
+        try:
+            return await self._pass(image)
+        except Conflict:
+            return 0.0
+        except Rejected as error:
+            log.warning("AgentImage %s: its status cannot be written: %s", image.label, error)
+            return None
+
+    async def check(self) -> None:
+        """Wake those whose status is not what is on the node, or whose object is gone.
+
+        Raises ClusterUnavailable, PodmanError, PodmanUnavailable.
+        """
+        known = set(self._index.uids()) | self._removals.pending()
+        here: dict[str, str] = {}
+        async for image in self._cluster.images():
+            known.discard(self._index.add(image))
+            held = image.status.held.get(self._reporter.node)
+            if held is None or image.status.generation != image.generation:
+                self._wake(image.uid)
+                continue
+            if image.status.reason in NOT_LOOKED_FOR:
+                continue
+            if image.reference not in here:
+                here[image.reference] = await self._id_of(image.reference)
+            if here[image.reference] != held.id:
+                self._wake(image.uid)
+        for uid in known:
+            self._wake(uid)
+
+    async def _id_of(self, written: str) -> str:
+        """The id of the image that a reference names on the node; empty if there is none."""
+        try:
+            found = await self._images.on_node(reference.parse(written))
+        except InvalidInput:
+            return ""
+        return "" if found is None else found.id
+
+    async def _pass(self, image: AgentImage) -> float | None:
+        spec = _read(image)
+        due = None if spec is None else self._due(image, spec)
+        outcome, again = await self._provider.provide(image, pull=due is not None)
+        if spec is not None:
+            self._removals.note(image, spec, outcome.reference, outcome.inspected)
+        if due is not None and outcome.ready is not PresentReason.Pulling:
+            self._refreshed[image.uid] = (image.generation, due)
+            self._images.leave(image.uid)  # so that the next refresh pulls again
+        self._written[image.uid] = (await self._reporter.report(image, outcome)).version
+        return again if again is not None else self._until_refresh(image, spec, outcome)
+
+    def _due(self, image: AgentImage, spec: AgentImageSpec) -> int | None:
+        """The number of the refresh that is to be made now, if one is; 0 is the pull of a new or changed object."""
+        now = holding.refreshes_due(image.uid, times.from_text(image.created), _interval(spec), datetime.now(UTC))
+        generation, done = self._refreshed.get(image.uid, (-1, 0))
+        if generation != image.generation:
+            seen_before = image.status.generation == image.generation and self._reporter.node in image.status.held
+            done = now if seen_before else now - 1
+            self._refreshed[image.uid] = (image.generation, done)
+        return now if now > done else None
+
+    def _until_refresh(self, image: AgentImage, spec: AgentImageSpec | None, outcome: Outcome) -> float | None:
+        if spec is None or outcome.ready is not PresentReason.Present or spec.pull_policy is PullPolicy.Never:
+            return None
+        if reference.parse(spec.image).digest is not None:
+            return None
+        return holding.until_refresh(image.uid, times.from_text(image.created), _interval(spec), datetime.now(UTC))
+
+
+def _read(image: AgentImage) -> AgentImageSpec | None:
+    try:
+        return parse(image)
+    except Refused:  # the outcome says so
+        return None
+
+
+def _interval(spec: AgentImageSpec) -> float:
+    return holding.REFRESH if spec.refresh is None else duration.parse(spec.refresh)

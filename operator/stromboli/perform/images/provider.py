@@ -1,0 +1,164 @@
+"""Provides the image of an AgentImage on this node: admitted, pulled, inspected, judged. The result is an `Outcome`.
+
+The order is that of a run's gates (perform/gates.py), and the sentences are the same: nothing is pulled that the
+policies do not admit. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from stromboli.errors import CLIUnavailable, ClusterUnavailable, Refused
+from stromboli.grammar import times
+from stromboli.grammar.reference import Reference
+from stromboli.models.agentimage import AgentImageSpec
+from stromboli.models.agentpolicy import PullPolicy
+from stromboli.models.image import AgentImage
+from stromboli.models.sentences import sentence
+from stromboli.node.cli import CLIMounts, MountedCLI
+from stromboli.node.images import Images, digest_of
+from stromboli.observe import policy as policies
+from stromboli.observe.reads import ClusterReads
+from stromboli.plan import admission, holding
+from stromboli.plan.compatibility import CLINeeds, ImageFacts
+from stromboli.plan.policy import Effective
+from stromboli.plan.verdict import STOPPING, Refuse, Wait, verdict
+from stromboli.podman.images import ImageInfo
+from stromboli.reasons import AllowedReason, CompatibleReason, PresentReason, Reason
+from stromboli.settings import Settings
+from stromboli.status.image import Inspected, Outcome, Said
+
+INSPECTIONS = 4  # images that are inspected at a time
+RETRY_REFUSED = 300.0  # seconds until a pull that the registry refused is tried again: the image may be pushed later
+SLOT = "spec.image"
+
+_READY = {
+    Reason.InvalidSpec: PresentReason.InvalidSpec,
+    Reason.ImageNotAllowed: PresentReason.ImageNotAllowed,
+    Reason.PolicyViolation: PresentReason.PolicyViolation,
+    Reason.ImagePullFailed: PresentReason.ImagePullFailed,
+    Reason.Pulling: PresentReason.Pulling,
+    Reason.RegistryUnavailable: PresentReason.RegistryUnavailable,
+    Reason.NodeOutOfDisk: PresentReason.NodeOutOfDisk,
+    Reason.PodmanUnavailable: PresentReason.PodmanUnavailable,
+    Reason.WaitingForReference: PresentReason.PoliciesUnavailable,
+}
+_DISALLOWED = {
+    Reason.ImageNotAllowed: AllowedReason.ImageNotAllowed,
+    Reason.PolicyViolation: AllowedReason.PolicyViolation,
+}
+
+
+def parse(image: AgentImage) -> AgentImageSpec:
+    """The typed spec. Raises Refused(InvalidSpec)."""
+    try:
+        return AgentImageSpec.model_validate(image.spec)
+    except ValidationError as error:
+        raise Refused(Reason.InvalidSpec, sentence(error)) from error
+
+
+class Provider:
+    """Provides images; `retry` below is in seconds, None for "when something happens"."""
+
+    def __init__(self, cluster: ClusterReads, settings: Settings, images: Images, mounts: CLIMounts) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._images = images
+        self._mounts = mounts
+        self._inspections = asyncio.Semaphore(INSPECTIONS)
+
+    async def provide(self, image: AgentImage, *, pull: bool) -> tuple[Outcome, float | None]:
+        """One pass: the outcome, and the seconds until the next.
+
+        `pull` asks the registry even if the image is here.
+        """
+        outcome = Outcome(PresentReason.Pulling, "")
+        try:
+            spec = parse(image)
+            effective = await policies.effective(self._cluster, self._settings, image.namespace)
+            reference = admission.admit(spec.image, effective, SLOT)
+            outcome = replace(outcome, reference=str(reference), allowed=_allowed(effective))
+            found = await self._images.resolve(reference, _pull_policy(spec, effective, pull=pull), image.uid)
+            return await self._inspected(outcome, found, reference, effective, image.uid)
+        except (*STOPPING, ClusterUnavailable) as error:
+            return _stopped(outcome, error)
+
+    async def _inspected(
+        self, outcome: Outcome, found: ImageInfo, reference: Reference, effective: Effective, uid: str
+    ) -> tuple[Outcome, float | None]:
+        cli, missing = await self._cli(effective, uid)
+        needs = cli.needs if cli is not None else CLINeeds()
+        async with self._inspections:
+            facts = await self._images.facts(found, needs)
+        here = f"{reference} is on node {self._settings.node}"
+        outcome = replace(outcome, ready=PresentReason.Present, message=here)
+        if missing is not None:
+            said = Said(CompatibleReason.CLIImageUnavailable, str(missing))
+            return replace(outcome, compatible=said, inspected=_seen(found, reference, facts, None)), missing.delay
+        suited = holding.suitability(facts, None if cli is None else needs, found.labels)
+        reason = CompatibleReason.OwnCLI if suited.own_cli else CompatibleReason.Compatible
+        if not suited.verdict.ok:
+            reason = CompatibleReason.ImageIncompatible
+        return replace(
+            outcome,
+            compatible=Said(reason, suited.verdict.message),
+            inspected=_seen(found, reference, facts, suited.rank),
+            untrue=holding.untrue_labels(facts, suited, found.labels),
+        ), None
+
+    async def _cli(self, effective: Effective, uid: str) -> tuple[MountedCLI | None, CLIUnavailable | None]:
+        """The mounted CLI, or why there is none yet; neither if images bring their own."""
+        try:
+            return await self._mounts.ready(effective.cli, uid), None
+        except CLIUnavailable as missing:
+            return None, missing
+
+
+def _pull_policy(spec: AgentImageSpec, effective: Effective, *, pull: bool) -> PullPolicy:
+    """The object's own choice, and otherwise that of the policies. If they pull nothing, nobody else does."""
+    if effective.pull_policy is PullPolicy.Never:
+        return PullPolicy.Never
+    wanted = spec.pull_policy or effective.pull_policy
+    if wanted is PullPolicy.Always and not pull:
+        return PullPolicy.IfNotPresent
+    return wanted
+
+
+def _allowed(effective: Effective) -> Said:
+    if not effective.allowlists:
+        return Said(AllowedReason.NoAllowlist, "no policy restricts images; an administrator should set one")
+    return Said(AllowedReason.Allowed, "every policy of the namespace allows the image")
+
+
+def _stopped(outcome: Outcome, error: Exception) -> tuple[Outcome, float | None]:
+    """The outcome if the image is not here, or nothing could be determined."""
+    match verdict(error):
+        case Refuse(reason, message):
+            said = Said(_DISALLOWED[reason], message) if reason in _DISALLOWED else outcome.allowed
+            retry = RETRY_REFUSED if reason is Reason.ImagePullFailed else None
+            return replace(outcome, ready=_READY[reason], message=message, allowed=said), retry
+        case Wait(reason, message, delay):
+            return replace(outcome, ready=_READY[reason], message=message), delay
+        case other:
+            raise AssertionError(f"{other} cannot be said of an image")
+
+
+def _seen(found: ImageInfo, reference: Reference, facts: ImageFacts, rank: int | None) -> Inspected:
+    entry: dict[str, object] = {
+        "digest": digest_of(found, reference) or "",
+        "id": found.id,
+        "size": found.size,
+        "platform": f"{found.os}/{found.architecture}",
+        "libc": {"family": str(facts.libc), "version": facts.libc_version},
+        "shell": facts.shell or "",
+        "claudeCLI": facts.claude or "",
+        "user": "" if facts.user is None else f"{facts.user.uid}:{facts.user.gid}",
+        "description": holding.description(found.labels),
+    }
+    if found.created is not None:
+        entry["created"] = times.to_text(found.created)
+    summary = {"libc": holding.libc_text(facts), "size": holding.size_text(found.size)}
+    return Inspected({key: value for key, value in entry.items() if value != ""}, rank, summary)
