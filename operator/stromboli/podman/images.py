@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from stromboli.coalesced import Coalesced
-from stromboli.errors import NotFound, PullFailed
+from stromboli.errors import NotFound, PodmanError, PullFailed
 from stromboli.podman.connection import COMPAT, LONGEST, Connection, image_segment
-from stromboli.podman.failures import answer, reading
+from stromboli.podman.failures import answer, problem_of, pull_failure, reading
 from stromboli.podman.pulls import PullProgress, auth_header, follow
 from stromboli.podman.times import NEVER, moment
 from stromboli.registry_credentials import Credentials, without_secrets
@@ -80,12 +80,15 @@ class Images:
             api=COMPAT,
             headers=auth_header(credentials) if credentials else None,
         )
-        async with call as response, aclosing(response.lines(LONGEST)) as lines:
-            try:
-                await follow(reference, lines, on_progress)
-            except PullFailed as error:
-                # A registry may repeat in its error what it was given.
-                raise PullFailed(without_secrets(str(error), credentials), error.problem) from None
+        try:
+            async with call as response, aclosing(response.lines(LONGEST)) as lines:
+                await follow(reference, lines, on_progress, credentials)
+        except PodmanError as error:
+            # Newer versions report some failures by the status.
+            words = without_secrets(str(error).partition(": ")[2], credentials)
+            if error.status < 400 or problem_of(words) is RegistryProblem.UNKNOWN:
+                raise
+            raise pull_failure(reference, words) from None
         image = await self.inspect(reference)
         if image is None:
             raise PullFailed(f"image {reference} was pulled but is not there", RegistryProblem.UNKNOWN)

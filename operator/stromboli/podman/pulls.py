@@ -14,7 +14,7 @@ from typing import Any
 
 from stromboli.errors import PullFailed
 from stromboli.podman.failures import answer, pull_failure, reading
-from stromboli.registry_credentials import Credentials, IdentityToken
+from stromboli.registry_credentials import Credentials, IdentityToken, without_secrets
 from stromboli.registry_problem import RegistryProblem
 
 # Seconds in which a line has to come. Podman writes one a second for each layer of which bytes arrive, so while a
@@ -45,8 +45,16 @@ class PullProgress:
         return f"{self.fetched / _MIB:.1f} of {self.size / _MIB:.1f} MiB" if self.size else ""
 
 
-async def follow(reference: str, lines: AsyncIterator[bytes], report: Callable[[PullProgress], None]) -> None:
-    """Read a pull's stream to its end; `report` is called whenever the progress changes. Raises PullFailed, NoSpace."""
+async def follow(
+    reference: str,
+    lines: AsyncIterator[bytes],
+    report: Callable[[PullProgress], None],
+    credentials: Credentials | None = None,
+) -> None:
+    """Read a pull's stream to its end; `report` is called whenever the progress changes. Raises PullFailed, NoSpace.
+
+    A registry may repeat in its error what it was given: the secret of these credentials is left out.
+    """
     layers = _Layers()
     before = PullProgress()
     while (line := await _next(reference, lines, layers.patience)) is not None:
@@ -55,7 +63,7 @@ async def follow(reference: str, lines: AsyncIterator[bytes], report: Callable[[
             failure = entry.get("error")
             layers.heard(entry)
         if failure:
-            raise pull_failure(reference, str(failure))
+            raise pull_failure(reference, without_secrets(str(failure), credentials))
         if (now := layers.progress) != before:
             before = now
             report(now)

@@ -92,7 +92,10 @@ class Search:
             return Unanswered(registry, RegistryProblem.UNAVAILABLE, f"no answer within {ANSWER:.0f} s")
         except PodmanError as error:
             words = _PREFACE.sub("", str(error))
-            return Unanswered(registry, problem_of(words), visible.text(redact(words)))
+            problem = problem_of(words)
+            if problem is RegistryProblem.DENIED:  # whose words say nothing more
+                return Unanswered(registry, problem, "it wants a login, or denies the one that the node has for it")
+            return Unanswered(registry, problem, visible.text(redact(words)))
 
     async def _asked(self, registry: str, query: str, limit: int) -> tuple[Found, ...]:
         # Up to the first slash a term names the registry; the rest may have slashes of its own.

@@ -91,7 +91,7 @@ class Podman:
         """The node's registries.conf, which Podman reads once, when its service starts. As slow as `info`."""
         response = await self._connection.request("GET", "/info")
         with reading("its registries"):
-            return registries_conf.read(answer(response.content)["registries"])
+            return registries_conf.read(answer(response.content).get("registries") or {})
 
     async def free(self) -> int | None:
         """Free bytes where Podman stores images and containers; None if it does not report them. As slow as `info`."""

@@ -12,6 +12,8 @@ from aiohttp import web
 
 from stromboli.errors import NotFound, PodmanError, PodmanUnavailable, PullFailed
 from stromboli.podman import Podman
+from stromboli.registry_credentials import IdentityToken, Login, basic
+from stromboli.registry_problem import RegistryProblem
 
 Answering = Callable[..., Awaitable[Podman]]
 
@@ -131,6 +133,32 @@ async def test_a_failed_pull_is_http_200(answering: Answering) -> None:
     with pytest.raises(PullFailed) as caught:
         await podman.images.pull("registry.test/x:1")
     assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [('{{"error":"denied: {}"}}\n', 200), ('{{"cause":"…","message":"denied: {}"}}', 500)],
+)
+async def test_no_secret_that_a_registry_repeats_is_shown(answering: Answering, text: str, status: int) -> None:
+    login = Login("reader", "open sesame")
+    for credentials, said in ((login, login.password), (login, basic(login)), (IdentityToken("refresh-me"),) * 2):
+        secret = said.token if isinstance(said, IdentityToken) else said.removeprefix("Basic ")
+        podman = await answering(text.format(secret), status)
+        with pytest.raises(PullFailed, match="denied") as caught:
+            await podman.images.pull("registry.test/x:1", credentials=credentials)
+        assert caught.value.problem is RegistryProblem.DENIED
+        assert secret not in str(caught.value)
+
+
+async def test_a_pull_that_fails_by_its_status(answering: Answering) -> None:
+    podman = await answering('{"cause":"…","message":"reading manifest 1 in registry.test/x: manifest unknown"}', 404)
+    with pytest.raises(PullFailed) as caught:
+        await podman.images.pull("registry.test/x:1")
+    assert caught.value.problem is RegistryProblem.NOT_FOUND
+    podman = await answering('{"cause":"…","message":"a lock of its own"}', 500)
+    with pytest.raises(PodmanError) as other:
+        await podman.images.pull("registry.test/x:1")
+    assert not isinstance(other.value, PullFailed), "this is Podman's own affair"
 
 
 async def test_a_pull_that_leaves_no_image_is_a_failure(answering: Answering) -> None:
