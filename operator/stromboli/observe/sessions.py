@@ -132,11 +132,13 @@ class Queues:
     async def await_turn_again(self, run: Run) -> None:
         """Like `await_turn`, for a run that has been Queued before, as far as the store knows its queue.
 
-        The session itself is read only for a run that has nobody ahead of it.
+        The session itself is not read for a run behind one that was started, which holds the session until its end.
         """
         for name in run.sessions:
             if await self._wants(run.namespace, plan.place_of(run), name):
-                _wait_behind(run, None, await self._ahead(run, name), name)
+                ahead = await self._ahead(run, name)
+                if any(self._was_started(place) for place in ahead):
+                    _wait_behind(run, None, ahead, name)
                 await self._check(run, await self._cluster.session_outline(run.namespace, name), name)
 
     async def _check(self, run: Run, session: Session | None, name: str) -> None:
@@ -160,6 +162,10 @@ class Queues:
             if await self._wants(run.namespace, place, name):
                 found.append(place)
         return found
+
+    def _was_started(self, place: Place) -> bool:
+        found = self._store.get(place.uid)
+        return found is not None and bool(found.status.attempts)
 
     async def _wants(self, namespace: str, place: Place, session: str) -> bool:
         """Whether a run needs the session: to run in it, or to copy it for a fork that has no copy yet."""

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from stromboli import naming, work_queue
+from stromboli.errors import Waiting
 from stromboli.models.run import RunStatus
 from stromboli.models.session import RunRef, SessionStatus
-from stromboli.observe.sessions import QUEUED_RECHECK
+from stromboli.observe.sessions import QUEUED_RECHECK, Queues
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as session_status
 from stromboli.status.run import Moment
+from stromboli.store import Store
 from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Node, elsewhere
 from tests.unit.reconcile.faults import Killer
@@ -391,3 +393,34 @@ async def test_a_turn_that_could_not_be_given_back_is_given_back_once_the_next_w
         await stage.idle()
     assert failed
     assert stage.sent == ["first", "second"]
+
+
+async def test_a_queued_run_that_has_the_turn_goes_on_although_another_is_ahead_of_it_by_now(
+    node: Node, stage: Stage
+) -> None:
+    """With several API servers, one that was created earlier by its clock may be stored later."""
+    node.cluster.add_session(SPACE, STORY, {"template": {"image": "python:3.12"}})
+    uids = {name: stage.run(name) for name in ("later", "earlier")}
+    for name, uid in uids.items():
+        there = Moment(datetime.now(UTC), "", 1)
+        status = run_states.at(RunStatus(), Reason.Queued, "behind other runs", there)
+        ticket = {"session": {"name": STORY, "ticket": node.get(name)["metadata"]["resourceVersion"]}}
+        node.get(name)["status"] = {**status.wire, **ticket}
+        if name == "earlier":
+            node.get(name)["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z"
+        else:
+            session = await node.cluster.session(SPACE, STORY)
+            assert session is not None
+            taken = session_status.taken(session.status, RunRef(name, uid), Moment(datetime.now(UTC), "node-a", 1))
+            await node.cluster.write_status(session, taken)
+    store = Store(lambda _: None)
+    found = {name: await node.cluster.run(SPACE, name) for name in uids}
+    for run in found.values():
+        assert run is not None
+        store.put(run)
+    queues = Queues(node.cluster, store)
+    assert found["later"] is not None
+    await queues.await_turn_again(found["later"])
+    assert found["earlier"] is not None
+    with pytest.raises(Waiting, match="behind the run later"):
+        await queues.await_turn_again(found["earlier"])
