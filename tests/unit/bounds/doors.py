@@ -37,7 +37,7 @@ from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
 from stromboli.observe import policy, references
 from stromboli.perform import lookups
-from stromboli.plan import answer, conversation, documents, redaction, request
+from stromboli.plan import answer, conversation, documents, pull_secrets, redaction, request
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Shape
 from stromboli.podman import failures, images, pulls, search
@@ -268,6 +268,7 @@ DOORS: Mapping[str, Mapping[str, Door]] = {
     "specs": {
         "a document as a string": lambda text: documents.mapping(text, "spec.claude.settings"),
         "a document as an object": _whole(lambda text: documents.mapping(_parsed(text), "spec.claude.settings")),
+        "a pull Secret": lambda text: pull_secrets.read(text),
         "a schema as a string": lambda text: documents.schema(text, "spec.claude.jsonSchema"),
         "a schema as an object": _whole(lambda text: documents.schema(_parsed(text), "spec.claude.jsonSchema")),
         "a run that was not cut": _whole(_uncut),
