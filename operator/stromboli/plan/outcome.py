@@ -1,7 +1,7 @@
-"""Judges how an attempt ended, from what it left behind: a reason, a sentence, the answer. Pure.
+"""Decides how an ended attempt is reported, from its records: a reason, a message, the answer. Pure.
 
-The supervisor's last record decides; where there is none (the container was killed under it, or the agent removed it),
-the container's own exit code does. Only the seals decide whether the prompt was sent.
+The supervisor's last record decides. If there is none, because the container was killed or the agent removed it, the
+container's exit code does. Only the seals decide whether the prompt was sent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOO_LARGE = (
     f"what ran in the container filled {naming.OUT}, which is on the node's disk and for the run's records, so the "
     "container was killed; write files into the working directory, a volume, or /tmp"
 )
-# The supervisor's exit codes from before anything of the image has run.
+# The supervisor's exit codes before anything from the image has run.
 _NOT_STARTED: Mapping[int, str] = {
     CLI_MISSING: "its container did not find the Claude CLI, which is mounted on the node",
     ALREADY_STARTED: "its folder had been used before",
@@ -76,10 +76,10 @@ def of(
     ran: float | None,
     too_large: bool = False,
 ) -> Outcome:
-    """Judge a finished attempt. `oom` is the cgroup's word; `timeout` and `ran` are seconds, the latter what the
-    container took from its start to its end, None where nobody knows; `too_large` says that the folder of its records
-    was full beyond its bound. Nothing of `secrets`, which the attempt was
-    given, is in what comes out.
+    """The outcome of an ended attempt, in which all `secrets` that the attempt was given are redacted.
+
+    `oom` is what the cgroup reports. `ran` is the time in seconds from the container's start to its end, None if it is
+    unknown. `too_large` says that the folder of its records exceeded its bound.
     """
     answer = answers.parse(records.stdout, secrets)
     if records.end is not None:
@@ -99,7 +99,7 @@ def of(
 
 
 def prompt_sent(records: Records, answer: Answer | None = None) -> PromptSent:
-    """Whether the prompt was sent: No where the seal is unbroken; an answer is the agent's word that it was."""
+    """Whether the prompt was sent: no if the seal is unbroken; an answer is the agent's statement that it was."""
     if not records.sent:
         return PromptSent.no
     return PromptSent.unknown if answer is None else PromptSent.yes
@@ -113,7 +113,7 @@ def _by_record(
     if end.cause == "timeout":
         return _timed_out(timeout)
     if end.cause == "cancelled":
-        return Reason.AgentFailed, "the container was asked to end (SIGTERM) from outside the operator"
+        return Reason.AgentFailed, "something other than the operator asked the container to end (SIGTERM)"
     if end.exit_code == KILLED and (end.oom or oom):
         return _out_of_memory()
     if not records.sent:
@@ -136,12 +136,12 @@ def _failed(records: Records, end: EndRecord, answer: Answer) -> tuple[Reason, s
 
 
 def _never_sent(records: Records, end: EndRecord) -> tuple[Reason, str]:
-    """A hook failed, or the supervisor itself gave up, before the agent's turn."""
+    """A hook failed, or the supervisor itself gave up, before the agent was started."""
     if records.steps:
         return Reason.HookFailed, _hook_said(records, "a hook failed")
     if end.exit_code == WORKDIR_UNUSABLE:
         return Reason.InvalidSpec, _with_tail(
-            "spec.workdir: the image's user cannot make or enter it; choose a folder that it can, such as one in "
+            "spec.workdir: the image's user cannot create or enter it; choose a folder that it can, such as one in "
             "its home, or a mounted volume",
             records,
         )
@@ -151,7 +151,7 @@ def _never_sent(records: Records, end: EndRecord) -> tuple[Reason, str]:
 
 
 def _hook_said(records: Records, what: str) -> str:
-    """`what`, and of the hook that was the last: which, how it ended, what it wrote last."""
+    """`what`, with the last hook, its exit code and its last lines."""
     if not records.steps:
         return what
     last = records.steps[-1]
@@ -169,16 +169,16 @@ def _by_container(
     if not records.started and exit_code is not None and (why := _NOT_STARTED.get(exit_code)):
         return Reason.ContainerLost, (
             f"the agent was not started, in several attempts: {why}; the prompt was not sent; "
-            "apply the run again once the node is well"
+            "apply the run again once the node works again"
         )
     if exit_code is None or exit_code in follow.KILLED:
         code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
-        what = f"the container ended with {code} before the agent was through: it was killed, removed, or the machine "
+        what = f"the container ended with {code} before the agent was done: it was killed or removed, or the machine "
         what += "restarted"
-        again = "the prompt was not sent, after several attempts; apply the run again once the node is well"
+        again = "the prompt was not sent, in several attempts; apply the run again once the node works again"
     else:
-        what = f"the container ended with exit code {exit_code} and without a record of how: what ran in it removed it"
-        again = "the prompt was not sent; fix the hooks of lifecycle, then apply the run again"
+        what = f"the container ended with exit code {exit_code} and without a record: something in it removed that"
+        again = "the prompt was not sent; fix the hooks of spec.lifecycle, then apply the run again"
     if records.sent:
         again = "the prompt had been sent, or may have been, so it is not sent again by itself"
     return Reason.ContainerLost, f"{what}; {again}"

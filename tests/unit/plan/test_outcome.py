@@ -205,7 +205,7 @@ def test_what_outlived_its_timeout_is_a_timeout_whatever_its_record_says(code: i
 def test_a_record_that_was_removed_is_not_called_a_kill(code: int) -> None:
     found = _of(records(end=None, stdout=b""), container_exit=code)
     assert found.reason is Reason.ContainerLost
-    assert f"exit code {code} and without a record of how: what ran in it removed it" in found.message
+    assert f"exit code {code} and without a record: something in it removed that" in found.message
     assert "killed" not in found.message
     assert "it is not sent again by itself" in found.message
 
