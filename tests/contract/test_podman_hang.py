@@ -17,7 +17,6 @@ import pytest
 from stromboli import naming
 from stromboli.errors import PodmanUnavailable
 from stromboli.inspection import startfiles
-from stromboli.inspection.cache import FactsCache
 from stromboli.inspection.container import ContainerOpener
 from stromboli.local import podman_service
 from stromboli.local.home import Home
@@ -100,7 +99,7 @@ async def test_an_image_in_which_podman_would_wait_is_told_without_a_start(
     files, words = WRONG[kind]
     found = await client.images.inspect(image(isolated, kind, files))
     assert found is not None
-    images = Images(client, FactsCache(tmp_path), "installation", lambda _: None)
+    images = Images(client, tmp_path, "installation", lambda _: None)
     facts = await asyncio.wait_for(images.facts(found, CLINeeds()), LIMIT)
     for verdict in (judge(facts, CLINeeds()), judge_own_cli(facts)):
         assert not verdict.ok

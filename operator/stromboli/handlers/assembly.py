@@ -15,7 +15,6 @@ from stromboli.attempt import containers
 from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
 from stromboli.handlers.watches import Wakers
-from stromboli.inspection.cache import FactsCache
 from stromboli.kube.client import Cluster
 from stromboli.models.objects import Object
 from stromboli.models.session import Session
@@ -179,7 +178,7 @@ def _node(settings: Settings, podman: Podman, installation: str, wake: Callable[
     site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
     locks = SessionLocks()
     cleaner = Cleaner(podman, site, locks)
-    images = Images(podman, FactsCache(settings.home / "cache" / "images"), installation, wake)
+    images = Images(podman, settings.home / "cache", installation, wake)
     return _Node(
         on_node=OnNode(podman, site, Resting(podman, site, cleaner), cleaner, locks),
         images=images,

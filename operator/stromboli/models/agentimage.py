@@ -57,6 +57,21 @@ class LibcFacts(Model):
     version: str = Field("", description="Its version, if that could be read.", max_length=64)
 
 
+class OperatingSystem(Model):
+    """The operating system that an image is made of."""
+
+    id: str = Field(description="ID of its os-release, such as debian.", max_length=64)
+    version: str = Field("", description="Its version, such as 12; empty for a rolling release.", max_length=64)
+    name: str = Field("", description="Its name for people.", max_length=128)
+
+
+class Tool(Model):
+    """A language runtime or a tool in an image."""
+
+    name: str = Field(description="Its name, such as python.", max_length=64)
+    version: str = Field("", description="Its version, if something in the image tells it.", max_length=64)
+
+
 class ImageOnNode(Model):
     """What one node has of the image, and what was seen in it."""
 
@@ -75,6 +90,10 @@ class ImageOnNode(Model):
         max_length=4096,
     )
     user: str = Field("", description="Who its processes run as: `uid:gid`.", max_length=64)
+    os: OperatingSystem | None = Field(None, description="Its operating system.")
+    tools: Annotated[list[Tool], Field(max_length=64)] = Field(
+        default_factory=list, description="The runtimes and tools that were found in it."
+    )
     description: str = Field("", description="Its label ai.stromboli.description.", max_length=1024)
     looked_at: str | None = Field(None, description="When it was inspected.", max_length=64)
 

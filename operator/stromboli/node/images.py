@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from stromboli import naming
 from stromboli.errors import ImageMissing, PodmanError, PullFailed
 from stromboli.grammar.reference import Reference
 from stromboli.inspection import configuration, startfiles
-from stromboli.inspection.cache import FactsCache
+from stromboli.inspection.cache import ContentsCache, FactsCache
 from stromboli.inspection.container import ContainerOpener, MountedOpener
+from stromboli.inspection.contents import image_contents
 from stromboli.inspection.facts import image_facts
 from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig, Opener
 from stromboli.inspection.root import MountedRoot
@@ -26,6 +28,7 @@ from stromboli.node.pulls import Pulls, local_name
 from stromboli.plan import images as rules
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
+from stromboli.plan.contents import Contents
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
 from stromboli.registries import Registries
@@ -38,9 +41,11 @@ log = logging.getLogger(__name__)
 class Images:
     """The node's images. When a pull ends, `wake` is called with each UID that waited for it."""
 
-    def __init__(self, podman: Podman, cache: FactsCache, installation: str, wake: Callable[[str], None]) -> None:
+    def __init__(self, podman: Podman, cache: Path, installation: str, wake: Callable[[str], None]) -> None:
+        """`cache` is the folder in which findings are kept across restarts."""
         self._podman = podman
-        self._cache = cache
+        self._facts = FactsCache(cache / "images")
+        self._contents = ContentsCache(cache / "contents")
         self._installation = installation
         self._pulls = Pulls(podman, Registries(), wake)
         self._reading: set[str] = set()  # names of the temporary containers in use
@@ -93,7 +98,15 @@ class Images:
 
     async def facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
         """The facts about an image's contents. Raises PodmanError, PodmanUnavailable."""
-        return await self._cache.get(image.id, needs, lambda: self._inspected(image, needs))
+        return await self._facts.get(image.id, needs, lambda: self._find_facts(image, needs))
+
+    def known_facts(self, image_id: str, needs: CLINeeds) -> ImageFacts | None:
+        """The facts that were determined before, None if none were."""
+        return self._facts.known(image_id, needs)
+
+    async def contents(self, image: ImageInfo) -> Contents:
+        """The operating system and the tools in an image. Raises PodmanError, PodmanUnavailable."""
+        return await self._contents.get(image.id, lambda: self._find_contents(image))
 
     def leave(self, uid: str) -> None:
         """The run of this UID needs no image any more: cancel the pulls that nobody else waits for."""
@@ -118,22 +131,33 @@ class Images:
         """Forget pulls that ended a while ago: all waiting runs have had their result."""
         self._pulls.forget()
 
-    async def _inspected(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
+    async def _find_facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
+        async with self._opened(image) as (container, opener):
+            if unstartable := await startfiles.problem(opener):
+                return ImageFacts(unstartable=unstartable)
+            facts = await image_facts(opener, needs, _config(image))
+            home = facts.user.home if facts.user is not None else None
+            found = await configuration.collect(self._podman, container, opener, image.env, home)
+            return replace(
+                facts, configuration=found.archive, managed=found.managed, configuration_problem=found.problem
+            )
+
+    async def _find_contents(self, image: ImageInfo) -> Contents:
+        async with self._opened(image) as (_, opener):
+            if await startfiles.problem(opener):
+                return Contents()
+            return await image_contents(opener, image.env)
+
+    @asynccontextmanager
+    async def _opened(self, image: ImageInfo) -> AsyncIterator[tuple[str, Opener]]:
+        """The image's files, through a temporary container (its id comes first) that is never started."""
         name = f"{naming.reader(image.id)}-{uuid.uuid4().hex[:8]}"
         labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_READER}
         self._reading.add(name)
         try:
             container = await self._podman.containers.create(never_started(name, image.id, labels))
             try:
-                opener = await self._opener(container)
-                if unstartable := await startfiles.problem(opener):
-                    return ImageFacts(unstartable=unstartable)
-                facts = await image_facts(opener, needs, _config(image))
-                home = facts.user.home if facts.user is not None else None
-                found = await configuration.collect(self._podman, container, opener, image.env, home)
-                return replace(
-                    facts, configuration=found.archive, managed=found.managed, configuration_problem=found.problem
-                )
+                yield container, await self._opener(container)
             finally:
                 await self._podman.containers.remove(container)
         finally:

@@ -1,24 +1,28 @@
 """What an AgentImage's status says of an image that is on the node, and when it is checked again. Pure.
 
 Here: the rank, labels that claim what is not so, the summary for `kubectl get`, refresh times. Not here: whether the
-CLI can run in the image (compatibility.py).
+CLI can run in the image (compatibility.py) and what is in it (contents.py).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from stromboli.plan import compatibility
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, Libc, Verdict
+from stromboli.plan.contents import TOOLS, Contents
 
 # Stromboli's labels: hints for people, which decide nothing but the order of compatible images.
 LABEL_COMPATIBLE = "ai.stromboli.compatible"
 LABEL_CLI = "ai.stromboli.claude-cli"
 LABEL_TOOLS = "ai.stromboli.tools"
 LABEL_DESCRIPTION = "ai.stromboli.description"
+_SYNONYMS = {"golang": "go", "nodejs": "node", "python3": "python", "postgresql-client": "psql", "jdk": "java"}
+SHOWN_TOOLS = 4  # in a column of a table
 DESCRIPTION = 1024  # characters that are kept of it
 REFRESH = 6 * 3600.0  # seconds; the default
 JITTER = 0.1  # of the interval, by which the refreshes of different images are spread
@@ -47,14 +51,25 @@ def _rank(ok: bool, facts: ImageFacts, labels: Mapping[str, str]) -> int:
     return 2 if facts.claude is not None else 3
 
 
-def untrue_labels(facts: ImageFacts, suited: Suitability, labels: Mapping[str, str]) -> tuple[str, ...]:
+def untrue_labels(
+    facts: ImageFacts, contents: Contents, suited: Suitability, labels: Mapping[str, str]
+) -> tuple[str, ...]:
     """What the image's labels claim and what was found instead, one sentence each."""
     found = []
     if labels.get(LABEL_COMPATIBLE) == "true" and not suited.verdict.ok:
         found.append(f"the label {LABEL_COMPATIBLE}=true is not so: {suited.verdict.message}")
     if labels.get(LABEL_CLI) == "true" and facts.claude is None:
         found.append(f"the label {LABEL_CLI}=true is not so: the image has no `claude` on its PATH")
+    missing = sorted(_claimed(labels) - {tool.name for tool in contents.tools})
+    if missing:
+        found.append(f"the label {LABEL_TOOLS} claims {', '.join(missing)}, which was not found in the image")
     return tuple(found)
+
+
+def _claimed(labels: Mapping[str, str]) -> set[str]:
+    """The tools that a label names, as far as they are ones that are looked for: `python,node:20` → python, node."""
+    names = {re.split(r"[:=@ ]", word.strip())[0].lower() for word in labels.get(LABEL_TOOLS, "")[:4096].split(",")}
+    return {_SYNONYMS.get(name, name) for name in names} & set(TOOLS)
 
 
 def description(labels: Mapping[str, str]) -> str:
@@ -65,6 +80,13 @@ def description(labels: Mapping[str, str]) -> str:
 def libc_text(facts: ImageFacts) -> str:
     """The C library for people: `glibc 2.36`, empty if none was recognised."""
     return "" if facts.libc is Libc.UNKNOWN else f"{facts.libc} {facts.libc_version}".strip()
+
+
+def tools_text(contents: Contents) -> str:
+    """The most important tools for people: `python 3.12.4, git 2.39.5`."""
+    shown = contents.tools[:SHOWN_TOOLS]
+    more = f", {len(contents.tools) - SHOWN_TOOLS} more" if len(contents.tools) > SHOWN_TOOLS else ""
+    return ", ".join(f"{tool.name} {tool.version}".strip() for tool in shown) + more
 
 
 def size_text(size: int) -> str:

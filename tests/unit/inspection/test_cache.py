@@ -67,7 +67,7 @@ async def test_another_need_looks_again(tmp_path: Path, looks: Looks) -> None:
         lambda text: "[]",
         lambda text: text.replace('"glibc"', '"uclibc"'),
         lambda text: json.dumps({**json.loads(text), "schema": 0}),
-        lambda text: json.dumps({**json.loads(text), "facts": {"user": 7}}),
+        lambda text: json.dumps({**json.loads(text), "found": {"user": 7}}),
     ],
 )
 async def test_a_file_that_is_spoilt_or_old_is_looked_at_again(tmp_path: Path, looks: Looks, spoil) -> None:  # type: ignore[no-untyped-def]

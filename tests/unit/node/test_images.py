@@ -13,7 +13,6 @@ import pytest
 from stromboli.errors import ImageMissing, PullFailed, Pulling
 from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
-from stromboli.inspection.cache import FactsCache
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.node import pulls
 from stromboli.node.images import Images
@@ -76,7 +75,7 @@ async def registry() -> Registry:
 
 @pytest.fixture
 async def images(registry: Registry, tmp_path: Path) -> AsyncIterator[Images]:
-    made = Images(cast(Any, SimpleNamespace(images=registry)), FactsCache(tmp_path), "installation", lambda _: None)
+    made = Images(cast(Any, SimpleNamespace(images=registry)), tmp_path, "installation", lambda _: None)
     yield made
     await made.close()
 

@@ -11,7 +11,8 @@ import pytest
 from stromboli.agentimages import AgentImages
 from stromboli.node import pulls as pulls_of_the_node
 from tests.support.fake_cluster import Object
-from tests.unit.reconcile.conftest import IMAGE, SPACE, Killer, Node, Process, Roots, policy
+from tests.unit.reconcile.conftest import IMAGE, SPACE, Node, Process, Roots, policy
+from tests.unit.reconcile.faults import Killer
 
 PULL = "/images/create"
 PYTHON = {"image": "python:3.12"}
@@ -96,7 +97,31 @@ async def test_an_image_that_is_here_is_inspected_and_described(node: Node) -> N
     assert (entry["name"], entry["id"], entry["digest"]) == ("node-a", image.id, f"sha256:{image.id}")
     assert (entry["platform"], entry["libc"]["family"], entry["user"]) == ("linux/amd64", "glibc", "0:0")
     assert (entry["shell"], entry["description"], entry["size"]) == ("/usr/bin/dash", "for team a", 1)
-    assert found["summary"] == {"libc": f"glibc {entry['libc']['version']}", "size": "1 B"}
+    assert found["summary"] == {"libc": f"glibc {entry['libc']['version']}", "tools": "", "size": "1 B"}
+
+
+async def test_its_operating_system_and_tools_are_told_and_a_claimed_tool_that_is_not_there(
+    node: Node, roots: Roots, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(roots.image, root, symlinks=True)
+    (root / "etc/os-release").write_text('ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n')
+    (root / "usr/local/go/bin").mkdir(parents=True)
+    (root / "usr/local/go/VERSION").write_text("go1.22.3\n")
+    shutil.copy(root / "usr/bin/dash", root / "usr/local/go/bin/go")
+    env = ["PATH=/usr/local/go/bin:/usr/bin:/bin", "NODE_VERSION=20.1.0"]
+    labels = {"ai.stromboli.tools": "golang,node:20, teapot"}
+    node.fake.add_image("quay.io/team/go:1", root=root, Env=env, Labels=labels)
+    node.cluster.add_image(SPACE, "python", {"image": "quay.io/team/go:1"})
+    async with node.process():
+        await until_ready(node)
+        await node.until(lambda: bool(events(node, "LabelUntrue")), "the event about the label")
+    [entry] = status(node)["nodes"]
+    assert entry["os"] == {"id": "debian", "version": "12", "name": "Debian GNU/Linux 12 (bookworm)"}
+    assert entry["tools"] == [{"name": "go", "version": "1.22.3"}]
+    assert status(node)["summary"]["tools"] == "go 1.22.3"
+    [told] = events(node, "LabelUntrue")
+    assert told["message"] == "the label ai.stromboli.tools claims node, which was not found in the image"
 
 
 async def test_an_image_that_is_not_here_is_pulled_and_that_is_announced(node: Node, roots: Roots) -> None:
@@ -365,5 +390,5 @@ async def test_a_hundred_objects_of_one_image_inspect_it_once(node: Node) -> Non
             lambda: all(ready(node, f"image-{n}") == "Present" for n in range(100)), "all 100 are on the node"
         )
     readers = [c for c in node.fake.calls if c.startswith("POST") and c.endswith("/containers/create")]
-    assert len(readers) <= 2, "one for the image, and one that holds the CLI"
+    assert len(readers) <= 3, "two for the image (facts and contents), and one that holds the CLI"
     assert len(writes(node)) == 100

@@ -7,7 +7,7 @@ policies do not admit. Nothing is written here.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pydantic import ValidationError
 
@@ -24,6 +24,7 @@ from stromboli.observe import policy as policies
 from stromboli.observe.reads import ClusterReads
 from stromboli.plan import admission, holding
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
+from stromboli.plan.contents import Contents
 from stromboli.plan.policy import Effective
 from stromboli.plan.verdict import STOPPING, Refuse, Wait, verdict
 from stromboli.podman.images import ImageInfo
@@ -93,11 +94,14 @@ class Provider:
         needs = cli.needs if cli is not None else CLINeeds()
         async with self._inspections:
             facts = await self._images.facts(found, needs)
+            contents = await self._images.contents(found)
         here = f"{reference} is on node {self._settings.node}"
         outcome = replace(outcome, ready=PresentReason.Present, message=here)
         if missing is not None:
             said = Said(CompatibleReason.CLIImageUnavailable, str(missing))
-            return replace(outcome, compatible=said, inspected=_seen(found, reference, facts, None)), missing.delay
+            return replace(
+                outcome, compatible=said, inspected=_seen(found, reference, facts, contents, None)
+            ), missing.delay
         suited = holding.suitability(facts, None if cli is None else needs, found.labels)
         reason = CompatibleReason.OwnCLI if suited.own_cli else CompatibleReason.Compatible
         if not suited.verdict.ok:
@@ -105,8 +109,8 @@ class Provider:
         return replace(
             outcome,
             compatible=Said(reason, suited.verdict.message),
-            inspected=_seen(found, reference, facts, suited.rank),
-            untrue=holding.untrue_labels(facts, suited, found.labels),
+            inspected=_seen(found, reference, facts, contents, suited.rank),
+            untrue=holding.untrue_labels(facts, contents, suited, found.labels),
         ), None
 
     async def _cli(self, effective: Effective, uid: str) -> tuple[MountedCLI | None, CLIUnavailable | None]:
@@ -146,7 +150,7 @@ def _stopped(outcome: Outcome, error: Exception) -> tuple[Outcome, float | None]
             raise AssertionError(f"{other} cannot be said of an image")
 
 
-def _seen(found: ImageInfo, reference: Reference, facts: ImageFacts, rank: int | None) -> Inspected:
+def _seen(found: ImageInfo, reference: Reference, facts: ImageFacts, contents: Contents, rank: int | None) -> Inspected:
     entry: dict[str, object] = {
         "digest": digest_of(found, reference) or "",
         "id": found.id,
@@ -156,9 +160,16 @@ def _seen(found: ImageInfo, reference: Reference, facts: ImageFacts, rank: int |
         "shell": facts.shell or "",
         "claudeCLI": facts.claude or "",
         "user": "" if facts.user is None else f"{facts.user.uid}:{facts.user.gid}",
+        "tools": [asdict(tool) for tool in contents.tools],
         "description": holding.description(found.labels),
     }
     if found.created is not None:
         entry["created"] = times.to_text(found.created)
-    summary = {"libc": holding.libc_text(facts), "size": holding.size_text(found.size)}
+    if contents.os is not None:
+        entry["os"] = asdict(contents.os)
+    summary = {
+        "libc": holding.libc_text(facts),
+        "tools": holding.tools_text(contents),
+        "size": holding.size_text(found.size),
+    }
     return Inspected({key: value for key, value in entry.items() if value != ""}, rank, summary)
