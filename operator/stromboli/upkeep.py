@@ -13,10 +13,8 @@ from stromboli.errors import Conflict, Rejected
 from stromboli.kube.client import Cluster
 from stromboli.models.session import RunRef, Session
 from stromboli.observe.index import Index
-from stromboli.perform.sessions.forks import Forks
+from stromboli.perform.sessions.assembly import Parts
 from stromboli.perform.sessions.report import SessionReporter
-from stromboli.perform.sessions.sizes import Sizes
-from stromboli.perform.sessions.turns import Turns
 from stromboli.plan import lifetime
 from stromboli.reasons import ReadyReason
 from stromboli.store import Store
@@ -32,17 +30,15 @@ class Upkeep:
         cluster: Cluster,
         store: Store,
         index: Index[Session],
-        turns: Turns,
-        forks: Forks,
-        sizes: Sizes,
+        sessions: Parts,
         reporter: SessionReporter,
     ) -> None:
         self._cluster = cluster
         self._store = store
         self._index = index
-        self._turns = turns
-        self._forks = forks
-        self._sizes = sizes
+        self._turns = sessions.turns
+        self._forks = sessions.forks
+        self._sizes = sessions.sizes
         self._reporter = reporter
 
     async def reconcile(self, uid: str) -> float | None:

@@ -17,6 +17,7 @@ from stromboli.models.session import RunRef, Session, SessionStatus
 from stromboli.node.jobs import Jobs
 from stromboli.node.resting import Resting
 from stromboli.observe.index import Index
+from stromboli.perform.sessions.assembly import Parts
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
 from stromboli.perform.sessions.turns import Turns
@@ -65,7 +66,9 @@ class Scene:
         self.store = Store(lambda _: None)
         reporter = SessionReporter(self.cluster, NODE)
         sizes = Sizes(Unmeasured(), reporter, Jobs(lambda _: None))
-        self.upkeep = Upkeep(self.cluster, self.store, self.index, self.vacated, cast(Any, None), sizes, reporter)
+        none = cast(Any, None)
+        parts = Parts(starts=none, turns=self.vacated, costs=none, forks=none, sizes=sizes, jobs=())
+        self.upkeep = Upkeep(self.cluster, self.store, self.index, parts, reporter)
         self.uid = ""
 
     def session(self, *, age: float = 0.0, ttl: str | None = None, **status: Any) -> Object:

@@ -121,7 +121,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         StartLine(node.gate, settings.node),
     )
     reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, on_node.locks), node, voice, sessions, index)
-    upkeep = Upkeep(cluster, store, index, sessions.turns, sessions.forks, sessions.sizes, voice.sessions)
+    upkeep = Upkeep(cluster, store, index, sessions, voice.sessions)
     images = AgentImages(
         cluster,
         node.images,
