@@ -21,6 +21,8 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
         Cluster,
         {
             "config_map_data",
+            "image",
+            "images",
             "installation",
             "namespace_labels",
             "policies",
