@@ -17,6 +17,7 @@ from stromboli.errors import PodmanError, PodmanUnavailable, PullFailed, Pulling
 from stromboli.grammar.reference import Reference
 from stromboli.node.jobs import Job, Jobs
 from stromboli.podman.images import ImageInfo
+from stromboli.podman.pulls import PullProgress
 from stromboli.podman.registries_conf import RegistriesConf
 from stromboli.podman.transport import Podman
 from stromboli.registries import Manifest
@@ -26,6 +27,7 @@ from stromboli.registry_problem import RegistryProblem
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4  # more compete for the same line and disk, so that none of them ends earlier
+IDLE = 20.0  # seconds without data after which a pull does not count as one of them
 FIRST_DELAY = 5.0  # seconds after a failure for which all callers get its error; doubled after each further failure
 MAX_DELAY = 80.0
 REMEMBER_PULL = 300.0  # seconds for which finished pulls are remembered, so that with Always each run pulls only once
@@ -138,9 +140,18 @@ class Pulls:
         name, credentials = key
         if self._slots.locked():
             report(f"waiting until one of {AT_ONCE} other pulls has ended")
-        async with self._slots:
+        slot = _Slot(self._slots)
+        await slot.take()
+
+        def progressed(now: PullProgress) -> None:
+            slot.used()
+            report(str(now))
+
+        try:
             report("")
-            return await self._podman.images.pull(name, lambda now: report(str(now)), credentials=credentials)
+            return await self._podman.images.pull(name, progressed, credentials=credentials)
+        finally:
+            slot.give_back()
 
     def _count(self, key: Key, error: StromboliError) -> None:
         self._failures[key] = self._failures.get(key, 0) + 1
@@ -168,6 +179,32 @@ class Pulls:
         except (TimeoutError, PodmanError, PodmanUnavailable):
             pass
         return failure
+
+
+class _Slot:
+    """One of the AT_ONCE, from `take` on. It is given back as soon as nothing has arrived for IDLE seconds: a registry
+    that does not answer does not hold up pulls from others.
+    """
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def take(self) -> None:
+        await self._slots.acquire()
+        self._idle = asyncio.get_running_loop().call_later(IDLE, self.give_back)
+
+    def used(self) -> None:
+        """Something has arrived."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = asyncio.get_running_loop().call_later(IDLE, self.give_back)
+
+    def give_back(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+            self._slots.release()
 
 
 def local_name(reference: Reference) -> str:

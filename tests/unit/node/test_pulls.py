@@ -14,6 +14,7 @@ from stromboli.grammar.reference import Reference, parse
 from stromboli.node import jobs, pulls
 from stromboli.node.pulls import Pulls
 from stromboli.podman.images import ImageInfo
+from stromboli.podman.pulls import PullProgress
 from stromboli.podman.registries_conf import RegistriesConf
 from stromboli.registries import Manifest
 from stromboli.registry_credentials import Credentials, Login
@@ -36,13 +37,17 @@ class Bed:
         self.says: Manifest | RegistryError = Manifest("sha256:x")
         self.now = 1000.0
         self.begun: list[tuple[str, Credentials | None]] = []
+        self.reports: list[Callable[[PullProgress], None]] = []
         self.at_work = 0
         self.questions = 0
         self.images = self
         self.pulls = Pulls(cast(Any, self), self, lambda _: None)
 
-    async def pull(self, name: str, _: Callable[[object], None], *, credentials: Credentials | None) -> ImageInfo:
+    async def pull(
+        self, name: str, report: Callable[[PullProgress], None], *, credentials: Credentials | None
+    ) -> ImageInfo:
         self.begun.append((name, credentials))
+        self.reports.append(report)
         self.at_work += 1
         try:
             await self._end.wait()
@@ -120,6 +125,38 @@ async def test_a_pull_whose_turn_has_come_says_so(bed: Bed) -> None:
     bed.pulls.leave("run-0")
     await bed.wants(references[-1], run="run-4")
     assert "asking the registry" in str(await bed.wants(references[-1], run="run-4"))
+
+
+class Timer:
+    """A loop's timer that goes off when a test says so."""
+
+    def __init__(self, callback: Callable[[], None], among: list[Timer]) -> None:
+        self.goes_off = callback
+        self._among = among
+        among.append(self)
+
+    def cancel(self) -> None:
+        self._among.remove(self)
+
+
+async def test_a_pull_to_which_nothing_comes_holds_up_no_other(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    timers: list[Timer] = []
+    slots = bed.pulls._slots
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda _, callback: Timer(callback, timers))
+    references = [parse(f"ghcr.io/team/app:{n}") for n in range(pulls.AT_ONCE + 2)]
+    for reference in references:
+        await bed.wants(reference)
+    first, *silent = timers
+    bed.reports[0](PullProgress(1, 10))
+    assert (bed.at_work, len(timers)) == (pulls.AT_ONCE, pulls.AT_ONCE)
+    assert first not in timers, "what arrives begins the wait anew"
+    for timer in silent:
+        timer.goes_off()
+    await bed.settle()
+    assert bed.at_work == len(references)
+    assert slots._value == pulls.AT_ONCE - 3, "the first has kept its own"
+    await bed.end(PULLED)
+    assert (slots._value, timers) == (pulls.AT_ONCE, []), "each is given back once"
 
 
 async def test_who_has_other_credentials_waits_for_another_pull(bed: Bed) -> None:
