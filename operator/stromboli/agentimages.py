@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stromboli.errors import Conflict, InvalidInput, Refused, Rejected
@@ -24,6 +25,7 @@ from stromboli.perform.images.provider import Provider, parse
 from stromboli.perform.images.removal import Removals
 from stromboli.perform.images.report import ImageReporter
 from stromboli.plan import holding
+from stromboli.plan.holding import Due
 from stromboli.reasons import PresentReason
 from stromboli.status.image import Outcome
 
@@ -31,6 +33,16 @@ from stromboli.status.image import Outcome
 NOT_LOOKED_FOR = frozenset({PresentReason.ImageNotAllowed, PresentReason.PolicyViolation, PresentReason.InvalidSpec})
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a registry was asked about an object of this generation: how many refreshes are done, None if not even the
+    first question is. After a restart, the refreshes that were due meanwhile count as done.
+    """
+
+    generation: int
+    refreshes: int | None
 
 
 class AgentImages:
@@ -53,9 +65,7 @@ class AgentImages:
         self._wake = wake
         self._index: Index[AgentImage] = Index(cluster.image, cluster.images)
         self._written: dict[str, str] = {}  # the version of each object that was written here last
-        # How many refreshes of each object are done, and for which generation of its spec. After a restart, those that
-        # were due meanwhile count as done.
-        self._refreshed: dict[str, tuple[int, int]] = {}
+        self._asked: dict[str, _Asked] = {}
 
     def knows(self, uid: str) -> bool:
         """Whether it is the UID of an AgentImage."""
@@ -79,7 +89,7 @@ class AgentImages:
         image = await self._index.find(uid)
         if image is None or image.is_being_deleted:
             self._images.leave(uid)
-            self._refreshed.pop(uid, None)
+            self._asked.pop(uid, None)
             self._written.pop(uid, None)
             if image is None:
                 await self._removals.gone(uid)
@@ -124,25 +134,25 @@ class AgentImages:
 
     async def _pass(self, image: AgentImage) -> float | None:
         spec = _read(image)
-        due = None if spec is None else self._due(image, spec)
-        outcome, again = await self._provider.provide(image, pull=due is not None)
+        due, number = (Due.NOTHING, 0) if spec is None else self._due(image, spec)
+        outcome, again = await self._provider.provide(image, due)
         if spec is not None:
             self._removals.note(image, spec, outcome.reference, outcome.inspected)
-        if due is not None and outcome.ready is not PresentReason.Pulling:
-            self._refreshed[image.uid] = (image.generation, due)
+        if due is not Due.NOTHING and outcome.ready is not PresentReason.Pulling:
+            self._asked[image.uid] = _Asked(image.generation, number)
             self._images.leave(image.uid)  # so that the next refresh pulls again
         self._written[image.uid] = (await self._reporter.report(image, outcome)).version
         return again if again is not None else self._until_refresh(image, spec, outcome)
 
-    def _due(self, image: AgentImage, spec: AgentImageSpec) -> int | None:
-        """The number of the refresh that is to be made now, if one is; 0 is the pull of a new or changed object."""
+    def _due(self, image: AgentImage, spec: AgentImageSpec) -> tuple[Due, int]:
+        """What is due now, and how many refreshes are done once that is."""
         now = holding.refreshes_due(image.uid, times.from_text(image.created), _interval(spec), datetime.now(UTC))
-        generation, done = self._refreshed.get(image.uid, (-1, 0))
-        if generation != image.generation:
-            seen_before = image.status.generation == image.generation and self._reporter.node in image.status.held
-            done = now if seen_before else now - 1
-            self._refreshed[image.uid] = (image.generation, done)
-        return now if now > done else None
+        if (known := self._asked.get(image.uid)) is None or known.generation != image.generation:
+            processed = image.status.generation == image.generation and self._reporter.node in image.status.held
+            known = self._asked[image.uid] = _Asked(image.generation, now if processed else None)
+        if known.refreshes is None:
+            return Due.PULL, now
+        return (Due.REFRESH if now > known.refreshes else Due.NOTHING), now
 
     def _until_refresh(self, image: AgentImage, spec: AgentImageSpec | None, outcome: Outcome) -> float | None:
         if spec is None or outcome.ready is not PresentReason.Present or spec.pull_policy is PullPolicy.Never:

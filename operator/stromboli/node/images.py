@@ -47,7 +47,8 @@ class Images:
         self._facts = FactsCache(cache / "images")
         self._contents = ContentsCache(cache / "contents")
         self._installation = installation
-        self._pulls = Pulls(podman, Registries(), wake)
+        self._registries = Registries()
+        self._pulls = Pulls(podman, self._registries, wake)
         self._reading: set[str] = set()  # names of the temporary containers in use
 
     async def resolve(
@@ -107,6 +108,10 @@ class Images:
     async def contents(self, image: ImageInfo) -> Contents:
         """The operating system and the tools in an image. Raises PodmanError, PodmanUnavailable."""
         return await self._contents.get(image.id, lambda: self._find_contents(image))
+
+    async def digest_in_registry(self, reference: Reference, credentials: Credentials | None = None) -> str:
+        """The digest that a tag has now in its registry. Raises RegistryError, PodmanError, PodmanUnavailable."""
+        return await self._registries.digest(reference, await self._podman.registries(), credentials)
 
     def leave(self, uid: str) -> None:
         """The run of this UID needs no image any more: cancel the pulls that nobody else waits for."""
@@ -196,6 +201,11 @@ def digest_of(image: ImageInfo, reference: Reference) -> str | None:
         return reference.digest
     prefix = f"{reference.registry}/{reference.path}@"
     return next((d.removeprefix(prefix) for d in image.repo_digests if d.startswith(prefix)), None)
+
+
+def has_digest(image: ImageInfo, reference: Reference, digest: str) -> bool:
+    """Whether the image has that digest in the reference's repository: an index and its image each have one."""
+    return f"{reference.registry}/{reference.path}@{digest}" in image.repo_digests
 
 
 def _config(image: ImageInfo) -> ImageConfig:

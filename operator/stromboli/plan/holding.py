@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from stromboli.plan import compatibility
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, Libc, Verdict
@@ -26,6 +27,14 @@ SHOWN_TOOLS = 4  # in a column of a table
 DESCRIPTION = 1024  # characters that are kept of it
 REFRESH = 6 * 3600.0  # seconds; the default
 JITTER = 0.1  # of the interval, by which the refreshes of different images are spread
+
+
+class Due(Enum):
+    """What is to be asked of a registry about an image that is on the node."""
+
+    NOTHING = "nothing"
+    PULL = "pull"  # the object is new, or its spec has changed
+    REFRESH = "refresh"
 
 
 @dataclass(frozen=True, slots=True)

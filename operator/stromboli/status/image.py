@@ -49,7 +49,8 @@ class Inspected:
 class Outcome:
     """What came of one pass over an AgentImage on this node. What is None was not determined this time, and stays.
 
-    `untrue` has a sentence for each label of the image that claims what is not so; it is for events.
+    The last two are for events: `moved` is the digest that the tag has in its registry, if the node has another image,
+    and `untrue` has a sentence for each label of the image that claims what is not so.
     """
 
     ready: PresentReason
@@ -58,6 +59,7 @@ class Outcome:
     allowed: Said | None = None
     compatible: Said | None = None
     inspected: Inspected | None = None
+    moved: str = ""
     untrue: tuple[str, ...] = ()
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from stromboli.agentimages import AgentImages
+from stromboli.errors import RegistryError
 from stromboli.node import pulls as pulls_of_the_node
+from stromboli.registry_problem import RegistryProblem
 from tests.support.fake_cluster import Object
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Node, Process, Roots, policy
 from tests.unit.reconcile.faults import Killer
@@ -273,6 +275,38 @@ async def test_always_pulls_at_each_refresh(node: Node, monkeypatch: pytest.Monk
         await node.until(lambda: pulls(node) == 1 and ready(node) == "Present", "the first pull")
         slot[0] += 1
         await node.until(lambda: pulls(node) == 2, "the pull of the refresh")
+
+
+@pytest.mark.parametrize("moved", [True, False, None])
+async def test_a_tag_that_moves_in_the_registry_is_told_and_not_followed(
+    node: Node, monkeypatch: pytest.MonkeyPatch, moved: bool | None
+) -> None:
+    slot, asked = [7], []
+    new = f"sha256:{'f' * 64}" if moved else f"sha256:{node.fake.images[0].id}"
+
+    async def digest(*_: object) -> str:
+        asked.append(slot[0])
+        if moved is None:
+            raise RegistryError("docker.io does not answer", RegistryProblem.UNAVAILABLE)
+        return new
+
+    monkeypatch.setattr("stromboli.plan.holding.refreshes_due", lambda *_: slot[0])
+    monkeypatch.setattr("stromboli.registries.Registries.digest", digest)
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    async with node.process():
+        await until_ready(node)
+        assert not asked
+        slot[0] += 1
+        await node.until(lambda: asked == [8], "the registry is asked")
+        slot[0] += 1
+        await node.until(lambda: asked == [8, 9], "it is asked again at the next refresh")
+    told = events(node, "DigestChanged")
+    assert len(told) == (1 if moved else 0)
+    if moved:
+        assert new in told[0]["message"]
+        assert f"node-a has sha256:{node.fake.images[0].id}; to follow the tag, set" in told[0]["message"]
+    assert pulls(node) == 0
+    assert ready(node) == "Present"
 
 
 def pulls(node: Node) -> int:

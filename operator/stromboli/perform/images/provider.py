@@ -7,11 +7,12 @@ policies do not admit. Nothing is written here.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import asdict, replace
 
 from pydantic import ValidationError
 
-from stromboli.errors import CLIUnavailable, ClusterUnavailable, Refused
+from stromboli.errors import CLIUnavailable, ClusterUnavailable, Refused, RegistryError
 from stromboli.grammar import times
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentimage import AgentImageSpec
@@ -19,18 +20,22 @@ from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.image import AgentImage
 from stromboli.models.sentences import sentence
 from stromboli.node.cli import CLIMounts, MountedCLI
-from stromboli.node.images import Images, digest_of
+from stromboli.node.images import Images, digest_of, has_digest
 from stromboli.observe import policy as policies
 from stromboli.observe.reads import ClusterReads
 from stromboli.plan import admission, holding
+from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.contents import Contents
+from stromboli.plan.holding import Due
 from stromboli.plan.policy import Effective
 from stromboli.plan.verdict import STOPPING, Refuse, Wait, verdict
 from stromboli.podman.images import ImageInfo
 from stromboli.reasons import AllowedReason, CompatibleReason, PresentReason, Reason
 from stromboli.settings import Settings
 from stromboli.status.image import Inspected, Outcome, Said
+
+log = logging.getLogger(__name__)
 
 INSPECTIONS = 4  # images that are inspected at a time
 RETRY_REFUSED = 300.0  # seconds until a pull that the registry refused is tried again: the image may be pushed later
@@ -71,18 +76,19 @@ class Provider:
         self._mounts = mounts
         self._inspections = asyncio.Semaphore(INSPECTIONS)
 
-    async def provide(self, image: AgentImage, *, pull: bool) -> tuple[Outcome, float | None]:
-        """One pass: the outcome, and the seconds until the next.
-
-        `pull` asks the registry even if the image is here.
-        """
+    async def provide(self, image: AgentImage, due: Due) -> tuple[Outcome, float | None]:
+        """One pass: the outcome, and the seconds until the next. `due` is asked about an image that is here."""
         outcome = Outcome(PresentReason.Pulling, "")
         try:
             spec = parse(image)
             effective = await policies.effective(self._cluster, self._settings, image.namespace)
             reference = admission.admit(spec.image, effective, SLOT)
             outcome = replace(outcome, reference=str(reference), allowed=_allowed(effective))
-            found = await self._images.resolve(reference, _pull_policy(spec, effective, pull=pull), image.uid)
+            wanted = _pull_policy(spec, effective)
+            now = PullPolicy.IfNotPresent if wanted is PullPolicy.Always and due is Due.NOTHING else wanted
+            found = await self._images.resolve(reference, now, image.uid)
+            if due is Due.REFRESH and wanted is PullPolicy.IfNotPresent:
+                outcome = replace(outcome, moved=await self._moved(found, reference))
             return await self._inspected(outcome, found, reference, effective, image.uid)
         except (*STOPPING, ClusterUnavailable) as error:
             return _stopped(outcome, error)
@@ -113,6 +119,20 @@ class Provider:
             untrue=holding.untrue_labels(facts, contents, suited, found.labels),
         ), None
 
+    async def _moved(self, found: ImageInfo, reference: Reference) -> str:
+        """The digest that the tag has in its registry by now; empty if the node has that image, or nothing can be said.
+
+        Whether a registry answers does not matter to an image that is here, so that is only logged.
+        """
+        if reference.digest is not None or rules.is_local(reference):
+            return ""
+        try:
+            digest = await self._images.digest_in_registry(reference)
+        except RegistryError as problem:
+            log.info("whether the tag of %s has moved is not known: %s", reference, problem)
+            return ""
+        return "" if has_digest(found, reference, digest) else digest
+
     async def _cli(self, effective: Effective, uid: str) -> tuple[MountedCLI | None, CLIUnavailable | None]:
         """The mounted CLI, or why there is none yet; neither if images bring their own."""
         try:
@@ -121,14 +141,11 @@ class Provider:
             return None, missing
 
 
-def _pull_policy(spec: AgentImageSpec, effective: Effective, *, pull: bool) -> PullPolicy:
+def _pull_policy(spec: AgentImageSpec, effective: Effective) -> PullPolicy:
     """The object's own choice, and otherwise that of the policies. If they pull nothing, nobody else does."""
     if effective.pull_policy is PullPolicy.Never:
         return PullPolicy.Never
-    wanted = spec.pull_policy or effective.pull_policy
-    if wanted is PullPolicy.Always and not pull:
-        return PullPolicy.IfNotPresent
-    return wanted
+    return spec.pull_policy or effective.pull_policy
 
 
 def _allowed(effective: Effective) -> Said:

@@ -27,6 +27,12 @@ class ImageReporter:
 
         Raises Conflict, Rejected, ClusterUnavailable.
         """
+        if outcome.moved:
+            message = (
+                f"{outcome.reference} is {outcome.moved} in its registry by now; node {self.node} has "
+                f"{_digest(outcome)}; to follow the tag, set spec.pullPolicy to Always"
+            )
+            self._notifier.emit(image, EventReason.DigestChanged, message, key=f"registry/{outcome.moved}")
         new = transitions.after(image.status, outcome, Moment(datetime.now(UTC), self.node, image.generation))
         if new == image.status:
             return image
@@ -40,10 +46,15 @@ class ImageReporter:
             self._notifier.emit_reason(image, outcome.ready, outcome.message, warning=failed, key=image.version)
         if outcome.inspected is None:
             return
-        old, new = before.status.held.get(self.node), text(outcome.inspected.entry.get("digest"))
+        old, new = before.status.held.get(self.node), _digest(outcome)
         if old is not None and old.digest and new and old.digest != new:
             message = f"{outcome.reference} is now {new} on node {self.node}; it was {old.digest}"
             self._notifier.emit(image, EventReason.DigestChanged, message, key=new)
         if old is None or old.digest != new:
             for number, sentence in enumerate(outcome.untrue):
                 self._notifier.emit(image, EventReason.LabelUntrue, sentence, key=f"{new}/{number}")
+
+
+def _digest(outcome: Outcome) -> str:
+    """The digest of the image that is on the node."""
+    return "" if outcome.inspected is None else text(outcome.inspected.entry.get("digest"))
