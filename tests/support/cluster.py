@@ -47,7 +47,12 @@ class Kubectl:
 
     def __init__(self, program: Path, kubeconfig: Path) -> None:
         self._program = program
-        self._environ = {"PATH": os.defpath, "HOME": str(kubeconfig.parent), "KUBECONFIG": str(kubeconfig)}
+        self._environ = {
+            "PATH": os.defpath,
+            "HOME": str(kubeconfig.parent),
+            "KUBECONFIG": str(kubeconfig),
+            "GOGC": "400",  # as in podman.py
+        }
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         """Run a command and return its standard output. A failure is an AssertionError with its standard error."""

