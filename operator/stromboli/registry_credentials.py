@@ -1,4 +1,4 @@
-"""Credentials for one registry. Their `repr` shows no secret, and nothing writes them to a file."""
+"""Credentials for one registry. Their `repr` shows nothing of them, and nothing writes them to a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Login:
     """A user's name and password, or what the registry takes for a password."""
 
-    user: str
+    user: str = field(repr=False)
     password: str = field(repr=False)
 
 
@@ -28,6 +28,15 @@ _SHORTEST = 4  # characters: what is shorter cannot be told from ordinary words
 def basic(login: Login) -> str:
     """The value of an Authorization header."""
     return f"Basic {base64.b64encode(f'{login.user}:{login.password}'.encode()).decode()}"
+
+
+def parts(credentials: Credentials) -> tuple[str, ...]:
+    """Everything that they consist of, beginning with their kind."""
+    match credentials:
+        case Login():
+            return "login", credentials.user, credentials.password
+        case IdentityToken():
+            return "token", credentials.token
 
 
 def without_secrets(text: str, credentials: Credentials | None) -> str:

@@ -12,6 +12,7 @@ from stromboli import naming
 from stromboli.attempt import busybox
 from stromboli.attempt.site import Site
 from stromboli.naming import ContainerKey, Role
+from stromboli.node.access import Access
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.copy import Copier
@@ -86,7 +87,7 @@ async def test_what_only_bears_a_role_s_label_is_not_swept(
     real: Bed, persons: IsolatedPodman, site: Site, tmp_path: Path
 ) -> None:
     ours = site.installation
-    images = Images(real.podman, tmp_path, ours, lambda _: None)
+    images = Images(real.podman, tmp_path, Access(tmp_path), ours, lambda _: None)
     mounts, networks = CLIMounts(real.podman, images, ours), Networks(real.podman, ours)
     found = await real.podman.images.inspect(real.image)
     assert found is not None

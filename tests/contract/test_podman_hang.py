@@ -22,6 +22,7 @@ from stromboli.local import podman_service
 from stromboli.local.home import Home
 from stromboli.local.images import PodmanCommand
 from stromboli.local.podman_service import PodmanService
+from stromboli.node.access import Access
 from stromboli.node.images import Images, never_started
 from stromboli.plan.compatibility import CLINeeds, judge, judge_own_cli
 from stromboli.podman import Podman, containers
@@ -99,7 +100,7 @@ async def test_an_image_in_which_podman_would_wait_is_told_without_a_start(
     files, words = WRONG[kind]
     found = await client.images.inspect(image(isolated, kind, files))
     assert found is not None
-    images = Images(client, tmp_path, "installation", lambda _: None)
+    images = Images(client, tmp_path, Access(tmp_path), "installation", lambda _: None)
     facts = await asyncio.wait_for(images.facts(found, CLINeeds()), LIMIT)
     for verdict in (judge(facts, CLINeeds()), judge_own_cli(facts)):
         assert not verdict.ok

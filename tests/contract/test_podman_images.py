@@ -11,6 +11,7 @@ import pytest
 from stromboli.errors import ImageMissing, PullFailed, Pulling
 from stromboli.grammar.reference import Reference, parse
 from stromboli.models.agentpolicy import PullPolicy
+from stromboli.node.access import Access
 from stromboli.node.images import Images
 from stromboli.podman import Podman
 from stromboli.podman.images import ImageInfo
@@ -139,7 +140,7 @@ async def test_cancelling_ends_the_pull(real: Bed, registry: FakeRegistry) -> No
 
 @pytest.fixture
 async def images(bed: Bed, tmp_path: Path) -> AsyncIterator[Images]:
-    made = Images(bed.podman, tmp_path, "installation", lambda _: None)
+    made = Images(bed.podman, tmp_path, Access(tmp_path), "installation", lambda _: None)
     yield made
     await made.close()
 
@@ -177,7 +178,7 @@ async def test_the_same_image_of_two_repositories_is_asked_for_in_each(
 async def resolved(real: Bed, reference: Reference, folder: Path) -> ImageInfo:
     """The result of pulling a reference that is not on the host."""
     ended = asyncio.Event()
-    images = Images(real.podman, folder, "installation", lambda _: ended.set())
+    images = Images(real.podman, folder, Access(folder), "installation", lambda _: ended.set())
     with pytest.raises(Pulling):
         await images.resolve(reference, PullPolicy.IfNotPresent, "run")
     await asyncio.wait_for(ended.wait(), LIMIT)
@@ -189,7 +190,7 @@ async def test_what_was_named_loaded_or_renamed_is_known_by_its_names(
 ) -> None:
     names = ("quay.io/contract/named:1", "localhost/contract/named:2")
     saved = tmp_path / "image.tar"
-    images = Images(real.podman, tmp_path, "installation", lambda _: None)
+    images = Images(real.podman, tmp_path, Access(tmp_path), "installation", lambda _: None)
     isolated_podman.run("tag", FILES_IMAGE, *names)
     isolated_podman.run("save", "--quiet", "--output", str(saved), names[0])
     for name in names:
@@ -209,7 +210,7 @@ async def test_a_sessions_copy_is_not_to_be_had_by_another_name(
     real: Bed, isolated_podman: IsolatedPodman, tmp_path: Path
 ) -> None:
     alias, copy = "localhost/contract/alias:1", "localhost/stromboli/session:contract"
-    images = Images(real.podman, tmp_path, "installation", lambda _: None)
+    images = Images(real.podman, tmp_path, Access(tmp_path), "installation", lambda _: None)
     made = await real.run("sleep", "60")
     await real.podman.copies.commit(made, copy)
     isolated_podman.run("tag", copy, alias)

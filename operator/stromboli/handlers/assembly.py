@@ -18,6 +18,7 @@ from stromboli.handlers.watches import Wakers
 from stromboli.kube.client import Cluster
 from stromboli.models.objects import Object
 from stromboli.models.session import Session
+from stromboli.node.access import Access
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.ends import Ends
@@ -178,7 +179,7 @@ def _node(settings: Settings, podman: Podman, installation: str, wake: Callable[
     site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
     locks = SessionLocks()
     cleaner = Cleaner(podman, site, locks)
-    images = Images(podman, settings.home / "cache", installation, wake)
+    images = Images(podman, settings.home / "cache", Access(settings.home), installation, wake)
     return _Node(
         on_node=OnNode(podman, site, Resting(podman, site, cleaner), cleaner, locks),
         images=images,

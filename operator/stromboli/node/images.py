@@ -24,6 +24,7 @@ from stromboli.inspection.facts import image_facts
 from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig, Opener
 from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import PullPolicy
+from stromboli.node.access import Access
 from stromboli.node.pulls import Pulls, local_name
 from stromboli.plan import images as rules
 from stromboli.plan import ownership
@@ -41,9 +42,12 @@ log = logging.getLogger(__name__)
 class Images:
     """The node's images. When a pull ends, `wake` is called with each UID that waited for it."""
 
-    def __init__(self, podman: Podman, cache: Path, installation: str, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self, podman: Podman, cache: Path, access: Access, installation: str, wake: Callable[[str], None]
+    ) -> None:
         """`cache` is the folder in which findings are kept across restarts."""
         self._podman = podman
+        self.access = access
         self._facts = FactsCache(cache / "images")
         self._contents = ContentsCache(cache / "contents")
         self._installation = installation

@@ -15,6 +15,7 @@ from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.node import pulls
+from stromboli.node.access import Access
 from stromboli.node.images import Images
 from stromboli.podman.images import ImageInfo
 from stromboli.registry_credentials import Credentials
@@ -75,7 +76,9 @@ async def registry() -> Registry:
 
 @pytest.fixture
 async def images(registry: Registry, tmp_path: Path) -> AsyncIterator[Images]:
-    made = Images(cast(Any, SimpleNamespace(images=registry)), tmp_path, "installation", lambda _: None)
+    made = Images(
+        cast(Any, SimpleNamespace(images=registry)), tmp_path, Access(tmp_path), "installation", lambda _: None
+    )
     yield made
     await made.close()
 
