@@ -1,8 +1,9 @@
 """What a registry says about an image without a pull: a tag's digest, and for which platforms it is there.
 
 Podman 4.3's API cannot be asked for either. Calls are those of the OCI distribution specification, to the places that
-the node's registries.conf names, in its order; certificates are checked by the system's authorities. Nothing is pulled
-here, and no credentials are looked up. Whatever a registry sends is bounded, and no message has credentials in it.
+the node's registries.conf names, in its order, through the environment's proxy; certificates are checked by the
+system's authorities. Nothing is pulled here, and no credentials are looked up. Whatever a registry sends is bounded,
+and no message has credentials in it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -233,7 +236,7 @@ class _Asking:
 
     async def _call(self, method: str, url: str, *, largest: int = MANIFEST.size, **options: Any) -> _Answer:
         """Make one call. A redirect to another host loses the Authorization header; none leads from https to http."""
-        options = {"max_redirects": REDIRECTS, "ssl": not self._endpoint.insecure} | options
+        options = {"max_redirects": REDIRECTS, "ssl": not self._endpoint.insecure, "proxy": _proxy(url)} | options
         try:
             async with self._session.request(method, url, **options) as response:
                 if url.startswith("https:") and response.url.scheme != "https":
@@ -296,6 +299,22 @@ class _Asking:
             yield
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise self._no_registry(answer) from None
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy of the environment, by the rules that Podman follows: none for this machine itself.
+
+    aiohttp would find it too, and with it the passwords in the user's netrc.
+    """
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
+    with contextlib.suppress(ValueError):
+        if ip_address(name.strip("[]")).is_loopback:
+            return None
+    if name == "localhost" or proxy_bypass(host):
+        return None
+    return getproxies().get(scheme)
 
 
 def _platform(entry: Mapping[str, Any]) -> str:

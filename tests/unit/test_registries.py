@@ -247,6 +247,42 @@ async def test_the_first_mirror_that_has_it_answers(registries: Registries, serv
     ]
 
 
+async def test_the_environments_proxy_is_used(
+    registries: Registries, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = RegistriesConf(registries=(Registry("away.invalid", "away.invalid", True, False, (), False),))
+    away = parse("away.invalid/team/tool:1")
+    monkeypatch.setenv("http_proxy", f"http://{server.address}")
+    assert await registries.digest(away, conf) == DIGEST
+    assert [request.headers["Host"] for request, _ in server.asked] == ["away.invalid"]
+    monkeypatch.setenv("no_proxy", "other.test,.invalid")
+    with pytest.raises(RegistryError, match=r"away\.invalid cannot be reached"):
+        await registries.digest(away, conf)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert await registries.digest(server.image(), server.conf()) == DIGEST, "there is none for this machine"
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("https://quay.io/v2/", True),
+        ("https://quay.io:5000/v2/", True),
+        ("https://127.0.0.1:5000/v2/", False),
+        ("https://[::1]:5000/v2/", False),
+        ("https://[2001:db8::1]/v2/", True),
+        ("https://localhost:5000/v2/", False),
+        ("https://localhost.test/v2/", True),
+        ("http://quay.io/v2/", False),
+        ("/token", False),
+    ],
+)
+def test_for_what_there_is_a_proxy(url: str, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
+    assert module._proxy(url) == ("http://proxy.test:3128" if used else None)
+
+
 # --- who one is --------------------------------------------------------------------------------------------
 
 
