@@ -46,6 +46,18 @@ async def test_an_image_by_name_and_by_id(bed: Bed) -> None:
     assert await bed.podman.images.inspect(image.repo_digests[0]) == image
 
 
+async def test_all_images(bed: Bed) -> None:
+    image = await bed.podman.images.inspect(FILES_IMAGE)
+    assert image is not None
+    listed = {found.id: found for found in await bed.podman.images.list()}
+    found = listed[image.id]
+    assert (found.repo_tags, found.repo_digests, found.digest) == (image.repo_tags, image.repo_digests, image.digest)
+    assert (found.size, dict(found.labels)) == (image.size, dict(image.labels))
+    assert image.created is not None
+    assert found.created == image.created.replace(microsecond=0)
+    assert all(each.repo_tags or each.repo_digests for each in listed.values())
+
+
 async def test_an_image_without_configuration(bed: Bed) -> None:
     image = await bed.podman.images.inspect(bed.image)
     assert image is not None

@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -45,7 +46,16 @@ class FakeImages(FakeState):
     async def _list_images(self, request: Call) -> web.Response:
         return web.json_response(
             [
-                {"Id": i.id, "Names": i.tags, "Labels": i.config.get("Labels")}
+                {
+                    "Id": i.id,
+                    "Names": i.tags,
+                    "RepoTags": i.tags,
+                    "RepoDigests": _repo_digests(i),
+                    "Digest": f"sha256:{i.id}",
+                    "Created": int(datetime.fromisoformat(i.created).timestamp()),
+                    "Size": 1,
+                    "Labels": i.config.get("Labels"),
+                }
                 for i in self.images
                 if bears(_labels(i), request)
             ]
@@ -72,7 +82,7 @@ class FakeImages(FakeState):
                 "Id": image.id,
                 "Digest": digest,
                 "RepoTags": image.tags,
-                "RepoDigests": [f"{tag.rpartition(':')[0]}@{digest}" for tag in image.tags],
+                "RepoDigests": _repo_digests(image),
                 "Architecture": "amd64",
                 "Os": "linux",
                 "Size": 1,
@@ -151,6 +161,10 @@ def bears(labels: Mapping[str, str], request: Call, enough: Callable[[Iterable[b
     """Whether the labels match the request's filter: all of them, but for volumes Podman accepts any of them."""
     own = {f"{k}={v}" for k, v in labels.items()}
     return enough(label in own for label in json.loads(request.query.get("filters", "{}")).get("label", []))
+
+
+def _repo_digests(image: FakeImage) -> list[str]:
+    return [f"{tag.rpartition(':')[0]}@sha256:{image.id}" for tag in image.tags]
 
 
 def _labels(image: FakeImage) -> dict[str, str]:

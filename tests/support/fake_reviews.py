@@ -12,8 +12,10 @@ class FakeReviews:
     """Each name in `people` is also that user's token; `permits` are (user name, session)."""
 
     def __init__(self) -> None:
-        self.people = {"alice", "bob"}
+        self.people = {"alice", "bob", "root"}
         self.permits = {("alice", "mine"), ("alice", "unused"), ("alice", "none")}
+        # Who may list and get AgentImages where: (user name, namespace), empty for all namespaces.
+        self.image_permits = {("alice", "ns"), ("root", "ns"), ("root", "")}
         self.asked: list[str] = []
         self.away = False
 
@@ -22,6 +24,10 @@ class FakeReviews:
         return Person(token, f"u-{token}", ("staff",), {}) if token in self.people else None
 
     async def allows(self, person: Person, access: Access) -> bool:
+        if access.resource == "agentimages":
+            self._ask(f"access {person.username} {access.verb} {access.namespace or 'everywhere'}")
+            assert (access.group, access.subresource, access.name) == ("stromboli.dev", "", "")
+            return (person.username, access.namespace) in self.image_permits and access.verb in ("list", "get")
         self._ask(f"access {person.username} {access.name}")
         assert (access.verb, access.group, access.resource, access.subresource) == (
             "get",

@@ -46,11 +46,7 @@ class Authorizer:
         if person is None:
             raise Declined(401, "the cluster does not accept this token: it is unknown or has expired; get a new one")
         if not await self._permits.get((key, access), lambda: self._reviews.allows(person, access)):
-            raise Declined(
-                403,
-                f"{person.username} may not {access.verb} {access.resource}/{access.subresource} of {access.group} for "
-                f"{access.name} in {access.namespace}; the ClusterRole stromboli-viewer, bound there, allows it",
-            )
+            raise Declined(403, _forbidden(person, access), "Forbidden")
         return person
 
 
@@ -70,6 +66,16 @@ class _Memory(Generic[T]):
         if answer:
             self._known[key] = (until, answer)
         return answer
+
+
+def _forbidden(person: Person, access: Access) -> str:
+    resource = f"{access.resource}/{access.subresource}" if access.subresource else access.resource
+    of_one = f" for {access.name}" if access.name else ""
+    place, bound = (access.namespace, "there") if access.namespace else ("all namespaces", "by a ClusterRoleBinding")
+    return (
+        f"{person.username} may not {access.verb} {resource} of {access.group}{of_one} in {place}; "
+        f"the ClusterRole stromboli-viewer, bound {bound}, allows it"
+    )
 
 
 def _until(key: Hashable, remembered: tuple[float, object], now: float) -> float:

@@ -6,8 +6,11 @@ from stromboli.errors import StromboliError
 
 
 class Declined(StromboliError):
-    """The request is declined with this HTTP status; the message is sent to the client."""
+    """The request is declined with this HTTP status; the message is sent to the client, and so is the reason, by which
+    a program tells apart what it may be about.
+    """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.reason = reason

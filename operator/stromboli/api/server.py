@@ -1,29 +1,29 @@
-"""The read API's HTTPS side: one route, its response, and every error as one sentence in JSON.
+"""The read API's HTTPS side: how it is served, and the route of a session's messages.
 
     GET /apis/stromboli.dev/v1alpha1/namespaces/NAMESPACE/agentsessions/NAME/messages
 
-Authorization is in `authorise`, reading a conversation in `node.conversations`.
+The routes of images are in `images`. Authorization is in `authorise`, reading a conversation in `node.conversations`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from stromboli.api import address, listener
+from stromboli.api.answers import NAMESPACE, Document, errors_as_json, json_answer
 from stromboli.api.authorise import Asked, Authorizer
 from stromboli.api.certificate import Certificate, server_context
 from stromboli.api.errors import Declined
-from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
+from stromboli.api.images import Finder, ImageRoutes
+from stromboli.errors import InvalidSettings
 from stromboli.kube.reviews import Access
 from stromboli.models.session import Session
 from stromboli.naming import GROUP, VERSION
@@ -37,11 +37,9 @@ _SHUTDOWN_SECONDS = 1.0
 _KEEP_ALIVE = 5.0  # seconds between two requests on a connection
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _ROUTE = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/agentsessions/{{name}}/messages"
-# Kubernetes names (RFC 1123). They become part of a path to the API server, so anything else is rejected.
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# A Kubernetes name (RFC 1123). It becomes part of a path to the API server, so anything else is rejected.
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
-Document = Mapping[str, Any]
 # The AgentSession by (namespace, name); None if it does not exist. Raises ClusterUnavailable.
 Lookup = Callable[[str, str], Awaitable[Session | None]]
 # A session's conversation by (UID, conversation id, image id). Raises PodmanError, PodmanUnavailable.
@@ -54,6 +52,7 @@ async def serving(
     reviews: Asked,
     lookup: Lookup,
     read: Read,
+    discovery: Finder,
     home: Path,
     certificate: Certificate,
     host: str = "127.0.0.1",
@@ -63,8 +62,12 @@ async def serving(
 
     Raises InvalidSettings if the operator cannot listen on the address.
     """
+    authorizer = Authorizer(reviews)
+    app = web.Application(middlewares=[errors_as_json])
+    Messages(authorizer, lookup, read).add_to(app.router)
+    ImageRoutes(authorizer, discovery).add_to(app.router)
     runner = web.AppRunner(
-        Messages(Authorizer(reviews), lookup, read).application(),
+        app,
         access_log=None,
         keepalive_timeout=_KEEP_ALIVE,
         shutdown_timeout=_SHUTDOWN_SECONDS,
@@ -115,29 +118,30 @@ class Messages:
         self._read = read
         self._readers = asyncio.Semaphore(AT_ONCE)
 
-    def application(self) -> web.Application:
-        """A fresh aiohttp application; the caller runs it."""
-        app = web.Application(middlewares=[_errors_as_json])
-        app.router.add_get(_ROUTE, self._messages, allow_head=False)
-        return app
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get(_ROUTE, self._messages, allow_head=False)
 
     async def _messages(self, request: web.Request) -> web.Response:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
-        if not _NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
+        if not NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
             raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
         access = Access("get", GROUP, "agentsessions", "messages", namespace, name)
         await self._authorizer.admit(request.headers.get("Authorization"), access)
         session = await self._lookup(namespace, name)
         if session is None:
             raise Declined(404, f"the namespace {namespace} has no AgentSession {name}")
-        return _json(200, await self._document(session, name))
+        return json_answer(200, await self._document(session, name))
 
     async def _document(self, session: Session, name: str) -> Document:
         conversation, image = session.status.conversation, session.status.image
         found = None
         if _is_uuid(conversation):
-            async with asyncio.timeout(READ_SECONDS), self._readers:
-                found = await self._read(session.uid, conversation, image)
+            try:
+                async with asyncio.timeout(READ_SECONDS), self._readers:
+                    found = await self._read(session.uid, conversation, image)
+            except TimeoutError as late:
+                message = f"reading the conversation took more than {READ_SECONDS:.0f} s; try again"
+                raise Declined(503, message) from late
         if found is None:
             raise Declined(404, f"the session {name} has no conversation on this node; its first run starts one")
         return {
@@ -146,34 +150,6 @@ class Messages:
             "truncated": found.truncated,
             "messages": [message.to_json() for message in found.messages],
         }
-
-
-@web.middleware
-async def _errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Turns every error into its HTTP status and one sentence."""
-    try:
-        return await handler(request)
-    except Declined as e:
-        return _error(e.status, str(e))
-    except (ClusterUnavailable, PodmanUnavailable, PodmanError) as e:
-        log.warning("%s: %s", request.path, e)
-        return _error(503, str(e))
-    except TimeoutError:
-        return _error(503, f"reading the conversation took more than {READ_SECONDS:.0f} s; try again")
-    except web.HTTPException as e:  # raised by aiohttp: unknown path or method
-        return _error(e.status, f"{request.method} {request.path} is not served here: {e.reason}")
-
-
-def _error(status: int, sentence: str) -> web.Response:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return _json(status, {"error": sentence}, headers)
-
-
-def _json(status: int, body: Document, headers: Mapping[str, str] | None = None) -> web.Response:
-    text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-    return web.Response(status=status, body=text, content_type="application/json", headers=headers)
 
 
 def _is_uuid(text: str) -> bool:

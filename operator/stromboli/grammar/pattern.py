@@ -69,6 +69,10 @@ class Pattern:
         """Whether the pattern covers the image, in at most pattern length times reference length steps."""
         return self._covers_registry(ref) and self._covers_path(ref) and self._covers_version(ref)
 
+    def covers_repository(self, ref: Reference) -> bool:
+        """Whether the pattern covers images of the reference's repository, whatever their tags and digests."""
+        return self._covers_registry(ref) and self._covers_path(ref)
+
     @property
     def takes_digests(self) -> bool:
         """Whether a reference with a digest can match: it cannot if the pattern has only a tag."""

@@ -42,6 +42,7 @@ from stromboli.perform.entry import Entry
 from stromboli.perform.finisher import Finisher
 from stromboli.perform.gates import Gates
 from stromboli.perform.going import Going
+from stromboli.perform.images.discovery import Discovery
 from stromboli.perform.images.provider import Provider
 from stromboli.perform.images.removal import Removals as ImageRemovals
 from stromboli.perform.images.report import ImageReporter
@@ -87,6 +88,7 @@ class Parts:
     queue: WorkQueue
     wakers: Wakers
     background: Background
+    discovery: Discovery
 
 
 @asynccontextmanager
@@ -158,7 +160,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             warm_up=CLIWarmUp(cluster, settings, node.mounts),
         )
         wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
-        yield Parts(store, queue, wakers, background)
+        discovery = Discovery(cluster, settings, podman, node.images, node.mounts)
+        yield Parts(store, queue, wakers, background, discovery)
     finally:
         await close()
 

@@ -36,6 +36,7 @@ from stromboli.handlers.watches import register
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
 from stromboli.node.conversations import Conversations
+from stromboli.perform.images.discovery import Discovery
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.supervision import together
@@ -70,18 +71,23 @@ async def _serve(settings: Settings) -> None:
         await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds)
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
-        api = _api(settings, cluster, podman, installation)
-        async with assembled(settings, cluster, podman, installation) as parts, api:
+        async with (
+            assembled(settings, cluster, podman, installation) as parts,
+            _api(settings, cluster, podman, installation, parts.discovery),
+        ):
             await _watch(settings, parts)
 
 
-def _api(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AbstractAsyncContextManager[str]:
+def _api(
+    settings: Settings, cluster: Cluster, podman: Podman, installation: str, discovery: Discovery
+) -> AbstractAsyncContextManager[str]:
     """The read API, served inside the block."""
     host, port = settings.api_address
     return serving(
         reviews=Reviews(cluster.plain),
         lookup=cluster.session,
         read=Conversations(podman, podman.folders, installation).read,
+        discovery=discovery,
         home=settings.home,
         certificate=certificate.ensure(settings.home, host, datetime.now(UTC)),
         host=host,

@@ -120,6 +120,10 @@ class ContentsCache:
         """What is in an image, as `Cache.get`."""
         return await self._cache.get(image_id, "", look)
 
+    def known(self, image_id: str) -> Contents | None:
+        """What was found before, None if nothing was."""
+        return self._cache.known(image_id, "")
+
 
 def _hex(image_id: str) -> str:
     digits = image_id.removeprefix("sha256:")

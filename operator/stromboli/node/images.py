@@ -30,7 +30,7 @@ from stromboli.plan import images as rules
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.contents import Contents
-from stromboli.podman.images import ImageInfo
+from stromboli.podman.images import ImageInfo, ImageSummary
 from stromboli.podman.transport import Podman
 from stromboli.registries import Registries
 from stromboli.registry_credentials import Credentials
@@ -97,6 +97,10 @@ class Images:
         found = await self._podman.images.inspect(local_name(reference))
         return found if found is not None and is_meant(found, reference) else None
 
+    async def all(self) -> tuple[ImageSummary, ...]:
+        """All images of the node that have a name. Raises PodmanError, PodmanUnavailable."""
+        return await self._podman.images.list()
+
     async def by_id(self, image_id: str) -> ImageInfo | None:
         """The image with that id, if it is on the node. Raises PodmanError, PodmanUnavailable."""
         return await self._podman.images.inspect(image_id)
@@ -108,6 +112,10 @@ class Images:
     def known_facts(self, image_id: str, needs: CLINeeds) -> ImageFacts | None:
         """The facts that were determined before, None if none were."""
         return self._facts.known(image_id, needs)
+
+    def known_contents(self, image_id: str) -> Contents | None:
+        """The contents that were determined before, None if none were."""
+        return self._contents.known(image_id)
 
     async def contents(self, image: ImageInfo) -> Contents:
         """The operating system and the tools in an image. Raises PodmanError, PodmanUnavailable."""

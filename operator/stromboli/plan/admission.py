@@ -35,6 +35,11 @@ def is_admitted(image: Reference, policy: Effective) -> bool:
     return all(rules.admits(image) for rules in policy.allowlists)
 
 
+def is_repository_admitted(image: Reference, policy: Effective) -> bool:
+    """Whether every allowlist has a pattern for some images of the reference's repository."""
+    return all(rules.admits_some(image) for rules in policy.allowlists)
+
+
 def is_nobodys_copy(image: Reference, policy: Effective, slot: str) -> None:
     """Refuse the copies of other sessions' file systems, which are on the node as images of ours."""
     if (image.registry, image.path) == naming.COPIES:

@@ -74,6 +74,10 @@ class Allowlist:
     def admits(self, image: Reference) -> bool:
         return any(pattern.matches(image) for pattern in self.patterns)
 
+    def admits_some(self, image: Reference) -> bool:
+        """Whether it has a pattern for some images of that repository."""
+        return any(pattern.covers_repository(image) for pattern in self.patterns)
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeList:

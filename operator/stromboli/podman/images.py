@@ -1,11 +1,11 @@
-"""Images: inspect and pull. What may be pulled is decided elsewhere; nothing is built or removed here."""
+"""Images: list, inspect and pull. What may be pulled is decided elsewhere; nothing is built or removed here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from stromboli.coalesced import Coalesced
@@ -38,12 +38,32 @@ class ImageInfo:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """One image in the list of all, in the terms of `ImageInfo`."""
+
+    id: str
+    digest: str
+    repo_digests: tuple[str, ...]
+    repo_tags: tuple[str, ...]
+    size: int
+    created: datetime | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
 class Images:
     """The images of one Podman."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._inspected = Coalesced(self._inspect)
+
+    async def list(self) -> tuple[ImageSummary, ...]:
+        """All images with a name, in one call. Raises PodmanError if the list is too long."""
+        response = await self._connection.request("GET", "/images/json")
+        with reading("its images"):
+            found = [_summary(entry) for entry in answer(response.content) or ()]
+        return tuple(image for image in found if image.repo_tags or image.repo_digests)
 
     async def inspect(self, image: str) -> ImageInfo | None:
         """An image by reference or id; None only if Podman says that it does not exist."""
@@ -112,4 +132,17 @@ def _info(entry: Mapping[str, Any]) -> ImageInfo:
         size=int(entry["Size"]),
         created=moment(entry["Created"] or NEVER),
         labels={str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
+    )
+
+
+def _summary(entry: Mapping[str, Any]) -> ImageSummary:
+    created = int(entry["Created"] or 0)
+    return ImageSummary(
+        id=entry["Id"].removeprefix("sha256:"),
+        digest=str(entry.get("Digest") or ""),
+        repo_digests=tuple(entry.get("RepoDigests") or ()),
+        repo_tags=tuple(entry.get("RepoTags") or ()),
+        size=int(entry["Size"]),
+        created=datetime.fromtimestamp(created, UTC) if created > 0 else None,
+        labels={str(name): str(value) for name, value in (entry.get("Labels") or {}).items()},
     )

@@ -26,6 +26,7 @@ from stromboli.local.stack import Stack
 from stromboli.models.session import Session
 from stromboli.node.conversations import Conversation
 from stromboli.plan.conversation import Message
+from tests.support.fake_discovery import FakeDiscovery
 from tests.support.fake_reviews import FakeReviews
 
 LIMIT = 20.0
@@ -48,7 +49,14 @@ def nobodys(home: Path) -> AbstractAsyncContextManager[str]:
     async def nothing(*_: str) -> None:
         return
 
-    return serving(reviews=FakeReviews(), lookup=nothing, read=nothing, home=home, certificate=issued())
+    return serving(
+        reviews=FakeReviews(),
+        lookup=nothing,
+        read=nothing,
+        discovery=FakeDiscovery(),
+        home=home,
+        certificate=issued(),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +93,8 @@ def served(home: Home) -> Iterator[FakeReviews]:
     async def read(uid: str, conversation: str, image: str) -> Conversation | None:
         return Conversation(SAID, False)
 
-    with in_a_thread(lambda: serving(reviews=reviews, lookup=lookup, read=read, home=home.root, certificate=issued())):
+    parts: dict[str, Any] = {"reviews": reviews, "lookup": lookup, "read": read, "discovery": FakeDiscovery()}
+    with in_a_thread(lambda: serving(**parts, home=home.root, certificate=issued())):
         yield reviews
 
 

@@ -63,7 +63,8 @@ class Part:
 def parts(dies: str = "") -> Parts:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(6)))
-    return Parts(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, Background(part, part, part, part))
+    background = Background(part, part, part, part)
+    return Parts(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, background, part)
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""Answers of the read API: JSON documents, and every error as one sentence, with a reason for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from stromboli.api.errors import Declined
+from stromboli.errors import ClusterUnavailable, ImageMissing, PodmanError, PodmanUnavailable, Refused, StromboliError
+from stromboli.reasons import Reason
+
+log = logging.getLogger(__name__)
+
+# A Kubernetes namespace (RFC 1123). It becomes part of a path to the API server, so anything else is rejected.
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+REPORTED = (Declined, Refused, ImageMissing, ClusterUnavailable, PodmanUnavailable, PodmanError)
+
+Document = Mapping[str, Any]
+
+
+@web.middleware
+async def errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turns every error into its HTTP status and one sentence."""
+    try:
+        return await handler(request)
+    except REPORTED as e:
+        declined = of_error(e)
+        if declined.status == 503:
+            log.warning("%s: %s", request.path, e)
+        return _error(declined)
+    except web.HTTPException as e:  # raised by aiohttp: unknown path or method
+        return _error(Declined(e.status, f"{request.method} {request.path} is not served here: {e.reason}"))
+
+
+def of_error(error: StromboliError) -> Declined:
+    """What one of REPORTED means for whoever asked."""
+    match error:
+        case Declined():
+            return error
+        case Refused(reason=Reason.InvalidSpec):
+            return Declined(400, str(error), Reason.InvalidSpec.name)
+        case Refused():
+            return Declined(403, str(error), error.reason.name)
+        case ImageMissing():
+            return Declined(404, str(error), "ImageMissing")
+        case _:
+            return Declined(503, str(error))
+
+
+def json_answer(status: int, body: Document, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The document as a response."""
+    return web.Response(status=status, body=encoded(body), content_type="application/json", headers=headers)
+
+
+def as_document(declined: Declined) -> Document:
+    """The error as it is sent."""
+    return {"error": str(declined)} | ({"reason": declined.reason} if declined.reason else {})
+
+
+def encoded(body: Document) -> bytes:
+    """The document as JSON on one line; what is no text in UTF-8 is replaced."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _error(declined: Declined) -> web.Response:
+    headers = {"WWW-Authenticate": "Bearer"} if declined.status == 401 else {}
+    return json_answer(declined.status, as_document(declined), headers)

@@ -1,0 +1,140 @@
+"""The read API's routes about images: what is on the node, what is in it, what registries have.
+
+    GET /apis/stromboli.dev/v1alpha1/namespaces/NAMESPACE/images[?all=true]
+    GET /apis/stromboli.dev/v1alpha1/namespaces/NAMESPACE/images/inspect?reference=IMAGE
+    GET /apis/stromboli.dev/v1alpha1/namespaces/NAMESPACE/images/search?query=WORDS[&limit=N]
+
+Whoever may list (or, to inspect one, get) AgentImages in the namespace may ask; `all` needs that in all namespaces. The
+list comes as lines of JSON: `{"progress": {"done", "total"}}` while images are inspected that nobody has inspected
+before, then the list, or `{"error", "reason"}`. The others answer with one document. The answers are found in
+`perform.images.discovery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import asdict
+from functools import partial
+from typing import Protocol, cast
+
+from aiohttp import web
+
+from stromboli.api import answers
+from stromboli.api.answers import NAMESPACE, REPORTED, Document, json_answer
+from stromboli.api.authorise import Authorizer
+from stromboli.api.errors import Declined
+from stromboli.kube.reviews import Access
+from stromboli.naming import GROUP, VERSION
+from stromboli.perform.images.discovery import Progress
+
+SECONDS = 60.0  # for an inspection or a search, including the wait for others
+LISTS, INSPECTIONS, SEARCHES = 4, 4, 2  # that are answered at a time
+DEFAULT_LIMIT, MOST = 25, 100  # results of each registry
+LONGEST = 255  # characters of a query
+LONGEST_REFERENCE = 4096  # that are looked at
+_ROUTE = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/images"
+
+
+class Finder(Protocol):
+    """What `perform.images.discovery.Discovery` does."""
+
+    def list(self, namespace: str, *, everything: bool = False) -> AsyncIterator[Progress | Document]: ...
+
+    async def inspect(self, namespace: str, text: str) -> Document: ...
+
+    async def search(self, namespace: str, query: str, limit: int) -> Document: ...
+
+
+class ImageRoutes:
+    """Serves what is found to users whom the cluster authorizes."""
+
+    def __init__(self, authorizer: Authorizer, finder: Finder) -> None:
+        self._authorizer = authorizer
+        self._finder = finder
+        self._lists = asyncio.Semaphore(LISTS)
+        self._inspections = asyncio.Semaphore(INSPECTIONS)
+        self._searches = asyncio.Semaphore(SEARCHES)
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get(_ROUTE, self._list, allow_head=False)
+        router.add_get(f"{_ROUTE}/inspect", self._inspect, allow_head=False)
+        router.add_get(f"{_ROUTE}/search", self._search, allow_head=False)
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        everything = _flag(request.query.get("all", "false"))
+        namespace = await self._admitted(request, "list")
+        if everything:
+            await self._authorizer.admit(request.headers.get("Authorization"), _access("list", ""))
+        async with self._lists:
+            found = self._finder.list(namespace, everything=everything)
+            async with aclosing(cast(AsyncGenerator[Progress | Document, None], found)) as steps:
+                first = await anext(steps)  # an error before it has an HTTP status of its own
+                response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+                await response.prepare(request)
+                await response.write(_line(first))
+                try:
+                    async for step in steps:
+                        await response.write(_line(step))
+                except REPORTED as error:
+                    await response.write(_line(answers.as_document(answers.of_error(error))))
+                await response.write_eof()
+        return response
+
+    async def _inspect(self, request: web.Request) -> web.Response:
+        text = request.query.get("reference", "")[:LONGEST_REFERENCE]
+        namespace = await self._admitted(request, "get")
+        work = partial(self._finder.inspect, namespace, text)
+        return json_answer(200, await _within(self._inspections, work, "inspecting the image"))
+
+    async def _search(self, request: web.Request) -> web.Response:
+        query, limit = _query(request.query.get("query", "")), _limit(request.query.get("limit", str(DEFAULT_LIMIT)))
+        namespace = await self._admitted(request, "list")
+        work = partial(self._finder.search, namespace, query, limit)
+        return json_answer(200, await _within(self._searches, work, "searching"))
+
+    async def _admitted(self, request: web.Request, verb: str) -> str:
+        """The namespace, if whoever asks may do that there. Raises Declined, ClusterUnavailable."""
+        namespace = request.match_info["namespace"]
+        if not NAMESPACE.fullmatch(namespace):
+            raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
+        await self._authorizer.admit(request.headers.get("Authorization"), _access(verb, namespace))
+        return namespace
+
+
+async def _within(room: asyncio.Semaphore, work: Callable[[], Awaitable[Document]], doing: str) -> Document:
+    """The result of work that waits for its turn. Raises Declined if that takes too long."""
+    try:
+        async with asyncio.timeout(SECONDS), room:
+            return await work()
+    except TimeoutError as late:
+        raise Declined(503, f"{doing} took more than {SECONDS:.0f} s; try again") from late
+
+
+def _access(verb: str, namespace: str) -> Access:
+    return Access(verb, GROUP, "agentimages", "", namespace, "")
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Declined(400, "the parameter `all` must be true or false")
+    return text == "true"
+
+
+def _query(text: str) -> str:
+    words = " ".join(text.split())
+    if not words or len(words) > LONGEST or not words.isprintable():
+        raise Declined(400, f"the parameter `query` must have 1 to {LONGEST} printable characters, such as python")
+    return words
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MOST):
+        raise Declined(400, f"the parameter `limit` must be a number from 1 to {MOST}")
+    return int(text)
+
+
+def _line(step: Progress | Document) -> bytes:
+    document = {"progress": asdict(step)} if isinstance(step, Progress) else step
+    return answers.encoded(document) + b"\n"
