@@ -27,6 +27,7 @@ from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.kube.objects import head
 from stromboli.node.guard import Guard
 from stromboli.node.removals import Removals
+from stromboli.perform.images.discovery import Discovery
 from stromboli.settings import Settings
 from stromboli.store import Store
 from stromboli.sweep import Sweep
@@ -69,6 +70,7 @@ class Process:
     killer: Killer
     guard: Guard
     wakers: Wakers
+    discovery: Discovery
 
     def is_idle(self) -> bool:
         """Whether nothing waits in its queue and nothing is at work."""
@@ -165,6 +167,7 @@ class Node:
                     killer,
                     parts.background.guard,
                     parts.wakers,
+                    parts.discovery,
                 )
 
     def switch_off(self) -> None:

@@ -7,7 +7,7 @@ inspected here as for an AgentImage; whoever only looks never starts a pull of w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,6 +21,7 @@ from stromboli.node.images import Images, digest_of
 from stromboli.observe import policy as policies
 from stromboli.observe.reads import ClusterReads
 from stromboli.plan import admission, discovery, holding
+from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.contents import Contents
 from stromboli.plan.policy import Effective
@@ -35,13 +36,13 @@ BEAT = 1.0  # seconds between two reports of progress
 MOST_REGISTRIES = 32  # that are searched
 
 Document = Mapping[str, Any]
-# Whether a namespace may know of an image on the node, by (namespace, image id, one of its names).
-Visible = Callable[[str, str, Reference], Awaitable[bool]]
+# The names of an image on the node (with tags and with digests) of which a namespace may know.
+Visible = Callable[[str, ImageSummary | ImageInfo], Iterable[str]]
 
 
-async def everything_visible(namespace: str, image_id: str, image: Reference) -> bool:
-    """No image needs credentials."""
-    return True
+def all_names(namespace: str, image: ImageSummary | ImageInfo) -> tuple[str, ...]:
+    """All of them: no image needs credentials."""
+    return (*image.repo_tags, *image.repo_digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Discovery:
         podman: Podman,
         images: Images,
         mounts: CLIMounts,
-        visible: Visible = everything_visible,
+        visible: Visible = all_names,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
@@ -115,7 +116,7 @@ class Discovery:
         effective = await self._effective(namespace)
         image = _admitted(text, effective)
         found = await self._images.on_node(image)
-        if found is None or not await self._visible(namespace, found.id, image):
+        if found is None or not rules.is_meant(image, *_split(self._visible(namespace, found))):
             raise ImageMissing(f"the image {image} is not on the node; `stromboli images pull {image}` pulls it")
         cli = await self._cli(effective)
         async with self._room:
@@ -144,10 +145,10 @@ class Discovery:
     async def _named(self, namespace: str, effective: Effective, everything: bool) -> Sequence[_Named]:
         found = []
         for image in await self._images.all():
-            for name in discovery.references(image.repo_tags, image.repo_digests, image.digest, effective.cli):
-                allowed = admission.is_admitted(name, effective) and await self._visible(namespace, image.id, name)
-                if allowed or everything:
-                    found.append(_Named(name, image, allowed))
+            visible = _references(image, self._visible(namespace, image), effective)
+            usable = {name for name in visible if admission.is_admitted(name, effective)}
+            shown = _references(image, all_names(namespace, image), effective) if everything else usable
+            found += [_Named(name, image, name in usable) for name in shown]
         return found
 
     def _new(self, ids: set[str], cli: _CLI) -> Sequence[str]:
@@ -227,6 +228,16 @@ class Discovery:
             "description": holding.description(found.labels),
             "untrueLabels": [] if cli.missing else _untrue(known, cli, found),
         }
+
+
+def _references(image: ImageSummary, names: Iterable[str], effective: Effective) -> tuple[Reference, ...]:
+    return discovery.references(*_split(names), image.digest, effective.cli)
+
+
+def _split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those with tags, and those with digests."""
+    names = tuple(names)
+    return [name for name in names if "@" not in name], [name for name in names if "@" in name]
 
 
 def _admitted(text: str, effective: Effective) -> Reference:
