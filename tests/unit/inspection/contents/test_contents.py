@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import tracemalloc
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from stromboli.inspection.container import MountedOpener
+from stromboli.errors import NoSpace
+from stromboli.inspection.container import ContainerOpener, MountedOpener
 from stromboli.inspection.contents import image_contents
 from stromboli.inspection.contents.commands import COMMANDS
 from stromboli.inspection.opener import Opener
@@ -132,3 +134,13 @@ async def test_versions_are_short(tmp_path: Path) -> None:
     found = await contents_of(mounted(tmp_path), f"PATH={'/x:' * 3000}")
     assert found == Contents(None, (Tool("git"), Tool("jq", "1.7")))
     assert all(len(tool.version) <= LONGEST_VERSION for tool in found.tools)
+
+
+async def test_a_full_disk_of_the_operators_is_said_so() -> None:
+    class Full:
+        async def download_file(self, *_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    podman: Any = SimpleNamespace(archive=Full())
+    with pytest.raises(NoSpace, match=r"/etc/os-release of an image could not be copied .* No space left on device"):
+        await contents_of(ContainerOpener(podman, "container"))

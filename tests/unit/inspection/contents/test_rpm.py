@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,17 @@ def read(data: bytes) -> list[Package]:
         except InvalidDatabase:
             pass
     return found
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Fails if more than 1 MiB is in use at once."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -95,13 +108,17 @@ def test_damage_is_survived(name: str, files: Callable[[str, list[bytes]], bytes
 
 
 def test_a_chain_of_pages_that_goes_in_circles() -> None:
-    """Its length is taken from the item, but no more of it is read than the beginning of a header."""
+    """It is as long as its item says, but no more of it is read than the beginning of a header."""
     whole = bytearray(rpmdb.bdb([rpmdb.header("bash", "5.1.8", padding=9000)]))
     first_overflow = 2 * rpmdb.PAGE
     struct.pack_into("<I", whole, first_overflow + 16, 2)
-    item = whole.index(struct.pack("<I", 2), rpmdb.PAGE + 60)
-    struct.pack_into("<I", whole, item + 4, 0xFFFFFFFF)
-    assert read(bytes(whole)) == [Package("bash", "5.1.8")]
+    item = whole.index(struct.pack("<II", 3, 2), rpmdb.PAGE)
+    struct.pack_into("<I", whole, item + 8, 256 * 1024 * 1024)
+    with little_memory():
+        assert read(bytes(whole)) == [Package("bash", "5.1.8")]
+    for length in (0, 1):  # now each round adds nothing, or so little that it takes for ever
+        struct.pack_into("<H", whole, first_overflow + 22, length)
+        assert read(bytes(whole)) == []
 
 
 def test_a_tree_that_goes_in_circles(files: Callable[[str, list[bytes]], bytes]) -> None:
@@ -121,6 +138,12 @@ def test_a_row_that_overflows_in_circles(files: Callable[[str, list[bytes]], byt
         if whole[number * size] == 0 and struct.unpack_from(">I", whole, number * size)[0] == number + 2:
             struct.pack_into(">I", whole, number * size, number + 1)
     assert read(bytes(whole)) == [Package("bash", "5.1.8")]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_of_a_large_package_the_beginning_is_read(name: str, files: Callable[[str, list[bytes]], bytes]) -> None:
+    with opened(files(name, [rpmdb.header("linux-firmware", "2024", padding=3_000_000)])) as file, little_memory():
+        assert list(database.packages(file)) == [Package("linux-firmware", "2024")]
 
 
 def test_absurd_counts() -> None:

@@ -77,12 +77,13 @@ class _Pages:
         return b""
 
     def _overflow(self, number: int, wanted: int) -> bytes:
-        """The first `wanted` bytes of a chain of pages. Each page of it adds a byte at least, so it ends."""
+        """The first `wanted` bytes of a chain of pages. All but its last are full, so it is soon at its end."""
         data = bytearray()
         while len(data) < wanted:
             page = self._file.at(number * self._size, self._size)
             (length,) = self._short.unpack_from(page, _ENTRIES_AT + 2)
-            if page[_TYPE_AT] != _OVERFLOW or not 0 < length <= self._size - _HEADER:
+            full = self._size - _HEADER
+            if page[_TYPE_AT] != _OVERFLOW or length > full or length < min(full, wanted - len(data)):
                 raise InvalidDatabase("a chain of pages is broken")
             data += page[_HEADER : _HEADER + length]
             (number,) = self._long.unpack_from(page, _NEXT_AT)
