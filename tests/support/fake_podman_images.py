@@ -100,6 +100,7 @@ class FakeImages(FakeState):
             return web.json_response({"error": found, "errorDetail": {"message": found}})
         if reference in self.stalled:
             return _half_a_layer()
+        self._take_name(reference, found)
         self.images.append(found)
         complete = json.dumps({"status": "Download complete", "progressDetail": {}, "id": "1"})
         return web.Response(text="".join((_layer_at(1 << 20), _layer_at(2 << 20), complete)))
@@ -131,12 +132,17 @@ class FakeImages(FakeState):
         return next(image for image in self.images if image.id == container.image_id)
 
     def _made(self, name: str, base: FakeImage, config: dict[str, Any], layers: int) -> web.Response:
-        """A new image of that name; one that had the name stays, without it."""
-        for image in self.images:
-            image.tags = [tag for tag in image.tags if tag != name]
+        """A new image of that name."""
+        self._take_name(name)
         made = self.add_image(name, root=base.root, **config)
         made.layers = layers
         return web.json_response({"Id": made.id}, status=201)
+
+    def _take_name(self, name: str, new: FakeImage | None = None) -> None:
+        """The image that has the name stays, without it, unless it is the new one."""
+        for image in self.images:
+            if image is not new:
+                image.tags = [tag for tag in image.tags if tag != name]
 
 
 async def _half_a_layer() -> Body:
@@ -164,7 +170,9 @@ def bears(labels: Mapping[str, str], request: Call, enough: Callable[[Iterable[b
 
 
 def _repo_digests(image: FakeImage) -> list[str]:
-    return [f"{tag.rpartition(':')[0]}@sha256:{image.id}" for tag in image.tags]
+    """Each name with each digest, as Podman does."""
+    digests = [*image.digests, f"sha256:{image.id}"]
+    return [f"{tag.rpartition(':')[0]}@{digest}" for tag in image.tags for digest in digests]
 
 
 def _labels(image: FakeImage) -> dict[str, str]:

@@ -53,7 +53,7 @@ class FakeContainer:
 
 @dataclass(slots=True)
 class FakeImage:
-    """One image; `config` has Docker's names (`User`, `Env`, …)."""
+    """One image; `config` has Docker's names (`User`, `Env`, …). `digests` are further ones of its manifest."""
 
     id: str
     tags: list[str]
@@ -61,6 +61,7 @@ class FakeImage:
     config: dict[str, Any]
     created: str
     layers: int = 1
+    digests: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -49,6 +49,8 @@ class Inspected:
 class Outcome:
     """What came of one pass over an AgentImage on this node. What is None was not determined this time, and stays.
 
+    `still_here` is whether the node still has what its entry says, although `ready` is not Present.
+
     The last two are for events: `moved` is the digest that the tag has in its registry, if the node has another image,
     and `untrue` has a sentence for each label of the image that claims what is not so.
     """
@@ -59,6 +61,7 @@ class Outcome:
     allowed: Said | None = None
     compatible: Said | None = None
     inspected: Inspected | None = None
+    still_here: bool = False
     moved: str = ""
     untrue: tuple[str, ...] = ()
 
@@ -96,7 +99,8 @@ def _entry(status: ImageStatus, outcome: Outcome, moment: Moment) -> Wire:
     """This node's entry. An unchanged one keeps its time, and one that could not be checked stays as it is."""
     old = next((n for n in entries(status.wire.get("nodes")) if n.get("name") == moment.node), {})
     if outcome.inspected is None:
-        return dict(old) if old and outcome.ready in _NOT_CHECKED else {"name": moment.node}
+        stays = outcome.still_here or outcome.ready in _NOT_CHECKED
+        return dict(old) if old and stays else {"name": moment.node}
     new = {"name": moment.node, **outcome.inspected.entry}
     same = new == {key: value for key, value in old.items() if key != "lookedAt"}
     return {**new, "lookedAt": text(old.get("lookedAt")) if same and old.get("lookedAt") else moment.text}

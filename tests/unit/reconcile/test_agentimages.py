@@ -277,6 +277,53 @@ async def test_always_pulls_at_each_refresh(node: Node, monkeypatch: pytest.Monk
         await node.until(lambda: pulls(node) == 2, "the pull of the refresh")
 
 
+async def test_while_always_pulls_again_the_status_has_what_is_here_and_then_tells_of_the_change(
+    node: Node, roots: Roots
+) -> None:
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    old = node.fake.images[0]
+    async with node.process(killer := Killer(held=PULL)):
+        await until_ready(node)
+        found = status(node)
+        node.cluster.change_image(SPACE, "python", pullPolicy="Always")
+        await until_ready(node, "Pulling")
+        assert {key: status(node)[key] for key in ("nodes", "rank", "summary")} == {
+            key: found[key] for key in ("nodes", "rank", "summary")
+        }
+        new = node.fake.image(IMAGE, root=roots.image)
+        node.fake.registry[IMAGE] = new
+        killer.go_on.set()
+        await node.until(lambda: status(node)["nodes"][0].get("id") == new.id, "the status has the new image")
+        await node.until(lambda: bool(events(node, "DigestChanged")), "the event about it")
+    [told] = events(node, "DigestChanged")
+    assert told["message"] == f"{IMAGE} is now sha256:{new.id} on node node-a; it was sha256:{old.id}"
+
+
+async def test_while_a_missing_image_is_pulled_again_the_status_does_not_have_it(node: Node) -> None:
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    async with node.process(Killer(held=PULL)) as process:
+        await until_ready(node)
+        node.fake.images.pop(0)
+        await swept(process)
+        await until_ready(node, "Pulling")
+    assert status(node)["nodes"] == [{"name": "node-a"}]
+    assert "rank" not in status(node)
+
+
+async def test_an_image_with_several_digests_keeps_the_one_that_was_told(
+    node: Node, passes: list[float | None]
+) -> None:
+    image = node.fake.images[0]
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    async with node.process() as process:
+        await until_ready(node)
+        before = writes(node)
+        image.digests.append(f"sha256:{'f' * 64}")
+        process.wakers.all()
+        await passed(node, passes)
+    assert writes(node) == before
+
+
 @pytest.mark.parametrize("moved", [True, False, None])
 async def test_a_tag_that_moves_in_the_registry_is_told_and_not_followed(
     node: Node, monkeypatch: pytest.MonkeyPatch, moved: bool | None

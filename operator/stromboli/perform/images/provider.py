@@ -12,12 +12,20 @@ from dataclasses import asdict, replace
 
 from pydantic import ValidationError
 
-from stromboli.errors import CLIUnavailable, ClusterUnavailable, Refused, RegistryError
+from stromboli.errors import (
+    CLIUnavailable,
+    ClusterUnavailable,
+    PodmanError,
+    PodmanUnavailable,
+    Refused,
+    RegistryError,
+)
 from stromboli.grammar import times
 from stromboli.grammar.reference import Reference
+from stromboli.grammar.reference import parse as parse_reference
 from stromboli.models.agentimage import AgentImageSpec
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.models.image import AgentImage
+from stromboli.models.image import AgentImage, Held
 from stromboli.models.sentences import sentence
 from stromboli.node.cli import CLIMounts, MountedCLI
 from stromboli.node.images import Images, digest_of, has_digest
@@ -52,6 +60,8 @@ _READY = {
     Reason.PodmanUnavailable: PresentReason.PodmanUnavailable,
     Reason.WaitingForReference: PresentReason.PoliciesUnavailable,
 }
+# The image may be on the node all the same, since it is pulled again.
+_PERHAPS_HERE = frozenset({PresentReason.Pulling, PresentReason.RegistryUnavailable, PresentReason.NodeOutOfDisk})
 _DISALLOWED = {
     Reason.ImageNotAllowed: AllowedReason.ImageNotAllowed,
     Reason.PolicyViolation: AllowedReason.PolicyViolation,
@@ -89,24 +99,26 @@ class Provider:
             found = await self._images.resolve(reference, now, image.uid)
             if due is Due.REFRESH and wanted is PullPolicy.IfNotPresent:
                 outcome = replace(outcome, moved=await self._moved(found, reference))
-            return await self._inspected(outcome, found, reference, effective, image.uid)
+            return await self._inspected(outcome, found, reference, effective, image)
         except (*STOPPING, ClusterUnavailable) as error:
-            return _stopped(outcome, error)
+            stopped, again = _stopped(outcome, error)
+            return replace(stopped, still_here=await self._still_here(image, stopped)), again
 
     async def _inspected(
-        self, outcome: Outcome, found: ImageInfo, reference: Reference, effective: Effective, uid: str
+        self, outcome: Outcome, found: ImageInfo, reference: Reference, effective: Effective, image: AgentImage
     ) -> tuple[Outcome, float | None]:
-        cli, missing = await self._cli(effective, uid)
+        cli, missing = await self._cli(effective, image.uid)
         needs = cli.needs if cli is not None else CLINeeds()
         async with self._inspections:
             facts = await self._images.facts(found, needs)
             contents = await self._images.contents(found)
+        digest = _digest(found, reference, image.status.held.get(self._settings.node))
         here = f"{reference} is on node {self._settings.node}"
         outcome = replace(outcome, ready=PresentReason.Present, message=here)
         if missing is not None:
             said = Said(CompatibleReason.CLIImageUnavailable, str(missing))
             return replace(
-                outcome, compatible=said, inspected=_seen(found, reference, facts, contents, None)
+                outcome, compatible=said, inspected=_seen(found, digest, facts, contents, None)
             ), missing.delay
         suited = holding.suitability(facts, None if cli is None else needs, found.labels)
         reason = CompatibleReason.OwnCLI if suited.own_cli else CompatibleReason.Compatible
@@ -115,9 +127,20 @@ class Provider:
         return replace(
             outcome,
             compatible=Said(reason, suited.verdict.message),
-            inspected=_seen(found, reference, facts, contents, suited.rank),
+            inspected=_seen(found, digest, facts, contents, suited.rank),
             untrue=holding.untrue_labels(facts, contents, suited, found.labels),
         ), None
+
+    async def _still_here(self, image: AgentImage, stopped: Outcome) -> bool:
+        """Whether the node still has what the status says it has, while a newer one is pulled or cannot be."""
+        held = image.status.held.get(self._settings.node)
+        if stopped.ready not in _PERHAPS_HERE or held is None or not held.id:
+            return False
+        try:
+            found = await self._images.on_node(parse_reference(stopped.reference))
+        except (PodmanError, PodmanUnavailable):
+            return False
+        return found is not None and found.id == held.id
 
     async def _moved(self, found: ImageInfo, reference: Reference) -> str:
         """The digest that the tag has in its registry by now; empty if the node has that image, or nothing can be said.
@@ -167,9 +190,19 @@ def _stopped(outcome: Outcome, error: Exception) -> tuple[Outcome, float | None]
             raise AssertionError(f"{other} cannot be said of an image")
 
 
-def _seen(found: ImageInfo, reference: Reference, facts: ImageFacts, contents: Contents, rank: int | None) -> Inspected:
+def _digest(found: ImageInfo, reference: Reference, held: Held | None) -> str:
+    """The image's digest in its repository: the one that the status has, if it is still one of the image's.
+
+    Podman names an image by each of its digests in each of its repositories, so another name may bring another digest.
+    """
+    if held is not None and held.id == found.id and held.digest and has_digest(found, reference, held.digest):
+        return held.digest
+    return digest_of(found, reference) or ""
+
+
+def _seen(found: ImageInfo, digest: str, facts: ImageFacts, contents: Contents, rank: int | None) -> Inspected:
     entry: dict[str, object] = {
-        "digest": digest_of(found, reference) or "",
+        "digest": digest,
         "id": found.id,
         "size": found.size,
         "platform": f"{found.os}/{found.architecture}",
