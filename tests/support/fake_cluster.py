@@ -313,9 +313,12 @@ class FakeCluster(Cluster):
 
     async def _write_image(self, image: AgentImage, status: Mapping[str, Any]) -> bytes:
         async with self._call("put image", image.namespace, image.name):
-            written = self._current(image) | {"status": _as_stored(status)}
-            self.writes.append(f"image {image.namespace}/{image.name} {_reason(written, 'Ready')}")
-            return msgspec.json.encode(self._store_image(written, "MODIFIED"))
+            found = self._current(image)
+            written = found | {"status": _as_stored(status)}
+            if written != found:
+                self.writes.append(f"image {image.namespace}/{image.name} {_reason(written, 'Ready')}")
+                written = self._store_image(written, "MODIFIED")
+            return msgspec.json.encode(written)
 
     async def _write_session(self, session: Session, changes: Object) -> bytes:
         async with self._call("put session", session.namespace, session.name):
@@ -370,6 +373,8 @@ def _as_stored(status: Mapping[str, Any]) -> Any:
         raise Rejected(str(error)) from error
     if not isinstance(status.get("phase", ""), str):
         raise Rejected("status.phase: must be of type string")
+    if not isinstance(status.get("rank", 0), int):
+        raise Rejected("status.rank: must be of type integer")
     return json.loads(text)
 
 

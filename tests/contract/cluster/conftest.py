@@ -21,7 +21,8 @@ from lightkube.types import PatchType
 
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.kube import objects
-from stromboli.kube.client import AgentPolicy, AgentRun, AgentSession, Cluster, Namespace
+from stromboli.kube.client import AgentImageKind, AgentPolicy, AgentRun, AgentSession, Cluster, Namespace
+from stromboli.models.image import AgentImage
 from stromboli.models.run import Run
 from tests.support.cluster import Kubectl
 from tests.support.fake_cluster import FakeCluster, Object
@@ -29,6 +30,7 @@ from tests.support.runs import connected, make_namespace
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SPEC = {"prompt": "hello", "image": "python:3.12"}
+IMAGE = {"image": "python:3.12"}
 
 
 class Fake:
@@ -49,6 +51,15 @@ class Fake:
         self.cluster.change(
             self.space, name, lambda obj: obj["metadata"].setdefault("annotations", {}).update(at=str(uuid.uuid4()))
         )
+
+    def image(self, name: str, **spec: Any) -> AgentImage:
+        return objects.image(self.cluster.add_image(self.space, name, {**IMAGE, **spec}))
+
+    def change_image(self, name: str, **spec: Any) -> AgentImage:
+        return objects.image(self.cluster.change_image(self.space, name, **spec))
+
+    def delete_image(self, name: str) -> None:
+        self.cluster.delete_image(self.space, name)
 
     def secret(self, name: str, data: Mapping[str, bytes]) -> None:
         self.cluster.secrets[self.space, name] = dict(data)
@@ -93,6 +104,18 @@ class Real:
         body = {"metadata": {"annotations": {"at": str(uuid.uuid4())}}}
         self._admin.patch(AgentRun, name, body, namespace=self.space, patch_type=PatchType.MERGE)
 
+    def image(self, name: str, **spec: Any) -> AgentImage:
+        made = self._admin.create(AgentImageKind(metadata=self._named(name), spec={**IMAGE, **spec}))
+        return objects.image(dict(made))
+
+    def change_image(self, name: str, **spec: Any) -> AgentImage:
+        body = {"spec": spec}
+        made = self._admin.patch(AgentImageKind, name, body, namespace=self.space, patch_type=PatchType.MERGE)
+        return objects.image(dict(made))
+
+    def delete_image(self, name: str) -> None:
+        self._admin.delete(AgentImageKind, name, namespace=self.space)
+
     def secret(self, name: str, data: Mapping[str, bytes]) -> None:
         encoded = {k: base64.b64encode(v).decode() for k, v in data.items()}
         self._admin.create(Secret(metadata=self._named(name), data=encoded))
@@ -113,7 +136,7 @@ class Real:
 
     def clear(self) -> None:
         """Remove what lists of all namespaces would show to the next test; the rest goes with the control plane."""
-        for kind in (AgentRun, AgentSession):
+        for kind in (AgentRun, AgentSession, AgentImageKind):
             self._admin.deletecollection(kind, namespace=self.space)
         self._admin.deletecollection(AgentPolicy)
 
