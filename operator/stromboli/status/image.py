@@ -2,8 +2,9 @@
 
 Only this module and models/image.py know the status's format in the API.
 
-Several nodes may have the image. Each writes its own entry of `nodes`, and the conditions when something about its own
-image has changed; `Ready` becomes True only once no node lacks the image.
+Several nodes may have the image. Each writes its own entry of `nodes`; `Ready` becomes True only once no node lacks the
+image. What there is one of is written by a node when it gets or loses the image, and at other times by one node alone,
+which follows from the entries: otherwise two nodes that see different things would write over each other forever.
 """
 
 from __future__ import annotations
@@ -68,36 +69,44 @@ class Outcome:
 
 def after(status: ImageStatus, outcome: Outcome, moment: Moment) -> ImageStatus:
     """The status after a pass with that outcome."""
+    own, old = _entry(status, outcome, moment), _old_entry(status, moment.node)
     others = [dict(n) for n in entries(status.wire.get("nodes")) if n.get("name") != moment.node]
+    nodes = sorted([*others, own], key=lambda node: str(node.get("name")))
+    lacking, having = ([node for node in nodes if bool(text(node.get("id"))) is has] for has in (False, True))
+    is_new = text(own.get("id")) != text(old.get("id"))
+    describes = is_new or own is (having or nodes)[0]
     wanted: dict[ConditionType, Said] = {}
-    if outcome.ready is not PresentReason.Present or all(text(node.get("id")) for node in others):
+    if (is_new or own is (lacking or nodes)[0]) and (outcome.ready is not PresentReason.Present or not lacking):
         wanted[ImageCondition.Ready] = Said(outcome.ready, outcome.message)
-    if outcome.allowed is not None:
+    if outcome.allowed is not None and describes:
         wanted[ImageCondition.Allowed] = outcome.allowed
-    if outcome.compatible is not None:
+    if outcome.compatible is not None and describes:
         wanted[ImageCondition.Compatible] = outcome.compatible
-    nodes = sorted([*others, _entry(status, outcome, moment)], key=lambda node: str(node.get("name")))
     wire: Wire = {
         **status.wire,
         "observedGeneration": moment.generation,
-        "conditions": _conditions(status, wanted, outcome.ready, moment),
+        "conditions": _conditions(status, wanted, moment),
         "nodes": nodes,
     }
     if outcome.reference:
         wire["reference"] = outcome.reference
-    if outcome.inspected is not None or not any(text(node.get("id")) for node in nodes):
+    if (outcome.inspected is not None and describes) or not having:
         wire.pop("rank", None)
         wire.pop("summary", None)
-    if outcome.inspected is not None:
+    if outcome.inspected is not None and describes:
         wire["summary"] = dict(outcome.inspected.summary)
         if outcome.inspected.rank is not None:
             wire["rank"] = outcome.inspected.rank
     return ImageStatus.of(wire)
 
 
+def _old_entry(status: ImageStatus, node: str) -> Mapping[str, Any]:
+    return next((entry for entry in entries(status.wire.get("nodes")) if entry.get("name") == node), {})
+
+
 def _entry(status: ImageStatus, outcome: Outcome, moment: Moment) -> Wire:
     """This node's entry. An unchanged one keeps its time, and one that could not be checked stays as it is."""
-    old = next((n for n in entries(status.wire.get("nodes")) if n.get("name") == moment.node), {})
+    old = _old_entry(status, moment.node)
     if outcome.inspected is None:
         stays = outcome.still_here or outcome.ready in _NOT_CHECKED
         return dict(old) if old and stays else {"name": moment.node}
@@ -107,7 +116,7 @@ def _entry(status: ImageStatus, outcome: Outcome, moment: Moment) -> Wire:
 
 
 def _conditions(
-    status: ImageStatus, wanted: Mapping[ConditionType, Said], ready: PresentReason, moment: Moment
+    status: ImageStatus, wanted: Mapping[ConditionType, Said], moment: Moment
 ) -> list[conditions.Condition]:
     old = tuple(entries(status.wire.get("conditions")))
     found: dict[ConditionType, conditions.Condition] = {
@@ -124,8 +133,9 @@ def _conditions(
     found |= kept
     said = found.get(ImageCondition.Ready)
     if said is not None and said["status"] != "True":
-        type_ = ImageCondition.Stalled if ready.is_final else ImageCondition.Reconciling
-        found[type_] = conditions.made(
-            old, type_, "True", ready, said["message"], generation=moment.generation, now=moment.text
-        )
+        stalled = any(reason.is_final for reason in PresentReason if reason == said["reason"])
+        type_ = ImageCondition.Stalled if stalled else ImageCondition.Reconciling
+        before = conditions.find(old, type_)
+        since = before["lastTransitionTime"] if before is not None else moment.text
+        found[type_] = {**said, "type": str(type_), "status": "True", "lastTransitionTime": since}
     return [found[type_] for type_ in ImageCondition if type_ in found]
