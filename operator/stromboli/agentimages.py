@@ -138,9 +138,10 @@ class AgentImages:
         outcome, again = await self._provider.provide(image, due)
         if spec is not None:
             self._removals.note(image, spec, outcome.reference, outcome.inspected)
-        if due is not Due.NOTHING and outcome.ready is not PresentReason.Pulling:
-            self._asked[image.uid] = _Asked(image.generation, number)
-            self._images.leave(image.uid)  # so that the next refresh pulls again
+        if not outcome.waits:
+            self._images.leave(image.uid)  # so that nothing is pulled that is no longer allowed; the next refresh pulls
+            if due is not Due.NOTHING and outcome.ready not in NOT_LOOKED_FOR:
+                self._asked[image.uid] = _Asked(image.generation, number)
         self._written[image.uid] = (await self._reporter.report(image, outcome)).version
         return again if again is not None else self._until_refresh(image, spec, outcome)
 
@@ -148,7 +149,11 @@ class AgentImages:
         """What is due now, and how many refreshes are done once that is."""
         now = holding.refreshes_due(image.uid, times.from_text(image.created), _interval(spec), datetime.now(UTC))
         if (known := self._asked.get(image.uid)) is None or known.generation != image.generation:
-            processed = image.status.generation == image.generation and self._reporter.node in image.status.held
+            processed = (
+                image.status.generation == image.generation
+                and self._reporter.node in image.status.held
+                and image.status.reason != PresentReason.Pulling
+            )
             known = self._asked[image.uid] = _Asked(image.generation, now if processed else None)
         if known.refreshes is None:
             return Due.PULL, now

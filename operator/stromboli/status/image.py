@@ -50,7 +50,8 @@ class Inspected:
 class Outcome:
     """What came of one pass over an AgentImage on this node. What is None was not determined this time, and stays.
 
-    `still_here` is whether the node still has what its entry says, although `ready` is not Present.
+    `still_here` is whether the node still has what its entry says, although `ready` is not Present; `waits`, whether a
+    pull is under way, or something is tried again soon.
 
     The last two are for events: `moved` is the digest that the tag has in its registry, if the node has another image,
     and `untrue` has a sentence for each label of the image that claims what is not so.
@@ -63,6 +64,7 @@ class Outcome:
     compatible: Said | None = None
     inspected: Inspected | None = None
     still_here: bool = False
+    waits: bool = False
     moved: str = ""
     untrue: tuple[str, ...] = ()
 

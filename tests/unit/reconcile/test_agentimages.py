@@ -215,6 +215,7 @@ async def test_nothing_is_written_while_nothing_changes(node: Node, passes: list
     node.cluster.add_image(SPACE, "python", PYTHON)
     async with node.process() as process:
         await until_ready(node)
+        await node.until(lambda: bool(events(node, "Present")), "the event about it")
         before = list(node.cluster.writes)
         for _ in range(3):
             await swept(process)
@@ -473,3 +474,103 @@ async def test_a_hundred_objects_of_one_image_inspect_it_once(node: Node) -> Non
     readers = [c for c in node.fake.calls if c.startswith("POST") and c.endswith("/containers/create")]
     assert len(readers) <= 3, "two for the image (facts and contents), and one that holds the CLI"
     assert len(writes(node)) == 100
+
+
+async def test_an_image_that_is_here_stays_ready_while_it_is_pulled_anew(
+    node: Node, roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = [7]
+    monkeypatch.setattr("stromboli.plan.holding.refreshes_due", lambda *_: slot[0])
+    old = node.fake.images[0]
+    node.cluster.add_image(SPACE, "python", {**PYTHON, "pullPolicy": "Always"})
+    stored = node.cluster.all_images[SPACE, "python"]
+    stored["status"] = {"nodes": [{"name": "node-a"}], "observedGeneration": 1}
+    async with node.process(killer := Killer(held=PULL)):
+        await until_ready(node)
+        slot[0] += 1
+        await node.until(lambda: any(PULL in call for call in killer.calls), "the pull of the refresh")
+        await node.until(lambda: bool(status(node)["nodes"][0].get("id")), "it is described")
+        written = len(writes(node))
+        old.tags.clear()
+        new = node.fake.registry[IMAGE] = node.fake.add_image(IMAGE, root=roots.image)
+        killer.go_on.set()
+        await node.until(lambda: status(node)["nodes"][0].get("id") == new.id, "the status has the new image")
+        await node.until(lambda: bool(events(node, "DigestChanged")), "the event about it")
+    assert writes(node)[written:] == ["image space/python Present"]
+    assert not events(node, "Pulling")
+
+
+async def test_a_refresh_that_the_registry_does_not_answer_is_tried_again_and_the_image_stays_ready(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = [7]
+    monkeypatch.setattr("stromboli.plan.holding.refreshes_due", lambda *_: slot[0])
+    monkeypatch.setattr(pulls_of_the_node, "FIRST_DELAY", 0.0)
+    node.fake.registry[IMAGE] = "pinging container registry docker.io: connection refused"
+    node.cluster.add_image(SPACE, "python", {**PYTHON, "pullPolicy": "Always"})
+    stored = node.cluster.all_images[SPACE, "python"]
+    stored["status"] = {"nodes": [{"name": "node-a"}], "observedGeneration": 1}
+    async with node.process():
+        await until_ready(node)
+        slot[0] += 1
+        await node.until(lambda: pulls(node) >= 3, "it is tried again")
+        node.fake.registry[IMAGE] = node.fake.images[0]
+        made = len(node.fake.images)
+        await node.until(lambda: len(node.fake.images) > made, "it is pulled")
+    assert set(writes(node)) == {"image space/python Present"}
+
+
+@pytest.mark.parametrize("answer", ["not allowed", "no registry"])
+async def test_always_pulls_once_what_kept_it_from_that_is_over(
+    node: Node, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(pulls_of_the_node, "FIRST_DELAY", 0.0)
+    image = node.fake.images[0]
+    if answer == "not allowed":
+        node.cluster.all_policies[:] = [policy(images={"allowed": ["golang:*"]})]
+        node.fake.registry[IMAGE] = image
+    else:
+        node.fake.registry[IMAGE] = "pinging container registry docker.io: connection refused"
+    node.cluster.add_image(SPACE, "python", {**PYTHON, "pullPolicy": "Always"})
+    async with node.process() as process:
+        await until_ready(node, "ImageNotAllowed" if answer == "not allowed" else "RegistryUnavailable")
+        before = pulls(node)
+        node.cluster.all_policies[:] = [policy()]
+        node.fake.registry[IMAGE] = image
+        process.wakers.all()
+        await until_ready(node)
+        assert pulls(node) > before
+        assert node.fake.images.count(image) == 2, "it was pulled"
+
+
+async def test_a_pull_that_a_policy_forbids_meanwhile_ends(node: Node) -> None:
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    async with node.process(killer := Killer(held=PULL)) as process:
+        await until_ready(node)
+        node.fake.images.pop(0)
+        await swept(process)
+        await until_ready(node, "Pulling")
+        node.cluster.all_policies[:] = [policy(images={"allowed": ["golang:*"]})]
+        process.wakers.all()
+        await until_ready(node, "ImageNotAllowed")
+        await node.until(lambda: len(killer.given_up) == 1, "the pull is cancelled")
+
+
+async def test_the_cli_is_pulled_once_for_an_image_that_is_here(node: Node, passes: list[float | None]) -> None:
+    cli = node.fake.images.pop()
+    name = "quay.io/team/cli:1"
+    cli.tags[:] = [name]
+    node.fake.registry[name] = cli
+    image, _, tag = name.rpartition(":")
+    node.cluster.all_policies[:] = [policy(cli={"image": image, "tag": tag, "pull": "Always"})]
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    async with node.process(killer := Killer(held=PULL)) as process:
+        await until_ready(node)
+        assert conditions(node)["Compatible"] == ("Unknown", "CLIImageUnavailable")
+        await node.until(lambda: any(PULL in call for call in killer.calls), "the pull of the CLI")
+        killer.go_on.set()
+        await node.until(lambda: conditions(node)["Compatible"] == ("True", "Compatible"), "the CLI is here")
+        process.wakers.all()
+        await passed(node, passes)
+    assert not killer.given_up
+    assert pulls(node) == 1

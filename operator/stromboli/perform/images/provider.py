@@ -15,8 +15,11 @@ from pydantic import ValidationError
 from stromboli.errors import (
     CLIUnavailable,
     ClusterUnavailable,
+    NoSpace,
     PodmanError,
     PodmanUnavailable,
+    PullFailed,
+    Pulling,
     Refused,
     RegistryError,
 )
@@ -95,19 +98,44 @@ class Provider:
             reference = admission.admit(spec.image, effective, SLOT)
             outcome = replace(outcome, reference=str(reference), allowed=_allowed(effective))
             wanted = _pull_policy(spec, effective)
-            now = PullPolicy.IfNotPresent if wanted is PullPolicy.Always and due is Due.NOTHING else wanted
-            found = await self._images.resolve(reference, now, image.uid)
+            found, later = await self._resolved(reference, wanted, due, image.uid)
             if due is Due.REFRESH and wanted is PullPolicy.IfNotPresent:
                 outcome = replace(outcome, moved=await self._moved(found, reference))
-            return await self._inspected(outcome, found, reference, effective, image)
+            outcome, again = await self._inspected(outcome, found, reference, effective, image)
+            if later is None:
+                return outcome, again
+            # The end of a pull wakes the image.
+            retry = None if later.reason is Reason.Pulling else later.delay
+            return replace(outcome, waits=True), min((s for s in (again, retry) if s is not None), default=None)
         except (*STOPPING, ClusterUnavailable) as error:
             stopped, again = _stopped(outcome, error)
             return replace(stopped, still_here=await self._still_here(image, stopped)), again
 
+    async def _resolved(
+        self, reference: Reference, wanted: PullPolicy, due: Due, uid: str
+    ) -> tuple[ImageInfo, Wait | None]:
+        """The image; and if it is to be pulled anew, what that still waits for.
+
+        An image that is here stays Present whatever comes of its refresh. One that is to be pulled for the first time
+        is not, unless its registry has no such image.
+        """
+        if wanted is PullPolicy.Always and due is Due.NOTHING:
+            wanted = PullPolicy.IfNotPresent
+        try:
+            return await self._images.resolve(reference, wanted, uid), None
+        except (Pulling, PullFailed, NoSpace) as error:
+            said = verdict(error)
+            waits = said if isinstance(said, Wait) else None
+            if wanted is not PullPolicy.Always or (due is Due.PULL and waits is not None):
+                raise
+            if (here := await self._images.on_node(reference)) is None:
+                raise
+            return here, waits
+
     async def _inspected(
         self, outcome: Outcome, found: ImageInfo, reference: Reference, effective: Effective, image: AgentImage
     ) -> tuple[Outcome, float | None]:
-        cli, missing = await self._cli(effective, image.uid)
+        cli, missing = await self._cli(effective)
         needs = cli.needs if cli is not None else CLINeeds()
         async with self._inspections:
             facts = await self._images.facts(found, needs)
@@ -156,10 +184,17 @@ class Provider:
             return ""
         return "" if has_digest(found, reference, digest) else digest
 
-    async def _cli(self, effective: Effective, uid: str) -> tuple[MountedCLI | None, CLIUnavailable | None]:
-        """The mounted CLI, or why there is none yet; neither if images bring their own."""
+    async def _cli(self, effective: Effective) -> tuple[MountedCLI | None, CLIUnavailable | None]:
+        """The mounted CLI, or why there is none yet; neither if images bring their own.
+
+        A newer one is not looked for: that is for the runs. Nor does the AgentImage wait for its pull, which goes on
+        whatever becomes of the AgentImage's own.
+        """
+        cli = effective.cli
+        if cli.pull is PullPolicy.Always:
+            cli = replace(cli, pull=PullPolicy.IfNotPresent)
         try:
-            return await self._mounts.ready(effective.cli, uid), None
+            return await self._mounts.ready(cli, ""), None
         except CLIUnavailable as missing:
             return None, missing
 
@@ -185,7 +220,7 @@ def _stopped(outcome: Outcome, error: Exception) -> tuple[Outcome, float | None]
             retry = RETRY_REFUSED if reason is Reason.ImagePullFailed else None
             return replace(outcome, ready=_READY[reason], message=message, allowed=said), retry
         case Wait(reason, message, delay):
-            return replace(outcome, ready=_READY[reason], message=message), delay
+            return replace(outcome, ready=_READY[reason], message=message, waits=True), delay
         case other:
             raise AssertionError(f"{other} cannot be said of an image")
 
