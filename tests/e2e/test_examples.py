@@ -20,6 +20,7 @@ from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from stromboli.local import policy as demo
 from stromboli.local.answers import Offline
+from tests.support import images
 from tests.support.cluster import Kubectl
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition
@@ -73,11 +74,18 @@ def read(name: str) -> Example:
 
 
 @pytest.fixture(scope="module")
+def alpine_image(podman_env: dict[str, str]) -> str:
+    """An image that one of the examples wants on the node."""
+    return images.build("musl", podman_env)
+
+
+@pytest.fixture(scope="module")
 def as_in_the_demo(
     steady_operator: OperatorProcess,
     policy: dict[str, Any],
     kubectl: Kubectl,
     python_image: str,
+    alpine_image: str,
     cli_image: str,
     standin: Standin,
 ) -> Iterator[None]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from stromboli import settings
 from stromboli.cli.app import app
 from stromboli.models import reference
+from stromboli.models.agentimage import AgentImageSpec
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.agentrun import AgentRunSpec
 from tests.support.documents import DOCUMENTS, ROOT, blocks, objects
@@ -18,7 +19,11 @@ from tests.support.documents import DOCUMENTS, ROOT, blocks, objects
 PACKAGE = ROOT / "operator/stromboli"
 TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
 README, INTERNALS = TEXTS["README.md"], TEXTS["internals.md"]
-MODELS: dict[str, type[BaseModel]] = {"AgentRun": AgentRunSpec, "AgentPolicy": AgentPolicySpec}
+MODELS: dict[str, type[BaseModel]] = {
+    "AgentRun": AgentRunSpec,
+    "AgentPolicy": AgentPolicySpec,
+    "AgentImage": AgentImageSpec,
+}
 
 
 def test_the_reference_is_generated() -> None:
