@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from stromboli.errors import PullFailed, Pulling
 from stromboli.grammar.reference import parse
+from stromboli.node.access import Access
 from stromboli.node.pulls import Pulls
 from stromboli.podman import Podman, pulls
 from stromboli.podman.pulls import PullProgress
@@ -181,37 +183,39 @@ async def test_each_problem_is_told_by_its_kind(registries_client: Podman, regis
     assert caught.value.problem is kind, str(caught.value)
 
 
-async def pulled_by_the_node(podman: Podman, name: str) -> PullFailed:
+async def pulled_by_the_node(podman: Podman, name: str, home: Path) -> PullFailed:
     """The failure of a pull of the node's, as those who wait for it are told."""
     ended = asyncio.Event()
-    node = Pulls(podman, Registries(), lambda _: ended.set())
+    node = Pulls(podman, Registries(), Access(home), lambda _: ended.set())
     with pytest.raises(Pulling):
-        node.pulled(parse(name), None, "run")
+        node.pulled(parse(name), (), "run")
     async with asyncio.timeout(LIMIT):
         await ended.wait()
     with pytest.raises(PullFailed) as caught:
-        node.pulled(parse(name), None, "run")
+        node.pulled(parse(name), (), "run")
     await node.close()
     return caught.value
 
 
 async def test_a_missing_platform_is_told_with_those_that_there_are(
-    registries_client: Podman, registry_address: str
+    registries_client: Podman, registry_address: str, tmp_path: Path
 ) -> None:
     async with FakeRegistry(registry_address) as registry:
         images = {
             f"linux/{each}": registry.publish("team/i", each, size=9, architecture=each) for each in ("arm", "s390x")
         }
         registry.publish_index("team/i", "1", images)
-        failure = await pulled_by_the_node(registries_client, f"{registry_address}/team/i:1")
+        failure = await pulled_by_the_node(registries_client, f"{registry_address}/team/i:1", tmp_path)
     assert failure.problem is RegistryProblem.NO_PLATFORM
     assert str(failure).endswith("; it is there for linux/arm, linux/s390x")
 
 
-async def test_how_long_a_registry_wants_the_node_to_wait(registries_client: Podman, registry_address: str) -> None:
+async def test_how_long_a_registry_wants_the_node_to_wait(
+    registries_client: Podman, registry_address: str, tmp_path: Path
+) -> None:
     async with FakeRegistry(registry_address) as registry:
         registry.refuse(429, "TOOMANYREQUESTS", {"Retry-After": "1"})
-        failure = await pulled_by_the_node(registries_client, f"{registry_address}/team/limited:1")
+        failure = await pulled_by_the_node(registries_client, f"{registry_address}/team/limited:1", tmp_path)
     assert (failure.problem, failure.retry_after) == (RegistryProblem.RATE_LIMITED, 1.0)
 
 

@@ -32,6 +32,7 @@ from stromboli.node.serial import SessionLocks
 from stromboli.node.start_gate import StartGate
 from stromboli.observe.index import Index
 from stromboli.observe.policy import Policies
+from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.observe.schemas import Schemas
 from stromboli.observe.sessions import Queues
 from stromboli.observe.traces import Traces
@@ -117,10 +118,11 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         voice.notifier,
         session_parts.Wakes(queue.wake, session_queue.wake, store.wake_next),
     )
+    secrets = PullSecrets(cluster, settings.system_namespace)
     gates = Gates(
         Lookups(cluster, settings, Schemas(), Policies(cluster, settings)),
         SessionGates(queues, settings.node, session_queue.wake),
-        RunImages(node.images, node.mounts),
+        RunImages(node.images, node.mounts, secrets),
         StartLine(node.gate, settings.node),
     )
     reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, on_node.locks), node, voice, sessions, index)
@@ -128,7 +130,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     images = AgentImages(
         cluster,
         node.images,
-        Provider(cluster, settings, node.images, node.mounts),
+        Provider(cluster, settings, node.images, node.mounts, secrets),
         ImageRemovals(cluster, store, podman, Holdings(settings.home), settings.node),
         ImageReporter(cluster, voice.notifier, settings.node),
         image_queue.wake,
@@ -157,10 +159,10 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             sweep=sweep,
             guard=Guard(podman, on_node.site, node.ends.watched),
             removals=Removals(podman, installation, node.ends.forget),
-            warm_up=CLIWarmUp(cluster, settings, node.mounts),
+            warm_up=CLIWarmUp(cluster, settings, node.mounts, secrets),
         )
         wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
-        discovery = Discovery(cluster, settings, podman, node.images, node.mounts)
+        discovery = Discovery(cluster, settings, podman, node.images, node.mounts, secrets)
         yield Parts(store, queue, wakers, background, discovery)
     finally:
         await close()

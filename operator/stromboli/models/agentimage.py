@@ -13,7 +13,7 @@ from pydantic import Field
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.base import Model
 from stromboli.models.conditions import Conditions
-from stromboli.models.fields import ImageRef, Refresh
+from stromboli.models.fields import PULL_SECRETS, ImageRef, PullSecrets, Refresh
 
 
 class DeletionPolicy(StrEnum):
@@ -41,6 +41,7 @@ class AgentImageSpec(Model):
             "(default 6h). Without effect for a reference with a digest, and with `pullPolicy: Never`."
         ),
     )
+    image_pull_secrets: PullSecrets = Field(None, description=PULL_SECRETS)
     deletion_policy: DeletionPolicy | None = Field(
         None,
         description=(

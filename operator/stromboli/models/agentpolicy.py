@@ -83,6 +83,13 @@ class NamespaceSelector(Model):
     )
 
 
+class PullSecretRef(Model):
+    """A Secret with credentials for registries."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    namespace: ObjectName | None = Field(None, description="Its namespace (default: the operator's).")
+
+
 # The operator still reads an empty list, as no list: one may be stored from before this rule.
 _NOT_EMPTY = (
     "size(self) > 0",
@@ -103,6 +110,13 @@ class ImageRules(Model):
     )
     require_digest: bool = Field(False, description="Only references that name a digest.")
     pull_policy: PullPolicy | None = Field(None, description="When images are pulled (default IfNotPresent).")
+    pull_secrets: Annotated[list[PullSecretRef], Field(max_length=16)] | None = Field(
+        None,
+        description=(
+            "Secrets with credentials for registries (`kubernetes.io/dockerconfigjson`), for the images of all these "
+            "namespaces and for the CLI's. Those of all policies of a namespace are used."
+        ),
+    )
 
 
 _CLI_PATH = rules(

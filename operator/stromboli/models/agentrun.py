@@ -23,7 +23,7 @@ from stromboli.models.base import (
 )
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.conditions import Conditions
-from stromboli.models.fields import AbsolutePath, Duration, ImageRef, Resources, Volumes
+from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageRef, PullSecrets, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
 
 MAX_PROMPT = 1024 * 1024
@@ -93,6 +93,7 @@ class AgentRunSpec(Model):
     image: ImageRef | None = Field(
         None, description="Image to run in, such as `python:3.12`; a policy may have a default."
     )
+    image_pull_secrets: PullSecrets = Field(None, description=PULL_SECRETS)
     workdir: AbsolutePath | None = Field(
         None, description="Working directory, absolute; it is created if missing. Default: the image's own."
     )

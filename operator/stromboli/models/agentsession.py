@@ -12,7 +12,7 @@ from pydantic import Field
 
 from stromboli.models.base import NO_NUL, Model, ObjectName, rules, without_nul
 from stromboli.models.conditions import Conditions
-from stromboli.models.fields import AbsolutePath, Duration, ImageRef, Resources, Volumes
+from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageRef, PullSecrets, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
 
 
@@ -20,6 +20,7 @@ class SessionTemplate(Model):
     """The properties of the session's container, which all runs of the session share."""
 
     image: ImageRef | None = Field(None, description="Image of the session's container.")
+    image_pull_secrets: PullSecrets = Field(None, description=PULL_SECRETS)
     workdir: AbsolutePath | None = Field(None, description="Working directory; the CLI stores conversations by it.")
     lifecycle: Lifecycle | None = Field(None, description="Commands that run before the agent.")
     volumes: Volumes = Field(None, description="Host folders to mount, `host:container[:ro|rw]`.")

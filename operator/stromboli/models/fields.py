@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from stromboli.grammar.duration import DURATION_RE2
 from stromboli.grammar.quantity import CPU_RE2, MEMORY_RE2
 from stromboli.grammar.reference import REFERENCE_RE2
-from stromboli.models.base import NO_NUL, Model, matches, none_if_empty, rule, rules, without_nul
+from stromboli.models.base import NO_NUL, Model, ObjectName, matches, none_if_empty, rule, rules, without_nul
 
 MIN_TIMEOUT = 1.0
 MAX_TIMEOUT = 7 * 24 * 3600.0
@@ -148,6 +148,29 @@ Volume = Annotated[
 ]
 # An empty list is the same as none, here and wherever emptiness has no meaning.
 Volumes = Annotated[Annotated[list[Volume], Field(max_length=64)] | None, AfterValidator(none_if_empty)]
+
+
+class PullSecretName(Model):
+    """A Secret with credentials for registries, in the namespace of the object that names it."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+
+
+PULL_SECRETS = (
+    "Secrets of the namespace with credentials for registries (`kubernetes.io/dockerconfigjson`), as a Pod's "
+    "`imagePullSecrets`."
+)
+PullSecrets = Annotated[
+    Annotated[
+        list[PullSecretName],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
+    | None,
+    AfterValidator(none_if_empty),
+]
 
 
 class Resources(Model):

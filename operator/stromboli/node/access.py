@@ -132,7 +132,7 @@ class Access:
 
     async def use(self, namespace: str, image: Image, reference: Reference) -> None:
         """A namespace that has access to the image begins to use it. Raises OSError."""
-        if self.is_open(image, reference):
+        if not namespace or self.is_open(image, reference):
             return
         async with self._writing:
             known = self._opened(image, reference.name) or Opened()

@@ -19,10 +19,12 @@ from stromboli.errors import CLIUnavailable, ImageMissing, NotFound, PodmanError
 from stromboli.inspection import startfiles
 from stromboli.inspection.needs import needs_of
 from stromboli.models.agentpolicy import PullPolicy
-from stromboli.node.images import Images, digest_of, never_started
+from stromboli.node.images import NOBODY, Images, never_started
+from stromboli.node.pulls import digest_of
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.policy import CLI
+from stromboli.plan.pull_secrets import Tenant
 from stromboli.podman.containers import ContainerSummary
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.transport import Podman
@@ -67,14 +69,14 @@ class CLIMounts:
         self._doubted: set[tuple[str, str]] = set()
         self._lock = asyncio.Lock()
 
-    async def ready(self, cli: CLI, wanted_by: str) -> MountedCLI | None:
-        """Ensure that the CLI of a policy is mounted; None if images bring their own.
+    async def ready(self, cli: CLI, wanted_by: str, tenant: Tenant = NOBODY) -> MountedCLI | None:
+        """Ensure that the CLI of a policy is mounted for a tenant; None if images bring their own.
 
         Raises CLIUnavailable, PodmanError, PodmanUnavailable.
         """
         if cli.reference is None:
             return None
-        image = await self._image(cli, wanted_by)
+        image = await self._image(cli, wanted_by, tenant)
         held = await self._held(image.id, cli.path)
         return MountedCLI(
             reference=str(cli.reference),
@@ -125,10 +127,10 @@ class CLIMounts:
                 self._ready.pop(key, None)
                 self._doubted.discard(key)
 
-    async def _image(self, cli: CLI, wanted_by: str) -> ImageInfo:
+    async def _image(self, cli: CLI, wanted_by: str, tenant: Tenant) -> ImageInfo:
         assert cli.reference is not None
         try:
-            return await self._images.resolve(cli.reference, cli.pull, wanted_by)
+            return await self._images.resolve(cli.reference, cli.pull, wanted_by, tenant)
         except Pulling as pulling:
             raise CLIUnavailable(f"the Claude CLI's image: {pulling}", PROGRESS_EVERY) from pulling
         except (ImageMissing, PullFailed) as e:

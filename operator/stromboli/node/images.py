@@ -25,18 +25,20 @@ from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig, Opener
 from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.node.access import Access
-from stromboli.node.pulls import Pulls, local_name
+from stromboli.node.pulls import Pulls, first_accepted, is_meant, local_name
 from stromboli.plan import images as rules
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.contents import Contents
+from stromboli.plan.pull_secrets import Keyring, Tenant
 from stromboli.podman.images import ImageInfo, ImageSummary
 from stromboli.podman.transport import Podman
 from stromboli.registries import Registries
-from stromboli.registry_credentials import Credentials
 from stromboli.registry_problem import RegistryProblem
 
 log = logging.getLogger(__name__)
+
+NOBODY = Tenant()  # who has no credentials
 
 
 class Images:
@@ -52,37 +54,45 @@ class Images:
         self._contents = ContentsCache(cache / "contents")
         self._installation = installation
         self._registries = Registries()
-        self._pulls = Pulls(podman, self._registries, wake)
+        self._pulls = Pulls(podman, self._registries, access, wake)
         self._reading: set[str] = set()  # names of the temporary containers in use
 
     async def resolve(
-        self,
-        reference: Reference,
-        policy: PullPolicy,
-        wanted_by: str,
-        credentials: Credentials | None = None,
+        self, reference: Reference, policy: PullPolicy, wanted_by: str, tenant: Tenant = NOBODY
     ) -> ImageInfo:
-        """The image that a reference currently means, known under the reference's own repository.
+        """The image that a reference currently means, known under the reference's own repository, if the tenant has
+        access to it.
 
-        `wanted_by` is the UID to wake at the end of a pull, or empty; `credentials` are for a pull. Raises Pulling
-        while the image is being pulled, ImageMissing if it may not be pulled, PullFailed, PodmanError,
-        PodmanUnavailable.
+        `wanted_by` is the UID to wake at the end of a pull, or empty. Raises Pulling while the image is being pulled,
+        ImageMissing if it may not be pulled, PullFailed, PodmanError, PodmanUnavailable, ClusterUnavailable, OSError.
         """
-        pulled = self._pulls.has_pulled(reference, credentials, wanted_by)
-        here = policy is not PullPolicy.Always or rules.is_local(reference) or pulled
-        if here and (found := await self.on_node(reference)) is not None:
+        always = policy is PullPolicy.Always and not rules.is_local(reference)
+        found = None if always else await self.on_node(reference)
+        if found is not None and self.access.is_open(found, reference):
             return found
-        if rules.is_local(reference):
-            raise ImageMissing(
-                f"the image {reference} is not on the node, and localhost is no registry to pull it from; build or "
-                "load it there under this name, or name an image of a registry",
-            )
-        if policy is PullPolicy.Never:
-            raise ImageMissing(
-                f"the image {reference} is not on the node, and its pull policy is Never; "
-                "pull it there, or change the policy",
-            )
-        image = self._pulls.pulled(reference, credentials, wanted_by)
+        if found is None:
+            _check_pull(reference, policy)
+        keyring = await tenant.keys(reference)
+        if always and self._pulls.has_pulled(reference, keyring.credentials, wanted_by):
+            found = await self.on_node(reference)
+        if found is None or not self.access.is_open_to(found, reference, keyring.credentials):
+            found = self._pulled(reference, policy, wanted_by, keyring, found)
+        await self.access.use(tenant.namespace, found, reference)
+        return found
+
+    def _pulled(
+        self, reference: Reference, policy: PullPolicy, wanted_by: str, keyring: Keyring, here: ImageInfo | None
+    ) -> ImageInfo:
+        """The image from its registry, or `here` if that shows it to the tenant."""
+        may_pull = policy is not PullPolicy.Never
+        try:
+            image = self._pulls.pulled(reference, keyring.credentials, wanted_by, here, may_pull=may_pull)
+        except PullFailed as failure:
+            if failure.problem in (RegistryProblem.DENIED, RegistryProblem.NOT_FOUND):
+                refused = failure.problem is RegistryProblem.DENIED
+                if said := keyring.said(reference.registry, refused=refused):
+                    raise PullFailed(f"{failure}; {said}", failure.problem, failure.retry_after) from None
+            raise
         if not is_meant(image, reference):
             raise PullFailed(
                 f"image {reference} was pulled, and Podman does not have it by that name", RegistryProblem.UNKNOWN
@@ -100,6 +110,17 @@ class Images:
     async def all(self) -> tuple[ImageSummary, ...]:
         """All images of the node that have a name. Raises PodmanError, PodmanUnavailable."""
         return await self._podman.images.list()
+
+    async def open_to(self, tenant: Tenant, reference: Reference) -> ImageInfo | None:
+        """The image of that name, if the node has it and the tenant was shown to have access to it.
+
+        Raises PodmanError, PodmanUnavailable, ClusterUnavailable, OSError.
+        """
+        found = await self.on_node(reference)
+        if found is None or self.access.is_open(found, reference):
+            return found
+        keyring = await tenant.keys(reference)
+        return found if self.access.is_open_to(found, reference, keyring.credentials) else None
 
     async def by_id(self, image_id: str) -> ImageInfo | None:
         """The image with that id, if it is on the node. Raises PodmanError, PodmanUnavailable."""
@@ -121,9 +142,14 @@ class Images:
         """The operating system and the tools in an image. Raises PodmanError, PodmanUnavailable."""
         return await self._contents.get(image.id, lambda: self._find_contents(image))
 
-    async def digest_in_registry(self, reference: Reference, credentials: Credentials | None = None) -> str:
-        """The digest that a tag has now in its registry. Raises RegistryError, PodmanError, PodmanUnavailable."""
-        return await self._registries.digest(reference, await self._podman.registries(), credentials)
+    async def digest_in_registry(self, reference: Reference, tenant: Tenant = NOBODY) -> str:
+        """The digest that a tag has now in its registry.
+
+        Raises RegistryError, PodmanError, PodmanUnavailable, ClusterUnavailable.
+        """
+        keyring, conf = await tenant.keys(reference), await self._podman.registries()
+        found, _ = await first_accepted(keyring.credentials, lambda own: self._registries.digest(reference, conf, own))
+        return found
 
     def leave(self, uid: str) -> None:
         """The run of this UID needs no image any more: cancel the pulls that nobody else waits for."""
@@ -202,17 +228,18 @@ def never_started(name: str, image_id: str, labels: Mapping[str, str]) -> dict[s
     }
 
 
-def is_meant(image: ImageInfo, reference: Reference) -> bool:
-    """Whether the image is known under the reference's own repository."""
-    return rules.is_meant(reference, image.repo_tags, image.repo_digests)
-
-
-def digest_of(image: ImageInfo, reference: Reference) -> str | None:
-    """The manifest digest of the image in the reference's repository, or None."""
-    if reference.digest is not None:
-        return reference.digest
-    prefix = f"{reference.registry}/{reference.path}@"
-    return next((d.removeprefix(prefix) for d in image.repo_digests if d.startswith(prefix)), None)
+def _check_pull(reference: Reference, policy: PullPolicy) -> None:
+    """Raises ImageMissing for an image that is not on the node and may not be pulled."""
+    if rules.is_local(reference):
+        raise ImageMissing(
+            f"the image {reference} is not on the node, and localhost is no registry to pull it from; build or "
+            "load it there under this name, or name an image of a registry",
+        )
+    if policy is PullPolicy.Never:
+        raise ImageMissing(
+            f"the image {reference} is not on the node, and its pull policy is Never; "
+            "pull it there, or change the policy",
+        )
 
 
 def has_digest(image: ImageInfo, reference: Reference, digest: str) -> bool:

@@ -10,8 +10,10 @@ import logging
 
 from stromboli.errors import CLIUnavailable, Refused, StromboliError
 from stromboli.kube.client import Cluster
+from stromboli.models.agentpolicy import PullSecretRef
 from stromboli.node.cli import CLIMounts
 from stromboli.observe.policy import base, parse
+from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.plan import policy as policies
 from stromboli.plan.policy import CLI
 from stromboli.settings import Settings
@@ -24,8 +26,9 @@ EVERY = 10.0  # seconds between two checks while it is missing
 class CLIWarmUp:
     """Mounts the CLI before a run needs it."""
 
-    def __init__(self, cluster: Cluster, settings: Settings, mounts: CLIMounts) -> None:
+    def __init__(self, cluster: Cluster, settings: Settings, mounts: CLIMounts, secrets: PullSecrets) -> None:
         self._cluster = cluster
+        self._secrets = secrets
         self._settings = settings
         self._mounts = mounts
 
@@ -42,24 +45,30 @@ class CLIWarmUp:
     async def _attempt(self) -> str | None:
         """What is still missing, as a sentence; None when nothing is."""
         try:
-            for source in await self._sources():
-                await self._mounts.ready(source, "")
+            for source, secrets in (await self._sources()).items():
+                await self._mounts.ready(source, "", self._secrets.tenant("", None, secrets))
         except CLIUnavailable as problem:
             return str(problem)
         except StromboliError as problem:
             return f"the Claude CLI's image: {problem}"
         return None
 
-    async def _sources(self) -> set[CLI]:
-        """The CLI of every policy that names one, and otherwise that of the operator's settings."""
+    async def _sources(self) -> dict[CLI, tuple[PullSecretRef, ...]]:
+        """The CLI of every policy that names one, and otherwise that of the operator's settings; each with the Secrets
+        for pulling it.
+        """
         settings = base(self._settings)
-        found = set()
+        found: dict[CLI, tuple[PullSecretRef, ...]] = {}
+        everywhere: tuple[PullSecretRef, ...] = ()
         for read in await self._cluster.policies():
             try:
                 policy = parse(read)
             except Refused:
                 log.warning("AgentPolicy %s is invalid and stops every run", read.name)
                 continue
+            own = policies.pull_secrets([policy])
+            everywhere += own
             if policy.spec.cli is not None:
-                found.add(policies.combine([policy], settings).cli)
-        return found or {policies.combine([], settings).cli}
+                source = policies.combine([policy], settings).cli
+                found[source] = (*found.get(source, ()), *own)
+        return found or {policies.combine([], settings).cli: everywhere}

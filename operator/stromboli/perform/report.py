@@ -8,7 +8,7 @@ from stromboli import naming
 from stromboli.kube.client import Cluster
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.run import Run, RunStatus
-from stromboli.node.images import digest_of
+from stromboli.node.pulls import digest_of
 from stromboli.observe import attempts
 from stromboli.observe.sessions import Held
 from stromboli.perform.candidate import Ready

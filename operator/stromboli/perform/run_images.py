@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from stromboli.errors import ImageMissing, PullFailed
 from stromboli.node.cli import CLIMounts
 from stromboli.node.images import Images
+from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.perform.candidate import Candidate
 from stromboli.plan import admission, compatibility
 from stromboli.plan import images as rules
@@ -22,16 +23,23 @@ class RunImages:
 
     images: Images
     mounts: CLIMounts
+    secrets: PullSecrets
 
     async def cli(self, candidate: Candidate) -> Verdict:
         """The Claude CLI is mounted on the node, unless images bring their own."""
-        candidate.cli = await self.mounts.ready(candidate.policy.cli, candidate.run.uid)
+        namespace, policy = candidate.run.namespace, candidate.policy
+        tenant = self.secrets.tenant(namespace, None, policy.pull_secrets)
+        candidate.cli = await self.mounts.ready(policy.cli, candidate.run.uid, tenant)
         return GO_ON
 
     async def image(self, candidate: Candidate) -> Verdict:
-        """The image is on the node: for a session, the one that it began with, as long as that exists."""
+        """The image is on the node: for a session, the one that it began with, as long as that exists, since access to
+        it was shown then.
+        """
         pinned = candidate.named.pinned if candidate.named is not None else None
         found = await self.images.by_id(pinned) if pinned else None
+        if found is not None and not self.images.access.visible_to(candidate.run.namespace, found):
+            found = None
         candidate.image = found or await self._resolved(candidate)
         return GO_ON
 
@@ -66,9 +74,11 @@ class RunImages:
 
     async def _resolved(self, candidate: Candidate) -> ImageInfo:
         """The image that the reference names now. Raises as `Images.resolve`."""
-        wanted = candidate.request.image
+        wanted, policy = candidate.request.image, candidate.policy
+        own = candidate.spec.image_pull_secrets
+        tenant = self.secrets.tenant(candidate.run.namespace, own, policy.pull_secrets)
         try:
-            return await self.images.resolve(wanted, candidate.policy.pull_policy, candidate.run.uid)
+            return await self.images.resolve(wanted, policy.pull_policy, candidate.run.uid, tenant)
         except PullFailed as problem:
             if hint := await self._local_twin(candidate):
                 raise PullFailed(f"{problem}; {hint}", problem.problem) from problem

@@ -2,8 +2,8 @@
 
 Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits and switches,
 the strictest applies. Values (`cli`, `defaults`, `env` by name, `credentials`, `pullPolicy`) must agree: if two
-policies differ, the run is refused with a message that names both. The operator's settings count as one more allowlist,
-and are the fallback for values that no policy sets.
+policies differ, the run is refused with a message that names both. Of Secrets for pulls, all are used. The operator's
+settings count as one more allowlist, and are the fallback for values that no policy sets.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from stromboli.models.agentpolicy import (
     Network,
     Operator,
     PullPolicy,
+    PullSecretRef,
     Requirement,
     SecretRef,
 )
@@ -113,6 +114,7 @@ class Effective:
     network: Network
     env: Mapping[str, str]
     secret: SecretRef | None
+    pull_secrets: tuple[PullSecretRef, ...] = ()
 
 
 def selects(policy: Rules, labels: Mapping[str, str]) -> bool:
@@ -153,7 +155,13 @@ def combine(policies: Iterable[Rules], base: Base) -> Effective:
         network=Network.none if any(p.spec.network is Network.none for p in found) else Network.bridge,
         env=_env(found),
         secret=_secret(credentials, base),
+        pull_secrets=pull_secrets(found),
     )
+
+
+def pull_secrets(policies: Iterable[Rules]) -> tuple[PullSecretRef, ...]:
+    """The Secrets with credentials for registries of all these policies."""
+    return tuple(dict.fromkeys(one for p in policies if p.spec.images for one in p.spec.images.pull_secrets or ()))
 
 
 def stated(spec: AgentPolicySpec) -> dict[str, object]:

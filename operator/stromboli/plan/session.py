@@ -12,7 +12,7 @@ from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import duration, quantity, reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.agentsession import SessionTemplate
-from stromboli.models.fields import Resources
+from stromboli.models.fields import PullSecretName, Resources
 from stromboli.models.lifecycle import INIT_HOOKS, Lifecycle
 from stromboli.models.run import Run
 from stromboli.plan import volumes
@@ -46,6 +46,9 @@ def merged(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
         return spec
     found = {
         "image": _same(spec.image, template.image, "spec.image", name, _canonical),
+        "image_pull_secrets": _same(
+            spec.image_pull_secrets, template.image_pull_secrets, "spec.imagePullSecrets", name, _names
+        ),
         "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
         "volumes": _same(spec.volumes, template.volumes, "spec.volumes", name, _mounts),
         "lifecycle": _lifecycle(spec.lifecycle, template.lifecycle, name),
@@ -65,6 +68,7 @@ def forked(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
     found = {
         "image": _same(spec.image, template.image, "spec.image", name, _canonical),
         "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
+        "image_pull_secrets": spec.image_pull_secrets or template.image_pull_secrets,
         "volumes": spec.volumes or template.volumes,
         "lifecycle": template.lifecycle if spec.lifecycle is None or spec.lifecycle.is_empty else spec.lifecycle,
         "resources": template.resources if spec.resources in (None, Resources()) else spec.resources,
@@ -83,6 +87,7 @@ def template_of(spec: AgentRunSpec, image: str, memory: int | None, millicpus: i
     resources = stated.model_copy(update={name: has for name, has in given.items() if getattr(stated, name) is None})
     found = {
         "image": spec.image or image,
+        "image_pull_secrets": spec.image_pull_secrets,
         "workdir": spec.workdir,
         "lifecycle": None if spec.lifecycle is None or spec.lifecycle.is_empty else spec.lifecycle,
         "volumes": spec.volumes or None,
@@ -195,5 +200,11 @@ def _mounts(texts: list[str]) -> object:
     return set(volumes.parse(texts))
 
 
+def _names(secrets: list[PullSecretName]) -> object:
+    return {secret.name for secret in secrets}
+
+
 def _text(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, PullSecretName):
+        return value.name
+    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ import pytest
 from stromboli.errors import PodmanUnavailable, PullFailed, Pulling, RegistryError
 from stromboli.grammar.reference import Reference, parse
 from stromboli.node import jobs, pulls
-from stromboli.node.pulls import Pulls
+from stromboli.node.access import Access
+from stromboli.node.pulls import Pulls, first_accepted
 from stromboli.podman.images import ImageInfo
 from stromboli.podman.pulls import PullProgress
 from stromboli.podman.registries_conf import RegistriesConf
@@ -25,15 +27,17 @@ AWAY = PullFailed("connection refused", RegistryProblem.UNAVAILABLE)
 LIMITED = PullFailed("toomanyrequests", RegistryProblem.RATE_LIMITED)
 SILENT = PullFailed("nothing came", RegistryProblem.SILENT)
 NO_PLATFORM = PullFailed("no image for amd64", RegistryProblem.NO_PLATFORM)
+UNTIL = 20.0  # seconds
 PULLED = cast(ImageInfo, SimpleNamespace(id="pulled"))
 
 
 class Bed:
     """A Podman whose pulls end as `ends` says (until then they go on), a registry that answers `says`, and a clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
         self._how: ImageInfo | Exception = AWAY
         self._end = asyncio.Event()
+        self.another = asyncio.Event()  # pull has begun
         self.says: Manifest | RegistryError = Manifest("sha256:x")
         self.now = 1000.0
         self.begun: list[tuple[str, Credentials | None]] = []
@@ -41,7 +45,7 @@ class Bed:
         self.at_work = 0
         self.questions = 0
         self.images = self
-        self.pulls = Pulls(cast(Any, self), self, lambda _: None)
+        self.pulls = Pulls(cast(Any, self), self, Access(home), lambda _: None)
 
     async def pull(
         self, name: str, report: Callable[[PullProgress], None], *, credentials: Credentials | None
@@ -49,6 +53,7 @@ class Bed:
         self.begun.append((name, credentials))
         self.reports.append(report)
         self.at_work += 1
+        self.another.set()
         try:
             await self._end.wait()
         finally:
@@ -56,6 +61,9 @@ class Bed:
         if isinstance(self._how, Exception):
             raise self._how
         return self._how
+
+    async def inspect(self, _: str) -> ImageInfo | None:
+        return None
 
     async def end(self, how: ImageInfo | Exception) -> None:
         """End all pulls, and those to come, in this way."""
@@ -67,6 +75,13 @@ class Bed:
         """Whatever was started has come as far as it can."""
         for _ in range(20):
             await asyncio.sleep(0)
+
+    async def until(self, there: Callable[[], bool]) -> None:
+        """Until so many pulls have begun: before one with credentials, a file is written in a thread."""
+        async with asyncio.timeout(UNTIL):
+            while not there():
+                self.another.clear()
+                await self.another.wait()
 
     async def registries(self) -> RegistriesConf:
         return RegistriesConf()
@@ -84,7 +99,7 @@ class Bed:
         pass
 
     async def wants(
-        self, reference: Reference = APP, credentials: Credentials | None = None, run: str = "run"
+        self, reference: Reference = APP, credentials: tuple[Credentials, ...] = (), run: str = "run"
     ) -> ImageInfo | Exception:
         """What a run is told, after whatever was started has come as far as it can."""
         try:
@@ -96,8 +111,8 @@ class Bed:
 
 
 @pytest.fixture
-async def bed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bed]:
-    made = Bed()
+async def bed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Bed]:
+    made = Bed(tmp_path)
     clock = SimpleNamespace(monotonic=lambda: made.now)
     monkeypatch.setattr(pulls, "time", clock)
     monkeypatch.setattr(jobs, "time", clock)
@@ -162,8 +177,9 @@ async def test_a_pull_to_which_nothing_comes_holds_up_no_other(bed: Bed, monkeyp
 async def test_who_has_other_credentials_waits_for_another_pull(bed: Bed) -> None:
     own = Login("reader", "open sesame")
     await bed.wants()
-    await bed.wants(credentials=own)
-    await bed.wants(credentials=Login("reader", "open sesame"))
+    await bed.wants(credentials=(own,))
+    await bed.wants(credentials=(Login("reader", "open sesame"),))
+    await bed.until(lambda: len(bed.begun) == 2)
     assert bed.begun == [(str(APP), None), (str(APP), own)]
 
 
@@ -247,3 +263,143 @@ async def test_nothing_is_remembered_for_ever(bed: Bed) -> None:
     bed.now += pulls.REMEMBER_PULL + 1
     bed.pulls.forget()
     assert (len(bed.pulls._jobs), bed.pulls._failures, bed.pulls._failed) == (0, {}, {})
+
+
+DENIED = PullFailed("unauthorized", RegistryProblem.DENIED)
+UNKNOWN = PullFailed("manifest unknown", RegistryProblem.NOT_FOUND)
+ONE, TWO = Login("one", "open sesame"), Login("two", "open sesame")
+PRIVATE = cast(
+    ImageInfo,
+    SimpleNamespace(id="a" * 64, repo_tags=(str(APP),), repo_digests=(f"ghcr.io/team/app@sha256:{'b' * 64}",)),
+)
+
+
+class Doors:
+    """A registry that opens to some credentials, for pulls and for questions; both are counted."""
+
+    def __init__(self, home: Path, *accepted: Credentials | None, failure: PullFailed = DENIED) -> None:
+        self.accepted = accepted
+        self.failure = failure
+        self.pulls_with: list[Credentials | None] = []
+        self.asked_with: list[tuple[str, Credentials | None]] = []
+        self.images = self
+        self.access = Access(home)
+        self.ended = asyncio.Event()
+        self.node = Pulls(cast(Any, self), cast(Any, self), self.access, lambda _: self.ended.set())
+
+    async def inspect(self, _: str) -> ImageInfo | None:
+        return None
+
+    async def registries(self) -> RegistriesConf:
+        return RegistriesConf()
+
+    async def pull(self, _: str, __: object, *, credentials: Credentials | None) -> ImageInfo:
+        self.pulls_with.append(credentials)
+        if credentials in self.accepted:
+            return PRIVATE
+        raise self.failure
+
+    async def digest(self, reference: Reference, _: RegistriesConf, credentials: Credentials | None) -> str:
+        self.asked_with.append((str(reference), credentials))
+        if credentials in self.accepted:
+            return "sha256:x"
+        raise RegistryError("ghcr.io denies access", self.failure.problem)
+
+    async def close(self) -> None:
+        pass
+
+    async def gets(self, *credentials: Credentials, **more: Any) -> ImageInfo | PullFailed:
+        """How a pull with these credentials ends."""
+        self.ended.clear()
+        try:
+            with pytest.raises(Pulling):
+                self.node.pulled(APP, credentials, "run", **more)
+            async with asyncio.timeout(UNTIL):
+                await self.ended.wait()
+            return self.node.pulled(APP, credentials, "run", **more)
+        except PullFailed as failure:
+            return failure
+        finally:
+            await self.node.close()
+
+
+async def test_credentials_are_tried_in_order_until_one_is_accepted(tmp_path: Path) -> None:
+    doors = Doors(tmp_path, TWO)
+    assert await doors.gets(ONE, TWO, Login("three", "x")) is PRIVATE
+    assert doors.pulls_with == [ONE, TWO]
+    assert doors.access.is_open_to(PRIVATE, APP, (TWO,))
+    assert not doors.access.is_open_to(PRIVATE, APP, (ONE,))
+
+
+async def test_and_then_without_any(tmp_path: Path) -> None:
+    doors = Doors(tmp_path, None)
+    assert await doors.gets(ONE, TWO) is PRIVATE
+    assert doors.pulls_with == [ONE, TWO, None]
+    assert doors.access.is_open(PRIVATE, APP)
+
+
+async def test_if_none_is_accepted_nothing_is_recorded(tmp_path: Path) -> None:
+    doors = Doors(tmp_path)
+    assert await doors.gets(ONE) is DENIED
+    assert doors.pulls_with == [ONE, None]
+    assert not doors.access.recorded()
+    assert doors.access.is_open(PRIVATE, APP), "as something that was loaded by hand"
+
+
+@pytest.mark.parametrize("failure", [AWAY, LIMITED, SILENT])
+async def test_what_credentials_do_not_change_ends_the_tries(tmp_path: Path, failure: PullFailed) -> None:
+    doors = Doors(tmp_path, failure=failure)
+    assert isinstance(await doors.gets(ONE, TWO), PullFailed)
+    assert doors.pulls_with == [ONE]
+
+
+async def test_which_failure_is_told() -> None:
+    failures = {ONE: DENIED, TWO: UNKNOWN, None: PullFailed("denied to all", RegistryProblem.DENIED)}
+
+    async def ask(own: Credentials | None) -> None:
+        raise failures[cast(Any, own)]
+
+    for credentials, told in (((ONE, TWO), UNKNOWN), ((TWO, ONE), UNKNOWN), ((ONE,), DENIED)):
+        with pytest.raises(PullFailed) as caught:
+            await first_accepted(credentials, ask)
+        assert caught.value is told
+
+
+async def test_an_image_that_is_here_is_not_pulled_if_its_registry_shows_it(tmp_path: Path) -> None:
+    doors = Doors(tmp_path, TWO)
+    async with doors.access.pulling(APP, None):
+        await doors.access.show(PRIVATE, APP, ONE)
+    assert await doors.gets(TWO, here=PRIVATE) is PRIVATE
+    assert (doors.pulls_with, doors.asked_with) == ([], [(f"ghcr.io/team/app@sha256:{'b' * 64}", TWO)])
+    assert doors.access.is_open_to(PRIVATE, APP, (TWO,))
+
+
+async def test_and_otherwise_a_pull_decides(tmp_path: Path) -> None:
+    doors = Doors(tmp_path)
+    assert await doors.gets(ONE, here=PRIVATE) is DENIED
+    assert doors.pulls_with == [ONE, None]
+
+
+@pytest.mark.parametrize(
+    ("failure", "problem"), [(DENIED, RegistryProblem.DENIED), (AWAY, RegistryProblem.UNAVAILABLE)]
+)
+async def test_unless_nothing_may_be_pulled(tmp_path: Path, failure: PullFailed, problem: RegistryProblem) -> None:
+    doors = Doors(tmp_path, failure=failure)
+    said = await doors.gets(ONE, here=PRIVATE, may_pull=False)
+    assert isinstance(said, PullFailed)
+    assert str(said) == f"image {APP} is on the node, but ghcr.io denies access"
+    assert said.problem is problem
+    assert doors.pulls_with == []
+
+
+async def test_a_pull_that_is_broken_off_leaves_the_image_to_nobody(bed: Bed, tmp_path: Path) -> None:
+    await bed.wants(credentials=(ONE,))
+    await bed.until(lambda: bed.at_work == 1)
+    await bed.pulls.close()
+    assert not Access(tmp_path).is_open(PRIVATE, APP)
+
+
+async def test_no_secret_is_in_the_name_of_a_task(bed: Bed) -> None:
+    await bed.wants(credentials=(ONE,))
+    assert any("ghcr.io/team/app:1" in task.get_name() for task in asyncio.all_tasks())
+    assert not any("sesame" in task.get_name() or "one" in task.get_name() for task in asyncio.all_tasks())

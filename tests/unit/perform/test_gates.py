@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from stromboli import errors
+from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.perform.candidate import Candidate
 from stromboli.perform.gates import Gates, at_once
 from stromboli.perform.lookups import Lookups
@@ -55,7 +56,7 @@ def gates(mounts: Mounts) -> Gates:
     return Gates(
         Lookups(none, none, none, none),
         SessionGates(none, "node", none),
-        RunImages(none, cast(Any, mounts)),
+        RunImages(none, cast(Any, mounts), PullSecrets(none, "system")),
         StartLine(none, "node"),
     )
 

@@ -7,10 +7,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stromboli.errors import InvalidInput
 from stromboli.grammar.reference import parse
-from stromboli.plan.pull_secrets import PullSecret, matching, read
+from stromboli.plan.pull_secrets import Keyring, PullSecret, Source, keyring, matching, of_secret, read
 from stromboli.registry_credentials import IdentityToken, Login
 
 
@@ -123,3 +125,121 @@ def test_an_entry_that_cannot_be_read_is_named_without_its_value(entry: Any, why
     assert why in message
     assert "sesame" not in message
     assert auth("sesame") not in message
+
+
+def test_the_older_type_of_secret() -> None:
+    given = {"https://registry.test/v1/": {"auth": auth("user:word"), "email": "x"}, "b.test": {}}
+    document = json.dumps(given).encode()
+    assert of_secret({".dockercfg": document}) == (PullSecret("registry.test", Login("user", "word")),)
+    for broken in (b"", b"[]", b"7", b"sesame", b'{"a": "sesame"}'):
+        with pytest.raises(InvalidInput, match=r"\.dockercfg: ") as caught:
+            of_secret({".dockercfg": broken})
+        assert "sesame" not in str(caught.value)
+
+
+def test_a_secret_of_another_type() -> None:
+    with pytest.raises(InvalidInput, match=r"has no key \.dockerconfigjson; its type has to be"):
+        of_secret({"password": b"sesame"})
+
+
+def test_a_secret_of_too_many_entries() -> None:
+    with pytest.raises(InvalidInput, match="has more than 1000 entries"):
+        read(secret(**{f"r{n}.test": {} for n in range(1001)}))
+
+
+def test_no_more_are_tried_than_a_registry_can_bear() -> None:
+    places = [f"{'*' * number}.test" for number in range(1, 40)]
+    entries = read(secret(**{place: {"username": place, "password": "x"} for place in places}))
+    assert len(matching(entries, parse("registry.test/a:1"))) == 16
+
+
+def source(called: str, **places: str) -> Source:
+    """A Secret with a password for each place."""
+    auths = {place: {"username": "u", "password": password} for place, password in places.items()}
+    return Source(called, {".dockerconfigjson": secret(**auths).encode()})
+
+
+def test_the_secrets_of_one_image_together() -> None:
+    both = {"registry.test": "one"}
+    sources = [
+        source("the Secret a", **both),
+        source("the Secret b", **{"registry.test/team": "two", "other.test": "three"}),
+        source("the Secret c", **{"registry.test": "four"}),
+        source("the Secret d", **both),
+        source("the Secret e", **{"other.test": "five"}),
+        Source("the Secret f", None),
+        Source("the Secret g", {".dockerconfigjson": b"sesame"}),
+        Source("the Secret h", {}),
+    ]
+    found = keyring(sources, parse("registry.test/team/app:1"))
+    assert [each.password for each in found.credentials if isinstance(each, Login)] == ["two", "one", "four"]
+    assert found.secrets == ("the Secret b", "the Secret a", "the Secret c")
+    assert found.lacking == (
+        "the Secret e has no credentials for registry.test/team/app",
+        "the Secret f does not exist",
+        'the Secret g: .dockerconfigjson: is not JSON of the form {"auths": {"REGISTRY": {"auth": "…"}}}',
+        "the Secret h has no key .dockerconfigjson; its type has to be kubernetes.io/dockerconfigjson, as that of a "
+        "Secret that `kubectl create secret docker-registry` makes",
+    )
+    assert "one" not in repr(found)
+    assert "sesame" not in repr(sources)
+
+
+def test_what_is_said_of_the_secrets() -> None:
+    two = Keyring((), ("the Secret a", "the Secret b"), ("the Secret c does not exist",))
+    assert two.said("registry.test", refused=True) == (
+        "registry.test refuses the credentials of the Secret a and of the Secret b; the Secret c does not exist"
+    )
+    assert Keyring((), ("the Secret a",)).said("registry.test", refused=False) == (
+        "registry.test was asked with the credentials of the Secret a"
+    )
+    assert Keyring().said("registry.test", refused=True) == ""
+
+
+class TestProperties:
+    """Whatever is in a Secret: credentials, or a sentence without them."""
+
+    JSON = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    )
+    ENTRY = st.fixed_dictionaries(
+        {},
+        optional={
+            "auth": JSON | st.binary(max_size=12).map(lambda b: base64.b64encode(b).decode()),
+            "username": JSON,
+            "password": JSON,
+            "identitytoken": JSON,
+        },
+    )
+
+    @given(st.binary(max_size=64), st.sampled_from([".dockerconfigjson", ".dockercfg"]))
+    def test_any_bytes(self, document: bytes, key: str) -> None:
+        self.read({key: document})
+
+    @given(JSON | st.fixed_dictionaries({"auths": JSON | st.dictionaries(st.text(max_size=12), ENTRY, max_size=3)}))
+    def test_any_json(self, document: Any) -> None:
+        for key in (".dockerconfigjson", ".dockercfg"):
+            self.read({key: json.dumps(document).encode()})
+
+    @given(st.text(max_size=12), ENTRY)
+    def test_a_password_is_in_no_message(self, place: str, entry: dict[str, Any]) -> None:
+        password = "open-sesame"
+        given = {place: entry, "b": {"auth": password}, "c": password}
+        message = self.read({".dockerconfigjson": secret(**given).encode()})
+        assert message
+        assert password not in message
+
+    @staticmethod
+    def read(data: dict[str, bytes]) -> str:
+        """The message about data that cannot be read."""
+        try:
+            found = of_secret(data)
+        except InvalidInput as error:
+            message = str(error)
+        else:
+            matching(found, parse("registry.test/a:1"))
+            return ""
+        assert message.isprintable()
+        return message

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from stromboli.errors import ImageMissing, PodmanUnavailable, Refused
+from stromboli.grammar.reference import parse
 from stromboli.node.images import Images
 from stromboli.perform.images import discovery
 from stromboli.perform.images.discovery import Discovery, Progress
 from stromboli.plan import holding
 from stromboli.reasons import Reason
+from stromboli.registry_credentials import Login
 from tests.unit.reconcile.conftest import CLI, IMAGE, SPACE, Node, Process, Roots, policy
 
 APP = "ghcr.io/team/app"
@@ -122,7 +124,11 @@ async def test_a_namespace_sees_what_its_policies_admit(node: Node, process: Pro
 async def test_an_image_that_others_credentials_pulled_is_not_there(node: Node, process: Process) -> None:
     found = process.discovery
     assert (await found.inspect(SPACE, "python:3.12"))["compatible"] is True
-    found._visible = lambda namespace, image: ()
+    images, reference = found._images, parse(IMAGE)
+    here = await images.on_node(reference)
+    assert here is not None
+    async with images.access.pulling(reference, None):
+        await images.access.show(here, reference, Login("reader", "open sesame"))
     assert (await listed(found))[1] == []
     with pytest.raises(ImageMissing) as hidden:
         await found.inspect(SPACE, "python:3.12")
@@ -130,6 +136,8 @@ async def test_an_image_that_others_credentials_pulled_is_not_there(node: Node, 
         await found.inspect(SPACE, "python:3.13")
     assert str(hidden.value) == str(missing.value).replace("3.13", "3.12")
     assert [row["allowed"] for row in (await listed(found, everything=True))[1]] == [False]
+    await images.access.use(SPACE, here, reference)
+    assert [row["image"] for row in (await listed(found))[1]] == [IMAGE]
 
 
 async def test_what_is_in_an_image(node: Node, process: Process, roots: Roots) -> None:

@@ -1,13 +1,13 @@
 """Finding images for people: what is on this node, what is in it, and what the registries have. Changes nothing.
 
-What a namespace sees is what its policies admit, and of that only what it could get by itself (`Visible`). Images are
-inspected here as for an AgentImage; whoever only looks never starts a pull of what is looked for.
+What a namespace sees is what its policies admit, and of that only what it could get by itself (node/access.py). Images
+are inspected here as for an AgentImage; whoever only looks never starts a pull of what is looked for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,8 +17,10 @@ from stromboli.grammar import reference, times
 from stromboli.grammar.reference import HUB, Reference
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.node.cli import CLIMounts
-from stromboli.node.images import Images, digest_of
+from stromboli.node.images import Images
+from stromboli.node.pulls import digest_of
 from stromboli.observe import policy as policies
+from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.observe.reads import ClusterReads
 from stromboli.plan import admission, discovery, holding
 from stromboli.plan import images as rules
@@ -36,13 +38,6 @@ BEAT = 1.0  # seconds between two reports of progress
 MOST_REGISTRIES = 32  # that are searched
 
 Document = Mapping[str, Any]
-# The names of an image on the node (with tags and with digests) of which a namespace may know.
-Visible = Callable[[str, ImageSummary | ImageInfo], Iterable[str]]
-
-
-def all_names(namespace: str, image: ImageSummary | ImageInfo) -> tuple[str, ...]:
-    """All of them: no image needs credentials."""
-    return (*image.repo_tags, *image.repo_digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +77,14 @@ class Discovery:
         podman: Podman,
         images: Images,
         mounts: CLIMounts,
-        visible: Visible = all_names,
+        secrets: PullSecrets,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._podman = podman
         self._images = images
         self._mounts = mounts
-        self._visible = visible
+        self._secrets = secrets
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def list(self, namespace: str, *, everything: bool = False) -> AsyncIterator[Progress | Document]:
@@ -98,7 +93,7 @@ class Discovery:
         `everything` includes those that the namespace may not use.
         """
         effective = await self._effective(namespace)
-        cli = await self._cli(effective)
+        cli = await self._cli(namespace, effective)
         named = await self._named(namespace, effective, everything)
         problems: dict[str, str] = {}
         if new := self._new({one.image.id for one in named}, cli):
@@ -116,9 +111,9 @@ class Discovery:
         effective = await self._effective(namespace)
         image = _admitted(text, effective)
         found = await self._images.on_node(image)
-        if found is None or not rules.is_meant(image, *_split(self._visible(namespace, found))):
+        if found is None or not rules.is_meant(image, *_split(self._images.access.names_visible_to(namespace, found))):
             raise ImageMissing(f"the image {image} is not on the node; `stromboli images pull {image}` pulls it")
-        cli = await self._cli(effective)
+        cli = await self._cli(namespace, effective)
         async with self._room:
             facts = await self._images.facts(found, cli.needs or CLINeeds())
             contents = await self._images.contents(found)
@@ -134,10 +129,11 @@ class Discovery:
     async def _effective(self, namespace: str) -> Effective:
         return await policies.effective(self._cluster, self._settings, namespace)
 
-    async def _cli(self, effective: Effective) -> _CLI:
+    async def _cli(self, namespace: str, effective: Effective) -> _CLI:
         pull = PullPolicy.IfNotPresent if effective.cli.pull is PullPolicy.Always else effective.cli.pull
+        tenant = self._secrets.tenant(namespace, None, effective.pull_secrets)
         try:
-            mounted = await self._mounts.ready(replace(effective.cli, pull=pull), "")
+            mounted = await self._mounts.ready(replace(effective.cli, pull=pull), "", tenant)
         except CLIUnavailable as missing:
             return _CLI(CLINeeds(), str(missing))
         return _CLI(None if mounted is None else mounted.needs)
@@ -145,9 +141,9 @@ class Discovery:
     async def _named(self, namespace: str, effective: Effective, everything: bool) -> Sequence[_Named]:
         found = []
         for image in await self._images.all():
-            visible = _references(image, self._visible(namespace, image), effective)
+            visible = _references(image, self._images.access.names_visible_to(namespace, image), effective)
             usable = {name for name in visible if admission.is_admitted(name, effective)}
-            shown = _references(image, all_names(namespace, image), effective) if everything else usable
+            shown = _references(image, (*image.repo_tags, *image.repo_digests), effective) if everything else usable
             found += [_Named(name, image, name in usable) for name in shown]
         return found
 

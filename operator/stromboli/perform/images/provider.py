@@ -31,8 +31,10 @@ from stromboli.models.agentpolicy import PullPolicy
 from stromboli.models.image import AgentImage, Held
 from stromboli.models.sentences import sentence
 from stromboli.node.cli import CLIMounts, MountedCLI
-from stromboli.node.images import Images, digest_of, has_digest
+from stromboli.node.images import Images, has_digest
+from stromboli.node.pulls import digest_of
 from stromboli.observe import policy as policies
+from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.observe.reads import ClusterReads
 from stromboli.plan import admission, holding
 from stromboli.plan import images as rules
@@ -40,6 +42,7 @@ from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.contents import Contents
 from stromboli.plan.holding import Due
 from stromboli.plan.policy import Effective
+from stromboli.plan.pull_secrets import Tenant
 from stromboli.plan.verdict import STOPPING, Refuse, Wait, verdict
 from stromboli.podman.images import ImageInfo
 from stromboli.reasons import AllowedReason, CompatibleReason, PresentReason, Reason
@@ -82,8 +85,16 @@ def parse(image: AgentImage) -> AgentImageSpec:
 class Provider:
     """Provides images; `retry` below is in seconds, None for "when something happens"."""
 
-    def __init__(self, cluster: ClusterReads, settings: Settings, images: Images, mounts: CLIMounts) -> None:
+    def __init__(
+        self,
+        cluster: ClusterReads,
+        settings: Settings,
+        images: Images,
+        mounts: CLIMounts,
+        secrets: PullSecrets,
+    ) -> None:
         self._cluster = cluster
+        self._secrets = secrets
         self._settings = settings
         self._images = images
         self._mounts = mounts
@@ -98,9 +109,10 @@ class Provider:
             reference = admission.admit(spec.image, effective, SLOT)
             outcome = replace(outcome, reference=str(reference), allowed=_allowed(effective))
             wanted = _pull_policy(spec, effective)
-            found, later = await self._resolved(reference, wanted, due, image.uid)
+            tenant = self._secrets.tenant(image.namespace, spec.image_pull_secrets, effective.pull_secrets)
+            found, later = await self._resolved(reference, wanted, due, image.uid, tenant)
             if due is Due.REFRESH and wanted is PullPolicy.IfNotPresent:
-                outcome = replace(outcome, moved=await self._moved(found, reference))
+                outcome = replace(outcome, moved=await self._moved(found, reference, tenant))
             outcome, again = await self._inspected(outcome, found, reference, effective, image)
             if later is None:
                 return outcome, again
@@ -112,7 +124,7 @@ class Provider:
             return replace(stopped, still_here=await self._still_here(image, stopped)), again
 
     async def _resolved(
-        self, reference: Reference, wanted: PullPolicy, due: Due, uid: str
+        self, reference: Reference, wanted: PullPolicy, due: Due, uid: str, tenant: Tenant
     ) -> tuple[ImageInfo, Wait | None]:
         """The image; and if it is to be pulled anew, what that still waits for.
 
@@ -122,20 +134,20 @@ class Provider:
         if wanted is PullPolicy.Always and due is Due.NOTHING:
             wanted = PullPolicy.IfNotPresent
         try:
-            return await self._images.resolve(reference, wanted, uid), None
+            return await self._images.resolve(reference, wanted, uid, tenant), None
         except (Pulling, PullFailed, NoSpace) as error:
             said = verdict(error)
             waits = said if isinstance(said, Wait) else None
             if wanted is not PullPolicy.Always or (due is Due.PULL and waits is not None):
                 raise
-            if (here := await self._images.on_node(reference)) is None:
+            if (here := await self._images.open_to(tenant, reference)) is None:
                 raise
             return here, waits
 
     async def _inspected(
         self, outcome: Outcome, found: ImageInfo, reference: Reference, effective: Effective, image: AgentImage
     ) -> tuple[Outcome, float | None]:
-        cli, missing = await self._cli(effective)
+        cli, missing = await self._cli(effective, image.namespace)
         needs = cli.needs if cli is not None else CLINeeds()
         async with self._inspections:
             facts = await self._images.facts(found, needs)
@@ -170,7 +182,7 @@ class Provider:
             return False
         return found is not None and found.id == held.id
 
-    async def _moved(self, found: ImageInfo, reference: Reference) -> str:
+    async def _moved(self, found: ImageInfo, reference: Reference, tenant: Tenant) -> str:
         """The digest that the tag has in its registry by now; empty if the node has that image, or nothing can be said.
 
         Whether a registry answers does not matter to an image that is here, so that is only logged.
@@ -178,13 +190,13 @@ class Provider:
         if reference.digest is not None or rules.is_local(reference):
             return ""
         try:
-            digest = await self._images.digest_in_registry(reference)
+            digest = await self._images.digest_in_registry(reference, tenant)
         except RegistryError as problem:
             log.info("whether the tag of %s has moved is not known: %s", reference, problem)
             return ""
         return "" if has_digest(found, reference, digest) else digest
 
-    async def _cli(self, effective: Effective) -> tuple[MountedCLI | None, CLIUnavailable | None]:
+    async def _cli(self, effective: Effective, namespace: str) -> tuple[MountedCLI | None, CLIUnavailable | None]:
         """The mounted CLI, or why there is none yet; neither if images bring their own.
 
         A newer one is not looked for: that is for the runs. Nor does the AgentImage wait for its pull, which goes on
@@ -193,8 +205,9 @@ class Provider:
         cli = effective.cli
         if cli.pull is PullPolicy.Always:
             cli = replace(cli, pull=PullPolicy.IfNotPresent)
+        tenant = self._secrets.tenant(namespace, None, effective.pull_secrets)
         try:
-            return await self._mounts.ready(cli, ""), None
+            return await self._mounts.ready(cli, "", tenant), None
         except CLIUnavailable as missing:
             return None, missing
 

@@ -14,8 +14,7 @@ from stromboli.attempt.session_state import SessionState
 from stromboli.errors import LabelsLost, Refused, Waiting
 from stromboli.models.run import Run
 from stromboli.models.session import Session
-from stromboli.node.images import is_meant
-from stromboli.node.pulls import local_name
+from stromboli.node.pulls import is_meant, local_name
 from stromboli.node.resting import shape_of
 from stromboli.observe.sessions import Held
 from stromboli.perform.candidate import Ready
