@@ -1,7 +1,7 @@
 """`stromboli`, and `python -m stromboli`: runs the command line, and turns errors into one message.
 
 Users see no traceback for an error that they can correct. Exit codes: 0 success, 1 failure, 2 wrong usage, 130
-interrupted.
+interrupted; and those of cli/exitcodes.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import FrameType
 import click
 
 from stromboli import visible
-from stromboli.errors import StromboliError
+from stromboli.errors import LocalFailure, StromboliError
 
 
 def main() -> None:
@@ -46,6 +46,8 @@ def run(arguments: Sequence[str]) -> int:
         # The reader is gone (`stromboli env | head`). Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except LocalFailure as e:
+        return _fail(str(e), e.code)
     except StromboliError as e:
         return _fail(str(e), 1)
     except OSError as e:

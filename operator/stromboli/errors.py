@@ -215,11 +215,12 @@ class PartDied(StromboliError):
 
 
 class LocalFailure(StromboliError):
-    """A step on the local machine failed; `hint` is what the user can do about it."""
+    """A step on the local machine failed; `hint` is what the user can do about it, `code` the command's exit code."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: int = 1) -> None:
         super().__init__(f"{message}\n  → {hint}" if hint else message)
         self.hint = hint
+        self.code = code
 
 
 class Conflict(StromboliError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from stromboli.cli import lifecycle, login, messages, operator, show
+from stromboli.cli.images import commands as images
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,6 +34,7 @@ for _command in (
     login.login,
     login.logout,
     messages.messages,
+    images.images,
     operator.operator,
 ):
     app.add_command(_command)

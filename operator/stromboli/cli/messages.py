@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from stromboli import visible
+from stromboli.cli import installation
 
 
 @click.command()
@@ -24,21 +23,11 @@ def messages(session: str, namespace: str | None, output: str) -> None:
     KUBECONFIG (default: the local installation's). The token's user must be allowed to `get` agentsessions/messages.
     Run it on the operator's machine.
     """
-    from stromboli.api import address, client
-    from stromboli.kube.bearer import bearer
-    from stromboli.local.home import Home
+    from stromboli.api import client
 
-    found = address.read(Home.of(os.environ).root)
-    auth, default = bearer(_kubeconfig())
-    told = client.messages(found, auth, namespace or default, session)
+    operator = installation.operator(namespace)
+    told = client.messages(operator.address, operator.token, operator.namespace, session)
     click.echo(json.dumps(told, indent=2) if output == "json" else text(told))
-
-
-def _kubeconfig() -> Path:
-    from stromboli.cli import installation
-
-    given = os.environ.get("KUBECONFIG")
-    return Path(given) if given else installation.existing().kubeconfig
 
 
 def text(told: Mapping[str, Any]) -> str:

@@ -77,6 +77,11 @@ class ImageOnNode(Model):
     """What one node has of the image, and what was seen in it."""
 
     name: str = Field(description="The node.", max_length=253)
+    problem: str = Field(
+        "",
+        description="Why it cannot be pulled, such as not found, access denied or registry unavailable.",
+        max_length=64,
+    )
     digest: str = Field("", description="Digest of its manifest in the image's repository.", max_length=256)
     id: str = Field("", description="ID of the image.", max_length=128)
     size: int = Field(0, description="Its size in bytes.")

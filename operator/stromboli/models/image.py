@@ -12,10 +12,13 @@ from stromboli.reasons import ImageCondition
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a node had of the image when it last wrote the status; empty strings if it had none."""
+    """What a node had of the image when it last wrote the status; empty strings if it had none. `problem` is what was
+    wrong with the registry then.
+    """
 
     id: str
     digest: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class ImageStatus(Status):
             message=text(ready.get("message")),
             generation=number(wire["observedGeneration"]) if "observedGeneration" in wire else -1,
             held={
-                text(node.get("name")): Held(text(node.get("id")), text(node.get("digest")))
+                text(node.get("name")): Held(text(node.get("id")), text(node.get("digest")), text(node.get("problem")))
                 for node in entries(wire.get("nodes"))
             },
         )

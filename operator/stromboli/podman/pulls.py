@@ -42,7 +42,9 @@ class PullProgress:
     layers: int = 0
 
     def __str__(self) -> str:
-        return f"{self.fetched / _MIB:.1f} of {self.size / _MIB:.1f} MiB" if self.size else ""
+        if not self.size:
+            return ""
+        return f"{self.fetched / _MIB:.1f} of {self.size / _MIB:.1f} MiB, {self.complete} of {self.layers} layers"
 
 
 async def follow(

@@ -21,6 +21,7 @@ from stromboli.reasons import (
     ImageCondition,
     PresentReason,
 )
+from stromboli.registry_problem import RegistryProblem
 from stromboli.status import conditions
 from stromboli.status.run import Moment
 
@@ -52,6 +53,7 @@ class Outcome:
 
     `still_here` is whether the node still has what its entry says, although `ready` is not Present; `waits`, whether a
     pull is under way, or something is tried again soon.
+    `problem` is what is wrong between the node and the registry, if that is why there is no image.
 
     The last two are for events: `moved` is the digest that the tag has in its registry, if the node has another image,
     and `untrue` has a sentence for each label of the image that claims what is not so.
@@ -65,6 +67,7 @@ class Outcome:
     inspected: Inspected | None = None
     still_here: bool = False
     waits: bool = False
+    problem: RegistryProblem | None = None
     moved: str = ""
     untrue: tuple[str, ...] = ()
 
@@ -111,7 +114,9 @@ def _entry(status: ImageStatus, outcome: Outcome, moment: Moment) -> Wire:
     old = _old_entry(status, moment.node)
     if outcome.inspected is None:
         stays = outcome.still_here or outcome.ready in _NOT_CHECKED
-        return dict(old) if old and stays else {"name": moment.node}
+        if old and stays:
+            return dict(old)
+        return {"name": moment.node} | ({"problem": str(outcome.problem)} if outcome.problem else {})
     new = {"name": moment.node, **outcome.inspected.entry}
     same = new == {key: value for key, value in old.items() if key != "lookedAt"}
     return {**new, "lookedAt": text(old.get("lookedAt")) if same and old.get("lookedAt") else moment.text}

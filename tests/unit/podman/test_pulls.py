@@ -57,7 +57,7 @@ async def _blank() -> AsyncIterator[bytes]:
 
 
 def test_its_text() -> None:
-    assert str(PullProgress(MIB, 3 * MIB, 1, 2)) == "1.0 of 3.0 MiB"
+    assert str(PullProgress(MIB, 3 * MIB, 1, 2)) == "1.0 of 3.0 MiB, 1 of 2 layers"
     assert str(PullProgress(0, 0, 1, 2)) == "", "no size is known yet"
 
 

@@ -16,10 +16,17 @@ from stromboli.perform.images.discovery import Discovery, Progress
 from stromboli.plan import holding
 from stromboli.reasons import Reason
 from stromboli.registry_credentials import Login
-from tests.unit.reconcile.conftest import CLI, IMAGE, SPACE, Node, Process, Roots, policy
+from tests.unit.reconcile.conftest import CLI, IMAGE, SPACE, Node, Process, Roots, made_node, policy
 
 APP = "ghcr.io/team/app"
 LABELLED = {"Labels": {holding.LABEL_COMPATIBLE: "true", holding.LABEL_DESCRIPTION: "for data"}}
+
+
+@pytest.fixture
+async def node(roots: Roots) -> AsyncIterator[Node]:
+    """One of whose images nobody has inspected any."""
+    async with made_node(roots, known=False) as made:
+        yield made
 
 
 @pytest.fixture

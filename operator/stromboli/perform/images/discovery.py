@@ -123,8 +123,9 @@ class Discovery:
         """What the registries have that the node's registries.conf has names searched in (or Docker Hub)."""
         effective = await self._effective(namespace)
         registries = (await self._podman.registries()).search or (HUB,)
-        results = await self._podman.search.everywhere(registries[:MOST_REGISTRIES], query, limit)
-        return _results(results, effective)
+        registries = tuple(dict.fromkeys(registries))[:MOST_REGISTRIES]
+        results = await self._podman.search.everywhere(registries, query, limit)
+        return {"answered": len(registries) - len(results.unanswered), **_results(results, effective)}
 
     async def _effective(self, namespace: str) -> Effective:
         return await policies.effective(self._cluster, self._settings, namespace)

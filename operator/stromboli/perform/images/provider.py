@@ -227,6 +227,8 @@ def _allowed(effective: Effective) -> Said:
 
 def _stopped(outcome: Outcome, error: Exception) -> tuple[Outcome, float | None]:
     """The outcome if the image is not here, or nothing could be determined."""
+    if isinstance(error, PullFailed):
+        outcome = replace(outcome, problem=error.problem)
     match verdict(error):
         case Refuse(reason, message):
             said = Said(_DISALLOWED[reason], message) if reason in _DISALLOWED else outcome.allowed

@@ -1,0 +1,36 @@
+"""Exit codes by which a script can tell apart why a command about images failed. 1 stands for everything else."""
+
+from __future__ import annotations
+
+from stromboli.registry_problem import RegistryProblem
+
+NOT_ALLOWED = 10  # by a policy, or by the user's permissions
+NO_SUCH_IMAGE = 11
+NO_ACCESS = 12  # to the image in its registry
+REGISTRY_AWAY = 13
+NOT_COMPATIBLE = 14  # the image is here, and the Claude CLI cannot run in it
+
+# By the reason of the read API, or of an AgentImage's condition `Ready`.
+_BY_REASON = {
+    "Forbidden": NOT_ALLOWED,
+    "ImageNotAllowed": NOT_ALLOWED,
+    "PolicyViolation": NOT_ALLOWED,
+    "ImageMissing": NO_SUCH_IMAGE,
+    "ImagePullFailed": NO_SUCH_IMAGE,
+    "RegistryUnavailable": REGISTRY_AWAY,
+}
+_BY_PROBLEM = {
+    RegistryProblem.NOT_FOUND: NO_SUCH_IMAGE,
+    RegistryProblem.NO_PLATFORM: NO_SUCH_IMAGE,
+    RegistryProblem.DENIED: NO_ACCESS,
+}
+
+
+def of_reason(reason: str) -> int:
+    """The exit code for a reason."""
+    return _BY_REASON.get(reason, 1)
+
+
+def of_problem(problem: str) -> int | None:
+    """The exit code for what is wrong with a registry (a value of RegistryProblem); None if nothing is."""
+    return _BY_PROBLEM.get(RegistryProblem(problem), REGISTRY_AWAY) if problem in set(RegistryProblem) else None

@@ -1,0 +1,1 @@
+"""`stromboli images`: commands, their output, and how a pull is followed."""
