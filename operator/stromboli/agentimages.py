@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stromboli.errors import Conflict, InvalidInput, Refused, Rejected
+from stromboli.errors import Conflict, InvalidInput, PodmanError, Refused, Rejected
 from stromboli.grammar import duration, reference, times
 from stromboli.kube.client import Cluster
 from stromboli.models.agentimage import AgentImageSpec
@@ -105,10 +105,10 @@ class AgentImages:
     async def check(self) -> None:
         """Wake those whose status is not what is on the node, or whose object is gone.
 
-        Raises ClusterUnavailable, PodmanError, PodmanUnavailable.
+        Raises ClusterUnavailable, PodmanUnavailable.
         """
         known = set(self._index.uids()) | self._removals.pending()
-        here: dict[str, str] = {}
+        here: dict[str, str | None] = {}
         async for image in self._cluster.images():
             known.discard(self._index.add(image))
             held = image.status.held.get(self._reporter.node)
@@ -119,17 +119,20 @@ class AgentImages:
                 continue
             if image.reference not in here:
                 here[image.reference] = await self._id_of(image.reference)
-            if here[image.reference] != held.id:
+            if here[image.reference] not in (held.id, None):
                 self._wake(image.uid)
         for uid in known:
             self._wake(uid)
 
-    async def _id_of(self, written: str) -> str:
-        """The id of the image that a reference names on the node; empty if there is none."""
+    async def _id_of(self, written: str) -> str | None:
+        """The id of the image that a reference names on the node; empty if there is none, None if Podman refuses."""
         try:
             found = await self._images.on_node(reference.parse(written))
         except InvalidInput:
             return ""
+        except PodmanError as error:
+            log.warning("whether the image %s is on the node is left to the next check: %s", written, error)
+            return None
         return "" if found is None else found.id
 
     async def _pass(self, image: AgentImage) -> float | None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from stromboli.agentimages import AgentImages
-from stromboli.errors import RegistryError
+from stromboli.errors import PodmanError, RegistryError
 from stromboli.node import pulls as pulls_of_the_node
 from stromboli.registry_problem import RegistryProblem
 from tests.support.fake_cluster import Object
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Node, Process, Roots, policy
-from tests.unit.reconcile.faults import Killer
+from tests.unit.reconcile.faults import Killer, Trouble
 
 PULL = "/images/create"
 PYTHON = {"image": "python:3.12"}
@@ -574,3 +574,34 @@ async def test_the_cli_is_pulled_once_for_an_image_that_is_here(node: Node, pass
         await passed(node, passes)
     assert not killer.given_up
     assert pulls(node) == 1
+
+
+async def test_what_podman_refuses_about_one_image_does_not_keep_the_others_from_being_checked(
+    node: Node, passes: list[float | None]
+) -> None:
+    """Such as an image of which a layer was damaged."""
+    image = node.fake.images[0]
+    digest = f"docker.io/library/python@sha256:{image.id}"  # which is never refreshed, so that only the check wakes it
+    node.cluster.add_image(SPACE, "broken", {"image": "quay.io/team/broken:1", "pullPolicy": "Never"})
+    node.cluster.add_image(SPACE, "python", {"image": digest})
+    trouble = Trouble(error=PodmanError("Podman refused GET: layer not known"))
+    async with node.process(trouble=trouble) as process:
+        await until_ready(node, "ImagePullFailed", "broken")
+        await until_ready(node)
+        await node.until(lambda: passes.count(None) >= 2, "the pass to which its own write led")
+        trouble.matching = "team/broken"
+        node.fake.images.remove(image)
+        node.fake.registry[digest] = image
+        await swept(process)
+        await node.until(lambda: image in node.fake.images, "the other is pulled again")
+
+
+async def test_an_image_that_goes_twice_is_pulled_twice(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    image = node.fake.registry[IMAGE] = node.fake.images[0]
+    async with node.process() as process:
+        await until_ready(node)
+        for number in (1, 2):
+            node.fake.images.remove(image)
+            await swept(process)
+            await node.until(lambda times=number: pulls(node) == times and ready(node) == "Present", "it is here again")
