@@ -131,7 +131,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         cluster,
         node.images,
         Provider(cluster, settings, node.images, node.mounts, secrets),
-        ImageRemovals(cluster, store, podman, Holdings(settings.home), settings.node),
+        ImageRemovals(cluster, settings, store, podman, Holdings(settings.home)),
         ImageReporter(cluster, voice.notifier, settings.node),
         image_queue.wake,
     )

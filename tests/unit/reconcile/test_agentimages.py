@@ -421,7 +421,7 @@ async def test_the_image_goes_although_nobody_was_there_when_its_object_went(nod
         await node.until(lambda: image not in node.fake.images, "it is removed")
 
 
-@pytest.mark.parametrize("user", ["another AgentImage", "a run that waits", "a session"])
+@pytest.mark.parametrize("user", ["another AgentImage", "a run that waits", "a run that names none", "a session"])
 async def test_an_image_that_something_else_uses_stays(node: Node, passes: list[float | None], user: str) -> None:
     image = node.fake.images[0]
     node.cluster.add_image(SPACE, "python", {**PYTHON, "deletionPolicy": "Delete"})
@@ -432,7 +432,9 @@ async def test_an_image_that_something_else_uses_stays(node: Node, passes: list[
             node.run("first", session={"name": "s"})
             await node.finished("first")
         else:
-            node.run("waits", promptFrom={"configMapKeyRef": {"name": "none", "key": "none"}}, prompt=None)
+            node.cluster.all_policies[:] = [policy(defaults={"image": "python:3.12"})]
+            named = {"image": None} if user == "a run that names none" else {}
+            node.run("waits", promptFrom={"configMapKeyRef": {"name": "none", "key": "none"}}, prompt=None, **named)
             await node.reason("WaitingForReference", "waits")
         await until_ready(node)
         await gone(node, passes)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from stromboli.errors import InvalidInput, PodmanError
+from stromboli.errors import InvalidInput, PodmanError, Refused
 from stromboli.grammar import reference
 from stromboli.models.agentimage import AgentImageSpec, DeletionPolicy
 from stromboli.models.image import AgentImage
 from stromboli.models.objects import fields, text
 from stromboli.node.holdings import Holding, Holdings
 from stromboli.node.pulls import local_name
+from stromboli.observe import policy as policies
 from stromboli.observe.reads import ClusterReads
 from stromboli.podman.transport import Podman
+from stromboli.settings import Settings
 from stromboli.status.image import Inspected
 from stromboli.store import Store
 
@@ -20,14 +22,17 @@ log = logging.getLogger(__name__)
 
 
 class Removals:
-    """Removes images with their objects; `node` is this node's name."""
+    """Removes images with their objects."""
 
-    def __init__(self, cluster: ClusterReads, store: Store, podman: Podman, holdings: Holdings, node: str) -> None:
+    def __init__(
+        self, cluster: ClusterReads, settings: Settings, store: Store, podman: Podman, holdings: Holdings
+    ) -> None:
         self._cluster = cluster
+        self._settings = settings
         self._store = store
         self._podman = podman
         self._holdings = holdings
-        self._node = node
+        self._node = settings.node
 
     def note(self, image: AgentImage, spec: AgentImageSpec, full: str, seen: Inspected | None) -> None:
         """Record whether the image goes with its object. `full` is its full reference. Raises OSError."""
@@ -72,9 +77,16 @@ class Removals:
                 return f"AgentSession {session.label} uses it"
         for run in self._store.unfinished():
             used = text(fields(run.status.wire.get("image")).get("id"))
-            if used == held.id or _names(text(run.spec.get("image")), held):
+            if used == held.id or _names(text(run.spec.get("image")) or await self._default(run.namespace), held):
                 return f"AgentRun {run.label} uses it"
         return ""
+
+    async def _default(self, namespace: str) -> str:
+        """The image of the namespace's runs that name none; empty if there is none. Raises ClusterUnavailable."""
+        try:
+            return (await policies.effective(self._cluster, self._settings, namespace)).image or ""
+        except Refused:  # then no run can start
+            return ""
 
 
 def _has(image: AgentImage, node: str, held: Holding) -> bool:
