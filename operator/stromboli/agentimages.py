@@ -66,6 +66,8 @@ class AgentImages:
         self._index: Index[AgentImage] = Index(cluster.image, cluster.images)
         self._written: dict[str, str] = {}  # the version of each object that was written here last
         self._asked: dict[str, _Asked] = {}
+        # The id of what was on the node when an object was woken for it, for those that it has not become Present for.
+        self._woken_for: dict[str, str] = {}
 
     def knows(self, uid: str) -> bool:
         """Whether it is the UID of an AgentImage."""
@@ -91,6 +93,7 @@ class AgentImages:
             self._images.leave(uid)
             self._asked.pop(uid, None)
             self._written.pop(uid, None)
+            self._woken_for.pop(uid, None)
             if image is None:
                 await self._removals.gone(uid)
             return None
@@ -119,7 +122,9 @@ class AgentImages:
                 continue
             if image.reference not in here:
                 here[image.reference] = await self._id_of(image.reference)
-            if here[image.reference] not in (held.id, None):
+            found = here[image.reference]
+            if found not in (held.id, None, self._woken_for.get(image.uid)):
+                self._woken_for[image.uid] = found
                 self._wake(image.uid)
         for uid in known:
             self._wake(uid)
@@ -141,6 +146,8 @@ class AgentImages:
         outcome, again = await self._provider.provide(image, due)
         if spec is not None:
             self._removals.note(image, spec, outcome.reference, outcome.inspected)
+        if outcome.inspected is not None:
+            self._woken_for.pop(image.uid, None)
         if not outcome.waits:
             self._images.leave(image.uid)  # so that nothing is pulled that is no longer allowed; the next refresh pulls
             if due is not Due.NOTHING and outcome.ready not in NOT_LOOKED_FOR:

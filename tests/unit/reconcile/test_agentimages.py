@@ -11,6 +11,7 @@ import pytest
 from stromboli.agentimages import AgentImages
 from stromboli.errors import PodmanError, RegistryError
 from stromboli.node import pulls as pulls_of_the_node
+from stromboli.node.access import Access
 from stromboli.registry_problem import RegistryProblem
 from tests.support.fake_cluster import Object
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Node, Process, Roots, policy
@@ -608,3 +609,33 @@ async def test_an_image_that_goes_twice_is_pulled_twice(node: Node, monkeypatch:
             await swept(process)
             await node.until(lambda: image in node.fake.images and ready(node) == "Present", "it is here again")
             assert pulls(node) == number
+
+
+async def test_the_check_wakes_an_image_once_for_what_is_on_the_node_and_not_open_to_it(
+    node: Node, roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that only others' credentials could pull: each pass asks the registry, and writes that it does."""
+    monkeypatch.setattr(Access, "is_open", lambda *_: False)
+    monkeypatch.setattr(Access, "is_open_to", lambda *_: False)
+    woken: list[str] = []
+    original = AgentImages.check
+
+    async def check(images: AgentImages) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(images, "_wake", woken.append)
+            await original(images)
+
+    monkeypatch.setattr(AgentImages, "check", check)
+    node.fake.registry[IMAGE] = "reading manifest in docker.io/library/python:3.12: unauthorized"
+    uid = node.cluster.add_image(SPACE, "python", PYTHON)["metadata"]["uid"]
+    async with node.process() as process:
+        await until_ready(node, "ImagePullFailed")
+        node.cluster.all_images[SPACE, "python"]["status"]["nodes"] = [{"name": "node-a"}]
+        for _ in range(3):
+            await swept(process)
+        assert woken == [uid]
+        node.fake.images[0].tags.clear()
+        node.fake.add_image(IMAGE, root=roots.image)
+        for _ in range(3):
+            await swept(process)
+    assert woken == [uid, uid]
