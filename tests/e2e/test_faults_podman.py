@@ -102,7 +102,7 @@ def test_a_container_is_taken_away_by_hand(
     isolated_podman.run(*command, naming.agent(uid).name)
     ended = light_runs.until("run", finished, SAID_WITHIN)
     assert condition(ended)["reason"] == "ContainerLost"
-    assert "it was killed, removed, or the machine restarted" in condition(ended)["message"]
+    assert "it was killed or removed, or the machine restarted" in condition(ended)["message"]
     assert "it is not sent again by itself" in condition(ended)["message"]
     assert condition(ended, "Stalled")["status"] == "True"
     assert sent(standin, mark) == 1

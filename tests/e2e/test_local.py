@@ -96,6 +96,7 @@ def test_a_shell_finds_cluster_and_podman(installation: Installation) -> None:
     ).split()
     assert said == [
         str(installation.home.bin / "kubectl"),
+        "customresourcedefinition.apiextensions.k8s.io/agentimages.stromboli.dev",
         "customresourcedefinition.apiextensions.k8s.io/agentpolicies.stromboli.dev",
         "customresourcedefinition.apiextensions.k8s.io/agentruns.stromboli.dev",
         "customresourcedefinition.apiextensions.k8s.io/agentsessions.stromboli.dev",

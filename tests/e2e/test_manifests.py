@@ -156,7 +156,7 @@ def test_a_person_with_the_users_role_runs_agents_and_writes_no_outcome(onto_fre
         admin("-n", "team", "create", "rolebinding", who, f"--clusterrole=stromboli-{role}", f"--user={who}")
     everything = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
     for who, verbs in (("jane", everything), ("vera", {"get", "list", "watch"})):
-        kinds = {f"{kind}.stromboli.dev": verbs for kind in ("agentruns", "agentsessions")}
+        kinds = {f"{kind}.stromboli.dev": verbs for kind in ("agentruns", "agentsessions", "agentimages")}
         policies = {POLICIES: {"get", "list", "watch"}}
         assert _ours(admin, who, "team") == kinds | policies | {"agentsessions.stromboli.dev/messages": {"get"}}
         assert _ours(admin, who, "default") == policies

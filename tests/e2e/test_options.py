@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.operator import Standin
 from tests.support.runs import Object, Runs, condition
+from tests.support.waiting import eventually
 
 # An MCP server with one tool, over stdio.
 MCP_SERVER = """\
@@ -201,8 +202,11 @@ def test_requests_that_are_tried_again_are_said(
     space.policy("retrying", **with_retries(policy, 10))
     space.apply("unauthorized", prompt="STATUS{401}", image=python_image)
     space.until("unauthorized", lambda run: "the Claude API answers 401" in condition(run).get("message", ""))
-    [told] = [event for event in space.events("unauthorized") if event["reason"] == "RequestsFail"]
-    assert told["type"] == "Warning"
+
+    def warnings() -> list[str]:
+        return [event["type"] for event in space.events("unauthorized") if event["reason"] == "RequestsFail"]
+
+    eventually(lambda: warnings() == ["Warning"], "one Warning about it", warnings)
     space.delete("unauthorized")
 
 
