@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx2
 import pytest
 
 from stromboli.local import debian
@@ -52,17 +53,30 @@ insecure = true
 class Registry:
     """A context manager: one registry on `address`, with its images in a folder of its own that is removed at the end.
 
-    With a `login` it serves nothing without it.
+    With a `login` it serves nothing without it. Without an address it takes a free one. `stop` and `start` are for a
+    registry that is away for a while.
     """
 
-    def __init__(self, program: Path, login: Login | None = None) -> None:
+    def __init__(self, program: Path, login: Login | None = None, *, address: str = "127.0.0.1:0") -> None:
         self.login = login
+        self.address = address
         self._program = program
         self._root = Path(tempfile.mkdtemp(prefix="stromboli-registry-"))
         self._log = self._root / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._root)
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
         configuration = self._root / "config.yml"
         configuration.write_text(json.dumps(self._configuration()))  # JSON is YAML
         with self._log.open("wb") as log:
@@ -74,15 +88,13 @@ class Registry:
                 stderr=log,
             )
         self.address = self._await_address(self._process)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(UNTIL_ENDED)
-        shutil.rmtree(self._root)
+    def stop(self) -> None:
+        """End it; its images are kept. No-op if it is not running."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(UNTIL_ENDED)
+            self._process = None
 
     def push(self, podman: IsolatedPodman, image: str, name: str) -> str:
         """Push an image of that Podman as `name` (`team/tool:1`). Returns its reference."""
@@ -91,11 +103,18 @@ class Registry:
         podman.run("push", "--quiet", "--tls-verify=false", *creds, image, reference)
         return reference
 
+    def digest(self, repository: str, tag: str) -> str:
+        """The digest that a tag has in an open registry."""
+        with httpx2.Client(base_url=f"http://{self.address}/v2/", trust_env=False) as client:
+            accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+            answer = client.head(f"{repository}/manifests/{tag}", headers={"Accept": accept})
+        return str(answer.raise_for_status().headers["Docker-Content-Digest"])
+
     def _configuration(self) -> dict[str, object]:
         configuration: dict[str, object] = {
             "version": "0.1",
             "storage": {"filesystem": {"rootdirectory": str(self._root / "data")}, "delete": {"enabled": True}},
-            "http": {"addr": "127.0.0.1:0"},
+            "http": {"addr": self.address},
         }
         if self.login is not None:
             (self._root / "htpasswd").write_text(_HTPASSWD)

@@ -1,0 +1,76 @@
+"""Images of packages for tests of what is found in an image: their programs, and dpkg's database of them.
+
+They are looked into and never started, so what a program would need to run is left out. The names are Debian 12's.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli.local.images import PodmanCommand
+from stromboli.local.rootfs import Root
+from tests.support import images
+from tests.support.images import Sources
+
+BASE = ("base-files", "bash", "dash", "libc6")
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/bash\n"
+GROUP = b"root:x:0:\nnode:x:1000:\n"
+STATUS = "var/lib/dpkg/status"
+_WANTED = re.compile(
+    r"usr/bin/|usr/lib/os-release$|etc/os-release$"
+    r"|usr/lib(64|/[^/]+-linux-gnu)/(ld-linux[^/]*|libc)\.so\.[0-9]$"
+    r"|usr/lib/jvm/[^/]+/(bin/java|release)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Packaged:
+    """An image of BASE and these packages, without their dependencies.
+
+    `removed` are packages that dpkg knows as removed. `files` come first, and `changes` are Containerfile instructions.
+    """
+
+    packages: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    files: Mapping[str, bytes] | None = None
+    changes: tuple[str, ...] = ()
+
+    def build(self, name: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        """Import it. Returns its reference and the version of each package, as apt names it."""
+        podman, reference = PodmanCommand(environ), f"localhost/packaged/{name}:1"
+        sources = Sources(images.cache_folder(environ), environ, images._progress())
+        with images.taking_turns(environ):
+            debs = sources.exactly(*BASE, *self.packages)
+            gone = sources.exactly(*self.removed) if self.removed else []
+        podman.build(reference, lambda root: self._write(root, debs, gone), self.changes)
+        return reference, dict(_version(deb) for deb in debs)
+
+    def _write(self, root: Root, debs: list[Path], gone: list[Path]) -> None:
+        root.merged_usr()
+        root.file("etc/passwd", PASSWD)
+        root.file("etc/group", GROUP)
+        root.symlink("usr/bin/sh", "dash")
+        for path, content in (self.files or {}).items():
+            root.file(path, content)
+        known = [_paragraph(deb, "install ok installed") for deb in debs]
+        known += [_paragraph(deb, "deinstall ok config-files") for deb in gone]
+        root.file(STATUS, "\n".join(known).encode())
+        root.packages(debs, lambda path: _WANTED.match(path) is not None)
+
+
+def _paragraph(deb: Path, status: str) -> str:
+    """What dpkg would write about a package: its control file and its status."""
+    command = ["dpkg-deb", "--field", str(deb)]
+    control = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    first, rest = control.split("\n", 1)
+    return f"{first}\nStatus: {status}\n{rest}"
+
+
+def _version(deb: Path) -> tuple[str, str]:
+    """`git_1%3a2.39.5-0_amd64.deb` → git and its version."""
+    name, version, _ = deb.name.split("_")
+    return name, version.replace("%3a", ":")
