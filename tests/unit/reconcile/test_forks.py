@@ -237,3 +237,32 @@ async def test_killed_at_any_call_of_a_copy_the_next_operator_makes_it(roots: Ro
     assert first < calls.index(COMMIT) < last
     for number in range(first, last + 1):
         await fork_killed_at(roots, number, after=bool(number % 2))
+
+
+async def test_a_parent_that_somebody_changes_as_it_is_given_back_is_free_all_the_same(
+    node: Node, stage: Stage
+) -> None:
+    """Otherwise it would be the fork's run's until that ends."""
+    stage.hold("forked")
+    changed: list[int] = []
+    async with node.process(killer := Killer()):
+        await begun(stage)
+
+        def before(number: int) -> None:
+            if killer.calls[number - 1] == "put session" and COMMIT in killer.calls and not changed:
+                changed.append(number)
+                found = stage.session()
+                assert found["status"]["currentRun"]["name"] == "forked"
+                metadata = {**found["metadata"], "generation": found["metadata"]["generation"] + 1}
+                spec = {**found["spec"], "title": "another"}
+                node.cluster._keep({**found, "metadata": metadata, "spec": spec}, "MODIFIED")
+
+        killer.before = before
+        fork(stage)
+        await stage.at_work("forked")
+        stage.run("behind")
+        await node.finished("behind")
+        stage.let()
+        await stage.idle(COPY)
+    assert changed
+    assert stage.sent == ["forked", "behind"]

@@ -13,11 +13,13 @@ from stromboli import naming
 from stromboli.errors import Conflict, LocalFailure, PodmanError, PodmanUnavailable, StromboliError
 from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
-from stromboli.models.session import RunRef, Session
+from stromboli.models.session import RunRef, Session, SessionStatus
 from stromboli.perform.sessions.onnode import OnNode
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
 from stromboli.status import session as session_status
+
+TRIES = 4  # to give a turn back while others write to the session
 
 log = logging.getLogger(__name__)
 
@@ -117,22 +119,32 @@ class Turns:
     async def release(self, session: Session) -> None:
         """Give back the turn of a session whose container has ended. The caller holds the session's lock.
 
-        Raises ClusterUnavailable.
+        If somebody changes the session meanwhile, it is read again: whoever holds it may be at work for long. Raises
+        ClusterUnavailable.
         """
-        status = session.status
-        try:
-            kept = await self._resting.rest(session.uid)
-            if kept is None:
-                status = session_status.without_container(status)
-            else:
-                status = session_status.with_container(status, kept.container, kept.hooks, kept.at)
-        except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
-            log.warning("the state of the container of session %s will be checked later: %s", session.name, error)
+        for _ in range(TRIES):
+            new = session_status.released(await self._settled(session), self._reporter.moment(session))
+            try:
+                await self._reporter.write(session, new)
+                return
+            except Conflict:
+                log.info("session %s has changed meanwhile", session.name)
+            found = await self._cluster.session_outline(session.namespace, session.name)
+            if found is None or found.uid != session.uid or found.status.current_run != session.status.current_run:
+                return
+            session = found
+
+    async def _settled(self, session: Session) -> SessionStatus:
+        """The session's status with what is known about its container, which has ended."""
         self._sizes.outdated(session.uid)
         try:
-            await self._reporter.write(session, session_status.released(status, self._reporter.moment(session)))
-        except Conflict:
-            log.info("session %s has changed meanwhile", session.name)
+            kept = await self._resting.rest(session.uid)
+        except (PodmanError, PodmanUnavailable, LocalFailure, OSError) as error:
+            log.warning("the state of the container of session %s will be checked later: %s", session.name, error)
+            return session.status
+        if kept is None:
+            return session_status.without_container(session.status)
+        return session_status.with_container(session.status, kept.container, kept.hooks, kept.at)
 
     async def _end(self, session: Session) -> None:
         """Ensure that the session's container is not running, or write to the status that it may be."""
