@@ -1,7 +1,7 @@
 """README, CHANGELOG and docs/ for tests: the documents, and the scripts in them.
 
 A fenced block whose language is `sh` is run as printed. A word after the language says where: `cluster` means as an
-administrator of a cluster; without a word it means on a local installation.
+administrator of a cluster, `registry` on a node that reaches a registry, and nothing means on a local installation.
 """
 
 from __future__ import annotations
