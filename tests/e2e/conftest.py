@@ -37,6 +37,7 @@ LONGEST = (
     "test_sessions_killed",
     "test_podman_copies",
     "test_copies",
+    "test_agentimages",
     "test_conversations",
     "test_sessions",
     "test_supervisor",

@@ -174,12 +174,16 @@ class Runs:
         return watched(self.client, within, self.namespace, *name)
 
 
-def watched(client: Client, within: float, namespace: str = "", *name: str) -> Iterator[Object]:
+def watched(
+    client: Client, within: float, namespace: str = "", *name: str, kind: str = "agentruns"
+) -> Iterator[Object]:
     """All runs of a namespace or of all, or the named one, and then each change, for at most `within` seconds.
+
+    `kind` is the plural of another kind.
 
     lightkube's own watch begins again whenever the server ends it, and never ends where nothing happens any more.
     """
-    path = f"/apis/{API_VERSION}{f'/namespaces/{namespace}' if namespace else ''}/agentruns"
+    path = f"/apis/{API_VERSION}{f'/namespaces/{namespace}' if namespace else ''}/{kind}"
     limit = time.monotonic() + within
     while (left := math.ceil(limit - time.monotonic())) > 0:
         query = {"watch": "true", "timeoutSeconds": str(left)}
