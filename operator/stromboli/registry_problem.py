@@ -43,7 +43,7 @@ _PERMANENT = frozenset(
 )
 _REMEDIES = {
     RegistryProblem.NOT_FOUND: "check the image's name and tag",
-    RegistryProblem.DENIED: "check the image's name and tag, and whether the registry wants credentials for it",
+    RegistryProblem.DENIED: "check the image's name and tag, and that imagePullSecrets names credentials for it",
     RegistryProblem.RATE_LIMITED: "asked again once the registry allows more requests",
     RegistryProblem.UNAVAILABLE: "asked again soon",
     RegistryProblem.SILENT: "asked again soon",

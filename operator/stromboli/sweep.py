@@ -49,6 +49,7 @@ class Shared:
         """Remove from the node what no run uses any more."""
         await _part("containers of CLI images that are no longer used", self.mounts.drop_unused())
         await _part("temporary containers through which files were read", self.images.remove_readers())
+        await _part("records of images that are no longer there", self.images.forget_removed())
         await _part("networks of namespaces without runs", self.networks.clear(namespaces))
 
 

@@ -71,7 +71,7 @@ async def falsely(fake: FakePodman) -> AsyncIterator[Pulled]:
     names = ("open.test/team/tool:1", "closed.test/secret/tool:1", "registry.test/team/large:1")
     fake.registry = {name: fake.image(name, root=root) for name in names}
     fake.registry["registry.test/team/index:1"] = {"linux/arm64": fake.image("registry.test/team/index:1", root=root)}
-    fake.logins = {"closed.test": {"username": LOGIN.user, "password": LOGIN.password}}
+    fake.logins = {"closed.test": [{"username": LOGIN.user, "password": LOGIN.password}]}
     async with Podman(fake.socket) as podman:
         yield Pulled(podman, *names, "registry.test/team/index:1", lambda: fake.stalled.add(names[2]))
 

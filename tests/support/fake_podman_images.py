@@ -107,8 +107,8 @@ class FakeImages(FakeState):
 
     def _in_registry(self, reference: str, request: Call) -> FakeImage | str:
         """The image, or the error message."""
-        login = self.logins.get(reference.partition("/")[0])
-        if login is not None and _given_login(request) != login:
+        logins = self.logins.get(reference.partition("/")[0])
+        if logins is not None and _given_login(request) not in logins:
             return f"reading manifest in {reference}: unauthorized: authentication required"
         found = self.registry.get(reference, f"reading manifest in {reference}: manifest unknown")
         if not isinstance(found, dict):

@@ -94,9 +94,9 @@ class FakeState:
         # error message of the registry. Of those in `stalled` half a layer comes, and then nothing.
         self.registry: dict[str, FakeImage | dict[str, FakeImage] | str] = {}
         self.stalled: set[str] = set()
-        # What has to be in the header of a pull, by registry; and what a search of a registry finds (a list of rows, an
-        # error message, or None for one that never answers).
-        self.logins: dict[str, dict[str, str]] = {}
+        # The logins of which a pull has to have one in its header, by registry; and what a search of a registry finds:
+        # a list of rows, an error message, or None for one that never answers.
+        self.logins: dict[str, list[dict[str, str]]] = {}
         self.searched: dict[str, list[dict[str, Any]] | str | None] = {}
         self.registries_conf: dict[str, Any] = {"search": ["docker.io"]}
         self.failures: list[Failure] = []

@@ -70,7 +70,9 @@ class Access:
         """Whether who has these credentials may use an image that the reference names. Raises OSError."""
         if self.is_open(image, reference):
             return True
-        known = self._opened(image, reference.name) or Opened()
+        known = self._opened(image, reference.name)
+        if known is None or not known.credentials:
+            return False
         return any(self._records.hash_of(each) in known.credentials for each in credentials)
 
     def visible_to(self, namespace: str, image: Image) -> bool:

@@ -7,6 +7,7 @@ for it has ended. Nothing from an image is executed to inspect it.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ from stromboli.registry_problem import RegistryProblem
 
 log = logging.getLogger(__name__)
 
+FORGET_EVERY = 3600.0  # seconds between two looks for images that are gone: records are small
 NOBODY = Tenant()  # who has no credentials
 
 
@@ -55,6 +57,7 @@ class Images:
         self._installation = installation
         self._registries = Registries()
         self._pulls = Pulls(podman, self._registries, access, wake)
+        self._next_look = time.monotonic()
         self._reading: set[str] = set()  # names of the temporary containers in use
 
     async def resolve(
@@ -169,6 +172,16 @@ class Images:
                     await self._podman.containers.remove(container.id)
                 except PodmanError as error:
                     log.warning("the temporary container %s could not be removed: %s", container.name, error)
+
+    async def forget_removed(self) -> None:
+        """Forget who has access to images that are no longer on the node; looked for once an hour.
+
+        Raises PodmanError, PodmanUnavailable, OSError.
+        """
+        if time.monotonic() < self._next_look or not (before := self.access.recorded()):
+            return
+        await self.access.forget(before, await self.all())
+        self._next_look = time.monotonic() + FORGET_EVERY
 
     def forget_pulls(self) -> None:
         """Forget pulls that ended a while ago: all waiting runs have had their result."""

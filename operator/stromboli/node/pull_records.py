@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class PullRecords:
     def __init__(self, home: Path) -> None:
         self._folder = home / FOLDER
         self._key: bytes | None = None
+        self._one_key = threading.Lock()
         self.pulled: dict[str, Record] = {path.name: _record(path) for path in _content(self._folder / "pulled")}
         self.begun: dict[str, Begun] = {
             str(begun.reference): begun
@@ -73,7 +75,9 @@ class PullRecords:
 
     def hash_of(self, credentials: Credentials) -> str:
         """What is written down of credentials. Raises OSError."""
-        return hmac.digest(self._the_key(), json.dumps(parts(credentials)).encode(), hashlib.sha256).hex()
+        with self._one_key:  # this may be called in several threads
+            key = self._the_key()
+        return hmac.digest(key, json.dumps(parts(credentials)).encode(), hashlib.sha256).hex()
 
     def write(self, image_id: str, record: Record) -> None:
         """Record what is known of an image. Raises OSError."""

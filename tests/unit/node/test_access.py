@@ -12,6 +12,7 @@ import pytest
 from stromboli.errors import PodmanUnavailable, PullFailed
 from stromboli.grammar.reference import Reference, parse
 from stromboli.node.access import Access, Image
+from stromboli.node.pull_records import PullRecords
 from stromboli.registry_credentials import Credentials, IdentityToken, Login
 from stromboli.registry_problem import RegistryProblem
 
@@ -242,3 +243,9 @@ async def test_without_the_key_access_has_to_be_shown_again(access: Access, tmp_
     await pulled(access)
     (tmp_path / "access/key").write_bytes(b"short")
     assert not Access(tmp_path).is_open_to(PRIVATE, APP, (OWN,))
+
+
+async def test_there_is_one_key_however_many_ask_for_the_first(tmp_path: Path) -> None:
+    records = PullRecords(tmp_path)
+    hashes = await asyncio.gather(*(asyncio.to_thread(records.hash_of, OWN) for _ in range(8)))
+    assert set(hashes) == {PullRecords(tmp_path).hash_of(OWN)}
