@@ -50,12 +50,14 @@ def finding(
     client: Any,
     light_spec: dict[str, Any],
 ) -> Iterator[Runs]:
-    """A namespace whose policy allows Docker Hub's python, and an operator on that Podman."""
+    """A namespace whose policy allows Docker Hub's python and a team's images, and an operator on that Podman."""
     open_registry.push(isolated_podman, python_image, f"{HUB_FOLDER}/library/python:3.12")
     light_cli.build(registry_podman.env)
     make_namespace(client, SPACE, own_policies=True)
     runs = Runs(kubectl, client, SPACE)
-    policy = runs.policy("images", **{**light_spec, "images": {"allowed": ["python:*"]}})
+    policy = runs.policy(
+        "images", **{**light_spec, "images": {"allowed": ["python:*", f"{open_registry.address}/team/*"]}}
+    )
     with OperatorProcess(folder / "finding", runtime_dir, operator_kubeconfig, registry_podman.socket):
         yield runs
         AgentImages(client, SPACE).clear()
@@ -135,11 +137,14 @@ def test_a_run_starts_in_what_was_pulled(
     ("command", "code", "said"),
     [
         ("pull node:20", 10, "not allowed"),
-        ("pull python:no-such-tag", 11, "python:no-such-tag"),
+        ("pull {registry}/team/none:1", 11, "team/none:1"),
+        ("pull {nobody}/team/none:1", 10, "not allowed"),
         ("inspect node:20", 10, "node"),
         ("inspect python:no-such-tag", 11, "python:no-such-tag"),
     ],
 )
-def test_what_goes_wrong_has_an_exit_code_of_its_own(typed: Typed, command: str, code: int, said: str) -> None:
-    done = typed(f"stromboli images {command}")
+def test_what_goes_wrong_has_an_exit_code_of_its_own(
+    typed: Typed, open_registry: Registry, command: str, code: int, said: str
+) -> None:
+    done = typed(f"stromboli images {command.format(registry=open_registry.address, nobody=NOBODY)}")
     assert (done.returncode, said in done.stderr) == (code, True), done.stdout + done.stderr
