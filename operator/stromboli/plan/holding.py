@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from stromboli import visible
 from stromboli.plan import compatibility
 from stromboli.plan.compatibility import CLINeeds, ImageFacts, Libc, Verdict
 from stromboli.plan.contents import TOOLS, Contents
@@ -25,6 +26,8 @@ LABEL_DESCRIPTION = "ai.stromboli.description"
 _SYNONYMS = {"golang": "go", "nodejs": "node", "python3": "python", "postgresql-client": "psql", "jdk": "java"}
 SHOWN_TOOLS = 4  # in a column of a table
 DESCRIPTION = 1024  # characters that are kept of it
+PATH = 4096  # … and of a path or a platform
+PLATFORM = 128
 REFRESH = 6 * 3600.0  # seconds; the default
 JITTER = 0.1  # of the interval, by which the refreshes of different images are spread
 
@@ -83,7 +86,14 @@ def _claimed(labels: Mapping[str, str]) -> set[str]:
 
 def description(labels: Mapping[str, str]) -> str:
     """The image's own description, on one line."""
-    return " ".join(labels.get(LABEL_DESCRIPTION, "").split())[:DESCRIPTION]
+    return shown(" ".join(labels.get(LABEL_DESCRIPTION, "").split()), DESCRIPTION)
+
+
+def shown(text: str, most: int) -> str:
+    """What an image says or has, for a status and for people: at most so many characters, none of which steers a
+    terminal.
+    """
+    return visible.text(text[:most])[:most]
 
 
 def libc_text(facts: ImageFacts) -> str:

@@ -617,25 +617,50 @@ async def test_the_check_wakes_an_image_once_for_what_is_on_the_node_and_not_ope
     """Such as one that only others' credentials could pull: each pass asks the registry, and writes that it does."""
     monkeypatch.setattr(Access, "is_open", lambda *_: False)
     monkeypatch.setattr(Access, "is_open_to", lambda *_: False)
-    woken: list[str] = []
+    woken_for: list[str] = []
+
+    class Noted(dict[str, str]):
+        def __setitem__(self, uid: str, found: str) -> None:
+            woken_for.append(found)
+            super().__setitem__(uid, found)
+
     original = AgentImages.check
 
     async def check(images: AgentImages) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(images, "_wake", woken.append)
-            await original(images)
+        images._woken_for = Noted(images._woken_for)
+        await original(images)
+
+    async def denied(*_: object) -> str:
+        raise RegistryError("docker.io denies access", RegistryProblem.DENIED)
 
     monkeypatch.setattr(AgentImages, "check", check)
+    monkeypatch.setattr("stromboli.registries.Registries.digest", denied)
     node.fake.registry[IMAGE] = "reading manifest in docker.io/library/python:3.12: unauthorized"
-    uid = node.cluster.add_image(SPACE, "python", PYTHON)["metadata"]["uid"]
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    old = node.fake.images[0]
     async with node.process() as process:
         await until_ready(node, "ImagePullFailed")
-        node.cluster.all_images[SPACE, "python"]["status"]["nodes"] = [{"name": "node-a"}]
         for _ in range(3):
             await swept(process)
-        assert woken == [uid]
-        node.fake.images[0].tags.clear()
-        node.fake.add_image(IMAGE, root=roots.image)
+        assert woken_for == [old.id]
+        old.tags.clear()
+        new = node.fake.add_image(IMAGE, root=roots.image)
         for _ in range(3):
             await swept(process)
-    assert woken == [uid, uid]
+    assert woken_for == [old.id, new.id]
+
+
+async def test_what_an_image_says_of_itself_does_not_steer_a_terminal(node: Node, roots: Roots, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(roots.image, root, symlinks=True)
+    (root / "\x1b[2J").mkdir()
+    shutil.copy(root / "usr/bin/dash", root / "\x1b[2J/claude")
+    labels = {"ai.stromboli.description": "\x1b[31mred\u202e" + 2000 * "\x1b"}
+    node.fake.add_image("quay.io/team/app:1", root=root, Env=["PATH=/\x1b[2J:/usr/bin"], Labels=labels)
+    node.cluster.add_image(SPACE, "python", {"image": "quay.io/team/app:1"})
+    async with node.process():
+        await until_ready(node)
+    [entry] = status(node)["nodes"]
+    assert entry["claudeCLI"] == "/\\x1b[2J/claude"
+    assert entry["description"].startswith("\\x1b[31mred\\u202e\\x1b")
+    assert len(entry["description"]) == 1024
