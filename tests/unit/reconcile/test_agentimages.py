@@ -301,6 +301,27 @@ async def test_while_always_pulls_again_the_status_has_what_is_here_and_then_tel
     assert told["message"] == f"{IMAGE} is now sha256:{new.id} on node node-a; it was sha256:{old.id}"
 
 
+async def test_a_change_is_told_although_a_pass_sees_it_before_the_pull_has_ended(
+    node: Node, roots: Roots, passes: list[float | None]
+) -> None:
+    """Podman moves the name, and then answers."""
+    node.cluster.add_image(SPACE, "python", PYTHON)
+    old = node.fake.images[0]
+    async with node.process(killer := Killer(held=PULL)) as process:
+        await until_ready(node)
+        node.cluster.change_image(SPACE, "python", pullPolicy="Always")
+        await until_ready(node, "Pulling")
+        old.tags.clear()
+        new = node.fake.registry[IMAGE] = node.fake.add_image(IMAGE, root=roots.image)
+        process.wakers.all()
+        await passed(node, passes)
+        assert ready(node) == "Pulling"
+        killer.go_on.set()
+        await until_ready(node)
+        await node.until(lambda: bool(events(node, "DigestChanged")), "the event about it")
+    assert status(node)["nodes"][0]["id"] == new.id
+
+
 async def test_while_a_missing_image_is_pulled_again_the_status_does_not_have_it(node: Node) -> None:
     node.cluster.add_image(SPACE, "python", PYTHON)
     async with node.process(Killer(held=PULL)) as process:

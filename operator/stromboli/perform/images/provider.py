@@ -172,7 +172,10 @@ class Provider:
         ), None
 
     async def _still_here(self, image: AgentImage, stopped: Outcome) -> bool:
-        """Whether the node still has what the status says it has, while a newer one is pulled or cannot be."""
+        """Whether the node still has what the status says it has, while a newer one is pulled or cannot be.
+
+        Podman moves the name to the newer one before the pull ends; the pass after that reports what has changed.
+        """
         held = image.status.held.get(self._settings.node)
         if stopped.ready not in _PERHAPS_HERE or held is None or not held.id:
             return False
@@ -180,7 +183,7 @@ class Provider:
             found = await self._images.on_node(parse_reference(stopped.reference))
         except (PodmanError, PodmanUnavailable):
             return False
-        return found is not None and found.id == held.id
+        return found is not None and (found.id == held.id or stopped.ready is PresentReason.Pulling)
 
     async def _moved(self, found: ImageInfo, reference: Reference, tenant: Tenant) -> str:
         """The digest that the tag has in its registry by now; empty if the node has that image, or nothing can be said.
