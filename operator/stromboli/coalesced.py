@@ -35,7 +35,7 @@ class Coalesced(Generic[K, T]):
 
     async def _after(self, key: K, over: asyncio.Future[None]) -> T:
         try:
-            await over
+            await asyncio.shield(over)  # others may need it
         finally:
             del self._next[key]
         return await self._call(key)

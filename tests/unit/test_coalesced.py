@@ -121,3 +121,20 @@ def test_no_answer_is_older_than_its_question(moves: list[str]) -> None:
             assert await task >= at
 
     asyncio.run(play())
+
+
+async def test_the_end_of_the_process_cancels_a_waiting_read_and_spoils_none_that_is_under_way(source: Source) -> None:
+    """asyncio.run() cancels every task, and cancelling one cancels the future that it waits for."""
+    shared = Coalesced(source.read)
+    first = asyncio.create_task(shared.get("a"))
+    await settle()
+    before = asyncio.all_tasks()
+    second = asyncio.create_task(shared.get("a"))
+    await settle()
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    source.go_on.set()
+    assert await first == 0
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert await shared.get("a") == 0
