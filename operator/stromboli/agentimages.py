@@ -32,6 +32,8 @@ from stromboli.status.image import Outcome
 # Nobody looks whether the node has these; a change of the policies or of the spec leads to the next pass.
 NOT_LOOKED_FOR = frozenset({PresentReason.ImageNotAllowed, PresentReason.PolicyViolation, PresentReason.InvalidSpec})
 
+RECORD_AGAIN = 10.0  # seconds after which it is tried again to write what cannot be written to the disk
+
 log = logging.getLogger(__name__)
 
 
@@ -145,7 +147,11 @@ class AgentImages:
         due, number = (Due.NOTHING, 0) if spec is None else self._due(image, spec)
         outcome, again = await self._provider.provide(image, due)
         if spec is not None:
-            self._removals.note(image, spec, outcome.reference, outcome.inspected)
+            try:
+                self._removals.note(image, spec, outcome.reference, outcome.inspected)
+            except OSError as error:
+                log.warning("AgentImage %s: whether its image goes with it is recorded later: %s", image.label, error)
+                again = RECORD_AGAIN if again is None else min(again, RECORD_AGAIN)
         if outcome.inspected is not None:
             self._woken_for.pop(image.uid, None)
         if not outcome.waits:

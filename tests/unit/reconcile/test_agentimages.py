@@ -685,3 +685,17 @@ async def test_what_an_image_says_of_itself_does_not_steer_a_terminal(node: Node
     assert entry["claudeCLI"] == "/\\x1b[2J/claude"
     assert entry["description"].startswith("\\x1b[31mred\\u202e\\x1b")
     assert len(entry["description"]) == 1024
+
+
+async def test_an_image_that_cannot_be_recorded_as_one_that_goes_with_its_object_is_ready_all_the_same(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as on a full disk: it is recorded later."""
+    folder = node.settings.home / "holdings"
+    folder.write_text("in the way")
+    uid = node.cluster.add_image(SPACE, "python", {**PYTHON, "deletionPolicy": "Delete"})["metadata"]["uid"]
+    async with node.process():
+        await until_ready(node)
+        folder.unlink()
+        await node.until(lambda: (folder / uid).exists(), "it is recorded")
+    assert not [record for record in caplog.records if record.exc_info]
