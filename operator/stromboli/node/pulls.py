@@ -103,8 +103,11 @@ class Pulls:
 
         Raises Pulling while it is in progress; PullFailed, PodmanError, PodmanUnavailable or OSError if it has failed.
         """
-        key = Key(local_name(reference), credentials, "" if here is None else here.id, may_pull)
+        key = Key(local_name(reference), credentials)
         pull = self._jobs.find(key)
+        if here is not None and (pull is None or pull.is_over):  # or else it has just arrived by that pull
+            key = replace(key, here=here.id, may_pull=may_pull)
+            pull = self._jobs.find(key)
         if pull is None or self._is_stale(key, pull, wanted_by):
             pull = self._begin(key, reference, here, pull)
         pull.waiting.add(wanted_by)

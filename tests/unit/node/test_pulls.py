@@ -403,3 +403,12 @@ async def test_no_secret_is_in_the_name_of_a_task(bed: Bed) -> None:
     await bed.wants(credentials=(ONE,))
     assert any("ghcr.io/team/app:1" in task.get_name() for task in asyncio.all_tasks())
     assert not any("sesame" in task.get_name() or "one" in task.get_name() for task in asyncio.all_tasks())
+
+
+async def test_an_image_that_has_just_arrived_is_not_asked_for_beside_its_pull(bed: Bed) -> None:
+    await bed.wants(credentials=(ONE,))
+    await bed.until(lambda: bed.at_work == 1)
+    with pytest.raises(Pulling):
+        bed.pulls.pulled(APP, (ONE,), "run", PRIVATE)
+    await bed.settle()
+    assert (len(bed.begun), bed.questions) == (1, 0)
