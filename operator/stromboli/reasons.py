@@ -131,7 +131,7 @@ class Reason(ConditionReason):
         "ImagePullFailed",
         "False",
         "The registry does not have the image or denies access to it, or pulling is disabled: check the image's name,"
-        " or log in to the registry on the node.",
+        " or the credentials that `imagePullSecrets` names.",
     )
     PolicyViolation = (
         "PolicyViolation",
@@ -256,7 +256,7 @@ class PresentReason(ConditionReason):
         "ImagePullFailed",
         "False",
         "The registry does not have the image or denies access to it, or pulling is disabled: check the image's name,"
-        " or log in to the registry on the node. It is retried every few minutes.",
+        " or the credentials that `imagePullSecrets` names. It is retried every few minutes.",
     )
 
     @property
