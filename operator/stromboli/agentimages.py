@@ -1,14 +1,14 @@
 """One pass over one AgentImage: its image is provided on this node, and its status kept true.
 
 Passes are made when the object, a policy or a pull changes, at the object's refresh times, and when a check of all
-images (at the start and every minute) finds that the node no longer has what a status says. A pass that finds nothing
-new writes nothing.
+images (at the start and every minute) finds that the node no longer has what a status says, or that the labels of a
+namespace, by which policies select it, have changed. A pass that finds nothing new writes nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -70,6 +70,7 @@ class AgentImages:
         self._asked: dict[str, _Asked] = {}
         # The id of what was on the node when an object was woken for it, for those that it has not become Present for.
         self._woken_for: dict[str, str] = {}
+        self._labels: dict[str, Mapping[str, str]] = {}  # of each namespace at the last check
 
     def knows(self, uid: str) -> bool:
         """Whether it is the UID of an AgentImage."""
@@ -108,15 +109,23 @@ class AgentImages:
             return None
 
     async def check(self) -> None:
-        """Wake those whose status is not what is on the node, or whose object is gone.
+        """Wake those whose status is not what is on the node, whose object is gone, or for whom other policies may hold
+        because their namespace's labels have changed.
 
         Raises ClusterUnavailable, PodmanUnavailable.
         """
         known = set(self._index.uids()) | self._removals.pending()
         here: dict[str, str | None] = {}
+        labels: dict[str, Mapping[str, str]] = {}
         async for image in self._cluster.images():
             known.discard(self._index.add(image))
+            if image.namespace not in labels:
+                labels[image.namespace] = await self._cluster.namespace_labels(image.namespace)
             held = image.status.held.get(self._reporter.node)
+            now = labels[image.namespace]
+            if self._labels.get(image.namespace, now) != now:
+                self._wake(image.uid)
+                continue
             if held is None or image.status.generation != image.generation:
                 self._wake(image.uid)
                 continue
@@ -128,6 +137,7 @@ class AgentImages:
             if found not in (held.id, None, self._woken_for.get(image.uid)):
                 self._woken_for[image.uid] = found
                 self._wake(image.uid)
+        self._labels = labels
         for uid in known:
             self._wake(uid)
 

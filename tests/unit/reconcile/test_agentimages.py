@@ -699,3 +699,19 @@ async def test_an_image_that_cannot_be_recorded_as_one_that_goes_with_its_object
         folder.unlink()
         await node.until(lambda: (folder / uid).exists(), "it is recorded")
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_namespace_whose_labels_change_comes_under_other_policies(node: Node) -> None:
+    narrow = {"namespaceSelector": {"matchLabels": {"team": "a"}}, "images": {"allowed": ["golang:*"]}}
+    node.cluster.all_policies.append({"metadata": {"name": "narrow"}, "spec": narrow})
+    digest = f"python@sha256:{node.fake.images[0].id}"  # which is never refreshed
+    node.cluster.add_image(SPACE, "python", {"image": digest})
+    async with node.process() as process:
+        await until_ready(node)
+        await swept(process)
+        node.cluster.labels[SPACE] = {"team": "a"}
+        await swept(process)
+        await until_ready(node, "ImageNotAllowed")
+        node.cluster.labels[SPACE] = {}
+        await swept(process)
+        await until_ready(node)
