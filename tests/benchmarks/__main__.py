@@ -2,6 +2,7 @@
 
 one_run.py, throughput.py, writes.py, burst.py, memory.py  one benchmark each
 resume.py, fork.py, disk.py, session_queue.py              benchmarks of sessions
+images.py                                                  what is on the node, and what is in it
 bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
 sessions.py, storage.py                                    the same for benchmarks of sessions
 traced_operator.py, stages.py                              where the time of a run is spent
@@ -24,6 +25,7 @@ from tests.benchmarks import (
     burst,
     disk,
     fork,
+    images,
     memory,
     one_run,
     report,
@@ -46,6 +48,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "resume": (resume.measure, 20),
     "fork": (fork.measure, 3),
     "disk": (disk.measure, 20),
+    "images": (images.measure, 10),
     "session-queue": (session_queue.measure, 400),
     "memory": (memory.measure, 3),
 }

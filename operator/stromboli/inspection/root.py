@@ -74,6 +74,17 @@ class MountedRoot:
         finally:
             os.close(place)
 
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The first `limit` bytes of the regular file that a path resolves to, None if none is there. Raises OSError."""
+        descriptor = self.open(path)
+        if descriptor is None:
+            return None
+        with open(descriptor, "rb", buffering=0) as file:
+            content = bytearray()
+            while len(content) < limit and (piece := file.read(limit - len(content))):
+                content += piece
+            return bytes(content)
+
     def names(self, path: str) -> frozenset[str] | None:
         """What is in the folder that a path resolves to; empty if no folder is there, None if there are too many."""
         real = self._resolved(path)
