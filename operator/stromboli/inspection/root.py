@@ -75,7 +75,10 @@ class MountedRoot:
             os.close(place)
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """The first `limit` bytes of the regular file that a path resolves to, None if none is there. Raises OSError."""
+        """The first `limit` bytes of the regular file that a path resolves to; None if there is none.
+
+        Raises OSError.
+        """
         descriptor = self.open(path)
         if descriptor is None:
             return None
