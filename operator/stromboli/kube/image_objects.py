@@ -6,7 +6,7 @@ that cannot be read. Bound to one event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,13 +56,16 @@ class ImageObjects:
                 return
             query["continue"] = more
 
-    async def create(self, name: str, image: str) -> AgentImage | None:
-        """A new one for this image; None if there is one of that name."""
+    async def create(self, name: str, image: str, secrets: Sequence[str] = ()) -> AgentImage | None:
+        """A new one for this image, pulled with these Secrets; None if there is one of that name."""
+        spec: dict[str, object] = {"image": image}
+        if secrets:
+            spec["imagePullSecrets"] = [{"name": secret} for secret in secrets]
         body = {
             "apiVersion": API_VERSION,
             "kind": AgentImage.KIND,
             "metadata": {"name": name, "namespace": self._namespace},
-            "spec": {"image": image},
+            "spec": spec,
         }
         try:
             return _read(await self._plain.create(AgentImageKind, body, namespace=self._namespace))

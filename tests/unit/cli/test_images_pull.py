@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,6 +60,7 @@ class Cluster:
         self.deleted: list[str] = []
         self.failure: Exception | None = None
         self.raced = False
+        self.secrets: tuple[str, ...] = ()
 
     def __call__(self, kubeconfig: Path, namespace: str | None) -> Self:
         return self
@@ -80,10 +81,11 @@ class Cluster:
         for wire in [] if self.raced else list(self.images.values()):
             yield _read(wire)
 
-    async def create(self, name: str, image: str) -> AgentImage | None:
+    async def create(self, name: str, image: str, secrets: Sequence[str]) -> AgentImage | None:
         if name in self.images:
             return None
         self.created.append(image)
+        self.secrets = tuple(secrets)
         self.add(name, image)
         return _read(self.images[name])
 
@@ -125,6 +127,12 @@ def test_it_is_created_and_followed_to_the_end(cluster: Cluster, capsys: Out) ->
     assert (cluster.created, cluster.deleted) == ([PYTHON], [])
     (name,) = cluster.images
     assert name.startswith("library-python-3-12-")
+
+
+def test_secrets_for_a_private_registry(cluster: Cluster) -> None:
+    cluster.steps = [PRESENT]
+    assert run(["images", "pull", "python:3.12", "--pull-secret", "a", "--pull-secret", "b"]) == 0
+    assert cluster.secrets == ("a", "b")
 
 
 def test_what_is_there_says_so_at_once(cluster: Cluster, capsys: Out) -> None:

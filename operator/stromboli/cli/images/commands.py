@@ -97,8 +97,11 @@ def search(query: str, limit: int, namespace: str | None, output: str) -> None:
 
 @images.command(epilog=_CODES)
 @click.argument("reference")
+@click.option(
+    "--pull-secret", "secrets", multiple=True, metavar="NAME", help="A Secret with credentials for it; repeat."
+)
 @_NAMESPACE
-def pull(reference: str, namespace: str | None) -> None:
+def pull(reference: str, secrets: tuple[str, ...], namespace: str | None) -> None:
     """Pull an image to the node, and say whether agents can use it.
 
     This creates an AgentImage in your namespace and follows it. One of the same image that is there already is followed
@@ -106,7 +109,7 @@ def pull(reference: str, namespace: str | None) -> None:
     """
     from stromboli.cli.images import pull as pulling
 
-    result = pulling.pull(installation.kubeconfig(), namespace, reference)
+    result = pulling.pull(installation.kubeconfig(), namespace, reference, secrets)
     click.echo(visible.text(result.message))
     if result.incompatible:
         _note(f"the Claude CLI cannot run in it: {result.incompatible}")

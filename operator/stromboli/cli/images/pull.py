@@ -11,7 +11,7 @@ import hashlib
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -32,35 +32,37 @@ WINDOW = 10.0  # seconds over which the speed is measured
 _MB = 1_000_000
 
 
-def pull(kubeconfig: Path, namespace: str | None, text: str, progress: Progress | None = None) -> Ended:
-    """Pull an image to the node. Raises LocalFailure, whose code says why it cannot be had."""
+def pull(kubeconfig: Path, namespace: str | None, text: str, secrets: Sequence[str] = ()) -> Ended:
+    """Pull an image to the node, with the credentials in these Secrets. Raises LocalFailure, whose code says why it
+    cannot be had.
+    """
     try:
         image = reference.parse(text)
     except InvalidInput as e:
         raise LocalFailure(e.message, "write an image's name, such as python:3.12", 2) from e
     if namespace is not None and not naming.is_object_name(namespace):
         raise LocalFailure(f"{namespace!r} is not the name of a namespace", code=2)
-    return asyncio.run(_pull(kubeconfig, namespace, image, progress or Progress()))
+    return asyncio.run(_pull(kubeconfig, namespace, image, secrets))
 
 
-async def _pull(kubeconfig: Path, namespace: str | None, image: Reference, progress: Progress) -> Ended:
+async def _pull(kubeconfig: Path, namespace: str | None, image: Reference, secrets: Sequence[str]) -> Ended:
     async with ImageObjects(kubeconfig, namespace) as objects:
         with _failures():
-            async with _wanted(objects, image) as wanted:
+            async with _wanted(objects, image, secrets) as wanted:
                 if isinstance(now := state.of(wanted), Ended):
                     return now
-                with progress.step(f"pulling {image}") as step:
+                with Progress().step(f"pulling {image}") as step:
                     return await _followed(objects, wanted, _Shown(step))
 
 
 @asynccontextmanager
-async def _wanted(objects: ImageObjects, image: Reference) -> AsyncIterator[AgentImage]:
+async def _wanted(objects: ImageObjects, image: Reference, secrets: Sequence[str]) -> AsyncIterator[AgentImage]:
     """The AgentImage of that image, created unless there is one; what was created is deleted if the block fails."""
     async for found in objects.all():
         if _is_of(found, image):
             yield found
             return
-    created = await objects.create(name := _name(image), str(image))
+    created = await objects.create(name := _name(image), str(image), secrets)
     if created is None:
         found_meanwhile = await objects.get(name)
         if found_meanwhile is None or not _is_of(found_meanwhile, image):
