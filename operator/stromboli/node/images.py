@@ -76,8 +76,10 @@ class Images:
         if found is None:
             _check_pull(reference, policy)
         keyring = await tenant.keys(reference)
-        if always and self._pulls.has_pulled(reference, keyring.credentials, wanted_by):
+        if found is None and (brought := self._pulls.brought(reference, keyring.credentials, wanted_by)) is not None:
             found = await self.on_node(reference)
+            if found is None and await self.by_id(brought.id) is None:  # somebody has removed it since
+                self._pulls.disregard(reference, keyring.credentials, wanted_by)
         if found is None or not self.access.is_open_to(found, reference, keyring.credentials):
             found = self._pulled(reference, policy, wanted_by, keyring, found)
         await self.access.use(tenant.namespace, found, reference)

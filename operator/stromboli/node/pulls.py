@@ -84,10 +84,10 @@ class Pulls:
         # Why the last pull failed, if it may succeed yet: reported until the next one receives data.
         self._failed: dict[Key, PullFailed] = {}
 
-    def has_pulled(self, reference: Reference, credentials: tuple[Credentials, ...], wanted_by: str) -> bool:
-        """Whether a pull that this UID waited for has succeeded."""
+    def brought(self, reference: Reference, credentials: tuple[Credentials, ...], wanted_by: str) -> ImageInfo | None:
+        """What a pull that this UID waited for has brought; None if there was none, or it has not succeeded."""
         pull = self._jobs.find(Key(local_name(reference), credentials))
-        return pull is not None and pull.succeeded and wanted_by in pull.waiting
+        return pull.result() if pull is not None and pull.succeeded and wanted_by in pull.waiting else None
 
     def pulled(
         self,
@@ -117,6 +117,11 @@ class Pulls:
             raise before.with_traceback(None)
         progress, elapsed = pull.progress or "asking the registry", time.monotonic() - pull.began
         raise Pulling(f"pulling {key.name}: {progress}, {elapsed:.0f} s so far")
+
+    def disregard(self, reference: Reference, credentials: tuple[Credentials, ...], wanted_by: str) -> None:
+        """What a pull has brought is gone: the next time this UID asks for the image, it is pulled again."""
+        if (pull := self._jobs.find(Key(local_name(reference), credentials))) is not None:
+            pull.waiting.discard(wanted_by)
 
     def leave(self, uid: str) -> None:
         """This UID waits for no image any more: the pulls that nobody else waits for are cancelled."""

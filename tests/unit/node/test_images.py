@@ -64,6 +64,7 @@ class Registry:
         if isinstance(how, PullFailed):
             self._ends.set_exception(how)
         else:
+            self.here = how
             self._ends.set_result(how)
         for _ in range(3):  # for the pull's task, and then its callback
             await asyncio.sleep(0)
@@ -110,6 +111,18 @@ async def test_what_is_missing_is_pulled_once_for_all_who_want_it(images: Images
     await registry.end(HERE)
     assert await images.resolve(APP, PullPolicy.IfNotPresent, "two") is HERE
     assert registry.asked == 1
+
+
+@pytest.mark.parametrize("policy", [PullPolicy.IfNotPresent, PullPolicy.Always])
+async def test_what_was_pulled_and_is_gone_again_is_pulled_again(
+    images: Images, registry: Registry, policy: PullPolicy
+) -> None:
+    await told(images, policy=policy)
+    await registry.end(HERE)
+    assert await images.resolve(APP, policy, "run") is HERE
+    registry.here = None
+    assert isinstance(await told(images, policy=policy), Pulling)
+    assert registry.asked == 2
 
 
 async def test_missing_and_not_to_be_pulled(images: Images, registry: Registry) -> None:
