@@ -61,6 +61,7 @@ class Access:
         self._writing = asyncio.Lock()
         self._at_work: Counter[str] = Counter()  # pulls in progress, by reference
         self._unsure = set(self._records.begun)  # references of pulls of which it is not known how they ended
+        self._missing: set[str] = set()  # those of them whose images were not here in the last call of `forget`
 
     def is_open(self, image: Image, reference: Reference) -> bool:
         """Whether everybody may use an image that the reference names."""
@@ -109,13 +110,14 @@ class Access:
         except (PullFailed, NoSpace):
             raise
         except BaseException:
-            self._unsure.add(name)  # Podman may have completed it all the same
+            if name in self._records.begun:  # Podman may have completed it all the same
+                self._unsure.add(name)
             raise
         finally:
             self._at_work[name] -= 1
             if not self._at_work[name]:
                 del self._at_work[name]
-                if name not in self._unsure:
+                if name in self._records.begun and name not in self._unsure:
                     self._records.end(name)
 
     async def show(self, image: Image, reference: Reference, credentials: Credentials | None) -> None:
@@ -150,20 +152,28 @@ class Access:
         """Forget the images that are no longer on the node. `before` is what was recorded before `here`, which are all
         images of the node, were listed. Raises OSError.
 
-        Of a pull of which it is not known how it ended: if its image is here, access to that has to be shown.
+        Of a pull of which it is not known how it ended: if its image is here, access to that has to be shown. If it is
+        not here in two calls in succession, Podman has not completed it after all.
         """
         found = {image.id: image for image in here}
         async with self._writing:
             for image_id, record in before.pulled.items():
                 if image_id not in found and self._records.pulled.get(image_id) is record:
                     await asyncio.to_thread(self._records.drop, image_id)
-            for name in before.unsure - self._at_work.keys():
-                begun = self._records.begun.get(name)
-                for image in found.values():
-                    if begun and _is_of(begun, image) and self._opened(image, begun.reference.name) is None:
-                        await self._write(image, begun.reference.name, Opened())
+            unsure = before.unsure & self._unsure - self._at_work.keys()
+            missing = {name for name in unsure if not await self._settled(self._records.begun[name], found.values())}
+            for name in unsure - missing | self._missing & missing:
                 await asyncio.to_thread(self._records.end, name)
                 self._unsure.discard(name)
+            self._missing = missing
+
+    async def _settled(self, begun: Begun, here: Iterable[Image]) -> bool:
+        """Whether the image of a pull is here; access to it has to be shown then."""
+        brought = [image for image in here if _is_of(begun, image)]
+        for image in brought:
+            if self._opened(image, begun.reference.name) is None:
+                await self._write(image, begun.reference.name, Opened())
+        return bool(brought)
 
     def _is_seen(self, namespace: str, image: Image, repository: str) -> bool:
         if repository.startswith(f"{rules.LOCAL}/") or self._is_open(image, repository):

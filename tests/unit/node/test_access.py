@@ -207,10 +207,16 @@ async def test_an_interrupted_pull_is_settled_by_what_is_on_the_node(access: Acc
             async with access.pulling(parse(f"registry.test/team/app:{number}"), None):
                 raise asyncio.CancelledError
     again = Access(tmp_path)
-    await again.forget(again.recorded(), [PRIVATE, image(3, "registry.test/team/app:3")])
+    second = image(2, "registry.test/team/app:2")
+    here = [PRIVATE, image(3, "registry.test/team/app:3")]
+    await again.forget(again.recorded(), here)
+    assert again.recorded().unsure == {"registry.test/team/app:2"}
+    assert not again.is_open(second, parse("registry.test/team/app:2")), "Podman may complete it yet"
+    await again.forget(again.recorded(), here)
     assert not again.recorded().unsure
+    assert again.is_open(second, parse("registry.test/team/app:2")), "loaded later"
     assert not again.is_open(PRIVATE, APP)
-    assert again.is_open(image(2, "registry.test/team/app:2"), parse("registry.test/team/app:2")), "loaded later"
+    assert not Access(tmp_path).is_open(PRIVATE, APP)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"repositories": {"registry.test/team/app": 7}, "whole": true}'])
@@ -249,3 +255,20 @@ async def test_there_is_one_key_however_many_ask_for_the_first(tmp_path: Path) -
     records = PullRecords(tmp_path)
     hashes = await asyncio.gather(*(asyncio.to_thread(records.hash_of, OWN) for _ in range(8)))
     assert set(hashes) == {PullRecords(tmp_path).hash_of(OWN)}
+
+
+async def test_a_pull_that_cannot_be_recorded_does_not_begin(
+    access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PullRecords, "begin", begin)
+        with pytest.raises(OSError, match="no space"):
+            async with access.pulling(APP, None):
+                raise AssertionError("it has begun")
+    assert not access.recorded()
+    await pulled(access)
+    await access.forget(access.recorded(), [PRIVATE])
+    assert not access.is_open(PRIVATE, APP)
