@@ -55,6 +55,15 @@ class FakeDiscovery:
         self.failure: Exception | None = None
         self.held: asyncio.Event | None = None
         self.asked: list[tuple[Any, ...]] = []
+        self.most = self._now = 0  # questions that are answered at a time
+        self._changed = asyncio.Event()
+
+    async def until(self, number: int) -> None:
+        """Wait until so many questions are being answered."""
+        async with asyncio.timeout(20.0):
+            while self._now < number:
+                self._changed.clear()
+                await self._changed.wait()
 
     async def list(self, namespace: str, *, everything: bool = False) -> AsyncIterator[Progress | Document]:
         self.asked.append(("list", namespace, everything))
@@ -76,7 +85,13 @@ class FakeDiscovery:
         return self.found
 
     async def _answer(self) -> None:
-        if self.held is not None:
-            await self.held.wait()
+        self._now += 1
+        self.most = max(self.most, self._now)
+        self._changed.set()
+        try:
+            if self.held is not None:
+                await self.held.wait()
+        finally:
+            self._now -= 1
         if self.failure is not None:
             raise self.failure

@@ -170,6 +170,18 @@ async def test_an_error_after_the_first_line_is_the_last_line(
     assert await listed(client) == [{"progress": {"done": 0, "total": 2}}, {"error": "no socket"}]
 
 
+async def test_few_are_answered_at_a_time(client: httpx.AsyncClient, discovery: FakeDiscovery) -> None:
+    discovery.held = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(client, where=SEARCH)) for _ in range(2 * images.SEARCHES)]
+        lists = [group.create_task(listed(client)) for _ in range(2 * images.LISTS)]
+        await discovery.until(images.SEARCHES + images.LISTS)
+        discovery.held.set()
+    assert {task.result()[0] for task in asked} == {200}
+    assert all(task.result() for task in lists)
+    assert discovery.most == images.SEARCHES + images.LISTS
+
+
 async def test_what_takes_too_long_is_given_up(
     client: httpx.AsyncClient, discovery: FakeDiscovery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -409,6 +409,8 @@ async def test_what_the_registry_refuses_is_stalled_and_what_it_cannot_say_yet_i
         await until_ready(node, "RegistryUnavailable", "away")
     assert conditions(node, "none")["Stalled"] == ("True", "ImagePullFailed")
     assert conditions(node, "away")["Reconciling"] == ("True", "RegistryUnavailable")
+    problems = [status(node, name)["nodes"][0]["problem"] for name in ("none", "away")]
+    assert problems == ["not found", "registry unavailable"]
     assert [event["type"] for event in events(node, "ImagePullFailed")] == ["Warning"]
 
 
