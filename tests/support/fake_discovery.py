@@ -50,6 +50,7 @@ class FakeDiscovery:
     def __init__(self) -> None:
         self.images: list[dict[str, Any]] = []
         self.steps: list[Progress] = []
+        self.incomplete: list[int] = []  # what the next lists say
         self.inspected: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Any] = {"images": [], "unanswered": []}
         self.failure: Exception | None = None
@@ -70,7 +71,12 @@ class FakeDiscovery:
         for step in self.steps:
             yield step
         await self._answer()
-        yield {"node": "node-1", "images": [row for row in self.images if everything or row["allowed"]]}
+        incomplete = self.incomplete.pop(0) if self.incomplete else 0
+        yield {
+            "node": "node-1",
+            "incomplete": incomplete,
+            "images": [row for row in self.images if everything or row["allowed"]],
+        }
 
     async def inspect(self, namespace: str, text: str) -> Document:
         self.asked.append(("inspect", namespace, text))

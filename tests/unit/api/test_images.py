@@ -69,7 +69,7 @@ async def test_a_list_says_how_far_it_is_before_it_comes(client: httpx.AsyncClie
     discovery.steps = [Progress(0, 2), Progress(1, 2)]
     first, second, last = await listed(client)
     assert (first, second) == ({"progress": {"done": 0, "total": 2}}, {"progress": {"done": 1, "total": 2}})
-    assert last == {"node": "node-1", "images": [row("docker.io/library/python:3.12")]}
+    assert last == {"node": "node-1", "incomplete": 0, "images": [row("docker.io/library/python:3.12")]}
 
 
 async def test_all_images_are_for_those_who_may_list_them_everywhere(

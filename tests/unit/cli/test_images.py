@@ -82,7 +82,16 @@ def test_as_json(found: FakeDiscovery, capsys: Out) -> None:
     assert run(["images", "-o", "json", "-n", "ns"]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
-    assert json.loads(out) == {"node": "node-1", "images": found.images[:3]}
+    assert json.loads(out) == {"node": "node-1", "incomplete": 0, "images": found.images[:3]}
+
+
+@pytest.mark.parametrize(("incomplete", "asked"), [([5, 2, 0], 3), ([5, 5], 2), ([5, 6], 2)])
+def test_a_list_that_takes_long_is_asked_for_again_while_it_proceeds(
+    found: FakeDiscovery, incomplete: list[int], asked: int
+) -> None:
+    found.incomplete = incomplete
+    assert run(["images"]) == 0
+    assert len(found.asked) == asked
 
 
 def test_nothing_to_show(found: FakeDiscovery, capsys: Out) -> None:

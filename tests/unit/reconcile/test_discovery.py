@@ -97,6 +97,22 @@ async def test_few_are_inspected_at_a_time(node: Node, process: Process, roots: 
     assert (len(rows), most) == (13, discovery.AT_ONCE)
 
 
+async def test_a_list_ends_in_time_and_the_next_goes_on(
+    node: Node, process: Process, roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        node.fake.add_image(f"{APP}{number}:1", root=roots.image)
+    monkeypatch.setattr(discovery, "PATIENCE", 0.0)
+    *_, cut = [step async for step in process.discovery.list(SPACE)]
+    assert not isinstance(cut, Progress)
+    assert cut["incomplete"] == 7
+    assert {row["message"] for row in cut["images"]} == {"not inspected: there was no time for it; list again"}
+    monkeypatch.setattr(discovery, "PATIENCE", 60.0)
+    *_, whole = [step async for step in process.discovery.list(SPACE)]
+    assert not isinstance(whole, Progress)
+    assert whole["incomplete"] == 0
+
+
 async def test_whoever_goes_away_ends_it(node: Node, process: Process, roots: Roots) -> None:
     for number in range(12):
         node.fake.add_image(f"{APP}{number}:1", root=roots.image)

@@ -121,7 +121,12 @@ def _listed(namespace: str | None, everything: bool) -> Mapping[str, Any]:
 
     operator = installation.operator(namespace)
     with _exit_codes(), _progress() as report:
-        return client.images(operator.address, operator.token, operator.namespace, everything, report)
+        told = client.images(operator.address, operator.token, operator.namespace, everything, report)
+        while (left := told["incomplete"]) > 0:  # the operator answers within a limited time
+            told = client.images(operator.address, operator.token, operator.namespace, everything, report)
+            if told["incomplete"] >= left:
+                break
+        return told
 
 
 @contextmanager

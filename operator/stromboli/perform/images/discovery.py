@@ -7,6 +7,7 @@ are inspected here as for an AgentImage; whoever only looks never starts a pull 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,7 @@ from stromboli.settings import Settings
 
 AT_ONCE = 4  # images that are inspected at a time, for all who list
 BEAT = 1.0  # seconds between two reports of progress
+PATIENCE = 60.0  # seconds for inspections in one list; whoever lists again goes on with the others
 MOST_REGISTRIES = 32  # that are searched
 
 Document = Mapping[str, Any]
@@ -90,7 +92,8 @@ class Discovery:
     async def list(self, namespace: str, *, everything: bool = False) -> AsyncIterator[Progress | Document]:
         """The node's images: progress while those are inspected that were not before, then the list.
 
-        `everything` includes those that the namespace may not use.
+        `everything` includes those that the namespace may not use. `incomplete` in the list says for how many images
+        there was no time.
         """
         effective = await self._effective(namespace)
         cli = await self._cli(namespace, effective)
@@ -101,7 +104,8 @@ class Discovery:
                 yield progress
         rows = [self._row(one, cli, problems) for one in named]
         rows.sort(key=lambda row: discovery.order(reference.parse(row["image"]), row["rank"]))
-        yield {"node": self._settings.node, "images": rows}
+        unseen = {one.image.id for one in named if self._known(one.image.id, cli) is None}
+        yield {"node": self._settings.node, "incomplete": len(unseen - problems.keys()), "images": rows}
 
     async def inspect(self, namespace: str, text: str) -> Document:
         """What is in an image of the node, and whether a run may start in it.
@@ -158,10 +162,14 @@ class Discovery:
         return None if facts is None or contents is None else (facts, contents)
 
     async def _inspected(self, ids: Sequence[str], cli: _CLI, problems: dict[str, str]) -> AsyncIterator[Progress]:
-        """Inspect these images, a few at a time; `problems` gets what goes wrong. Raises PodmanUnavailable."""
+        """Inspect these images, a few at a time, for PATIENCE seconds; `problems` gets what goes wrong.
+
+        Raises PodmanUnavailable.
+        """
         pending = {asyncio.create_task(self._inspect(image, cli, problems)) for image in ids}
+        until = time.monotonic() + PATIENCE
         try:
-            while pending:
+            while pending and time.monotonic() < until:
                 yield Progress(len(ids) - len(pending), len(ids))
                 done, pending = await asyncio.wait(pending, timeout=BEAT)
                 for task in done:
@@ -196,7 +204,7 @@ class Discovery:
         }
         known = self._known(image.id, cli)
         if known is None:
-            why = problems.get(image.id, "what was found in it could not be kept; list again")
+            why = problems.get(image.id, "there was no time for it; list again")
             message = f"not inspected: {why}"
             return row | {"rank": None, "compatible": None, "message": message, "summary": _summary(image.size, None)}
         return row | _judged(known, cli, image)
