@@ -3,6 +3,7 @@
 one_run.py, throughput.py, writes.py, burst.py, memory.py  one benchmark each
 resume.py, fork.py, disk.py, session_queue.py              benchmarks of sessions
 images.py                                                  what is on the node, and what is in it
+agentimages.py, counted.py                                 AgentImages; the calls to Podman, counted
 bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
 sessions.py, storage.py                                    the same for benchmarks of sessions
 traced_operator.py, stages.py                              where the time of a run is spent
@@ -21,6 +22,7 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks import (
+    agentimages,
     bed,
     burst,
     disk,
@@ -50,6 +52,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "disk": (disk.measure, 20),
     "images": (images.measure, 10),
     "session-queue": (session_queue.measure, 400),
+    "agentimages": (agentimages.measure, 500),
     "memory": (memory.measure, 3),
 }
 

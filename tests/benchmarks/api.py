@@ -69,6 +69,23 @@ class Api:
     def delete_session(self, namespace: str, name: str) -> None:
         self._ask("DELETE", f"{sessions_path(namespace)}/{name}")
 
+    def create_image(self, namespace: str, name: str, spec: Object) -> Object:
+        body = {**run(namespace, name, spec), "kind": "AgentImage"}
+        return self._ask("POST", images_path(namespace), json=body)
+
+    def image(self, namespace: str, name: str) -> Object:
+        return self._ask("GET", f"{images_path(namespace)}/{name}")
+
+    def images(self, namespace: str) -> list[Object]:
+        found: list[Object] = self._ask("GET", images_path(namespace))["items"]
+        return found
+
+    def delete_image(self, namespace: str, name: str) -> None:
+        self._ask("DELETE", f"{images_path(namespace)}/{name}")
+
+    def delete_images(self, namespace: str) -> None:
+        self._ask("DELETE", images_path(namespace))
+
     @contextmanager
     def watch_runs(self, namespace: str, since: str) -> Iterator[Iterator[str]]:
         """Watch a namespace's runs. The watch is established when the block begins. Yields its lines."""
@@ -122,3 +139,7 @@ def runs_path(namespace: str) -> str:
 
 def sessions_path(namespace: str) -> str:
     return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/agentsessions"
+
+
+def images_path(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/agentimages"
