@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,6 @@ STATUS = "var/lib/dpkg/status"
 _WANTED = re.compile(
     r"usr/bin/|usr/lib/os-release$|etc/os-release$"
     r"|usr/lib(64|/[^/]+-linux-gnu)/(ld-linux[^/]*|libc)\.so\.[0-9]$"
-    r"|usr/lib/jvm/[^/]+/(bin/java|release)$"
 )
 
 
@@ -39,15 +38,13 @@ class Packaged:
     files: Mapping[str, bytes] | None = None
     changes: tuple[str, ...] = ()
 
-    def build(self, name: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-        """Import it. Returns its reference and the version of each package, as apt names it."""
-        podman, reference = PodmanCommand(environ), f"localhost/packaged/{name}:1"
-        sources = Sources(images.cache_folder(environ), environ, images._progress())
-        with images.taking_turns(environ):
-            debs = sources.exactly(*BASE, *self.packages)
-            gone = sources.exactly(*self.removed) if self.removed else []
-        podman.build(reference, lambda root: self._write(root, debs, gone), self.changes)
-        return reference, dict(_version(deb) for deb in debs)
+    def build(self, name: str, environ: Mapping[str, str], archives: Mapping[str, Path]) -> str:
+        """Import it; `archives` are those of all packages. Returns its reference."""
+        reference = f"localhost/packaged/{name}:1"
+        debs = [archives[package] for package in (*BASE, *self.packages)]
+        gone = [archives[package] for package in self.removed]
+        PodmanCommand(environ).build(reference, lambda root: self._write(root, debs, gone), self.changes)
+        return reference
 
     def _write(self, root: Root, debs: list[Path], gone: list[Path]) -> None:
         root.merged_usr()
@@ -70,7 +67,14 @@ def _paragraph(deb: Path, status: str) -> str:
     return f"{first}\nStatus: {status}\n{rest}"
 
 
-def _version(deb: Path) -> tuple[str, str]:
-    """`git_1%3a2.39.5-0_amd64.deb` → git and its version."""
-    name, version, _ = deb.name.split("_")
-    return name, version.replace("%3a", ":")
+def fetched(images_of: Iterable[Packaged], environ: Mapping[str, str]) -> dict[str, Path]:
+    """The archives of all packages of these images, by the package's name: apt takes seconds each time it is asked."""
+    names = {name for each in images_of for name in (*BASE, *each.packages, *each.removed)}
+    sources = Sources(images.cache_folder(environ), environ, images._progress())
+    with images.taking_turns(environ):
+        return {deb.name.partition("_")[0]: deb for deb in sources.exactly(*sorted(names))}
+
+
+def version(archive: Path) -> str:
+    """`git_1%3a2.39.5-0_amd64.deb` → `1:2.39.5-0`."""
+    return archive.name.split("_")[1].replace("%3a", ":")

@@ -12,7 +12,7 @@ import pytest
 from stromboli.node import pulls
 from stromboli.plan.refusal import AFTERWARDS
 from tests.support.wire import reason_of
-from tests.unit.reconcile.conftest import SPACE, Inside, Node, Roots, policy
+from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, policy
 from tests.unit.reconcile.faults import Killer
 
 PULL = "/images/create"
@@ -167,3 +167,24 @@ async def test_a_pull_goes_on_for_those_who_still_wait(node: Node, roots: Roots)
         await node.reason("Completed", "two")
     assert not killer.given_up
     assert len([call for call in killer.calls if PULL in call]) == 1
+
+
+async def test_an_image_that_is_removed_between_look_and_start_is_pulled_for_the_same_run(node: Node) -> None:
+    image = node.fake.images[0]
+    node.fake.registry[IMAGE] = image
+    killer = Killer()
+
+    def remove(_: int) -> None:
+        if killer.calls[-1].endswith("/containers/create") and image in node.fake.images:
+            node.fake.images.remove(image)
+            killer.before = lambda _: None
+
+    node.run("first")  # so that the next one's only container is the agent's
+    async with node.process(killer):
+        await node.finished("first")
+        killer.before = remove
+        node.run("second")
+        await node.finished("second")
+    assert [call for call in node.fake.calls if PULL in call] != []
+    assert reason_of(node.status("second")) == "Completed"
+    assert len(node.prompts) == 2
