@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import socketserver
@@ -50,21 +51,20 @@ class _Connection(socketserver.BaseRequestHandler):
             podman.connect(str(self.server.behind))
             back = threading.Thread(target=_pass_on, args=(podman, self.request), daemon=True)
             back.start()
-            while block := _received(self.request):
-                if match := _REQUEST.match(block):
-                    self.server.requests[f"{match[1].decode()} {match[2].decode()}"] += 1
-                podman.sendall(block)
-            podman.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # either side may go at any moment
+                while block := _received(self.request):
+                    if match := _REQUEST.match(block):
+                        self.server.requests[f"{match[1].decode()} {match[2].decode()}"] += 1
+                    podman.sendall(block)
+                podman.shutdown(socket.SHUT_WR)
             back.join()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         while block := _received(source):
             target.sendall(block)
         target.shutdown(socket.SHUT_WR)
-    except OSError:  # the client is gone
-        source.close()
 
 
 def _received(source: socket.socket) -> bytes:
