@@ -46,9 +46,7 @@ def merged(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
         return spec
     found = {
         "image": _same(spec.image, template.image, "spec.image", name, _canonical),
-        "image_pull_secrets": _same(
-            spec.image_pull_secrets, template.image_pull_secrets, "spec.imagePullSecrets", name, _names
-        ),
+        "image_pull_secrets": _secrets(spec.image_pull_secrets, template.image_pull_secrets, name),
         "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
         "volumes": _same(spec.volumes, template.volumes, "spec.volumes", name, _mounts),
         "lifecycle": _lifecycle(spec.lifecycle, template.lifecycle, name),
@@ -166,6 +164,13 @@ def _same(stated: T | None, fixed: T | None, field: str, name: str, meaning: Cal
         return stated  # it is malformed, and refused elsewhere
     said = f"has {_text(fixed)}" if fixed is not None else "has none"
     raise invalid(field, f"is {_text(stated)}, and the session {name} {said}; leave it out, or {ANOTHER}")
+
+
+def _secrets(
+    stated: list[PullSecretName] | None, fixed: list[PullSecretName] | None, name: str
+) -> list[PullSecretName] | None:
+    """They are no part of the container, so a run may add them where the template has none."""
+    return _same(stated, fixed, "spec.imagePullSecrets", name, _names) if fixed else stated
 
 
 def _lifecycle(stated: Lifecycle | None, fixed: Lifecycle | None, name: str) -> Lifecycle | None:

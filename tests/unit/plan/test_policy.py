@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stromboli.errors import Refused
 from stromboli.grammar import reference
-from stromboli.models.agentpolicy import Network, PullPolicy, SecretRef
+from stromboli.models.agentpolicy import Network, PullPolicy, PullSecretRef, SecretRef
 from stromboli.plan import admission, volumes
 from stromboli.plan import policy as policies
 from stromboli.plan.limits import Limits
@@ -239,6 +239,20 @@ def test_each_list_of_volumes_stays_its_owners_and_an_empty_one_counts() -> None
 def test_none_beats_bridge(networks: list[str | None], expected: Network) -> None:
     found = [policy(f"p{n}", **({"network": w} if w else {})) for n, w in enumerate(networks)]
     assert effective(*found).network is expected
+
+
+def test_secrets_for_pulls_add_up() -> None:
+    one, other, vault = {"name": "one"}, {"name": "other"}, {"name": "one", "namespace": "vault"}
+    found = policies.combine(
+        [
+            policy("b", images={"pullSecrets": [other, vault]}),
+            policy("a", images={"pullSecrets": [one, other]}),
+            policy("c", images={"allowed": ["**"]}),
+            policy("d"),
+        ],
+        policies.Base(cli_image=CLI_IMAGE),
+    )
+    assert found.pull_secrets == tuple(PullSecretRef(**each) for each in (one, other, vault))
 
 
 def test_one_policy_that_wants_digests_is_enough() -> None:

@@ -76,6 +76,37 @@ def test_an_entry_for_another(image: str, place: str) -> None:
     assert users(image, place) == []
 
 
+# What the kubelet's keyring makes of hosts with patterns (pkg/credentialprovider, URLsMatch).
+@pytest.mark.parametrize(
+    ("host", "place", "meant"),
+    [
+        ("eu.corp.io", "*.corp.io", True),
+        ("eu.corp.io", "eu.*.io", True),
+        ("eu.corp.io", "eu.corp.*", True),
+        ("eu-good.corp.io", "*-good.corp.io", True),
+        ("eu.corp.io", "eu.c?rp.io", True),
+        ("eu.corp.io", "[de]u.corp.io", True),
+        ("eu.corp.io", "*.*.*", True),
+        ("eu.corp.io:1111", "*.corp.io:1111", True),
+        ("eu.corp.io", "*corp.io", False),
+        ("eu.corp.io", "corp.io", False),
+        ("corp.io", "*.corp.io", False),
+        ("eu.corp.io", "*.*.corp.io", False),
+        ("eu.corp.io", "*", False),
+        ("eu.corp.io", "*.corp.net", False),
+        ("eu-bad.corp.io", "*-good.corp.io", False),
+        ("eu.corp.io:1111", "*.corp.io", False),
+        ("eu.corp.io:1111", "*.corp.io:2222", False),
+        ("eu.corp.io:1111", "*.corp.io:*", False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "below", "also"), [("", "a", True), ("/blah", "blah/foo", True), ("/blah", "foo/blah", False)]
+)
+def test_patterns_in_hosts(host: str, place: str, meant: bool, path: str, below: str, also: bool) -> None:
+    assert bool(users(f"{host}/{below}:1", f"https://{place}{path}")) == (meant and also)
+
+
 def test_the_most_specific_first() -> None:
     places = ("registry.test", "registry.test/a", "other.test", "registry.test/a/b")
     assert users("registry.test/a/b:1", *places) == ["registry.test/a/b", "registry.test/a", "registry.test"]

@@ -13,7 +13,7 @@ from stromboli.errors import Refused
 from stromboli.kube import objects
 from stromboli.models.agentrun import StepState
 from stromboli.models.agentsession import SessionTemplate
-from stromboli.models.fields import Resources
+from stromboli.models.fields import PullSecretName, Resources
 from stromboli.plan import session
 from stromboli.plan.attempt import Hook, StepRecord
 from stromboli.plan.container import Shape, misfit
@@ -24,11 +24,15 @@ from tests.support.builders import effective, policy, records, spec
 
 TEMPLATE = {
     "image": "python:3.12",
+    "image_pull_secrets": [PullSecretName(name="a"), PullSecretName(name="b")],
     "workdir": "/work",
     "volumes": ["/srv/a:/a:ro", "/srv/b:/b"],
     "lifecycle": {"onCreateCommand": ["install"], "hooksTimeout": "60s"},
     "resources": {"memory": "512Mi", "cpus": 2},
 }
+
+
+OWN = [PullSecretName(name="own")]
 
 
 def template(**changes: Any) -> SessionTemplate:
@@ -54,6 +58,7 @@ def test_a_session_without_a_template_takes_the_runs() -> None:
         {"image": "docker.io/library/python:3.12"},
         {"image": "index.docker.io/python:3.12"},
         {"workdir": "/work"},
+        {"imagePullSecrets": [{"name": "b"}, {"name": "a"}]},
         {"volumes": ["/srv/b:/b:rw", "/srv/a:/a:ro"]},
         {"lifecycle": {"onCreateCommand": ["install"]}},
         {"lifecycle": {"hooksTimeout": "1m"}},
@@ -71,6 +76,7 @@ def test_the_same_in_other_words_is_the_same(same: dict[str, Any]) -> None:
         ("spec.image", {"image": "python:3.13"}),
         ("spec.image", {"image": "ghcr.io/library/python:3.12"}),
         ("spec.workdir", {"workdir": "/work/"}),
+        ("spec.imagePullSecrets", {"imagePullSecrets": [{"name": "a"}]}),
         ("spec.volumes", {"volumes": ["/srv/a:/a"]}),
         ("spec.lifecycle.onCreateCommand", {"lifecycle": {"onCreateCommand": ["install", "more"]}}),
         ("spec.lifecycle.postCreate", {"lifecycle": {"postCreate": ["more"]}}),
@@ -96,6 +102,13 @@ def test_what_the_template_lacks_nobody_can_add(field: str) -> None:
     bare = template(**{field: None})
     with pytest.raises(Refused, match="has none"):
         session.merged(spec(**({"image": None} | {field: TEMPLATE[field]})), bare, "s")
+
+
+def test_secrets_for_pulls_may_be_added_where_the_template_has_none() -> None:
+    own = {"image": None, "imagePullSecrets": [{"name": "own"}]}
+    assert session.merged(spec(**own), template(image_pull_secrets=None), "s").image_pull_secrets == OWN
+    assert session.forked(spec(**own), template(), "parent").image_pull_secrets == OWN
+    assert session.forked(spec(image=None), template(), "parent").image_pull_secrets == TEMPLATE["image_pull_secrets"]
 
 
 def test_a_fork_has_its_parents_image_and_workdir_and_may_have_its_own_of_the_rest() -> None:
