@@ -14,6 +14,7 @@ from stromboli.models import reference
 from stromboli.models.agentimage import AgentImageSpec
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.agentrun import AgentRunSpec
+from stromboli.reasons import CompatibleReason, PresentReason
 from tests.support.documents import DOCUMENTS, ROOT, blocks, objects
 
 PACKAGE = ROOT / "operator/stromboli"
@@ -85,6 +86,12 @@ def test_every_file_that_the_map_names_is_there() -> None:
     named = [word for word in rows.replace("`", " ").split() if word.endswith((".py", ".sh"))]
     assert named
     assert [name for name in named if not (PACKAGE / name).exists()] == []
+
+
+def test_troubleshooting_has_every_reason_for_which_an_image_is_not_ready_or_not_compatible() -> None:
+    reasons = [reason for kind in (PresentReason, CompatibleReason) for reason in kind if reason.status != "True"]
+    assert len(reasons) > 5
+    assert [reason for reason in reasons if f"`{reason}`" not in TEXTS["troubleshooting.md"]] == []
 
 
 def test_every_command_of_stromboli_that_they_name_is_there() -> None:
