@@ -16,8 +16,10 @@ import pytest
 
 from stromboli import naming
 from stromboli.errors import ImageMissing, RegistryError
-from stromboli.grammar.reference import Reference
+from stromboli.grammar.reference import Reference, parse
+from stromboli.models.fields import PullSecretName
 from stromboli.node.pull_records import PullRecords
+from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.perform.images.discovery import Progress
 from stromboli.registry_credentials import Credentials, Login
 from stromboli.registry_problem import RegistryProblem
@@ -213,6 +215,14 @@ async def test_an_agentimage(node: Node, here: Process) -> None:
     node.cluster.secrets[OTHER, SECRET] = dockerconfig(THEIRS)
     node.cluster.add_image(OTHER, "app", {"image": APP, "imagePullSecrets": secrets()})
     await node.until(lambda: ready(OTHER).get("status") == "True", "with credentials it is")
+
+
+async def test_whether_a_tag_has_moved_is_asked_with_the_same_credentials(node: Node, here: Process) -> None:
+    images, reference = here.discovery._images, parse(APP)
+    tenant = PullSecrets(node.cluster, "stromboli-system").tenant(SPACE, [PullSecretName(name=SECRET)])
+    assert await images.digest_in_registry(reference, tenant) == f"sha256:{status(node, 'first')['image']['id']}"
+    with pytest.raises(RegistryError, match="denies access"):
+        await images.digest_in_registry(reference)
 
 
 async def test_finding_images(node: Node, here: Process) -> None:
