@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -132,6 +133,7 @@ def _hex(image_id: str) -> str:
     return digits
 
 
+@lru_cache(maxsize=16)  # a list of images asks for each of them
 def _hash(needs: CLINeeds) -> str:
     text = json.dumps(asdict(needs), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

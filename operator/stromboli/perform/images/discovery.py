@@ -102,10 +102,14 @@ class Discovery:
         if new := self._new({one.image.id for one in named}, cli):
             async for progress in self._inspected(new, cli, problems):
                 yield progress
-        rows = [self._row(one, cli, problems) for one in named]
-        rows.sort(key=lambda row: discovery.order(reference.parse(row["image"]), row["rank"]))
+        found = [(one.reference, self._row(one, cli, problems)) for one in named]
+        found.sort(key=lambda each: discovery.order(each[0], each[1]["rank"]))
         unseen = {one.image.id for one in named if self._known(one.image.id, cli) is None}
-        yield {"node": self._settings.node, "incomplete": len(unseen - problems.keys()), "images": rows}
+        yield {
+            "node": self._settings.node,
+            "incomplete": len(unseen - problems.keys()),
+            "images": [row for _, row in found],
+        }
 
     async def inspect(self, namespace: str, text: str) -> Document:
         """What is in an image of the node, and whether a run may start in it.
