@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stromboli.reasons import PresentReason
 from stromboli.registry_problem import RegistryProblem
 
 NOT_ALLOWED = 10  # by a policy, or by the user's permissions
@@ -10,14 +11,14 @@ NO_ACCESS = 12  # to the image in its registry
 REGISTRY_AWAY = 13
 NOT_COMPATIBLE = 14  # the image is here, and the Claude CLI cannot run in it
 
-# By the reason of the read API, or of an AgentImage's condition `Ready`.
-_BY_REASON = {
+# By the reason of an AgentImage's condition `Ready`, or of the read API, which has two of its own.
+_BY_REASON: dict[str, int] = {
     "Forbidden": NOT_ALLOWED,
-    "ImageNotAllowed": NOT_ALLOWED,
-    "PolicyViolation": NOT_ALLOWED,
     "ImageMissing": NO_SUCH_IMAGE,
-    "ImagePullFailed": NO_SUCH_IMAGE,
-    "RegistryUnavailable": REGISTRY_AWAY,
+    PresentReason.ImageNotAllowed: NOT_ALLOWED,
+    PresentReason.PolicyViolation: NOT_ALLOWED,
+    PresentReason.ImagePullFailed: NO_SUCH_IMAGE,
+    PresentReason.RegistryUnavailable: REGISTRY_AWAY,
 }
 _BY_PROBLEM = {
     RegistryProblem.NOT_FOUND: NO_SUCH_IMAGE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stromboli import naming
+from stromboli.inspection.root import MountedRoot
 from tests.support.fake_podman_wire import within
 from tests.unit.reconcile.conftest import IMAGE, SPACE, Inside, Node, Roots, elsewhere, made_node
 from tests.unit.reconcile.faults import Killer
@@ -268,7 +269,8 @@ async def test_two_clusters_with_one_runtime_folder_leave_each_others_secrets(no
     assert list(node.settings.runtime_dir.rglob(uid)) == secrets
 
 
-async def test_a_look_that_goes_on_is_not_swept(roots: Roots) -> None:
+async def test_a_look_that_goes_on_is_not_swept(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MountedRoot, "visible", False)  # so that Podman is asked for each file
     async with made_node(roots, known=False) as node:
         node.run()
 
@@ -285,7 +287,10 @@ async def test_a_look_that_goes_on_is_not_swept(roots: Roots) -> None:
         assert not looking()
 
 
-async def test_a_look_that_was_broken_off_is_swept_by_the_next_operator(roots: Roots) -> None:
+async def test_a_look_that_was_broken_off_is_swept_by_the_next_operator(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MountedRoot, "visible", False)
     async with made_node(roots, known=False) as node:
         node.run()
         async with node.process(killer := Killer(held="GET .*/archive")):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stromboli import visible
+from stromboli.reasons import ImageCondition
 
 _COLUMNS = ("IMAGE", "RANK", "COMPATIBLE", "LIBC", "TOOLS", "SIZE")
 _FOUND = ("NAME", "OFFICIAL", "STARS", "ALLOWED", "DESCRIPTION")
@@ -49,12 +50,12 @@ def image(told: Mapping[str, Any]) -> str:
         "Node": told["node"],
         "ID": told["id"],
         "Digest": told["digest"],
-        "Created": told["created"],
+        "Built": told["created"],
         "Size": told["summary"]["size"],
         "Platform": told["platform"],
         "Description": told["description"],
         "Rank": "" if told["rank"] is None else str(told["rank"]),
-        "Compatible": verdict,
+        ImageCondition.Compatible: verdict,
         "A run here": f"is refused: {told['refusal']}" if told["refusal"] else "is admitted",
         "Libc": told["summary"]["libc"],
         "OS": system.get("name") or " ".join(filter(None, (system.get("id"), system.get("version")))),
