@@ -33,7 +33,7 @@ T = TypeVar("T")
 REMEMBERED = 256  # images whose findings are kept in memory; all are on disk
 # Increment them whenever what is found, or the way it is determined, changes.
 FACTS_SCHEMA = 5
-CONTENTS_SCHEMA = 1
+CONTENTS_SCHEMA = 2
 
 
 class Cache(Generic[T]):

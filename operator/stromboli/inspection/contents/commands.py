@@ -1,7 +1,8 @@
 """The programs in an image that no package brought: those in the folders of its PATH, and at the usual places.
 
 In the system's own folders, programs are those of packages; they are looked at only if there is no package database,
-or if a variable states a version, which is how images say that they copied a program there.
+or not all of it can be read, or if a variable states a version, which is how images say that they copied a program
+there.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ async def commands(
 ) -> list[Command]:
     """The programs of COMMANDS, each where a shell would find it first.
 
-    `known` are the tools that packages brought, `packaged` is whether there are packages.
+    `known` are the tools that packages brought, `packaged` is whether all packages are known.
     """
     found: dict[str, Command] = {}
     left = _MOST_STATS

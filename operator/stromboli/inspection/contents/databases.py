@@ -1,8 +1,14 @@
-"""What an image's package database says about tools. An image has one database; the first that has a package is it."""
+"""What an image's package database says about tools. An image has one database; the first that has a package is it.
+
+One that is truncated, damaged or too large counts as far as it can be read; the packages that it does not name may be
+there all the same.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from stromboli.apart import apart
 from stromboli.errors import InvalidDatabase
@@ -16,31 +22,39 @@ from stromboli.plan.packages import Database, Package, evidence_of, likely_order
 _PARAGRAPH = 64 * 1024  # bytes of each of distroless' files
 
 
-async def evidence(opener: Opener, system: str) -> tuple[bool, list[Evidence]]:
-    """Whether there is a database, and what it says. `system` is the ID in os-release."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read of a database: whether it has packages, whether those are all, and what they say."""
+
+    found: bool = False
+    complete: bool = False
+    says: tuple[Evidence, ...] = ()
+
+
+async def read(opener: Opener, system: str) -> Read:
+    """The image's database. `system` is the ID in os-release."""
     for database in likely_order(system):
-        found, says = await _READERS[database](opener)
-        if found:
-            return True, says
-    return False, []
+        if (found := await _READERS[database](opener)).found:
+            return found
+    return Read()
 
 
-_Read = tuple[bool, list[Evidence]]
-
-
-async def _dpkg(opener: Opener) -> _Read:
-    read = await _file(opener, dpkg.STATUS, paragraphs.LIMIT, Database.DPKG, lambda file: dpkg.packages(file.chunks()))
-    if read[0]:
-        return read
+async def _dpkg(opener: Opener) -> Read:
+    status = await _file(
+        opener, dpkg.STATUS, paragraphs.LIMIT, Database.DPKG, lambda file: dpkg.packages(file.chunks())
+    )
+    if status.found:
+        return status
     files = await opener.files(dpkg.FOLDER, _PARAGRAPH)
-    return _of(Database.DPKG, (package for content in files.values() for package in dpkg.packages([content])))
+    each = (dpkg.packages([content, b"\n\n"]) for content in files.values())
+    return _of(Database.DPKG, itertools.chain.from_iterable(each))
 
 
-async def _apk(opener: Opener) -> _Read:
+async def _apk(opener: Opener) -> Read:
     return await _first(opener, apk.FILES, paragraphs.LIMIT, Database.APK, lambda file: apk.packages(file.chunks()))
 
 
-async def _rpm(opener: Opener) -> _Read:
+async def _rpm(opener: Opener) -> Read:
     return await _first(opener, rpm.FILES, rpm.LIMIT, Database.RPM, rpm.packages)
 
 
@@ -53,32 +67,32 @@ async def _first(
     limit: int,
     database: Database,
     packages: Callable[[OpenFile], Iterable[Package]],
-) -> _Read:
+) -> Read:
     for path in paths:
-        read = await _file(opener, path, limit, database, packages)
-        if read[0]:
-            return read
-    return False, []
+        if (found := await _file(opener, path, limit, database, packages)).found:
+            return found
+    return Read()
 
 
 async def _file(
     opener: Opener, path: str, limit: int, database: Database, packages: Callable[[OpenFile], Iterable[Package]]
-) -> _Read:
+) -> Read:
     async with opener.open(path, limit) as file:
         if file is None:
-            return False, []
+            return Read()
         # In a thread, since a large one takes a second. If this is cancelled, the thread's next read fails.
         return await apart(lambda: _of(database, packages(file)))
 
 
-def _of(database: Database, packages: Iterable[Package]) -> _Read:
-    """Whether there is a package, and what all say, as far as the database is sound."""
-    found, says = False, []
+def _of(database: Database, packages: Iterable[Package]) -> Read:
+    """What all packages say, as far as the database is sound."""
+    found, complete, says = False, False, []
     try:
         for package in packages:
             found = True
             if (piece := evidence_of(database, package)) is not None:
                 says.append(piece)
+        complete = True
     except InvalidDatabase:
         pass
-    return found, says
+    return Read(found, complete, tuple(says))

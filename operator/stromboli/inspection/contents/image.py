@@ -25,9 +25,10 @@ async def image_contents(opener: Opener, environ: Iterable[str]) -> Contents:
     """
     given = variables.parse(environ)
     system = operating_system(await _os_release(opener))
-    packaged, evidence = await databases.evidence(opener, system.id if system is not None else "")
+    database = await databases.read(opener, system.id if system is not None else "")
+    evidence = list(database.says)
     known = {piece.tool for piece in evidence}
-    found = await commands(opener, given, known, packaged=packaged)
+    found = await commands(opener, given, known, packaged=database.complete)
     around = runtimes.Around(given, found)
     for command in found:
         evidence.append(await _evidence(opener, command, around))

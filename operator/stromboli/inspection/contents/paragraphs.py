@@ -1,4 +1,4 @@
-"""Package databases that are text: paragraphs of `NAME: value` lines with an empty line between them.
+"""Package databases that are text: paragraphs of `NAME: value` lines with an empty line after each of them.
 
 A database is read in pieces, and of each piece only the wanted fields are looked at, so that one of 100 MB takes no
 more memory than one of 100 kB.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+
+from stromboli.errors import InvalidDatabase
 
 LIMIT = 32 * 1024 * 1024  # bytes; what is beyond is not read. The largest real ones have about 10 MB
 MOST = 50_000  # paragraphs
@@ -22,7 +24,10 @@ def pattern(*fields: str) -> re.Pattern[bytes]:
 
 
 def paragraphs(chunks: Iterable[bytes], wanted: re.Pattern[bytes]) -> Iterator[dict[str, str]]:
-    """The wanted fields of each paragraph that has any. Errors of `chunks` propagate."""
+    """The wanted fields of each paragraph that has any. Errors of `chunks` propagate.
+
+    Raises InvalidDatabase after the last one if there are more than MOST, or if the text ends inside a paragraph.
+    """
     found: dict[str, str] = {}
     count = 0
     for piece in _whole_lines(chunks):
@@ -34,9 +39,10 @@ def paragraphs(chunks: Iterable[bytes], wanted: re.Pattern[bytes]) -> Iterator[d
                 found = {}
                 count += 1
                 if count == MOST:
-                    return
+                    raise InvalidDatabase(f"has more than {MOST} packages")
     if found:
         yield found
+        raise InvalidDatabase("ends in the middle of a package")
 
 
 def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

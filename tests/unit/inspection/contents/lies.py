@@ -125,8 +125,13 @@ LIES = (
     ),
     Case(
         "a truncated database",
-        (DEBIAN, text("/var/lib/dpkg/status", dpkg_status(SLIM) + "Package: git\nStatus: install ok inst")),
-        IN_SLIM,
+        (
+            DEBIAN,
+            text("/var/lib/dpkg/status", dpkg_status(SLIM) + "Package: git\nStatus: install ok inst"),
+            programs("/usr/bin/git", "/usr/bin/python3.11"),
+            link("/usr/bin/python3", "python3.11"),
+        ),
+        f"{IN_SLIM}, git, python 3.11",
         DEBIAN_OS,
     ),
     Case("rpm's database is text", (FEDORA, text(f"{VAR_RPM}/Packages", "Package: git\n" * 1000)), "", FEDORA_OS),

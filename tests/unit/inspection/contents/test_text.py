@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stromboli.errors import InvalidDatabase
 from stromboli.inspection.contents import apk, dpkg, osrelease, paragraphs
 from stromboli.plan.packages import Package
 
@@ -32,7 +34,19 @@ Version: 1.0-1
 Package: last
 Status: install ok installed
 Version: 2:3.4-5
+
 """
+
+
+def told(packages: Iterator[Package]) -> tuple[list[Package], bool]:
+    """The packages, and whether those are all."""
+    found = []
+    try:
+        for package in packages:
+            found.append(package)
+    except InvalidDatabase:
+        return found, False
+    return found, True
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 50, 10_000])
@@ -63,7 +77,7 @@ def test_apk() -> None:
 
 @given(st.lists(st.binary(max_size=200), max_size=10))
 def test_any_bytes(chunks: list[bytes]) -> None:
-    for package in (*dpkg.packages(chunks), *apk.packages(chunks)):
+    for package in (*told(dpkg.packages(chunks))[0], *told(apk.packages(chunks))[0]):
         assert package.name
         assert len(package.version) <= 256
     osrelease.parse(b"".join(chunks))
@@ -73,18 +87,25 @@ def test_any_bytes(chunks: list[bytes]) -> None:
     st.lists(st.sampled_from([b"Package: a\n", b"Version: 1\n", b"\n", b"P:", b"V:2", b"\r\n", b": ", b"x" * 70_000]))
 )
 def test_any_order_of_lines(chunks: list[bytes]) -> None:
-    for package in (*dpkg.packages(chunks), *apk.packages(chunks)):
+    for package in (*told(dpkg.packages(chunks))[0], *told(apk.packages(chunks))[0]):
         assert len(package.name) <= 256
 
 
 def test_a_line_that_does_not_end() -> None:
     endless = (b"x" * 100_000 for _ in range(100))
-    assert list(dpkg.packages([b"Package: a\nVersion: 1\nDescription: ", *endless])) == [Package("a", "1")]
+    assert told(dpkg.packages([b"Package: a\nVersion: 1\nDescription: ", *endless])) == ([Package("a", "1")], False)
+
+
+def test_one_that_ends_in_the_middle() -> None:
+    assert told(dpkg.packages([STATUS]))[1]
+    found, all_of_them = told(dpkg.packages([STATUS[:-20]]))
+    assert (found, all_of_them) == ([Package("bash", "5.2.15-2+b2")], False)
 
 
 def test_too_many_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paragraphs, "MOST", 3)
-    assert len(list(apk.packages([b"P:a\nV:1\n\n" * 10]))) == 3
+    found, all_of_them = told(apk.packages([b"P:a\nV:1\n\n" * 10]))
+    assert (len(found), all_of_them) == (3, False)
 
 
 def test_what_is_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

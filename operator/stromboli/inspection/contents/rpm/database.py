@@ -23,7 +23,7 @@ def packages(file: OpenFile) -> Iterator[Package]:
     """The installed packages; raises InvalidDatabase where the file is no such database, or no further one."""
     for count, prefix in enumerate(_headers(file)(file)):
         if count == MOST:
-            return
+            raise InvalidDatabase(f"has more than {MOST} packages")
         try:
             package = header.package(prefix)
         except InvalidDatabase:  # not every value is one
