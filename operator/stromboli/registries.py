@@ -329,7 +329,7 @@ def _retry_after(answer: _Answer) -> float | None:
         return None
     try:
         seconds = float(said) if said.isdecimal() else (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):  # TypeError: a date without a time zone
+    except (ValueError, TypeError, OverflowError):  # a date without a time zone; one of a year that is too large
         return None
     return min(max(seconds, 0.0), LONGEST_WAIT)
 

@@ -136,6 +136,7 @@ def _date(left: timedelta) -> str:
         pytest.param(_date(timedelta(hours=-20)), 0.0, id="earlier"),
         ("soon", None),
         ("Wed, 21 Oct 2015 07:28:00", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
         ("-5", None),
         ("9" * 400, module.LONGEST_WAIT),
         ("", None),

@@ -18,7 +18,7 @@ from typing import Any
 from stromboli import bounds
 from stromboli.errors import InvalidInput
 from stromboli.grammar.reference import HUB, MAX_LENGTH, Reference, shown
-from stromboli.registry_credentials import Credentials, IdentityToken, Login
+from stromboli.registry_credentials import Credentials, IdentityToken, Login, parts
 
 KEY = ".dockerconfigjson"  # of the Secret's data
 OLD_KEY = ".dockercfg"  # of the older type, whose document is what is below `auths` in the newer
@@ -187,6 +187,13 @@ def _credentials(place: str, entry: Any, key: str) -> Credentials | None:
     """None for an entry without any, as `docker login` leaves them where it keeps its passwords elsewhere."""
     if not isinstance(entry, Mapping):
         raise _invalid(place, "is no object", key)
+    found = _written(place, entry, key)
+    if found is not None and not all(map(_is_utf8, parts(found))):
+        raise _invalid(place, "has credentials that cannot be written in UTF-8", key)
+    return found
+
+
+def _written(place: str, entry: Mapping[str, Any], key: str) -> Credentials | None:
     if token := entry.get("identitytoken"):
         return IdentityToken(str(token))
     if auth := entry.get("auth"):
@@ -194,6 +201,15 @@ def _credentials(place: str, entry: Any, key: str) -> Credentials | None:
     if user := entry.get("username"):
         return Login(str(user), str(entry.get("password") or ""))
     return None
+
+
+def _is_utf8(text: str) -> bool:
+    """JSON can name halves of characters (`\\ud800`), which no header can have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _decoded(place: str, auth: str, key: str) -> Login:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from stromboli.coalesced import Coalesced
@@ -13,7 +13,7 @@ from stromboli.errors import NotFound, PodmanError, PullFailed
 from stromboli.podman.connection import COMPAT, LONGEST, Connection, image_segment
 from stromboli.podman.failures import answer, problem_of, pull_failure, reading
 from stromboli.podman.pulls import PullProgress, auth_header, follow
-from stromboli.podman.times import NEVER, moment
+from stromboli.podman.times import NEVER, moment, moment_of
 from stromboli.registry_credentials import Credentials, without_secrets
 from stromboli.registry_problem import RegistryProblem
 
@@ -136,13 +136,12 @@ def _info(entry: Mapping[str, Any]) -> ImageInfo:
 
 
 def _summary(entry: Mapping[str, Any]) -> ImageSummary:
-    created = int(entry["Created"] or 0)
     return ImageSummary(
         id=entry["Id"].removeprefix("sha256:"),
         digest=str(entry.get("Digest") or ""),
         repo_digests=tuple(entry.get("RepoDigests") or ()),
         repo_tags=tuple(entry.get("RepoTags") or ()),
         size=int(entry["Size"]),
-        created=datetime.fromtimestamp(created, UTC) if created > 0 else None,
+        created=moment_of(int(entry["Created"] or 0)),
         labels={str(name): str(value) for name, value in (entry.get("Labels") or {}).items()},
     )

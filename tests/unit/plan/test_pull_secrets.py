@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stromboli.errors import InvalidInput
 from stromboli.grammar.reference import parse
 from stromboli.plan.pull_secrets import Keyring, PullSecret, Source, keyring, matching, of_secret, read
-from stromboli.registry_credentials import IdentityToken, Login
+from stromboli.registry_credentials import IdentityToken, Login, without_secrets
 
 
 def auth(text: str) -> str:
@@ -146,6 +146,9 @@ def test_a_document_of_another_form(document: str) -> None:
         ({"auth": "sesame!"}, "not base64"),
         ({"auth": auth("sesame")}, "not USER:PASSWORD"),
         ({"auth": base64.b64encode(b"\xff:sesame").decode()}, "not base64"),
+        ({"username": "reader", "password": "sesame\ud800"}, "cannot be written in UTF-8"),
+        ({"username": "sesame\udfff"}, "cannot be written in UTF-8"),
+        ({"identitytoken": "sesame\ud800"}, "cannot be written in UTF-8"),
     ],
 )
 def test_an_entry_that_cannot_be_read_is_named_without_its_value(entry: Any, why: str) -> None:
@@ -235,13 +238,14 @@ class TestProperties:
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
         max_leaves=8,
     )
+    SURROGATES = st.text("a\ud800", max_size=4)  # JSON can have them, UTF-8 cannot
     ENTRY = st.fixed_dictionaries(
         {},
         optional={
             "auth": JSON | st.binary(max_size=12).map(lambda b: base64.b64encode(b).decode()),
-            "username": JSON,
-            "password": JSON,
-            "identitytoken": JSON,
+            "username": JSON | SURROGATES,
+            "password": JSON | SURROGATES,
+            "identitytoken": JSON | SURROGATES,
         },
     )
 
@@ -271,6 +275,8 @@ class TestProperties:
             message = str(error)
         else:
             matching(found, parse("registry.test/a:1"))
+            for each in found:
+                assert without_secrets("sesame", each.credentials)
             return ""
         assert message.isprintable()
         return message

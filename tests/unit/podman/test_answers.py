@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -197,3 +198,9 @@ async def test_somebody_who_speaks_no_http_is_unavailable(tmp_path: Path) -> Non
     async with server, Podman(tmp_path / "podman.sock") as podman:
         with pytest.raises(PodmanUnavailable):
             await podman.info()
+
+
+async def test_an_image_from_the_end_of_time_is_listed_with_the_others(answering: Answering) -> None:
+    late = {"Id": "a", "RepoTags": ["late.test/x:1"], "Size": 1, "Created": 253402300800}
+    podman = await answering(json.dumps([late, {**late, "Id": "b", "Created": 1}]))
+    assert [(image.id, image.created is None) for image in await podman.images.list()] == [("a", True), ("b", False)]
