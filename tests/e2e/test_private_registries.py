@@ -93,6 +93,14 @@ def test_an_agentimage_is_no_way_round(bed: Bed) -> None:
     theirs.apply("app", bed.image)
     obj = theirs.until("app", ready_is("ImagePullFailed"))
     assert all("id" not in node for node in obj["status"]["nodes"])
+    absent = f"{bed.served.address}/team/absent:1"
+    said = {}
+    for name, image in (("here", bed.image), ("absent", absent)):
+        theirs.apply(name, image, pullPolicy="Never")
+        said[name] = condition(theirs.until(name, ready_is("ImagePullFailed")), "Ready")["message"]
+    assert said["here"] == said["absent"].replace(absent, bed.image), (
+        "whoever may not use it cannot tell that it is here"
+    )
     theirs.clear()
     ours = AgentImages(bed.ours.client, bed.ours.namespace)
     assert ours.ready("app", bed.image, imagePullSecrets=NAMED)["status"]["nodes"][0]["id"]

@@ -97,6 +97,8 @@ class Images:
                 refused = failure.problem is RegistryProblem.DENIED
                 if said := keyring.said(reference.registry, refused=refused):
                     raise PullFailed(f"{failure}; {said}", failure.problem, failure.retry_after) from None
+                if here is not None and not may_pull:  # whoever has no credentials is not told that it is here
+                    raise _never(reference) from None
             raise
         if not is_meant(image, reference):
             raise PullFailed(
@@ -251,10 +253,13 @@ def _check_pull(reference: Reference, policy: PullPolicy) -> None:
             "load it there under this name, or name an image of a registry",
         )
     if policy is PullPolicy.Never:
-        raise ImageMissing(
-            f"the image {reference} is not on the node, and its pull policy is Never; "
-            "pull it there, or change the policy",
-        )
+        raise _never(reference)
+
+
+def _never(reference: Reference) -> ImageMissing:
+    return ImageMissing(
+        f"the image {reference} is not on the node, and its pull policy is Never; pull it there, or change the policy"
+    )
 
 
 def has_digest(image: ImageInfo, reference: Reference, digest: str) -> bool:

@@ -190,7 +190,9 @@ class Pulls:
         except RegistryError as failure:
             if key.may_pull:  # the registry may have another image by now, or Podman a login of its own
                 return None
-            raise PullFailed(f"image {reference} is on the node, but {failure}", failure.problem) from None
+            # Which image is behind the name is no more to be told than what is in it.
+            told = str(failure).replace(str(exact), str(reference))
+            raise PullFailed(f"access to the image {reference} is not shown: {told}", failure.problem) from None
         await self._access.show(here, reference, by)
         return here
 

@@ -303,7 +303,7 @@ class Doors:
         self.asked_with.append((str(reference), credentials))
         if credentials in self.accepted:
             return "sha256:x"
-        raise RegistryError("ghcr.io denies access", self.failure.problem)
+        raise RegistryError(f"ghcr.io denies access to {reference}", self.failure.problem)
 
     async def close(self) -> None:
         pass
@@ -387,7 +387,7 @@ async def test_unless_nothing_may_be_pulled(tmp_path: Path, failure: PullFailed,
     doors = Doors(tmp_path, failure=failure)
     said = await doors.gets(ONE, here=PRIVATE, may_pull=False)
     assert isinstance(said, PullFailed)
-    assert str(said) == f"image {APP} is on the node, but ghcr.io denies access"
+    assert str(said) == f"access to the image {APP} is not shown: ghcr.io denies access to {APP}"
     assert said.problem is problem
     assert doors.pulls_with == []
 
