@@ -19,6 +19,7 @@ from stromboli.podman import starts
 from stromboli.registry_problem import RegistryProblem
 
 LONGEST = 400  # characters of Podman's text in one of our messages
+_END = 120  # of them, those that are the end of a longer text
 _READ = 64 * 1024  # characters of Podman's text that are searched: a registry may send megabytes
 
 # Innermost errors that mean "not found", whatever the status code: create answers 500 for a missing image.
@@ -159,11 +160,14 @@ def reading(what: str) -> Iterator[None]:
 
 
 def redact(text: str) -> str:
-    """`text` on one line, with anything that looks like a credential masked, cut to `LONGEST` characters."""
+    """`text` on one line, with anything that looks like a credential masked.
+
+    Of one that is longer than LONGEST characters: the start, which says what failed, and the end, which says why.
+    """
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - _END - 3]} … {line[-_END:]}"
 
 
 def _cause_and_message(body: bytes) -> tuple[str, str]:

@@ -154,6 +154,12 @@ def test_what_is_shown_is_one_line_and_short(text: str) -> None:
     assert "\n" not in shown
 
 
+def test_of_a_long_text_the_end_says_why() -> None:
+    shown = failures.redact(f"pinging container registry: {'mirrors also failed, ' * 100} lookup hub: no such host")
+    assert shown.startswith("pinging container registry: ")
+    assert shown.endswith("lookup hub: no such host")
+
+
 @pytest.mark.parametrize("surprise", [KeyError("Id"), TypeError("no"), ValueError("no"), AttributeError("no")])
 def test_a_surprise_in_an_answer_is_podman_s_error(surprise: Exception) -> None:
     with pytest.raises(PodmanError, match="about a container has an unexpected shape"), failures.reading("a container"):
