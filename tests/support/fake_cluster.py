@@ -218,6 +218,10 @@ class FakeCluster(Cluster):
         async with self._call("namespace", name):
             return dict(self.labels.get(name, {}))
 
+    async def has_namespace(self, name: str) -> bool:
+        async with self._call("namespace", name):
+            return name in self.labels
+
     async def config_map_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
         async with self._call("configmap", namespace, name):
             found = self.config_maps.get((namespace, name))

@@ -202,6 +202,10 @@ class Cluster:
         """The labels of a namespace; none if it does not exist."""
         return await self._labels.get(name)
 
+    async def has_namespace(self, name: str) -> bool:
+        """Whether there is a namespace of that name."""
+        return await self._content(Namespace, None, name) is not None
+
     async def _read_labels(self, name: str) -> Mapping[str, str]:
         found = await self._content(Namespace, None, name)
         return {} if found is None else _decoded(answers.labels, found)

@@ -108,6 +108,7 @@ async def test_policies_and_labels_are_read(bed: Bed) -> None:
     assert [p.spec for p in await bed.cluster.policies()] == [{"network": "none"}]
     assert (await bed.cluster.namespace_labels(bed.space))["team"] == "a"
     assert await bed.cluster.namespace_labels("nowhere") == {}
+    assert [await bed.cluster.has_namespace(name) for name in (bed.space, "nowhere")] == [True, False]
 
 
 async def test_a_policys_status_is_written_as_of_the_version_that_was_read(bed: Bed) -> None:
@@ -157,6 +158,7 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         lambda: gone.create_session(bed.space, "s", AgentSessionSpec()),
         lambda: gone.serves_its_kinds(),
         lambda: gone.namespace_labels(bed.space),
+        lambda: gone.has_namespace(bed.space),
         lambda: gone.secret_data(bed.space, "s"),
         lambda: gone.config_map_data(bed.space, "c"),
         lambda: gone.write_status(obj, run_status({"phase": "Pending"})),
@@ -310,6 +312,7 @@ async def test_what_can_be_no_name_is_the_name_of_nothing(bed: Bed, name: str) -
     assert await cluster.secret_data(space, name) is None
     assert await cluster.config_map_data(name, "c") is None
     assert await cluster.namespace_labels(name) == {}
+    assert not await cluster.has_namespace(name)
 
 
 # --- others who write ---

@@ -21,6 +21,7 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
         Cluster,
         {
             "config_map_data",
+            "has_namespace",
             "image",
             "images",
             "installation",

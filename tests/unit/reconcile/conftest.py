@@ -321,6 +321,7 @@ async def made_node(roots: Roots, *, known: bool = True) -> AsyncIterator[Node]:
             fake.add_image(CLI, root=roots.cli)
             cluster = FakeCluster()
             cluster.all_policies.append(policy())
+            cluster.labels[SPACE] = {}
             cluster.secrets["stromboli-system", "claude"] = {"ANTHROPIC_API_KEY": b"sk-test"}
             node = Node(folder, fake, cluster, settings_in(folder, "node-a", fake.socket, runtime))
             if known and roots.facts.exists():

@@ -66,7 +66,7 @@ async def test_the_second_time_no_image_is_asked_for(node: Node, process: Proces
     for number in range(6):
         node.fake.add_image(f"{APP}{number}:1", root=roots.image)
     first, rows = await listed(process.discovery)
-    assert (first[0], len(rows)) == (Progress(0, 7), 7)
+    assert (first[0], first[-1], len(rows)) == (Progress(0, 7), Progress(7, 7), 7)
     before = len(node.fake.calls)
     again, _ = await listed(process.discovery)
     assert again == []
@@ -235,3 +235,13 @@ async def test_podman_that_is_away(node: Node, process: Process) -> None:
 def found(name: str) -> dict[str, Any]:
     """A result of a registry."""
     return {"Name": name, "Description": "", "Stars": 0, "Official": "", "Automated": ""}
+
+
+async def test_a_namespace_that_does_not_exist_has_no_images(process: Process) -> None:
+    for ask in (
+        anext(aiter(process.discovery.list("nowhere"))),
+        process.discovery.inspect("nowhere", IMAGE),
+        process.discovery.search("nowhere", "python", 1),
+    ):
+        with pytest.raises(Refused, match="the namespace: nowhere does not exist"):
+            await ask

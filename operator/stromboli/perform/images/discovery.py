@@ -68,8 +68,8 @@ class _Named:
 
 
 class Discovery:
-    """Answers for this node. All methods raise Refused (a policy cannot be read), ClusterUnavailable, PodmanError,
-    PodmanUnavailable.
+    """Answers for this node. All methods raise Refused (there is no such namespace, or a policy cannot be read),
+    ClusterUnavailable, PodmanError, PodmanUnavailable.
     """
 
     def __init__(
@@ -136,6 +136,8 @@ class Discovery:
         return {"answered": len(registries) - len(results.unanswered), **_results(results, effective)}
 
     async def _effective(self, namespace: str) -> Effective:
+        if not await self._cluster.has_namespace(namespace):
+            raise invalid("the namespace", f"{namespace} does not exist")
         return await policies.effective(self._cluster, self._settings, namespace)
 
     async def _cli(self, namespace: str, effective: Effective) -> _CLI:
@@ -178,6 +180,7 @@ class Discovery:
                 done, pending = await asyncio.wait(pending, timeout=BEAT)
                 for task in done:
                     task.result()
+            yield Progress(len(ids) - len(pending), len(ids))
         finally:
             for task in pending:
                 task.cancel()
