@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 REPORTED = (Declined, Refused, ImageMissing, ClusterUnavailable, PodmanUnavailable, PodmanError)
 
+# What is said of an error that nobody expects, whose text is for the log alone.
+UNEXPECTED = Declined(500, "the operator could not answer this; its log says why")
+
 Document = Mapping[str, Any]
 
 
@@ -37,6 +40,11 @@ async def errors_as_json(
         return _error(declined)
     except web.HTTPException as e:  # raised by aiohttp: unknown path or method
         return _error(Declined(e.status, f"{request.method} {request.path} is not served here: {e.reason}"))
+    except ConnectionError:  # the client is gone
+        raise
+    except Exception:
+        log.exception("%s: unexpected error", request.path)
+        return _error(UNEXPECTED)
 
 
 def of_error(error: StromboliError) -> Declined:

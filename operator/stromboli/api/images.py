@@ -13,8 +13,9 @@ before, then the list, or `{"error", "reason"}`. The others answer with one docu
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Protocol, cast
@@ -29,7 +30,10 @@ from stromboli.kube.reviews import Access
 from stromboli.naming import GROUP, VERSION
 from stromboli.perform.images.discovery import Progress
 
+log = logging.getLogger(__name__)
+
 SECONDS = 60.0  # for an inspection or a search, including the wait for others
+TURN = 15.0  # for a list to wait for others; with its own time it must end before its connection does
 LISTS, INSPECTIONS, SEARCHES = 4, 4, 2  # that are answered at a time
 DEFAULT_LIMIT, MOST = 25, 100  # results of each registry
 LONGEST = 255  # characters of a query
@@ -67,7 +71,7 @@ class ImageRoutes:
         namespace = await self._admitted(request, "list")
         if everything:
             await self._authorizer.admit(request.headers.get("Authorization"), _access("list", ""))
-        async with self._lists:
+        async with _turn(self._lists):
             found = self._finder.list(namespace, everything=everything)
             async with aclosing(cast(AsyncGenerator[Progress | Document, None], found)) as steps:
                 first = await anext(steps)  # an error before it has an HTTP status of its own
@@ -79,6 +83,11 @@ class ImageRoutes:
                         await response.write(_line(step))
                 except REPORTED as error:
                     await response.write(_line(answers.as_document(answers.of_error(error))))
+                except ConnectionError:  # the client is gone
+                    raise
+                except Exception:
+                    log.exception("%s: unexpected error", request.path)
+                    await response.write(_line(answers.as_document(answers.UNEXPECTED)))
                 await response.write_eof()
         return response
 
@@ -101,6 +110,20 @@ class ImageRoutes:
             raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
         await self._authorizer.admit(request.headers.get("Authorization"), _access(verb, namespace))
         return namespace
+
+
+@asynccontextmanager
+async def _turn(room: asyncio.Semaphore) -> AsyncIterator[None]:
+    """The block is one of those LISTS. Raises Declined if none of them ends soon."""
+    try:
+        async with asyncio.timeout(TURN):
+            await room.acquire()
+    except TimeoutError as late:
+        raise Declined(503, f"{LISTS} other lists are being made; try again") from late
+    try:
+        yield
+    finally:
+        room.release()
 
 
 async def _within(room: asyncio.Semaphore, work: Callable[[], Awaitable[Document]], doing: str) -> Document:

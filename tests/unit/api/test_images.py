@@ -12,10 +12,10 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from stromboli.api import images, issue
+from stromboli.api import images, issue, listener
 from stromboli.api.server import serving
 from stromboli.errors import ClusterUnavailable, ImageMissing, PodmanUnavailable, Refused
-from stromboli.perform.images.discovery import Progress
+from stromboli.perform.images.discovery import PATIENCE, Progress
 from stromboli.reasons import Reason
 from tests.support.fake_discovery import FakeDiscovery, inspected, row
 from tests.support.fake_reviews import FakeReviews
@@ -170,6 +170,19 @@ async def test_an_error_after_the_first_line_is_the_last_line(
     assert await listed(client) == [{"progress": {"done": 0, "total": 2}}, {"error": "no socket"}]
 
 
+@pytest.mark.parametrize("where", [LIST, INSPECT, SEARCH])
+async def test_what_nobody_expects_is_in_the_log_alone(
+    client: httpx.AsyncClient, discovery: FakeDiscovery, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    told = {"error": "the operator could not answer this; its log says why"}
+    discovery.failure = OSError(28, "No space left on device", "/var/lib/stromboli/access")
+    assert await ask(client, where=where) == (500, told)
+    assert "No space left on device" in caplog.text
+    if where == LIST:
+        discovery.steps = [Progress(0, 2)]
+        assert (await listed(client))[-1] == told
+
+
 async def test_few_are_answered_at_a_time(client: httpx.AsyncClient, discovery: FakeDiscovery) -> None:
     discovery.held = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -190,3 +203,19 @@ async def test_what_takes_too_long_is_given_up(
     for where in (INSPECT, SEARCH):
         status, told = await ask(client, where=where)
         assert (status, "try again" in told["error"]) == (503, True)
+
+
+async def test_a_list_does_not_wait_for_others_until_its_connection_is_closed(
+    client: httpx.AsyncClient, discovery: FakeDiscovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert images.TURN + PATIENCE < listener.LIFE
+    monkeypatch.setattr(images, "TURN", 0.05)
+    discovery.held = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        lists = [group.create_task(listed(client)) for _ in range(images.LISTS)]
+        await discovery.until(images.LISTS)
+        status, told = await ask(client, where=LIST)
+        assert (status, told["error"]) == (503, f"{images.LISTS} other lists are being made; try again")
+        discovery.held.set()
+    assert all(task.result() for task in lists)
+    assert len(await listed(client)) == 1, "there is room again"
