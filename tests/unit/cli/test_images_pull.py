@@ -184,6 +184,13 @@ def test_why_it_does_not_get_here(cluster: Cluster, capsys: Out, last: Wire, cod
     assert cluster.images == {}, "what was created is deleted again"
 
 
+def test_a_policy_refuses_here_while_another_node_had_trouble_with_the_registry(cluster: Cluster) -> None:
+    refused = status("ImageNotAllowed", "not allowed", stalled=True)
+    refused["nodes"].append({"name": "other", "problem": "access denied"})
+    cluster.steps = [refused]
+    assert run(["images", "pull", "python:3.12"]) == exitcodes.NOT_ALLOWED
+
+
 def test_what_was_there_before_stays(cluster: Cluster) -> None:
     cluster.add("mine", "python:3.12", status("ImageNotAllowed", "not allowed", stalled=True))
     assert run(["images", "pull", "python:3.12"]) == exitcodes.NOT_ALLOWED
@@ -219,6 +226,34 @@ def test_an_interruption_deletes_it(cluster: Cluster, capsys: Out, number: signa
     assert len(cluster.deleted) == 1
 
 
+def test_an_interruption_while_it_is_created_deletes_it(cluster: Cluster) -> None:
+    original = cluster.create
+
+    async def slow(name: str, image: str, secrets: Sequence[str]) -> AgentImage | None:
+        created = await original(name, image, secrets)
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0.01)
+        return created
+
+    cluster.create = slow  # type: ignore[method-assign]
+    assert run(["images", "pull", "python:3.12"]) == 130
+    assert (len(cluster.deleted), cluster.images) == (1, {})
+
+
+def test_another_of_the_same_name_is_not_deleted(cluster: Cluster, capsys: Out) -> None:
+    """Somebody has deleted the one that was created here, and created it anew."""
+
+    def renew() -> None:
+        for wire in cluster.images.values():
+            wire["metadata"]["uid"] = "another"
+
+    cluster.steps = [fetching(1.0), fetching(2.0)]
+    cluster.looked = renew
+    assert run(["images", "pull", "python:3.12"]) == 1
+    assert "was deleted meanwhile" in capsys.readouterr().err
+    assert (len(cluster.images), cluster.deleted) == (1, [])
+
+
 def test_an_interruption_leaves_what_others_created(cluster: Cluster) -> None:
     cluster.add("mine", "python:3.12", fetching(1.0))
     cluster.looked = lambda: signal.raise_signal(signal.SIGINT)
@@ -237,7 +272,7 @@ def test_somebody_deletes_it(cluster: Cluster, capsys: Out) -> None:
     ("failure", "code", "word"),
     [
         (HttpRefused('agentimages is forbidden: User "bob"', 403), exitcodes.NOT_ALLOWED, "stromboli-user"),
-        (HttpRefused("Unauthorized", 401), exitcodes.NOT_ALLOWED, "Unauthorized"),
+        (HttpRefused("Unauthorized", 401), exitcodes.NOT_ALLOWED, "use a kubeconfig that the cluster accepts"),
         (HttpRefused("no such resource", 404), 1, "the API server refuses"),
         (HttpFailed("connection refused"), 1, "the API server does not respond"),
         (ValueError("not JSON"), 1, "the API server's answer"),

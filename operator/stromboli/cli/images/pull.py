@@ -32,6 +32,10 @@ WINDOW = 10.0  # seconds over which the speed is measured
 _MB = 1_000_000
 
 
+class _Gone(LocalFailure):
+    """The object that is followed is no longer there."""
+
+
 def pull(kubeconfig: Path, namespace: str | None, text: str, secrets: Sequence[str] = ()) -> Ended:
     """Pull an image to the node, with the credentials in these Secrets. Raises LocalFailure, whose code says why it
     cannot be had.
@@ -62,7 +66,7 @@ async def _wanted(objects: ImageObjects, image: Reference, secrets: Sequence[str
         if _is_of(found, image):
             yield found
             return
-    created = await objects.create(name := _name(image), str(image), secrets)
+    created = await _created(objects, name := _name(image), image, secrets)
     if created is None:
         found_meanwhile = await objects.get(name)
         if found_meanwhile is None or not _is_of(found_meanwhile, image):
@@ -71,8 +75,21 @@ async def _wanted(objects: ImageObjects, image: Reference, secrets: Sequence[str
         return
     try:
         yield created
+    except _Gone:  # one of that name that is there now is somebody else's
+        raise
     except BaseException:
         await asyncio.shield(asyncio.ensure_future(objects.delete(created.name)))
+        raise
+
+
+async def _created(objects: ImageObjects, name: str, image: Reference, secrets: Sequence[str]) -> AgentImage | None:
+    """A new one; None if there is one of that name. After an interruption there is none that was created here."""
+    creating = asyncio.ensure_future(objects.create(name, str(image), secrets))
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        if (created := await creating) is not None:
+            await objects.delete(created.name)
         raise
 
 
@@ -105,7 +122,7 @@ async def _followed(objects: ImageObjects, image: AgentImage, shown: _Shown) -> 
         pause = min(pause * 1.5, LAST)
         found = await objects.get(image.name)
         if found is None or found.uid != image.uid or found.is_being_deleted:
-            raise LocalFailure(f"AgentImage {image.label} was deleted meanwhile")
+            raise _Gone(f"AgentImage {image.label} was deleted meanwhile")
         image = found
 
 
@@ -150,7 +167,10 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except HttpRefused as e:
-        if e.status in (401, 403):
+        if e.status == 401:
+            hint = "use a kubeconfig that the cluster accepts; KUBECONFIG selects it"
+            raise LocalFailure(str(e), hint, exitcodes.NOT_ALLOWED) from e
+        if e.status == 403:
             hint = "the ClusterRole stromboli-user, bound in the namespace, allows it"
             raise LocalFailure(str(e), hint, exitcodes.NOT_ALLOWED) from e
         raise LocalFailure(f"the API server refuses: {e}") from e

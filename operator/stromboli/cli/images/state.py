@@ -54,12 +54,19 @@ def of(image: AgentImage) -> Fetching | Ended | Failed:
         return Fetching("", unseen=True)
     if status.reason == PresentReason.Present:
         return Ended(status.message, _incompatible(image))
-    problem = next((code for held in status.held.values() if (code := exitcodes.of_problem(held.problem))), None)
     if status.reason == PresentReason.RegistryUnavailable:
         return Failed(status.message, exitcodes.REGISTRY_AWAY)
     if condition(status.wire, ImageCondition.Stalled).get("status") == "True":
-        return Failed(status.message, problem or exitcodes.of_reason(status.reason))
+        return Failed(status.message, _problem(image) or exitcodes.of_reason(status.reason))
     return _fetching(status.message)
+
+
+def _problem(image: AgentImage) -> int | None:
+    """The exit code of what a registry said, if that is why there is no image; not all nodes fail for one reason."""
+    if image.status.reason != PresentReason.ImagePullFailed:
+        return None
+    problems = (exitcodes.of_problem(held.problem) for held in image.status.held.values())
+    return next((code for code in problems if code), None)
 
 
 def _incompatible(image: AgentImage) -> str:
