@@ -8,6 +8,7 @@ and no message has credentials in it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import re
@@ -35,6 +36,10 @@ REDIRECTS = 3
 # What a registry may send. 4 MiB is the size up to which the specification wants manifests accepted.
 MANIFEST = bounds.Bounds(depth=32, size=4 * 1024 * 1024, values=100_000)
 TOKEN = bounds.Bounds(depth=16, size=64 * 1024, values=1_000)
+# An answer larger than usual is read to its end only together with few others: whoever has a registry decides how large
+# its answers are, and how many images of it are asked about at once.
+USUAL = 256 * 1024
+LARGE_AT_ONCE = 4
 MOST_PLATFORMS = 50
 LONGEST_WAIT = 3600.0  # seconds of a Retry-After: what is more is a mistake, or nobody's patience
 
@@ -99,6 +104,7 @@ class Registries:
 
     def __init__(self) -> None:
         self._opened: aiohttp.ClientSession | None = None
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -152,8 +158,12 @@ class Registries:
     async def _at(
         self, endpoint: Endpoint, reference: Reference, credentials: Credentials | None, *, whole: bool
     ) -> Manifest:
-        asking = _Asking(self._session, endpoint, reference, credentials if endpoint.own else None)
-        return await asking.manifest(whole=whole)
+        asking = _Asking(self._session, self._large, endpoint, reference, credentials if endpoint.own else None)
+        try:
+            return await asking.manifest(whole=whole)
+        except RegistryError as failure:
+            failure.__context__ = None  # both keep all that was sent, for as long as somebody keeps the failure
+            raise failure.with_traceback(None) from None
 
 
 class _Asking:
@@ -162,11 +172,13 @@ class _Asking:
     def __init__(
         self,
         session: aiohttp.ClientSession,
+        large: asyncio.Semaphore,
         endpoint: Endpoint,
         reference: Reference,
         credentials: Credentials | None,
     ) -> None:
         self._session = session
+        self._large = large
         self._endpoint, self._host = endpoint, endpoint.host
         self._reference = reference
         self._credentials = credentials
@@ -239,22 +251,33 @@ class _Asking:
         options = {"max_redirects": REDIRECTS, "ssl": not self._endpoint.insecure, "proxy": _proxy(url)} | options
         try:
             async with self._session.request(method, url, **options) as response:
-                if url.startswith("https:") and response.url.scheme != "https":
+                used = {each.url.scheme for each in (*response.history, response)}
+                if url.startswith("https:") and used != {"https"}:
                     raise RegistryError(f"{self._host} redirects from https to http", RegistryProblem.NOT_A_REGISTRY)
-                body = bytearray()
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > largest:
-                        message = f"{self._host} answers with more than {largest} bytes"
-                        raise RegistryError(message, RegistryProblem.NOT_A_REGISTRY)
+                body = await self._body(response, largest)
+                if response.status >= 300:  # nobody needs it, and the next call may take a while
+                    body = b""
                 challenges = tuple(response.headers.getall("WWW-Authenticate", ()))
-                return _Answer(response.status, response.headers, bytes(body), challenges)
+                return _Answer(response.status, response.headers, body, challenges)
         except TimeoutError:
             message = f"{self._host} did not answer within {ANSWER:.0f} s"
             raise RegistryError(message, RegistryProblem.UNAVAILABLE) from None
         # ValueError: a realm or a redirect that is no URL.
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RegistryError(f"{self._host} cannot be reached: {_why(error)}", RegistryProblem.UNAVAILABLE) from None
+
+    async def _body(self, response: aiohttp.ClientResponse, largest: int) -> bytes:
+        body = bytearray()
+        async with contextlib.AsyncExitStack() as stack:
+            async for piece in response.content.iter_any():
+                if len(body) <= USUAL < len(body) + len(piece):
+                    async with asyncio.timeout(ANSWER):
+                        await stack.enter_async_context(self._large)
+                body += piece
+                if len(body) > largest:
+                    message = f"{self._host} answers with more than {largest} bytes"
+                    raise RegistryError(message, RegistryProblem.NOT_A_REGISTRY)
+            return bytes(body)
 
     def _raise_for(self, answer: _Answer) -> None:
         if answer.status < 300:

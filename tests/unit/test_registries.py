@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Callable
+import ssl
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -15,9 +18,11 @@ import pytest
 from aiohttp import web
 
 from stromboli import registries as module
+from stromboli.api import issue
+from stromboli.api.certificate import server_context
 from stromboli.errors import RegistryError
 from stromboli.grammar.reference import Reference, parse
-from stromboli.podman.registries_conf import Mirror, RegistriesConf, Registry
+from stromboli.podman.registries_conf import Endpoint, Mirror, RegistriesConf, Registry
 from stromboli.registries import Manifest, Registries
 from stromboli.registry_credentials import Credentials, IdentityToken, Login
 from stromboli.registry_problem import RegistryProblem
@@ -38,14 +43,15 @@ class Server:
     def __init__(self) -> None:
         self.answer: Answering = lambda _: manifest()
         self.token: Answering = lambda _: web.json_response({"token": "a.token"})
+        self.streamed: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.asked: list[tuple[web.Request, str]] = []
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1)
 
-    async def start(self) -> None:
+    async def start(self, context: ssl.SSLContext | None = None) -> None:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.address = f"{host}:{port}"
@@ -71,6 +77,8 @@ class Server:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request, await request.text()))
+        if self.streamed is not None:
+            return await self.streamed(request)
         return self.token(request) if request.path == "/token" else self.answer(request)
 
 
@@ -173,6 +181,31 @@ async def test_what_is_too_large_is_not_read_to_its_end(registries: Registries, 
     server.answer = challenge(server)
     server.token = lambda _: web.Response(body=b" " * (module.TOKEN.size + 1))
     assert "more than" in str(await problem(registries, server))
+
+
+async def test_many_large_answers_do_not_fill_the_memory(registries: Registries, server: Server) -> None:
+    """As those of a registry that belongs to a tenant with many AgentImages. The failures are kept, as by a job."""
+    piece = b" " * (64 * 1024)
+
+    async def send(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": MANIFEST})
+        await response.prepare(request)
+        if request.method == "GET":
+            for _ in range(module.MANIFEST.size // len(piece)):
+                await response.write(piece)
+                await asyncio.sleep(0)
+        return response
+
+    server.streamed = send
+    tracemalloc.start()
+    try:
+        asked = (registries.digest(server.image(f":{n}"), server.conf()) for n in range(12))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {type(answer) for answer in answers} == {RegistryError}, "spaces are no manifest"
+    assert peak < 3 * module.LARGE_AT_ONCE * module.MANIFEST.size + 12 * 2 * module.USUAL
 
 
 async def test_a_manifest_of_another_digest(registries: Registries, server: Server) -> None:
@@ -392,3 +425,33 @@ async def test_a_mirror_is_given_no_credentials(registries: Registries, server: 
     with pytest.raises(RegistryError, match=r"named\.test cannot be reached"):
         await registries.digest(parse("named.test/team/tool:1"), conf, LOGIN)
     assert server.authorizations == [None]
+
+
+@pytest.mark.parametrize("back", [False, True])
+async def test_no_redirect_leads_from_https_to_http(registries: Registries, server: Server, back: bool) -> None:
+    """Not even if it leads back: whoever is on the way may have chosen where to."""
+    secure = Server()
+    await secure.start(server_context(issue.make(["127.0.0.1"], datetime.now(UTC))))
+    path = "/v2/team/tool/manifests"
+    server.answer = lambda _: (
+        web.Response(status=307, headers={"Location": f"https://{secure.address}{path}/2"}) if back else manifest()
+    )
+    secure.answer = lambda request: (
+        manifest()
+        if request.path.endswith("/2")
+        else web.Response(status=307, headers={"Location": f"http://{server.address}{path}/2"})
+    )
+    with pytest.raises(RegistryError, match="redirects from https to http"):
+        await _only_https(registries, secure)
+    await secure.stop()
+
+
+async def _only_https(registries: Registries, server: Server) -> None:
+    asking = module._Asking(
+        registries._session,
+        registries._large,
+        Endpoint(server.address, "team/tool", insecure=True, own=True),
+        server.image(),
+        None,
+    )
+    await asking._call("GET", f"https://{server.address}/v2/team/tool/manifests/1")
