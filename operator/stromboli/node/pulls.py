@@ -33,7 +33,9 @@ from stromboli.registry_problem import RegistryProblem
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4  # more compete for the same line and disk, so that none of them ends earlier
-IDLE = 20.0  # seconds without data after which a pull does not count as one of them
+# Seconds without this many bytes after which a pull does not count as one of them: whoever has a registry could send a
+# byte now and then, and keep all others waiting.
+IDLE, LEAST = 20.0, 1024 * 1024
 FIRST_DELAY = 5.0  # seconds after a failure for which all callers get its error; doubled after each further failure
 MAX_DELAY = 80.0
 REMEMBER_PULL = 300.0  # seconds for which finished pulls are remembered, so that with Always each run pulls only once
@@ -217,7 +219,7 @@ class Pulls:
         await slot.take()
 
         def progressed(now: PullProgress) -> None:
-            slot.used()
+            slot.used(now.fetched)
             report(str(now))
 
         try:
@@ -258,21 +260,23 @@ class Pulls:
 
 
 class _Slot:
-    """One of the AT_ONCE, from `take` on. It is given back as soon as nothing has arrived for IDLE seconds: a registry
-    that does not answer does not hold up pulls from others.
+    """One of the AT_ONCE, from `take` on. It is given back as soon as next to nothing has arrived for IDLE seconds: a
+    registry that does not answer does not hold up pulls from others.
     """
 
     def __init__(self, slots: asyncio.Semaphore) -> None:
         self._slots = slots
         self._idle: asyncio.TimerHandle | None = None
+        self._counted = 0  # bytes
 
     async def take(self) -> None:
         await self._slots.acquire()
         self._idle = asyncio.get_running_loop().call_later(IDLE, self.give_back)
 
-    def used(self) -> None:
-        """Something has arrived."""
-        if self._idle is not None:
+    def used(self, fetched: int) -> None:
+        """So many bytes have arrived by now."""
+        if self._idle is not None and fetched - self._counted >= LEAST:
+            self._counted = fetched
             self._idle.cancel()
             self._idle = asyncio.get_running_loop().call_later(IDLE, self.give_back)
 

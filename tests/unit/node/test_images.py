@@ -18,6 +18,7 @@ from stromboli.node import pulls
 from stromboli.node.access import Access
 from stromboli.node.images import Images
 from stromboli.podman.images import ImageInfo
+from stromboli.podman.pulls import PullProgress
 from stromboli.registry_credentials import Credentials
 from stromboli.registry_problem import RegistryProblem
 
@@ -44,12 +45,12 @@ class Registry:
         self.asked = 0
         self.broken_off = False
         self._ends: asyncio.Future[ImageInfo] = asyncio.Future()
-        self._tell: Callable[[str], None] = lambda _: None
+        self._tell: Callable[[PullProgress], None] = lambda _: None
 
     async def inspect(self, _: str) -> ImageInfo | None:
         return self.here
 
-    async def pull(self, _: str, tell: Callable[[str], None], *, credentials: Credentials | None) -> ImageInfo:
+    async def pull(self, _: str, tell: Callable[[PullProgress], None], *, credentials: Credentials | None) -> ImageInfo:
         self.asked, self._tell, self._ends = self.asked + 1, tell, asyncio.Future()
         try:
             return await self._ends
@@ -57,8 +58,8 @@ class Registry:
             self.broken_off = True
             raise
 
-    def arrive(self, words: str) -> None:
-        self._tell(words)
+    def arrive(self) -> None:
+        self._tell(PullProgress(1 << 20, 3 << 20, 0, 1))
 
     async def end(self, how: ImageInfo | PullFailed) -> None:
         if isinstance(how, PullFailed):
@@ -106,7 +107,7 @@ async def test_what_is_missing_is_pulled_once_for_all_who_want_it(images: Images
         waiting = await told(images, run)
         assert isinstance(waiting, Pulling)
         assert str(waiting) == f"pulling {APP}: asking the registry, 0 s so far"
-    registry.arrive("1.0 of 3.0 MiB")
+    registry.arrive()
     assert "1.0 of 3.0 MiB" in str(await told(images))
     await registry.end(HERE)
     assert await images.resolve(APP, PullPolicy.IfNotPresent, "two") is HERE
@@ -141,7 +142,7 @@ async def test_a_failure_is_what_there_is_to_say_until_bytes_arrive(
     monkeypatch.setattr(pulls, "FIRST_DELAY", -1.0)
     assert await told(images) is AWAY
     assert registry.asked == 2
-    registry.arrive("1.0 of 3.0 MiB")
+    registry.arrive()
     assert isinstance(await told(images), Pulling)
     await registry.end(HERE)
     assert await images.resolve(APP, PullPolicy.IfNotPresent, "run") is HERE

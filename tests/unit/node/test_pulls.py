@@ -162,9 +162,11 @@ async def test_a_pull_to_which_nothing_comes_holds_up_no_other(bed: Bed, monkeyp
     for reference in references:
         await bed.wants(reference)
     first, *silent = timers
-    bed.reports[0](PullProgress(1, 10))
+    bed.reports[0](PullProgress(pulls.LEAST, 10 * pulls.LEAST))
+    bed.reports[1](PullProgress(1, 10 * pulls.LEAST))
     assert (bed.at_work, len(timers)) == (pulls.AT_ONCE, pulls.AT_ONCE)
     assert first not in timers, "what arrives begins the wait anew"
+    assert silent[0] in timers, "but not a few bytes, by which a registry could keep the turn for days"
     for timer in silent:
         timer.goes_off()
     await bed.settle()
