@@ -46,7 +46,7 @@ class AgentImageSpec(Model):
         None,
         description=(
             "What happens to the image when this object is deleted. Retain (default): it stays. Delete: it is removed "
-            "from the node, unless a run, a session or another AgentImage uses it."
+            "from the node, unless a run, a session or another AgentImage uses it, or it is the default of runs."
         ),
     )
 

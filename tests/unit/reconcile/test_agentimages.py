@@ -466,6 +466,18 @@ async def test_an_image_that_something_else_uses_stays(node: Node, passes: list[
     assert image in node.fake.images
 
 
+async def test_the_default_image_of_runs_stays(node: Node, passes: list[float | None]) -> None:
+    """Whoever may create an AgentImage must not take it from all others: an image of localhost cannot be pulled."""
+    image = node.fake.images[0]
+    node.cluster.all_policies[:] = [policy(defaults={"image": "python:3.12"})]
+    node.cluster.add_image(SPACE, "python", {**PYTHON, "deletionPolicy": "Delete"})
+    async with node.process() as process:
+        await until_ready(node)
+        await gone(node, passes)
+        await swept(process)
+    assert image in node.fake.images
+
+
 async def test_an_object_that_is_deleted_while_its_image_is_pulled_ends_the_pull(node: Node) -> None:
     node.cluster.add_image(SPACE, "python", {"image": "quay.io/slow:1"})
     async with node.process(killer := Killer(held=PULL)):

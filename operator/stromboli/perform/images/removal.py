@@ -69,6 +69,8 @@ class Removals:
 
     async def _user(self, held: Holding) -> str:
         """What else uses the image, for the log; empty if nothing does. Raises ClusterUnavailable."""
+        if owner := await self._default_of(held):
+            return f"runs that name no image get it by {owner}"
         async for other in self._cluster.images():
             if not other.is_being_deleted and (_names(other.reference, held) or _has(other, self._node, held)):
                 return f"AgentImage {other.label} uses it"
@@ -79,6 +81,19 @@ class Removals:
             used = text(fields(run.status.wire.get("image")).get("id"))
             if used == held.id or _names(text(run.spec.get("image")) or await self._default(run.namespace), held):
                 return f"AgentRun {run.label} uses it"
+        return ""
+
+    async def _default_of(self, held: Holding) -> str:
+        """Who has the image as the default of runs, which may begin at any time; empty if nobody does."""
+        if _names(self._settings.image or "", held):
+            return "the operator's settings"
+        for policy in await self._cluster.policies():
+            try:
+                rules = policies.parse(policy)
+            except Refused:  # then no run can start
+                continue
+            if rules.spec.defaults is not None and _names(rules.spec.defaults.image or "", held):
+                return rules.owner
         return ""
 
     async def _default(self, namespace: str) -> str:
