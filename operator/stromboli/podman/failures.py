@@ -79,7 +79,11 @@ _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 …"),
     (re.compile(r"(?i)(://)[^/\s@]+@"), r"\1…@"),  # user:password@host
     (re.compile(r"\bsk-ant-[\w-]+"), "sk-ant-…"),
-    (re.compile(r"(?i)\b(\w*(?:token|secret|password|passwd|api_?key)\w*)(\"?\s*[=:]\s*\"?)[^\s\"&,}]+"), r"\1\2…"),
+    # Each word is looked through once and taken whole: a registry's text may be one long word of many such words.
+    (
+        re.compile(r"(?i)\b(?=\w*?(?:token|secret|password|passwd|api_?key))(\w++)(\"?\s*+[=:]\s*+\"?)[^\s\"&,}]+"),
+        r"\1\2…",
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,8 @@ def test_a_full_disk_is_no_failed_pull() -> None:
         "authorization: basic SECRETSECRET==",
         'Get "https://me:SECRET@registry.test/v2/"',
         "token=SECRET&x=1",
+        'my_token_2 = "SECRET"',
+        "tokens and token: SECRET",
         '{"password":"SECRET"}',
         "ANTHROPIC_API_KEY=SECRET",
         "key sk-ant-api03-SECRET-x",
@@ -145,6 +148,18 @@ def test_a_full_disk_is_no_failed_pull() -> None:
 )
 def test_credentials_are_taken_out(text: str) -> None:
     assert "SECRET" not in failures.redact(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["token", "api_key", "token ", 'secret" ', "passwordx", "a", " ", "://", "bearer ", "https://", "sk-ant-"]
+)
+def test_no_text_of_a_registry_takes_long(piece: str) -> None:
+    """The operator does nothing else meanwhile."""
+    text = (piece * 65_536)[:65_536]
+    began = time.process_time()
+    failures.redact(text)
+    failures.problem_of(text)
+    assert time.process_time() - began < 3.0
 
 
 @given(st.text(max_size=2000))
