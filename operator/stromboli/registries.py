@@ -60,7 +60,7 @@ _OF_A_TOKEN: dict[str, Any] = {"largest": TOKEN.size, "allow_redirects": False} 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _TOKEN = re.compile(r"[\w.~+/=-]{1,16384}", re.ASCII)
 _PLATFORM = re.compile(r"(?!unknown/)[a-z0-9]{1,20}/[a-z0-9]{1,20}(/[a-z0-9.]{1,20})?")  # attestations are `unknown`
-_CHALLENGE = re.compile(r'([a-z_]+)="([^"]*)"', re.IGNORECASE)
+_CHALLENGE = re.compile(r'(?<![a-z_])([a-z_]+)="([^"]*)"', re.IGNORECASE)  # each letter is looked at once
 _PROBLEMS = {
     401: RegistryProblem.DENIED,
     403: RegistryProblem.DENIED,

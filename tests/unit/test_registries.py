@@ -7,6 +7,7 @@ import base64
 import hashlib
 import socket
 import ssl
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -358,6 +359,15 @@ async def test_a_token_to_read_this_repository(
             assert token.headers["Authorization"].startswith("Basic ")
         case IdentityToken():
             assert (token.method, said["grant_type"], said["refresh_token"]) == ("POST", "refresh_token", "refresh-me")
+
+
+async def test_a_long_challenge_takes_moments(registries: Registries, server: Server) -> None:
+    """The operator does nothing else meanwhile."""
+    said = "Bearer " + "a" * 8000
+    server.answer = lambda _: web.Response(status=401, headers={"WWW-Authenticate": said})
+    began = time.process_time()
+    assert (await problem(registries, server)).problem is RegistryProblem.NOT_A_REGISTRY
+    assert time.process_time() - began < 0.5
 
 
 async def test_a_token_of_the_other_name(registries: Registries, server: Server) -> None:
