@@ -91,6 +91,7 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
         return {"write_status", "write_spec"}
     await cluster.installation()
     await cluster.namespace_labels("n")
+    await cluster.has_namespace("n")
     for call in (cluster.run, cluster.session, cluster.session_outline, cluster.image):
         await call("s", "n")
     for data in (cluster.config_map_data, cluster.secret_data):
@@ -105,8 +106,8 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     await cluster.delete_session("s", "n")
     await cluster.post_event({"metadata": {"namespace": "s", "name": "n"}, "reason": "R"})
     names = (
-        "installation namespace_labels run session session_outline config_map_data secret_data whole_run runs sessions "
-        "image images"
+        "installation namespace_labels has_namespace run session session_outline config_map_data secret_data whole_run "
+        "runs sessions image images"
     )
     return {*names.split(), "policies", "run_heads", "create_session", "delete_session", "post_event"}
 
