@@ -73,7 +73,7 @@ def write(root: Root, debs: Sequence[Path], *, distroless: bool) -> None:
             root.file(f"var/lib/dpkg/status.d/{deb.name.partition('_')[0]}", control)
     else:
         paragraphs = (control.replace(b"\n", b"\nStatus: install ok installed\n", 1) for control in controls.values())
-        root.file("var/lib/dpkg/status", b"\n".join(paragraphs))
+        root.file("var/lib/dpkg/status", b"".join(each + b"\n" for each in paragraphs))
     root.packages(debs, debian.wanted)
 
 

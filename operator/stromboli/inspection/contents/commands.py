@@ -122,6 +122,8 @@ def _wanted(environ: Mapping[str, str], known: Collection[str], *, packaged: boo
     for folder in (*variables.path(environ), "/usr/local/bin"):
         if folder not in _WITHOUT:
             narrowed = _PLACES.get(folder, missing)
+            if folder in SYSTEM:  # what a package brought is there, and its version is the package's
+                narrowed = tuple(name for name in narrowed if COMMANDS[name] not in known)
             folders[folder] = stated if packaged and folder in SYSTEM else narrowed
     if packaged and "node" in known and "npm" not in known:  # NodeSource's package of Node has it inside
         folders["/usr/bin"] = tuple({*folders.get("/usr/bin", ()), "npm"})
