@@ -123,10 +123,8 @@ class AgentImages:
                 labels[image.namespace] = await self._cluster.namespace_labels(image.namespace)
             held = image.status.held.get(self._reporter.node)
             now = labels[image.namespace]
-            if self._labels.get(image.namespace, now) != now:
-                self._wake(image.uid)
-                continue
-            if held is None or image.status.generation != image.generation:
+            relabeled = self._labels.get(image.namespace, now) != now
+            if relabeled or held is None or image.status.generation != image.generation:
                 self._wake(image.uid)
                 continue
             if image.status.reason in NOT_LOOKED_FOR:

@@ -42,7 +42,7 @@ async def errors_as_json(
         return _error(Declined(e.status, f"{request.method} {request.path} is not served here: {e.reason}"))
     except ConnectionError:  # the client is gone
         raise
-    except Exception:
+    except Exception:  # whatever it is, the answer is a sentence, and the cause is in the log only
         log.exception("%s: unexpected error", request.path)
         return _error(UNEXPECTED)
 

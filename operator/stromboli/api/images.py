@@ -85,7 +85,7 @@ class ImageRoutes:
                     await response.write(_line(answers.as_document(answers.of_error(error))))
                 except ConnectionError:  # the client is gone
                     raise
-                except Exception:
+                except Exception:  # as in answers.py, for a response that has begun
                     log.exception("%s: unexpected error", request.path)
                     await response.write(_line(answers.as_document(answers.UNEXPECTED)))
                 await response.write_eof()

@@ -109,8 +109,8 @@ class Access:
             self._unsure.discard(name)
         except (PullFailed, NoSpace):
             raise
-        except BaseException:
-            if name in self._records.begun:  # Podman may have completed it all the same
+        except BaseException:  # cancelled, too: Podman may have completed it all the same
+            if name in self._records.begun:
                 self._unsure.add(name)
             raise
         finally:

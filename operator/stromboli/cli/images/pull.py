@@ -77,7 +77,7 @@ async def _wanted(objects: ImageObjects, image: Reference, secrets: Sequence[str
         yield created
     except _Gone:  # one of that name that is there now is somebody else's
         raise
-    except BaseException:
+    except BaseException:  # an interrupt, too, must not leave the object that was created here
         await asyncio.shield(asyncio.ensure_future(objects.delete(created.name)))
         raise
 

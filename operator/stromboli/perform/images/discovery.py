@@ -23,6 +23,7 @@ from stromboli.node.pulls import digest_of
 from stromboli.observe import policy as policies
 from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.observe.reads import ClusterReads
+from stromboli.perform.images import describe
 from stromboli.plan import admission, discovery, holding
 from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
@@ -213,31 +214,26 @@ class Discovery:
         if known is None:
             why = problems.get(image.id, "there was no time for it; list again")
             message = f"not inspected: {why}"
-            return row | {"rank": None, "compatible": None, "message": message, "summary": _summary(image.size, None)}
+            return row | {
+                "rank": None,
+                "compatible": None,
+                "message": message,
+                "summary": describe.summary(image.size, None),
+            }
         return row | _judged(known, cli, image)
 
     def _document(
         self, image: Reference, found: ImageInfo, known: tuple[ImageFacts, Contents], cli: _CLI, refusal: str
     ) -> dict[str, Any]:
-        facts, contents = known
         judged = _judged(known, cli, found)
         return {
             "image": str(image),
             "node": self._settings.node,
-            "id": found.id,
             "digest": digest_of(found, image) or "",
-            "size": found.size,
-            "created": None if found.created is None else times.to_text(found.created),
-            "platform": holding.shown(f"{found.os}/{found.architecture}", holding.PLATFORM),
+            **describe.details(found, *known),
             "allowed": not refusal,
             **judged,
             "refusal": refusal or ("" if judged["compatible"] is not False else judged["message"]),
-            "libc": {"family": str(facts.libc), "version": facts.libc_version},
-            "shell": holding.shown(facts.shell or "", holding.PATH),
-            "claudeCLI": holding.shown(facts.claude or "", holding.PATH),
-            "user": "" if facts.user is None else f"{facts.user.uid}:{facts.user.gid}",
-            "os": None if contents.os is None else asdict(contents.os),
-            "description": holding.description(found.labels),
             "untrueLabels": [] if cli.missing else _untrue(known, cli, found),
         }
 
@@ -276,7 +272,7 @@ def _judged(known: tuple[ImageFacts, Contents], cli: _CLI, image: ImageSummary |
     facts, contents = known
     judged: dict[str, Any] = {
         "tools": [asdict(tool) for tool in contents.tools],
-        "summary": _summary(image.size, known),
+        "summary": describe.summary(image.size, known),
     }
     if cli.missing:
         return {"rank": None, "compatible": None, "message": cli.missing, **judged}
@@ -289,11 +285,6 @@ def _untrue(known: tuple[ImageFacts, Contents], cli: _CLI, image: ImageInfo) -> 
     return list(
         holding.untrue_labels(facts, contents, holding.suitability(facts, cli.needs, image.labels), image.labels)
     )
-
-
-def _summary(size: int, known: tuple[ImageFacts, Contents] | None) -> dict[str, str]:
-    libc, tools = ("", "") if known is None else (holding.libc_text(known[0]), holding.tools_text(known[1]))
-    return {"libc": libc, "tools": tools, "size": holding.size_text(size)}
 
 
 def _digest(image: ImageSummary, name: Reference) -> str:

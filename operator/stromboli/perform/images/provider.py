@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -23,7 +23,6 @@ from stromboli.errors import (
     Refused,
     RegistryError,
 )
-from stromboli.grammar import times
 from stromboli.grammar.reference import Reference
 from stromboli.grammar.reference import parse as parse_reference
 from stromboli.models.agentimage import AgentImageSpec
@@ -36,6 +35,7 @@ from stromboli.node.pulls import digest_of
 from stromboli.observe import policy as policies
 from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.observe.reads import ClusterReads
+from stromboli.perform.images import describe
 from stromboli.plan import admission, holding
 from stromboli.plan import images as rules
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
@@ -254,25 +254,6 @@ def _digest(found: ImageInfo, reference: Reference, held: Held | None) -> str:
 
 
 def _seen(found: ImageInfo, digest: str, facts: ImageFacts, contents: Contents, rank: int | None) -> Inspected:
-    entry: dict[str, object] = {
-        "digest": digest,
-        "id": found.id,
-        "size": found.size,
-        "platform": holding.shown(f"{found.os}/{found.architecture}", holding.PLATFORM),
-        "libc": {"family": str(facts.libc), "version": facts.libc_version},
-        "shell": holding.shown(facts.shell or "", holding.PATH),
-        "claudeCLI": holding.shown(facts.claude or "", holding.PATH),
-        "user": "" if facts.user is None else f"{facts.user.uid}:{facts.user.gid}",
-        "tools": [asdict(tool) for tool in contents.tools],
-        "description": holding.description(found.labels),
-    }
-    if found.created is not None:
-        entry["created"] = times.to_text(found.created)
-    if contents.os is not None:
-        entry["os"] = asdict(contents.os)
-    summary = {
-        "libc": holding.libc_text(facts),
-        "tools": holding.tools_text(contents),
-        "size": holding.size_text(found.size),
-    }
-    return Inspected({key: value for key, value in entry.items() if value != ""}, rank, summary)
+    entry = {"digest": digest, **describe.details(found, facts, contents)}
+    present = {key: value for key, value in entry.items() if value not in ("", None)}
+    return Inspected(present, rank, describe.summary(found.size, (facts, contents)))

@@ -23,7 +23,7 @@ _PAIRS = (2, 13)  # page types: a hash's pairs, unsorted and sorted
 _OVERFLOW = 7
 _INLINE, _ELSEWHERE = 1, 3  # kinds of items
 _ITEM_ELSEWHERE = 12  # bytes: kind, padding, page, length
-_MOST_PAGES = 400_000  # one of 1.6 GB, and no more than that of one with smaller pages
+_MOST_PAGES = 400_000  # 1.6 GB with pages of 4 KiB; a database with smaller pages has as many at most
 
 
 def order(start: bytes) -> str | None:
