@@ -7,6 +7,9 @@ StromboliError
 ├── UnusableSchema        a JSON Schema cannot be used (also a ValueError)
 ├── InvalidElf            a file is not a valid ELF file
 ├── InvalidDatabase       a package database in an image is truncated or inconsistent
+├── ComposeProblem        a compose file cannot be used: which key, and where
+│   └── NotPermitted      … because a policy does not allow it
+├── Unreadable            a file that a compose file names cannot be read
 ├── Refused               a run cannot proceed as specified: it ends with a reason and a message
 ├── Waiting               something that a run needs is missing or unavailable: retry later
 ├── Elsewhere             another node's operator is responsible
@@ -73,6 +76,30 @@ class InvalidElf(StromboliError):
 
 class InvalidDatabase(StromboliError):
     """The bytes are no package database, or one that is truncated or inconsistent."""
+
+
+class ComposeProblem(StromboliError):
+    """A compose file cannot be used. `str()` of it is a sentence with the file, the line and the key.
+
+    `key` is the key's path (`services.db.cap_add[0]`), `file` for a file as a whole, or empty if only a line is known.
+    `where` is `file:line`. The message has at most a short, escaped piece of the file's text.
+    """
+
+    def __init__(self, key: str, what: str, where: str = "") -> None:
+        super().__init__(": ".join(part for part in (where, key, what) if part))
+        self.key, self.what, self.where = key, what, where
+
+
+class NotPermitted(ComposeProblem):
+    """A policy does not allow what the compose file asks for."""
+
+
+class Unreadable(StromboliError):
+    """A file cannot be read. `str()` of it is a predicate that continues "the file …"; `missing` if none is there."""
+
+    def __init__(self, what: str, *, missing: bool = False) -> None:
+        super().__init__(what)
+        self.missing = missing
 
 
 class Refused(StromboliError):

@@ -1,0 +1,45 @@
+"""A value of a compose file, with its place. Trees of these are never changed: each step makes a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from stromboli.compose.problem import Mark, Path
+
+Value = Union[None, bool, int, float, str, "Date", Sequence["Node"], Mapping[str, "Node"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """A plain date or time of YAML, such as 2020-01-01: Compose refuses it where text is meant."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value.
+
+    `item` is its index in the list from which it comes, if a list of the file has become a mapping: messages are about
+    `depends_on[0]` then, not about `depends_on.db`.
+    """
+
+    value: Value
+    mark: Mark
+    item: int | None = None
+
+    def children(self) -> Iterator[tuple[str | int, Node]]:
+        """The values of a mapping or a list, each with its key or index; nothing for a scalar."""
+        if isinstance(self.value, Mapping):
+            yield from self.value.items()
+        elif isinstance(self.value, Sequence) and not isinstance(self.value, str):
+            yield from enumerate(self.value)
+
+    def at(self, path: Path) -> Node | None:
+        """The value at a path below this one; None if there is none."""
+        here: Node | None = self
+        for part in path:
+            here = dict(here.children()).get(part) if here is not None and part is not None else None  # type: ignore[arg-type]
+        return here
