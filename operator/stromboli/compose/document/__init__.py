@@ -1,1 +1,1 @@
-"""The bytes of a project's files → one tree of YAML values with their places: parsed, interpolated, extended, merged."""
+"""The bytes of a project's files → one tree of values with their places: parsed, interpolated, extended, merged."""

@@ -41,5 +41,5 @@ class Node:
         """The value at a path below this one; None if there is none."""
         here: Node | None = self
         for part in path:
-            here = dict(here.children()).get(part) if here is not None and part is not None else None  # type: ignore[arg-type]
+            here = dict(here.children()).get(part) if here is not None and part is not None else None
         return here
