@@ -97,14 +97,16 @@ class Cache(Generic[T]):
 
 
 class FactsCache:
-    """Facts by image id and the CLI's needs."""
+    """Facts by image id, the CLI's needs, and the user that works in it: empty for the image's own."""
 
     def __init__(self, directory: Path) -> None:
         self._cache = Cache(directory, TypeAdapter(ImageFacts), FACTS_SCHEMA)
 
-    async def get(self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]]) -> ImageFacts:
+    async def get(
+        self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]], user: str = ""
+    ) -> ImageFacts:
         """The facts about an image, as `Cache.get`."""
-        return await self._cache.get(image_id, _hash(needs), look)
+        return await self._cache.get(image_id, f"{_hash(needs)} {user}" if user else _hash(needs), look)
 
     def known(self, image_id: str, needs: CLINeeds) -> ImageFacts | None:
         """The facts that were determined before, None if none were."""

@@ -133,9 +133,13 @@ class Images:
         """The image with that id, if it is on the node. Raises PodmanError, PodmanUnavailable."""
         return await self._podman.images.inspect(image_id)
 
-    async def facts(self, image: ImageInfo, needs: CLINeeds) -> ImageFacts:
-        """The facts about an image's contents. Raises PodmanError, PodmanUnavailable."""
-        return await self._facts.get(image.id, needs, lambda: self._find_facts(image, needs))
+    async def facts(self, image: ImageInfo, needs: CLINeeds, user: str = "") -> ImageFacts:
+        """The facts about an image's contents; `user` works in it, if it is not the image's own.
+
+        Raises PodmanError, PodmanUnavailable.
+        """
+        used = replace(image, user=user) if user else image
+        return await self._facts.get(image.id, needs, lambda: self._find_facts(used, needs), user)
 
     def known_facts(self, image_id: str, needs: CLINeeds) -> ImageFacts | None:
         """The facts that were determined before, None if none were."""

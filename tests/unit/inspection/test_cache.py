@@ -50,6 +50,14 @@ async def test_facts_outlive_the_process(tmp_path: Path, looks: Looks) -> None:
     assert [p.name for p in (tmp_path / "cache/images").iterdir()] == [f"{ID}.json"]
 
 
+async def test_another_user_looks_again(tmp_path: Path, looks: Looks) -> None:
+    cache = FactsCache(tmp_path)
+    await cache.get(ID, NEEDS, looks)
+    await cache.get(ID, NEEDS, looks, user="node")
+    await cache.get(ID, NEEDS, looks, user="node")
+    assert looks.count == 2
+
+
 async def test_another_need_looks_again(tmp_path: Path, looks: Looks) -> None:
     cache = FactsCache(tmp_path)
     await cache.get(ID, NEEDS, looks)
