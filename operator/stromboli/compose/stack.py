@@ -48,13 +48,14 @@ class Anonymous:
 
 @dataclass(frozen=True, slots=True)
 class Tmpfs:
-    """Memory. `size` in bytes, `mode` of the folder."""
+    """Memory. `size` in bytes, `mode` of the folder. `noexec` is what engines do if the file does not say."""
 
     at: str
     target: str
     size: int | None = None
     mode: int | None = None
     read_only: bool = False
+    noexec: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,35 @@ class SecretMount:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Another service, under one more name, for this service alone."""
+
+    at: str
+    service: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraHost:
+    """A line of /etc/hosts. `address` is an IP address, or HOST_GATEWAY."""
+
+    at: str
+    name: str
+    address: str
+
+
+HOST_GATEWAY = "host-gateway"  # the node's own address, as seen from the container
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """A capability that is added or dropped, as of grammar/capability.py: `NET_ADMIN`, or `ALL`."""
+
+    at: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
     """A port of the container; `host` is None if any port of the node will do. `protocol`: tcp, udp or sctp."""
 
@@ -167,7 +197,7 @@ class Service:
     `environment` is complete: env files, then `environment`. `unset` are the variables that the container does not get
     even if its image sets them. `command`, `entrypoint`: None is the image's own, an empty tuple clears it.
     `networks` maps the file's network names to the service's additional aliases there; empty with a `network_mode`.
-    `network_mode`: None, `none`, `bridge`, `host`, or `service:NAME`.
+    `network_mode`: None, `none`, `bridge`, `host`, or `service:NAME`. With `scale` 0 it is not started.
     """
 
     name: str
@@ -189,17 +219,17 @@ class Service:
     healthcheck: HealthCheck | None = None
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     network_mode: str | None = None
-    links: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
     expose: tuple[Port, ...] = ()
     ports: tuple[Port, ...] = ()
-    extra_hosts: tuple[tuple[str, str], ...] = ()
+    extra_hosts: tuple[ExtraHost, ...] = ()
     profiles: tuple[str, ...] = ()
     init: bool = False
     read_only: bool = False
     privileged: bool = False
     no_new_privileges: bool = True
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
+    cap_add: tuple[Capability, ...] = ()
+    cap_drop: tuple[Capability, ...] = ()
     ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
     limits: Limits = Limits()
     stop_signal: str | None = None
@@ -207,6 +237,7 @@ class Service:
     restart: str | None = None
     pull_policy: str | None = None
     platform: str | None = None
+    scale: int = 1
     keys: Mapping[str, Mark] = field(default_factory=dict)
     """Where its keys stand, for messages about them: `services.db.privileged` → file and line."""
 
