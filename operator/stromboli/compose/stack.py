@@ -48,14 +48,13 @@ class Anonymous:
 
 @dataclass(frozen=True, slots=True)
 class Tmpfs:
-    """Memory. `size` in bytes, `mode` of the folder. `noexec` is what engines do if the file does not say."""
+    """Memory. `size` in bytes, `mode` of the folder. Files in it can be executed."""
 
     at: str
     target: str
     size: int | None = None
     mode: int | None = None
     read_only: bool = False
-    noexec: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +128,14 @@ class SecretMount:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """That a service is on a network, and its additional names there."""
+
+    at: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """Another service, under one more name, for this service alone."""
 
@@ -196,7 +203,7 @@ class Service:
 
     `environment` is complete: env files, then `environment`. `unset` are the variables that the container does not get
     even if its image sets them. `command`, `entrypoint`: None is the image's own, an empty tuple clears it.
-    `networks` maps the file's network names to the service's additional aliases there; empty with a `network_mode`.
+    `networks` has the file's names of its networks; it is empty with a `network_mode`.
     `network_mode`: None, `none`, `bridge`, `host`, or `service:NAME`. With `scale` 0 it is not started.
     """
 
@@ -217,7 +224,7 @@ class Service:
     secrets: tuple[SecretMount, ...] = ()
     depends_on: tuple[Dependency, ...] = ()
     healthcheck: HealthCheck | None = None
-    networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    networks: Mapping[str, Attachment] = field(default_factory=dict)
     network_mode: str | None = None
     links: tuple[Link, ...] = ()
     expose: tuple[Port, ...] = ()
@@ -239,7 +246,13 @@ class Service:
     platform: str | None = None
     scale: int = 1
     keys: Mapping[str, Mark] = field(default_factory=dict)
-    """Where its keys stand, for messages about them: `services.db.privileged` → file and line."""
+    """Where its keys stand: `services.db.privileged` → file and line. Ask `mark_of`."""
+
+    def mark_of(self, at: str) -> Mark | None:
+        """The place of a key of this service, or of the nearest one around it."""
+        while at and at not in self.keys:
+            at = at[: max(at.rfind("."), at.rfind("["), 0)]
+        return self.keys.get(at, self.mark)
 
 
 @dataclass(frozen=True, slots=True)
