@@ -1,0 +1,275 @@
+"""Events of YAML → a tree of values with their places, as Compose reads them: anchors, merge keys, keys, tags.
+
+Depth, values and text are counted as the events come, an alias as what it stands for; nothing here is recursive. So a
+tree is never deeper or larger than the bounds, and whatever walks it may be recursive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import yaml
+
+from stromboli.compose.document import events, scalars
+from stromboli.compose.document.node import Node, Value
+from stromboli.compose.document.scalars import CORE
+from stromboli.compose.problem import Mark, Path, problem, quoted
+from stromboli.errors import ComposeProblem
+
+MAX_DEPTH = 100
+MAX_VALUES = 100_000
+MAX_TEXT = 4 * 1024 * 1024  # characters of all keys and scalars
+
+_MERGE = "<<"
+_COLLECTIONS = {f"{CORE}map": dict, f"{CORE}seq": list}
+
+
+def parse(data: bytes, file: str) -> Node:
+    """The mapping that the file holds. `file` is its name in messages. Raises ComposeProblem."""
+    builder = _Builder(file)
+    for event in events.parse(data, file):
+        builder.take(event)
+    return builder.finished()
+
+
+@dataclass(slots=True)
+class _Anchor:
+    """A value that aliases may stand for, its size and height; `node` is None while it is still open."""
+
+    node: Node | None = None
+    values: int = 0
+    text: int = 0
+    height: int = 0
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A list or mapping that is still open. `before` are the values and text before it."""
+
+    line: int
+    anchor: _Anchor | None
+    before: tuple[int, int]
+    height: int = 0
+
+    def step(self) -> tuple[str | int | None, ...]:
+        """Where in this collection the next value is."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class _List(_Frame):
+    items: list[Node] = field(default_factory=list)
+
+    def step(self) -> tuple[str | int | None, ...]:
+        return (len(self.items),)
+
+
+@dataclass(slots=True)
+class _Mapping(_Frame):
+    """`key` is the key whose value comes next; None if a key comes next. `merging`: that key is a merge key."""
+
+    values: dict[str, Node] = field(default_factory=dict)
+    key: str | None = None
+    key_line: int = 0
+    merging: bool = False
+    merged: list[Mapping[str, Node]] | None = None
+
+    def step(self) -> tuple[str | int | None, ...]:
+        return () if self.key is None else (self.key,)
+
+
+class _Builder:
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._mark = Mark(file, 1)
+        self._stack: list[_Frame] = []
+        self._anchors: dict[str, _Anchor] = {}
+        self._values = 0
+        self._text = 0
+        self._documents = 0
+        self._root: Node | None = None
+
+    def finished(self) -> Node:
+        """The file's one mapping."""
+        root = self._root
+        if root is None or root.value is None:
+            raise ComposeProblem("file", "is empty: a compose file has services", self._file)
+        if not isinstance(root.value, Mapping):
+            what = f"line {root.mark.line} begins no mapping: a compose file has keys such as services at its top"
+            raise ComposeProblem("file", what, str(root.mark))
+        return root
+
+    def take(self, event: yaml.Event) -> None:
+        """The next event."""
+        line = events.line(event)
+        match event:
+            case yaml.ScalarEvent():
+                self._scalar(event, line)
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                self._open(event, line)
+            case yaml.CollectionEndEvent():
+                self._close()
+            case yaml.AliasEvent():
+                self._alias(event, line)
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    what = f"line {line} begins a second document: a compose file is one, others are files of their own"
+                    raise ComposeProblem("file", what, str(Mark(self._file, line)))
+
+    def _scalar(self, event: yaml.ScalarEvent, line: int) -> None:
+        if (mapping := self._awaiting_key()) is not None:
+            self._text += len(event.value)
+            if event.value == _MERGE and (event.tag == f"{CORE}merge" or (event.tag is None and event.implicit[0])):
+                self._merge_key(mapping, line)
+                return
+            value = self._value(event, line, event.value)
+            if event.anchor is not None:
+                self._anchors[event.anchor] = _Anchor(Node(value, self._at(line)), 1, len(event.value))
+            self._key(mapping, value, event.value, line)
+            return
+        value = self._value(event, line)
+        anchor = self._anchored(event.anchor)
+        before = (self._values, self._text)
+        self._count(1, len(event.value), line)
+        self._complete(Node(value, self._at(line)), anchor, before, 0)
+
+    def _value(self, event: yaml.ScalarEvent, line: int, *below: str) -> Value:
+        if event.tag is None:
+            return scalars.plain(event.value) if event.implicit[0] else event.value
+        if event.tag == "!":
+            return event.value
+        try:
+            return scalars.tagged(event.tag, event.value)
+        except ValueError:
+            raise self._bad_tag(event.tag, line, *below) from None
+
+    def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent, line: int) -> None:
+        if self._awaiting_key() is not None:
+            raise self._problem("has a list or a mapping as a key: keys are text", line)
+        kind = dict if isinstance(event, yaml.MappingStartEvent) else list
+        if event.tag not in (None, "!") and _COLLECTIONS.get(event.tag) is not kind:
+            raise self._bad_tag(event.tag, line)
+        if len(self._stack) >= MAX_DEPTH:
+            raise events.too_deep(line, MAX_DEPTH, self._file)
+        anchor, before = self._anchored(event.anchor), (self._values, self._text)
+        self._count(1, 0, line)
+        self._stack.append(_Mapping(line, anchor, before) if kind is dict else _List(line, anchor, before))
+
+    def _close(self) -> None:
+        frame = self._stack.pop()
+        value: Value
+        match frame:
+            case _Mapping():
+                for source in frame.merged or ():
+                    for key, node in source.items():
+                        frame.values.setdefault(key, node)
+                value = frame.values
+            case _List():
+                value = tuple(frame.items)
+            case _:
+                raise AssertionError(frame)
+        self._complete(Node(value, self._at(frame.line)), frame.anchor, frame.before, frame.height + 1)
+
+    def _alias(self, event: yaml.AliasEvent, line: int) -> None:
+        name = event.anchor or ""
+        anchor = self._anchors.get(name)
+        if anchor is None:
+            raise self._problem(f"line {line} has the alias *{quoted(name)} without its anchor before it", line)
+        if anchor.node is None:
+            raise self._problem(f"line {line} has the alias *{quoted(name)} inside its own anchor", line)
+        if (mapping := self._awaiting_key()) is not None:
+            self._text += anchor.text
+            self._key(mapping, anchor.node.value, f"*{name}", line)
+            return
+        if len(self._stack) + anchor.height > MAX_DEPTH:
+            raise events.too_deep(line, MAX_DEPTH, self._file)
+        before = (self._values, self._text)
+        self._count(anchor.values, anchor.text, line)
+        self._complete(Node(anchor.node.value, self._at(line)), None, before, anchor.height)
+
+    def _complete(self, node: Node, anchor: _Anchor | None, before: tuple[int, int], height: int) -> None:
+        """Put a value where it belongs."""
+        if anchor is not None:
+            anchor.node, anchor.height = node, height
+            anchor.values, anchor.text = self._values - before[0], self._text - before[1]
+        if not self._stack:
+            self._root = node
+            return
+        frame = self._stack[-1]
+        frame.height = max(frame.height, height)
+        match frame:
+            case _List():
+                frame.items.append(node)
+            case _Mapping(key=str(key)):
+                if frame.merging:
+                    frame.merged = self._sources(node, frame.key_line)
+                else:
+                    frame.values[key] = Node(node.value, self._at(frame.key_line))
+                frame.key, frame.merging = None, False
+
+    def _key(self, mapping: _Mapping, value: Value, text: str, line: int) -> None:
+        if not isinstance(value, str):
+            what = "is a key that is not text: put it in quotes"
+            raise self._problem(what, line, text if value is not None else None)
+        if value in mapping.values or (value == _MERGE and mapping.merged is not None):
+            raise self._problem(f"is there twice, again in line {line}", line, value)
+        mapping.key, mapping.key_line = value, line
+
+    def _merge_key(self, mapping: _Mapping, line: int) -> None:
+        if mapping.merged is not None or _MERGE in mapping.values:
+            raise self._problem(f"is there twice, again in line {line}: write <<: [*a, *b]", line, _MERGE)
+        mapping.key, mapping.key_line, mapping.merging = _MERGE, line, True
+
+    def _sources(self, node: Node, line: int) -> list[Mapping[str, Node]]:
+        """The mappings that a merge key names."""
+        if isinstance(node.value, Mapping):
+            return [node.value]
+        if not isinstance(node.value, tuple):
+            raise self._problem("merges what is no mapping: write <<: *name, or <<: [*a, *b]", line)
+        sources = []
+        for index, item in enumerate(node.value):
+            if not isinstance(item.value, Mapping):
+                raise self._problem("merges what is no mapping: write <<: [*a, *b]", line, index)
+            sources.append(item.value)
+        return sources
+
+    def _anchored(self, name: str | None) -> _Anchor | None:
+        """The record of a new anchor; a repeated one replaces the earlier."""
+        if name is None:
+            return None
+        self._anchors[name] = anchor = _Anchor()
+        return anchor
+
+    def _awaiting_key(self) -> _Mapping | None:
+        frame = self._stack[-1] if self._stack else None
+        return frame if isinstance(frame, _Mapping) and frame.key is None else None
+
+    def _count(self, values: int, text: int, line: int) -> None:
+        self._values += values
+        self._text += text
+        if self._values > MAX_VALUES:
+            what = f"has too many values: at most {MAX_VALUES}, those that aliases stand for included"
+            raise ComposeProblem("file", what, str(Mark(self._file, line)))
+        if self._text > MAX_TEXT:
+            what = f"has too much text: at most {MAX_TEXT} characters, what aliases stand for included"
+            raise ComposeProblem("file", what, str(Mark(self._file, line)))
+
+    def _at(self, line: int) -> Mark:
+        if self._mark.line != line:
+            self._mark = Mark(self._file, line)
+        return self._mark
+
+    def _bad_tag(self, tag: str, line: int, *below: str) -> ComposeProblem:
+        short = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
+        known = (
+            "the tags are !!str, !!int, !!float, !!bool, !!null, !!timestamp, !!map and !!seq, each for its own kind"
+        )
+        if tag in ("!reset", "!override"):
+            known = "write the value that is meant"
+        return self._problem(f"has the tag {quoted(short)}, which is not supported here: {known}", line, *below)
+
+    def _problem(self, what: str, line: int, *below: str | int | None) -> ComposeProblem:
+        path: Path = tuple(part for frame in self._stack for part in frame.step())
+        return problem((*path, *below), what, Mark(self._file, line))
