@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from stromboli import visible
 from stromboli.errors import ComposeProblem
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_DEEPEST = 16  # keys of a path that a message has
 
 Path = tuple[str | int | None, ...]
 """A place in the document: `("services", "db", "cap_add", 0)`."""
@@ -32,9 +33,12 @@ def problem(path: Sequence[str | int | None], what: str, mark: Mark | None = Non
 
 
 def key(path: Sequence[str | int | None]) -> str:
-    """The path as messages have it: keys joined by dots, `[0]` for items, `["a b"]` for unusual keys."""
+    """The path as messages have it: keys joined by dots, `[0]` for items, `["a b"]` for unusual keys.
+
+    Of a very deep path, messages have the beginning.
+    """
     out = ""
-    for part in path:
+    for part in path[:_DEEPEST]:
         if part is None:
             out += "[null]"
         elif isinstance(part, int):
@@ -42,8 +46,8 @@ def key(path: Sequence[str | int | None]) -> str:
         elif _PLAIN.fullmatch(part):
             out += f".{part}" if out else part
         else:
-            out += '["' + quoted(part) + '"]'
-    return out
+            out += '["' + quoted(part).replace('"', '\\"') + '"]'
+    return f"{out}…" if len(path) > _DEEPEST else out
 
 
 def quoted(text: str, longest: int = 40) -> str:
