@@ -8,8 +8,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from stromboli.errors import InvalidInput
+from stromboli.grammar import capability
 from stromboli.grammar.pattern import PATTERN_RE2
 from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
 from stromboli.models.conditions import Conditions
@@ -191,6 +193,68 @@ class VolumeRules(Model):
     )
 
 
+def _capability(text: str) -> str:
+    try:
+        return capability.parse(text)
+    except InvalidInput as e:
+        raise ValueError(e.message) from e
+
+
+Capability = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra=rules((f"self.upperAscii().matches(r'{capability.UPPER_CASE_RE2}')", capability.MEANT)),
+    ),
+    AfterValidator(_capability),
+]
+
+
+class ComposePolicy(Model):
+    """What stacks of services may do. Of several policies that state a field, the strictest applies."""
+
+    enabled: bool | None = Field(
+        None,
+        description="Whether runs may have an `environment` (default true: its images and host folders have to be "
+        "allowed like those of a run, and the fields below allow nothing by default).",
+    )
+    allow_privileged: bool | None = Field(
+        None,
+        description="Whether a service may be `privileged`, which opens the node to it (default false).",
+    )
+    allow_host_network: bool | None = Field(
+        None, description="Whether a service may be on the node's own network (default false)."
+    )
+    allow_ports: bool | None = Field(
+        None,
+        description="Whether `ports` are published on the node (default false: they are ignored, and the services "
+        "reach each other all the same).",
+    )
+    allow_build: bool | None = Field(
+        None,
+        description="Whether images may be built (default false). A service with both `image` and `build` then uses "
+        "its image.",
+    )
+    capabilities: Annotated[list[Capability], Field(max_length=64)] | None = Field(
+        None,
+        description="Capabilities that services may add to Podman's default ones, such as NET_ADMIN; ALL stands for "
+        "all of them. Default: none. Of several policies, what all of them list.",
+    )
+    health_timeout: Duration | None = Field(
+        None, description="How long services may take to become ready (default 5m)."
+    )
+    build_timeout: Duration | None = Field(None, description="How long building an image may take (default 15m).")
+    idle_ttl: Duration | None = Field(
+        None,
+        alias="idleTTL",
+        description="How long a session's stack keeps running after the end of its last run (default 30m).",
+    )
+    max_services: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="How many services a stack may have, without those that are off by profile (default 64)."
+    )
+
+
 class SecretRef(Model):
     """A Secret that holds Claude's credentials."""
 
@@ -217,6 +281,7 @@ class AgentPolicySpec(Model):
         None, description="Limits: a run that asks for more is refused. Of several policies, the lowest limit applies."
     )
     volumes: VolumeRules | None = Field(None, description="Which host folders may be mounted.")
+    compose: ComposePolicy | None = Field(None, description="What stacks of services (`environment`) may do.")
     network: Network | None = Field(None, description="bridge (a network for each namespace) or none.")
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
         None,

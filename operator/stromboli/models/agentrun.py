@@ -23,6 +23,7 @@ from stromboli.models.base import (
 )
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.conditions import Conditions
+from stromboli.models.environment import NO_IMAGE_BESIDE, Environment
 from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageRef, PullSecrets, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
 
@@ -82,7 +83,8 @@ class AgentRunSpec(Model):
             (
                 "has(self.prompt) != has(self.promptFrom)",
                 "give exactly one of prompt and promptFrom",
-            )
+            ),
+            NO_IMAGE_BESIDE,
         )
     )
 
@@ -106,6 +108,9 @@ class AgentRunSpec(Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     lifecycle: Lifecycle | None = Field(None, description="Commands that run in the container before the agent.")
+    environment: Environment | None = Field(
+        None, description="A stack of services, such as a database, with the agent in one of them; instead of `image`."
+    )
     session: SessionChoice | None = Field(
         None,
         description="The session that the run continues. Without one, conversation and container are deleted with it.",

@@ -8,10 +8,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stromboli.models.base import NO_NUL, Model, ObjectName, rules, without_nul
 from stromboli.models.conditions import Conditions
+from stromboli.models.environment import NO_IMAGE_BESIDE, Environment
 from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageRef, PullSecrets, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
 
@@ -19,11 +20,16 @@ from stromboli.models.lifecycle import Lifecycle
 class SessionTemplate(Model):
     """The properties of the session's container, which all runs of the session share."""
 
+    model_config = ConfigDict(json_schema_extra=rules(NO_IMAGE_BESIDE))
+
     image: ImageRef | None = Field(None, description="Image of the session's container.")
     image_pull_secrets: PullSecrets = Field(None, description=PULL_SECRETS)
     workdir: AbsolutePath | None = Field(None, description="Working directory; the CLI stores conversations by it.")
     lifecycle: Lifecycle | None = Field(None, description="Commands that run before the agent.")
     volumes: Volumes = Field(None, description="Host folders to mount, `host:container[:ro|rw]`.")
+    environment: Environment | None = Field(
+        None, description="The stack of services that the agent runs in; instead of `image`."
+    )
     resources: Resources | None = Field(None, description="Limits of the container.")
 
 

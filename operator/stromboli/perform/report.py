@@ -80,9 +80,9 @@ def _images(ready: Ready, held: Held) -> tuple[UsedImage, UsedImage | None]:
     reference = ready.judged.request.image
     made_of = held.container.image_id if held.container is not None else held.base
     image = UsedImage(
-        reference=str(reference),
+        reference="" if reference is None else str(reference),
         id=ready.image.id,
-        digest=digest_of(ready.image, reference),
+        digest=None if reference is None else digest_of(ready.image, reference),
         made_of=made_of if made_of != ready.image.id else None,
     )
     cli = ready.cli

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stromboli.errors import ImageMissing, PullFailed
+from stromboli.grammar.reference import Reference
 from stromboli.node.cli import CLIMounts
 from stromboli.node.images import Images
 from stromboli.observe.pullsecrets import PullSecrets
@@ -36,11 +37,14 @@ class RunImages:
         """The image is on the node: for a session, the one that it began with, as long as that exists, since access to
         it was shown then.
         """
+        wanted = candidate.request.image
+        if wanted is None:
+            return Refuse(Reason.InvalidSpec, "spec.environment: this operator does not run stacks yet; use spec.image")
         pinned = candidate.named.pinned if candidate.named is not None else None
         found = await self.images.by_id(pinned) if pinned else None
         if found is not None and not self.images.access.visible_to(candidate.run.namespace, found):
             found = None
-        candidate.image = found or await self._resolved(candidate)
+        candidate.image = found or await self._resolved(candidate, wanted)
         return GO_ON
 
     async def inside(self, candidate: Candidate) -> Verdict:
@@ -72,28 +76,28 @@ class RunImages:
         """The run no longer waits for a pull."""
         self.images.leave(run_uid)
 
-    async def _resolved(self, candidate: Candidate) -> ImageInfo:
+    async def _resolved(self, candidate: Candidate, wanted: Reference) -> ImageInfo:
         """The image that the reference names now. Raises as `Images.resolve`."""
-        wanted, policy = candidate.request.image, candidate.policy
+        policy = candidate.policy
         own = candidate.spec.image_pull_secrets
         tenant = self.secrets.tenant(candidate.run.namespace, own, policy.pull_secrets)
         try:
             return await self.images.resolve(wanted, policy.pull_policy, candidate.run.uid, tenant)
         except PullFailed as problem:
-            if hint := await self._local_twin(candidate):
+            if hint := await self._local_twin(candidate, wanted):
                 raise PullFailed(f"{problem}; {hint}", problem.problem) from problem
             raise
         except ImageMissing as problem:
-            if hint := await self._local_twin(candidate):
+            if hint := await self._local_twin(candidate, wanted):
                 raise ImageMissing(f"{problem}; {hint}") from problem
             raise
 
-    async def _local_twin(self, candidate: Candidate) -> str:
+    async def _local_twin(self, candidate: Candidate, wanted: Reference) -> str:
         """What to write instead, if the node has the image under the name that Podman gives to local builds.
 
         Nothing is suggested that the policies do not admit.
         """
-        twin = rules.local_twin(candidate.request.image)
+        twin = rules.local_twin(wanted)
         if twin is None or not admission.is_admitted(twin, candidate.policy):
             return ""
         if await self.images.on_node(twin) is None:

@@ -1,9 +1,10 @@
 """Several policies → the one that is in effect for a namespace. Pure.
 
-Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits and switches,
-the strictest applies. Values (`cli`, `defaults`, `env` by name, `credentials`, `pullPolicy`) must agree: if two
-policies differ, the run is refused with a message that names both. Of Secrets for pulls, all are used. The operator's
-settings count as one more allowlist, and are the fallback for values that no policy sets.
+Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits, switches and
+the rules for stacks (plan/compose_rules.py), the strictest applies. Values (`cli`, `defaults`, `env` by name,
+`credentials`, `pullPolicy`) must agree: if two policies differ, the run is refused with a message that names both. Of
+Secrets for pulls, all are used. The operator's settings count as one more allowlist, and are the fallback for values
+that no policy sets.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from stromboli.models.agentpolicy import (
     Requirement,
     SecretRef,
 )
-from stromboli.plan import amounts, limits
+from stromboli.plan import amounts, compose_rules, limits
+from stromboli.plan.compose_rules import ComposeRules
 from stromboli.plan.limits import Limits
 from stromboli.reasons import Reason
 
@@ -114,6 +116,7 @@ class Effective:
     network: Network
     env: Mapping[str, str]
     secret: SecretRef | None
+    compose: ComposeRules
     pull_secrets: tuple[PullSecretRef, ...] = ()
 
 
@@ -156,6 +159,7 @@ def combine(policies: Iterable[Rules], base: Base) -> Effective:
         env=_env(found),
         secret=_secret(credentials, base),
         pull_secrets=pull_secrets(found),
+        compose=_compose(found),
     )
 
 
@@ -275,6 +279,13 @@ def _limits(found: Sequence[Rules]) -> Limits:
     for owner, one in stated:  # each by itself first, so that an invalid one is reported with its owner
         _read(owner, "limits", partial(limits.least, [(owner, one)]))
     return limits.least(stated)
+
+
+def _compose(found: Sequence[Rules]) -> ComposeRules:
+    stated = [(p.owner, p.spec.compose) for p in found if p.spec.compose is not None]
+    for owner, one in stated:
+        _read(owner, "compose", partial(compose_rules.combined, [(owner, one)]))
+    return compose_rules.combined(stated)
 
 
 def _cli(found: Sequence[Rules], base: Base) -> CLI:

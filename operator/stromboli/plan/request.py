@@ -10,14 +10,17 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from stromboli import naming
 from stromboli.errors import InvalidInput, Refused
+from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.base import ENV_NAME_PATTERN
 from stromboli.models.claude import ClaudeOptions
+from stromboli.models.environment import IMAGE_OF_SERVICE, ONE_SOURCE, Environment
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.plan import amounts, documents, limits, mcp, processes, variables, volumes
 from stromboli.plan.admission import admit
@@ -35,9 +38,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to run. Memory in bytes, cpus in thousandths, timeouts in seconds."""
+    """What is to run. Memory in bytes, cpus in thousandths, timeouts in seconds.
 
-    image: Reference
+    With an environment, `image` is None: it is the service's, which the stack's file names.
+    """
+
+    image: Reference | None
     workdir: str | None
     volumes: tuple[Volume, ...]
     env: Mapping[str, str]
@@ -50,6 +56,7 @@ class Request:
     gateway_socket: str | None
     hooks: tuple[Hook, ...]
     hooks_timeout: float | None
+    environment: Environment | None = None
 
 
 def timeout_of(spec: AgentRunSpec, policy: Effective | None) -> float:
@@ -95,6 +102,7 @@ def build(spec: AgentRunSpec, policy: Effective) -> Request:
         gateway_socket=_gateway_socket(policy),
         hooks=hooks_of(spec.lifecycle),
         hooks_timeout=hooks_timeout_of(spec.lifecycle),
+        environment=spec.environment,
     )
 
 
@@ -115,8 +123,12 @@ def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
     return env
 
 
-def _image(spec: AgentRunSpec, policy: Effective) -> Reference:
-    """The image's reference, the policy's default included. Raises Refused."""
+def _image(spec: AgentRunSpec, policy: Effective) -> Reference | None:
+    """The image's reference, the policy's default included; None with an environment. Raises Refused."""
+    if spec.environment is not None:
+        if spec.image:
+            raise invalid("spec.image", IMAGE_OF_SERVICE)
+        return None
     if spec.image:
         return admit(spec.image, policy, "spec.image")
     if policy.image is None:
@@ -140,17 +152,25 @@ def prompt_is_given_once(spec: AgentRunSpec, policy: Effective) -> None:
 
 
 def workdir_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
-    path = spec.workdir
-    if path is None:
+    if spec.workdir is not None:
+        _check_path(spec.workdir, "spec.workdir")
+
+
+def environment_is_one_that_is_allowed(spec: AgentRunSpec, policy: Effective) -> None:
+    """What its file says is checked when it has been read."""
+    environment = spec.environment
+    if environment is None:
         return
-    if not path.startswith("/"):
-        raise invalid("spec.workdir", f"{path!r} is relative; write an absolute path such as /workspace")
-    if ".." in path.split("/"):
-        raise invalid("spec.workdir", f"{path!r} has a .. in it; write the path that is meant")
-    if "\0" in path:
-        raise invalid("spec.workdir", "has a NUL character in it; take it out")
-    if why := volumes.too_long(path):
-        raise invalid("spec.workdir", why)
+    if why := policy.compose.enabled.refusal:
+        raise Refused(Reason.PolicyViolation, f"spec.environment: {why}; use spec.image, or ask an administrator")
+    if len(environment.given) != 1:
+        raise invalid("spec.environment", ONE_SOURCE)
+    if environment.path is not None:
+        _check_path(environment.path, "spec.environment.path")
+    for n, path in enumerate(environment.paths or ()):
+        _check_path(path, f"spec.environment.paths[{n}]")
+    for service, image in (environment.images or {}).items():
+        _parsed(f"spec.environment.images.{service}", partial(reference.parse, image))
 
 
 def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
@@ -220,6 +240,7 @@ CHECKS: tuple[Check, ...] = (
     prompt_is_given_once,
     timeouts_are_sane,
     workdir_is_a_place,
+    environment_is_one_that_is_allowed,
     gateway_is_a_place,
     volumes_are_allowed,
     env_names_are_free,
@@ -229,6 +250,17 @@ CHECKS: tuple[Check, ...] = (
     variables.documents_set_none_of_others,
     processes.arguments_and_variables_fit,
 )
+
+
+def _check_path(path: str, field: str) -> None:
+    if not path.startswith("/"):
+        raise invalid(field, f"{path!r} is relative; write an absolute path such as /workspace")
+    if ".." in path.split("/"):
+        raise invalid(field, f"{path!r} has a .. in it; write the path that is meant")
+    if "\0" in path:
+        raise invalid(field, "has a NUL character in it; take it out")
+    if why := volumes.too_long(path):
+        raise invalid(field, why)
 
 
 def _seconds(text: str, field: str) -> float:

@@ -12,10 +12,11 @@ from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import duration, quantity, reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.agentsession import SessionTemplate
+from stromboli.models.environment import Environment
 from stromboli.models.fields import PullSecretName, Resources
 from stromboli.models.lifecycle import INIT_HOOKS, Lifecycle
 from stromboli.models.run import Run
-from stromboli.plan import volumes
+from stromboli.plan import environments, volumes
 from stromboli.plan.attempt import Hook, Records
 from stromboli.plan.refusal import invalid
 from stromboli.reasons import Reason
@@ -47,6 +48,7 @@ def merged(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
     found = {
         "image": _same(spec.image, template.image, "spec.image", name, _canonical),
         "image_pull_secrets": _secrets(spec.image_pull_secrets, template.image_pull_secrets, name),
+        "environment": _environment(spec.environment, template.environment, name),
         "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
         "volumes": _same(spec.volumes, template.volumes, "spec.volumes", name, _mounts),
         "lifecycle": _lifecycle(spec.lifecycle, template.lifecycle, name),
@@ -59,12 +61,14 @@ def forked(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
     """The spec of a run that starts a fork of session `name`.
 
     The copy has the image's filesystem and a conversation that is stored by its working directory, so these are
-    the parent's. The rest may be the fork's own. Raises Refused(InvalidSpec).
+    the parent's, and with them the environment, whose service has the image. The rest may be the fork's own. Raises
+    Refused(InvalidSpec).
     """
     if template is None:
         return spec
     found = {
         "image": _same(spec.image, template.image, "spec.image", name, _canonical),
+        "environment": _environment(spec.environment, template.environment, name),
         "workdir": _same(spec.workdir, template.workdir, "spec.workdir", name, str),
         "image_pull_secrets": spec.image_pull_secrets or template.image_pull_secrets,
         "volumes": spec.volumes or template.volumes,
@@ -74,11 +78,11 @@ def forked(spec: AgentRunSpec, template: SessionTemplate | None, name: str) -> A
     return spec.model_copy(update=found)
 
 
-def template_of(spec: AgentRunSpec, image: str, memory: int | None, millicpus: int | None) -> SessionTemplate:
+def template_of(spec: AgentRunSpec, image: str | None, memory: int | None, millicpus: int | None) -> SessionTemplate:
     """The template that the first run of a session fills in: what the run states, and what the policies give where it
     states nothing.
 
-    `memory` is in bytes, `millicpus` in thousandths of a CPU.
+    `image` is None with an environment. `memory` is in bytes, `millicpus` in thousandths of a CPU.
     """
     stated = spec.resources or Resources()
     given = {"memory": memory, "cpus": f"{millicpus}m" if millicpus is not None else None}
@@ -86,6 +90,7 @@ def template_of(spec: AgentRunSpec, image: str, memory: int | None, millicpus: i
     found = {
         "image": spec.image or image,
         "image_pull_secrets": spec.image_pull_secrets,
+        "environment": spec.environment,
         "workdir": spec.workdir,
         "lifecycle": None if spec.lifecycle is None or spec.lifecycle.is_empty else spec.lifecycle,
         "volumes": spec.volumes or None,
@@ -183,6 +188,18 @@ def _lifecycle(stated: Lifecycle | None, fixed: Lifecycle | None, name: str) -> 
     _same(stated.post_start, have.post_start, f"{field}.postStart", name, list)
     _same(stated.hooks_timeout, have.hooks_timeout, f"{field}.hooksTimeout", name, duration.parse)
     return fixed
+
+
+def _environment(stated: Environment | None, fixed: Environment | None, name: str) -> Environment | None:
+    if stated is None or stated == fixed:
+        return fixed
+    if fixed is None:
+        raise invalid("spec.environment", f"the session {name} has none; leave it out, or {ANOTHER}")
+    found = environments.difference(stated, fixed, name)
+    if found is None:
+        return fixed
+    field, how = found
+    raise invalid(f"spec.environment.{field}", f"{how}; leave environment out, or {ANOTHER}")
 
 
 def _resources(stated: Resources | None, fixed: Resources | None, name: str) -> Resources | None:

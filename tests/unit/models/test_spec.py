@@ -20,6 +20,10 @@ def _refused(model: type[Any], **fields: Any) -> str:
     return sentence(refusal.value)
 
 
+def _stack(**fields: Any) -> dict[str, Any]:
+    return {"environment": {"type": "compose", **fields}}
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -46,6 +50,16 @@ def _refused(model: type[Any], **fields: Any) -> str:
         ({"resources": {"pids": 1}}, "spec.resources.pids: Input should be greater than or equal to 16"),
         ({"resources": {"cpuShares": 1}}, "spec.resources.cpuShares: "),
         ({"promptFrom": {"secretKeyRef": {"name": "A", "key": "k"}}}, "spec.promptFrom.secretKeyRef.name: "),
+        ({"environment": {"inline": "x"}}, "spec.environment.type: Field required"),
+        ({"environment": {"type": "helm"}}, "spec.environment.type: Input should be 'compose'"),
+        (_stack(path="/a\0"), f"spec.environment.path: {NUL}"),
+        (_stack(inline="a\0"), f"spec.environment.inline: {NUL}"),
+        (_stack(inline="x" * (1024 * 1024 + 1)), "spec.environment.inline: String should have at most 1048576"),
+        (_stack(profiles=["a\0"]), f"spec.environment.profiles[0]: {NUL}"),
+        (_stack(env=[{"name": "A"}, {"name": "A"}]), "spec.environment.env: A is given twice; keep one"),
+        (_stack(env=[{"name": "A", "value": "\0"}]), f"spec.environment.env[0].value: {NUL}"),
+        (_stack(images={"d b": "x"}), "spec.environment.images: has a key that is not the name of a service"),
+        (_stack(images={"x" * 254: "x"}), "spec.environment.images: has a key that is not the name of a service"),
         ({"volumes": ["/a:/b"] * 65}, "spec.volumes: List should have at most 64 items"),
     ],
 )
@@ -104,6 +118,12 @@ def test_bare_numbers_of_yaml_are_quantities() -> None:
         ({"images": {"pullPolicy": "always"}}, "spec.images.pullPolicy: "),
         ({"credentials": {}}, "spec.credentials.secretRef: Field required"),
         ({"volumes": {"allowed": [{"readOnly": True}]}}, "spec.volumes.allowed[0].path: Field required"),
+        (
+            {"compose": {"capabilities": ["NET_ADMIN", "NET_ADMINS"]}},
+            "spec.compose.capabilities[1]: is not a capability",
+        ),
+        ({"compose": {"maxServices": 0}}, "spec.compose.maxServices: Input should be greater than or equal to 1"),
+        ({"compose": {"allowPort": True}}, "spec.compose.allowPort: Extra inputs"),
         ({"cli": {"path": "bin\0"}}, f"spec.cli.path: {NUL}"),
         ({"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "in"}]}}, "spec.namespaceSelector."),
     ],

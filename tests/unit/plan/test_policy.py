@@ -13,6 +13,7 @@ from stromboli.grammar import reference
 from stromboli.models.agentpolicy import Network, PullPolicy, PullSecretRef, SecretRef
 from stromboli.plan import admission, volumes
 from stromboli.plan import policy as policies
+from stromboli.plan.compose_rules import ComposeRules
 from stromboli.plan.limits import Limits
 from stromboli.plan.policy import DEFAULT_TIMEOUT, SETTINGS, Effective, Rules
 from stromboli.reasons import Reason
@@ -101,6 +102,7 @@ def test_nobody_says_anything() -> None:
         network=Network.bridge,
         env={},
         secret=None,
+        compose=ComposeRules(),
     )
 
 

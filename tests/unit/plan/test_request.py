@@ -67,6 +67,42 @@ BAD: dict[str, tuple[dict[str, Any], Reason, str, str]] = {
     "absurd timeout": ({"timeout": "169h"}, INVALID, "spec.timeout", "write at most 168h"),
     "timeout of a moment": ({"timeout": "999ms"}, INVALID, "spec.timeout", "less than a second; write a duration such"),
     "timeout with a newline": ({"timeout": "10m\n"}, INVALID, "spec.timeout", "is not a duration"),
+    "an image beside an environment": (
+        {"environment": {"type": "compose", "inline": "x"}},
+        INVALID,
+        "spec.image",
+        "in environment.images",
+    ),
+    "no source of the environment": (
+        {"image": None, "environment": {"type": "compose", "paths": []}},
+        INVALID,
+        "spec.environment",
+        "give exactly one of path, paths, inline and configMapKeyRef",
+    ),
+    "two sources of the environment": (
+        {"image": None, "environment": {"type": "compose", "path": "/a", "inline": "x"}},
+        INVALID,
+        "spec.environment",
+        "give exactly one of path, paths, inline and configMapKeyRef",
+    ),
+    "relative path of an environment": (
+        {"image": None, "environment": {"type": "compose", "path": "compose.yml"}},
+        INVALID,
+        "spec.environment.path",
+        "write an absolute path",
+    ),
+    ".. in a path of an environment": (
+        {"image": None, "environment": {"type": "compose", "paths": ["/a", "/b/../c"]}},
+        INVALID,
+        "spec.environment.paths[1]",
+        "write the path that is meant",
+    ),
+    "no image for a service": (
+        {"image": None, "environment": {"type": "compose", "inline": "x", "images": {"db": "docker://a"}}},
+        INVALID,
+        "spec.environment.images.db",
+        "write the image's name alone",
+    ),
     "relative workdir": ({"workdir": "app"}, INVALID, "spec.workdir", "write an absolute path such as /workspace"),
     "empty part": ({"workdir": "./app"}, INVALID, "spec.workdir", "write an absolute path such as /workspace"),
     "a name too long in workdir": ({"workdir": "/" + "é" * 128}, INVALID, "spec.workdir", "256 bytes"),
@@ -193,6 +229,7 @@ def test_the_order_of_the_checks() -> None:
         "prompt_is_given_once",
         "timeouts_are_sane",
         "workdir_is_a_place",
+        "environment_is_one_that_is_allowed",
         "gateway_is_a_place",
         "volumes_are_allowed",
         "env_names_are_free",
@@ -202,6 +239,28 @@ def test_the_order_of_the_checks() -> None:
         "documents_set_none_of_others",
         "arguments_and_variables_fit",
     ]
+
+
+# --- environments ---
+
+STACK: dict[str, Any] = {"image": None, "environment": {"type": "compose", "inline": "services: {}", "service": "dev"}}
+
+
+def test_with_an_environment_the_image_is_the_services() -> None:
+    under = effective(policy("a", defaults={"image": "python:3.12"}, images={"allowed": ["node:*"]}))
+    built = request.build(spec(**STACK, workdir="/w"), under)
+    assert built.image is None
+    assert built.environment == spec(**STACK).environment
+    assert built.workdir == "/w"
+    assert request.build(spec(), OPEN).environment is None
+
+
+def test_a_policy_may_turn_environments_off() -> None:
+    refusal = _refusal(spec(**STACK), effective(policy("strict", compose={"enabled": False})))
+    assert refusal.reason is Reason.PolicyViolation
+    assert refusal.message == (
+        "spec.environment: AgentPolicy strict sets compose.enabled: false; use spec.image, or ask an administrator"
+    )
 
 
 # --- the image ---
@@ -228,7 +287,9 @@ def test_an_image_without_the_digest_that_is_required() -> None:
     assert refusal.reason is Reason.ImageNotAllowed
     assert "AgentPolicy strict requires; write ghcr.io/a/b@sha256:…" in refusal.message
     digest = f"sha256:{'0' * 64}"
-    assert request.build(spec(image=f"ghcr.io/a/b@{digest}"), under).image.digest == digest
+    image = request.build(spec(image=f"ghcr.io/a/b@{digest}"), under).image
+    assert image is not None
+    assert image.digest == digest
 
 
 def test_the_policys_image_is_judged_like_any() -> None:

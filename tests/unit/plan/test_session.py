@@ -166,6 +166,79 @@ def test_what_is_given_and_empty_is_as_not_given(empty: dict[str, Any]) -> None:
                 session.merged(spec(image=None, **{name: said[name]}), have, "s")
 
 
+# --- environments ---
+
+SOURCES: list[dict[str, Any]] = [
+    {"path": "/srv/app/compose.yml"},
+    {"paths": ["/srv/app/compose.yml", "/srv/app/more.yml"]},
+    {"inline": "services: {}"},
+    {"configMapKeyRef": {"name": "stack", "key": "compose.yml"}},
+]
+REST: dict[str, Any] = {
+    "service": "dev",
+    "profiles": ["a", "b"],
+    "env": [{"name": "X", "value": "1"}, {"name": "Y"}],
+    "images": {"db": "postgres:16"},
+}
+
+
+def environment(**fields: Any) -> dict[str, Any]:
+    return {"image": None, "environment": {"type": "compose"} | fields}
+
+
+def in_a_session_with(**fields: Any) -> SessionTemplate:
+    return session.template_of(spec(**environment(**fields)), None, None, None)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: next(iter(s)))
+def test_the_environment_comes_from_the_template_and_may_be_stated_again(source: dict[str, Any]) -> None:
+    have = in_a_session_with(**source, **REST)
+    assert have.image is None
+    whole = spec(**environment(**source, **REST))
+    for stated in (spec(image=None), whole, spec(**environment(**source))):
+        assert session.merged(stated, have, "s").environment == whole.environment
+        assert session.forked(stated, have, "s").environment == whole.environment
+
+
+def test_the_same_environment_in_other_words_is_the_same() -> None:
+    have = in_a_session_with(**SOURCES[0], **REST)
+    same = {
+        "paths": ["/srv/app/compose.yml"],
+        "profiles": ["b", "a"],
+        "env": [{"name": "Y"}, {"name": "X", "value": "1"}],
+        "images": {"db": "docker.io/library/postgres:16"},
+    }
+    assert session.merged(spec(**environment(**same)), have, "s").environment == have.environment
+
+
+@pytest.mark.parametrize("join", [session.merged, session.forked])
+@pytest.mark.parametrize(
+    ("differs", "said"),
+    [
+        ({"path": "/srv/b.yml"}, "path: is /srv/b.yml, and the session s has /srv/app/compose.yml"),
+        ({"paths": ["/a", "/b"]}, "paths: is /a, /b, and the session s has /srv/app/compose.yml"),
+        ({"inline": "x: hunter2"}, "inline: is not the text that the session s has"),
+        ({"configMapKeyRef": {"name": "m", "key": "k"}}, "configMapKeyRef: is m/k, and the session s has none"),
+        ({**SOURCES[0], "service": "db"}, "service: is db, and the session s has dev"),
+        ({**SOURCES[0], "profiles": ["b"]}, "profiles: is b, and the session s has a, b"),
+        ({**SOURCES[0], "env": [{"name": "X", "value": "2"}]}, "env: X, Y: differs from what the session s has"),
+        ({**SOURCES[0], "images": {"app": "python:3"}}, "images: app, db: differs from what the session s has"),
+    ],
+)
+def test_another_environment_is_refused_by_its_field(join: Any, differs: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        join(spec(**environment(**differs)), in_a_session_with(**SOURCES[0], **REST), "s")
+    assert refused.value.reason is Reason.InvalidSpec
+    assert refused.value.message == f"spec.environment.{said}; leave environment out, or {session.ANOTHER}"
+
+
+def test_a_session_has_an_image_or_an_environment_from_its_beginning() -> None:
+    with pytest.raises(Refused, match=r"spec\.environment: the session s has none; leave it out"):
+        session.merged(spec(**environment(inline="x")), template(), "s")
+    with pytest.raises(Refused, match=r"spec\.image: is python:3\.12, and the session s has none"):
+        session.merged(spec(), in_a_session_with(inline="x"), "s")
+
+
 # --- the queue ---
 
 

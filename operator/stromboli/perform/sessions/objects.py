@@ -42,4 +42,5 @@ class SessionObjects:
 
 def _template(ready: Ready) -> SessionTemplate:
     request = ready.judged.request
-    return plan.template_of(ready.judged.spec, str(request.image), request.memory, request.cpus)
+    image = None if request.image is None else str(request.image)
+    return plan.template_of(ready.judged.spec, image, request.memory, request.cpus)

@@ -63,6 +63,8 @@ class Resumption:
         Raises PodmanError, PodmanUnavailable.
         """
         reference = ready.judged.request.image
+        if reference is None:
+            return
         now = await self._podman.images.inspect(local_name(reference))
         if now is not None and is_meant(now, reference) and now.id != ready.image.id:
             self._notifier.emit(
