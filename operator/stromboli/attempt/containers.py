@@ -7,9 +7,11 @@ caller, who holds the session's lock if that changes anything.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from stromboli import naming
 from stromboli.attempt.site import Site
+from stromboli.errors import PodmanError
 from stromboli.naming import ContainerKey
 from stromboli.podman.container_state import ContainerState
 from stromboli.podman.containers import ContainerSummary
@@ -38,3 +40,21 @@ async def of_session(podman: Podman, site: Site, uid: str) -> list[ContainerSumm
     """
     found = await podman.containers.list(site.owner_labels(uid))
     return [container for container in found if site.key_of(container.name, container.labels) is not None]
+
+
+async def create(podman: Podman, site: Site, key: ContainerKey, body: Mapping[str, object]) -> str:
+    """Create this container, instead of one of its name that has not been started or has ended; returns its id.
+
+    If its name is taken, Podman answers 500: then it is checked whose it is. Raises PodmanError, PodmanUnavailable.
+    """
+    try:
+        return await podman.containers.create(body)
+    except PodmanError as error:
+        found = await podman.containers.inspect(key.name)
+        if found is None or found.alive:
+            raise
+        if site.key_of(found.name, found.labels) != key:
+            raise PodmanError(f"another container is named {key.name}; remove it", error.status) from error
+        # Without force: if it is running by now, since a killed operator had already requested that, it stays.
+        await podman.containers.remove(found.id, force=False)
+        return await podman.containers.create(body)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stromboli import naming
 from stromboli.apart import apart
+from stromboli.attempt import containers
 from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
@@ -181,21 +182,7 @@ class Launcher:
             labels={**labels, naming.SHAPE: ready.shape.to_label()} if kept else labels,
             longest=MAX_TIMEOUT if kept else ready.judged.request.timeout,
         )
-        await self._create(key, body)
-
-    async def _create(self, key: ContainerKey, body: container.Body) -> None:
-        """Create the container. If its name is taken, Podman answers 500: then check whose it is."""
-        try:
-            await self._podman.containers.create(body)
-        except PodmanError as error:
-            found = await self._podman.containers.inspect(key.name)
-            if found is None or found.alive:
-                raise
-            if self._site.key_of(found.name, found.labels) != key:
-                raise PodmanError(f"another container is named {key.name}; remove it", error.status) from error
-            # Without force: if it is running by now, since a killed operator had already requested that, it stays.
-            await self._podman.containers.remove(found.id, force=False)
-            await self._podman.containers.create(body)
+        await containers.create(self._podman, self._site, key, body)
 
     async def _network(self, namespace: str, policy: Effective) -> str | None:
         """The namespace's own bridge network, created if missing; None for no network at all."""
