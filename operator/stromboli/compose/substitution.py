@@ -54,7 +54,7 @@ class _Expansion:
             if (wrong := self._part(start, end)) is not None:
                 return wrong
             if self._length > self._longest:
-                return Wrong(f"is too long after its variables were replaced: at most {self._longest} characters")
+                return Wrong("is too long after its variables are replaced")
         return Expanded("".join(self._out), tuple(self._unset))
 
     def _part(self, start: int, end: int) -> Wrong | None:

@@ -33,7 +33,9 @@ def parse(data: bytes, file: str) -> Iterator[yaml.Event]:
     if len(_DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
         raise ComposeProblem("file", f"has too many YAML directives: at most {MAX_DIRECTIVES}", file)
     try:
-        yield from yaml.parse(text, Loader=yaml.CSafeLoader)
+        loader = yaml.CSafeLoader(text)
+        while (event := loader.get_event()) is not None and not isinstance(event, yaml.StreamEndEvent):
+            yield event
     except yaml.MarkedYAMLError as e:
         raise _syntax(e, text, file) from None
     except yaml.YAMLError:

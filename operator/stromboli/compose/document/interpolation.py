@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 
 from stromboli.compose import substitution
 from stromboli.compose.document.node import Node, Value
@@ -25,9 +26,8 @@ def interpolate(root: Node, variables: Mapping[str, str]) -> tuple[Node, tuple[s
 class _Interpolation:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
-        self._known: dict[str, str] = {}  # an alias repeats a text up to a hundred thousand times
         self._unset: dict[str, None] = {}
-        self._length = 0
+        self._left = MAX_TEXT
 
     def warnings(self) -> tuple[str, ...]:
         names = tuple(self._unset)
@@ -36,34 +36,29 @@ class _Interpolation:
         return (*named, f"{rest} more variables are not set; they are empty") if rest > 0 else named
 
     def node(self, node: Node, path: Path) -> Node:
+        """The value with its variables replaced: the same one if it has none. As deep a recursion as the tree is."""
         value = node.value
         expanded: Value
         if isinstance(value, str):
             expanded = self._text(value, node, path)
-            return node if expanded is value else Node(expanded, node.mark, node.item)
-        changed = False
-        children: dict[str | int, Node] = {}
-        for key, child in node.children():
-            children[key] = self.node(child, (*path, key))
-            changed |= children[key] is not child
-        if not changed:
-            return node
-        if isinstance(value, Mapping):
-            expanded = {key: child for key, child in children.items() if isinstance(key, str)}
+            same = expanded is value
+        elif isinstance(value, Sequence):
+            items = tuple([self.node(child, (*path, index)) for index, child in enumerate(value)])
+            expanded, same = items, all(map(operator.is_, items, value))
+        elif isinstance(value, Mapping):
+            members = {key: self.node(child, (*path, key)) for key, child in value.items()}
+            expanded, same = members, all(map(operator.is_, members.values(), value.values()))
         else:
-            expanded = tuple(children.values())
-        return Node(expanded, node.mark, node.item)
+            return node
+        return node if same else Node(expanded, node.mark, node.item)
 
     def _text(self, text: str, node: Node, path: Path) -> str:
-        if (known := self._known.get(text)) is None:
-            found = substitution.expand(text, self._variables, MAX_TEXT)
-            if isinstance(found, substitution.Wrong):
-                piece = f": {quoted(found.piece)}" if found.piece else ""
-                raise problem(path, found.what + piece, node.mark)
-            self._unset.update(dict.fromkeys(found.unset))
-            self._known[text] = known = found.text
-        if known is not text:
-            self._length += len(known)
-            if self._length > MAX_TEXT:
-                raise problem(path, f"has too much text: all values with variables have at most {MAX_TEXT} characters")
-        return known
+        if "$" not in text:
+            return text
+        found = substitution.expand(text, self._variables, self._left)
+        if isinstance(found, substitution.Wrong):
+            piece = f": {quoted(found.piece)}" if found.piece else ""
+            raise problem(path, found.what + piece, node.mark)
+        self._left -= len(found.text)
+        self._unset.update(dict.fromkeys(found.unset))
+        return found.text

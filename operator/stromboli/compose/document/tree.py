@@ -133,7 +133,7 @@ class _Builder:
         anchor = self._anchored(event.anchor)
         before = (self._values, self._text)
         self._count(1, len(event.value), line)
-        self._complete(Node(value, self._at(line)), anchor, before, 0)
+        self._complete(value, line, anchor, before, 0)
 
     def _value(self, event: yaml.ScalarEvent, line: int, *below: str) -> Value:
         if event.tag is None:
@@ -170,7 +170,7 @@ class _Builder:
                 value = tuple(frame.items)
             case _:
                 raise AssertionError(frame)
-        self._complete(Node(value, self._at(frame.line)), frame.anchor, frame.before, frame.height + 1)
+        self._complete(value, frame.line, frame.anchor, frame.before, frame.height + 1)
 
     def _alias(self, event: yaml.AliasEvent, line: int) -> None:
         name = event.anchor or ""
@@ -187,27 +187,28 @@ class _Builder:
             raise events.too_deep(line, MAX_DEPTH, self._file)
         before = (self._values, self._text)
         self._count(anchor.values, anchor.text, line)
-        self._complete(Node(anchor.node.value, self._at(line)), None, before, anchor.height)
+        self._complete(anchor.node.value, line, None, before, anchor.height)
 
-    def _complete(self, node: Node, anchor: _Anchor | None, before: tuple[int, int], height: int) -> None:
-        """Put a value where it belongs."""
+    def _complete(self, value: Value, line: int, anchor: _Anchor | None, before: tuple[int, int], height: int) -> None:
+        """Put a value where it belongs. Its place is its key's, if it has one."""
+        frame = self._stack[-1] if self._stack else None
+        node = Node(value, self._at(frame.key_line if isinstance(frame, _Mapping) else line))
         if anchor is not None:
             anchor.node, anchor.height = node, height
             anchor.values, anchor.text = self._values - before[0], self._text - before[1]
-        if not self._stack:
+        if frame is None:
             self._root = node
             return
-        frame = self._stack[-1]
-        frame.height = max(frame.height, height)
-        match frame:
-            case _List():
-                frame.items.append(node)
-            case _Mapping(key=str(key)):
-                if frame.merging:
-                    frame.merged = self._sources(node, frame.key_line)
-                else:
-                    frame.values[key] = Node(node.value, self._at(frame.key_line))
-                frame.key, frame.merging = None, False
+        if height > frame.height:
+            frame.height = height
+        if isinstance(frame, _List):
+            frame.items.append(node)
+        elif isinstance(frame, _Mapping) and frame.key is not None:
+            if frame.merging:
+                frame.merged = self._sources(node, frame.key_line)
+            else:
+                frame.values[frame.key] = node
+            frame.key, frame.merging = None, False
 
     def _key(self, mapping: _Mapping, value: Value, text: str, line: int) -> None:
         if not isinstance(value, str):
