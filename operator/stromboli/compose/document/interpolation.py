@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from stromboli.compose import substitution
-from stromboli.compose.document.node import Node, Value
+from stromboli.compose.document.node import Date, Node, Value
 from stromboli.compose.problem import Path, problem, quoted
 
 MAX_TEXT = 4 * 1024 * 1024  # characters of all values that were expanded
@@ -39,17 +39,17 @@ class _Interpolation:
         """The value with its variables replaced: the same one if it has none. As deep a recursion as the tree is."""
         value = node.value
         expanded: Value
+        if value is None or isinstance(value, bool | int | float | Date):
+            return node
         if isinstance(value, str):
             expanded = self._text(value, node, path)
             same = expanded is value
-        elif isinstance(value, Sequence):
-            items = tuple([self.node(child, (*path, index)) for index, child in enumerate(value)])
-            expanded, same = items, all(map(operator.is_, items, value))
         elif isinstance(value, Mapping):
             members = {key: self.node(child, (*path, key)) for key, child in value.items()}
             expanded, same = members, all(map(operator.is_, members.values(), value.values()))
         else:
-            return node
+            items = tuple([self.node(child, (*path, index)) for index, child in enumerate(value)])
+            expanded, same = items, all(map(operator.is_, items, value))
         return node if same else Node(expanded, node.mark, node.item)
 
     def _text(self, text: str, node: Node, path: Path) -> str:
