@@ -147,7 +147,7 @@ class _Builder:
 
     def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent, line: int) -> None:
         if self._awaiting_key() is not None:
-            raise self._problem("has a list or a mapping as a key: keys are text", line)
+            raise self._problem(f"line {line} has a list or a mapping as a key: keys are text", line)
         kind = dict if isinstance(event, yaml.MappingStartEvent) else list
         if event.tag not in (None, "!") and _COLLECTIONS.get(event.tag) is not kind:
             raise self._bad_tag(event.tag, line)
@@ -264,12 +264,7 @@ class _Builder:
 
     def _bad_tag(self, tag: str, line: int, *below: str) -> ComposeProblem:
         short = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
-        known = (
-            "the tags are !!str, !!int, !!float, !!bool, !!null, !!timestamp, !!map and !!seq, each for its own kind"
-        )
-        if tag in ("!reset", "!override"):
-            known = "write the value that is meant"
-        return self._problem(f"has the tag {quoted(short)}, which is not supported here: {known}", line, *below)
+        return self._problem(f"has the tag {quoted(short)}, which does not fit here: leave it out", line, *below)
 
     def _problem(self, what: str, line: int, *below: str | int | None) -> ComposeProblem:
         path: Path = tuple(part for frame in self._stack for part in frame.step())
