@@ -95,11 +95,15 @@ class NotPermitted(ComposeProblem):
 
 
 class Unreadable(StromboliError):
-    """A file cannot be read. `str()` of it is a predicate that continues "the file …"; `missing` if none is there."""
+    """A file cannot be read. `str()` of it is a predicate that continues "the file …".
 
-    def __init__(self, what: str, *, missing: bool = False) -> None:
+    `missing` if none is there; not `permitted` if a policy does not allow it to be read.
+    """
+
+    def __init__(self, what: str, *, missing: bool = False, permitted: bool = True) -> None:
         super().__init__(what)
         self.missing = missing
+        self.permitted = permitted
 
 
 class Refused(StromboliError):

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -49,8 +49,14 @@ async def in_time(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 @contextmanager
 def touching(path: str) -> Iterator[None]:
     """For code that accesses the file system of `path`, in which all links are resolved. Raises Unanswered."""
-    with _touching_mount(_mount_of(path, _mount_points())):
+    with toucher()(path):
         yield
+
+
+def toucher() -> Callable[[str], AbstractContextManager[None]]:
+    """`touching` for many paths: the kernel's table of mounts is read once, now."""
+    points = _mount_points()
+    return lambda path: _touching_mount(_mount_of(path, points))
 
 
 @contextmanager

@@ -6,20 +6,16 @@ replace a folder by a link; so the resolved path is what is mounted.
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Sequence
 from dataclasses import replace
 
-from stromboli.errors import Refused, Unanswered, Waiting
+from stromboli.errors import Unanswered, Waiting
 from stromboli.observe import hostfiles
-from stromboli.plan import volumes
-from stromboli.plan.policy import Effective, VolumeList
+from stromboli.observe.allowed import NOT_THERE, Allowed
+from stromboli.plan.policy import Effective
 from stromboli.plan.refusal import invalid
 from stromboli.plan.request import Request
 from stromboli.plan.volumes import Volume
 from stromboli.reasons import Reason
-
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENAMETOOLONG)
 
 
 async def resolve(request: Request, policy: Effective) -> tuple[Volume, ...]:
@@ -34,40 +30,18 @@ async def resolve(request: Request, policy: Effective) -> tuple[Volume, ...]:
 
 def _resolved(request: Request, policy: Effective) -> tuple[Volume, ...]:
     """Raises Unanswered if a volume, or a folder that may allow one, cannot be accessed."""
-    lists, silent = [], []
-    for rules in policy.volumes:
-        found, unanswered = _real(rules)
-        lists.append(found)
-        silent += unanswered
-    try:
-        return tuple(_resolve(v, lists, f"spec.volumes[{n}]") for n, v in enumerate(request.volumes))
-    except Refused as refusal:
-        if silent and refusal.reason is Reason.PolicyViolation:  # one of these may be the folder that allows it
-            raise silent[0] from refusal
-        raise
+    allowed = Allowed.of(policy.volumes)
+    return tuple(_resolve(v, allowed, f"spec.volumes[{n}]") for n, v in enumerate(request.volumes))
 
 
-def _resolve(volume: Volume, lists: Sequence[VolumeList], field: str) -> Volume:
+def _resolve(volume: Volume, allowed: Allowed, field: str) -> Volume:
     try:
         real = hostfiles.real(volume.host, strict=True)
     except OSError as e:
-        if e.errno not in _NOT_THERE:  # the server's fault, not the spec's
+        if e.errno not in NOT_THERE:  # the server's fault, not the spec's
             said = f"{field}: {volume.host} cannot be accessed ({e.strerror}); the run continues when it can"
             raise Waiting(Reason.WaitingForReference, said, 10.0) from e
         raise invalid(field, f"{volume.host} is not on the node ({e.strerror}); create the folder first") from e
     resolved = replace(volume, host=real)
-    volumes.judge(resolved, lists)
+    allowed.judge(resolved)
     return resolved
-
-
-def _real(rules: VolumeList) -> tuple[VolumeList, list[Unanswered]]:
-    """The real paths of the allowed folders, since an administrator may have allowed a link; and the file systems that
-    do not respond, whose folders are left out.
-    """
-    folders, silent = [], []
-    for path, read_only in rules.folders:
-        try:
-            folders.append((hostfiles.real(path, strict=False), read_only))
-        except Unanswered as problem:
-            silent.append(problem)
-    return replace(rules, folders=tuple(folders)), silent

@@ -43,17 +43,28 @@ def parse(texts: Iterable[str]) -> tuple[Volume, ...]:
 
 def judge(volume: Volume, lists: Iterable[VolumeList]) -> None:
     """Check that every policy allows it. Raises Refused(PolicyViolation) with what is allowed."""
+    if why := forbidden(volume.host, lists, read_only=volume.read_only):
+        mode = "ro" if volume.read_only else "rw"
+        raise Refused(Reason.PolicyViolation, f"the volume {volume.host} ({mode}) {why}")
+
+
+def forbidden(path: str, lists: Iterable[VolumeList], *, read_only: bool) -> str | None:
+    """Why a normalized path of the node may not be mounted, as a predicate; None if every policy allows it.
+
+    What may be mounted read-only may be read by the operator for the run.
+    """
     asked = False
     for rules in lists:
         asked = True
-        if not any(_covers(path, read_only, volume) for path, read_only in rules.folders):
-            raise Refused(Reason.PolicyViolation, _refusal(volume, rules))
+        if not any(within(path, normal(folder)) and (read_only or not only) for folder, only in rules.folders):
+            allowed = ", ".join(f"{p} ({'ro' if ro else 'rw'})" for p, ro in rules.folders) or "no host path at all"
+            return f"is not allowed by {rules.owner}, which allows {allowed}"
     if not asked:
-        raise Refused(
-            Reason.PolicyViolation,
-            f"the volume {volume.host} is not allowed: no policy allows any host path; "
-            "an administrator can add it to volumes.allowed of an AgentPolicy",
+        return (
+            "is not allowed: no policy allows any host path; an administrator can add it to volumes.allowed of an "
+            "AgentPolicy"
         )
+    return None
 
 
 def _one(text: str, field: str) -> Volume:
@@ -173,13 +184,3 @@ def _check_target(target: str, field: str) -> None:
             f"nothing can be mounted at {target}: {tree} belongs to the kernel or to Stromboli; "
             "choose another place, such as /workspace",
         )
-
-
-def _covers(path: str, read_only: bool, volume: Volume) -> bool:
-    return within(volume.host, normal(path)) and (volume.read_only or not read_only)
-
-
-def _refusal(volume: Volume, rules: VolumeList) -> str:
-    mode = "ro" if volume.read_only else "rw"
-    allowed = ", ".join(f"{p} ({'ro' if ro else 'rw'})" for p, ro in rules.folders) or "no host path at all"
-    return f"the volume {volume.host} ({mode}) is not allowed by {rules.owner}, which allows {allowed}"
