@@ -195,7 +195,7 @@ async def fake(tmp_path: Path, files_root: Path) -> AsyncIterator[FakePodman]:
 @pytest.fixture
 async def faked(fake: FakePodman) -> AsyncIterator[Bed]:
     """A client of the fake Podman."""
-    async with Podman(fake.socket) as client:
+    async with Podman(fake.socket, processes=fake.processes) as client:
         image, mark = "localhost/stromboli-test/busybox:1", {"contract": "fake"}
         yield Bed(client, image, FILES_IMAGE, mark, real=False, fake=fake)
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.support.fake_podman_execs import Command, FakeExecs
 from tests.support.fake_podman_files import FakeFiles
 from tests.support.fake_podman_images import FakeImages, bears, error
 from tests.support.fake_podman_state import (
@@ -30,7 +31,7 @@ from tests.support.fake_podman_state import (
 )
 from tests.support.fake_podman_wire import Answer, Body, Call, Dropped, Handle, Routes, Served, Within
 
-__all__ = ["FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
+__all__ = ["Command", "FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
 
 _OWN = "/v[0-9.]+/libpod"  # Podman's own calls; the others are Docker's
 _VERSION = re.compile(r"^/v[0-9.]+(/libpod)?")
@@ -51,6 +52,9 @@ _ROUTES = Routes(
     ("DELETE", _OWN + "/containers/{name}", "_remove_container"),
     ("HEAD", _OWN + "/containers/{name}/archive", "_stat"),
     ("GET", _OWN + "/containers/{name}/archive", "_archive"),
+    ("POST", _OWN + "/containers/{name}/exec", "_create_exec"),
+    ("POST", _OWN + "/exec/{id}/start", "_start_exec"),
+    ("GET", _OWN + "/exec/{id}/json", "_inspect_exec"),
     ("POST", _OWN + "/commit", "_commit"),
     ("POST", _OWN + "/build", "_build"),
     ("GET", _OWN + "/images/json", "_list_images"),
@@ -66,14 +70,14 @@ _ROUTES = Routes(
 ENDS = {"KILL": 137, "TERM": 143}  # exit codes of programs that such a signal terminates, unless they ignore it
 
 
-class FakePodman(FakeFiles, FakeImages):
+class FakePodman(FakeExecs, FakeFiles, FakeImages):
     """A context manager. Inside the block it is reached by `within`, and unless it is not `served`, on `socket`."""
 
     def __init__(self, socket: Path, *, served: bool = True) -> None:
         super().__init__()
         self.socket = socket
         self._served = Served(self.answer, socket) if served else None
-        self.within = Within(self.answer, self.tasks)
+        self.within = Within(self.answer, self.tasks, self.processes)
 
     async def __aenter__(self) -> Self:
         if self._served is not None:
@@ -220,6 +224,7 @@ class FakePodman(FakeFiles, FakeImages):
                 "Created": c.created,
                 "Config": {"Labels": c.labels or None},
                 "State": state,
+                "ExecIDs": self.execs_of(c),
                 **({"SizeRw": c.written} if request.query.get("size") == "true" else {}),
             }
         )

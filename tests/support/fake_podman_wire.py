@@ -21,6 +21,7 @@ from multidict import MultiDict, MultiMapping
 
 from stromboli import httpclient
 from stromboli.errors import HttpFailed, HttpSilent
+from stromboli.podman.processes import Processes
 from stromboli.podman.transport import Podman
 
 Body = AsyncGenerator[bytes, None]
@@ -110,8 +111,8 @@ class Within:
     open. `tasks` has the calls that are being answered.
     """
 
-    def __init__(self, handle: Handle, tasks: set[asyncio.Task[Any]]) -> None:
-        self._handle, self._tasks = handle, tasks
+    def __init__(self, handle: Handle, tasks: set[asyncio.Task[Any]], processes: Processes) -> None:
+        self._handle, self._tasks, self.processes = handle, tasks, processes
         self._open: set[asyncio.Future[None]] = set()
 
     def cut(self) -> None:
@@ -194,7 +195,7 @@ class _Pieces:
 
 def within(transport: Within) -> Podman:
     """A client of the fake in the same process."""
-    podman = Podman("/nowhere")
+    podman = Podman("/nowhere", processes=transport.processes)
     podman._connection._http = transport  # type: ignore[assignment]
     return podman
 

@@ -190,12 +190,20 @@ class IsolatedPodman:
                 if network != "podman":  # the default network cannot be removed
                     self.run("network", "rm", "--force", network)
         finally:
+            self._end_sleepers()
             self._await_cleanups()
             if self._rootless:
                 self._leave_user_namespace()
             for mount in self._mounts():
                 subprocess.run(["umount", "--lazy", mount], check=True, capture_output=True, timeout=30)
             shutil.rmtree(self.root)
+
+    def _end_sleepers(self) -> None:
+        """End what sleeps for five minutes after a command in a container, where the operator was killed meanwhile."""
+        for pid in processes.mentioning(str(self.root)):
+            with contextlib.suppress(OSError):
+                if b"--exit-delay" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
 
     def _await_cleanups(self) -> None:
         """Wait for the processes that Podman starts to clean up after a container: they mount the storage meanwhile."""

@@ -14,10 +14,12 @@ from stromboli.podman.connection import Connection
 from stromboli.podman.containers import Containers
 from stromboli.podman.copies import Copies
 from stromboli.podman.events import Events
+from stromboli.podman.execs import Execs
 from stromboli.podman.failures import answer, reading
 from stromboli.podman.folders import Folders
 from stromboli.podman.images import Images
 from stromboli.podman.networks import Networks
+from stromboli.podman.processes import Processes
 from stromboli.podman.registries_conf import RegistriesConf
 from stromboli.podman.search import Search
 from stromboli.podman.volumes import Volumes
@@ -47,7 +49,7 @@ class Podman:
     `PodmanError` or a subclass if Podman refuses.
     """
 
-    def __init__(self, socket_path: Path | str) -> None:
+    def __init__(self, socket_path: Path | str, *, processes: Processes | None = None) -> None:
         self._connection = Connection(socket_path)
         self.containers = Containers(self._connection)
         self.images = Images(self._connection)
@@ -58,6 +60,7 @@ class Podman:
         self.volumes = Volumes(self._connection)
         self.networks = Networks(self._connection)
         self.events = Events(self._connection)
+        self.execs = Execs(self._connection, processes or Processes())
 
     async def __aenter__(self) -> Self:
         return self
