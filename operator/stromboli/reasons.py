@@ -82,6 +82,11 @@ class Reason(ConditionReason):
     )
     Pulling = "Pulling", "Unknown", "The image is being pulled; the message shows the progress."
     Starting = "Starting", "Unknown", "The attempt has been recorded; the container is being created and started."
+    StartingServices = (
+        "StartingServices",
+        "Unknown",
+        "The services of the environment are being started; the message says which of them are ready.",
+    )
     RunningHooks = "RunningHooks", "Unknown", "The `lifecycle` commands are running; the agent starts next."
     Running = "Running", "Unknown", "The agent is running."
     WaitingForReference = (
@@ -147,6 +152,12 @@ class Reason(ConditionReason):
         "HookFailed",
         "False",
         "A `lifecycle` command failed, or they took too long; the message says which, and ends with its last output.",
+    )
+    ServiceFailed = (
+        "ServiceFailed",
+        "False",
+        "A service of the environment did not become ready, so the prompt was not sent: the message names it, and ends"
+        " with its last output.",
     )
     AgentFailed = (
         "AgentFailed",
@@ -388,6 +399,33 @@ class EventReason(StrEnum):
         "Warning",
         "The Claude API rejects the agent's requests or cannot be reached, and the CLI retries; on a status of 401,"
         " check the credentials.",
+    )
+    ServiceNotReady = (
+        "ServiceNotReady",
+        "Warning",
+        "A service without a health check did not accept connections within `compose.healthTimeout`; the start went"
+        " on.",
+    )
+    ServiceReplaced = (
+        "ServiceReplaced",
+        "Normal",
+        "A service of a session's stack was replaced, since its definition has changed; the message says in what.",
+    )
+    ServiceRestarted = (
+        "ServiceRestarted",
+        "Warning",
+        "A service had ended while its stack was in use, and was started again, with its data.",
+    )
+    StackNotice = (
+        "StackNotice",
+        "Normal",
+        "Something in the compose file has no effect, or a variable in it is not set; the message says what.",
+    )
+    StackStopped = (
+        "StackStopped",
+        "Normal",
+        "A session's stack was stopped after `compose.idleTTL` without a run; the next run starts it again, with its"
+        " data.",
     )
     VariablesWithheld = (
         "VariablesWithheld",

@@ -42,8 +42,15 @@ REASONS: tuple[type[ConditionReason], ...] = (
 )
 ENUMS: tuple[type[StrEnum], ...] = (*TYPES, *REASONS, EventReason)
 ALL = [member for enum in ENUMS for member in enum]
-# The same words with another meaning: a run's phase and a step's state, and fields of Podman's answers.
-OTHER_MEANINGS = {("models", "Running"), ("models", "Succeeded"), ("podman", "Running"), ("podman", "Created")}
+# The same words with another meaning: phases of runs, states of steps and services, and fields of Podman's answers.
+OTHER_MEANINGS = {
+    ("models", "Running"),
+    ("models", "Succeeded"),
+    ("models", "Created"),
+    ("models", "Starting"),
+    ("podman", "Running"),
+    ("podman", "Created"),
+}
 
 # DESIGN's list, of what this version can come to.
 UNKNOWN = {
@@ -51,6 +58,7 @@ UNKNOWN = {
     "Pulling",
     "Starting",
     "RunningHooks",
+    "StartingServices",
     "Running",
     "WaitingForReference",
     "CLIImageUnavailable",
@@ -66,6 +74,7 @@ FALSE = {
     "PolicyViolation",
     "CredentialsMissing",
     "HookFailed",
+    "ServiceFailed",
     "AgentFailed",
     "MaxTurnsReached",
     "BudgetExceeded",
@@ -144,4 +153,12 @@ def test_only_reasons_of_succeeded_leave_a_condition_unknown() -> None:
 
 
 def test_a_warning_is_an_event_that_somebody_should_read() -> None:
-    assert {one.value for one in EventReason if not one.warning} == {"Started", "Created", "Forked", "DigestChanged"}
+    assert {one.value for one in EventReason if not one.warning} == {
+        "Started",
+        "Created",
+        "Forked",
+        "DigestChanged",
+        "ServiceReplaced",
+        "StackNotice",
+        "StackStopped",
+    }

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from stromboli.errors import InvalidInput
 from stromboli.grammar import capability
 from stromboli.grammar.pattern import PATTERN_RE2
+from stromboli.models.agentsession import MAX_SERVICES
 from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
 from stromboli.models.conditions import Conditions
 from stromboli.models.fields import Duration, ImageRef, MaxBudget, MaxTurns, Memory, Pids, PolicyCpus
@@ -250,7 +251,7 @@ class ComposePolicy(Model):
         alias="idleTTL",
         description="How long a session's stack keeps running after the end of its last run (default 30m).",
     )
-    max_services: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    max_services: Annotated[int, Field(ge=1, le=MAX_SERVICES)] | None = Field(
         None, description="How many services a stack may have, without those that are off by profile (default 64)."
     )
 

@@ -33,6 +33,7 @@ class SessionTemplate(Model):
     resources: Resources | None = Field(None, description="Limits of the container.")
 
 
+MAX_SERVICES = 256
 UID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
@@ -104,6 +105,48 @@ class ForkOrigin(Model):
     )
 
 
+class ServiceState(StrEnum):
+    """What a service's container is doing. Its name is as in `docker compose ps`, but for the first and the last."""
+
+    pending = "Pending"
+    created = "Created"
+    running = "Running"
+    paused = "Paused"
+    exited = "Exited"
+    stopped = "Stopped"
+
+
+class ServiceHealth(StrEnum):
+    """What a service's health check says."""
+
+    none = "None"
+    starting = "Starting"
+    healthy = "Healthy"
+    unhealthy = "Unhealthy"
+
+
+class ServiceStatus(Model):
+    """One service of the session's stack."""
+
+    name: str = Field(description="Its name in the compose file.", max_length=253)
+    image: str = Field("", description="The image's canonical reference; empty if it is built.", max_length=1024)
+    digest: str | None = Field(None, description="The manifest's digest, if a registry gave one.", max_length=256)
+    state: ServiceState = Field(
+        description="Pending (its container does not exist yet), Created, Running, Paused, Exited (by itself), or "
+        "Stopped (with the stack, until the next run)."
+    )
+    health: ServiceHealth = Field(
+        description="What its health check says: Starting, Healthy, Unhealthy; None if it has no check."
+    )
+    ready: bool = Field(
+        description="Whether what depends on it may start: it is healthy; it accepts connections, if it has no check "
+        "but a port; or it has done its work, if it runs only once."
+    )
+    restarts: int = Field(0, description="How often it ended and was started again.")
+    started_at: str | None = Field(None, description="When it last started.", max_length=64)
+    message: str = Field("", description="Why it is not ready.", max_length=1024)
+
+
 class AgentSessionStatus(Model):
     """The state of the session."""
 
@@ -118,6 +161,11 @@ class AgentSessionStatus(Model):
     runs: int = Field(0, description="How many runs have started in it.")
     current_run: RunRef | None = Field(None, description="The run that holds the session now.")
     last_used: str | None = Field(None, description="When a run last started or ended in it.", max_length=64)
+    services: Annotated[list[ServiceStatus], Field(max_length=MAX_SERVICES)] = Field(
+        default_factory=list,
+        description="The services of its stack, if it has one.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     size_bytes: int = Field(
         0, description="Its disk usage: files written in its container, a fork's copy, its conversation."
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from enum import StrEnum
+from typing import Any, ClassVar, Self, TypeVar
 
+from stromboli.models.agentsession import ServiceHealth, ServiceState
 from stromboli.models.objects import (
     NOTHING,
     Object,
     Resource,
     Status,
     condition,
+    entries,
     fields,
     identity,
     moment,
@@ -20,6 +23,8 @@ from stromboli.models.objects import (
     text,
 )
 from stromboli.reasons import SessionCondition
+
+E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,21 @@ class CopiedFrom:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """A service of the session's stack. `image` is empty if it is built; `message` says why it is not ready."""
+
+    name: str
+    image: str = ""
+    digest: str | None = None
+    state: ServiceState = ServiceState.pending
+    health: ServiceHealth = ServiceHealth.none
+    ready: bool = False
+    restarts: int = 0
+    started: datetime | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStatus(Status):
     """The state of a session. `reason` is that of `Ready`, empty if there is none yet; `size` is in bytes.
 
@@ -61,6 +81,7 @@ class SessionStatus(Status):
     copied_from: CopiedFrom | None = None
     last_used: datetime | None = None
     size: int | None = None
+    services: tuple[ServiceEntry, ...] = ()
 
     @classmethod
     def of(cls, wire: Mapping[str, Any] | None) -> Self:
@@ -78,6 +99,7 @@ class SessionStatus(Status):
             copied_from=CopiedFrom(text(came.get("claudeSessionID")) or None) if came else None,
             last_used=moment(wire.get("lastUsed")),
             size=number(wire["sizeBytes"]) if "sizeBytes" in wire else None,
+            services=tuple(map(_service, entries(wire.get("services")))),
         )
 
     def is_held_by(self, run_uid: str) -> bool:
@@ -107,3 +129,21 @@ class Session(Resource):
             parent=text(fields(spec.get("forkedFrom")).get("name")),
             ttl=text(spec.get("ttlAfterLastUse")) or None,
         )
+
+
+def _service(wire: Mapping[str, Any]) -> ServiceEntry:
+    return ServiceEntry(
+        name=text(wire.get("name")),
+        image=text(wire.get("image")),
+        digest=text(wire.get("digest")) or None,
+        state=_one_of(ServiceState, wire.get("state"), ServiceState.pending),
+        health=_one_of(ServiceHealth, wire.get("health"), ServiceHealth.none),
+        ready=wire.get("ready") is True,
+        restarts=number(wire.get("restarts")),
+        started=moment(wire.get("startedAt")),
+        message=text(wire.get("message")),
+    )
+
+
+def _one_of(known: type[E], value: object, default: E) -> E:
+    return next((one for one in known if one == value), default)

@@ -5,12 +5,20 @@ Only this module and models/session.py know the status's format in the API.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
+from stromboli.grammar import times
 from stromboli.models.agentsession import Filesystem
 from stromboli.models.objects import entries, number
-from stromboli.models.session import Origin, RunRef, SessionStatus
+from stromboli.models.session import Origin, RunRef, ServiceEntry, SessionStatus
 from stromboli.reasons import ReadyReason, SessionCondition
 from stromboli.status import conditions
 from stromboli.status.run import Moment
+
+MAX_SERVICE_MESSAGE = 256
+MAX_SERVICES_SIZE = 96 * 1024  # bytes of JSON
+_LEAST_FIRST = ("message", "digest", "image")
 
 
 def at(status: SessionStatus, reason: ReadyReason, message: str, moment: Moment) -> SessionStatus:
@@ -71,6 +79,37 @@ def released(status: SessionStatus, moment: Moment) -> SessionStatus:
     if status.reason != ReadyReason.VolumeLost:
         status = at(status, ReadyReason.Available, "no run is using it", moment)
     return _with(_without(status, "currentRun"), lastUsed=moment.text)
+
+
+def with_services(status: SessionStatus, services: Sequence[ServiceEntry]) -> SessionStatus:
+    """The session's stack has these services; none if it has no stack.
+
+    A status has to fit into its object beside a spec of any size (kube/outline.py): of a very large stack, the least
+    important fields are left out.
+    """
+    if not services:
+        return _without(status, "services")
+    found = [_service(one) for one in services]
+    for field in _LEAST_FIRST:
+        if len(json.dumps(found)) <= MAX_SERVICES_SIZE:
+            break
+        found = [{key: value for key, value in one.items() if key != field} for one in found]
+    return _with(status, services=found)
+
+
+def _service(entry: ServiceEntry) -> dict[str, object]:
+    made = {
+        "name": entry.name,
+        "image": entry.image,
+        "digest": entry.digest,
+        "state": str(entry.state),
+        "health": str(entry.health),
+        "ready": entry.ready,
+        "restarts": entry.restarts,
+        "startedAt": None if entry.started is None else times.to_text(entry.started),
+        "message": conditions.clip(entry.message)[:MAX_SERVICE_MESSAGE],
+    }
+    return {key: value for key, value in made.items() if value not in (None, "")}
 
 
 def _with(status: SessionStatus, **changed: object) -> SessionStatus:

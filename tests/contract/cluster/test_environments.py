@@ -27,7 +27,7 @@ RULES = {
     "healthTimeout": "2m",
     "buildTimeout": "1h",
     "idleTTL": "168h",
-    "maxServices": 1000,
+    "maxServices": 256,
 }
 LARGEST = 1024 * 1024
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from stromboli.models.agentsession import AgentSessionStatus
-from stromboli.models.session import RunRef, SessionStatus
+from stromboli.models.agentsession import MAX_SERVICES, AgentSessionStatus, ServiceHealth, ServiceState
+from stromboli.models.session import RunRef, ServiceEntry, SessionStatus
 from stromboli.reasons import ReadyReason, SessionCondition
 from stromboli.status import conditions
 from stromboli.status import session as session_status
@@ -130,3 +132,87 @@ def test_the_wire_takes_it() -> None:
         session_status.released(lost(), moment()),
     ):
         AgentSessionStatus.model_validate(status.wire)
+
+
+# --- the services of its stack ---
+
+DB = ServiceEntry(
+    name="db",
+    image="docker.io/library/postgres:16",
+    digest="sha256:1",
+    state=ServiceState.running,
+    health=ServiceHealth.healthy,
+    ready=True,
+    restarts=2,
+    started=moment().now,
+)
+CACHE = ServiceEntry(name="cache", message="its check has not succeeded yet")
+
+
+def test_services_are_written_as_the_schema_has_them_and_read_again() -> None:
+    status = session_status.with_services(session_status.taken(SessionStatus(), RUN, moment()), [DB, CACHE])
+    assert status.wire["services"] == [
+        {
+            "name": "db",
+            "image": "docker.io/library/postgres:16",
+            "digest": "sha256:1",
+            "state": "Running",
+            "health": "Healthy",
+            "ready": True,
+            "restarts": 2,
+            "startedAt": "2026-01-31T12:00:00Z",
+        },
+        {
+            "name": "cache",
+            "state": "Pending",
+            "health": "None",
+            "ready": False,
+            "restarts": 0,
+            "message": "its check has not succeeded yet",
+        },
+    ]
+    assert status.services == (DB, CACHE)
+    AgentSessionStatus.model_validate(status.wire)
+    assert session_status.released(status, moment(1)).services == (DB, CACHE)
+
+
+def test_without_a_stack_there_are_no_services() -> None:
+    status = session_status.with_services(SessionStatus(), [DB])
+    assert session_status.with_services(status, []) == SessionStatus()
+
+
+def test_a_services_message_is_bounded_and_shows_no_control_characters() -> None:
+    status = session_status.with_services(SessionStatus(), [ServiceEntry(name="db", message="\x1b[2J" + "x" * 10_000)])
+    found = status.services[0].message
+    assert found.startswith("\\x1b[2J")
+    assert len(found) == session_status.MAX_SERVICE_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("message", "image", "left_out"),
+    [
+        ("m", 60, ()),
+        ("m" * 256, 60, ("message",)),
+        ("", 200, ("message", "digest")),
+        ("m", 1024, session_status._LEAST_FIRST),
+    ],
+)
+def test_the_status_of_a_very_large_stack_fits_beside_any_spec(
+    message: str, image: int, left_out: tuple[str, ...]
+) -> None:
+    many = [
+        replace(DB, name=f"service-{n}", message=message, image="i" * image, digest="sha256:" + "0" * 64)
+        for n in range(MAX_SERVICES)
+    ]
+    status = session_status.with_services(SessionStatus(), many)
+    assert len(json.dumps(status.wire["services"])) <= session_status.MAX_SERVICES_SIZE
+    assert [one.name for one in status.services] == [one.name for one in many]
+    assert {"message", "digest", "image"} - set(status.wire["services"][0]) == set(left_out)
+
+
+@pytest.mark.parametrize(
+    "wire", [None, 5, [], ["db"], [{"name": 5, "state": "Dancing", "health": [], "ready": "yes", "restarts": "many"}]]
+)
+def test_anything_may_stand_where_services_should(wire: object) -> None:
+    found = SessionStatus.of({"services": wire}).services
+    assert all(one == ServiceEntry(name="") for one in found)
