@@ -1,7 +1,8 @@
 """Every command in README and docs/ is run as printed, as by a user who has just cloned the project.
 
 Here are those for a local installation, run by an unprivileged user in reading order, from `make demo` to
-`down --purge`. Those for a cluster are run by test_manifests, those that need a registry by test_images_story.
+`down --purge`. Those for a cluster are run by test_manifests, those that need a registry by test_images_story, those
+with services by test_examples.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def local(name: str) -> list[Block]:
 
 def test_every_document_with_commands_is_typed() -> None:
     found = [block for path in DOCUMENTS for block in blocks(path)]
-    assert {block.document for block in found} == set(READING)
-    assert {block.where for block in found} == {"local", "cluster", "registry"}
+    assert {block.document for block in found} == {*READING, "compose.md"}
+    assert {block.where for block in found} == {"local", "cluster", "registry", "compose"}
 
 
 @pytest.fixture(scope="module")

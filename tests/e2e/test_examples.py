@@ -18,10 +18,12 @@ from lightkube import Client
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.kube.client import AgentSession
 from stromboli.local import policy as demo
 from stromboli.local.answers import Offline
-from tests.support import images
+from tests.support import images, services
 from tests.support.cluster import Kubectl
+from tests.support.documents import DOCUMENTS, blocks, objects
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition
 
@@ -58,8 +60,8 @@ class Example:
     def commands(self, *, applying: bool) -> list[str]:
         """The commands that apply it, or those that show its results; those with `--watch` are for people only."""
         text = "\n".join(self.texts.values())
-        found = [c for c in re.findall(r"^#   ((?:kubectl|mkdir) .*)$", text, re.MULTILINE) if "--watch" not in c]
-        return [c for c in found if c.startswith(("kubectl apply", "mkdir")) == applying]
+        found = [c for c in re.findall(r"^#   ((?:kubectl|mkdir|cp) .*)$", text, re.MULTILINE) if "--watch" not in c]
+        return [c for c in found if c.startswith(("kubectl apply", "mkdir", "cp")) == applying]
 
 
 def _ends(text: str) -> str:
@@ -74,9 +76,11 @@ def read(name: str) -> Example:
 
 
 @pytest.fixture(scope="module")
-def alpine_image(podman_env: dict[str, str]) -> str:
-    """An image that one of the examples wants on the node."""
-    return images.build("musl", podman_env)
+def others_images(podman_env: dict[str, str]) -> None:
+    """The images that the examples name, besides that of Python."""
+    images.build("musl", podman_env)
+    for service in ("postgres", "redis"):
+        services.build(service, podman_env)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +89,7 @@ def as_in_the_demo(
     policy: dict[str, Any],
     kubectl: Kubectl,
     python_image: str,
-    alpine_image: str,
+    others_images: None,
     cli_image: str,
     standin: Standin,
 ) -> Iterator[None]:
@@ -120,14 +124,14 @@ class Shell:
         for file, text in example.texts.items():
             (place / file).write_text(self._here(text))
 
-    def __call__(self, command: str) -> str:
+    def __call__(self, command: str, within: float = 60) -> str:
         done = subprocess.run(
             ["sh", "-ec", self._here(command)],
             cwd=self._folder,
             env=self._environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=within,
             check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
@@ -155,6 +159,7 @@ def done(shell: Shell, kubectl: Kubectl, client: Client) -> Iterator[dict[str, d
     for _, obj in (pair for name in NAMES for pair in read(name).objects()):
         where = ["-n", obj["metadata"]["namespace"]]
         kubectl(*where, "delete", "--ignore-not-found", "--wait=false", obj["kind"], obj["metadata"]["name"])
+    kubectl("delete", "agentruns", "--all")  # those of the documents
     kubectl("delete", "agentsessions", "--all-namespaces", "--all")  # created by runs
 
 
@@ -182,7 +187,9 @@ def test_its_other_commands_show_something(done: dict[str, dict[Key, Object]], s
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_says_what_it_is_for(name: str) -> None:
     texts = read(name).texts
-    assert len([c for c in read(name).commands(applying=True) if f"examples/{name}/" in c]) == 1
+    applied = [c for c in read(name).commands(applying=True) if c.startswith("kubectl")]
+    assert [c for c in applied if not c.endswith(f" examples/{name}/")] == []
+    assert len(applied) == 1
     assert [file for file, text in texts.items() if file.endswith(".yaml") and not text.startswith("# ")] == []
 
 
@@ -196,6 +203,28 @@ def test_a_prompt_comes_from_a_config_map(done: dict[str, dict[Key, Object]], st
     asked = [str(request["user_texts"]) for request in standin.requests()]
     for text in ("a volcano that never sleeps", "Write the changelog's entry"):
         assert len([texts for texts in asked if text in texts.replace("\\'", "'")]) == 1
+
+
+def test_a_stack_is_up_while_its_session_is_there(done: dict[str, dict[Key, Object]], client: Client) -> None:
+    assert done["compose"]
+    found = dict(client.get(AgentSession, "compose", namespace="default"))
+    up = {service["name"]: service["ready"] for service in found["status"]["services"]}
+    assert up["db"] is True
+
+
+def test_the_documents_commands_about_stacks_are_run_as_printed(
+    done: dict[str, dict[Key, Object]], shell: Shell
+) -> None:
+    found = [block for path in DOCUMENTS for block in blocks(path) if block.where == "compose"]
+    assert {block.document for block in found} == {"README.md", "compose.md"}
+    for block in found:
+        shell(block.text, within=300)
+    named = {obj["metadata"]["name"] for block in found for obj in objects(block) if obj["kind"] == "AgentRun"}
+    assert named
+    ends = {
+        run["metadata"]["name"]: condition(run) for run in json.loads(shell("kubectl get agentruns -o json"))["items"]
+    }
+    assert {name: ends[name]["message"] for name in named if ends[name]["reason"] != "Completed"} == {}
 
 
 def test_the_refusal_names_the_policy_and_what_it_allows(done: dict[str, dict[Key, Object]]) -> None:

@@ -1,7 +1,8 @@
 """README, CHANGELOG and docs/ for tests: the documents, and the scripts in them.
 
 A fenced block whose language is `sh` is run as printed. A word after the language says where: `cluster` means as an
-administrator of a cluster, `registry` on a node that reaches a registry, and nothing means on a local installation.
+administrator of a cluster, `registry` on a node that reaches a registry, `compose` on one that has the images of the
+services and a network for them, and nothing means on a local installation.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from stromboli.models.agentrun import AgentRunSpec
+
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 BEFORE_A_RUN = ("Namespace", "AgentPolicy")  # a ConfigMap may come later: it is waited for
 
@@ -19,11 +21,18 @@ def test_what_a_run_needs_comes_before_it(folder: Path) -> None:
     assert not set(kinds[first:]) & set(BEFORE_A_RUN), kinds
 
 
+def test_runs_are_valid() -> None:
+    runs = [obj for folder in EXAMPLES.iterdir() for obj in _applied(folder) if obj["kind"] == "AgentRun"]
+    assert [AgentRunSpec.model_validate(run["spec"]) for run in runs]
+
+
 @pytest.mark.parametrize("folder", sorted(EXAMPLES.iterdir()), ids=lambda folder: str(folder.name))
 def test_nothing_in_it_needs_root_or_a_folder_that_only_root_can_make(folder: Path) -> None:
     for obj in _applied(folder):
-        for volume in obj.get("spec", {}).get("volumes", []) if obj["kind"] == "AgentRun" else []:
-            assert volume.startswith("/tmp/"), volume
+        if obj["kind"] == "AgentRun":
+            path = obj["spec"].get("environment", {}).get("path")
+            for place in [*obj["spec"].get("volumes", []), *([path] if path else [])]:
+                assert place.startswith("/tmp/"), place
 
 
 def _applied(folder: Path) -> list[dict[str, Any]]:
