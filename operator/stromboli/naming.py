@@ -30,6 +30,13 @@ ROLE = f"{GROUP}/role"  # what a container is for: a `Role` if it is a session's
 ROLE_HOLDER = "cli-holder"
 ROLE_READER = "look"  # the word of the versions that may have left one
 SHAPE = f"{GROUP}/shape"  # of an agent's container: its properties that policies restrict, as JSON
+# Labels on the parts of a compose stack: the names that the file has for them …
+SERVICE = f"{GROUP}/service"  # on a service's container and its built image
+STACK_NETWORK = f"{GROUP}/network"
+STACK_VOLUME = f"{GROUP}/volume"  # a volume without a name in the file is `SERVICE:TARGET`
+# … and, on containers, what they were created from, and how they are supervised, both as JSON.
+DEFINITION = f"{GROUP}/definition"
+SUPERVISION = f"{GROUP}/supervision"
 
 # What a container is for in its session: a word that is unique there, and valid as a label and as part of a name. What
 # finds, watches or removes containers takes any role.
@@ -75,6 +82,7 @@ LOADER_ENV_PREFIXES = ("LD_", "BASH_FUNC_", *RUNTIME_ENV_PREFIXES)
 NETWORK = re.compile(r"stromboli-[0-9a-f]{16}")  # the names that `network` returns
 # Registry and repository of the images that forks start from.
 COPIES = ("localhost", "stromboli/session")
+BUILDS = ("localhost", "stromboli/built")  # the same of images that were built for a stack
 STACKED = "-stacked"  # tag suffix of such an image with too many layers, until it is flattened
 
 _OBJECT_NAME = re.compile(OBJECT_NAME_PATTERN.removeprefix("^").removesuffix("$"))

@@ -48,6 +48,12 @@ def is_nobodys_copy(image: Reference, policy: Effective, slot: str) -> None:
         )
 
 
+def is_nobodys_build(image: Reference, policy: Effective, slot: str) -> None:
+    """Refuse the images that were built for other sessions' stacks, from what those are allowed to read."""
+    if (image.registry, image.path) == naming.BUILDS:
+        raise _not_allowed(slot, f"the image {image} was built for the stack of a session; write a build of your own")
+
+
 def every_allowlist_has_a_pattern(image: Reference, policy: Effective, slot: str) -> None:
     for rules in policy.allowlists:
         if not rules.admits(image):
@@ -69,4 +75,4 @@ def _not_allowed(slot: str, message: str) -> Refused:
 
 
 Check = Callable[[Reference, Effective, str], None]
-CHECKS: tuple[Check, ...] = (is_nobodys_copy, every_allowlist_has_a_pattern, a_digest_is_given)
+CHECKS: tuple[Check, ...] = (is_nobodys_copy, is_nobodys_build, every_allowlist_has_a_pattern, a_digest_is_given)

@@ -18,7 +18,7 @@ LOCAL = "localhost"
 
 
 def is_meant(reference: Reference, repo_tags: Iterable[str], repo_digests: Iterable[str]) -> bool:
-    """Whether an image with these names is known under the reference's repository. Session copies never are."""
+    """Whether an image with these names is known under the reference's repository. Sessions' own images never are."""
     tags, digests = tuple(repo_tags), tuple(repo_digests)
     if is_copy(tags, digests):
         return False
@@ -28,9 +28,9 @@ def is_meant(reference: Reference, repo_tags: Iterable[str], repo_digests: Itera
 
 
 def is_copy(repo_tags: Iterable[str], repo_digests: Iterable[str]) -> bool:
-    """Whether one of an image's names is that of a copy of a session's container."""
-    copies = "/".join(naming.COPIES)
-    return any(name.startswith((f"{copies}:", f"{copies}@")) for name in (*repo_tags, *repo_digests))
+    """Whether one of an image's names is that of a copy of a session's container, or of a build for its stack."""
+    own = tuple(f"{'/'.join(name)}{end}" for name in (naming.COPIES, naming.BUILDS) for end in ":@")
+    return any(name.startswith(own) for name in (*repo_tags, *repo_digests))
 
 
 def is_local(reference: Reference) -> bool:

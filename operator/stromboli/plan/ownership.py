@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from stromboli import naming
 from stromboli.naming import ContainerKey, Role
+from stromboli.plan.stack import names as stack_names
 
 Labels = Mapping[str, str]
 
@@ -35,6 +36,26 @@ def session_of_volume(name: str, labels: Labels, installation: str) -> str | Non
     """The UID of the session (or run) that owns a volume; None if it is not ours."""
     owner = _owner(labels, installation)
     return owner if owner and name == naming.volume(owner) else None
+
+
+def session_of_stack_volume(name: str, labels: Labels, installation: str) -> str | None:
+    """The UID of the session (or run) whose stack has this volume; None if it is not ours."""
+    owner, key = _owner(labels, installation), labels.get(naming.STACK_VOLUME, "")
+    return owner if owner and key and name == stack_names.volume(owner, key) else None
+
+
+def session_of_stack_network(name: str, labels: Labels, installation: str) -> str | None:
+    """The UID of the session (or run) whose stack has this network; None if it is not ours."""
+    owner, key = _owner(labels, installation), labels.get(naming.STACK_NETWORK, "")
+    return owner if owner and key and name == stack_names.network(owner, key) else None
+
+
+def builds_of(names: Iterable[str], labels: Labels, installation: str) -> dict[str, str]:
+    """Those names of an image that mark it as built for a session's stack, each with that session's UID."""
+    owner, service = _owner(labels, installation), labels.get(naming.SERVICE, "")
+    if not owner or not service:
+        return {}
+    return {name: owner for name in names if name == stack_names.image(owner, service)}
 
 
 def copies_of(names: Iterable[str], labels: Labels, installation: str) -> dict[str, str]:

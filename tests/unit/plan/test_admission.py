@@ -16,6 +16,7 @@ DIGEST = f"sha256:{'0' * 64}"
 def test_the_order_of_the_checks() -> None:
     assert [check.__name__ for check in admission.CHECKS] == [
         "is_nobodys_copy",
+        "is_nobodys_build",
         "every_allowlist_has_a_pattern",
         "a_digest_is_given",
     ]
@@ -26,6 +27,7 @@ def test_the_order_of_the_checks() -> None:
     [
         ("Python", Reason.InvalidSpec, ""),
         ("localhost/stromboli/session:u", Reason.ImageNotAllowed, "is the copy of a session"),
+        ("localhost/stromboli/built:u-db", Reason.ImageNotAllowed, "was built for the stack of a session"),
         ("node:22", Reason.ImageNotAllowed, "is not allowed by AgentPolicy team, which allows python:**"),
         ("python:3.12", Reason.ImageNotAllowed, "names no digest, which AgentPolicy strict requires"),
     ],

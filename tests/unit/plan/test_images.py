@@ -73,6 +73,12 @@ def test_a_session_copy_is_never_meant_by_whatever_name_somebody_gives_it() -> N
     assert not is_copy([f"{COPY}s:1", "localhost/stromboli/agent:1"], [])
 
 
+def test_an_image_built_for_a_session_is_never_meant_either() -> None:
+    names = ["localhost/stromboli/built:7f1c2c2e-db", "docker.io/library/postgres:16"]
+    assert is_copy(names, [])
+    assert not is_meant(parse("postgres:16"), names, [])
+
+
 def test_localhost_is_no_registry_and_a_port_of_it_is() -> None:
     assert is_local(parse("localhost/mine:1"))
     assert not is_local(parse("localhost:5000/mine:1"))

@@ -254,7 +254,7 @@ def _admitted(text: str, effective: Effective) -> Reference:
         image = reference.parse(text)
     except InvalidInput as error:
         raise invalid("the image", error.message) from error
-    for check in (admission.is_nobodys_copy, admission.every_allowlist_has_a_pattern):
+    for check in (admission.is_nobodys_copy, admission.is_nobodys_build, admission.every_allowlist_has_a_pattern):
         check(image, effective, "the image")
     return image
 

@@ -1,0 +1,66 @@
+"""What services depend on, and which of them a start needs. Pure.
+
+Needed are the services that the agent's service depends on, directly or not, and those that any service waits for as
+healthy or completed, with what these depend on: if one of them fails, the start ends, as `docker compose up` does. What
+nobody waits for is started as well, and the agent waits until it is ready, since many files do not name every database
+that their application uses. But it cannot end the start: it may be the very application that the agent is to repair, or
+a tool for browsing the database. If it fails, or takes too long, there is a warning, and the agent begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from stromboli.compose.stack import Condition, Dependency, Service
+from stromboli.plan.stack import namespaces
+from stromboli.plan.stack.namespaces import Services
+
+
+def of(service: Service, services: Services) -> tuple[Dependency, ...]:
+    """What a service depends on: `depends_on`, and the services that its `links` and its `network_mode` name.
+
+    One that is switched off, by its profile or by `scale: 0`, is none.
+    """
+    stated = {dependency.service: dependency for dependency in service.depends_on}
+    implied = {name: Dependency(at, name) for at, name in _implied(service) if name not in stated}
+    return tuple(one for one in (*stated.values(), *implied.values()) if one.service in services)
+
+
+def needed(services: Services, agent: str) -> frozenset[str]:
+    """The services without which a start fails. The agent's own is not among them: nothing of it runs."""
+    waited = (
+        dependency.service
+        for service in services.values()
+        for dependency in of(service, services)
+        if dependency.required and dependency.condition is not Condition.started
+    )
+    return frozenset(_closure(services, (agent, *waited))) - {agent}
+
+
+def completes(services: Services) -> frozenset[str]:
+    """The one-shots: services for whose end another one waits."""
+    return frozenset(
+        dependency.service
+        for service in services.values()
+        for dependency in of(service, services)
+        if dependency.condition is Condition.completed
+    )
+
+
+def _implied(service: Service) -> Iterator[tuple[str, str]]:
+    for link in service.links:
+        yield link.at, link.service
+    if (owner := namespaces.joined(service)) is not None:
+        yield f"services.{service.name}.network_mode", owner
+
+
+def _closure(services: Services, names: Iterable[str]) -> set[str]:
+    """The services, and all that they require, directly or not."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += [one.service for one in of(services[name], services) if one.required]
+    return found
