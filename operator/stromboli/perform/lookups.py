@@ -54,7 +54,11 @@ class Lookups:
                 self.current.forget(run.uid)  # there may have been no room for the whole run for a while
                 yield found
         except Oversized as error:
-            raise invalid("spec", f"{error}; put the prompt into a ConfigMap or Secret (spec.promptFrom)") from error
+            raise invalid(
+                "spec",
+                f"{error}; put a long prompt or compose file into a ConfigMap "
+                "(spec.promptFrom, spec.environment.configMapKeyRef)",
+            ) from error
 
     async def spec(self, candidate: Candidate) -> Verdict:
         """The spec is valid, alone and together with its session's template."""

@@ -92,10 +92,12 @@ def _contradictions(one: _Read, beside: Sequence[_Read]) -> Iterator[str]:
         if other.policy.name != one.policy.name:
             yield from _values(one, other)
             yield from _images(one, other)
+            yield from _capabilities(one, other)
         yield from _digests(one, other)
         yield from _default_image(one, other)
         yield from _defaults(one, other)
     yield from _folders(one, beside)
+    yield from _stacks(one)
 
 
 def _values(one: _Read, other: _Read) -> Iterator[str]:
@@ -110,6 +112,21 @@ def _images(one: _Read, other: _Read) -> Iterator[str]:
         return
     if all(a.is_disjoint(b) for a in one.patterns for b in other.patterns):
         yield f"images.allowed: {other.owner} allows none of its images, so that no image runs under both"
+
+
+def _capabilities(one: _Read, other: _Read) -> Iterator[str]:
+    """An empty list allows none on purpose."""
+    for mine in one.alone.compose.capabilities:
+        for theirs in other.alone.compose.capabilities:
+            shared = any(theirs.has(name) for name in mine.names) or any(mine.has(name) for name in theirs.names)
+            if mine.names and theirs.names and not shared:
+                yield f"compose.capabilities: {other.owner} has none of them, so that no service gets any under both"
+
+
+def _stacks(one: _Read) -> Iterator[str]:
+    stated = one.policy.spec.compose
+    if stated is not None and stated.enabled is False and len(stated.model_dump(exclude_none=True)) > 1:
+        yield "compose.enabled: is false, so that nothing else in compose has an effect"
 
 
 def _digests(one: _Read, other: _Read) -> Iterator[str]:

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract.cluster.conftest import Real
+from stromboli.models.agentsession import AgentSessionSpec, ServiceHealth, ServiceState, SessionTemplate
+from stromboli.models.session import ServiceEntry
+from stromboli.status import session as session_status
+from tests.contract.cluster.conftest import Bed, Real
+from tests.support.builders import NOON
 from tests.support.cluster import Kubectl
 
 RUN, SESSION, POLICY = "AgentRun", "AgentSession", "AgentPolicy"
@@ -58,6 +62,30 @@ async def test_a_file_of_a_mebibyte_fits(real: Real, admin: Kubectl, kind: str) 
     admin("create", "-f", "-", stdin=manifest(kind, real.space, **spec))
     patch = json.dumps({"metadata": {"labels": {"a": "b"}}})  # the whole of it is compared with what it was
     admin("-n", real.space, "patch", kind.lower(), "a", "--type=merge", "-p", patch)
+
+
+async def test_a_template_with_an_environment_is_written_as_it_was_read(bed: Bed) -> None:
+    template = SessionTemplate.model_validate({"environment": WHOLE})
+    made = await bed.cluster.create_session(bed.space, "s", AgentSessionSpec(template=template))
+    assert made.spec == {"template": {"environment": whole_again()}}
+
+
+def whole_again() -> dict[str, Any]:
+    """The default of a variable's value is written out."""
+    return WHOLE | {"env": [{"name": "HOME", "value": "/root"}, {"name": "TAG", "value": ""}]}
+
+
+async def test_the_services_of_a_session_are_written_and_read_again(bed: Bed) -> None:
+    made = await bed.cluster.create_session(bed.space, "s", AgentSessionSpec())
+    services = [
+        ServiceEntry(f"{state}-{health}", "docker.io/library/a:1", "sha256:0", state, health, True, 3, NOON, "waits")
+        for state in ServiceState
+        for health in ServiceHealth
+    ]
+    await bed.cluster.write_status(made, session_status.with_services(made.status, services))
+    found = await bed.cluster.session(bed.space, "s")
+    assert found is not None
+    assert found.status.services == tuple(services)
 
 
 ONE = "give exactly one of path, paths, inline and configMapKeyRef"

@@ -203,3 +203,28 @@ def test_one_that_cannot_be_read_is_not_accepted_and_none_is_effective(odd: Rule
     assert found["odd"].effective[0] is found["fine"].effective[0] is EffectiveReason.Invalid
     assert found["fine"].accepted[0] is AcceptedReason.Accepted
     assert "AgentPolicy odd cannot be read, which stops every run" in found["fine"].effective[1]
+
+
+# --- stacks ---
+
+
+def test_lists_of_capabilities_without_a_common_one() -> None:
+    one, other = policy("a", compose={"capabilities": ["NET_RAW"]}), policy("b", compose={"capabilities": ["CAP_BPF"]})
+    said = "compose.capabilities: AgentPolicy {} has none of them, so that no service gets any under both"
+    assert _said("a", one, other) == said.format("b")
+    assert _said("b", one, other) == said.format("a")
+    fitting: list[dict[str, Any]] = [
+        {"capabilities": ["ALL"]},
+        {"capabilities": ["net_raw", "BPF"]},
+        {"capabilities": []},
+        {},
+    ]
+    for fits in fitting:
+        assert _said("a", one, policy("b", compose=fits)) == _said("b", one, policy("b", compose=fits)) == ""
+
+
+def test_rules_for_stacks_in_a_policy_that_turns_them_off() -> None:
+    off = {"enabled": False}
+    assert _said("a", policy("a", compose=off), policy("b", compose={"allowBuild": True})) == ""
+    said = _said("a", policy("a", compose=off | {"allowBuild": True}))
+    assert said == "compose.enabled: is false, so that nothing else in compose has an effect"

@@ -38,7 +38,10 @@ async def test_a_spec_that_leaves_its_status_no_room_is_refused(node: Node) -> N
         await node.finished()
     assert reason_of(node.status()) == Reason.InvalidSpec
     assert node.message().startswith("spec: is 1179")
-    assert "leave room for a status; put the prompt into a ConfigMap or Secret (spec.promptFrom)" in node.message()
+    assert (
+        "leave room for a status; put a long prompt or compose file into a ConfigMap (spec.promptFrom, "
+        in node.message()
+    )
     assert node.prompts == []
     assert node.cluster.asked.count(("whole run", SPACE, "run")) == 1
 
