@@ -105,7 +105,7 @@ def test_the_second_run_reads_what_the_first_has_written_and_deletion_leaves_not
     second = space.run("read", within=WITHIN, **project.spec("read.yaml", READ))
     assert "still: lava" in completed(second)
     now = {service["name"]: service for service in session(space, "compose")["status"]["services"]}
-    assert now["db"]["started"] == up["db"]["started"], "the database went on"
+    assert now["db"]["startedAt"] == up["db"]["startedAt"], "the database went on"
 
     space.kubectl("-n", space.namespace, "delete", "agentruns", "--all")
     space.kubectl("-n", space.namespace, "delete", "agentsession", "compose")
