@@ -6,6 +6,7 @@
         attempts/RUN-N/sealed         the unbroken state of the seals of `out`: see seals.py
         attempt, secret, cli, gateway symlinks that the container's bind mounts go through, replaced by rename
         nothing/                      the target of `gateway` if there is no gateway
+        stack/                        there if the session has, or may have, anything of a stack in Podman
         state                         what the operator knows of a session beyond its runs: see session_state.py
     RUNTIME/secrets/UID/handed        on tmpfs: the secrets for one start; removed once the container has mounted it
     RUNTIME/given/UID                 on tmpfs, never mounted: the secrets to redact from the last attempt's output
@@ -53,6 +54,7 @@ class SessionFolder:
         self._secrets = _secrets(runtime_dir) / uid
         self._handed = self._secrets / "handed"
         self._given = _given(runtime_dir) / uid
+        self._stack = self._path / "stack"
 
     @property
     def path(self) -> Path:
@@ -139,6 +141,17 @@ class SessionFolder:
             self._make_session()
             _make_durable(self._path / "nothing")
         return self._path / "nothing"
+
+    @property
+    def has_stack(self) -> bool:
+        """Whether the session may have something of a stack in Podman."""
+        return self._stack.is_dir()
+
+    def note_stack(self) -> None:
+        """From now on the session may have something of a stack; known after a crash, too. Raises NoSpace."""
+        with _watching_space(self._path):
+            self._make_session()
+            _make_durable(self._stack)
 
     def handed_to(self) -> str | None:
         """The name of the attempt that the link `attempt` points at: the last one whose start was begun."""

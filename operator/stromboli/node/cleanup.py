@@ -22,6 +22,7 @@ from stromboli.errors import PodmanError
 from stromboli.node.copy import Copier
 from stromboli.node.janitor import Janitor
 from stromboli.node.serial import SessionLocks
+from stromboli.node.stacks.remains import StackRemains
 from stromboli.plan import ownership
 from stromboli.podman.transport import Podman
 
@@ -39,14 +40,19 @@ class Cleaner:
         self._locks = locks
         self._janitor = Janitor(podman, site)
         self._copier = Copier(podman, site)
+        self._stacks = StackRemains(podman, site)
         self._removals = asyncio.Semaphore(REMOVALS)
 
     async def finished(self, uid: str) -> None:
         """After a run's end: remove its containers, volume and secrets; its folder stays until the run is deleted.
 
-        Its containers are found by name. Any other that has its labels is left to the sweep (`left_over`).
+        Its containers are found by name, unless it has a stack. Any other that has its labels is left to the sweep
+        (`left_over`).
         """
         async with self._locks.hold(uid):
+            if self._site.folder(uid).has_stack:
+                await self._all_but_folder(uid)
+                return
             found = await containers.by_name(self._podman, self._site, uid)
             await self._containers(container.id for container in found)
             await self._volume_and_secrets(uid)
@@ -114,6 +120,8 @@ class Cleaner:
     async def _all_but_folder(self, uid: str) -> None:
         found = await containers.of_session(self._podman, self._site, uid)
         await self._containers(container.id for container in found)
+        if self._site.folder(uid).has_stack:
+            await self._stacks.remove(uid)
         await self._volume_and_secrets(uid)
 
     async def _volume_and_secrets(self, uid: str) -> None:
@@ -156,17 +164,20 @@ class Inventory:
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
         self._site = site
+        self._stacks = StackRemains(podman, site)
         self._labels = {naming.INSTALLATION: site.installation}
 
     async def take(self) -> Found:
         """List the owners of everything on the node. Raises PodmanError, PodmanUnavailable."""
         ours = self._site.installation
-        made, kept, copies = await asyncio.gather(
+        made, kept, copies, stacks = await asyncio.gather(
             self._podman.containers.list(self._labels),
             self._podman.volumes.list(self._labels),
             self._podman.copies.images(self._labels),
+            self._stacks.owners(),
         )
         running = {key.session for c in made if (key := ownership.container_key(c.name, c.labels, ours)) is not None}
+        running |= stacks
         running |= {uid for v in kept if (uid := ownership.session_of_volume(v.name, v.labels, ours)) is not None}
         copied = {uid for copy in copies for uid in ownership.copies_of(copy.names, copy.labels, ours).values()}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)

@@ -1,0 +1,67 @@
+"""Removes what a session's stack has beside its containers: networks, volumes, built images.
+
+Only objects that are ours by name and labels (plan/ownership.py). All removals are idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from stromboli import naming
+from stromboli.attempt.site import Site
+from stromboli.errors import PodmanError
+from stromboli.plan import ownership
+from stromboli.podman.transport import Podman
+
+
+class StackRemains:
+    """What stacks have on this node beside containers."""
+
+    def __init__(self, podman: Podman, site: Site) -> None:
+        self._podman = podman
+        self._site = site
+
+    async def remove(self, uid: str) -> None:
+        """Remove everything that the stack of this session has; its containers are gone already.
+
+        What Podman cannot remove does not keep the rest. Raises PodmanError, PodmanUnavailable.
+        """
+        labels = self._site.owner_labels(uid)
+        networks, volumes, images = await asyncio.gather(
+            self._podman.networks.list(labels), self._podman.volumes.list(labels), self._podman.copies.images(labels)
+        )
+        ours = self._site.installation
+        removals = [
+            self._podman.networks.remove(network.name)
+            for network in networks
+            if ownership.session_of_stack_network(network.name, network.labels, ours) == uid
+        ]
+        removals += [
+            self._podman.volumes.remove(volume.name)
+            for volume in volumes
+            if ownership.session_of_stack_volume(volume.name, volume.labels, ours) == uid
+        ]
+        removals += [
+            self._podman.copies.remove(name)
+            for image in images
+            for name in ownership.builds_of(image.names, image.labels, ours)
+        ]
+        failure: PodmanError | None = None
+        for removal in removals:
+            try:
+                await removal
+            except PodmanError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def owners(self) -> set[str]:
+        """UIDs of all sessions that have such an object. Raises PodmanError, PodmanUnavailable."""
+        labels, ours = {naming.INSTALLATION: self._site.installation}, self._site.installation
+        networks, volumes, images = await asyncio.gather(
+            self._podman.networks.list(labels), self._podman.volumes.list(labels), self._podman.copies.images(labels)
+        )
+        found = {ownership.session_of_stack_network(n.name, n.labels, ours) for n in networks}
+        found |= {ownership.session_of_stack_volume(v.name, v.labels, ours) for v in volumes}
+        found |= {uid for image in images for uid in ownership.builds_of(image.names, image.labels, ours).values()}
+        return {uid for uid in found if uid is not None}
