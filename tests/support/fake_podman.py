@@ -8,8 +8,10 @@ container does once started (`fake.program`, `fake.end`), which images exist (`a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import signal
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.support.fake_podman_detail import FakeDetail
 from tests.support.fake_podman_execs import Command, FakeExecs
 from tests.support.fake_podman_files import FakeFiles
 from tests.support.fake_podman_images import FakeImages, bears, error
@@ -41,6 +44,7 @@ _ROUTES = Routes(
     ("POST", _OWN + "/containers/create", "_create"),
     ("GET", _OWN + "/containers/json", "_list_containers"),
     ("GET", _OWN + "/containers/showmounted", "_mounted"),
+    ("POST", _OWN + "/containers/{name}/init", "_init"),
     ("POST", _OWN + "/containers/{name}/start", "_start"),
     ("POST", _OWN + "/containers/{name}/wait", "_wait"),
     ("POST", _OWN + "/containers/{name}/kill", "_kill"),
@@ -48,6 +52,7 @@ _ROUTES = Routes(
     ("POST", _OWN + "/containers/{name}/attach", "_attach"),
     ("POST", _OWN + "/containers/{name}/mount", "_mount"),
     ("GET", _OWN + "/containers/{name}/json", "_inspect_container"),
+    ("GET", _OWN + "/containers/{name}/logs", "_logs"),
     ("GET", _OWN + "/containers/{name}/exists", "_exists"),
     ("DELETE", _OWN + "/containers/{name}", "_remove_container"),
     ("HEAD", _OWN + "/containers/{name}/archive", "_stat"),
@@ -70,7 +75,7 @@ _ROUTES = Routes(
 ENDS = {"KILL": 137, "TERM": 143}  # exit codes of programs that such a signal terminates, unless they ignore it
 
 
-class FakePodman(FakeExecs, FakeFiles, FakeImages):
+class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeImages):
     """A context manager. Inside the block it is reached by `within`, and unless it is not `served`, on `socket`."""
 
     def __init__(self, socket: Path, *, served: bool = True) -> None:
@@ -137,6 +142,8 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
         image = self.find_image(body["image"])
         if image is None:
             return error(500, "image not known")
+        if (problem := self.network_problem(body)) is not None:
+            return problem
         container = FakeContainer(f"{next(self.numbers):064x}", "", body, image.id, now())
         container.name = body.get("name") or f"made_up_{container.id[-8:]}"
         if self.find(container.name) is not None:
@@ -147,6 +154,14 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
         await self.happen(container, "create")
         return web.json_response({"Id": container.id, "Warnings": []}, status=201)
 
+    async def _init(self, request: Call) -> web.Response:
+        if (container := self.find(request.match_info["name"])) is None:
+            return error(404, "no such container")
+        if container.status in (*ALIVE, "initialized"):
+            return web.Response(status=304)
+        container.before, container.status, container.over = container.status, "initialized", asyncio.Event()
+        return web.Response(status=204)
+
     async def _start(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return error(404, "no such container")
@@ -154,12 +169,15 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
             return web.Response(status=304)
         if (self.root(container) / "etc/passwd").is_fifo():  # the real one opens it, and blocks
             await asyncio.Event().wait()
+        if (holder := self.holder(container)) is not None and holder.status not in ALIVE:
+            await self._start(replace(request, match_info={"name": holder.id}))
         if container.status != "initialized":  # else somebody is attached, and waits for its end
             container.over = asyncio.Event()
         container.status, container.started, container.finished = "running", now(), NEVER
         container.oom_killed = False
         await self.happen(container, "start")
         program = self.program(container)
+        container.log += program.output
         if program.seconds is not None:
             loop = asyncio.get_running_loop()
             container.timer = loop.call_later(program.seconds, self.finish, container, program.exit_code)
@@ -179,23 +197,33 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
             return error(404, "no such container")
         if container.status not in ALIVE:
             return error(500, "container state improper")
-        signal = request.query.get("signal", "KILL").removeprefix("SIG")
-        container.signals.append(signal)
-        if signal in ENDS and signal not in self.program(container).ignores:
-            self.finish(container, ENDS[signal])
+        name = request.query.get("signal", "KILL").removeprefix("SIG")
+        container.signals.append(name)
+        if name in ENDS and name not in self.program(container).ignores:
+            self.finish(container, ENDS[name])
         return web.Response(status=204)
 
     async def _stop(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
             return error(404, "no such container")
         if container.status == "running":
-            self.finish(container, 137)
+            await self._end_within(container, float(request.query.get("timeout", 10)))
             return web.Response(status=204)
         if container.status == "initialized":
             container.status = container.before
             container.over.set()
             return web.Response(status=204)
         return web.Response(status=304)
+
+    async def _end_within(self, container: FakeContainer, grace: float) -> None:
+        if grace:
+            stop = signal.Signals(container.body.get("stop_signal", signal.SIGTERM)).name.removeprefix("SIG")
+            container.signals.append(stop)
+            if stop not in self.program(container).ignores:
+                self.finish(container, self.program(container).stopped)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(container.over.wait(), grace)
+        self.finish(container, 137)
 
     async def _mount(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
@@ -221,6 +249,9 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
                 "Id": c.id,
                 "Name": c.name,
                 "Image": c.image_id,
+                "ImageName": c.body["image"],
+                "Mounts": self.mounts_of(c),
+                "NetworkSettings": {"Networks": self.addresses_of(c)},
                 "Created": c.created,
                 "Config": {"Labels": c.labels or None},
                 "State": state,
@@ -245,6 +276,8 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
             if request.query.get("force") != "true":
                 return error(500, "container state improper")
             self.finish(container, 137)
+        if any(self.holder(other) is container for other in self.containers.values()):
+            return error(500, "container already exists")  # it "has dependent containers"
         del self.containers[container.id]
         container.over.set()
         await self.happen(container, "remove")
@@ -271,7 +304,8 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
             return web.json_response(self.volumes[body["Name"]], status=201)
         if body["name"] in self.networks:
             return error(409, "network already exists")
-        self.networks[body["name"]] = {"id": f"{next(self.numbers):064x}", "subnets": []} | body
+        unset = {"subnets": [], "internal": False, "dns_enabled": False}
+        self.networks[body["name"]] = {"id": f"{next(self.numbers):064x}", **unset} | body
         return web.json_response(self.networks[body["name"]])
 
     async def _list_things(self, request: Call) -> web.Response:
@@ -287,6 +321,8 @@ class FakePodman(FakeExecs, FakeFiles, FakeImages):
         users = [v["Name"] for c in self.containers.values() for v in c.body.get("volumes") or ()]
         if is_volume and name in users:
             return error(409, "volume is being used")
+        if not is_volume and any(name in (c.body.get("Networks") or ()) for c in self.containers.values()):
+            return error(500, "network is being used")
         if self._things(request).pop(name, None) is None:
             return error(404, "no such thing")
         return web.Response(status=204) if is_volume else web.json_response([{"Name": name, "Err": None}])

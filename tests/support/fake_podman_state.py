@@ -17,10 +17,12 @@ NEVER = "0001-01-01T00:00:00Z"
 
 @dataclass(slots=True)
 class Program:
-    """A container's behaviour: it exits after `seconds` (None: only when stopped) with `exit_code`."""
+    """A container's behaviour: it writes, and exits after `seconds` (None: only when stopped) with `exit_code`."""
 
     seconds: float | None = None
     exit_code: int = 0
+    stopped: int = 143  # the exit code with which its stop signal ends it
+    output: bytes = b""
     ignores: frozenset[str] = frozenset()  # signals, such as `TERM`
 
 
@@ -40,6 +42,7 @@ class FakeContainer:
     started: str = NEVER
     finished: str = NEVER
     mounted: bool = False
+    log: bytes = b""
     written: int = 0  # bytes in its writable layer
     root: Path | None = None  # its own files, if they differ from its image's
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,6 +141,11 @@ class FakeState:
     def root(self, container: FakeContainer) -> Path:
         return container.root or next(image.root for image in self.images if image.id == container.image_id)
 
+    def holder(self, container: FakeContainer) -> FakeContainer | None:
+        """The container whose network namespace it is in."""
+        netns = container.body.get("netns") or {}
+        return self.find(netns["value"]) if netns.get("nsmode") == "container" else None
+
     def finish(self, container: FakeContainer, exit_code: int, oom: bool = False) -> None:
         if container.status not in ALIVE:
             return
@@ -174,8 +182,8 @@ def program_of_command(container: FakeContainer) -> Program:
             return Program(float(seconds), ignores=frozenset({"TERM"}))  # PID 1 without a handler
         case ["true"]:
             return Program(0.0)
-        case ["sh", "-c", script] if found := re.fullmatch(r"exit (\d+)", script):
-            return Program(0.0, int(found[1]))
+        case ["sh", "-c", script] if found := re.fullmatch(r"(?:echo (\w+); )?exit (\d+)", script):
+            return Program(0.0, int(found[2]), output=f"{found[1]}\n".encode() if found[1] else b"")
         case _:
             return Program()
 

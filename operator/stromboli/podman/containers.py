@@ -1,4 +1,4 @@
-"""Containers: create, start, wait, inspect, stop, remove, mount. Ownership is not checked here.
+"""Containers: create, init, start, wait, inspect, stop, remove, mount. Ownership is not checked here.
 
 A container is addressed by id or name. Use `wait` to learn of its end and `inspect` for its actual state: `list`
 does not look at processes and, after a crash of the host, may still report a container as running.
@@ -16,6 +16,7 @@ from typing import Any
 
 from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import Connection, label_filter, segment
+from stromboli.podman.container_detail import ContainerDetail, detail
 from stromboli.podman.container_state import ContainerState
 from stromboli.podman.failures import answer, reading, refusal
 from stromboli.podman.times import moment
@@ -56,6 +57,14 @@ class Containers:
         response = await self._connection.request("POST", "/containers/create", body=dict(body), silence=_STARTING)
         with reading("a new container"):
             return str(answer(response.content)["Id"])
+
+    async def init(self, container: str) -> bool:
+        """Do all of a start but the start: mounts, network and processes; False if it is initialized or runs.
+
+        That is most of the work: after it, a start takes 12 ms (4.3.1). To undo it, `stop` it.
+        """
+        response = await self._connection.request("POST", f"{_path(container)}/init", silence=_STARTING)
+        return response.status != 304
 
     async def start(self, container: str) -> bool:
         """Start it; False if it was already running."""
@@ -103,6 +112,16 @@ class Containers:
         with reading("a container"):
             return _state(answer(response.content))
 
+    async def detail(self, container: str) -> ContainerDetail | None:
+        """Its state, image, mounts and addresses; None only if Podman says that it does not exist."""
+        try:
+            response = await self._connection.request("GET", f"{_path(container)}/json")
+        except NotFound:
+            return None
+        with reading("a container"):
+            entry = answer(response.content)
+            return detail(entry, _state(entry))
+
     async def kill(self, container: str, signal: str = "KILL") -> bool:
         """Send a signal (`TERM`, `USR1`, or `KILL`, which also ends a paused container).
 
@@ -118,13 +137,16 @@ class Containers:
             raise
         return True
 
-    async def stop(self, container: str) -> bool:
-        """Stop it at once, or undo the initialization of one that was not started; False if it is gone.
+    async def stop(self, container: str, grace: int = 0) -> bool:
+        """Stop it, or undo the initialization of one that was not started; False if it is gone.
 
-        An `initialized` container has already resolved its bind mounts and would start with those.
+        It gets its own stop signal and, after `grace` seconds, KILL; without a grace, KILL at once. An `initialized`
+        container has already resolved its bind mounts and would start with those.
         """
-        params = {"timeout": "0"}
-        return await self._despite_its_end(container, "POST", f"{_path(container)}/stop", params=params)
+        params, silence = {"timeout": str(grace)}, _STARTING + grace
+        return await self._despite_its_end(
+            container, "POST", f"{_path(container)}/stop", params=params, silence=silence
+        )
 
     async def size(self, container: str) -> int:
         """Size of its writable layer in bytes; Podman walks the whole layer. Raises NotFound."""

@@ -13,12 +13,17 @@ from stromboli.podman.failures import answer, reading, refusal
 
 @dataclass(frozen=True, slots=True)
 class NetworkInfo:
-    """One network. `isolated` means no traffic to or from other isolated networks."""
+    """One network. `isolated` means no traffic to or from other isolated networks, `internal` none to or from outside.
+
+    With `dns`, its containers find each other by their names and aliases.
+    """
 
     id: str
     name: str
     labels: Mapping[str, str]
     isolated: bool
+    internal: bool
+    dns: bool
     subnets: tuple[str, ...]
 
 
@@ -28,15 +33,23 @@ class Networks:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def create(self, name: str, labels: Mapping[str, str], *, isolate: bool = True) -> NetworkInfo:
-        """Create a bridge network, or return it if it exists; raises PodmanError if that one differs."""
+    async def create(
+        self, name: str, labels: Mapping[str, str], *, isolate: bool = True, internal: bool = False, dns: bool = False
+    ) -> NetworkInfo:
+        """Create a bridge network, or return it if it exists; raises PodmanError if that one differs.
+
+        Names are resolved by aardvark-dns, without distinction of case, and may have `_` and `.`. Where that program is
+        missing, Podman only logs it, and no name is found. It asks the node's servers for what it does not know itself,
+        also from an internal network (4.3.1): a container there can send questions out.
+        """
         body: dict[str, object] = {"name": name, "driver": "bridge", "labels": dict(labels)}
+        body |= {"internal": internal, "dns_enabled": dns}
         if isolate:
             body["options"] = {"isolate": "true"}
         try:
             response = await self._connection.request("POST", "/networks/create", body=body)
         except PodmanError as error:  # 409 if it exists
-            return _same(await self.inspect(name), labels, isolate, error)
+            return _same(await self.inspect(name), labels, (isolate, internal, dns), error)
         with reading("a new network"):
             return _info(answer(response.content))
 
@@ -70,10 +83,12 @@ class Networks:
             return [_info(entry) for entry in answer(response.content) or []]
 
 
-def _same(found: NetworkInfo | None, labels: Mapping[str, str], isolate: bool, error: PodmanError) -> NetworkInfo:
+def _same(
+    found: NetworkInfo | None, labels: Mapping[str, str], kind: tuple[bool, bool, bool], error: PodmanError
+) -> NetworkInfo:
     if found is None:
         raise error
-    if not labels.items() <= found.labels.items() or found.isolated != isolate:
+    if not labels.items() <= found.labels.items() or (found.isolated, found.internal, found.dns) != kind:
         raise PodmanError(
             f"a network named {found.name} already exists and differs from ours; remove or rename it", error.status
         ) from error
@@ -86,5 +101,7 @@ def _info(entry: Mapping[str, Any]) -> NetworkInfo:
         name=entry["name"],
         labels=dict(entry.get("labels") or {}),
         isolated=(entry.get("options") or {}).get("isolate") in ("true", "strict"),
+        internal=bool(entry.get("internal")),
+        dns=bool(entry.get("dns_enabled")),
         subnets=tuple(subnet["subnet"] for subnet in entry.get("subnets") or []),
     )

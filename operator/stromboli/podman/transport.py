@@ -18,6 +18,7 @@ from stromboli.podman.execs import Execs
 from stromboli.podman.failures import answer, reading
 from stromboli.podman.folders import Folders
 from stromboli.podman.images import Images
+from stromboli.podman.logs import Logs
 from stromboli.podman.networks import Networks
 from stromboli.podman.processes import Processes
 from stromboli.podman.registries_conf import RegistriesConf
@@ -60,6 +61,7 @@ class Podman:
         self.volumes = Volumes(self._connection)
         self.networks = Networks(self._connection)
         self.events = Events(self._connection)
+        self.logs = Logs(self._connection)
         self.execs = Execs(self._connection, processes or Processes())
 
     async def __aenter__(self) -> Self:
