@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stromboli.event_reasons import EventReason
 from stromboli.models.agentrun import PromptSent
 from stromboli.models.run import Run, RunStatus
 from stromboli.observe.attempts import Trace
@@ -14,7 +15,7 @@ from stromboli.perform.judge import Judge
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.plan.follow import Cancel, Finish
-from stromboli.reasons import EventReason, Reason
+from stromboli.reasons import Reason
 from stromboli.status import run as run_status
 
 

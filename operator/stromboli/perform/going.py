@@ -12,6 +12,7 @@ from typing import assert_never
 
 from stromboli import naming
 from stromboli.errors import Rejected
+from stromboli.event_reasons import EventReason
 from stromboli.models.run import Run, RunStatus
 from stromboli.naming import ContainerKey
 from stromboli.observe.attempts import Trace
@@ -22,7 +23,7 @@ from stromboli.plan import progress
 from stromboli.plan.attempt import Records
 from stromboli.plan.follow import EndAttempt, FollowAgent, FollowHooks
 from stromboli.plan.redaction import KEYS, Secrets
-from stromboli.reasons import EventReason, Reason
+from stromboli.reasons import Reason
 from stromboli.status import run as run_status
 
 log = logging.getLogger(__name__)

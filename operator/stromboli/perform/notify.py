@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stromboli.errors import StromboliError
+from stromboli.event_reasons import EventReason
 from stromboli.kube.client import Cluster
 from stromboli.models.image import AgentImage
 from stromboli.models.run import Run
 from stromboli.models.session import Session
-from stromboli.reasons import ConditionReason, EventReason
+from stromboli.reasons import ConditionReason
 from stromboli.status.events import event
 from stromboli.supervision import spawn
 

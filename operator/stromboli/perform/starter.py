@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stromboli.event_reasons import EventReason
 from stromboli.models.run import Run
 from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Admitted, Entry
@@ -15,7 +16,6 @@ from stromboli.plan import follow, variables
 from stromboli.plan.follow import TryAgain
 from stromboli.plan.session import hooks_to_run
 from stromboli.plan.verdict import Stop
-from stromboli.reasons import EventReason
 from stromboli.status import run as run_status
 
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stromboli import naming
+from stromboli.event_reasons import EventReason
 from stromboli.plan.container import Shape, labels_lost, misfit
 from stromboli.plan.limits import Limits
 from stromboli.plan.verdict import Refuse, Wait
-from stromboli.reasons import EventReason, Reason
+from stromboli.reasons import Reason
 
 OWN_RECHECK = 0.5  # seconds until a container that runs for the run itself is checked again
 

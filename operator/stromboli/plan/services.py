@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stromboli.event_reasons import EventReason
 from stromboli.grammar import duration
 from stromboli.models.agentsession import ServiceHealth, ServiceState
 from stromboli.models.session import ServiceEntry
 from stromboli.plan.compose_rules import Bound
 from stromboli.plan.verdict import Refuse, Wait
-from stromboli.reasons import EventReason, Reason
+from stromboli.reasons import Reason
 
 _SHOWN = 6  # services in one message
 _LINES = 8

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from stromboli.event_reasons import EventReason
 from stromboli.models.agentsession import ServiceHealth, ServiceState
 from stromboli.models.session import ServiceEntry
 from stromboli.plan import services
 from stromboli.plan.compose_rules import Bound, ComposeRules
-from stromboli.reasons import EventReason, Reason
+from stromboli.reasons import Reason
 
 RUNNING = ServiceState.running
 DB = ServiceEntry("db", state=RUNNING, health=ServiceHealth.healthy, ready=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from stromboli.event_reasons import EventReason
 from stromboli.kube.client import Cluster
 from stromboli.models.image import AgentImage
 from stromboli.models.objects import text
 from stromboli.perform.notify import Notifier
-from stromboli.reasons import EventReason, PresentReason
+from stromboli.reasons import PresentReason
 from stromboli.status import image as transitions
 from stromboli.status.image import Outcome
 from stromboli.status.run import Moment

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from stromboli import naming
 from stromboli.attempt.session_state import SessionState
 from stromboli.errors import LocalFailure, PodmanError, PodmanUnavailable, Refused, Waiting
+from stromboli.event_reasons import EventReason
 from stromboli.grammar import duration
 from stromboli.models.agentsession import Filesystem
 from stromboli.models.run import Run
@@ -29,7 +30,7 @@ from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.turns import Turns
 from stromboli.plan import forks as plan
 from stromboli.plan.verdict import Wait
-from stromboli.reasons import EventReason, Reason
+from stromboli.reasons import Reason
 from stromboli.status import session as session_status
 
 log = logging.getLogger(__name__)

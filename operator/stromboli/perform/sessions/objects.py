@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stromboli.errors import Refused, Rejected
+from stromboli.event_reasons import EventReason
 from stromboli.kube import objects
 from stromboli.kube.client import Cluster
 from stromboli.models.agentsession import AgentSessionSpec, Parent, SessionTemplate
@@ -12,7 +13,7 @@ from stromboli.observe.sessions import Named
 from stromboli.perform.candidate import Ready
 from stromboli.perform.notify import Notifier
 from stromboli.plan import session as plan
-from stromboli.reasons import EventReason, Reason
+from stromboli.reasons import Reason
 
 
 class SessionObjects:

@@ -12,6 +12,7 @@ from typing import assert_never
 from stromboli import naming
 from stromboli.attempt.session_state import SessionState
 from stromboli.errors import LabelsLost, Refused, Waiting
+from stromboli.event_reasons import EventReason
 from stromboli.models.run import Run
 from stromboli.models.session import Session
 from stromboli.node.pulls import is_meant, local_name
@@ -28,7 +29,7 @@ from stromboli.plan.resume import Found, Wanted, Warned
 from stromboli.plan.session import hooks_hash
 from stromboli.plan.verdict import Refuse, Wait
 from stromboli.podman.container_state import ContainerState
-from stromboli.reasons import EventReason, ReadyReason, Reason
+from stromboli.reasons import ReadyReason, Reason
 
 
 class Resumption:
