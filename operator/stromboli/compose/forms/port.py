@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stromboli.compose.problem import quoted
 from stromboli.errors import InvalidInput
 
-MOST = 2_000  # ports in one range
+MOST = 2_000  # ports of the container in one range
 
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -55,6 +55,8 @@ def _exposed(container: str, text: str) -> tuple[int, int, str]:
     first, last = _range(ports, text)
     if first == 0:
         raise InvalidInput(f'"{quoted(text)}" has port 0 of the container; ports are 1 to 65535')
+    if last - first >= MOST:
+        raise InvalidInput(f'"{quoted(text)}" is a range of {last - first + 1} ports; at most {MOST}')
     return first, last, protocol.lower() or "tcp"
 
 
@@ -67,8 +69,6 @@ def _range(ports: str, text: str) -> tuple[int, int]:
         raise InvalidInput(f'"{quoted(text)}" has a port above 65535')
     if last < first:
         raise InvalidInput(f'"{quoted(text)}" has a range that ends before it begins')
-    if last - first >= MOST:
-        raise InvalidInput(f'"{quoted(text)}" is a range of {last - first + 1} ports; at most {MOST}')
     return first, last
 
 
