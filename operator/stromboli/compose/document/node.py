@@ -22,13 +22,13 @@ class Date:
 class Node:
     """One value.
 
-    `item` is its index in the list from which it comes, if a list of the file has become a mapping: messages are about
-    `depends_on[0]` then, not about `depends_on.db`.
+    `item` is its index or key where it was written, if it is elsewhere now: a list of the file has become a mapping, or
+    was appended to another one. Messages are about `depends_on[0]` then, not about `depends_on.db` (see `written`).
     """
 
     value: Value
     mark: Mark
-    item: int | None = None
+    item: int | str | None = None
 
     def children(self) -> Iterator[tuple[str | int, Node]]:
         """The values of a mapping or a list, each with its key or index; nothing for a scalar."""
@@ -41,5 +41,21 @@ class Node:
         """The value at a path below this one; None if there is none."""
         here: Node | None = self
         for part in path:
-            here = dict(here.children()).get(part) if here is not None and part is not None else None
+            here = here._child(part) if here is not None else None
         return here
+
+    def _child(self, part: str | int | None) -> Node | None:
+        if isinstance(self.value, Mapping):
+            return self.value.get(part) if isinstance(part, str) else None
+        if isinstance(self.value, Sequence) and not isinstance(self.value, str) and isinstance(part, int):
+            return self.value[part] if 0 <= part < len(self.value) else None
+        return None
+
+    def written(self, path: Path) -> Path:
+        """A path below this value as the file has it, for messages. What is not there (yet) stays as it is."""
+        written: list[str | int | None] = []
+        here: Node | None = self
+        for part in path:
+            here = here._child(part) if here is not None else None
+            written.append(part if here is None or here.item is None else here.item)
+        return tuple(written)

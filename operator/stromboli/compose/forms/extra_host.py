@@ -6,10 +6,10 @@ import ipaddress
 import re
 
 from stromboli.compose.problem import quoted
+from stromboli.compose.stack import HOST_GATEWAY
 from stromboli.errors import InvalidInput
 
-GATEWAY = "host-gateway"
-"""Stands for an address of the node."""
+MOST = 100  # addresses of one name
 
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,251}[a-zA-Z0-9])?")
 
@@ -19,6 +19,8 @@ def parse(text: str) -> tuple[str, tuple[str, ...]]:
     name, separator, addresses = text.partition("=" if "=" in text else ":")
     if not separator:
         raise InvalidInput(f'"{quoted(text)}" has no address; write NAME=ADDRESS')
+    if addresses.count(",") >= MOST:
+        raise InvalidInput(f"has more than {MOST} addresses")
     return host(name), tuple(address(each) for each in addresses.split(","))
 
 
@@ -31,7 +33,7 @@ def host(name: str) -> str:
 
 def address(text: str) -> str:
     """An IP address without brackets, or `host-gateway`. Raises InvalidInput."""
-    if text == GATEWAY:
+    if text == HOST_GATEWAY:
         return text
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:

@@ -10,6 +10,8 @@ import re
 
 from stromboli.errors import InvalidInput
 
+LONGEST = 64 * 1024  # characters
+
 _SHELL = 'write ["sh", "-c", "…"] for a shell'
 _OPERATOR = re.compile(r"&&|\|\||>>|<<|[&|;<>]")
 _REFUSED = {"`": "\"'", "$(": "("}  # what Compose reads in ways of its own there
@@ -18,6 +20,8 @@ _CLOSING = {'"': '"', "'": "'", "`": "`", "$(": ")"}
 
 def parse(text: str) -> tuple[str, ...]:
     """The words of a command. Raises InvalidInput."""
+    if len(text) > LONGEST:
+        raise InvalidInput(f"is longer than {LONGEST} characters")
     words: list[str] = []
     word: list[str] = []
     begun = False  # there is a word, perhaps an empty one
