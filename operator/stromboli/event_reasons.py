@@ -82,8 +82,8 @@ class EventReason(StrEnum):
     ServiceNotReady = (
         "ServiceNotReady",
         "Warning",
-        "A service without a health check did not accept connections within `compose.healthTimeout`; the start went"
-        " on.",
+        "A service was not ready within `compose.healthTimeout`, or failed although no other one waits for it; the"
+        " agent begins all the same.",
     )
     ServiceReplaced = (
         "ServiceReplaced",

@@ -46,9 +46,8 @@ def progress(services: Sequence[ServiceEntry]) -> str:
 
 def failed(service: str, what: str, output: str = "") -> Refuse:
     """The start failed because of a service: `what` continues its name, `output` is the end of what it printed."""
-    tail = "\n".join(output.strip().splitlines()[-_LINES:])
     said = f"the service {service} {what}, so the agent was not started"
-    return Refuse(Reason.ServiceFailed, f"{said}; its last lines:\n{tail}" if tail else said)
+    return Refuse(Reason.ServiceFailed, _with_lines(said, output))
 
 
 def without_effect(sentence: str) -> Notice:
@@ -64,14 +63,21 @@ def replaced(service: str, why: str) -> Notice:
 def restarted(service: str, exit_code: int | None, output: str = "") -> Notice:
     """A service had ended while its stack was in use."""
     code = "with an unknown exit code" if exit_code is None else f"with exit code {exit_code}"
-    tail = "\n".join(output.strip().splitlines()[-_LINES:])
     said = f"the service {service} had ended {code} and was started again"
-    return Notice(EventReason.ServiceRestarted, f"{said}; its last lines:\n{tail}" if tail else said)
+    return Notice(EventReason.ServiceRestarted, _with_lines(said, output))
 
 
 def not_ready(service: str, what: str, waited: Bound[float]) -> Notice:
-    """A service without a health check was not seen ready in time, and the start went on."""
-    return Notice(EventReason.ServiceNotReady, f"the service {service} {what} ({waited}); the start goes on without it")
+    """A service was not seen ready in time, and nothing needs it to be: `what` continues its name."""
+    return Notice(
+        EventReason.ServiceNotReady, f"the service {service} {what} ({waited}); the agent begins all the same"
+    )
+
+
+def failed_alone(service: str, what: str, output: str = "") -> Notice:
+    """A service failed that nothing waits for."""
+    said = f"the service {service} {what}; no other one waits for it, so the agent begins all the same"
+    return Notice(EventReason.ServiceNotReady, _with_lines(said, output))
 
 
 def stopped(idle: Bound[float]) -> Notice:
@@ -93,3 +99,8 @@ def _state(service: ServiceEntry) -> str:
             return str(service.health).lower()
         case _:
             return str(service.state).lower()
+
+
+def _with_lines(sentence: str, output: str) -> str:
+    tail = "\n".join(output.strip().splitlines()[-_LINES:])
+    return f"{sentence}; its last lines:\n{tail}" if tail else sentence

@@ -71,6 +71,7 @@ def test_each_notice_is_an_event_of_its_own() -> None:
         services.not_ready(
             "cache", "accepts no connections on port 6379", Bound("compose.healthTimeout", 60.0, "1m", "AgentPolicy a")
         ),
+        services.failed_alone("worker", "ended with exit code 1", "oops"),
         services.stopped(rules.idle_ttl),
     ]
     assert [(one.reason, one.message) for one in found] == [
@@ -84,7 +85,12 @@ def test_each_notice_is_an_event_of_its_own() -> None:
         (
             EventReason.ServiceNotReady,
             "the service cache accepts no connections on port 6379 (compose.healthTimeout, 1m in AgentPolicy a); "
-            "the start goes on without it",
+            "the agent begins all the same",
+        ),
+        (
+            EventReason.ServiceNotReady,
+            "the service worker ended with exit code 1; no other one waits for it, so the agent begins all the same; "
+            "its last lines:\noops",
         ),
         (
             EventReason.StackStopped,
