@@ -263,3 +263,15 @@ def test_a_policy_that_is_wrong_is_refused_when_it_is_applied(
     assert done.returncode != 0
     assert where in done.stderr
     assert words in done.stderr
+
+
+def test_stacks_may_be_turned_off(spaces: Callable[..., Runs]) -> None:
+    space = spaces("no-stacks", light=True)
+    space.policy("strict", compose={"enabled": False})
+    stack = {"type": "compose", "inline": "services: {dev: {image: 'python:3.12'}}"}
+    run = space.run("run", prompt="hello", environment=stack)
+    assert condition(run)["reason"] == condition(run, "Allowed")["reason"] == "PolicyViolation"
+    assert condition(run)["message"].startswith(
+        "spec.environment: AgentPolicy no-stacks-strict sets compose.enabled: false; use spec.image, or ask"
+    )
+    assert "attempts" not in run["status"]
