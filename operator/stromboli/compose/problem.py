@@ -35,6 +35,8 @@ def problem(path: Sequence[str | int | None], what: str, mark: Mark | None = Non
 def key(path: Sequence[str | int | None]) -> str:
     """The path as messages have it: keys joined by dots, `[0]` for items, `["a b"]` for unusual keys.
 
+    A name such as `x-db` is among the unusual ones: below the top level it is easily taken for an extension.
+
     Of a very deep path, messages have the beginning.
     """
     out = ""
@@ -43,7 +45,7 @@ def key(path: Sequence[str | int | None]) -> str:
             out += "[null]"
         elif isinstance(part, int):
             out += f"[{part}]"
-        elif _PLAIN.fullmatch(part):
+        elif _PLAIN.fullmatch(part) and not (out and part.startswith("x-")):
             out += f".{part}" if out else part
         else:
             out += '["' + quoted(part).replace('"', '\\"') + '"]'

@@ -117,9 +117,13 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class SecretMount:
-    """A file of the node at a path in the container. `uid`, `gid` None: root."""
+    """A file of the node at a path in the container. `uid`, `gid` None: root.
+
+    `at` is where its file is named (`secrets.password.file`), `mounted_at` where the service asks for it.
+    """
 
     at: str
+    mounted_at: str
     source: str
     target: str
     mode: int = 0o444

@@ -153,16 +153,16 @@ def test_what_can_never_be_mounted(node: Path, path: str) -> None:
 
 def test_a_secret_is_a_regular_file(node: Path) -> None:
     at = "secrets.s.file"
-    assert not found(node, SecretMount(at, f"{node}/srv/app/file", "/run/secrets/s")).folder
+    assert not found(node, SecretMount(at, at, f"{node}/srv/app/file", "/run/secrets/s")).folder
     assert found(
-        node, SecretMount(at, f"{node}/srv/app/file", "/run/secrets/s"), [VolumeList("a", ((f"{node}/srv", True),))]
+        node, SecretMount(at, at, f"{node}/srv/app/file", "/run/secrets/s"), [VolumeList("a", ((f"{node}/srv", True),))]
     )
     for path, said in {
         "srv/app": "is a folder, not a regular file",
         "srv/gone": "is not there; create it first",
     }.items():
-        assert str(problem(node, SecretMount(at, f"{node}/{path}", "/s"))) == f"{at}: {node}/{path} {said}"
-    assert isinstance(problem(node, SecretMount(at, f"{node}/etc/shadow", "/s")), NotPermitted)
+        assert str(problem(node, SecretMount(at, at, f"{node}/{path}", "/s"))) == f"{at}: {node}/{path} {said}"
+    assert isinstance(problem(node, SecretMount(at, at, f"{node}/etc/shadow", "/s")), NotPermitted)
 
 
 def test_other_mounts_need_no_node() -> None:

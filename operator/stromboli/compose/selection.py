@@ -1,0 +1,194 @@
+"""Which services of a stack are on, which one is the agent's, and what each of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from stromboli.compose.problem import quoted
+from stromboli.compose.stack import Condition, Dependency, Named, Port, Service, Stack
+from stromboli.errors import ComposeProblem
+
+ALL = "*"
+SHARED = "service:"
+_SHOWN = 20  # names in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What is started: the services that are on, in the file's order, the agent's among them."""
+
+    agent: str
+    services: Mapping[str, Service]
+
+
+def select(stack: Stack, profiles: Iterable[str], service: str | None) -> Selected:
+    """The services that are on with these profiles. Raises ComposeProblem; its key is `service` if that is the problem.
+
+    Services with a scale of 0 are not started, and nothing waits for them.
+    """
+    active = frozenset(profiles)
+    enabled = {name: one for name, one in stack.services.items() if _is_on(one, active)}
+    agent = _agent(stack, enabled, service)
+    for one in enabled.values():
+        _declared(one, stack)
+        for need in needs(one):
+            _is_there(one, need, stack, enabled)
+    _no_cycle(stack.services)
+    started = {name: one for name, one in enabled.items() if one.scale or name == agent}
+    _namespaces_exist(started)
+    _names_differ(started)
+    _ports_differ(started)
+    return Selected(agent, started)
+
+
+def _is_on(service: Service, active: frozenset[str]) -> bool:
+    return not service.profiles or ALL in active or not active.isdisjoint(service.profiles)
+
+
+def _agent(stack: Stack, enabled: Mapping[str, Service], service: str | None) -> str:
+    if service is None:
+        if len(enabled) == 1:
+            return next(iter(enabled))
+        problem = "the file has several services; name the one in which the agent runs" if enabled else _NONE_ON
+        raise ComposeProblem("service", f"{problem}: {_listed(enabled or stack.services)}")
+    if service not in stack.services:
+        problem = f'the file has no service "{quoted(service)}"; it has {_listed(stack.services)}'
+        raise ComposeProblem("service", problem)
+    if service not in enabled:
+        wanted = ", ".join(stack.services[service].profiles)
+        raise ComposeProblem("service", f"{service} is off: turn on one of its profiles in profiles ({wanted})")
+    return service
+
+
+_NONE_ON = "all services of the file are off; turn on a profile of one of them in profiles"
+
+
+def _listed(names: Iterable[str]) -> str:
+    some = list(names)
+    return ", ".join(some[:_SHOWN]) + (f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
+
+
+def joined(service: Service) -> str | None:
+    """The service whose network namespace it is in; None if it is in its own."""
+    mode = service.network_mode or ""
+    return mode.removeprefix(SHARED) if mode.startswith(SHARED) else None
+
+
+def needs(service: Service) -> Iterator[Dependency]:
+    """All that a service depends on, each once: `depends_on`, and what follows from `links` and `network_mode`."""
+    stated = {need.service: need for need in service.depends_on}
+    for link in service.links:
+        stated.setdefault(link.service, Dependency(link.at, link.service, Condition.started, restart=True))
+    if (other := joined(service)) is not None:
+        at = _at(service, "network_mode")
+        stated.setdefault(other, Dependency(at, other, Condition.started, restart=True))
+    yield from stated.values()
+
+
+def _at(service: Service, key: str) -> str:
+    """The place of one of the service's keys."""
+    return next((at for at in service.keys if at.endswith(f".{key}")), f"services.{service.name}.{key}")
+
+
+def _problem(service: Service, at: str, what: str) -> ComposeProblem:
+    return ComposeProblem(at, what, str(service.mark_of(at) or ""))
+
+
+def _declared(service: Service, stack: Stack) -> None:
+    for network, attached in service.networks.items():
+        if network not in stack.networks:
+            what = f"the network {network} is not declared; add it to the top-level networks"
+            raise _problem(service, attached.at, what)
+    for mount in service.mounts:
+        if isinstance(mount, Named) and mount.volume not in stack.volumes:
+            folder = f"write ./{mount.volume} if a folder is meant"
+            what = f"the volume {mount.volume} is not declared; add it to the top-level volumes, or {folder}"
+            raise _problem(service, mount.at, what)
+
+
+def _is_there(service: Service, need: Dependency, stack: Stack, enabled: Mapping[str, Service]) -> None:
+    if need.service not in stack.services:
+        raise _problem(service, need.at, f'the file has no service "{quoted(need.service)}"')
+    if need.service not in enabled and need.required:
+        wanted = ", ".join(stack.services[need.service].profiles)
+        what = f"{need.service} is off: turn on one of its profiles ({wanted}), or write required: false"
+        raise _problem(service, need.at, what)
+
+
+def _no_cycle(services: Mapping[str, Service]) -> None:
+    """Walks depth first, without recursion: a file may be one long chain."""
+    done: set[str] = set()
+    for first in services:
+        path: dict[str, Iterator[Dependency]] = {} if first in done else {first: needs(services[first])}
+        while path:
+            name, left = next(reversed(path.items()))
+            need = next((each for each in left if each.service in services), None)
+            if need is None:
+                done.add(name)
+                del path[name]
+            elif need.service in path:
+                whole = [*path]
+                cycle = [*whole[whole.index(need.service) :], need.service]
+                raise _cycle(services, cycle)
+            elif need.service not in done:
+                path[need.service] = needs(services[need.service])
+
+
+def _cycle(services: Mapping[str, Service], cycle: list[str]) -> ComposeProblem:
+    """The problem, at the service of the cycle that comes first in the file."""
+    order = list(services)
+    start = min(range(len(cycle) - 1), key=lambda n: order.index(cycle[n]))
+    turned = [*cycle[start:-1], *cycle[:start], cycle[start]]
+    service = services[turned[0]]
+    need = next(each for each in needs(service) if each.service == turned[1])
+    return _problem(service, need.at, f"is part of a cycle: {' needs '.join(_short(turned))}; take one of them out")
+
+
+def _short(names: list[str]) -> list[str]:
+    return names if len(names) <= _SHOWN else [*names[: _SHOWN // 2], "…", *names[-_SHOWN // 2 :]]
+
+
+def _namespaces_exist(started: Mapping[str, Service]) -> None:
+    for service in started.values():
+        if (other := joined(service)) is not None and other not in started:
+            what = f"{other} is not started (its scale is 0), so there is no network to share"
+            raise _problem(service, _at(service, "network_mode"), what)
+
+
+def _names_differ(started: Mapping[str, Service]) -> None:
+    """No service answers to the name of another one."""
+    owners = {name: name for name in started}
+    for name, service in started.items():
+        if (other := service.container_name) is None:
+            continue
+        if owners.setdefault(other, name) != name:
+            what = f"{other} is the name of the service {owners[other]} already; choose another one"
+            raise _problem(service, _at(service, "container_name"), what)
+    for name, service in started.items():
+        for attached in service.networks.values():
+            for n, alias in enumerate(attached.aliases):
+                if owners.get(alias, name) != name:
+                    what = f"{alias} is the name of the service {owners[alias]}; choose another alias"
+                    raise _problem(service, f"{attached.at}.aliases[{n}]", what)
+
+
+def _ports_differ(started: Mapping[str, Service]) -> None:
+    taken: dict[tuple[int, str], list[Port]] = {}
+    for service in started.values():
+        for port in service.ports:
+            if port.host is None:
+                continue
+            others = taken.setdefault((port.host, port.protocol), [])
+            clash = next((one for one in others if _same_address(one.address, port.address)), None)
+            if clash is not None:
+                what = f"port {port.host}/{port.protocol} of the node is taken by {clash.at}; choose another one"
+                raise _problem(service, port.at, what)
+            others.append(port)
+
+
+def _same_address(one: str | None, other: str | None) -> bool:
+    return one == other or one in _ANY or other in _ANY
+
+
+_ANY = (None, "0.0.0.0", "::")

@@ -1,0 +1,87 @@
+"""Where the parts of a document stand: the models' errors, and messages of later checks, get key, file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import ValidationError
+
+from stromboli.compose import problem
+from stromboli.compose.document.node import Node
+from stromboli.compose.problem import Mark, Path
+from stromboli.compose.typed.base import Loc, Wrong
+from stromboli.errors import ComposeProblem, NotPermitted
+
+_COMPARED = 100  # errors; whoever has more begins with one of these
+
+
+class Places:
+    """The places of one document."""
+
+    def __init__(self, root: Node) -> None:
+        self._root = root
+
+    def at(self, *loc: str | int) -> str:
+        """The key of a value, as messages have it."""
+        return problem.key(self._find(loc)[0])
+
+    def problem(self, loc: Loc, what: str, *, permitted: bool = True) -> ComposeProblem:
+        """What is wrong with the value there, or that a policy does not permit it."""
+        path, mark, _ = self._find(loc)
+        return (ComposeProblem if permitted else NotPermitted)(problem.key(path), what, str(mark))
+
+    def mark(self, *loc: str | int) -> Mark:
+        """The file and line of a value, or of the nearest one around it."""
+        return self._find(loc)[1]
+
+    def first(self, errors: ValidationError) -> ComposeProblem:
+        """The error that comes first in the document; services come after everything else."""
+        some = errors.errors(include_url=False, include_input=False)[:_COMPARED]
+        found = [self._found(each) for each in some]
+        loc, what = min(found, key=lambda one: (one[0][:1] == ("services",), self._find(one[0])[2]))
+        return self.problem(loc, what)
+
+    def below(self, loc: Loc, depth: int) -> Iterator[tuple[str, Mark]]:
+        """The keys of a value and of those inside it, `depth` levels down, each with its place."""
+        path, mark, _ = self._find(loc)
+        node = self._root.at(loc)
+        if node is not None:
+            yield from _below(node, path, mark, depth)
+
+    def _find(self, loc: Loc) -> tuple[Path, Mark, tuple[int, ...]]:
+        """The path, the place, and the position among the values of the document."""
+        node, path, position = self._root, list[str | int | None](), list[int]()
+        for n, part in enumerate(loc):
+            value = node.value
+            if isinstance(value, Mapping) and part in value:
+                position.append(list(value).index(str(part)))
+                node = value[str(part)]
+            elif isinstance(value, Sequence) and isinstance(part, int) and 0 <= part < len(value):
+                child = value[part]
+                assert isinstance(child, Node)
+                position.append(part)
+                node = child
+            else:
+                return (*path, *loc[n:]), node.mark, tuple(position)
+            path.append(part if node.item is None else node.item)
+        return tuple(path), node.mark, tuple(position)
+
+    @staticmethod
+    def _found(error: Mapping[str, object]) -> tuple[Loc, str]:
+        """The place and the sentence of one of pydantic's errors."""
+        loc = error["loc"]
+        assert isinstance(loc, tuple)
+        context = error.get("ctx")
+        cause = context.get("error") if isinstance(context, dict) else None
+        if isinstance(cause, Wrong):
+            return (*loc, *cause.loc), cause.what
+        if error["type"] == "missing":
+            return loc[:-1], f"has no {loc[-1]}, which it needs"
+        return loc, str(cause or error["msg"])
+
+
+def _below(node: Node, path: Path, mark: Mark, depth: int) -> Iterator[tuple[str, Mark]]:
+    yield problem.key(path), mark
+    if depth:
+        for part, child in node.children():
+            yield from _below(child, (*path, part if child.item is None else child.item), child.mark, depth - 1)
