@@ -14,6 +14,7 @@ from stromboli import bounds, files
 from stromboli.errors import OutOfBounds, Refused, Unanswered, Waiting
 from stromboli.models.agentpolicy import SecretRef
 from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.base import KeyRef
 from stromboli.observe import hostfiles
 from stromboli.observe.reads import ClusterReads
 from stromboli.plan import documents
@@ -39,19 +40,29 @@ async def prompt(cluster: ClusterReads, namespace: str, spec: AgentRunSpec) -> s
     if spec.prompt is not None:
         return spec.prompt
     assert spec.prompt_from is not None, "the checks of plan/request.py have run"
-    keys = ""
     if ref := spec.prompt_from.config_map_key_ref:
-        data, what = await cluster.config_map_data(namespace, ref.name), f"ConfigMap {ref.name}"
-        keys = f"; {_keys(data or {})}"
+        what, data = f"ConfigMap {ref.name}", await config_map_key(cluster, namespace, ref, "spec.promptFrom")
     else:
         ref = spec.prompt_from.secret_key_ref
         assert ref is not None
-        data, what = await cluster.secret_data(namespace, ref.name), f"Secret {ref.name}"
+        what = f"Secret {ref.name}"
+        data = _value(await cluster.secret_data(namespace, ref.name), ref, f"spec.promptFrom: the {what}", namespace)
+    return documents.decode_prompt(data, f"spec.promptFrom: key {ref.key} of the {what}")
+
+
+async def config_map_key(cluster: ClusterReads, namespace: str, ref: KeyRef, field: str) -> bytes:
+    """What a key of a ConfigMap has. `field` is the one that names it. Raises Waiting, ClusterUnavailable."""
+    data = await cluster.config_map_data(namespace, ref.name)
+    return _value(data, ref, f"{field}: the ConfigMap {ref.name}", namespace, f"; {_keys(data or {})}")
+
+
+def _value(data: Mapping[str, bytes] | None, ref: KeyRef, what: str, namespace: str, keys: str = "") -> bytes:
+    """Raises Waiting(WaitingForReference) if the object or its key is missing."""
     if data is None:
-        raise Waiting(Reason.WaitingForReference, f"spec.promptFrom: the {what} is not in namespace {namespace} yet")
+        raise Waiting(Reason.WaitingForReference, f"{what} is not in namespace {namespace} yet")
     if ref.key not in data:
-        raise Waiting(Reason.WaitingForReference, f"spec.promptFrom: the {what} has no key {ref.key} yet{keys}")
-    return documents.decode_prompt(data[ref.key], f"spec.promptFrom: key {ref.key} of the {what}")
+        raise Waiting(Reason.WaitingForReference, f"{what} has no key {ref.key} yet{keys}")
+    return data[ref.key]
 
 
 def _keys(data: Mapping[str, bytes]) -> str:
