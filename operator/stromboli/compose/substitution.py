@@ -13,7 +13,7 @@ from dataclasses import dataclass
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|(?P<named>[A-Za-z_][A-Za-z0-9_]*)|(?P<braced>\{))", re.ASCII)
 _BRACED = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<end>\})|(?P<colon>:?)(?P<sign>[-?+]))", re.ASCII)
 _BRACE_OR_NEWLINE = re.compile(r"[{}\n]")
-_SHOWN = 60  # characters of a text, at most, that go into a Wrong
+SHOWN = 60  # characters of a text, at most, that go into a Wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class _Expansion:
         if found is None or close >= end:
             return Wrong(
                 "has a ${ that begins no variable: write ${NAME} or ${NAME:-default}, and $$ for a dollar sign",
-                self._text[at - 1 : min(end, at + _SHOWN)],
+                self._text[at - 1 : min(end, at + SHOWN)],
             )
         name = found["name"]
         if found["end"]:
@@ -102,7 +102,7 @@ class _Expansion:
                 return close + 1, inner
             case "?" if not present:
                 state = "empty" if value is not None else "not set"
-                return Wrong(f"requires a variable that is {state}", self._text[at - 1 : min(close + 1, at + _SHOWN)])
+                return Wrong(f"requires a variable that is {state}", self._text[at - 1 : min(close + 1, at + SHOWN)])
         if found["sign"] != "+":
             self._put(value or "")
         return close + 1, None

@@ -17,8 +17,9 @@ from stromboli.compose.problem import Mark
 from stromboli.errors import ComposeProblem
 
 MAX_SIZE = 1024 * 1024  # bytes
+MAX_DEPTH = 100
 
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CODINGS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _NEWLINE = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what libyaml counts as the end of a line
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _DIRECTIVE = re.compile("(?:^|[\r\n\x85\u2028\u2029])%")
@@ -47,22 +48,22 @@ def line(event: yaml.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark is not None else 1
 
 
-def too_deep(number: int, deepest: int, file: str) -> ComposeProblem:
+def too_deep(number: int, file: str) -> ComposeProblem:
     """The problem of a file that is nested too deeply in this line."""
-    return ComposeProblem(
-        "file", f"line {number} is nested too deeply: at most {deepest} levels", str(Mark(file, number))
-    )
+    what = f"line {number} is nested too deeply: at most {MAX_DEPTH} levels"
+    return ComposeProblem("file", what, str(Mark(file, number)))
 
 
 def _decoded(data: bytes, file: str) -> str:
     if len(data) > MAX_SIZE:
         raise ComposeProblem("file", f"is too large: at most {MAX_SIZE} bytes", file)
-    coding = "utf-16" if data.startswith(_UTF16) else "utf-8-sig"
+    mark, coding = next((each for each in _CODINGS if data.startswith(each[0])), (b"", "utf-8"))
+    content = data[len(mark) :]
     try:
-        text = data.decode(coding)
+        text = content.decode(coding)
     except UnicodeDecodeError as e:
-        before = data[: e.start].decode(coding, "replace")
-        raise _in_line(_line(before, len(before)), f"is not {coding[:6].rstrip('-').upper()} text", file) from None
+        before = content[: e.start].decode(coding)
+        raise _in_line(_line(before, len(before)), f"is not text: it has bytes that {coding} has not", file) from None
     if wrong := _UNPRINTABLE.search(text):
         what = f"has the character U+{ord(wrong[0]):04X}, which YAML allows in no file"
         raise _in_line(_line(text, wrong.start()), what, file)
@@ -73,7 +74,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> ComposeProblem
     number = error.problem_mark.line + 1 if error.problem_mark is not None else 1
     begun = error.context_mark.line + 1 if error.context_mark is not None else number
     if error.problem == _TOO_NESTED:
-        return ComposeProblem("file", f"line {number} is nested too deeply", str(Mark(file, number)))
+        return too_deep(number, file)
     if conflict := _CONFLICT.search(text):
         return _in_line(_line(text, conflict.start()), "has a mark of a merge conflict that was not resolved", file)
     if _begins_with_tab(text, number):

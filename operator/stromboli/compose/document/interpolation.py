@@ -57,7 +57,7 @@ class _Interpolation:
             return text
         found = substitution.expand(text, self._variables, self._left)
         if isinstance(found, substitution.Wrong):
-            piece = f": {quoted(found.piece)}" if found.piece else ""
+            piece = f": {quoted(found.piece, substitution.SHOWN)}" if found.piece else ""
             raise problem(path, found.what + piece, node.mark)
         self._left -= len(found.text)
         self._unset.update(dict.fromkeys(found.unset))

@@ -17,7 +17,6 @@ from stromboli.compose.document.scalars import CORE
 from stromboli.compose.problem import Mark, Path, problem, quoted
 from stromboli.errors import ComposeProblem
 
-MAX_DEPTH = 100
 MAX_VALUES = 100_000
 MAX_TEXT = 4 * 1024 * 1024  # characters of all keys and scalars
 
@@ -151,8 +150,8 @@ class _Builder:
         kind = dict if isinstance(event, yaml.MappingStartEvent) else list
         if event.tag not in (None, "!") and _COLLECTIONS.get(event.tag) is not kind:
             raise self._bad_tag(event.tag, line)
-        if len(self._stack) >= MAX_DEPTH:
-            raise events.too_deep(line, MAX_DEPTH, self._file)
+        if len(self._stack) >= events.MAX_DEPTH:
+            raise events.too_deep(line, self._file)
         anchor, before = self._anchored(event.anchor), (self._values, self._text)
         self._count(1, 0, line)
         self._stack.append(_Mapping(line, anchor, before) if kind is dict else _List(line, anchor, before))
@@ -183,8 +182,8 @@ class _Builder:
             self._text += anchor.text
             self._key(mapping, anchor.node.value, f"*{name}", line)
             return
-        if len(self._stack) + anchor.height > MAX_DEPTH:
-            raise events.too_deep(line, MAX_DEPTH, self._file)
+        if len(self._stack) + anchor.height > events.MAX_DEPTH:
+            raise events.too_deep(line, self._file)
         before = (self._values, self._text)
         self._count(anchor.values, anchor.text, line)
         self._complete(anchor.node.value, line, None, before, anchor.height)
