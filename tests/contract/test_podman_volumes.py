@@ -83,3 +83,16 @@ async def test_a_volume_is_given_to_the_user_of_its_first_container(real: Bed, l
     assert (folder.st_uid, folder.st_gid) == (1000, 1000)
     await real.podman.containers.remove(container)
     await real.podman.volumes.remove(name)
+
+
+@pytest.mark.parametrize("with_volumes", [True, False])
+async def test_an_anonymous_volume_goes_with_its_container(bed: Bed, with_volumes: bool) -> None:
+    container = await bed.ended("true", volumes=[{"Dest": "/data"}])
+    found = await bed.podman.containers.detail(container)
+    assert found is not None
+    (mount,) = found.mounts
+    assert (mount.type, mount.destination, mount.writable) == ("volume", "/data", True)
+    await bed.podman.containers.remove(container, volumes=with_volumes)
+    left = await bed.podman.volumes.inspect(mount.name)
+    assert (left is None) is with_volumes
+    await bed.podman.volumes.remove(mount.name)

@@ -150,6 +150,9 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeImages):
             return error(500, "that name is already in use")
         self.containers[container.id] = container
         for volume in body.get("volumes") or ():
+            if not volume.get("Name"):  # an anonymous one
+                volume["Name"] = f"{next(self.numbers):064x}"
+                container.anonymous.add(volume["Name"])
             self.volumes.setdefault(volume["Name"], self.volume(volume["Name"], {}))
         await self.happen(container, "create")
         return web.json_response({"Id": container.id, "Warnings": []}, status=201)
@@ -279,6 +282,9 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeImages):
         if any(self.holder(other) is container for other in self.containers.values()):
             return error(500, "container already exists")  # it "has dependent containers"
         del self.containers[container.id]
+        if request.query.get("volumes") == "true":
+            for name in container.anonymous:
+                self.volumes.pop(name, None)
         container.over.set()
         await self.happen(container, "remove")
         return web.json_response([{"Id": container.id}])

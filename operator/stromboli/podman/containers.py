@@ -157,7 +157,8 @@ class Containers:
 
     async def remove(self, container: str, *, force: bool = True, volumes: bool = True) -> bool:
         """Remove it and its anonymous volumes; with `force`, even while it runs (KILL at once). False if it is gone."""
-        params = {"force": _flag(force), "v": _flag(volumes), "timeout": "0"}
+        # libpod reads `volumes` and ignores `v`, which its documentation names (4.3.1).
+        params = {"force": _flag(force), "v": _flag(volumes), "volumes": _flag(volumes), "timeout": "0"}
         return await self._despite_its_end(container, "DELETE", _path(container), params=params, silence=_REMOVING)
 
     async def list(self, labels: Mapping[str, str]) -> list[ContainerSummary]:
