@@ -20,7 +20,10 @@ from stromboli.registry_problem import RegistryProblem
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """One image on the host. `id` is 64 hex digits, digests are `sha256:…`, entries of `env` are `NAME=value`."""
+    """One image on the host. `id` is 64 hex digits, digests are `sha256:…`, entries of `env` are `NAME=value`.
+
+    `ports` are as in the OCI's configuration (`5432/tcp`); `shell` is empty for the default.
+    """
 
     id: str
     digest: str
@@ -36,6 +39,22 @@ class ImageInfo:
     size: int
     created: datetime | None
     labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    shell: tuple[str, ...] = ()
+    health: ImageHealth | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHealth:
+    """An image's HEALTHCHECK: times in seconds, 0 for what it does not say."""
+
+    test: tuple[str, ...]
+    interval: float = 0
+    timeout: float = 0
+    retries: int = 0
+    start_period: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +151,24 @@ def _info(entry: Mapping[str, Any]) -> ImageInfo:
         size=int(entry["Size"]),
         created=moment(entry["Created"] or NEVER),
         labels={str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
+        ports=tuple(str(port) for port in config.get("ExposedPorts") or ()),
+        volumes=tuple(str(path) for path in config.get("Volumes") or ()),
+        stop_signal=str(config.get("StopSignal") or ""),
+        shell=tuple(config.get("Shell") or ()),
+        health=_health(entry.get("HealthCheck") or entry.get("Healthcheck") or config.get("Healthcheck")),
+    )
+
+
+def _health(entry: Mapping[str, Any] | None) -> ImageHealth | None:
+    """Times are in nanoseconds there."""
+    if not entry:
+        return None
+    return ImageHealth(
+        test=tuple(entry.get("Test") or ()),
+        interval=(entry.get("Interval") or 0) / 1e9,
+        timeout=(entry.get("Timeout") or 0) / 1e9,
+        retries=int(entry.get("Retries") or 0),
+        start_period=(entry.get("StartPeriod") or 0) / 1e9,
     )
 
 
