@@ -2,6 +2,7 @@
 
 one_run.py, throughput.py, writes.py, burst.py, memory.py  one benchmark each
 resume.py, fork.py, disk.py, session_queue.py              benchmarks of sessions
+compose.py, compose_session.py                             stacks of services
 images.py                                                  what is on the node, and what is in it
 agentimages.py, counted.py                                 AgentImages; the calls to Podman, counted
 bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
@@ -25,6 +26,8 @@ from tests.benchmarks import (
     agentimages,
     bed,
     burst,
+    compose,
+    compose_session,
     disk,
     fork,
     images,
@@ -53,6 +56,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "images": (images.measure, 10),
     "session-queue": (session_queue.measure, 400),
     "agentimages": (agentimages.measure, 500),
+    "compose": (compose.measure, 10),
+    "compose-session": (compose_session.measure, 10),
     "memory": (memory.measure, 3),
 }
 

@@ -25,6 +25,7 @@ from stromboli.attempt import busybox
 from stromboli.controlplane import binaries
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.plan.stack import names
 from stromboli.progress import Progress
 from tests.benchmarks.api import Api
 from tests.benchmarks.baseline import Baseline
@@ -65,6 +66,11 @@ class Bed:
     @property
     def home(self) -> Path:
         return self.folder / "home"
+
+    @property
+    def work(self) -> Path:
+        """The folder of the node that runs may mount, and that compose files may be in."""
+        return self.folder / "work"
 
     @contextmanager
     def operator(self, trace: Path | None = None) -> Iterator[OperatorProcess]:
@@ -142,9 +148,11 @@ class Bed:
 
 
 def _at_rest(container: dict[str, Any]) -> bool:
-    """Whether it is a CLI holder, which is never started, or a session's stopped container."""
-    kept = naming.SHAPE in (container["Labels"] or {})
-    return container["State"] == "created" or (kept and container["State"] == "exited")
+    """Whether it is a CLI holder, which is never started, a session's stopped container, or a part of its stack."""
+    labels = container["Labels"] or {}
+    if names.is_part(naming.Role(labels.get(naming.ROLE, ""))):
+        return True
+    return container["State"] == "created" or (naming.SHAPE in labels and container["State"] == "exited")
 
 
 def spec(image: str) -> dict[str, Any]:
@@ -172,6 +180,7 @@ def made() -> Iterator[Bed]:
     """Start everything except the operator."""
     with ExitStack() as stack:
         folder = stack.enter_context(_temporary(None))
+        (folder / "work").mkdir()
         runtime_dir = stack.enter_context(_temporary("/dev/shm"))
         say("control plane …")
         programs = binaries.find(binaries.cache_folder(os.environ), Progress(terminal=False), os.environ)
@@ -230,7 +239,8 @@ def _policy(cli: str, cli_image: str, standin: Standin) -> dict[str, Any]:
         "metadata": {"name": cli},
         "spec": {
             "namespaceSelector": {"matchLabels": {"bench-cli": cli}},
-            "images": {"allowed": ["python:*"]},
+            "images": {"allowed": ["python:*", "postgres:*", "redis:*"]},
+            "volumes": {"allowed": [{"path": str(standin.folder.parent / "work")}]},
             "cli": {"image": image, "tag": tag, "pull": "Never"},
             "network": "none",
             "env": env,
