@@ -23,7 +23,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks
 
 crds: setup
-	$(BIN)/python -c 'from pathlib import Path; from stromboli.models import crd, reference; crd.write(Path("crds")); reference.write(Path())'
+	$(BIN)/python -c 'from pathlib import Path; from stromboli.compose import keys; from stromboli.models import crd, reference; crd.write(Path("crds")); reference.write(Path()); keys.write(Path())'
 
 setup:
 	@operator/setup.sh

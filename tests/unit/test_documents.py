@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from stromboli import settings
 from stromboli.cli.app import app
+from stromboli.compose import keys
 from stromboli.models import reference
 from stromboli.models.agentimage import AgentImageSpec
 from stromboli.models.agentpolicy import AgentPolicySpec
@@ -29,6 +30,12 @@ MODELS: dict[str, type[BaseModel]] = {
 
 def test_the_reference_is_generated() -> None:
     assert (ROOT / reference.PATH).read_text() == reference.as_markdown(), "run `make crds`"
+
+
+def test_the_table_of_compose_keys_is_generated() -> None:
+    document = (ROOT / keys.PATH).read_text()
+    assert document == keys.inserted(document), "run `make crds`"
+    assert "| `healthcheck.start_period` |" in document
 
 
 def test_the_reference_has_every_variable_that_the_code_reads() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -21,6 +22,12 @@ _EARLIER: tuple[tuple[str, Effect], ...] = (
     ("extends", Obeyed("A service of this file, or of another one in a folder that a policy allows.")),
 )
 _WORDS = {Obeyed: "obeyed", Replaced: "obeyed; replaced in the agent's service", Ignored: "accepted without effect"}
+
+
+def write(root: Path) -> None:
+    """Write them below `root`, the top of a checkout."""
+    document = root / PATH
+    document.write_text(inserted(document.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def inserted(document: str) -> str:

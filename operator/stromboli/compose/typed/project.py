@@ -75,7 +75,6 @@ class Ipam(Strict):
 class Network(Strict):
     """One of the file's networks."""
 
-    nullable: ClassVar = frozenset({"driver", "name", "ipam"})
     refused: ClassVar = {
         "attachable": "nothing else can be attached; take it out",
         "enable_ipv4": "take it out",

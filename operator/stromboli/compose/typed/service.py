@@ -45,7 +45,10 @@ from stromboli.errors import InvalidInput
 from stromboli.grammar import capability
 
 MOST_TIME = 24 * 3600.0
-_SIGNAL = re.compile(r"(?:SIG)?(?:[A-Z]{2,6}[12]?|RTM(?:IN|AX)(?:[+-][0-9]{1,2})?)|[1-9]|[1-5][0-9]|6[0-4]")
+_SIGNAL = re.compile(  # signal(7)
+    "[1-9]|[1-5][0-9]|6[0-4]|HUP|INT|QUIT|ILL|TRAP|ABRT|IOT|BUS|FPE|KILL|USR1|SEGV|USR2|PIPE|ALRM|TERM|STKFLT|CHLD|CLD"
+    "|CONT|STOP|TSTP|TTIN|TTOU|URG|XCPU|XFSZ|VTALRM|PROF|WINCH|IO|POLL|PWR|SYS|RTM(?:IN|AX)(?:[+-][0-9]{1,2})?"
+)
 _USER = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}[$]?|")
 _PROFILE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _PLATFORM = re.compile(r"[a-z0-9]+(?:/[a-z0-9_]+(?:/[a-z0-9.]+)?)?")
@@ -85,9 +88,10 @@ def _working_dir(value: object) -> str:
 
 def _stop_signal(value: object) -> str:
     found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
-    if not _SIGNAL.fullmatch(found.upper()):
+    name = found.upper().removeprefix("SIG")
+    if not _SIGNAL.fullmatch(name):
         raise ValueError(f'"{quoted(found)}" is not a signal; write one such as SIGINT')
-    return found.upper()
+    return name if name.isdigit() else f"SIG{name}"
 
 
 def _grace(value: object) -> float:
@@ -135,7 +139,7 @@ class Dependency(Strict):
 
     condition: Annotated[
         Annotated[str, BeforeValidator(one_of("service_started", "service_healthy", "service_completed_successfully"))],
-        Obeyed("`service_started`: it is ready as the README says."),
+        Obeyed(),
     ]
     required: Annotated[Boolean, Obeyed()] = True
     restart: Annotated[Boolean, Obeyed()] = False
@@ -298,8 +302,12 @@ class Service(Strict):
     stdin_open: Annotated[Boolean, Ignored("nobody is at a terminal")] = False
     attach: Annotated[Boolean, Ignored("nobody is at a terminal")] = True
     logging: Annotated[Logging | None, Ignored("logs are kept by the operator")] = None
-    ipc: Annotated[Annotated[str, BeforeValidator(one_of("private"))] | None, Ignored(_NAMESPACE)] = None
-    cgroup: Annotated[Annotated[str, BeforeValidator(one_of("private"))] | None, Ignored(_NAMESPACE)] = None
+    ipc: Annotated[
+        Annotated[str, BeforeValidator(one_of("private"))] | None, Ignored("only `private`, which it is anyway")
+    ] = None
+    cgroup: Annotated[
+        Annotated[str, BeforeValidator(one_of("private"))] | None, Ignored("only `private`, which it is anyway")
+    ] = None
 
     @model_validator(mode="after")
     def _whole(self) -> Service:
