@@ -25,6 +25,8 @@ class Budget:
         while nodes:
             value = nodes.pop().value
             self._left -= 1
+            if isinstance(value, str):  # most are
+                continue
             if isinstance(value, Mapping):
                 nodes += value.values()
             elif isinstance(value, list | tuple):

@@ -123,7 +123,7 @@ def _texts(node: Node, at: Path) -> Node:
             raise problem((*at, n), "must be a text: KEY=VALUE, in quotes if it has a colon and a blank", entry.mark)
         key, separator, value = entry.value.partition("=")
         if not key:
-            raise problem((*at, n), "has no name before the =", entry.mark)
+            raise problem((*at, n), "has no name; write KEY=VALUE or KEY", entry.mark)
         found[key] = Node(value if separator else None, entry.mark, n)
     return Node(found, node.mark, node.item)
 

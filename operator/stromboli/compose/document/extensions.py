@@ -5,6 +5,7 @@ Where keys are names of the user's own, `x-…` is a name: `services.x-template`
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 
 from stromboli.compose.document.node import Node
@@ -37,19 +38,17 @@ def without(root: Node) -> Node:
 
 def _without(node: Node, *, names: bool) -> Node:
     value = node.value
+    if isinstance(value, str):  # most are
+        return node
     if isinstance(value, Mapping):
         members = {
             key: _without(child, names=not names and key in _OF_NAMES)
             for key, child in value.items()
             if names or not key.startswith("x-")
         }
-        same = len(members) == len(value) and all(child is value[key] for key, child in members.items())
+        same = len(members) == len(value) and all(map(operator.is_, members.values(), value.values()))
         return node if same else Node(members, node.mark, node.item)
     if isinstance(value, list | tuple):
         entries = tuple([_without(child, names=False) for child in value])
-        return node if all(map(_is, entries, value)) else Node(entries, node.mark, node.item)
+        return node if all(map(operator.is_, entries, value)) else Node(entries, node.mark, node.item)
     return node
-
-
-def _is(one: Node, other: Node) -> bool:
-    return one is other
