@@ -14,7 +14,7 @@ import yaml
 from stromboli.compose.document import events, scalars
 from stromboli.compose.document.node import Node, Value
 from stromboli.compose.document.scalars import CORE
-from stromboli.compose.problem import Mark, Path, problem, quoted
+from stromboli.compose.problem import Mark, Path, key, problem, quoted
 from stromboli.errors import ComposeProblem
 
 MAX_VALUES = 100_000
@@ -51,7 +51,7 @@ class _Frame:
     before: tuple[int, int]
     height: int = 0
 
-    def step(self) -> tuple[str | int | None, ...]:
+    def step(self) -> tuple[str | int, ...]:
         """Where in this collection the next value is."""
         raise NotImplementedError
 
@@ -60,7 +60,7 @@ class _Frame:
 class _List(_Frame):
     items: list[Node] = field(default_factory=list)
 
-    def step(self) -> tuple[str | int | None, ...]:
+    def step(self) -> tuple[str | int, ...]:
         return (len(self.items),)
 
 
@@ -74,7 +74,7 @@ class _Mapping(_Frame):
     merging: bool = False
     merged: list[Mapping[str, Node]] | None = None
 
-    def step(self) -> tuple[str | int | None, ...]:
+    def step(self) -> tuple[str | int, ...]:
         return () if self.key is None else (self.key,)
 
 
@@ -162,8 +162,8 @@ class _Builder:
         match frame:
             case _Mapping():
                 for source in frame.merged or ():
-                    for key, node in source.items():
-                        frame.values.setdefault(key, node)
+                    for name, node in source.items():
+                        frame.values.setdefault(name, node)
                 value = frame.values
             case _List():
                 value = tuple(frame.items)
@@ -211,8 +211,9 @@ class _Builder:
 
     def _key(self, mapping: _Mapping, value: Value, text: str, line: int) -> None:
         if not isinstance(value, str):
+            at = f"{key(self._path())}[{'null' if value is None else quoted(text)}]"
             what = "is a key that is not text: put it in quotes"
-            raise self._problem(what, line, text if value is not None else None)
+            raise ComposeProblem(at, what, str(Mark(self._file, line)))
         if value in mapping.values or (value == _MERGE and mapping.merged is not None):
             raise self._problem(f"is there twice, again in line {line}", line, value)
         mapping.key, mapping.key_line = value, line
@@ -265,6 +266,8 @@ class _Builder:
         short = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
         return self._problem(f"has the tag {quoted(short)}, which does not fit here: leave it out", line, *below)
 
-    def _problem(self, what: str, line: int, *below: str | int | None) -> ComposeProblem:
-        path: Path = tuple(part for frame in self._stack for part in frame.step())
-        return problem((*path, *below), what, Mark(self._file, line))
+    def _problem(self, what: str, line: int, *below: str | int) -> ComposeProblem:
+        return problem((*self._path(), *below), what, Mark(self._file, line))
+
+    def _path(self) -> Path:
+        return tuple(part for frame in self._stack for part in frame.step())
