@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import signal
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from stromboli.compose.stack import Bind, Service
-from stromboli.errors import ComposeProblem
+from stromboli.errors import ComposeProblem, PodmanError
+from stromboli.node import checked_start, mounted
 from stromboli.node.mounted import differing
 from stromboli.observe.stackpaths import resolved
 from stromboli.plan.policy import VolumeList
 from stromboli.plan.stack.sources import Identity
 from tests.contract.conftest import LIMIT, Bed
+from tests.support.ordinary_user import ordinary_user, program
+from tests.support.podman import IsolatedPodman
 from tests.support.swapping import exchange, exchanging
 
 MOST = 100  # starts until chance has shown both
@@ -129,16 +136,13 @@ async def test_what_was_swapped_in_never_runs(real: Bed, node: Path) -> None:
             container = await real.podman.containers.create(
                 real.body("/bin/busybox", *command, mounts=[bind(Path(source.path), "/e"), bind(node / "out", "/out")])
             )
-            await real.podman.containers.init(container)
-            state = await real.podman.containers.inspect(container)
-            assert state is not None
-            if differing(state.pid, {"/e": source.identity}) is None:
-                await real.podman.containers.start(container)
+            target = await checked_start.start(real.podman, container, {"/e": source.identity})
+            if target is None:
                 async with asyncio.timeout(LIMIT):
                     assert await real.podman.containers.wait(container) == 0
                 ran += 1
             else:
-                assert Path(f"/proc/{state.pid}/root/e/passwd").exists()
+                assert target == "/e"
                 swapped += 1
             await real.podman.containers.remove(container)
             if min(ran, refused, swapped) >= 3:
@@ -147,3 +151,111 @@ async def test_what_was_swapped_in_never_runs(real: Bed, node: Path) -> None:
     seen = {file.name: file.read_text() for file in (node / "out").iterdir()}
     assert len(seen) == ran
     assert set(seen.values()) == {"harmless\n"}
+
+
+async def test_a_container_that_is_not_started_can_be_started_later(real: Bed, node: Path) -> None:
+    container = await real.podman.containers.create(
+        real.body("/bin/busybox", "test", "-e", "/w/late", mounts=[bind(node / "one", "/w")])
+    )
+    assert await checked_start.start(real.podman, container, {"/w": identity(node / "other")}) == "/w"
+    state = await real.podman.containers.inspect(container)
+    assert state is not None
+    assert (state.status, state.pid, state.started_at) == ("exited", 0, None)
+    # an operator was killed before the check; and what is mounted is another folder of that name by now
+    await real.podman.containers.init(container)
+    exchange(node / "one", node / "other")
+    (node / "one/late").touch()
+    for _ in range(5):  # each time, Podman cleans up after it, and must not undo what is initialized next
+        assert await checked_start.start(real.podman, container, {"/w": identity(node / "other")}) == "/w"
+    assert await checked_start.start(real.podman, container, {"/w": identity(node / "one")}) is None
+    async with asyncio.timeout(LIMIT):
+        assert await real.podman.containers.wait(container) == 0
+
+
+async def test_a_process_that_was_replaced_after_the_check_is_killed(
+    real: Bed, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = await real.podman.containers.create(
+        real.body("/bin/busybox", "sleep", "1000", mounts=[bind(node / "one", "/w")])
+    )
+    compare = mounted.differing
+
+    def differing(pid: int, expected: Mapping[str, Identity]) -> str | None:
+        try:
+            return compare(pid, expected)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(mounted, "differing", differing)
+    with pytest.raises(PodmanError):
+        await checked_start.start(real.podman, container, {"/w": identity(node / "one")})
+    state = await real.podman.containers.inspect(container)
+    assert state is not None
+    assert not state.alive
+
+
+async def test_without_binds_it_is_an_ordinary_start(real: Bed) -> None:
+    container = await real.podman.containers.create(real.body("/bin/busybox", "true"))
+    assert await checked_start.start(real.podman, container, {}) is None
+    async with asyncio.timeout(LIMIT):
+        assert await real.podman.containers.wait(container) == 0
+
+
+async def test_a_process_that_cannot_be_seen_is_not_started(
+    real: Bed, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differing(pid: int, expected: Mapping[str, Identity]) -> str | None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"/proc/{pid}/root")
+
+    monkeypatch.setattr(mounted, "differing", differing)
+    container = await real.podman.containers.create(
+        real.body("/bin/busybox", "true", mounts=[bind(node / "one", "/w")])
+    )
+    with pytest.raises(PodmanError, match=r"cannot be checked .*SYS_PTRACE"):
+        await checked_start.start(real.podman, container, {"/w": identity(node / "one")})
+    state = await real.podman.containers.inspect(container)
+    assert state is not None
+    assert state.started_at is None
+
+
+def test_a_rootless_operator_sees_its_containers_processes() -> None:
+    with ordinary_user() as user:
+        folder = user.folder / "podman"
+        folder.mkdir()
+        (user.folder / "one").mkdir()
+        user.owns(user.folder / "one")
+        interpreter, environ = program(user)
+        with IsolatedPodman(folder, user=user) as podman:
+            image = podman.import_busybox()
+            for options in ((), ("--user", "1000:1000"), ("--userns", "keep-id")):
+                mount = f"--volume={user.folder}/one:/w"
+                container = podman.run("create", "--network=none", mount, *options, image, "/bin/busybox", "true")
+                podman.run("init", container)
+                pid = podman.run("inspect", "--format", "{{.State.Pid}}", container)
+                code = (
+                    "from stromboli.node.mounted import differing; "
+                    f"print([differing({pid}, {{'/w': one}}) for one in ({identity(user.folder / 'one')}, (0, 0))])"
+                )
+                done = subprocess.run(
+                    [interpreter, "-c", code],
+                    env={**user.environ, **environ},
+                    capture_output=True,
+                    text=True,
+                    timeout=LIMIT,
+                    check=False,
+                    **user.identity,
+                )
+                assert done.stdout == "[None, '/w']\n", done.stderr
+
+
+async def test_a_container_that_has_just_ended_is_started_again(real: Bed, node: Path) -> None:
+    """Podman's own clean-up after its end must not undo what is initialized meanwhile."""
+    hurry = asyncio.Event()
+    hurry.set()
+    container = await real.podman.containers.create(
+        real.body("/bin/busybox", "true", mounts=[bind(node / "one", "/w")])
+    )
+    for _ in range(5):
+        assert await checked_start.start(real.podman, container, {"/w": identity(node / "one")}) is None
+        async with asyncio.timeout(LIMIT):
+            assert await real.podman.containers.wait(container, hurry=hurry) == 0

@@ -61,7 +61,8 @@ class Containers:
     async def init(self, container: str) -> bool:
         """Do all of a start but the start: mounts, network and processes; False if it is initialized or runs.
 
-        That is most of the work: after it, a start takes 12 ms (4.3.1). To undo it, `stop` it.
+        That is most of the work: after it, a start takes 12 ms (4.3.1). To undo it, `stop` it. Podman's own clean-up
+        after an earlier end of the container may undo it too: see node/cleanups.py.
         """
         response = await self._connection.request("POST", f"{_path(container)}/init", silence=_STARTING)
         return response.status != 304
