@@ -1,8 +1,8 @@
 """The names by which services reach each other on the stack's networks. Pure.
 
 The name of a service, its `container_name` and its `aliases` are its own. Further names are for convenience, and are
-left out where another service on that network has them as its own: the hostname (as newer versions of Docker do), the
-aliases of `links` to it, and names of capitals in small letters, since resolvers differ in what they ask for.
+left out where another service on that network has them as its own: the hostname (as newer versions of Docker do) and
+the aliases of `links` to it. Podman's name server makes no difference between capitals and small letters.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ def aliases(services: Services) -> dict[str, dict[str, tuple[str, ...]]]:
     networks = {name: namespaces.networks(service) for name, service in services.items()}
     owners: dict[tuple[str, str], str] = {}
     for name in services:
-        owners |= {(network, alias): name for network in networks[name] for alias in _own(services, name, network)}
+        owners |= {
+            (network, alias.lower()): name for network in networks[name] for alias in _own(services, name, network)
+        }
 
     def answers(name: str, network: str) -> tuple[str, ...]:
-        further = (a for a in _further(services, name, network) if owners.get((network, a), name) == name)
+        further = (a for a in _further(services, name, network) if owners.get((network, a.lower()), name) == name)
         return tuple(dict.fromkeys((*_own(services, name, network), *further)))
 
     return {name: {network: answers(name, network) for network in networks[name]} for name in services}
@@ -56,4 +58,3 @@ def _further(services: Services, name: str, network: str) -> Iterator[str]:
     for other in services.values():
         if network in namespaces.networks(other):
             yield from (link.alias for link in other.links if link.service == name)
-    yield from (alias.lower() for alias in _own(services, name, network))

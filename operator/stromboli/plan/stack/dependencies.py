@@ -10,6 +10,7 @@ a tool for browsing the database. If it fails, or takes too long, there is a war
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 
 from stromboli.compose.stack import Condition, Dependency, Service
 from stromboli.plan.stack import namespaces
@@ -44,6 +45,13 @@ def completes(services: Services) -> frozenset[str]:
         for service in services.values()
         for dependency in of(service, services)
         if dependency.condition is Condition.completed
+    )
+
+
+def sequence(services: Services) -> tuple[str, ...]:
+    """All services, each after those that it depends on. There are no cycles in `services`."""
+    return tuple(
+        TopologicalSorter({n: [one.service for one in of(s, services)] for n, s in services.items()}).static_order()
     )
 
 

@@ -49,10 +49,9 @@ def test_a_link_cannot_take_another_service_s_name() -> None:
     ]
 
 
-def test_capitals_are_found_in_small_letters() -> None:
-    assert aliases(stack(service("DB")))["DB"] == {"default": ("DB", "db")}
-    both = aliases(stack(service("DB"), service("db")))
-    assert both == {"DB": {"default": ("DB",)}, "db": {"default": ("db",)}}
+def test_capitals_make_no_difference() -> None:
+    services = stack(service("DB"), service("app", hostname="db"))
+    assert aliases(services)["app"] == {"default": ("app",)}
 
 
 def test_which_networks_a_service_is_on() -> None:
