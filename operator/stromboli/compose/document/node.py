@@ -23,7 +23,7 @@ class Node:
     """One value.
 
     `item` is its index or key where it was written, if it is elsewhere now: a list of the file has become a mapping, or
-    was appended to another one. Messages are about `depends_on[0]` then, not about `depends_on.db` (see `written`).
+    was appended to another one. Messages are about `depends_on[0]` then, not about `depends_on.db`.
     """
 
     value: Value
@@ -50,12 +50,3 @@ class Node:
         if isinstance(self.value, Sequence) and not isinstance(self.value, str) and isinstance(part, int):
             return self.value[part] if 0 <= part < len(self.value) else None
         return None
-
-    def written(self, path: Path) -> Path:
-        """A path below this value as the file has it, for messages. What is not there (yet) stays as it is."""
-        written: list[str | int | None] = []
-        here: Node | None = self
-        for part in path:
-            here = here._child(part) if here is not None else None
-            written.append(part if here is None or here.item is None else here.item)
-        return tuple(written)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stromboli.compose.document import canonical, merge
 from stromboli.compose.document.node import Node
-from stromboli.compose.problem import Mark, key
+from stromboli.compose.problem import Mark
+from stromboli.compose.typed.places import Places
 from stromboli.errors import ComposeProblem
 from tests.support.compose_documents import parsed, plain
 
@@ -201,12 +202,12 @@ def test_roots() -> None:
 
 def test_values_keep_the_place_that_they_were_written_at() -> None:
     found = merged("volumes: ['a1:/a']\nimage: x", "\nvolumes: ['b1:/b', 'c1:/a']\nimage: y")
-    assert [key(found.written(("volumes", n))) for n in range(2)] == ["volumes[1]", "volumes[0]"]
+    assert [Places(found).at("volumes", n) for n in range(2)] == ["volumes[1]", "volumes[0]"]
     assert [str(_at(found, "volumes", n).mark) for n in range(2)] == ["overlay.yaml:2", "overlay.yaml:2"]
     assert str(_at(found, "image").mark) == "overlay.yaml:3"
     found = merged("labels: [a=b]\nsecurity_opt: [x]", "labels: [c=d, a=e]\nsecurity_opt: [z, y]")
-    assert key(found.written(("labels", "a"))) == "labels[1]"
-    assert [key(found.written(("security_opt", n))) for n in range(3)] == [
+    assert Places(found).at("labels", "a") == "labels[1]"
+    assert [Places(found).at("security_opt", n) for n in range(3)] == [
         "security_opt[0]",
         "security_opt[0]",
         "security_opt[1]",

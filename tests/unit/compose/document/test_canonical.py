@@ -8,7 +8,8 @@ import pytest
 
 from stromboli.compose.document import canonical
 from stromboli.compose.document.node import Node
-from stromboli.compose.problem import Mark, key
+from stromboli.compose.problem import Mark
+from stromboli.compose.typed.places import Places
 from stromboli.errors import ComposeProblem
 from tests.support.compose_documents import parsed, plain
 
@@ -242,7 +243,7 @@ WRITTEN = {
 @pytest.mark.parametrize(("place", "expected"), WRITTEN.items())
 def test_places_as_they_were_written(place: tuple[str, tuple[str | int, ...]], expected: str) -> None:
     text, path = place
-    assert key(service(text).written(path)) == expected
+    assert Places(service(text)).at(*path) == expected
 
 
 def test_parts_have_the_line_that_they_come_from() -> None:
