@@ -177,7 +177,7 @@ def _ports_differ(started: Mapping[str, Service]) -> None:
     taken: dict[tuple[int, str], list[Port]] = {}
     for service in started.values():
         for port in service.ports:
-            if port.host is None:
+            if port.host is None or port.host_last is not None:
                 continue
             others = taken.setdefault((port.host, port.protocol), [])
             clash = next((one for one in others if _same_address(one.address, port.address)), None)

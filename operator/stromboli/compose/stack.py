@@ -170,13 +170,17 @@ class Capability:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of the container; `host` is None if any port of the node will do. `protocol`: tcp, udp or sctp."""
+    """A port of the container; `host` is None if any port of the node will do. `protocol`: tcp, udp or sctp.
+
+    `host_last`: any port from `host` to this one will do.
+    """
 
     at: str
     container: int
     protocol: str = "tcp"
     host: int | None = None
     address: str | None = None
+    host_last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

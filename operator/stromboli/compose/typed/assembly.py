@@ -66,10 +66,7 @@ class Assembly:
                 for n, some in enumerate(given.expose)
                 for each in some
             ),
-            ports=tuple(
-                stack.Port(at("ports", n), one.target, one.protocol, one.published and one.published[0], one.host_ip)
-                for n, one in enumerate(given.ports)
-            ),
+            ports=tuple(one.typed(at("ports", n)) for n, one in enumerate(given.ports)),
             extra_hosts=tuple(
                 stack.ExtraHost(at("extra_hosts", n), one.host, one.address) for n, one in enumerate(given.extra_hosts)
             ),

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator
 
+from stromboli.compose import stack
 from stromboli.compose.forms import extra_host, link, port
 from stromboli.compose.stack import HOST_GATEWAY
 from stromboli.compose.typed.base import Ignored, Obeyed, Strict, Wrong
@@ -90,7 +91,7 @@ def _port_number(value: object) -> int:
 
 
 def _published(value: object) -> tuple[int, int] | None:
-    """The port of the node, or the first and the last of those to choose from; None for any."""
+    """The first and the last of the node's ports to choose from; None for any."""
     digits = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
     if digits in ("", "0"):
         return None
@@ -124,7 +125,7 @@ class Port(Strict):
     target: Annotated[Annotated[int, BeforeValidator(_port_number)], Obeyed()]
     published: Annotated[
         Annotated[tuple[int, int] | None, BeforeValidator(_published)],
-        Obeyed("Only with the policy's `allowPorts`. Of a range, the first."),
+        Obeyed("Only with the policy's `allowPorts`."),
     ] = None
     host_ip: Annotated[Annotated[str | None, BeforeValidator(_address)], Obeyed("Only with `allowPorts`.")] = None
     protocol: Annotated[Annotated[str, BeforeValidator(_protocol)], Obeyed()] = "tcp"
@@ -133,6 +134,10 @@ class Port(Strict):
     ] = None
     name: Annotated[Annotated[str, BeforeValidator(text)] | None, Ignored("it is a name for people")] = None
     app_protocol: Annotated[Annotated[str, BeforeValidator(text)] | None, Ignored("it is a note for people")] = None
+
+    def typed(self, at: str) -> stack.Port:
+        first, last = self.published or (None, None)
+        return stack.Port(at, self.target, self.protocol, first, self.host_ip, last if last != first else None)
 
 
 def _exposed(value: object) -> tuple[port.Port, ...]:
