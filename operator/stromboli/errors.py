@@ -25,6 +25,8 @@ StromboliError
 ├── RegistryError         a registry did not say what the operator asked it (see `problem`)
 ├── Pulling               an image is being pulled to the node
 ├── ImageMissing          an image is not on the node, and pulling it is not allowed
+├── ServiceFailed         a service of a stack did not get ready, so the stack's start is over
+├── Swapped               what a container has mounted is not what was checked
 ├── CLIUnavailable        the Claude CLI's image is not on the node, or does not contain the CLI
 ├── LabelsLost            a container has one of our names, but not our labels
 ├── Unanswered            a file system of the node does not respond
@@ -207,6 +209,24 @@ class CLIUnavailable(StromboliError):
     def __init__(self, message: str, delay: float = 10.0) -> None:
         super().__init__(message)
         self.delay = delay
+
+
+class ServiceFailed(StromboliError):
+    """A stack cannot be brought up because of a service: `what` is a predicate of it, `at` the key that asked for more
+    than it does, `output` the end of what it has printed.
+    """
+
+    def __init__(self, service: str, at: str, what: str, output: str) -> None:
+        super().__init__(f"the service {service} {what}")
+        self.service, self.at, self.what, self.output = service, at, what, output
+
+
+class Swapped(StromboliError):
+    """What a container would have mounted at `target` is not what was checked. `str()` of it is a sentence."""
+
+    def __init__(self, target: str, why: str) -> None:
+        super().__init__(f"nothing was mounted at {target}: {why}")
+        self.target = target
 
 
 class LabelsLost(StromboliError):

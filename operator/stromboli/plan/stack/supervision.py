@@ -24,7 +24,8 @@ GRACE = 10.0  # seconds, Docker's default
 @dataclass(frozen=True, slots=True)
 class Supervision:
     """What one service's container needs. It is ready when its `check` says so; without one, when it listens on one
-    of the TCP `ports`; without either, when it runs. `grace` is the time that it has to stop, in seconds.
+    of the TCP `ports`, with `local` also on loopback, since the agent is in the same network namespace; without either,
+    when it runs. `grace` is the time that it has to stop, in seconds.
     """
 
     check: Check | None
@@ -32,6 +33,7 @@ class Supervision:
     restart: str | None
     one_shot: bool
     grace: float
+    local: bool = False
 
     def to_label(self) -> str:
         return json.dumps(asdict(self))

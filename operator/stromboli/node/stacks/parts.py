@@ -1,0 +1,122 @@
+"""What a stack has in Podman: its containers, networks and volumes are listed, created, started, stopped, removed.
+
+The caller holds the session's lock. Everything may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+
+from stromboli import naming, pathwalk
+from stromboli.apart import apart
+from stromboli.attempt import containers
+from stromboli.attempt.site import Site
+from stromboli.errors import NotFound, Swapped
+from stromboli.naming import Role
+from stromboli.node import checked_start
+from stromboli.plan.stack import names
+from stromboli.plan.stack.blueprint import Blueprint, Planned
+from stromboli.plan.stack.sources import Identity
+from stromboli.plan.stack.supervision import GRACE, Supervision
+from stromboli.podman.container_state import ContainerState
+from stromboli.podman.transport import Podman
+
+log = logging.getLogger(__name__)
+
+
+class Parts:
+    """The parts of this node's stacks."""
+
+    def __init__(self, podman: Podman, site: Site) -> None:
+        self.podman = podman
+        self._site = site
+
+    async def existing(self, uid: str) -> dict[Role, ContainerState]:
+        """The containers of a session's stack by their roles. Raises PodmanError, PodmanUnavailable."""
+        listed = await containers.of_session(self.podman, self._site, uid)
+        found = await asyncio.gather(*(self.podman.containers.inspect(one.id) for one in listed))
+        parts = {}
+        for one in found:
+            key = self._site.key_of(one.name, one.labels) if one is not None else None
+            if one is not None and key is not None and names.is_part(key.role):
+                parts[key.role] = one
+        return parts
+
+    async def prepare(self, blueprint: Blueprint) -> None:
+        """Create the networks and volumes; from now on the session has a stack. Raises NoSpace, PodmanError,
+        PodmanUnavailable.
+        """
+        uid = blueprint.session
+        await asyncio.to_thread(self._site.folder(uid).note_stack)
+        labels = self._site.owner_labels(uid)
+        await asyncio.gather(
+            *(
+                self.podman.networks.create(
+                    network.name, {**labels, naming.STACK_NETWORK: network.key}, internal=network.internal, dns=True
+                )
+                for network in blueprint.networks
+            ),
+            *(
+                self.podman.volumes.create(name, {**labels, naming.STACK_VOLUME: key})
+                for name, key in blueprint.volumes.items()
+            ),
+        )
+
+    async def create(self, planned: Planned) -> str:
+        """Create a container; returns its id. Raises PodmanError, PodmanUnavailable."""
+        return await containers.create(self.podman, self._site, planned.key, planned.body)
+
+    async def start(self, container: str, binds: Mapping[str, Identity]) -> None:
+        """Start a container that has exactly these files and folders of the node mounted, or not at all.
+
+        Raises Swapped if it would have others, PodmanError, PodmanUnavailable.
+        """
+        target = await checked_start.start(self.podman, container, binds)
+        if target is not None:
+            raise Swapped(target, "what is to be mounted there was changed while the container was being started")
+
+    async def binds(self, container: str) -> dict[str, Identity]:
+        """What a container that was created before has to have mounted: what is at its sources now, if no link leads
+        there. Raises Swapped, NotFound, PodmanError, PodmanUnavailable.
+        """
+        found = await self.podman.containers.detail(container)
+        if found is None:
+            raise NotFound(f"the container {container} is gone", 404)
+        sources = {one.destination: one.source for one in found.mounts if one.type == "bind"}
+        return await apart(_identities, sources)
+
+    async def stop(self, container: ContainerState) -> None:
+        """Stop a container as its image or the file wants. Raises PodmanError, PodmanUnavailable."""
+        try:
+            grace = Supervision.from_label(container.labels[naming.SUPERVISION]).grace
+        except (KeyError, ValueError):
+            grace = GRACE
+        await self.podman.containers.stop(container.id, round(grace) if names.is_service(self._role(container)) else 0)
+
+    async def remove(self, container: ContainerState) -> None:
+        """Remove a container. Raises PodmanError, PodmanUnavailable."""
+        await self.podman.containers.remove(container.id)
+
+    async def remove_agent(self, uid: str) -> None:
+        """Remove the container of the session's agents. Raises PodmanError, PodmanUnavailable."""
+        if (found := await containers.find(self.podman, self._site, naming.agent(uid))) is not None:
+            await self.podman.containers.remove(found.id)
+
+    def _role(self, container: ContainerState) -> Role:
+        return Role(container.labels.get(naming.ROLE, ""))
+
+
+def _identities(sources: Mapping[str, str]) -> dict[str, Identity]:
+    found = {}
+    for target, source in sources.items():
+        try:
+            with pathwalk.walked(source) as place:
+                if place.path != os.path.normpath(source):
+                    raise Swapped(target, f"{source} is a link by now")
+                found[target] = (place.info.st_dev, place.info.st_ino)
+        except OSError as error:
+            raise Swapped(target, f"{source} cannot be found any more ({error.strerror})") from error
+    return found

@@ -1,0 +1,268 @@
+"""One session's stack on this node: brought up as its blueprint says, looked after while it runs, stopped.
+
+What is started next, what is replaced and when the stack is ready is decided in plan/stack/. The session's lock is held
+while something is created, started or removed, and not while services get ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from stromboli import naming
+from stromboli.errors import PodmanError, ServiceFailed, Swapped
+from stromboli.naming import Role
+from stromboli.node.serial import SessionLocks
+from stromboli.node.stacks.parts import Parts
+from stromboli.node.stacks.tending import Duties, Ended, Tending
+from stromboli.plan.stack import changes, definitions, names, namespaces, order
+from stromboli.plan.stack.blueprint import Blueprint, Planned
+from stromboli.plan.stack.changes import Create, Existing, Keep, Remove, Replace, Restart
+from stromboli.plan.stack.order import Failure, State
+from stromboli.plan.stack.supervision import Supervision
+from stromboli.podman.container_state import ContainerState
+
+log = logging.getLogger(__name__)
+
+FOREVER = 10 * 365 * 24 * 3600.0  # seconds: nobody waits for a stack that was found running
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A service was created anew, and why."""
+
+    service: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unready:
+    """A service is not ready, and the start goes on without it."""
+
+    failure: Failure
+
+
+Told = Ended | Replaced | Unready
+"""What the users of a stack are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known about a service. `output` is the end of what it, or its check, has printed."""
+
+    name: str
+    state: State
+    restarts: int = 0
+    started: str | None = None
+    output: str = ""
+
+
+class RunningStack:
+    """The stack of the session `uid`. `changed` is called when the state of a service has changed, and `tell` with
+    everything else that its users should know.
+    """
+
+    def __init__(
+        self,
+        uid: str,
+        parts: Parts,
+        locks: SessionLocks,
+        changed: Callable[[], None],
+        tell: Callable[[Told], None],
+    ) -> None:
+        self._uid = uid
+        self._parts = parts
+        self._locks = locks
+        self._changed = changed
+        self._tell = tell
+        self._moved = asyncio.Event()
+        self._tended: dict[str, Tending] = {}
+        self._blueprint: Blueprint | None = None
+
+    @property
+    def seen(self) -> tuple[Seen, ...]:
+        """All services but the agent's, as they are."""
+        if self._blueprint is None:
+            return tuple(map(_seen, self._tended.values()))
+        wanted = (name for name in self._blueprint.services if name != self._blueprint.agent)
+        return tuple(_seen(self._tended[name]) if name in self._tended else Seen(name, State()) for name in wanted)
+
+    def is_up(self, blueprint: Blueprint) -> bool:
+        """Whether it is as this blueprint says, and the agent may begin."""
+        return (
+            self._blueprint is not None and self._blueprint.fingerprint == blueprint.fingerprint and self._step().done
+        )
+
+    async def bring_up(self, blueprint: Blueprint, report: Callable[[tuple[Seen, ...]], None]) -> None:
+        """Make it so, and wait until the agent may begin; `report` is called whenever something has changed.
+
+        May be repeated, by another operator too. Raises ServiceFailed, Swapped, PodmanError, PodmanUnavailable.
+        """
+        async with self._locks.hold(self._uid):
+            await self._adapt(blueprint)
+        warned: set[Failure] = set()
+        while True:
+            self._moved.clear()
+            step = self._step()
+            report(self.seen)
+            for failure in set(step.warnings) - warned:
+                self._tell(Unready(failure))
+            warned |= set(step.warnings)
+            if step.failure is not None:
+                raise self._failed(step.failure)
+            if step.done:
+                return
+            if step.start:
+                async with self._locks.hold(self._uid):
+                    await asyncio.gather(*map(self._start, step.start))
+            else:
+                await self._moved.wait()
+
+    async def adopt(self) -> None:
+        """Look after the services that run, as an operator before this one has left them."""
+        for container in (await self._parts.existing(self._uid)).values():
+            name, tended = _labelled(container)
+            if tended is not None and container.alive and name not in self._tended:
+                self._tended[name] = self._tending(name, container.id, tended, FOREVER)
+                self._tended[name].begin()
+
+    async def stop(self) -> None:
+        """Stop all containers, each before what it depends on; they stay, with their data."""
+        await self.close()
+        async with self._locks.hold(self._uid):
+            found = await self._parts.existing(self._uid)
+            for role in self._stopping(found):
+                await self._parts.stop(found[role])
+
+    async def close(self) -> None:
+        """Stop looking after it; its containers go on."""
+        for tending in self._tended.values():
+            await tending.close()
+
+    def _step(self) -> order.Step:
+        assert self._blueprint is not None
+        states = {
+            name: self._tended[name].state if name in self._tended else State()
+            for name in self._blueprint.services
+            if name != self._blueprint.agent
+        }
+        return order.step(self._blueprint.services, self._blueprint.agent, states)
+
+    # --- from what is there to what the blueprint has ---
+
+    async def _adapt(self, blueprint: Blueprint) -> None:
+        """Everything is created, nothing but holders is started, and what is not wanted any more is gone."""
+        await self._parts.prepare(blueprint)
+        found = await self._parts.existing(self._uid)
+        fates = changes.plan(blueprint.wanted, {role: _existing(one) for role, one in found.items()})
+        await self._free_the_agent(blueprint, fates)
+        for role in changes.stopping(fates, [*blueprint.containers]):
+            await self._put_away(found[role], remove=not isinstance(fates[role], Restart))
+        self._blueprint = blueprint
+        ids = {role: one.id for role, one in found.items()}
+        for role, planned in blueprint.containers.items():
+            fate = fates[role]
+            if isinstance(fate, Create | Replace):
+                ids[role] = await self._parts.create(planned)
+            if isinstance(fate, Replace) and planned.supervision is not None:
+                self._tell(Replaced(planned.service, fate.why))
+            if planned.supervision is None and not isinstance(fate, Keep):
+                await self._parts.start(ids[role], {})
+        for role, planned in blueprint.containers.items():
+            if planned.supervision is not None:
+                self._take_over(planned, ids[role], found.get(role), keep=isinstance(fates[role], Keep))
+
+    def _take_over(self, planned: Planned, container: str, found: ContainerState | None, *, keep: bool) -> None:
+        name, tended = planned.service, planned.supervision
+        assert tended is not None
+        assert self._blueprint is not None
+        known = self._tended.get(name)
+        if keep and known is not None and known.container == container and known.is_at_work:
+            known.expect(tended, self._blueprint.health_timeout.value)
+            return
+        tending = self._tending(name, container, tended, self._blueprint.health_timeout.value)
+        self._tended[name] = tending
+        if not keep:
+            return
+        if found is not None and not found.alive:
+            tending.has_completed()
+        else:
+            tending.begin()
+
+    async def _put_away(self, container: ContainerState, *, remove: bool) -> None:
+        name, _ = _labelled(container)
+        if (tending := self._tended.pop(name, None)) is not None and tending.container == container.id:
+            await tending.close()
+        await self._parts.stop(container)
+        if remove:
+            await self._parts.remove(container)
+
+    async def _free_the_agent(self, blueprint: Blueprint, fates: Mapping[Role, changes.Fate]) -> None:
+        """Podman binds a container to the one whose namespace it shares: where that is replaced, so is the agent's."""
+        root = namespaces.shared(blueprint.services).get(blueprint.agent)
+        if root is not None and isinstance(fates.get(names.namespace(root)), Replace | Remove):
+            await self._parts.remove_agent(self._uid)
+
+    def _stopping(self, found: Mapping[Role, ContainerState]) -> list[Role]:
+        known = [*self._blueprint.containers] if self._blueprint is not None else []
+        services = [role for role in found if names.is_service(role)]
+        rank = {role: n for n, role in enumerate(known)}
+        services.sort(key=lambda role: -rank.get(role, 0))
+        return [*services, *(role for role in found if not names.is_service(role))]
+
+    # --- services ---
+
+    def _tending(self, name: str, container: str, tended: Supervision, patience: float) -> Tending:
+        return Tending(
+            name, container, tended, patience, Duties(self._parts.podman, self._restart, self._turned, self._tell)
+        )
+
+    def _turned(self) -> None:
+        self._moved.set()
+        self._changed()
+
+    async def _start(self, name: str) -> None:
+        tending = self._tended[name]
+        assert self._blueprint is not None
+        planned = self._blueprint.containers[names.service(name)]
+        try:
+            await self._parts.start(tending.container, planned.binds)
+        except (PodmanError, Swapped) as error:
+            tending.has_failed(f"cannot be started: {error}")
+        else:
+            tending.begin()
+
+    async def _restart(self, name: str) -> None:
+        """A service that has ended is started again. Raises PodmanError, PodmanUnavailable."""
+        container = self._tended[name].container
+        async with self._locks.hold(self._uid):
+            known = self._blueprint.containers.get(names.service(name)) if self._blueprint is not None else None
+            binds = known.binds if known is not None else await self._parts.binds(container)
+            await self._parts.start(container, binds)
+
+    def _failed(self, failure: Failure) -> ServiceFailed:
+        tending = self._tended.get(failure.service)
+        return ServiceFailed(failure.service, failure.at, failure.what, tending.output if tending is not None else "")
+
+
+def _seen(tending: Tending) -> Seen:
+    started = tending.started.isoformat() if tending.started is not None else None
+    return Seen(tending.service, tending.state, tending.restarts, started, tending.output)
+
+
+def _labelled(container: ContainerState) -> tuple[str, Supervision | None]:
+    """The service of a container, and how it is looked after; None for a holder, or if its label cannot be read."""
+    try:
+        tended = Supervision.from_label(container.labels[naming.SUPERVISION])
+    except (KeyError, ValueError):
+        tended = None
+    return container.labels.get(naming.SERVICE, ""), tended
+
+
+def _existing(container: ContainerState) -> Existing:
+    _, tended = _labelled(container)
+    completed = tended is not None and tended.one_shot and container.exit_code == 0
+    definition = definitions.from_label(container.labels.get(naming.DEFINITION, ""))
+    return Existing(container.id, definition, running=container.alive, completed=completed)
