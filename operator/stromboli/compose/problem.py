@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from stromboli import visible
 from stromboli.errors import ComposeProblem
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_LONGEST = 100  # characters of a key that a message has whole
+_PLAIN = re.compile(rf"[A-Za-z0-9_-]{{1,{_LONGEST}}}")
 _DEEPEST = 16  # keys of a path that a message has
 
 Path = tuple[str | int | None, ...]
@@ -39,17 +41,26 @@ def key(path: Sequence[str | int | None]) -> str:
 
     Of a very deep path, messages have the beginning.
     """
-    out = ""
-    for part in path[:_DEEPEST]:
-        if part is None:
-            out += "[null]"
-        elif isinstance(part, int):
-            out += f"[{part}]"
-        elif _PLAIN.fullmatch(part) and not (out and part.startswith("x-")):
-            out += f".{part}" if out else part
-        else:
-            out += '["' + quoted(part).replace('"', '\\"') + '"]'
+    out = "".join([_step(part) for part in path[:_DEEPEST]])
+    if path and isinstance(path[0], str) and _PLAIN.fullmatch(path[0]):
+        out = path[0] + out[len(_step(path[0])) :]
     return f"{out}…" if len(path) > _DEEPEST else out
+
+
+def _step(part: str | int | None) -> str:
+    """One part of a path, below others."""
+    if not isinstance(part, str):
+        return f"[{part}]" if part is not None else "[null]"
+    return _known_step(part) if len(part) <= _LONGEST else _named_step(part)
+
+
+def _named_step(part: str) -> str:
+    if _PLAIN.fullmatch(part) and not part.startswith("x-"):
+        return f".{part}"
+    return '["' + quoted(part).replace('"', '\\"') + '"]'
+
+
+_known_step = functools.lru_cache(maxsize=1024)(_named_step)
 
 
 def quoted(text: str, longest: int = 40) -> str:

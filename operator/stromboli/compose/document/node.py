@@ -32,10 +32,13 @@ class Node:
 
     def children(self) -> Iterator[tuple[str | int, Node]]:
         """The values of a mapping or a list, each with its key or index; nothing for a scalar."""
-        if isinstance(self.value, Mapping):
-            yield from self.value.items()
-        elif isinstance(self.value, Sequence) and not isinstance(self.value, str):
-            yield from enumerate(self.value)
+        value = self.value
+        if value is None or isinstance(value, str | int | float | Date):  # most are; a check of Mapping takes longer
+            return
+        if isinstance(value, Mapping):
+            yield from value.items()
+        else:
+            yield from enumerate(value)
 
     def at(self, path: Path) -> Node | None:
         """The value at a path below this one; None if there is none."""

@@ -104,7 +104,11 @@ class _Builder:
         line = events.line(event)
         match event:
             case yaml.ScalarEvent():
-                self._scalar(event, line)
+                mapping = self._awaiting_key()
+                if mapping is None:
+                    self._scalar(event, line)
+                else:
+                    self._scalar_key(event, line, mapping)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                 self._open(event, line)
             case yaml.CollectionEndEvent():
@@ -118,21 +122,20 @@ class _Builder:
                     raise ComposeProblem("file", what, str(Mark(self._file, line)))
 
     def _scalar(self, event: yaml.ScalarEvent, line: int) -> None:
-        if (mapping := self._awaiting_key()) is not None:
-            self._text += len(event.value)
-            if event.value == _MERGE and (event.tag == f"{CORE}merge" or (event.tag is None and event.implicit[0])):
-                self._merge_key(mapping, line)
-                return
-            value = self._value(event, line, event.value)
-            if event.anchor is not None:
-                self._anchors[event.anchor] = _Anchor(Node(value, self._at(line)), 1, len(event.value))
-            self._key(mapping, value, event.value, line)
-            return
         value = self._value(event, line)
-        anchor = self._anchored(event.anchor)
-        before = (self._values, self._text)
+        anchor, before = self._anchored(event.anchor), (self._values, self._text)
         self._count(1, len(event.value), line)
         self._complete(value, line, anchor, before, 0)
+
+    def _scalar_key(self, event: yaml.ScalarEvent, line: int, mapping: _Mapping) -> None:
+        self._text += len(event.value)
+        if event.value == _MERGE and (event.tag == f"{CORE}merge" or (event.tag is None and event.implicit[0])):
+            self._merge_key(mapping, line)
+            return
+        value = self._value(event, line, event.value)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchor(Node(value, self._at(line)), 1, len(event.value))
+        self._key(mapping, value, event.value, line)
 
     def _value(self, event: yaml.ScalarEvent, line: int, *below: str) -> Value:
         if event.tag is None:
