@@ -41,14 +41,14 @@ def key(path: Sequence[str | int | None]) -> str:
 
     Of a very deep path, messages have the beginning.
     """
-    out = "".join([_step(part) for part in path[:_DEEPEST]])
+    out = "".join([step(part) for part in path[:_DEEPEST]])
     if path and isinstance(path[0], str) and _PLAIN.fullmatch(path[0]):
-        out = path[0] + out[len(_step(path[0])) :]
+        out = path[0] + out[len(step(path[0])) :]
     return f"{out}…" if len(path) > _DEEPEST else out
 
 
-def _step(part: str | int | None) -> str:
-    """One part of a path, below others."""
+def step(part: str | int | None) -> str:
+    """One part of a path, below others: what comes after their key."""
     if not isinstance(part, str):
         return f"[{part}]" if part is not None else "[null]"
     return _known_step(part) if len(part) <= _LONGEST else _named_step(part)

@@ -46,7 +46,7 @@ class Places:
         path, mark, _ = self._find(loc)
         node = self._root.at(loc)
         if node is not None:
-            yield from _below(node, path, mark, depth)
+            yield from _below(node, problem.key(path), mark, depth)
 
     def _find(self, loc: Loc) -> tuple[Path, Mark, tuple[int, ...]]:
         """The path, the place, and the position among the values of the document."""
@@ -80,8 +80,9 @@ class Places:
         return loc, str(cause or error["msg"])
 
 
-def _below(node: Node, path: Path, mark: Mark, depth: int) -> Iterator[tuple[str, Mark]]:
-    yield problem.key(path), mark
+def _below(node: Node, key: str, mark: Mark, depth: int) -> Iterator[tuple[str, Mark]]:
+    yield key, mark
     if depth:
         for part, child in node.children():
-            yield from _below(child, (*path, part if child.item is None else child.item), child.mark, depth - 1)
+            below = problem.step(part if child.item is None else child.item)
+            yield from _below(child, key + below, child.mark, depth - 1)
