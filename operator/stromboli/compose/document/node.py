@@ -44,10 +44,11 @@ class Node:
         """The value at a path below this one; None if there is none."""
         here: Node | None = self
         for part in path:
-            here = here._child(part) if here is not None else None
+            here = here.child(part) if here is not None else None
         return here
 
-    def _child(self, part: str | int | None) -> Node | None:
+    def child(self, part: str | int | None) -> Node | None:
+        """The value of a key or at an index; None if there is none."""
         if isinstance(self.value, Mapping):
             return self.value.get(part) if isinstance(part, str) else None
         if isinstance(self.value, Sequence) and not isinstance(self.value, str) and isinstance(part, int):

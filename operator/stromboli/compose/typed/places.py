@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -27,7 +27,7 @@ class Places:
 
     def problem(self, loc: Loc, what: str, *, permitted: bool = True) -> ComposeProblem:
         """What is wrong with the value there, or that a policy does not permit it."""
-        path, mark, _ = self._find(loc)
+        path, mark = self._find(loc)
         return (ComposeProblem if permitted else NotPermitted)(problem.key(path), what, str(mark))
 
     def mark(self, *loc: str | int) -> Mark:
@@ -38,33 +38,37 @@ class Places:
         """The error that comes first in the document; services come after everything else."""
         some = errors.errors(include_url=False, include_input=False)[:_COMPARED]
         found = [self._found(each) for each in some]
-        loc, what = min(found, key=lambda one: (one[0][:1] == ("services",), self._find(one[0])[2]))
+        loc, what = min(found, key=lambda one: (one[0][:1] == ("services",), self._position(one[0])))
         return self.problem(loc, what)
 
     def below(self, loc: Loc, depth: int) -> Iterator[tuple[str, Mark]]:
         """The keys of a value and of those inside it, `depth` levels down, each with its place."""
-        path, mark, _ = self._find(loc)
+        path, mark = self._find(loc)
         node = self._root.at(loc)
         if node is not None:
             yield from _below(node, problem.key(path), mark, depth)
 
-    def _find(self, loc: Loc) -> tuple[Path, Mark, tuple[int, ...]]:
-        """The path, the place, and the position among the values of the document."""
-        node, path, position = self._root, list[str | int | None](), list[int]()
+    def _find(self, loc: Loc) -> tuple[Path, Mark]:
+        """The path and the place of a value; the place of the nearest one around it, if it is not there itself."""
+        node, path = self._root, list[str | int | None]()
         for n, part in enumerate(loc):
-            value = node.value
-            if isinstance(value, Mapping) and part in value:
-                position.append(list(value).index(str(part)))
-                node = value[str(part)]
-            elif isinstance(value, Sequence) and isinstance(part, int) and 0 <= part < len(value):
-                child = value[part]
-                assert isinstance(child, Node)
-                position.append(part)
-                node = child
-            else:
-                return (*path, *loc[n:]), node.mark, tuple(position)
+            child = node.child(part)
+            if child is None:
+                return (*path, *loc[n:]), node.mark
+            node = child
             path.append(part if node.item is None else node.item)
-        return tuple(path), node.mark, tuple(position)
+        return tuple(path), node.mark
+
+    def _position(self, loc: Loc) -> tuple[int, ...]:
+        """The position of a value among those of the document."""
+        node, position = self._root, list[int]()
+        for part in loc:
+            child = node.child(part)
+            if child is None:
+                break
+            position.append(list(dict(node.children())).index(part))
+            node = child
+        return tuple(position)
 
     @staticmethod
     def _found(error: Mapping[str, object]) -> tuple[Loc, str]:
