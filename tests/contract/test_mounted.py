@@ -259,3 +259,31 @@ async def test_a_container_that_has_just_ended_is_started_again(real: Bed, node:
         assert await checked_start.start(real.podman, container, {"/w": identity(node / "one")}) is None
         async with asyncio.timeout(LIMIT):
             assert await real.podman.containers.wait(container, hurry=hurry) == 0
+
+
+async def test_its_output_can_be_listened_to_from_the_beginning(real: Bed, node: Path) -> None:
+    command = ("sh", "-c", "/bin/busybox echo begins; read -r _ < /w/go; /bin/busybox echo ends")
+    os.mkfifo(node / "one/go")
+    container = await real.podman.containers.create(
+        real.body("/bin/busybox", *command, mounts=[bind(node / "one", "/w")])
+    )
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def hear(opened: asyncio.Event) -> None:
+        async with real.podman.containers.attached(container) as chunks:
+            opened.set()
+            async for chunk in chunks:
+                heard.put_nowait(chunk)
+
+    async def listen() -> None:
+        opened = asyncio.Event()
+        tasks.append(asyncio.create_task(hear(opened)))
+        await opened.wait()
+
+    async with asyncio.timeout(LIMIT):
+        assert await checked_start.start(real.podman, container, {"/w": identity(node / "one")}, listen) is None
+        assert b"begins" in await heard.get()
+        (node / "one/go").write_text("\n")
+        assert b"ends" in await heard.get()
+        await tasks[0]

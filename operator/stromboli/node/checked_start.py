@@ -6,7 +6,7 @@ left initialized is initialized anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from stromboli.apart import apart
 from stromboli.errors import PodmanError
@@ -16,27 +16,27 @@ from stromboli.podman.container_state import ContainerState
 from stromboli.podman.transport import Podman
 
 
-async def start(podman: Podman, container: str, expected: Mapping[str, Identity]) -> str | None:
+async def start(
+    podman: Podman,
+    container: str,
+    expected: Mapping[str, Identity],
+    listen: Callable[[], Awaitable[None]] | None = None,
+) -> str | None:
     """Start a container that does not run; None once it runs. `expected` is what its binds mount, by target.
 
-    If a target has something else mounted, that target is returned, and nothing of the container has run: look at its
-    sources again. Raises PodmanError, also if the operator cannot see the container's process, and PodmanUnavailable.
+    `listen` is awaited before it runs, and may attach to it. If a target has something else mounted, that target is
+    returned, and nothing of the container has run: look at its sources again. Raises PodmanError, also if the operator
+    cannot see the container's process, and PodmanUnavailable.
     """
     if not expected:
+        await _heard(listen)
         await podman.containers.start(container)
         return None
     await _calm(podman, container)
     await podman.containers.init(container)
+    await _heard(listen)
     pid = (await _state(podman, container)).pid
-    try:
-        target = await apart(mounted.differing, pid, expected)
-    except OSError as error:
-        await podman.containers.stop(container)
-        raise PodmanError(
-            f"what the container {container} has mounted cannot be checked ({error.strerror}: {error.filename}); the "
-            "operator has to see the node's processes, and as root, to have the capability SYS_PTRACE"
-        ) from error
-    if target is not None:
+    if target := await _differing(podman, container, pid, expected):
         await podman.containers.stop(container)
         return target
     await podman.containers.start(container)
@@ -47,6 +47,11 @@ async def start(podman: Podman, container: str, expected: Mapping[str, Identity]
     return None
 
 
+async def _heard(listen: Callable[[], Awaitable[None]] | None) -> None:
+    if listen is not None:
+        await listen()
+
+
 async def _calm(podman: Podman, container: str) -> None:
     """Nothing of the container is mounted, and nobody is about to undo what is mounted next."""
     state = await _state(podman, container)
@@ -54,6 +59,17 @@ async def _calm(podman: Podman, container: str) -> None:
         await podman.containers.stop(container)
     if state.status != "created":
         await apart(cleanups.wait, state.id)
+
+
+async def _differing(podman: Podman, container: str, pid: int, expected: Mapping[str, Identity]) -> str | None:
+    try:
+        return await apart(mounted.differing, pid, expected)
+    except OSError as error:
+        await podman.containers.stop(container)
+        raise PodmanError(
+            f"what the container {container} has mounted cannot be checked ({error.strerror}: {error.filename}); the "
+            "operator has to see the node's processes, and as root, to have the capability SYS_PTRACE"
+        ) from error
 
 
 async def _state(podman: Podman, container: str) -> ContainerState:
