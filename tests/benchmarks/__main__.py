@@ -2,7 +2,7 @@
 
 one_run.py, throughput.py, writes.py, burst.py, memory.py  one benchmark each
 resume.py, fork.py, disk.py, session_queue.py              benchmarks of sessions
-compose.py, compose_session.py                             stacks of services
+compose.py, compose_session.py, compose_read.py            stacks of services
 images.py                                                  what is on the node, and what is in it
 agentimages.py, counted.py                                 AgentImages; the calls to Podman, counted
 bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
@@ -27,6 +27,7 @@ from tests.benchmarks import (
     bed,
     burst,
     compose,
+    compose_read,
     compose_session,
     disk,
     fork,
@@ -57,6 +58,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "session-queue": (session_queue.measure, 400),
     "agentimages": (agentimages.measure, 500),
     "compose": (compose.measure, 10),
+    "compose-read": (compose_read.measure, 50),
     "compose-session": (compose_session.measure, 10),
     "memory": (memory.measure, 3),
 }
