@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stromboli import visible
-from stromboli.errors import ComposeProblem
+from stromboli.errors import ComposeProblem, NotPermitted
 
 _LONGEST = 100  # characters of a key that a message has whole
 _PLAIN = re.compile(rf"[A-Za-z0-9_-]{{1,{_LONGEST}}}")
@@ -29,9 +29,11 @@ class Mark:
         return f"{self.file}:{self.line}"
 
 
-def problem(path: Sequence[str | int | None], what: str, mark: Mark | None = None) -> ComposeProblem:
-    """The problem of the key at this path."""
-    return ComposeProblem(key(path), what, str(mark) if mark is not None else "")
+def problem(
+    path: Sequence[str | int | None], what: str, mark: Mark | None = None, *, permitted: bool = True
+) -> ComposeProblem:
+    """The problem of the key at this path, or that a policy does not permit it."""
+    return (ComposeProblem if permitted else NotPermitted)(key(path), what, str(mark) if mark is not None else "")
 
 
 def key(path: Sequence[str | int | None]) -> str:

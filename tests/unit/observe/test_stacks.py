@@ -118,6 +118,17 @@ def test_files_that_the_file_names_are_read_as_it_is_itself(srv: Path) -> None:
         found.files.read(f"{srv.parent}/secret", 100)
 
 
+@pytest.mark.parametrize(("file", "permitted"), [("../../secret", False), ("gone.yaml", True)])
+def test_a_file_that_is_extended_is_refused_as_it_is_itself(srv: Path, file: str, permitted: bool) -> None:
+    (srv / "app/compose.yaml").write_text(f"services: {{db: {{extends: {{file: {file}, service: db}}}}}}\n")
+    found = project(srv, path=f"{srv}/app/compose.yaml")
+    with pytest.raises(ComposeProblem) as refused:
+        load(found.sources, found.variables, found.files)
+    assert refused.value.key == "services.db.extends.file"
+    assert isinstance(refused.value, NotPermitted) == (not permitted)
+    assert "hidden" not in str(refused.value)
+
+
 def test_a_file_system_that_does_not_answer_is_waited_for(srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hostfiles, "AT_ONCE", 0)
     monkeypatch.setattr(hostfiles, "PATIENCE", 0.05)

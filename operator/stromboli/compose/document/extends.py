@@ -109,7 +109,8 @@ class Extends:
         try:
             data = self._files.read(path, MAX_SIZE)
         except Unreadable as e:
-            raise problem(at, f"the file {quoted(name, 200)} {e}{_along(chain)}", mark) from None
+            what = f"the file {quoted(name, 200)} {e}{_along(chain)}"
+            raise problem(at, what, mark, permitted=e.permitted) from None
         try:
             root, warnings = interpolate(tree.parse(data, name), self._variables)
         except ComposeProblem as e:
