@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Final, Union
 
 from stromboli.compose.problem import Mark, Path
 
@@ -18,17 +18,17 @@ class Date:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Node:
-    """One value.
+    """One value. Its fields are Final since making a frozen one takes four times as long, and there are thousands.
 
     `item` is its index or key where it was written, if it is elsewhere now: a list of the file has become a mapping, or
     was appended to another one. Messages are about `depends_on[0]` then, not about `depends_on.db`.
     """
 
-    value: Value
-    mark: Mark
-    item: int | str | None = None
+    value: Final[Value]
+    mark: Final[Mark]
+    item: Final[int | str | None] = None
 
     def children(self) -> Iterator[tuple[str | int, Node]]:
         """The values of a mapping or a list, each with its key or index; nothing for a scalar."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 from stromboli.compose.typed.base import Ignored, Loc, Strict
@@ -27,17 +28,26 @@ def some(keys: Sequence[str]) -> str:
 def _ignored(value: object, loc: Loc) -> Iterator[tuple[Loc, str]]:
     """The keys without effect that are given, each with the reason."""
     if isinstance(value, Strict):
-        for key, field in type(value).model_fields.items():
+        for key, why in _reasons(type(value)).items():
             if key not in value.model_fields_set:
                 continue
-            why = next((each.why for each in field.metadata if isinstance(each, Ignored)), None)
             if why is not None:
                 yield (*loc, key), why
-            else:
-                yield from _ignored(getattr(value, key), (*loc, key))
+            elif not isinstance(inner := getattr(value, key), str):  # most are
+                yield from _ignored(inner, (*loc, key))
     elif isinstance(value, Mapping):
         for name, one in value.items():
-            yield from _ignored(one, (*loc, name))
+            if not isinstance(one, str):
+                yield from _ignored(one, (*loc, name))
     elif isinstance(value, list):
         for n, one in enumerate(value):
             yield from _ignored(one, (*loc, n))
+
+
+@functools.cache
+def _reasons(model: type[Strict]) -> dict[str, str | None]:
+    """Why each key of the model has no effect; None if it has one."""
+    return {
+        key: next((each.why for each in field.metadata if isinstance(each, Ignored)), None)
+        for key, field in model.model_fields.items()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from stromboli.compose.document.node import Date, Node
@@ -18,11 +18,10 @@ def plain(node: Node, path: Path = ()) -> Any:
     if isinstance(value, str):
         _check(value, node, path)
         return value
-    if isinstance(value, Mapping | Sequence):
-        found = {part: plain(child, _step(path, part, child)) for part, child in node.children()}
-        return found if isinstance(value, Mapping) else list(found.values())
-    assert value is None or isinstance(value, bool | int | float | Date)
-    return value
+    if value is None or isinstance(value, bool | int | float | Date):
+        return value
+    found = {part: plain(child, _step(path, part, child)) for part, child in node.children()}
+    return found if isinstance(value, Mapping) else list(found.values())
 
 
 def _step(path: Path, part: str | int, child: Node) -> Path:
