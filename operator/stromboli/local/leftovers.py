@@ -13,8 +13,9 @@ from typing import Any
 from stromboli import bounds
 from stromboli.errors import LocalFailure
 from stromboli.local.images import PodmanCommand
-from stromboli.naming import INSTALLATION
+from stromboli.naming import INSTALLATION, ROLE, Role
 from stromboli.plan import ownership
+from stromboli.plan.stack import names as stack_names
 
 _CHUNK = 100  # names in one command line
 _SECONDS = 300.0
@@ -37,7 +38,7 @@ def running(podman: PodmanCommand, installation: str) -> int:
 
 def remove(podman: PodmanCommand, installation: str | None) -> str:
     """Remove the containers, volumes, networks and images of `installation`; with None, those of every installation
-    and all other containers, volumes and networks. Of images, only copies of sessions are removed.
+    and all other containers, volumes and networks. Of images, only those of sessions are removed.
 
     Returns what was removed, such as `3 containers, 1 volume, 0 networks, 0 images`. Raises LocalFailure.
     """
@@ -45,7 +46,7 @@ def remove(podman: PodmanCommand, installation: str | None) -> str:
         ("container", _containers, ("rm", "--force", "--ignore", "--time", "0", "--volumes")),
         ("volume", _volumes, ("volume", "rm", "--force")),
         ("network", _networks, ("network", "rm", "--force")),
-        ("image", _copies, ("rmi", "--force")),
+        ("image", _images, ("rmi", "--force")),
     )
     went = []
     for what, found, rm in kinds:
@@ -58,7 +59,9 @@ def remove(podman: PodmanCommand, installation: str | None) -> str:
 
 def _containers(podman: PodmanCommand, installation: str | None) -> list[str]:
     rows = _rows(podman, _CONTAINERS, installation)
-    return [row["Id"] for row in rows if installation is None or _is_our_container(row, installation)]
+    ours = [row for row in rows if installation is None or _is_our_container(row, installation)]
+    # Podman removes no container whose network namespace another one is in.
+    return [row["Id"] for row in sorted(ours, key=lambda row: stack_names.is_holder(Role(_labels(row).get(ROLE, ""))))]
 
 
 def _is_our_container(row: Row, installation: str) -> bool:
@@ -73,10 +76,13 @@ def _is_our_container(row: Row, installation: str) -> bool:
 def _volumes(podman: PodmanCommand, installation: str | None) -> list[str]:
     rows = _rows(podman, _VOLUMES, installation)
     return [
-        row["Name"]
-        for row in rows
-        if installation is None or ownership.session_of_volume(row["Name"], _labels(row), installation) is not None
+        row["Name"] for row in rows if installation is None or _is_our_volume(row["Name"], _labels(row), installation)
     ]
+
+
+def _is_our_volume(name: str, labels: Mapping[str, str], installation: str) -> bool:
+    whose = (ownership.session_of_volume, ownership.session_of_stack_volume)
+    return any(session(name, labels, installation) is not None for session in whose)
 
 
 def _networks(podman: PodmanCommand, installation: str | None) -> list[str]:
@@ -85,17 +91,23 @@ def _networks(podman: PodmanCommand, installation: str | None) -> list[str]:
         row["name"]
         for row in rows
         if row["name"] != _DEFAULT_NETWORK
-        and (installation is None or ownership.is_network(row["name"], _labels(row), installation))
+        and (installation is None or _is_our_network(row["name"], _labels(row), installation))
     ]
 
 
-def _copies(podman: PodmanCommand, installation: str | None) -> list[str]:
-    """The names of copies of sessions. Not their ids: an image that has another name as well stays under that name."""
+def _is_our_network(name: str, labels: Mapping[str, str], installation: str) -> bool:
+    of_stack = ownership.session_of_stack_network(name, labels, installation)
+    return of_stack is not None or ownership.is_network(name, labels, installation)
+
+
+def _images(podman: PodmanCommand, installation: str | None) -> list[str]:
+    """The names of sessions' copies and builds. Not their ids: an image with another name stays under that."""
     found: list[str] = []
     for row in _rows(podman, _IMAGES, installation, *(() if installation else (f"label={INSTALLATION}",))):
         labels = _labels(row)
         owner = installation or labels.get(INSTALLATION, "")
         found += ownership.copies_of(row.get("Names") or (), labels, owner)
+        found += ownership.builds_of(row.get("Names") or (), labels, owner)
     return found
 
 

@@ -13,12 +13,14 @@ from stromboli.errors import LocalFailure
 from stromboli.local import leftovers
 from stromboli.local.images import PodmanCommand
 from stromboli.naming import ContainerKey, Role
+from stromboli.plan.stack import names
 
 UID, ANOTHER = (f"0b2c6f7e-0000-4000-8000-00000000000{n}" for n in (1, 2))
 MARKS = {naming.INSTALLATION: "uid-1", naming.OWNER: UID}
 OURS = f"stromboli-{UID}"
 CLI, LOOKED = "c" * 64, "d" * 64
 SERVICE = Role("service.db")
+STACK_VOLUME = {"Name": names.volume(UID, "data"), "Labels": MARKS | {naming.STACK_VOLUME: "data"}}
 
 
 def container(key: str, name: str, image: str = "", **labels: str) -> dict[str, object]:
@@ -32,6 +34,7 @@ LISTS = {
         container("c1", OURS),
         container("c2", naming.holder("uid-1", CLI), CLI, **{naming.ROLE: naming.ROLE_HOLDER}),
         container("c3", f"{naming.reader(LOOKED)}-1", LOOKED, **{naming.ROLE: naming.ROLE_READER}),
+        container("h1", names.holder(UID, "db").name, **{naming.ROLE: names.namespace("db")}),
         container("c4", ContainerKey(UID, SERVICE).name, **{naming.ROLE: SERVICE}),
         container("p1", "persons_own"),
         container("p2", f"stromboli-{ANOTHER}"),
@@ -39,10 +42,15 @@ LISTS = {
         container("p5", OURS, **{naming.ROLE: SERVICE}),
         container("p4", f"{naming.reader(LOOKED)}-1", CLI, **{naming.ROLE: naming.ROLE_READER}),
     ],
-    "volume": [{"Name": OURS, "Labels": MARKS}, {"Name": "data", "Labels": MARKS}],
+    "volume": [
+        {"Name": OURS, "Labels": MARKS},
+        {"Name": "data", "Labels": MARKS | {naming.STACK_VOLUME: "data"}},
+        STACK_VOLUME,
+    ],
     "network": [
         {"name": naming.network("uid-1", "team"), "labels": {naming.INSTALLATION: "uid-1"}},
         {"name": "podman", "labels": {}},
+        {"name": names.network(UID, "back"), "labels": MARKS | {naming.STACK_NETWORK: "back"}},
         {"name": "office", "labels": {naming.INSTALLATION: "uid-1"}},
     ],
     "images": [
@@ -51,6 +59,7 @@ LISTS = {
         {"Id": "i3", "Names": ["localhost/persons/own:1"], "Labels": MARKS},
         {"Id": "i4", "Names": None, "Labels": MARKS},
         {"Id": "i5", "Names": [naming.copy(ANOTHER)], "Labels": MARKS},
+        {"Id": "i6", "Names": [names.image(UID, "db"), "x:1"], "Labels": MARKS | {naming.SERVICE: "db"}},
     ],
 }
 SCRIPT = """#!/bin/sh
@@ -74,17 +83,17 @@ def pretend(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Pod
 
 def test_only_what_is_ours_by_name_and_label_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     podman = pretend(tmp_path, SCRIPT.format(folder=tmp_path), monkeypatch)
-    assert leftovers.remove(podman, "uid-1") == "4 containers, 1 volume, 1 network, 2 images"
+    assert leftovers.remove(podman, "uid-1") == "5 containers, 2 volumes, 2 networks, 3 images"
     label = "--filter label=stromboli.dev/installation=uid-1 --format json"
     assert (tmp_path / "log").read_text().splitlines() == [
         f"ps --all {label}",
-        "rm --force --ignore --time 0 --volumes c1 c2 c3 c4",
+        "rm --force --ignore --time 0 --volumes c1 c2 c3 c4 h1",
         f"volume ls {label}",
-        f"volume rm --force {OURS}",
+        f"volume rm --force {OURS} {names.volume(UID, 'data')}",
         f"network ls {label}",
-        f"network rm --force {naming.network('uid-1', 'team')}",
+        f"network rm --force {naming.network('uid-1', 'team')} {names.network(UID, 'back')}",
         f"images {label}",
-        f"rmi --force {naming.copy(UID)} {naming.copy(UID)}-stacked",
+        f"rmi --force {naming.copy(UID)} {naming.copy(UID)}-stacked {names.image(UID, 'db')}",
     ]
 
 
@@ -92,12 +101,12 @@ def test_in_a_podman_of_our_own_all_goes_but_the_default_network_and_peoples_ima
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     podman = pretend(tmp_path, SCRIPT.format(folder=tmp_path), monkeypatch)
-    assert leftovers.remove(podman, None) == "9 containers, 2 volumes, 2 networks, 2 images"
+    assert leftovers.remove(podman, None) == "10 containers, 3 volumes, 3 networks, 3 images"
     told = (tmp_path / "log").read_text().splitlines()
     assert [line for line in told if "--filter" in line] == [
         "images --filter label=stromboli.dev/installation --format json"
     ]
-    assert f"network rm --force {naming.network('uid-1', 'team')} office" in told
+    assert f"network rm --force {naming.network('uid-1', 'team')} {names.network(UID, 'back')} office" in told
 
 
 def test_running_agents_are_counted_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +133,7 @@ def test_a_removal_that_lost_to_a_container_s_own_end_is_tried_again(
     refuses = f'[ "$1" != rm ] || [ -e {tmp_path}/ended ] || {{ : >{tmp_path}/ended; exit 2; }}\n'
     head, _, rest = SCRIPT.format(folder=tmp_path).partition("\n")
     podman = pretend(tmp_path, f"{head}\n{refuses}{rest}", monkeypatch)
-    assert leftovers.remove(podman, "uid-1").startswith("4 containers")
+    assert leftovers.remove(podman, "uid-1").startswith("5 containers")
 
 
 @pytest.mark.parametrize("output", ["no JSON", '{"Id": "c1"}', "1", "[1]", '["x"]'])

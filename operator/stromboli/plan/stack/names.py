@@ -37,9 +37,14 @@ def is_service(role: Role) -> bool:
     return role.startswith(_SERVICE)
 
 
+def is_holder(role: Role) -> bool:
+    """Whether a container with this role holds a network namespace."""
+    return role.startswith(_NAMESPACE)
+
+
 def is_part(role: Role) -> bool:
     """Whether a container with this role belongs to a stack: it runs a service, or holds a namespace."""
-    return role.startswith((_SERVICE, _NAMESPACE))
+    return is_service(role) or is_holder(role)
 
 
 def container(session_uid: str, name: str) -> ContainerKey:

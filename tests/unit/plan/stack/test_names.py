@@ -105,6 +105,8 @@ def test_a_name_that_looks_like_a_shortened_one_is_another() -> None:
 def test_roles_of_a_stack_are_told_from_others() -> None:
     assert names.is_service(names.service("db"))
     assert not names.is_service(names.namespace("db"))
+    assert names.is_holder(names.namespace("db"))
+    assert not names.is_holder(names.service("db"))
     assert names.is_part(names.service("db"))
     assert names.is_part(names.namespace("db"))
     assert not any(names.is_part(role) or names.is_service(role) for role in (*naming.ROLES, Role("service.db")))
