@@ -32,10 +32,11 @@ def test_the_reference_is_generated() -> None:
     assert (ROOT / reference.PATH).read_text() == reference.as_markdown(), "run `make crds`"
 
 
-def test_the_table_of_compose_keys_is_generated() -> None:
-    document = (ROOT / keys.PATH).read_text()
-    assert document == keys.inserted(document), "run `make crds`"
-    assert "| `healthcheck.start_period` |" in document
+@pytest.mark.parametrize("name", [keys.PATH, keys.README])
+def test_the_table_of_compose_keys_is_generated(name: str) -> None:
+    document = (ROOT / name).read_text()
+    assert keys.BEGIN in document
+    assert document == keys.inserted(name, document), "run `make crds`"
 
 
 def test_the_reference_has_every_variable_that_the_code_reads() -> None:
@@ -45,7 +46,7 @@ def test_the_reference_has_every_variable_that_the_code_reads() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 175
+    assert len(README.splitlines()) <= 185
 
 
 def test_no_line_is_too_wide_to_review() -> None:
