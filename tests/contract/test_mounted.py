@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -213,6 +214,28 @@ async def test_a_process_that_cannot_be_seen_is_not_started(
     )
     with pytest.raises(PodmanError, match=r"cannot be checked .*SYS_PTRACE"):
         await checked_start.start(real.podman, container, {"/w": identity(node / "one")})
+    state = await real.podman.containers.inspect(container)
+    assert state is not None
+    assert state.started_at is None
+
+
+async def test_a_file_system_that_does_not_respond_is_not_waited_for(
+    real: Bed, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = threading.Event()
+
+    def differing(pid: int, expected: Mapping[str, Identity]) -> str | None:
+        back.wait(LIMIT)
+        return None
+
+    monkeypatch.setattr(mounted, "differing", differing)
+    monkeypatch.setattr(checked_start, "PATIENCE", 0.05)
+    container = await real.podman.containers.create(
+        real.body("/bin/busybox", "true", mounts=[bind(node / "one", "/w")])
+    )
+    with pytest.raises(PodmanError, match="does not respond"):
+        await checked_start.start(real.podman, container, {"/w": identity(node / "one")})
+    back.set()
     state = await real.podman.containers.inspect(container)
     assert state is not None
     assert state.started_at is None

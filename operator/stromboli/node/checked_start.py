@@ -6,6 +6,7 @@ left initialized is initialized anew.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from stromboli.apart import apart
@@ -14,6 +15,8 @@ from stromboli.node import cleanups, mounted
 from stromboli.plan.stack.sources import Identity
 from stromboli.podman.container_state import ContainerState
 from stromboli.podman.transport import Podman
+
+PATIENCE = 10.0  # seconds to look at what is mounted
 
 
 async def start(
@@ -63,7 +66,11 @@ async def _calm(podman: Podman, container: str) -> None:
 
 async def _differing(podman: Podman, container: str, pid: int, expected: Mapping[str, Identity]) -> str | None:
     try:
-        return await apart(mounted.differing, pid, expected)
+        async with asyncio.timeout(PATIENCE):
+            return await apart(mounted.differing, pid, expected)
+    except TimeoutError as error:
+        said = f"what the container {container} has mounted cannot be checked: a file system does not respond"
+        raise PodmanError(said) from error
     except OSError as error:
         await podman.containers.stop(container)
         raise PodmanError(

@@ -23,6 +23,8 @@ from stromboli.plan.policy import Effective, VolumeList
 from stromboli.plan.stack.sources import Source
 from stromboli.reasons import Reason
 
+MOST = 2_000  # binds and secrets of a stack
+
 
 async def resolve(services: Iterable[Service], policy: Effective) -> Mapping[str, Source]:
     """The sources of all binds and secrets, by their keys (`at`). Raises ComposeProblem, NotPermitted, Waiting."""
@@ -37,6 +39,11 @@ def resolved(services: Iterable[Service], lists: Iterable[VolumeList]) -> dict[s
     given = [(mount, service) for service in services for mount in _mounts(service)]
     if not given:
         return {}
+    if len(given) > MOST:
+        mount, service = given[MOST]
+        mark = service.keys.get(mount.at)
+        what = f"is one too many: a stack may mount {MOST} files and folders of the node"
+        raise ComposeProblem(mount.at, what, str(mark) if mark is not None else "")
     allowed, touching = Allowed.of(tuple(lists)), hostfiles.toucher()
     return {mount.at: _Look(mount, service.keys.get(mount.at), allowed, touching).found() for mount, service in given}
 

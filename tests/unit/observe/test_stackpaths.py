@@ -169,6 +169,14 @@ def test_other_mounts_need_no_node() -> None:
     assert resolved([Service("db", mounts=(Anonymous(AT, "/w"),))], []) == {}
 
 
+def test_their_number_is_bounded(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stackpaths, "MOST", 2)
+    mounts = tuple(Bind(f"services.db.volumes[{n}]", f"{node}/srv", f"/w{n}") for n in range(3))
+    assert len(resolved([Service("db", mounts=mounts[:2])], rules(node))) == 2
+    with pytest.raises(ComposeProblem, match=r"^services\.db\.volumes\[2\]: is one too many"):
+        resolved([Service("db", mounts=mounts)], rules(node))
+
+
 async def test_a_servers_own_trouble_is_waited_for(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(name: str, folder: int) -> int:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
