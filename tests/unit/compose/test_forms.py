@@ -161,6 +161,7 @@ EXTRA_HOSTS = {
 }
 
 BAD_EXTRA_HOSTS = {
+    f"a={','.join(['1.2.3.4'] * 101)}": "has more than 100 addresses",
     "": "has no address",
     "name": "has no address",
     "=1.2.3.4": "is not the name of a host",
@@ -188,6 +189,10 @@ def test_extra_host(text: str, expected: tuple[str, tuple[str, ...]]) -> None:
 @pytest.mark.parametrize(("text", "message"), BAD_EXTRA_HOSTS.items())
 def test_bad_extra_host(text: str, message: str) -> None:
     _refused(extra_host.parse, text, message)
+
+
+def test_as_many_addresses_as_there_may_be() -> None:
+    assert extra_host.parse(f"a={','.join(['1.2.3.4'] * 100)}") == ("a", ("1.2.3.4",) * 100)
 
 
 def test_link() -> None:
@@ -225,6 +230,7 @@ WORDS = {
 }
 
 BAD_WORDS = {
+    "a" * 65537: "is longer than 65536 characters",
     "a && b": "has an unquoted &&, where Compose drops the rest of the command",
     "a&": "has an unquoted &,",
     "a || b": "has an unquoted ||,",
@@ -254,6 +260,10 @@ def test_words(text: str, expected: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(("text", "message"), BAD_WORDS.items())
 def test_bad_words(text: str, message: str) -> None:
     _refused(words.parse, text, message)
+
+
+def test_a_command_as_long_as_it_may_be() -> None:
+    assert words.parse("a" * 65536) == ("a" * 65536,)
 
 
 SIZES = {

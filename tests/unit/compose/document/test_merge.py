@@ -146,6 +146,32 @@ def test_rule(texts: tuple[str, str], expected: Any) -> None:
     assert plain(merged(*texts)) == expected
 
 
+TEXTS = (
+    ("services", "s", "annotations"),
+    ("services", "s", "build", "additional_contexts"),
+    ("services", "s", "build", "args"),
+    ("services", "s", "build", "labels"),
+    ("services", "s", "deploy", "labels"),
+    ("services", "s", "environment"),
+    ("services", "s", "labels"),
+    ("services", "s", "sysctls"),
+    ("networks", "n", "labels"),
+    ("volumes", "v", "labels"),
+)
+
+
+@pytest.mark.parametrize("path", TEXTS)
+def test_a_text_without_a_value_replaces_one_with_a_value(path: tuple[str, ...]) -> None:
+    def root(value: str | None) -> Node:
+        tree: Any = {"a": value}
+        for part in reversed(path):
+            tree = {part: tree}
+        return parsed(json.dumps(tree))
+
+    assert plain(merge.merge(root("x"), root(None)).at((*path, "a"))) is None
+    assert plain(merge.merge(root(None), root("x")).at((*path, "a"))) == "x"
+
+
 BAD = {
     ("deploy: {labels: [a=b]}", "deploy: {resources: [x]}"): None,
     ("deploy: {resources: {limits: {}}}", "deploy: {resources: [x]}"): ("deploy.resources", "must be a mapping"),
