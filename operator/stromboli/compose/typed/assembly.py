@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 from stromboli.compose import stack
@@ -10,7 +11,7 @@ from stromboli.compose.problem import Mark
 from stromboli.compose.typed import mounts
 from stromboli.compose.typed.base import Loc
 from stromboli.compose.typed.environment import environment
-from stromboli.compose.typed.places import Places
+from stromboli.compose.typed.places import Marks, Places
 from stromboli.compose.typed.project import Project
 from stromboli.compose.typed.service import Service
 
@@ -84,7 +85,7 @@ class Assembly:
             pull_policy=given.pull_policy,
             platform=given.platform,
             scale=given.copies,
-            keys=dict(self._keys(name, given)),
+            keys=Marks(functools.partial(self._keys, name, given)),
         )
 
     def _at(self, name: str) -> _At:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from stromboli.compose.typed.base import Ignored, Loc, Strict
 from stromboli.compose.typed.places import Places
@@ -33,20 +33,18 @@ def _ignored(value: object, loc: Loc) -> Iterator[tuple[Loc, str]]:
                 continue
             if why is not None:
                 yield (*loc, key), why
-            elif not isinstance(inner := getattr(value, key), str):  # most are
-                yield from _ignored(inner, (*loc, key))
-    elif isinstance(value, Mapping):
-        for name, one in value.items():
-            if not isinstance(one, str):
-                yield from _ignored(one, (*loc, name))
-    elif isinstance(value, list):
-        for n, one in enumerate(value):
-            yield from _ignored(one, (*loc, n))
+            else:
+                yield from _ignored(getattr(value, key), (*loc, key))
+    elif isinstance(value, dict | list):
+        for part, one in value.items() if isinstance(value, dict) else enumerate(value):
+            if not isinstance(one, Strict):
+                return
+            yield from _ignored(one, (*loc, part))
 
 
 @functools.cache
 def _reasons(model: type[Strict]) -> dict[str, str | None]:
-    """Why each key of the model has no effect; None if it has one."""
+    """Why each key has no effect; None if it has one."""
     return {
         key: next((each.why for each in field.metadata if isinstance(each, Ignored)), None)
         for key, field in model.model_fields.items()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -10,7 +11,7 @@ from stromboli.compose import problem
 from stromboli.compose.document.node import Node
 from stromboli.compose.problem import Mark, Path
 from stromboli.compose.typed.base import Loc, Wrong
-from stromboli.errors import ComposeProblem, NotPermitted
+from stromboli.errors import ComposeProblem
 
 _COMPARED = 100  # errors; whoever has more begins with one of these
 
@@ -28,7 +29,7 @@ class Places:
     def problem(self, loc: Loc, what: str, *, permitted: bool = True) -> ComposeProblem:
         """What is wrong with the value there, or that a policy does not permit it."""
         path, mark = self._find(loc)
-        return (ComposeProblem if permitted else NotPermitted)(problem.key(path), what, str(mark))
+        return problem.problem(path, what, mark, permitted=permitted)
 
     def mark(self, *loc: str | int) -> Mark:
         """The file and line of a value, or of the nearest one around it."""
@@ -43,13 +44,12 @@ class Places:
 
     def below(self, loc: Loc, depth: int) -> Iterator[tuple[str, Mark]]:
         """The keys of a value and of those inside it, `depth` levels down, each with its place."""
-        path, mark = self._find(loc)
         node = self._root.at(loc)
         if node is not None:
-            yield from _below(node, problem.key(path), mark, depth)
+            yield from _below(node, self.at(*loc), depth)
 
     def _find(self, loc: Loc) -> tuple[Path, Mark]:
-        """The path and the place of a value; the place of the nearest one around it, if it is not there itself."""
+        """The path and the place."""
         node, path = self._root, list[str | int | None]()
         for n, part in enumerate(loc):
             child = node.child(part)
@@ -60,13 +60,13 @@ class Places:
         return tuple(path), node.mark
 
     def _position(self, loc: Loc) -> tuple[int, ...]:
-        """The position of a value among those of the document."""
+        """Where the value is among the others: what comes first in the document comes first."""
         node, position = self._root, list[int]()
         for part in loc:
             child = node.child(part)
             if child is None:
                 break
-            position.append(list(dict(node.children())).index(part))
+            position.append(next(n for n, (other, _) in enumerate(node.children()) if other == part))
             node = child
         return tuple(position)
 
@@ -84,9 +84,28 @@ class Places:
         return loc, str(cause or error["msg"])
 
 
-def _below(node: Node, key: str, mark: Mark, depth: int) -> Iterator[tuple[str, Mark]]:
-    yield key, mark
+def _below(node: Node, at: str, depth: int) -> Iterator[tuple[str, Mark]]:
+    yield at, node.mark
     if depth:
         for part, child in node.children():
-            below = problem.step(part if child.item is None else child.item)
-            yield from _below(child, key + below, child.mark, depth - 1)
+            yield from _below(child, at + problem.step(part if child.item is None else child.item), depth - 1)
+
+
+class Marks(Mapping[str, Mark]):
+    """Places by key, looked up when the first of them is asked for: mostly, none is."""
+
+    def __init__(self, find: Callable[[], Iterable[tuple[str, Mark]]]) -> None:
+        self._find = find
+
+    @functools.cached_property
+    def _found(self) -> dict[str, Mark]:
+        return dict(self._find())
+
+    def __getitem__(self, at: str) -> Mark:
+        return self._found[at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
