@@ -9,11 +9,11 @@ a tool for browsing the database. If it fails, or takes too long, there is a war
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from graphlib import TopologicalSorter
 
+from stromboli.compose import selection
 from stromboli.compose.stack import Condition, Dependency, Service
-from stromboli.plan.stack import namespaces
 from stromboli.plan.stack.namespaces import Services
 
 
@@ -22,9 +22,7 @@ def of(service: Service, services: Services) -> tuple[Dependency, ...]:
 
     One that is switched off, by its profile or by `scale: 0`, is none.
     """
-    stated = {dependency.service: dependency for dependency in service.depends_on}
-    implied = {name: Dependency(at, name) for at, name in _implied(service) if name not in stated}
-    return tuple(one for one in (*stated.values(), *implied.values()) if one.service in services)
+    return tuple(one for one in selection.needs(service) if one.service in services)
 
 
 def needed(services: Services, agent: str) -> frozenset[str]:
@@ -53,13 +51,6 @@ def sequence(services: Services) -> tuple[str, ...]:
     return tuple(
         TopologicalSorter({n: [one.service for one in of(s, services)] for n, s in services.items()}).static_order()
     )
-
-
-def _implied(service: Service) -> Iterator[tuple[str, str]]:
-    for link in service.links:
-        yield link.at, link.service
-    if (owner := namespaces.joined(service)) is not None:
-        yield f"services.{service.name}.network_mode", owner
 
 
 def _closure(services: Services, names: Iterable[str]) -> set[str]:

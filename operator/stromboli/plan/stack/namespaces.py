@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stromboli.compose import selection
 from stromboli.compose.stack import Service
 
-_SHARED = "service:"
 DEFAULT = "default"
 
 Services = Mapping[str, Service]
@@ -40,13 +40,7 @@ def networks(service: Service) -> tuple[str, ...]:
     return (DEFAULT,) if service.network_mode == "bridge" else ()
 
 
-def joined(service: Service) -> str | None:
-    """The service whose namespace it asks for; None if it asks for none."""
-    mode = service.network_mode or ""
-    return mode.removeprefix(_SHARED) if mode.startswith(_SHARED) else None
-
-
 def _root(services: Services, name: str) -> str:
-    while (other := joined(services[name])) is not None:
+    while (other := selection.joined(services[name])) is not None:
         name = other
     return name

@@ -44,6 +44,18 @@ def test_ports_are_published_only_if_that_is_allowed() -> None:
     ]
 
 
+def test_of_a_range_each_service_gets_a_port_of_its_own() -> None:
+    found = of(
+        *(service(name, ports=(Port("p", 80, host=8000, host_last=8003),)) for name in "abc"),
+        service("d", ports=(Port("p", 81, host=8001), Port("p", 82, "udp", host=8000, host_last=8001))),
+        publish=True,
+    )
+    ports = {name: [one["host_port"] for one in body["portmappings"]] for name, body in found.services.items()}
+    assert ports == {"a": [8000], "b": [8002], "c": [8003], "d": [8001, 8000]}
+    full = of(*(service(name, ports=(Port("p", 80, host=8000, host_last=8000),)) for name in "ab"), publish=True)
+    assert [one["portmappings"][0]["host_port"] for one in full.services.values()] == [8000, 8000], "Podman refuses it"
+
+
 def test_hosts() -> None:
     one = service("a", extra_hosts=(ExtraHost("e", "x", "::1"), ExtraHost("e", "host.docker.internal", HOST_GATEWAY)))
     assert of(one).services["a"]["hostadd"] == ["x:::1", "host.docker.internal:10.89.0.1"]
