@@ -26,6 +26,7 @@ async def test_a_container_is_initialized_once_and_then_started(bed: Bed) -> Non
     state = await containers.inspect(container)
     assert state is not None
     assert (state.status, state.running, state.exit_code) == ("initialized", False, None)
+    assert state.pid != 0
     assert not await containers.init(container)
     assert await containers.start(container)
     assert not await containers.init(container)

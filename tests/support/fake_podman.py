@@ -244,9 +244,9 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeImages):
     async def _inspect_container(self, request: Call) -> web.Response:
         if (c := self.find(request.match_info["name"])) is None:
             return error(404, "no such container")
-        running = c.status == "running"
+        running, begun = c.status == "running", c.status in ("running", "initialized")
         state = {"Status": c.status, "Running": running, "ExitCode": c.exit_code, "OOMKilled": c.oom_killed}
-        state |= {"StartedAt": c.started, "FinishedAt": c.finished, "Pid": 4242 if running else 0, "Error": ""}
+        state |= {"StartedAt": c.started, "FinishedAt": c.finished, "Pid": 4242 if begun else 0, "Error": ""}
         return web.json_response(
             {
                 "Id": c.id,
