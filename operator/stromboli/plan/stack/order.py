@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stromboli.compose.problem import key
 from stromboli.compose.stack import Condition, Dependency
 from stromboli.plan.stack import dependencies
 from stromboli.plan.stack.health import Status
@@ -89,7 +90,7 @@ def step(services: Services, agent: str, states: Mapping[str, State]) -> Step:
         failure: fatal and failure.service in needed
         for failure, fatal in _failures(edges, {n: s for n, s in states.items() if n not in blocked})
     }
-    unstarted = (Failure(n, f"services.{n}", f"is not started: it depends on {on}") for n, on in blocked.items())
+    unstarted = (Failure(n, key(("services", n)), f"is not started: it depends on {on}") for n, on in blocked.items())
     return Step(
         start=tuple(
             name
@@ -187,7 +188,7 @@ def _failures(
         if required is not None:
             yield Failure(name, required.at, broken[required]), True
         elif what := _own_fault(state):
-            yield Failure(name, f"services.{name}", what), state.phase is not Phase.running
+            yield Failure(name, key(("services", name)), what), state.phase is not Phase.running
         elif broken:
             one, what = next(iter(broken.items()))
             yield Failure(name, one.at, what), False

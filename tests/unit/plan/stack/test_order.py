@@ -184,6 +184,11 @@ def test_what_is_switched_off_is_not_waited_for() -> None:
     assert dependencies.completes(services) == frozenset()
 
 
+def test_an_unusual_name_is_a_key_as_everywhere() -> None:
+    found = step(stack(service("app", "my.db"), service("my.db")), "app", {"my.db": BROKEN})
+    assert found.failure == Failure("my.db", 'services["my.db"]', "exited (3)")
+
+
 def test_a_missing_check_is_known_before_the_start() -> None:
     services = stack(
         service("app", "db healthy", "cache healthy", "mq healthy?"),
