@@ -181,9 +181,13 @@ def _failures(
     edges: Mapping[str, tuple[Dependency, ...]], states: Mapping[str, State]
 ) -> Iterator[tuple[Failure, bool]]:
     """What went wrong with these services, one each, with whether it ends the start if the service is needed."""
+    asked: dict[str, list[Dependency]] = {}
+    for one in (one for those in edges.values() for one in those):
+        asked.setdefault(one.service, []).append(one)
     for name, state in states.items():
-        asked = [one for those in edges.values() for one in those if one.service == name]
-        broken = {one: what for one in asked if (what := _fault(one, state)) and state.phase is not Phase.failed}
+        broken = {
+            one: what for one in asked.get(name, ()) if (what := _fault(one, state)) and state.phase is not Phase.failed
+        }
         required = next((one for one in broken if one.required), None)
         if required is not None:
             yield Failure(name, required.at, broken[required]), True
