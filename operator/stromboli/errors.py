@@ -20,7 +20,8 @@ StromboliError
 │   ├── NoSpace           … the disk is full
 │   ├── Unmountable       … the runtime cannot mount something at its target in this container
 │   ├── TooLittleMemory   … the runtime cannot start a container within its memory limit
-│   └── PullFailed        … an image could not be pulled (see `problem`)
+│   ├── PullFailed        … an image could not be pulled (see `problem`)
+│   └── BuildFailed       … an image could not be built (see `output`)
 ├── PodmanUnavailable     Podman did not answer: the outcome is unknown, retry
 ├── RegistryError         a registry did not say what the operator asked it (see `problem`)
 ├── Pulling               an image is being pulled to the node
@@ -180,6 +181,14 @@ class PullFailed(PodmanError):
     def permanent(self) -> bool:
         """Whether retrying will not help."""
         return self.problem.permanent
+
+
+class BuildFailed(PodmanError):
+    """An image could not be built. `output` is the end of what the build wrote, in the words of its Dockerfile."""
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message, status=200)
+        self.output = output
 
 
 class RegistryError(StromboliError):

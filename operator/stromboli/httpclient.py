@@ -14,7 +14,7 @@ import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -114,12 +114,13 @@ class Http:
         *,
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | BinaryIO | None = None,
         silence: float | None = None,
         short: bool = False,
     ) -> AsyncIterator[Answer]:
         """Make one call; leaving the block before the body was read closes the connection.
 
+        A `body` that is a file is sent as it is read.
         `path` is quoted already, `silence` the longest wait for the next byte, in seconds, and None no limit. A call
         that is `short` may use a connection that is kept. Raises HttpFailed, and HttpSilent after `silence`.
         """
@@ -151,7 +152,7 @@ class Http:
         method: str,
         url: str,
         headers: Mapping[str, str] | None,
-        body: bytes | None,
+        body: bytes | BinaryIO | None,
         silence: float | None,
         used: list[None],
     ) -> aiohttp.ClientResponse:
@@ -164,7 +165,7 @@ class Http:
                     method,
                     URL(url, encoded=True),
                     headers=headers,
-                    data=body if body is None or len(body) <= _AT_ONCE else io.BytesIO(body),
+                    data=io.BytesIO(body) if isinstance(body, bytes) and len(body) > _AT_ONCE else body,
                     timeout=limits,
                     allow_redirects=False,
                     trace_request_ctx=used,

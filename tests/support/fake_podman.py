@@ -19,10 +19,11 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.support.fake_podman_builds import Built, FakeBuilds
 from tests.support.fake_podman_detail import FakeDetail
 from tests.support.fake_podman_execs import Command, FakeExecs
 from tests.support.fake_podman_files import FakeFiles
-from tests.support.fake_podman_images import FakeImages, bears, error
+from tests.support.fake_podman_images import bears, error
 from tests.support.fake_podman_state import (
     ALIVE,
     NEVER,
@@ -34,7 +35,7 @@ from tests.support.fake_podman_state import (
 )
 from tests.support.fake_podman_wire import Answer, Body, Call, Dropped, Handle, Routes, Served, Within
 
-__all__ = ["Command", "FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
+__all__ = ["Built", "Command", "FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
 
 _OWN = "/v[0-9.]+/libpod"  # Podman's own calls; the others are Docker's
 _VERSION = re.compile(r"^/v[0-9.]+(/libpod)?")
@@ -75,13 +76,14 @@ _ROUTES = Routes(
 ENDS = {"KILL": 137, "TERM": 143}  # exit codes of programs that such a signal terminates, unless they ignore it
 
 
-class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeImages):
+class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
     """A context manager. Inside the block it is reached by `within`, and unless it is not `served`, on `socket`."""
 
     def __init__(self, socket: Path, *, served: bool = True) -> None:
         super().__init__()
         self.socket = socket
         self._served = Served(self.answer, socket) if served else None
+        self.processes.builds = self.builds
         self.within = Within(self.answer, self.tasks, self.processes)
 
     async def __aenter__(self) -> Self:

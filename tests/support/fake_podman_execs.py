@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from stromboli.podman.processes import Processes
+from tests.support.fake_podman_builds import Build
 from tests.support.fake_podman_images import error
 from tests.support.fake_podman_state import FakeContainer, FakeState
 from tests.support.fake_podman_wire import Answer, Body, Call
@@ -115,12 +116,18 @@ class FakeProcesses(Processes):
 
     def __init__(self, execs: dict[str, FakeExec]) -> None:
         self._execs = execs
+        self.builds: list[Build] = []
         self.visible = True  # False: as for an operator in a PID namespace of its own
 
     async def end(self, session: str, pid: int) -> bool:
         if self.visible and session in self._execs:
             self._execs[session].finish(_KILLED)
         return self.visible
+
+    async def end_group(self, cgroup: str) -> None:
+        for build in self.builds:
+            if self.visible and build.query.get("cgroupparent") == f"/{cgroup}":
+                build.killed.set()
 
     async def tidy(self, session: str) -> bool:
         if self.visible:

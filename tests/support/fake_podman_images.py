@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -28,20 +26,9 @@ class FakeImages(FakeState):
             return error(404, "no such container")
         base = self._base(container)
         config = _changed(
-            {**base.config, "Labels": _labels(base) | container.labels}, request.query.getall("changes", [])
+            {**base.config, "Labels": labels_of(base) | container.labels}, request.query.getall("changes", [])
         )
-        return self._made(f"{request.query['repo']}:{request.query['tag']}", base, config, base.layers + 1)
-
-    async def _build(self, request: Call) -> web.Response:
-        """Only what `copies.flatten` builds: `FROM id`, squashed into one layer. A failure is reported in the body."""
-        with tarfile.open(fileobj=io.BytesIO(request.body)) as context:
-            file = context.extractfile(request.query["dockerfile"])
-            assert file is not None
-            _, _, source = file.read().decode().strip().partition(" ")
-        if (base := self.find_image(source)) is None:
-            return web.json_response({"error": f"{source}: image not known"})
-        config = {**base.config, "Labels": _labels(base) | {BUILDER: "1.28.0"}}
-        return self._made(request.query["t"], base, config, 1)
+        return self.made(f"{request.query['repo']}:{request.query['tag']}", base, config, base.layers + 1)
 
     async def _list_images(self, request: Call) -> web.Response:
         return web.json_response(
@@ -57,7 +44,7 @@ class FakeImages(FakeState):
                     "Labels": i.config.get("Labels"),
                 }
                 for i in self.images
-                if bears(_labels(i), request)
+                if bears(labels_of(i), request)
             ]
         )
 
@@ -131,7 +118,7 @@ class FakeImages(FakeState):
     def _base(self, container: FakeContainer) -> FakeImage:
         return next(image for image in self.images if image.id == container.image_id)
 
-    def _made(self, name: str, base: FakeImage, config: dict[str, Any], layers: int) -> web.Response:
+    def made(self, name: str, base: FakeImage, config: dict[str, Any], layers: int) -> web.Response:
         """A new image of that name."""
         self._take_name(name)
         made = self.add_image(name, root=base.root, **config)
@@ -175,7 +162,7 @@ def _repo_digests(image: FakeImage) -> list[str]:
     return [f"{tag.rpartition(':')[0]}@{digest}" for tag in image.tags for digest in digests]
 
 
-def _labels(image: FakeImage) -> dict[str, str]:
+def labels_of(image: FakeImage) -> dict[str, str]:
     return dict(image.config.get("Labels") or {})
 
 

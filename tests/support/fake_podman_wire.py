@@ -73,7 +73,7 @@ class Served:
 
     def __init__(self, handle: Handle, socket: Path) -> None:
         self._handle, self._socket = handle, socket
-        application = web.Application()
+        application = web.Application(client_max_size=64 * 2**20)
         application.router.add_route("*", "/{tail:.*}", self._answer)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1)
 

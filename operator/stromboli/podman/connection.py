@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import aiohttp
@@ -76,7 +77,7 @@ class Connection:
         *,
         params: Query | None = None,
         body: object = None,
-        archive: bytes | None = None,
+        archive: bytes | BinaryIO | None = None,
         silence: float | None = None,
         api: str = LIBPOD,
         headers: Mapping[str, str] | None = None,
@@ -84,11 +85,12 @@ class Connection:
     ) -> AsyncIterator[Answer]:
         """Make one call and stream the response; leaving the block early closes the connection.
 
+        An `archive` that is a file is sent as it is read.
         A `short` call may use a connection that is kept. `headers` may have credentials: they are in no message.
         """
         doing = f"{method} {path}"
         sent = dict(headers or {})
-        content = archive
+        content: bytes | BinaryIO | None = archive
         if archive is not None:
             sent["Content-Type"] = "application/x-tar"
         elif body is not None:

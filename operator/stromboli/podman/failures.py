@@ -113,7 +113,7 @@ def refusal(status: int, body: bytes, doing: str) -> PodmanError | PodmanUnavail
         return PodmanUnavailable(text)
     if status == 404 or cause in _ABSENT or cause.endswith(_LOOP):
         return NotFound(text, status)
-    if cause in _FULL or message.rstrip().endswith(_FULL):
+    if cause in _FULL or is_full(message):
         return NoSpace(text, status)
     return starts.classified(message, text, status) or PodmanError(text, status)
 
@@ -144,6 +144,11 @@ def _without_names(words: str, reference: str) -> str:
     name = name[: name.rindex(":")] if ":" in name.rpartition("/")[2] else name
     words = words.replace(reference, "").replace(name, "")
     return re.sub(r"https?://\S+|reading manifest \S+ in", "", words)
+
+
+def is_full(message: str) -> bool:
+    """Whether Podman's message says that a disk is full."""
+    return message.rstrip().endswith(_FULL)
 
 
 def answer(body: bytes | str) -> Any:

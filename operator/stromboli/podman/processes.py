@@ -1,13 +1,14 @@
-"""The processes of Podman's exec sessions, as this process sees them on the host: ending them, tidying up after them.
+"""The processes of commands in containers and of builds, as this process sees them on the host: to end them.
 
-Podman's API can do neither (4.3.1, and 5 as well). It needs Podman's processes to be in our own PID namespace and to
+Podman's API cannot (4.3.1, and 5 as well). It needs Podman's processes to be in our own PID namespace and to
 belong to our user, or us to be root. Where that is not so, nothing is signalled and the answer is False: a PID that
-Podman reports is used only if /proc says that it is this session's.
+Podman reports is used only if /proc says that it is this session's, and a build's are those in its cgroup.
 
-Each session has a monitor (conmon), which when the command has ended forks a process that sleeps for five minutes and
-then lets Podman forget the session. At a check a second those would be 600 processes a container. SIGTERM, for which
-conmon has a handler, interrupts that sleep, and Podman forgets the session at once. The handler passes the signal on to
-the PID that the command had, so it is sent only just after the command's end, when no other process can have that PID.
+Each session of a command has a monitor (conmon), which when the command has ended forks a process that sleeps for five
+minutes and then lets Podman forget the session. At a check a second those would be 600 processes a container. SIGTERM,
+for which conmon has a handler, interrupts that sleep, and Podman forgets the session at once. The handler passes the
+signal on to the PID that the command had, so it is sent only just after the command's end, when no other process can
+have that PID.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class Processes:
         `pid` is the one that Podman reports for the session. What left the command's Unix session is not found.
         """
         return await asyncio.to_thread(_end, session, pid)
+
+    async def end_group(self, cgroup: str) -> None:
+        """Kill all processes whose cgroup's path has this part."""
+        await asyncio.to_thread(_end_group, cgroup)
 
     async def tidy(self, session: str) -> bool:
         """Let Podman forget an exec session whose command has just ended; whether that was possible."""
@@ -65,6 +70,23 @@ def _end(session: str, pid: int) -> bool:
             if not _send(process, signal.SIGKILL):
                 return False
     return False
+
+
+def _end_group(cgroup: str) -> None:
+    for _ in range(_ROUNDS):
+        members = [process for process in _processes() if process.alive and _is_in(process.pid, cgroup)]
+        if not members:
+            return
+        for process in members:
+            _send(process, signal.SIGKILL)
+
+
+def _is_in(pid: int, cgroup: str) -> bool:
+    try:
+        lines = (_PROC / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return False
+    return any(cgroup in line.split("/")[1:] for line in lines)
 
 
 def _tidy(session: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from stromboli.podman import registries_conf
 from stromboli.podman.archive import Archive
+from stromboli.podman.builds import Builds
 from stromboli.podman.connection import Connection
 from stromboli.podman.containers import Containers
 from stromboli.podman.copies import Copies
@@ -63,6 +64,7 @@ class Podman:
         self.events = Events(self._connection)
         self.logs = Logs(self._connection)
         self.execs = Execs(self._connection, processes or Processes())
+        self.builds = Builds(self._connection, processes or Processes())
 
     async def __aenter__(self) -> Self:
         return self
