@@ -28,7 +28,7 @@ class FakeDetail(FakeState):
             {
                 "Type": "volume",
                 "Name": v["Name"],
-                "Source": self.volumes[v["Name"]]["Mountpoint"],
+                "Source": f"/nowhere/{v['Name']}/_data",
                 "Destination": v["Dest"],
                 "RW": "ro" not in v.get("Options", ()),
             }
