@@ -16,7 +16,7 @@ from stromboli.errors import InvalidInput
 LONGEST = 256 * 1024  # bytes of a Dockerfile
 MOST = 1_000  # instructions
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
-_HEREDOC = re.compile(r"<<-?\s*[\"']?[A-Za-z_]")
+_HEREDOC = re.compile(r"(?<!<)<<-?\s*[\"']?[A-Za-z_]|(?:^|\s)\d*<<-?[^<\s]")
 _KNOWN = re.compile(
     "ADD|ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|HEALTHCHECK|LABEL|MAINTAINER|ONBUILD|RUN|SHELL|STOPSIGNAL|USER"
     "|VOLUME|WORKDIR"
@@ -101,4 +101,6 @@ def _instruction(number: int, said: str) -> Instruction:
         raise InvalidInput(f"line {number}: {quoted(name)} is not an instruction of a Dockerfile")
     if _HEREDOC.search(rest):
         raise InvalidInput(f"line {number}: here-documents are not supported; write a file of the context instead")
+    if rest.endswith("\\"):  # with another escape, what is built would go on in the next line
+        raise InvalidInput(f"line {number}: an instruction does not end in a backslash")
     return Instruction(number, name.upper(), rest.strip())

@@ -4,40 +4,61 @@ An image is reached by `FROM`, `COPY --from`, `RUN --mount=…,from=`, the `synt
 ONBUILD says, which is refused when the images are known. Stages get names of ours, so that no stage is mistaken for an
 image, or an image for a stage. Rules: Dockerfile reference, "FROM", "Understand how ARG and FROM interact", "COPY
 --from", "RUN --mount".
+
+What is built is safe for builders that follow links out of a mount, as Buildah does up to 1.35: see `mounts.py`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stromboli.compose.dockerfile import mounts
 from stromboli.compose.dockerfile.lines import Instruction, Parsed
+from stromboli.compose.dockerfile.mounts import Mount
 from stromboli.compose.problem import quoted
 from stromboli.errors import InvalidInput
 
 SCRATCH = "scratch"
+OWN = "STROMBOLI_"  # how names of variables begin that the operator gives to a build
 _STAGE = re.compile(r"[a-z][a-z0-9._-]*")
 _FLAG = re.compile(r"--([a-z][a-z0-9-]*)(?:=(\S*))?(?:\s+|$)")
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?:(:[-+])([^{}$]*))?\})")
 _ARG = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?")
-# The flags that are known to name no image, socket or privilege.
+_ENV_NAME = re.compile(r"(?:^|\s)[^\s=\"']*\$[^\s=]*=")
+# The flags that are known to name no image, socket or privilege …
 _FLAGS = {
     "FROM": {"platform"},
     "COPY": {"from", "chown", "chmod", "link"},
-    "ADD": {"chown", "chmod", "link", "checksum"},
+    "ADD": {"chown", "chmod", "link"},
     "RUN": {"mount", "network"},
     "HEALTHCHECK": {"interval", "timeout", "start-period", "start-interval", "retries"},
 }
-_MOUNT_TYPES = ("bind", "cache", "tmpfs")
+# … and of these, the ones that Buildah does not know and that change nothing about the image, or nearly nothing.
+_LEFT_OUT = {"FROM": {"platform"}, "COPY": {"link"}, "ADD": {"link"}, "HEALTHCHECK": {"start-interval"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """An image that a build needs: the reference as it is after its variables are filled in, and its line."""
+    """An image that a build needs: the reference as it is after its variables are filled in, and its line.
+
+    `argument` is the build argument that decides it, None if the file alone does.
+    """
 
     line: int
     reference: str
+    argument: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of what is built. `reference` is the image whose id belongs where the NUL is; empty if there is none."""
+
+    text: str
+    reference: str = ""
+    begins: bool = False  # a stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +71,25 @@ class Reach:
     bases: tuple[Base, ...]
     syntax: str | None
     stages: tuple[str | None, ...]
-    instructions: tuple[Instruction, ...]
-    _replaced: tuple[tuple[int, str, str], ...] = ()
+    _lines: tuple[Line, ...] = ()
 
-    def pinned(self, ids: Mapping[str, str]) -> str:
-        """The Dockerfile with each reference replaced by the id of its image; `ids` has one for each base."""
-        out = []
-        for index, instruction in enumerate(self.instructions):
-            rest = instruction.rest
-            for at, template, reference in self._replaced:
-                if at == index:
-                    rest = template.replace("\0", ids[reference]) if reference else template
-            out.append(f"{instruction.name} {rest}")
+    def pinned(
+        self,
+        ids: Mapping[str, str],
+        each: Sequence[str] = (),
+        inherited: Mapping[str, Sequence[str]] | None = None,
+    ) -> str:
+        """The Dockerfile with each reference replaced by the id of its image; `ids` has one for each base.
+
+        `each` are instructions at the beginning of each stage, `inherited` those for a stage that begins with an image,
+        by the image's reference.
+        """
+        out = list[str]()
+        for line in self._lines:
+            out.append(line.text.replace("\0", ids[line.reference]) if line.reference else line.text)
+            if line.begins:
+                out += (inherited or {}).get(line.reference, ())
+                out += each
         return "\n".join(out) + "\n"
 
     def target(self, name: str | None) -> str | None:
@@ -77,8 +105,8 @@ class Reach:
 def reach(parsed: Parsed, arguments: Mapping[str, str]) -> Reach:
     """Everything that the file can reach. `arguments` are those of the build. Raises InvalidInput."""
     walk = _Walk(arguments)
-    for index, instruction in enumerate(parsed.instructions):
-        walk.take(index, instruction)
+    for instruction in parsed.instructions:
+        walk.take(instruction)
     if not walk.stages:
         raise InvalidInput("has no FROM, so there is nothing to build")
     unique = {base.reference: base for base in reversed(walk.bases)}
@@ -86,8 +114,7 @@ def reach(parsed: Parsed, arguments: Mapping[str, str]) -> Reach:
         tuple(sorted(unique.values(), key=lambda base: base.line)),
         parsed.syntax,
         tuple(walk.stages),
-        parsed.instructions,
-        tuple(walk.replaced),
+        tuple(walk.lines),
     )
 
 
@@ -97,27 +124,40 @@ class _Walk:
     def __init__(self, arguments: Mapping[str, str]) -> None:
         self._arguments = arguments
         self._values: dict[str, str] = {}  # ARGs before the first FROM, which alone hold in a FROM
+        self._decided: dict[str, str] = {}  # of these, the ones that a build argument decides, and which
+        self._mounts = 0
+        self._begin = 0  # where in `lines` the current stage begins
         self.bases: list[Base] = []
         self.stages: list[str | None] = []
-        self.replaced: list[tuple[int, str, str]] = []
+        self.lines: list[Line] = []
 
-    def take(self, index: int, instruction: Instruction) -> None:
+    def take(self, instruction: Instruction) -> None:
         flags, rest = _flags(instruction)
         match instruction.name:
             case "ARG" if not self.stages:
                 self._argument(instruction)
+                self._plain(instruction, flags, rest)
             case "FROM":
-                self._from(index, instruction, flags, rest)
+                self._from(instruction, flags, rest)
             case _ if not self.stages:
                 raise InvalidInput(f"line {instruction.line}: only ARG may stand before the first FROM")
             case "COPY":
-                self._copy(index, instruction)
+                self._copy(instruction, flags, rest)
+            case "ADD":
+                _check_sources(instruction, rest)
+                self._plain(instruction, flags, rest)
             case "RUN":
-                self._run(index, instruction, flags)
+                self._run(instruction, flags, rest)
             case "ONBUILD":
                 raise InvalidInput(f"line {instruction.line}: ONBUILD has no effect on this build; leave it out")
+            case "ENV":
+                _check_names(instruction)
+                self._plain(instruction, flags, rest)
             case _:
-                pass
+                self._plain(instruction, flags, rest)
+
+    def _plain(self, instruction: Instruction, flags: Sequence[tuple[str, str]], rest: str) -> None:
+        self.lines.append(Line(_written(instruction.name, flags, rest)))
 
     def _argument(self, instruction: Instruction) -> None:
         for word in instruction.rest.split():
@@ -125,12 +165,15 @@ class _Walk:
             if match is None:
                 raise InvalidInput(f"line {instruction.line}: an ARG before FROM is NAME or NAME=value, without blanks")
             name, default = match[1], match[2]
+            self._decided.pop(name, None)
             if name in self._arguments:
-                self._values[name] = self._arguments[name]
+                self._values[name], self._decided[name] = self._arguments[name], name
             elif default is not None:
-                self._values[name] = self._filled(default.strip("\"'"), instruction.line)
+                self._values[name], by = self._filled(default.strip("\"'"), instruction.line)
+                if by is not None:
+                    self._decided[name] = by
 
-    def _from(self, index: int, instruction: Instruction, flags: list[tuple[str, str]], rest: str) -> None:
+    def _from(self, instruction: Instruction, flags: Sequence[tuple[str, str]], rest: str) -> None:
         words = rest.split()
         named = len(words) == 3 and words[1].lower() == "as"
         if len(words) != 1 and not named:
@@ -143,71 +186,83 @@ class _Walk:
         for _, platform in flags:
             if platform not in ("$BUILDPLATFORM", "$TARGETPLATFORM", "${BUILDPLATFORM}", "${TARGETPLATFORM}"):
                 raise InvalidInput(f"line {instruction.line}: --platform names another platform; leave it out")
-        image = self._filled(words[0], instruction.line)
-        suffix = f" AS {_ours(len(self.stages))}"
+        image, by = self._filled(words[0], instruction.line)
         # A FROM may not name a stage by its number: that would be an image.
-        stages = [] if image.isdigit() else self.stages
-        self._refer(index, instruction.line, image, "", suffix, stages)
+        text, reference = self._referred(instruction.line, image, [] if image.isdigit() else self.stages, by)
+        self._begin = len(self.lines)
+        self.lines.append(Line(f"FROM {text} AS {_ours(len(self.stages))}", reference, begins=True))
         self.stages.append(own)
 
-    def _copy(self, index: int, instruction: Instruction) -> None:
-        found = list(re.finditer(r"--from=(\S*)", _leading(instruction.rest)))
-        if len(found) > 1:
+    def _copy(self, instruction: Instruction, flags: Sequence[tuple[str, str]], rest: str) -> None:
+        sources = [value for name, value in flags if name == "from"]
+        if len(sources) > 1:
             raise InvalidInput(f"line {instruction.line}: --from is given twice")
-        for match in found:
-            before, after = instruction.rest[: match.start(1)], instruction.rest[match.end(1) :]
-            self._refer(index, instruction.line, match[1], before, after, self.stages[:-1])
+        if not sources:
+            self._plain(instruction, flags, rest)
+            return
+        text, reference = self._referred(instruction.line, sources[0], self.stages[:-1])
+        others = [("from", text), *(flag for flag in flags if flag[0] != "from")]
+        self.lines.append(Line(_written("COPY", others, rest), reference))
 
-    def _run(self, index: int, instruction: Instruction, flags: list[tuple[str, str]]) -> None:
-        leading = _leading(instruction.rest)
-        sources = []
+    def _run(self, instruction: Instruction, flags: Sequence[tuple[str, str]], rest: str) -> None:
+        written = list[str]()
         for name, value in flags:
             if name == "network":
-                if value not in ("default", "none"):
-                    raise InvalidInput(f"line {instruction.line}: RUN --network is default or none")
+                if value != "default":
+                    raise InvalidInput(
+                        f"line {instruction.line}: RUN --network is default: a build has the network that the policy "
+                        "gives it"
+                    )
                 continue
-            options = [tuple(part.partition("=")[::2]) for part in value.split(",")]
-            keys = [key.lower() for key, _ in options]
-            if len(set(keys)) != len(keys):
-                raise InvalidInput(f"line {instruction.line}: a --mount gives an option twice")
-            fields = dict(zip(keys, (text for _, text in options), strict=True))
-            if fields.get("type", "bind") not in _MOUNT_TYPES:
-                raise InvalidInput(
-                    f"line {instruction.line}: RUN --mount is of type {', '.join(_MOUNT_TYPES)}; a build gets no "
-                    "secrets and no agent of ssh"
-                )
-            if "from" in fields:
-                sources.append(fields["from"])
-        if len(sources) > 1:
-            raise InvalidInput(f"line {instruction.line}: only one --mount of a RUN may have from=")
-        for source in sources:
-            match = re.search(r"(?<=[=,])from=([^,\s]*)", leading)
-            if match is None or match[1] != source:
-                raise InvalidInput(f"line {instruction.line}: the --mount cannot be read; write from= in lower case")
-            before, after = instruction.rest[: match.start(1)], instruction.rest[match.end(1) :]
-            self._refer(index, instruction.line, source, before, after, self.stages[:-1])
+            mount = mounts.parse(value, instruction.line)
+            source = self._copied(mount, instruction.line) if mount.copies else None
+            written.append(f"--mount={mount.written(source)}")
+        self.lines.append(Line(" ".join(("RUN", *written, rest))))
 
-    def _refer(self, index: int, line: int, image: str, before: str, after: str, stages: Sequence[str | None]) -> None:
-        """`image` is a stage, the number of one, `scratch`, or an image that is reached."""
+    def _copied(self, mount: Mount, line: int) -> str:
+        """The stage, before this one, into which the files of a mount are copied, and nothing else."""
+        stage = f"stromboli-mount-{self._mounts}"
+        self._mounts += 1
+        option, reference = "", ""
+        if mount.source_image is not None:
+            text, reference = self._referred(line, mount.source_image, self.stages[:-1])
+            option = f"--from={text} "
+        paths = json.dumps([mount.path or ("/" if option else "."), mounts.COPIED])
+        copied = [Line(f"FROM {SCRATCH} AS {stage}"), Line(f"COPY {option}{paths}", reference)]
+        self.lines[self._begin : self._begin] = copied
+        self._begin += len(copied)
+        return stage
+
+    def _referred(
+        self, line: int, image: str, stages: Sequence[str | None], argument: str | None = None
+    ) -> tuple[str, str]:
+        """What stands for `image`, which is a stage, the number of one, `scratch`, or an image that is reached: then
+        the second is the image's reference, and the first is NUL.
+        """
         if not image or "$" in image:
             raise InvalidInput(f"line {line}: the image or stage must be written out, without variables")
         position = _stage_index(image, stages)
         if position is not None:
-            self.replaced.append((index, f"{before}{_ours(position)}{after}", ""))
-        elif image == SCRATCH:
-            self.replaced.append((index, f"{before}{SCRATCH}{after}", ""))
-        else:
-            if any(character in image for character in "\0\"'\\`"):
-                raise InvalidInput(f"line {line}: {quoted(image)} is not an image")
-            self.bases.append(Base(line, image))
-            self.replaced.append((index, f"{before}\0{after}", image))
+            return _ours(position), ""
+        if image == SCRATCH:
+            return SCRATCH, ""
+        if any(character in image for character in "\0\"'\\`"):
+            raise InvalidInput(f"line {line}: {quoted(image)} is not an image")
+        self.bases.append(Base(line, image, argument))
+        return "\0", image
 
-    def _filled(self, text: str, line: int) -> str:
-        """`text` with its variables replaced by the global ARGs. Raises InvalidInput for what is left of a `$`."""
+    def _filled(self, text: str, line: int) -> tuple[str, str | None]:
+        """`text` with its variables replaced by the global ARGs, and the build argument that decides one of them.
+
+        Raises InvalidInput for what is left of a `$`.
+        """
+        decided = list[str]()
 
         def value(match: re.Match[str]) -> str:
             name = match[1] or match[2]
             given = self._values.get(name, "")
+            if name in self._decided:
+                decided.append(self._decided[name])
             if match[3] == ":-":
                 return given or match[4]
             if match[3] == ":+":
@@ -220,7 +275,46 @@ class _Walk:
                 f"line {line}: {quoted(text)} cannot be filled in: give the variable by an ARG before the first FROM, "
                 "or by build.args"
             )
-        return filled
+        return filled, next(iter(decided), None)
+
+
+def _check_sources(instruction: Instruction, rest: str) -> None:
+    """Refuse an ADD that fetches: the builder would do that itself, in the node's own network.
+
+    Whatever could turn into an address is refused with it.
+    """
+    try:
+        words = json.loads(rest) if rest.startswith("[") else rest.split()
+    except ValueError:
+        words = rest.split()
+    sources = [str(word) for word in words][:-1] if isinstance(words, list) else []
+    for source in sources:
+        if "://" in source or source.lower().startswith(("git@", "http:", "https:", "git:", "ssh:")):
+            raise InvalidInput(
+                f"line {instruction.line}: ADD fetches nothing; fetch it by RUN, in the network that the policy gives "
+                "to builds"
+            )
+        if any(character in source for character in "\"'\\`") or ("$" in source and not source.startswith(("./", "/"))):
+            raise InvalidInput(
+                f"line {instruction.line}: a source of ADD has no quotes, and begins with ./ if it has a variable"
+            )
+
+
+def _check_names(instruction: Instruction) -> None:
+    """Refuse variables by which a build would hide from the operator, which ends it by a variable of its own."""
+    if OWN in re.sub(r"[\\\"'`]", "", instruction.rest):
+        raise InvalidInput(f"line {instruction.line}: names that begin with {OWN} are the operator's own")
+    first = instruction.rest.split(maxsplit=1)[0] if instruction.rest else ""
+    names = instruction.rest if "=" in first else f"{first}="  # the form without = has one variable
+    if _ENV_NAME.search(names):
+        raise InvalidInput(f"line {instruction.line}: the name of a variable is written out, without variables")
+
+
+def _written(name: str, flags: Sequence[tuple[str, str]], rest: str) -> str:
+    """An instruction, without the flags that are left out."""
+    left_out = _LEFT_OUT.get(name, set())
+    kept = [f"--{flag}={value}" for flag, value in flags if flag not in left_out]
+    return " ".join(part for part in (name, *kept, rest) if part)
 
 
 def _stage_index(name: str, stages: Sequence[str | None]) -> int | None:
@@ -233,14 +327,6 @@ def _ours(index: int) -> str:
     return f"stromboli-stage-{index}"
 
 
-def _leading(rest: str) -> str:
-    """The flags at the beginning, as they stand."""
-    end = 0
-    while match := _FLAG.match(rest, end):
-        end = match.end()
-    return rest[:end]
-
-
 def _flags(instruction: Instruction) -> tuple[list[tuple[str, str]], str]:
     """The flags at the beginning of an instruction, and what follows. Raises InvalidInput for one that is not known."""
     rest, found, known = instruction.rest, [], _FLAGS.get(instruction.name, set())
@@ -249,6 +335,9 @@ def _flags(instruction: Instruction) -> tuple[list[tuple[str, str]], str]:
         if match is None or match[1] not in known:
             name = quoted(rest.split()[0].split("=")[0])
             raise InvalidInput(f"line {instruction.line}: {instruction.name} {name} is not supported")
-        found.append((match[1], match[2] or ""))
+        value = match[2] or ""
+        if any(character in value for character in "\"'\\`"):  # with them, a builder may see the flag's end elsewhere
+            raise InvalidInput(f"line {instruction.line}: write --{match[1]} without quotes and backslashes")
+        found.append((match[1], value))
         rest = rest[match.end() :]
     return found, rest

@@ -64,15 +64,100 @@ def test_what_is_built_has_ids_only() -> None:
         "ARG V=12",
         f"FROM {'1' * 64} AS stromboli-stage-0",
         "RUN make   all",
+        "FROM scratch AS stromboli-mount-0",
+        'COPY --from=stromboli-stage-0 ["/", "/mounted"]',
         f"FROM {'2' * 64} AS stromboli-stage-1",
         "COPY --from=stromboli-stage-0 /a /b",
         f"COPY --from={'3' * 64} /c /d",
-        "RUN --mount=from=stromboli-stage-0,target=/t x",
+        "RUN --mount=type=bind,from=stromboli-mount-0,source=/mounted,target=/t x",
     ]
     assert found.target("Tools") == "stromboli-stage-0"
     assert found.target(None) is None
     with pytest.raises(InvalidInput, match="no stage nope"):
         found.target("nope")
+
+
+def test_a_mount_cannot_lead_out_of_the_build() -> None:
+    found = reached(
+        "FROM a\nFROM b\nRUN --network=default --mount=type=bind,source=/link/./x,target=/t,ro x"
+        "\nRUN --mount=type=cache,id=../../etc,target=/c,sharing=locked --mount=type=tmpfs,target=/m,size=9 y"
+        "\nRUN --mount=target=.,rw --mount=from=evil,source=uv,dst=/bin/uv z"
+    )
+    assert [base.reference for base in found.bases] == ["a", "b", "evil"]
+    assert found.pinned({"a": "A", "b": "B", "evil": "E"}).splitlines() == [
+        "FROM A AS stromboli-stage-0",
+        "FROM scratch AS stromboli-mount-0",
+        'COPY ["link/x", "/mounted"]',
+        "FROM scratch AS stromboli-mount-1",
+        'COPY [".", "/mounted"]',
+        "FROM scratch AS stromboli-mount-2",
+        'COPY --from=E ["uv", "/mounted"]',
+        "FROM B AS stromboli-stage-1",
+        "RUN --mount=type=bind,from=stromboli-mount-0,source=/mounted,target=/t x",
+        "RUN --mount=type=tmpfs,target=/c --mount=type=tmpfs,target=/m,tmpfs-size=9 y",
+        "RUN --mount=type=bind,from=stromboli-mount-1,source=/mounted,target=.,rw"
+        " --mount=type=bind,from=stromboli-mount-2,source=/mounted,target=/bin/uv z",
+    ]
+
+
+def test_what_each_stage_begins_with() -> None:
+    found = reached("FROM a\nFROM scratch\nFROM a AS x\nFROM x\nRUN --mount=from=a,target=/t x")
+    assert found.pinned({"a": "A"}, ["ARG M"], {"a": ["HEALTHCHECK NONE"]}).splitlines() == [
+        "FROM A AS stromboli-stage-0",
+        "HEALTHCHECK NONE",
+        "ARG M",
+        "FROM scratch AS stromboli-stage-1",
+        "ARG M",
+        "FROM A AS stromboli-stage-2",
+        "HEALTHCHECK NONE",
+        "ARG M",
+        "FROM scratch AS stromboli-mount-0",
+        'COPY --from=A ["/", "/mounted"]',
+        "FROM stromboli-stage-2 AS stromboli-stage-3",
+        "ARG M",
+        "RUN --mount=type=bind,from=stromboli-mount-0,source=/mounted,target=/t x",
+    ]
+
+
+def test_flags_that_the_builder_does_not_know_and_nobody_needs() -> None:
+    text = (
+        "FROM --platform=$BUILDPLATFORM a\nCOPY --link --chown=1:1 x /y\nADD --link=true x /y\n"
+        "HEALTHCHECK --interval=5s --start-interval=1s CMD true"
+    )
+    assert reached(text).pinned({"a": "A"}).splitlines() == [
+        "FROM A AS stromboli-stage-0",
+        "COPY --chown=1:1 x /y",
+        "ADD x /y",
+        "HEALTHCHECK --interval=5s CMD true",
+    ]
+
+
+def test_the_argument_that_decides_an_image() -> None:
+    text = "ARG BASE=debian\nARG TAG=12\nARG NAME=${BASE}:${TAG}\nFROM ${NAME}\nFROM other:$TAG"
+
+    def decided(**arguments: str) -> list[str | None]:
+        return [base.argument for base in reached(text, **arguments).bases]
+
+    assert decided() == [None, None]
+    assert decided(BASE="evil") == ["BASE", None]
+    assert decided(TAG="1") == ["TAG", "TAG"]
+    assert decided(NAME="evil") == ["NAME", None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ADD ./app-$V.tar.gz /y",
+        'ADD ["a b", "/y"]',
+        "ENV PATH=$PATH:/x A=$B",
+        "ENV PATH $PATH:/x",
+        "RUN echo $((1 << 2)) $((1<<2))",
+        "RUN sort <<< word",
+        "COPY --chown=$U:$U --chmod=0644 a /b",
+    ],
+)
+def test_what_is_not_refused(text: str) -> None:
+    assert reached(f"FROM a\n{text}").pinned({"a": "A"}).splitlines()[1] == text
 
 
 @pytest.mark.parametrize(
@@ -82,14 +167,32 @@ def test_what_is_built_has_ids_only() -> None:
         ("RUN x\nFROM a", "line 1: only ARG"),
         ("FROM $X", "line 1: .*cannot be filled in"),
         ("FROM a\nARG X=evil\nCOPY --from=$X /a /b", "line 3: .*without variables"),
-        ("FROM a\nARG X=evil\nRUN --mount=from=$X,target=/t x", "line 3: .*without variables"),
+        ("FROM a\nARG X=evil\nRUN --mount=from=$X,target=/t x", "line 3: .*without quotes, variables"),
         ("FROM a\nRUN --mount=type=secret,id=x y", "line 2: RUN --mount is of type"),
         ("FROM a\nRUN --mount=type=ssh y", "line 2: RUN --mount is of type"),
         ("FROM a\nRUN --mount=from=a,from=b,target=/t y", "line 2: .*twice"),
-        ("FROM a\nRUN --mount=from=a,target=/t --mount=from=b,target=/u y", "line 2: only one"),
+        ("FROM a\nRUN --mount=target=/t,source=../x y", "line 2: the source of a --mount has no .."),
+        ("FROM a\nRUN --mount=type=bind,source=x y", "line 2: a --mount names its target"),
+        ("FROM a\nRUN --mount=type=cache,from=evil,target=/t y", "line 2: a --mount of type cache has no option from"),
+        ('FROM a\nRUN --mount="type=bind",target=/t y', "line 2: write --mount without quotes"),
+        ("FROM a\nRUN --network=none y", "line 2: RUN --network is default"),
+        ('FROM a\nCOPY --chown="1 a" --from=evil /x /y', "line 2: write --chown without quotes"),
+        ("FROM a\nCOPY --from=ev\\il /x /y", "line 2: write --from without quotes"),
+        ("# escape=`\nFROM a\nRUN x \\\nCOPY --from=evil /a /b", "line 3: an instruction does not end in a backslash"),
+        ("FROM a\nADD https://evil.example/x /y", "line 2: ADD fetches nothing"),
+        ('FROM a\nADD ["x", "\\u0068ttp://169.254.169.254/", "/y"]', "line 2: ADD fetches nothing"),
+        ('FROM a\nADD h"t"tp:/""/evil /y', "line 2: a source of ADD"),
+        ("FROM a\nARG U=http://evil\nADD ${U} /y", "line 3: a source of ADD"),
+        ("FROM a\nADD git@evil.example:x /y", "line 2: ADD fetches nothing"),
+        ("FROM a\nADD --checksum=x https://evil.example/x /y", "line 2: ADD --checksum is not supported"),
+        ("FROM a\nENV A=b STROMBOLI_BUILD=c", "line 2: names that begin with STROMBOLI_"),
+        ("FROM a\nENV STROM\\BOLI_BUILD=c", "line 2: names that begin with STROMBOLI_"),
+        ("FROM a\nENV A$B=c", "line 2: the name of a variable is written out"),
+        ("FROM a\nENV $B c", "line 2: the name of a variable is written out"),
+        ("FROM a\nRUN cat <<1\nx\n1", "line 2: here-documents"),
         ("FROM a\nRUN --security=insecure y", "line 2: RUN --security is not supported"),
         ("FROM a\nRUN --network=host y", "line 2: RUN --network"),
-        ("FROM a\nRUN --mount=FROM=a,target=/t y", "line 2: .*lower case"),
+        ("FROM a\nRUN --mount=FROM=a,target=/t y", "line 2: .*no option FROM"),
         ("FROM a\nCOPY --from=a --from=b /x /y", "line 2: --from is given twice"),
         ("FROM a\nCOPY --parents /x /y", "line 2: COPY --parents is not supported"),
         ("FROM a\nADD --keep-git-dir=true x /y", "line 2: ADD --keep-git-dir is not supported"),
