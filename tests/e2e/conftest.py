@@ -31,6 +31,7 @@ from tests.support.session_podman import registry_address as registry_address
 # The slowest modules of both folders come first, so that no worker is left with one of them at the end.
 LONGEST = (
     "test_faults_many",
+    "test_compose_ordinary",
     "test_local",
     "test_documents",
     "test_rootless",
@@ -40,6 +41,7 @@ LONGEST = (
     "test_agentimages",
     "test_conversations",
     "test_sessions",
+    "test_compose",
     "test_supervisor",
     "test_inspection",
     "test_manifests",

@@ -39,7 +39,8 @@ class Case:
     """One file.
 
     `refused` is the key that the refusal names (`line 4` if only a line can be named), None if the file is accepted.
-    With `optional`, it may be accepted as well.
+    With `optional`, it may be accepted as well. `runs` is a shell command that succeeds in the agent's service once the
+    stack is up; None if the file is not for that.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Case:
     dotenv: str | None
     base: str | None
     place: str
+    runs: str | None
 
     def laid_out(self, root: Path) -> list[Path]:
         """A copy of the corpus with what the case needs beside it, in `root`/allowed; its files there, in order."""
@@ -111,6 +113,7 @@ def _case(file: Path, *, hostile: bool) -> Case:
         dotenv=found[1] if (found := re.search(r"\.env \(copy of ([^)]+)\)", run)) else None,
         base=next((line.split()[0].rstrip(",;") for line in header.get("base", [])), None),
         place=next((line.split()[0].rstrip("/,;") for line in header.get("place", [])), ""),
+        runs=next(iter(header.get("runs", [])), None),
     )
 
 

@@ -1,0 +1,2 @@
+CREATE TABLE seeded (word text);
+INSERT INTO seeded VALUES ('works');
