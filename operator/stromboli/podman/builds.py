@@ -30,8 +30,8 @@ OUTPUT = 4096  # bytes of a build's output that are kept
 _FLOOD = 32 * 1024 * 1024  # bytes of output after which it is ended
 _FORMAT = "application/vnd.docker.distribution.manifest.v2+json"
 _ID = re.compile(r"[0-9a-f]{64}")
-# Seconds before each kill after a build was given up: Podman may be just about to start its next process.
-_KILLS = (0.0, 0.1, 0.5)
+_ENDING = 30.0  # seconds for a build that was given up to end, if its processes were killed
+_AGAIN = 0.2  # seconds before they are looked for again: Podman may have been about to start one
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,58 +70,83 @@ class Builds:
         """Build an image within `limit` seconds; returns its id. `context` is a tar file, which is read once.
 
         `on_line` gets each line of its output as it comes: the words of whoever wrote the Dockerfile. Raises
-        BuildFailed and NoSpace. Cancelling it, or too long a time, ends the build where processes can be seen.
+        BuildFailed and NoSpace. Cancelling it, or too long a time, ends the build where processes can be seen. An image
+        that was being written at that moment may stay: it bears the labels.
         """
         group = f"stromboli-build-{uuid.uuid4().hex}"
-        tail = Tail(OUTPUT)
+        output = _Output(on_line)
+        reading = asyncio.create_task(self._read(context, recipe, group, output))
+        flooded = asyncio.create_task(output.flooded.wait())
         try:
             async with asyncio.timeout(limit):
-                return await self._built(context, recipe, group, tail, on_line)
+                await asyncio.wait((reading, flooded), return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
-            await self._end(group)
-            message = f"the image was not built within {limit:.0f} s"
-            raise BuildFailed(f"{message}{_said(tail)}", tail.text) from None
-        except (asyncio.CancelledError, _Flood) as error:
-            await self._end(group)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            message = f"the image was not built: its build wrote more than {_FLOOD // 2**20} MiB"
-            raise BuildFailed(message, tail.text) from None
+            raise output.failed(f"the image was not built within {limit:.0f} s") from None
+        finally:
+            flooded.cancel()
+            if not reading.done():
+                await self._end(group, reading, output)
+        if output.flooded.is_set():
+            raise output.failed(f"the image was not built: its build wrote more than {_FLOOD // 2**20} MiB")
+        return reading.result()
 
-    async def _built(
-        self,
-        context: bytes | BinaryIO,
-        recipe: Recipe,
-        group: str,
-        tail: Tail,
-        on_line: Callable[[str], None],
-    ) -> str:
-        last = ""
+    async def _read(self, context: bytes | BinaryIO, recipe: Recipe, group: str, output: _Output) -> str:
         call = self._connection.stream("POST", "/build", params=_params(recipe, group), archive=context)
         async with call as response, aclosing(response.lines(LONGEST)) as lines:
+            output.begun = True
             async for entry in _entries(lines):
                 if failure := entry.get("error"):  # a failed build is HTTP 200
-                    raise _failure(str(failure), tail)
-                said = str(entry.get("stream") or "")
-                tail.add(said.encode())
-                if tail.size > _FLOOD:
-                    raise _Flood
-                for line in said.splitlines():
-                    last = line
-                    on_line(line)
-        if not _ID.fullmatch(last):
-            raise BuildFailed(f"Podman ended the build without an image{_said(tail)}", tail.text)
-        return last
+                    raise _failure(str(failure), output)
+                output.add(str(entry.get("stream") or ""))
+        if not _ID.fullmatch(output.last):
+            raise output.failed("Podman ended the build without an image")
+        return output.last
 
-    async def _end(self, group: str) -> None:
-        """Kill what the build runs; as its connection is closed, Podman begins nothing more and removes its remains."""
-        for pause in _KILLS:
-            await asyncio.sleep(pause)
-            await self._processes.end_group(group)
+    async def _end(self, group: str, reading: asyncio.Task[str], output: _Output) -> None:
+        """Kill what the build runs until it has failed, and Podman has removed its remains.
+
+        Its output is read meanwhile: if nobody did, Podman would wait for ever to write it.
+        """
+        output.ignored = True
+        try:
+            async with asyncio.timeout(_ENDING):
+                while output.begun and not reading.done():
+                    await self._processes.end_group(group)
+                    await asyncio.wait([reading], timeout=_AGAIN)
+        except TimeoutError:
+            pass
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
-class _Flood(Exception):
-    """A build has written too much."""
+class _Output:
+    """What a build has written so far."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._tail = Tail(OUTPUT)
+        self.begun = False
+        self.ignored = False
+        self.last = ""
+        self.flooded = asyncio.Event()
+
+    def add(self, said: str) -> None:
+        if self.ignored:
+            return
+        self._tail.add(said.encode())
+        for line in said.splitlines():
+            self.last = line
+            self._on_line(line)
+        if self._tail.size > _FLOOD:
+            self.ignored = True
+            self.flooded.set()
+
+    def failed(self, message: str) -> BuildFailed:
+        """The error, with the last line that is not a step of Podman's own."""
+        text = self._tail.text
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("STEP ", "--> "))]
+        return BuildFailed(f"{message} (its last output: {failures.redact(lines[-1])})" if lines else message, text)
 
 
 async def _entries(lines: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
@@ -159,14 +184,6 @@ def _params(recipe: Recipe, group: str) -> dict[str, str]:
     return params
 
 
-def _failure(message: str, tail: Tail) -> BuildFailed | NoSpace:
+def _failure(message: str, output: _Output) -> BuildFailed | NoSpace:
     text = f"the image was not built: {failures.redact(message)}"
-    if failures.is_full(message):
-        return NoSpace(text, 200)
-    return BuildFailed(f"{text}{_said(tail)}", tail.text)
-
-
-def _said(tail: Tail) -> str:
-    """The last line that is not a step of Podman's own, for a message."""
-    lines = [line for line in tail.text.splitlines() if line.strip() and not line.startswith(("STEP ", "--> "))]
-    return f" (its last output: {failures.redact(lines[-1])})" if lines else ""
+    return NoSpace(text, 200) if failures.is_full(message) else output.failed(text)
