@@ -247,8 +247,9 @@ def test_what_is_wrong_with_limits(keys: str, key: str) -> None:
     assert problem(keys)[0].startswith(key)
 
 
-def test_a_cpu_limit_of_0_is_none() -> None:
-    assert service("cpus: 0").limits.cpus is None
+def test_a_limit_that_may_be_0_is_none_then() -> None:
+    assert service("cpus: 0, mem_reservation: 0").limits == stack.Limits()
+    assert service("mem_reservation: 1m").limits.memory_reservation == 2**20, "a container can start with less"
 
 
 @pytest.mark.parametrize(
@@ -375,7 +376,7 @@ def test_a_mistyped_key_gets_a_suggestion() -> None:
 
 def test_a_key_without_a_value_is_refused_but_for_commands() -> None:
     assert problem("environment: ")[0] == "environment"
-    assert service("command: ").command is None
+    assert service("command: , deploy: ").command is None
     assert service("command: [], entrypoint: ''").command == ()
     assert service("command: [], entrypoint: ''").entrypoint == ()
 
@@ -386,6 +387,17 @@ def test_a_key_without_a_value_is_refused_but_for_commands() -> None:
 )
 def test_users_with_empty_parts(given: str, user: str | None) -> None:
     assert service(f"user: '{given}'").user == user
+
+
+def test_an_empty_text_leaves_a_key_out() -> None:
+    found = service(
+        "container_name: '', hostname: '', network_mode: '', platform: '', restart: '$NOTHING', working_dir: ''"
+    )
+    assert (found.container_name, found.hostname, found.network_mode) == (None, None, None)
+    assert (found.platform, found.restart, found.working_dir) == (None, None, None)
+    assert set(found.networks) == {"default"}
+    assert composed.stack("services: {s: {image: '', build: .}}").services["s"].image is None
+    assert problem("mem_limit: ''")[0] == "mem_limit"
 
 
 def test_builds_have_absolute_paths_and_answered_arguments() -> None:

@@ -54,13 +54,15 @@ Effect = Obeyed | Replaced | Ignored
 class Strict(BaseModel):
     """Base of all models. `refused` are keys of Compose that are not supported, each with what to do about it.
 
-    Keys without a value are refused, as in Compose, but for the `nullable` ones.
+    Keys without a value are refused, as in Compose, but for the `nullable` ones, which count as left out. So do the
+    `emptiable` ones with an empty text, mostly because a variable is empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     refused: ClassVar[Mapping[str, str]] = {}
     nullable: ClassVar[frozenset[str]] = frozenset()
+    emptiable: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -74,7 +76,11 @@ class Strict(BaseModel):
                 raise Wrong((key,), _unknown(key, tuple(cls.model_fields)))
             if value is None and key not in cls.nullable:
                 raise Wrong((key,), "is empty; give it a value, or take the key out")
-        return given
+        return {
+            key: value
+            for key, value in given.items()
+            if value is not None and not (value == "" and key in cls.emptiable)
+        }
 
 
 def _first(value: object) -> Loc:

@@ -58,6 +58,8 @@ class Build(Strict):
         "ulimits": _NOT_HERE,
     }
 
+    emptiable: ClassVar = frozenset({"target"})
+
     context: Annotated[
         Word | None,
         Obeyed("A folder of the node that a policy allows; the file's own by default. Not a URL."),

@@ -33,11 +33,6 @@ def memory(value: object) -> int:
     return found
 
 
-def memory_text(value: object) -> int:
-    """The same, where Compose wants text."""
-    return memory(text(value))
-
-
 def pids(value: object) -> int:
     found = integer(value)
     if found <= 0:
@@ -79,7 +74,8 @@ Cpus = Annotated[int | None, BeforeValidator(cpus)]
 Pids = Annotated[int, BeforeValidator(pids)]
 Copies = Annotated[int, BeforeValidator(one_copy)]
 SharedMemory = Annotated[int, BeforeValidator(shared_memory)]
-_MemoryText = Annotated[int, BeforeValidator(memory_text)]
+_MemoryText = Annotated[int, BeforeValidator(lambda value: memory(text(value)))]  # Compose wants no number there
+_OctetsText = Annotated[int, BeforeValidator(lambda value: octets(text(value)))]
 
 
 class Bounds(Strict):
@@ -99,7 +95,7 @@ class Reservations(Strict):
     }
 
     cpus: Annotated[Cpus, Ignored("nothing is set aside for a service")] = None
-    memory: Annotated[_MemoryText | None, Obeyed()] = None
+    memory: Annotated[_OctetsText | None, Obeyed()] = None
 
 
 class Resources(Strict):

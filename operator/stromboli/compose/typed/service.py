@@ -29,6 +29,7 @@ from stromboli.compose.typed.networks import (
 )
 from stromboli.compose.typed.values import (
     Boolean,
+    Octets,
     Text,
     Variables,
     Word,
@@ -49,7 +50,7 @@ _SIGNAL = re.compile(  # signal(7)
     "[1-9]|[1-5][0-9]|6[0-4]|HUP|INT|QUIT|ILL|TRAP|ABRT|IOT|BUS|FPE|KILL|USR1|SEGV|USR2|PIPE|ALRM|TERM|STKFLT|CHLD|CLD"
     "|CONT|STOP|TSTP|TTIN|TTOU|URG|XCPU|XFSZ|VTALRM|PROF|WINCH|IO|POLL|PWR|SYS|RTM(?:IN|AX)(?:[+-][0-9]{1,2})?"
 )
-_USER = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}[$]?|")
+_USER = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}[$]?|")  # or nothing
 _PROFILE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _PLATFORM = re.compile(r"[a-z0-9]+(?:/[a-z0-9_]+(?:/[a-z0-9.]+)?)?")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,6})?")
@@ -64,19 +65,17 @@ _OOM = "the kernel decides which process it kills, within the memory of the stac
 _AI = "take it out"
 
 
-def _command(value: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
+def _command(value: object) -> tuple[str, ...]:
     return form(words.parse)(value) if isinstance(value, str) else each(text)(value)
 
 
-def _user(value: object) -> str | None:
+def _user(value: object) -> str:
     """`USER[:GROUP]`; an empty part is left out, and without a user it is root, as engines read it."""
     found = text(value)
     user, _, group = found.partition(":")
     if not (_USER.fullmatch(user) and _USER.fullmatch(group)):
         raise ValueError(f'"{quoted(found)}" is not a user; write a name or a number, with :GROUP if need be')
-    return (f"{user or '0'}:{group}" if group else user or "0") if ":" in found else user or None
+    return f"{user or '0'}:{group}" if group else user or "0"
 
 
 def _working_dir(value: object) -> str:
@@ -164,14 +163,28 @@ class Logging(Strict):
     ] = Field(default_factory=dict)
 
 
-Command = Annotated[tuple[str, ...] | None, BeforeValidator(_command)]
+Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
 EnvFiles = list[EnvFile]
 
 
 class Service(Strict):
     """One service."""
 
-    nullable: ClassVar = frozenset({"command", "entrypoint"})
+    nullable: ClassVar = frozenset({"command", "deploy", "entrypoint"})
+    emptiable: ClassVar = frozenset(
+        {
+            "container_name",
+            "hostname",
+            "image",
+            "network_mode",
+            "platform",
+            "pull_policy",
+            "restart",
+            "stop_signal",
+            "user",
+            "working_dir",
+        }
+    )
     refused: ClassVar = {
         "annotations": "they are instructions to the engine; use labels",
         "blkio_config": "take it out",
@@ -221,14 +234,14 @@ class Service(Strict):
     image: Annotated[Image | None, Obeyed("Each image has to be allowed by the policies.")] = None
     build: Annotated[Build | None, Obeyed("With the policy's `allowBuild`; else `image` is used.")] = None
     command: Annotated[
-        Command, Replaced("Text is split into words; there is no shell. `&&` and the like are refused.")
+        Command | None, Replaced("Text is split into words; there is no shell. `&&` and the like are refused.")
     ] = None
-    entrypoint: Annotated[Command, Replaced()] = None
+    entrypoint: Annotated[Command | None, Replaced()] = None
     environment: Annotated[
         Variables, Obeyed("One without a value is answered by `environment.env` and `.env`, never by the operator.")
     ] = Field(default_factory=dict)
     env_file: Annotated[EnvFiles, Obeyed()] = Field(default_factory=list)
-    user: Annotated[Annotated[str | None, BeforeValidator(_user)], Obeyed()] = None
+    user: Annotated[Annotated[str, BeforeValidator(_user)] | None, Obeyed()] = None
     working_dir: Annotated[Annotated[str | None, BeforeValidator(_working_dir)], Obeyed("An absolute path.")] = None
     volumes: Annotated[list[Volume], Obeyed()] = Field(default_factory=list)
     tmpfs: Annotated[list[Tmpfs], Obeyed("Options: `ro`, `rw`, `size`, `mode`, `noexec`, `nosuid`, `nodev`.")] = Field(
@@ -278,7 +291,7 @@ class Service(Strict):
     ulimits: Annotated[Ulimits, Obeyed()] = Field(default_factory=dict)
     shm_size: Annotated[SharedMemory | None, Obeyed("Within the memory that a policy allows.")] = None
     mem_limit: Annotated[Memory | None, Obeyed("Up to the policy's `limits.memory`.")] = None
-    mem_reservation: Annotated[Memory | None, Obeyed()] = None
+    mem_reservation: Annotated[Octets | None, Obeyed()] = None
     memswap_limit: Annotated[Memory | None, Obeyed("Memory and swap together.")] = None
     cpus: Annotated[Cpus, Obeyed("Up to the policy's `limits.cpus`.")] = None
     pids_limit: Annotated[Pids | None, Obeyed("Up to the policy's `limits.pids`.")] = None
@@ -346,7 +359,8 @@ class Service(Strict):
 
     @property
     def memory_reservation(self) -> int | None:
-        return self.mem_reservation if self.mem_reservation is not None else self.deploy.resources.reservations.memory
+        own, other = self.mem_reservation, self.deploy.resources.reservations.memory
+        return (own if own is not None else other) or None
 
     @property
     def copies(self) -> int:
