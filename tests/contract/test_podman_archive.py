@@ -13,6 +13,7 @@ from tests.contract.conftest import LINKS, Bed
 from tests.support.podman import IsolatedPodman
 
 LIMIT = 30.0
+LOG = {"driver": "k8s-file"}
 BIG = 150 * 1024 * 1024
 
 TO_REAL = ["/lib/real", "/relative", "/absolute", "/chained", "/folder/real", "/root/lib/real", "/../../lib/real"]
@@ -111,3 +112,48 @@ def _peak() -> int:
     """The peak memory of this process in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+
+@pytest.mark.parametrize(
+    ("path", "made"),
+    [
+        ("/lib", "/lib"),
+        ("/new", "/new"),
+        ("/new/with/more/", "/new/with/more"),
+        ("/lib/below", "/lib/below"),
+        ("/folder/below/it", "/lib/below/it"),
+        ("/outside-folder/below", "/etc/below"),
+        ("/", "/"),
+        ("/new/./a/../b", "/new/b"),
+    ],
+)
+async def test_a_folder_is_made_within_the_container(bed: Bed, container: str, path: str, made: str) -> None:
+    for _ in range(2):  # the second time, it is there
+        assert await bed.podman.archive.make_folder(container, path) == made
+    found = await bed.podman.archive.stat(container, made)
+    assert found is not None
+    assert found.directory
+
+
+@pytest.mark.parametrize("path", ["/lib/real", "/lib/real/below", "/relative/below"])
+async def test_a_file_in_the_way_stays(bed: Bed, container: str, path: str) -> None:
+    assert await bed.podman.archive.make_folder(container, path) is None
+
+
+async def test_no_folder_is_made_in_what_is_not_there(bed: Bed) -> None:
+    with pytest.raises(NotFound):
+        await bed.podman.archive.make_folder("nobody", "/new")
+
+
+async def test_a_made_folder_is_root_s_and_others_keep_their_mode(real: Bed) -> None:
+    body = real.body("ls", "-lnd", "/tmp", "/tmp/new", "/tmp/new/folder", user="7:7", log_configuration=LOG)
+    created = await real.podman.containers.create(body)
+    assert await real.podman.archive.make_folder(created, "/tmp/new/folder") == "/tmp/new/folder"
+    await real.podman.containers.start(created)
+    assert await real.podman.containers.wait(created) == 0
+    lines = (await real.podman.logs.tail(created, 10, 4096)).splitlines()
+    assert [line.split()[0:1] + line.split()[2:4] for line in lines] == [
+        ["drwxrwxrwt", "0", "0"],
+        ["drwxr-xr-x", "0", "0"],
+        ["drwxr-xr-x", "0", "0"],
+    ]

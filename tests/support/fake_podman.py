@@ -58,6 +58,7 @@ _ROUTES = Routes(
     ("DELETE", _OWN + "/containers/{name}", "_remove_container"),
     ("HEAD", _OWN + "/containers/{name}/archive", "_stat"),
     ("GET", _OWN + "/containers/{name}/archive", "_archive"),
+    ("PUT", _OWN + "/containers/{name}/archive", "_extract"),
     ("POST", _OWN + "/containers/{name}/exec", "_create_exec"),
     ("POST", _OWN + "/exec/{id}/start", "_start_exec"),
     ("GET", _OWN + "/exec/{id}/json", "_inspect_exec"),

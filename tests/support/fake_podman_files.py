@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import posixpath
 import stat
 import tarfile
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ class FakeFiles(FakeState):
     """Handlers of the calls about files."""
 
     async def _stat(self, request: Call) -> web.Response:
+        container = self.find(request.match_info["name"])
+        if container is not None and request.query["path"] in container.folders:
+            return _described({"name": "", "size": 0, "linkTarget": "", "mode": _GO_DIRECTORY | 0o755})
         found = await self._found(request)
         if isinstance(found, web.Response):
             return found
@@ -44,8 +48,17 @@ class FakeFiles(FakeState):
             kind |= _GO_LINK
         answer = {"name": Path(file.path).name, "size": file.size, "linkTarget": place.mount + file.path}
         answer["mode"] = kind | stat.S_IMODE(info.st_mode)
-        encoded = base64.b64encode(json.dumps(answer).encode()).decode()
-        return web.Response(headers={"X-Docker-Container-Path-Stat": encoded})
+        return _described(answer)
+
+    async def _extract(self, request: Call) -> web.Response:
+        """Only folders, which are noted and not made: an image's files are shared."""
+        if (container := self.find(request.match_info["name"])) is None:
+            return error(404, "no such container")
+        with tarfile.open(fileobj=io.BytesIO(request.body)) as tar:
+            for member in tar.getmembers():
+                assert member.isdir(), member.name
+                container.folders.add(posixpath.join(request.query["path"], member.name))
+        return web.Response(status=200)
 
     async def _archive(self, request: Call) -> web.Response:
         found = await self._found(request)
@@ -72,6 +85,11 @@ class FakeFiles(FakeState):
             if volume["Name"] in self.volume_files and (path + "/").startswith(mount + "/"):
                 return _Place(self.volume_files[volume["Name"]], mount, path.removeprefix(mount) or "/")
         return _Place(self.root(container), "", path)
+
+
+def _described(answer: dict[str, object]) -> web.Response:
+    encoded = base64.b64encode(json.dumps(answer).encode()).decode()
+    return web.Response(headers={"X-Docker-Container-Path-Stat": encoded})
 
 
 async def _nothing_at(opener: DirectoryOpener, path: str) -> web.Response:

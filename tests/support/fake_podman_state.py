@@ -43,6 +43,7 @@ class FakeContainer:
     finished: str = NEVER
     mounted: bool = False
     log: bytes = b""
+    folders: set[str] = field(default_factory=set)  # those that were made in it
     anonymous: set[str] = field(default_factory=set)  # volumes that came with it
     written: int = 0  # bytes in its writable layer
     root: Path | None = None  # its own files, if they differ from its image's

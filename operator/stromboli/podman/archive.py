@@ -3,17 +3,22 @@
 Podman resolves symlinks inside the container's root and never outside it (tests/contract covers relative, absolute,
 dangling, circular and escaping ones). Only regular files are read: Podman sends no content for anything else.
 
-For a stat, Podman opens nothing. For content, it first reads the root's own /etc/passwd while holding the container's
-lock. So before reading content from a root that is not trusted, call inspection/startfiles.py.
+For a stat, Podman opens nothing. For content, and to make a folder, it first reads the root's own /etc/passwd while
+holding the container's lock. So before either in a root that is not trusted, call inspection/startfiles.py.
 """
 
 from __future__ import annotations
 
 import base64
+import io
+import posixpath
 import stat as modes
-from collections.abc import AsyncIterator, Collection
+import tarfile
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from stromboli.errors import NotFound, PodmanError
@@ -119,6 +124,27 @@ class Archive:
         async with self._chunks(container, path) as chunks:
             return await folder(chunks, path, limit, most)
 
+    async def make_folder(self, container: str, path: str) -> str | None:
+        """Ensure that an absolute path of a container that does not run is a folder; returns its resolved path.
+
+        What is missing of it is made, owned by root with mode 0755; links are followed within the container. None if
+        something that is not a folder is in the way. (To start with a working directory that is missing, Podman either
+        refuses, or makes an image's own, and then follows links out of the container.)
+        """
+        missing = list(PurePosixPath(posixpath.normpath(path)).parts[1:])
+        there = "/"
+        while missing and (found := await self.stat(container, posixpath.join(there, missing[0]))) is not None:
+            if not found.directory:
+                return None
+            there = found.path
+            del missing[0]
+        if missing:
+            url = f"/containers/{segment(container)}/archive"
+            # Otherwise they would be the container's user's (4.3.1).
+            params = {"path": there, "copyUIDGID": "false"}
+            await self._connection.request("PUT", url, params=params, archive=_folders(missing))
+        return posixpath.join(there, *missing)
+
     async def check(self, container: str) -> None:
         """Raise NotFound if there is no such container: a missing path does not tell."""
         await self._connection.request("GET", f"/containers/{segment(container)}/exists")
@@ -171,3 +197,17 @@ def _stat(found: _Header, path: str) -> PathStat:
         regular=not found.mode & _IRREGULAR,
         directory=bool(found.mode & _DIRECTORY),
     )
+
+
+def _folders(names: Sequence[str]) -> bytes:
+    """A tar file with folders, each in the one before.
+
+    It ends after the last: Podman's reader stops at the marks of an end and then fails, now and then, on what follows.
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for depth in range(len(names)):
+            entry = tarfile.TarInfo("/".join(names[: depth + 1]))
+            entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, int(time.time())
+            tar.addfile(entry)
+        return archive.getvalue()
