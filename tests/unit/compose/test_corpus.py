@@ -116,7 +116,7 @@ def contexts_are_allowed(stack: Stack, allowed: Path) -> None:
         if service.build is not None and service.build.context is not None:
             inside = Path(service.build.context).is_relative_to(allowed)
             if not inside:
-                raise NotPermitted(service.build.at, "is outside of the allowed folder")
+                raise NotPermitted(f"{service.build.at}.context", "is outside of the allowed folder")
 
 
 def images_are_allowed(stack: Stack, case: Case) -> None:
