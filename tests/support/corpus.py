@@ -59,9 +59,12 @@ class Case:
     runs: str | None
 
     def laid_out(self, root: Path) -> list[Path]:
-        """A copy of the corpus with what the case needs beside it, in `root`/allowed; its files there, in order."""
+        """A copy of the file, and of the corpus's folders, in `root`/allowed; the case's files there, in order."""
         folder = root / "allowed"
-        shutil.copytree(self.file.parent, folder, symlinks=True)
+        folder.mkdir()
+        shutil.copy(self.file, folder)
+        for beside in filter(Path.is_dir, self.file.parent.iterdir()):
+            shutil.copytree(beside, folder / beside.name, symlinks=True)
         for copied in folder.rglob("*"):
             copied.chmod(0o755 if copied.is_dir() else 0o644)
         folder.chmod(0o755)
