@@ -65,6 +65,18 @@ async def test_an_image_is_built_without_a_name(bed: Bed) -> None:
     assert state.image_id == made
 
 
+async def test_a_name_goes_to_the_image_that_was_built_last(bed: Bed) -> None:
+    name = "localhost/stromboli-test/built:1"
+    first, _ = await built(bed, "LABEL which=1", name=name)
+    second, _ = await built(bed, "LABEL which=2", name=name)
+    found = await bed.podman.images.inspect(name)
+    assert found is not None
+    assert (found.id, found.repo_tags) == (second, (name,))
+    left = await bed.podman.images.inspect(first)
+    assert left is not None
+    assert left.repo_tags == ()
+
+
 async def test_a_file_is_sent_as_it_is_read(bed: Bed) -> None:
     """More than is sent at once."""
     archive = tempfile.TemporaryFile()  # noqa: SIM115 - the client closes it

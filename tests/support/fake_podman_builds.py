@@ -55,7 +55,7 @@ class FakeBuilds(FakeImages):
             files = {m.name.removeprefix("./"): _content(context, m) for m in members}
         query = {"dockerfile": "Dockerfile"} | dict(request.query.items())
         build = Build(query, files)
-        if "t" in query:
+        if query.get("squash") == "true":
             return self._flattened(build)
         self.builds.append(build)
         return self._building(build)
@@ -97,7 +97,10 @@ class FakeBuilds(FakeImages):
             yield _line(error=f"{does.error}\n")
             return
         labels = labels_of(base) | json.loads(build.query.get("labels", "{}")) | {BUILDER: "1.28.0"}
-        made = self.add_image(root=base.root, **{**base.config, "Labels": labels})
+        names = [build.query["t"]] if "t" in build.query else []
+        for name in names:
+            self.take_name(name)
+        made = self.add_image(*names, root=base.root, **{**base.config, "Labels": labels})
         yield _line(stream="COMMIT\n")
         yield _line(stream=f"{made.id}\n")
 

@@ -87,7 +87,7 @@ class FakeImages(FakeState):
             return web.json_response({"error": found, "errorDetail": {"message": found}})
         if reference in self.stalled:
             return _half_a_layer()
-        self._take_name(reference, found)
+        self.take_name(reference, found)
         self.images.append(found)
         complete = json.dumps({"status": "Download complete", "progressDetail": {}, "id": "1"})
         return web.Response(text="".join((_layer_at(1 << 20), _layer_at(2 << 20), complete)))
@@ -120,12 +120,12 @@ class FakeImages(FakeState):
 
     def made(self, name: str, base: FakeImage, config: dict[str, Any], layers: int) -> web.Response:
         """A new image of that name."""
-        self._take_name(name)
+        self.take_name(name)
         made = self.add_image(name, root=base.root, **config)
         made.layers = layers
         return web.json_response({"Id": made.id}, status=201)
 
-    def _take_name(self, name: str, new: FakeImage | None = None) -> None:
+    def take_name(self, name: str, new: FakeImage | None = None) -> None:
         """The image that has the name stays, without it, unless it is the new one."""
         for image in self.images:
             if image is not new:

@@ -1,7 +1,7 @@
 """Builds an image from a context. Which images it may begin from, and what is in the context, is decided elsewhere.
 
-Podman pulls nothing for it. It never gets a name, nor are its steps kept as a cache, so that nothing of it is left but
-the image, which bears the labels. It has Docker's format: OCI's has no HEALTHCHECK.
+Podman pulls nothing for it, and keeps none of its steps as a cache: nothing of it is left but the image, which bears
+the labels. It has Docker's format: OCI's has no HEALTHCHECK.
 
 What a build can do that a container cannot (seen on 4.3.1): `ADD` of a URL is fetched by Podman itself, from the node's
 network; the files of `RUN --mount=type=cache` are those of all builds of the node; and the number of processes of a
@@ -38,12 +38,14 @@ _AGAIN = 0.2  # seconds before they are looked for again: Podman may have been a
 class Recipe:
     """How an image is built. `dockerfile` is a path in the context, `network` the one of its `RUN`s (None: none).
 
+    `name` is the image's; another that has it stays, but loses it. Without one, anybody who prunes removes the image.
     `memory` (bytes) and `cpus` (thousandths) limit each `RUN`. `rootless`: whether Podman is, which knows no cgroups
     for builds; then one that is given up goes on to the end of its current `RUN`.
     """
 
     dockerfile: str
     labels: Mapping[str, str]
+    name: str = ""
     args: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     network: str | None = None
@@ -169,6 +171,8 @@ def _params(recipe: Recipe, group: str) -> dict[str, str]:
         "forcerm": "true",
         "httpproxy": "false",
     }
+    if recipe.name:
+        params["t"] = recipe.name
     if recipe.target:
         params["target"] = recipe.target
     # A word as `networkmode`, "none" too, means the node's own network, as does leaving both out (4.3.1); 1 is none.
