@@ -397,7 +397,36 @@ def test_an_empty_text_leaves_a_key_out() -> None:
     assert (found.platform, found.restart, found.working_dir) == (None, None, None)
     assert set(found.networks) == {"default"}
     assert composed.stack("services: {s: {image: '', build: .}}").services["s"].image is None
+    with pytest.raises(ComposeProblem, match=r"services\.s\.image: is empty"):
+        composed.stack("services: {s: {image: '$NOTHING'}}")
     assert problem("mem_limit: ''")[0] == "mem_limit"
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ("extra_hosts: ['a:1.2.3.4', 'api.anthropic.com:1.2.3.4']", "extra_hosts[1]"),
+        ("extra_hosts: {API.Anthropic.com: 1.2.3.4}", 'extra_hosts["API.Anthropic.com"]'),
+        ("networks: {default: {aliases: [x, api.anthropic.com]}}", "networks.default.aliases[1]"),
+        ("container_name: claude.ai", "container_name"),
+        ("hostname: api.anthropic.com", "hostname"),
+        ("links: ['s:api.anthropic.com']", "links[0]"),
+    ],
+)
+def test_no_service_takes_a_name_of_the_messages_api(keys: str, key: str) -> None:
+    assert problem(keys)[0].startswith(key)
+    assert service("extra_hosts: ['notanthropic.com:1.2.3.4']")
+    with pytest.raises(ComposeProblem, match=r'services\["api\.anthropic\.com"\]: is a name of the Messages API'):
+        composed.stack("services: {api.anthropic.com: {image: x}}")
+
+
+def test_variables_and_commands_fit_a_process() -> None:
+    assert problem("env_file: e", {f"{FOLDER}/e": f"A={'x' * 131_072}"})[0] == "env_file"
+    assert service("env_file: e", None, {f"{FOLDER}/e": f"A={'x' * 131_000}"})
+    several = {f"{FOLDER}/{name}": "\n".join(f"{name}{n}={'x' * 100_000}" for n in range(6)) for name in "ef"}
+    key, what = problem("env_file: [e, f]", several)
+    assert key == ""
+    assert "1048576 bytes" in what
 
 
 def test_builds_have_absolute_paths_and_answered_arguments() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from stromboli.compose import stack
 from stromboli.compose.files import Files
-from stromboli.compose.problem import Mark
-from stromboli.compose.typed import mounts
+from stromboli.compose.problem import Mark, quoted
+from stromboli.compose.typed import mounts, process
 from stromboli.compose.typed.base import Loc
 from stromboli.compose.typed.environment import environment
 from stromboli.compose.typed.places import Marks, Places
@@ -31,10 +31,11 @@ class Assembly:
         given, at = self._project.services[name], self._at(name)
         variables = environment(given, ("services", name), self._variables, self._files, self._places)
         self._each_target_once(name, given)
+        self._can_be_started(name, given, variables.values)
         return stack.Service(
             name=name,
             mark=self._places.mark("services", name),
-            image=given.image,
+            image=given.image or None,
             build=given.build.typed(at("build"), self._variables) if given.build else None,
             command=given.command,
             entrypoint=given.entrypoint,
@@ -123,6 +124,18 @@ class Assembly:
                 what = f"{target} is mounted there already, by {seen[target]}; choose another target for one of them"
                 raise self._places.problem(("services", name, key, n), what)
             seen[target] = at
+
+    def _can_be_started(self, name: str, given: Service, variables: Mapping[str, str]) -> None:
+        if (long := process.too_long(variables)) is not None:
+            key = "environment" if long in given.environment else "env_file"
+            what = f"{quoted(long)} is longer than a variable can be ({process.MAX_STRING} bytes); put it into a file"
+            raise self._places.problem(("services", name, key), what)
+        if not process.fits((*(given.entrypoint or ()), *(given.command or ())), variables):
+            what = (
+                f"its command and variables have more than {process.MAX_TOTAL} bytes together, with which no process "
+                "can be started; put what is long into files"
+            )
+            raise self._places.problem(("services", name), what)
 
     def _keys(self, name: str, given: Service) -> Iterator[tuple[str, Mark]]:
         yield self._places.at("services", name), self._places.mark("services", name)

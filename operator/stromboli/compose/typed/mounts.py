@@ -56,7 +56,6 @@ def image(value: object) -> str:
 
 
 Target = Annotated[str, BeforeValidator(_target)]
-Image = Annotated[str, BeforeValidator(image)]
 Tmpfs = Annotated[tmpfs.Tmpfs, BeforeValidator(_tmpfs)]
 
 

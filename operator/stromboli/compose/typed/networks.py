@@ -16,13 +16,34 @@ from stromboli.errors import InvalidInput
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9_])?")  # 64 characters, as Linux has it
 _CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
+_API = ("anthropic.com", "claude.ai", "claude.com")
 _MODES = ("none", "bridge", "host")
 _SERVICE = "service:"
 _ADDRESS = "two sessions with the same file would collide; use the service's name instead of an address"
 
 
+def not_the_api(name: str) -> None:
+    """Raises ValueError for a name to which agents send their credentials."""
+    small = name.lower().rstrip(".")
+    if any(f".{small}".endswith(f".{domain}") for domain in _API):
+        raise ValueError("is a name of the Messages API, to which agents send their credentials; choose another name")
+
+
+def _link(text: str) -> tuple[str, str | None]:
+    found = link.parse(text)
+    not_the_api(found[1] or "")
+    return found
+
+
+def _host(text: str) -> str:
+    found = extra_host.host(text)
+    not_the_api(found)
+    return found
+
+
 def hostname(value: object) -> str:
     found = word(value)
+    not_the_api(found)
     if not _HOSTNAME.fullmatch(found):
         raise ValueError("is not a host name: it has to have up to 64 letters, digits, - and . only")
     return found
@@ -30,6 +51,7 @@ def hostname(value: object) -> str:
 
 def container_name(value: object) -> str:
     found = text(value)
+    not_the_api(found)
     if not _CONTAINER.fullmatch(found):
         raise ValueError(
             "is not a name: it has to have 2 to 63 letters, digits, _, - and . only, the first one no sign"
@@ -148,12 +170,12 @@ def _exposed(value: object) -> tuple[port.Port, ...]:
 class ExtraHost(Strict):
     """One of `extra_hosts`."""
 
-    host: Annotated[Annotated[str, BeforeValidator(form(extra_host.host))], Obeyed()]
+    host: Annotated[Annotated[str, BeforeValidator(form(_host))], Obeyed()]
     address: Annotated[Annotated[str, BeforeValidator(form(extra_host.address))], Obeyed()]
 
 
 Exposed = Annotated[tuple[tuple[port.Port, ...], ...], BeforeValidator(each(_exposed))]
-Links = Annotated[tuple[tuple[str, str | None], ...], BeforeValidator(each(form(link.parse)))]
+Links = Annotated[tuple[tuple[str, str | None], ...], BeforeValidator(each(form(_link)))]
 Hostname = Annotated[str, BeforeValidator(hostname)]
 ContainerName = Annotated[str, BeforeValidator(container_name)]
 NetworkMode = Annotated[str, BeforeValidator(network_mode)]

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from stromboli.compose.typed.base import Ignored, Obeyed, Strict, Wrong
 from stromboli.compose.typed.labels import Labels
+from stromboli.compose.typed.networks import not_the_api
 from stromboli.compose.typed.service import Service
 from stromboli.compose.typed.values import Boolean, Text, Word, boolean, members, names, text
 
@@ -38,6 +39,16 @@ def _driver(*known: str) -> BeforeValidator:
         return found
 
     return BeforeValidator(read)
+
+
+def _services(value: object) -> dict[str, object]:
+    found = names(value)
+    for name in found:
+        try:
+            not_the_api(name)
+        except ValueError as e:
+            raise Wrong((name,), str(e)) from e
+    return found
 
 
 def _shared(value: object) -> dict[str, object]:
@@ -138,4 +149,4 @@ class Project(Strict):
     networks: Annotated[Annotated[dict[str, Network], BeforeValidator(_shared)], Obeyed()] = Field(default_factory=dict)
     volumes: Annotated[Annotated[dict[str, Volume], BeforeValidator(_shared)], Obeyed()] = Field(default_factory=dict)
     secrets: Annotated[Annotated[dict[str, Secret], BeforeValidator(names)], Obeyed()] = Field(default_factory=dict)
-    services: Annotated[Annotated[dict[str, Service], BeforeValidator(names)], Obeyed()]
+    services: Annotated[Annotated[dict[str, Service], BeforeValidator(_services)], Obeyed()]

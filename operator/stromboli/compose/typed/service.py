@@ -16,7 +16,7 @@ from stromboli.compose.typed.build import Build
 from stromboli.compose.typed.healthcheck import HealthCheck
 from stromboli.compose.typed.labels import Labels
 from stromboli.compose.typed.limits import Copies, Cpus, Deploy, Memory, Pids, SharedMemory, Ulimits
-from stromboli.compose.typed.mounts import Image, Secret, Tmpfs, Volume
+from stromboli.compose.typed.mounts import Secret, Tmpfs, Volume, image
 from stromboli.compose.typed.networks import (
     Attachments,
     ContainerName,
@@ -67,6 +67,11 @@ _AI = "take it out"
 
 def _command(value: object) -> tuple[str, ...]:
     return form(words.parse)(value) if isinstance(value, str) else each(text)(value)
+
+
+def _image(value: object) -> str:
+    """A reference, or nothing, as where a variable is not set."""
+    return "" if value == "" else image(value)
 
 
 def _user(value: object) -> str:
@@ -163,6 +168,7 @@ class Logging(Strict):
     ] = Field(default_factory=dict)
 
 
+Image = Annotated[str, BeforeValidator(_image)]
 Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
 EnvFiles = list[EnvFile]
 
@@ -175,7 +181,6 @@ class Service(Strict):
         {
             "container_name",
             "hostname",
-            "image",
             "network_mode",
             "platform",
             "pull_policy",
@@ -324,7 +329,9 @@ class Service(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Service:
-        if self.image is None and self.build is None:
+        if not self.image and self.build is None:
+            if self.image is not None:
+                raise Wrong(("image",), "is empty, and there is no build; perhaps a variable in it is not set")
             raise ValueError("has neither image nor build; it needs one of the two")
         if self.network_mode is not None and self.networks:
             raise Wrong(("network_mode",), "cannot be given together with networks; keep one of the two")
