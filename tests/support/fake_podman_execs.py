@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from stromboli.podman.processes import Processes
+from stromboli.podman.processes import BuildMark, Processes
 from tests.support.fake_podman_builds import Build
 from tests.support.fake_podman_images import error
 from tests.support.fake_podman_state import FakeContainer, FakeState
@@ -124,9 +124,9 @@ class FakeProcesses(Processes):
             self._execs[session].finish(_KILLED)
         return self.visible
 
-    async def end_group(self, cgroup: str) -> None:
+    async def end_build(self, mark: BuildMark) -> None:
         for build in self.builds:
-            if self.visible and build.query.get("cgroupparent") == f"/{cgroup}":
+            if self.visible and build.query.get("cgroupparent") == f"/{mark.cgroup}":
                 build.killed.set()
 
     async def tidy(self, session: str) -> bool:

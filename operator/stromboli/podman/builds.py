@@ -24,7 +24,7 @@ from stromboli.podman import failures
 from stromboli.podman.connection import LONGEST, Connection
 from stromboli.podman.failures import answer, reading
 from stromboli.podman.frames import Tail
-from stromboli.podman.processes import Processes
+from stromboli.podman.processes import BuildMark, Processes
 
 OUTPUT = 4096  # bytes of a build's output that are kept
 _FLOOD = 32 * 1024 * 1024  # bytes of output after which it is ended
@@ -39,8 +39,7 @@ class Recipe:
     """How an image is built. `dockerfile` is a path in the context, `network` the one of its `RUN`s (None: none).
 
     `name` is the image's; another that has it stays, but loses it. Without one, anybody who prunes removes the image.
-    `memory` (bytes) and `cpus` (thousandths) limit each `RUN`. `rootless`: whether Podman is, which knows no cgroups
-    for builds; then one that is given up goes on to the end of its current `RUN`.
+    `memory` (bytes) and `cpus` (thousandths) limit each `RUN`, unless Podman is `rootless`: its builds have no cgroups.
     """
 
     dockerfile: str
@@ -75,9 +74,10 @@ class Builds:
         BuildFailed and NoSpace. Cancelling it, or too long a time, ends the build where processes can be seen. An image
         that was being written at that moment may stay: it bears the labels.
         """
-        group = f"stromboli-build-{uuid.uuid4().hex}"
+        number = uuid.uuid4()
+        mark = BuildMark(f"stromboli-build-{number.hex}", number.int >> 80)
         output = _Output(on_line)
-        reading = asyncio.create_task(self._read(context, recipe, group, output))
+        reading = asyncio.create_task(self._read(context, recipe, mark, output))
         flooded = asyncio.create_task(output.flooded.wait())
         try:
             async with asyncio.timeout(limit):
@@ -87,13 +87,13 @@ class Builds:
         finally:
             flooded.cancel()
             if not reading.done():
-                await self._end(group, reading, output)
+                await self._end(mark, reading, output)
         if output.flooded.is_set():
             raise output.failed(f"the image was not built: its build wrote more than {_FLOOD // 2**20} MiB")
         return reading.result()
 
-    async def _read(self, context: bytes | BinaryIO, recipe: Recipe, group: str, output: _Output) -> str:
-        call = self._connection.stream("POST", "/build", params=_params(recipe, group), archive=context)
+    async def _read(self, context: bytes | BinaryIO, recipe: Recipe, mark: BuildMark, output: _Output) -> str:
+        call = self._connection.stream("POST", "/build", params=_params(recipe, mark), archive=context)
         async with call as response, aclosing(response.lines(LONGEST)) as lines:
             output.begun = True
             async for entry in _entries(lines):
@@ -104,7 +104,7 @@ class Builds:
             raise output.failed("Podman ended the build without an image")
         return output.last
 
-    async def _end(self, group: str, reading: asyncio.Task[str], output: _Output) -> None:
+    async def _end(self, mark: BuildMark, reading: asyncio.Task[str], output: _Output) -> None:
         """Kill what the build runs until it has failed, and Podman has removed its remains.
 
         Its output is read meanwhile: if nobody did, Podman would wait for ever to write it.
@@ -113,7 +113,7 @@ class Builds:
         try:
             async with asyncio.timeout(_ENDING):
                 while output.begun and not reading.done():
-                    await self._processes.end_group(group)
+                    await self._processes.end_build(mark)
                     await asyncio.wait([reading], timeout=_AGAIN)
         except TimeoutError:
             pass
@@ -159,7 +159,7 @@ async def _entries(lines: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]
             yield entry
 
 
-def _params(recipe: Recipe, group: str) -> dict[str, str]:
+def _params(recipe: Recipe, mark: BuildMark) -> dict[str, str]:
     params = {
         "dockerfile": recipe.dockerfile,
         "labels": json.dumps(dict(recipe.labels)),
@@ -179,12 +179,21 @@ def _params(recipe: Recipe, group: str) -> dict[str, str]:
     params["nsoptions"] = json.dumps([{"Name": "network", "Host": False, "Path": recipe.network or ""}])
     if recipe.network is None:
         params["networkmode"] = "1"
+    # Otherwise the environment of Podman's service decides; with chroot, a build is in the node's own network.
+    params["isolation"] = "rootless" if recipe.rootless else "oci"
+    return params | (_unlimited(mark) if recipe.rootless else _limits(recipe, mark))
+
+
+def _unlimited(mark: BuildMark) -> dict[str, str]:
+    return {"ulimits": json.dumps([f"locks={mark.locks}:{mark.locks}"])}
+
+
+def _limits(recipe: Recipe, mark: BuildMark) -> dict[str, str]:
+    params = {"cgroupparent": f"/{mark.cgroup}"}
     if recipe.memory is not None:
         params |= {"memory": str(recipe.memory), "memswap": str(recipe.memory)}
     if recipe.cpus is not None:
         params |= {"cpuperiod": "100000", "cpuquota": str(recipe.cpus * 100)}
-    if not recipe.rootless:
-        params["cgroupparent"] = f"/{group}"
     return params
 
 

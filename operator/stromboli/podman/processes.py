@@ -2,7 +2,7 @@
 
 Podman's API cannot (4.3.1, and 5 as well). It needs Podman's processes to be in our own PID namespace and to
 belong to our user, or us to be root. Where that is not so, nothing is signalled and the answer is False: a PID that
-Podman reports is used only if /proc says that it is this session's, and a build's are those in its cgroup.
+Podman reports is used only if /proc says that it is this session's, and a build's are those that have its mark.
 
 Each session of a command has a monitor (conmon), which when the command has ended forks a process that sleeps for five
 minutes and then lets Podman forget the session. At a check a second those would be 600 processes a container. SIGTERM,
@@ -36,13 +36,23 @@ class Processes:
         """
         return await asyncio.to_thread(_end, session, pid)
 
-    async def end_group(self, cgroup: str) -> None:
-        """Kill all processes whose cgroup's path has this part."""
-        await asyncio.to_thread(_end_group, cgroup)
+    async def end_build(self, mark: BuildMark) -> None:
+        """Kill all processes that have one of the marks of a build."""
+        await asyncio.to_thread(_end_build, mark)
 
     async def tidy(self, session: str) -> bool:
         """Let Podman forget an exec session whose command has just ended; whether that was possible."""
         return await asyncio.to_thread(_tidy, session)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildMark:
+    """What tells the processes of one build from all others: the path of their cgroup has this part, and their limit
+    of file locks, which Linux no longer heeds, is this number. A rootless Podman cannot choose the cgroup.
+    """
+
+    cgroup: str
+    locks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +82,25 @@ def _end(session: str, pid: int) -> bool:
     return False
 
 
-def _end_group(cgroup: str) -> None:
+def _end_build(mark: BuildMark) -> None:
     for _ in range(_ROUNDS):
-        members = [process for process in _processes() if process.alive and _is_in(process.pid, cgroup)]
+        members = [process for process in _processes() if process.alive and _has(process.pid, mark)]
         if not members:
             return
         for process in members:
             _send(process, signal.SIGKILL)
 
 
-def _is_in(pid: int, cgroup: str) -> bool:
+def _has(pid: int, mark: BuildMark) -> bool:
+    folder, locks = _PROC / str(pid), str(mark.locks)
     try:
-        lines = (_PROC / str(pid) / "cgroup").read_text().splitlines()
+        cgroups = (folder / "cgroup").read_text().splitlines()
+        limits = (folder / "limits").read_text().splitlines()
     except OSError:
         return False
-    return any(cgroup in line.split("/")[1:] for line in lines)
+    if any(mark.cgroup in line.split("/")[1:] for line in cgroups):
+        return True
+    return any(line.startswith("Max file locks") and locks in line.split() for line in limits)
 
 
 def _tidy(session: str) -> bool:
