@@ -19,6 +19,7 @@ from stromboli.node.cleanup import Cleaner, Found, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.images import Images
 from stromboli.node.networks import Networks
+from stromboli.node.stacks.stacks import Stacks
 from stromboli.node.start_gate import StartGate
 from stromboli.perform.notify import Notifier
 from stromboli.survey import Known, Survey
@@ -62,12 +63,14 @@ class Sweep:
         inventory: Inventory,
         cleaner: Cleaner,
         shared: Shared,
+        stacks: Stacks,
         check_images: Callable[[], Awaitable[None]],
     ) -> None:
         self._survey = survey
         self._inventory = inventory
         self._cleaner = cleaner
         self._shared = shared
+        self._stacks = stacks
         self._check_images = check_images
         self._begun: tuple[Found, Known] | None = None
 
@@ -103,6 +106,8 @@ class Sweep:
             self._survey.deleted(uid)
         for uid in found.needed_while_running & known.finished:
             await _part(f"what run {uid} leaves behind", self._cleaner.left_over(uid))
+        for uid in found.running_stacks & known.owners:
+            await _part(f"the stack of {uid}, which runs", self._stacks.adopt(uid))
         self._shared.forget_unused(known.namespaces)
         await self._shared.remove_unused(known.namespaces)
         await _part("the images of AgentImages", self._check_images())

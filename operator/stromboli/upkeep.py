@@ -1,5 +1,5 @@
 """One reconcile pass of one session, for what its runs do not take care of: its condition, a turn that was never
-released, a copy that was never completed, its size, its time to live.
+released, a copy that was never completed, its size, its time to live, its stack.
 
 What a deleted session leaves on the node is removed like everything without an owner (reconcile.py, sweep.py).
 """
@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from stromboli.errors import Conflict, Rejected
+from stromboli.errors import Conflict, Refused, Rejected
 from stromboli.kube.client import Cluster
 from stromboli.models.session import RunRef, Session
 from stromboli.observe.index import Index
 from stromboli.perform.sessions.assembly import Parts
 from stromboli.perform.sessions.report import SessionReporter
+from stromboli.perform.stacks.upkeep import StackUpkeep
 from stromboli.plan import lifetime
 from stromboli.reasons import ReadyReason
 from stromboli.store import Store
@@ -31,6 +32,7 @@ class Upkeep:
         store: Store,
         index: Index[Session],
         sessions: Parts,
+        stacks: StackUpkeep,
         reporter: SessionReporter,
     ) -> None:
         self._cluster = cluster
@@ -39,6 +41,7 @@ class Upkeep:
         self._turns = sessions.turns
         self._forks = sessions.forks
         self._sizes = sessions.sizes
+        self._stacks = stacks
         self._reporter = reporter
 
     async def reconcile(self, uid: str) -> float | None:
@@ -56,11 +59,17 @@ class Upkeep:
             return await self._step(session)
         except Conflict:
             return 0.0
-        except Rejected as error:  # the runs that need it report that; the next sweep wakes it again
+        except (Refused, Rejected) as error:  # the runs that need it report that; the next sweep wakes it again
             log.warning("session %s: %s", session.name, error)
             return None
 
     async def _step(self, session: Session) -> float | None:
+        session, idle = await self._stacks.tend(session)
+        left = await self._rest(session)
+        return min((one for one in (idle, left) if one is not None), default=None)
+
+    async def _rest(self, session: Session) -> float | None:
+        """Everything but its stack."""
         if (current := session.status.current_run) is not None:
             if not await self._is_used(session.namespace, current):
                 await self._turns.vacate(session, current.uid)

@@ -21,6 +21,7 @@ from stromboli.perform.sessions.assembly import Parts
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
 from stromboli.perform.sessions.turns import Turns
+from stromboli.perform.stacks.upkeep import StackUpkeep
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as session_status
@@ -56,6 +57,13 @@ class Unmeasured(Resting):
         raise PodmanUnavailable("Podman did not answer")
 
 
+class NoStacks(StackUpkeep):
+    """No session has a stack."""
+
+    async def tend(self, session: Session) -> tuple[Session, float | None]:
+        return session, None
+
+
 class Scene:
     """One session, and this node's operator looking after it."""
 
@@ -68,7 +76,7 @@ class Scene:
         sizes = Sizes(Unmeasured(), reporter, Jobs(lambda _: None))
         none = cast(Any, None)
         parts = Parts(starts=none, turns=self.vacated, costs=none, forks=none, sizes=sizes, jobs=())
-        self.upkeep = Upkeep(self.cluster, self.store, self.index, parts, reporter)
+        self.upkeep = Upkeep(self.cluster, self.store, self.index, parts, NoStacks(none, none, none, none), reporter)
         self.uid = ""
 
     def session(self, *, age: float = 0.0, ttl: str | None = None, **status: Any) -> Object:

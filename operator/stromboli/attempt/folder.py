@@ -6,9 +6,11 @@
         attempts/RUN-N/sealed         the unbroken state of the seals of `out`: see seals.py
         attempt, secret, cli, gateway symlinks that the container's bind mounts go through, replaced by rename
         nothing/                      the target of `gateway` if there is no gateway
-        stack/                        there if the session has, or may have, anything of a stack in Podman
+        stack/                        there if the session has, or may have, anything of a stack in Podman; in it, a
+                                      folder for each of its containers that have done their work
         state                         what the operator knows of a session beyond its runs: see session_state.py
     RUNTIME/secrets/UID/handed        on tmpfs: the secrets for one start; removed once the container has mounted it
+    RUNTIME/stacks/UID/               on tmpfs: the secrets of a compose file, as its services mount them
     RUNTIME/given/UID                 on tmpfs, never mounted: the secrets to redact from the last attempt's output
 
 Other users cannot reach any of it (0700), but containers can: a bind mount does not check the folders above its source.
@@ -55,6 +57,7 @@ class SessionFolder:
         self._handed = self._secrets / "handed"
         self._given = _given(runtime_dir) / uid
         self._stack = self._path / "stack"
+        self._stack_secrets = runtime_dir / "stacks" / uid
 
     @property
     def path(self) -> Path:
@@ -153,6 +156,37 @@ class SessionFolder:
             self._make_session()
             _make_durable(self._stack)
 
+    def completed(self) -> frozenset[str]:
+        """The ids of the stack's containers that have done their work, and are not to run again."""
+        return frozenset(_names(self._stack))
+
+    def note_completed(self, container: str) -> None:
+        """A container of the stack has done its work. Raises NoSpace."""
+        with _watching_space(self._path):
+            if self.has_stack:  # otherwise the session was deleted
+                _make_durable(self._stack / _checked(container))
+
+    def write_stack_secret(self, name: str, content: bytes, mode: int, owner: Owner | None) -> Path:
+        """A file that a service mounts, with this mode and owner; it is replaced if it differs. Raises NoSpace,
+        LocalFailure.
+        """
+        with _watching_space(self._runtime_dir):
+            _make_private(self._runtime_dir)
+            _make_private(self._stack_secrets.parent)
+            _make_private(self._stack_secrets)
+            path = self._stack_secrets / _checked(name)
+            if not _is_such(path, content, mode, owner):
+                new = path.with_name(f".{name}.new")
+                new.unlink(missing_ok=True)
+                _write(new, content, mode, owner)
+                new.replace(path)
+        return path
+
+    def remove_stack(self) -> None:
+        """Its stack is gone from Podman: remove what it has on tmpfs, and that it has one. Idempotent."""
+        remove_tree(self._stack_secrets)
+        remove_tree(self._stack)
+
     def handed_to(self) -> str | None:
         """The name of the attempt that the link `attempt` points at: the last one whose start was begun."""
         try:
@@ -183,6 +217,7 @@ class SessionFolder:
     def remove(self) -> None:
         """Remove everything. Idempotent. Raises OSError for what cannot be removed."""
         self.remove_secrets()
+        self.remove_stack()
         remove_tree(self._path)
 
     def _make_session(self) -> None:
@@ -318,6 +353,15 @@ def _write(path: Path, content: bytes, mode: int, owner: Owner | None) -> None:
         if owner is not None:
             os.fchown(descriptor, *owner)
         os.fchmod(descriptor, mode)
+
+
+def _is_such(path: Path, content: bytes, mode: int, owner: Owner | None) -> bool:
+    try:
+        info = path.stat()
+        same = stat.S_IMODE(info.st_mode) == mode and (owner is None or (info.st_uid, info.st_gid) == owner)
+        return same and path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _holds(plan: Path, files: Mapping[str, bytes]) -> bool:

@@ -29,6 +29,7 @@ from stromboli.node.networks import Networks
 from stromboli.node.removals import Removals
 from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
+from stromboli.node.stacks.stacks import Stacks
 from stromboli.node.start_gate import StartGate
 from stromboli.observe.index import Index
 from stromboli.observe.policy import Policies
@@ -58,6 +59,9 @@ from stromboli.perform.sessions import assembly as session_parts
 from stromboli.perform.sessions.gates import SessionGates
 from stromboli.perform.sessions.onnode import OnNode
 from stromboli.perform.sessions.report import SessionReporter
+from stromboli.perform.stacks.gates import StackGates
+from stromboli.perform.stacks.starts import StackStarts
+from stromboli.perform.stacks.upkeep import StackUpkeep
 from stromboli.perform.start_line import StartLine
 from stromboli.perform.starter import Starter
 from stromboli.perform.stopper import Stopper
@@ -118,15 +122,20 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         voice.notifier,
         session_parts.Wakes(queue.wake, session_queue.wake, store.wake_next),
     )
-    secrets = PullSecrets(cluster, settings.system_namespace)
+    secrets, policies = PullSecrets(cluster, settings.system_namespace), Policies(cluster, settings)
+    stacks = Stacks(podman, on_node.site, on_node.locks, session_queue.wake, lambda uid, told: starts.tell(uid, told))
+    starts = StackStarts(on_node.site, stacks, voice.runs, voice.notifier, queue.wake)
     gates = Gates(
-        Lookups(cluster, settings, Schemas(), Policies(cluster, settings)),
+        Lookups(cluster, settings, Schemas(), policies),
         SessionGates(queues, settings.node, session_queue.wake),
         RunImages(node.images, node.mounts, secrets),
+        StackGates(cluster, node.images, secrets),
         StartLine(node.gate, settings.node),
     )
-    reconciler = _reconciler(cluster, store, Entry(gates, sessions.starts, on_node.locks), node, voice, sessions, index)
-    upkeep = Upkeep(cluster, store, index, sessions, voice.sessions)
+    entry = Entry(gates, sessions.starts, starts, on_node.locks)
+    reconciler = _reconciler(cluster, store, entry, node, voice, _Sessions(sessions, starts, index))
+    stack_upkeep = StackUpkeep(stacks, policies, voice.sessions, voice.notifier)
+    upkeep = Upkeep(cluster, store, index, sessions, stack_upkeep, voice.sessions)
     images = AgentImages(
         cluster,
         node.images,
@@ -148,10 +157,11 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
 
     survey = Survey(cluster, store, node.gate, settings.node, queue.wake, wake_session)
     shared = Shared(node.images, node.mounts, node.networks, voice.notifier, node.gate)
-    sweep = Sweep(survey, Inventory(podman, on_node.site), on_node.cleaner, shared, images.check)
+    sweep = Sweep(survey, Inventory(podman, on_node.site), on_node.cleaner, shared, stacks, images.check)
 
     async def close() -> None:
-        for part in (queue, session_queue, policy_queue, image_queue, sessions, node.ends, node.images, voice.notifier):
+        queues_of_work = (queue, session_queue, policy_queue, image_queue)
+        for part in (*queues_of_work, sessions, starts, stacks, node.ends, node.images, voice.notifier):
             await part.close()
 
     try:
@@ -209,26 +219,34 @@ def _voice(settings: Settings, cluster: Cluster, store: Store) -> _Voice:
     return _Voice(notifier, Reporter(cluster, store, notifier, settings.node), SessionReporter(cluster, settings.node))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """What takes care of sessions, and of their stacks; and the sessions that are known."""
+
+    parts: session_parts.Parts
+    stacks: StackStarts
+    index: Index[Session]
+
+
 def _reconciler(
     cluster: Cluster,
     store: Store,
     entry: Entry,
     node: _Node,
     voice: _Voice,
-    sessions: session_parts.Parts,
-    index: Index[Session],
+    sessions: _Sessions,
 ) -> Reconciler:
     reporter, notifier, on_node = voice.runs, voice.notifier, node.on_node
     traces = Traces(cluster, partial(containers.find, on_node.podman, on_node.site), on_node.site)
     launcher = Launcher(on_node.podman, on_node.site, node.networks, node.ends)
     going = Going(launcher, reporter, notifier, node.ends.watch)
-    endings = Endings(reporter, notifier, sessions, on_node.cleaner, node.ends.forget)
-    finisher = Finisher(traces, Judge(sessions.costs), endings, reporter, notifier, entry.forget)
+    endings = Endings(reporter, notifier, sessions.parts, sessions.stacks, on_node.cleaner, node.ends.forget)
+    finisher = Finisher(traces, Judge(sessions.parts.costs), endings, reporter, notifier, entry.forget)
     performers = Performers(
         starter=Starter(entry, launcher, going, endings, reporter, notifier),
         going=going,
         finisher=finisher,
         stopper=Stopper(traces, finisher, reporter, notifier, entry.bound),
-        deletions=Deletions(on_node.cleaner, index, sessions),
+        deletions=Deletions(on_node.cleaner, sessions.index, sessions.parts, sessions.stacks),
     )
     return Reconciler(cluster, store, traces, entry, performers, reporter)

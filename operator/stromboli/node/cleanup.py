@@ -24,6 +24,7 @@ from stromboli.node.janitor import Janitor
 from stromboli.node.serial import SessionLocks
 from stromboli.node.stacks.remains import StackRemains
 from stromboli.plan import ownership
+from stromboli.plan.stack import names as stack_names
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
@@ -120,8 +121,10 @@ class Cleaner:
     async def _all_but_folder(self, uid: str) -> None:
         found = await containers.of_session(self._podman, self._site, uid)
         await self._containers(container.id for container in found)
-        if self._site.folder(uid).has_stack:
+        folder = self._site.folder(uid)
+        if folder.has_stack:
             await self._stacks.remove(uid)
+            await self._emptied(uid, folder.path, folder.remove_stack)
         await self._volume_and_secrets(uid)
 
     async def _volume_and_secrets(self, uid: str) -> None:
@@ -156,6 +159,8 @@ class Found:
     everywhere: frozenset[str]
     # the subset with a container, a volume or secrets, which only an unfinished run needs
     needed_while_running: frozenset[str]
+    # the sessions of which a service runs
+    running_stacks: frozenset[str] = frozenset()
 
 
 class Inventory:
@@ -176,11 +181,15 @@ class Inventory:
             self._podman.copies.images(self._labels),
             self._stacks.owners(),
         )
-        running = {key.session for c in made if (key := ownership.container_key(c.name, c.labels, ours)) is not None}
+        keys = {c.id: key for c in made if (key := ownership.container_key(c.name, c.labels, ours)) is not None}
+        running = {key.session for key in keys.values()}
+        up = {c.id for c in made if c.status == "running"}
+        stacks_up = {key.session for id, key in keys.items() if id in up and stack_names.is_service(key.role)}
         running |= stacks
         running |= {uid for v in kept if (uid := ownership.session_of_volume(v.name, v.labels, ours)) is not None}
         copied = {uid for copy in copies for uid in ownership.copies_of(copy.names, copy.labels, ours).values()}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
         sessions = await asyncio.to_thread(folder.sessions, self._site.home)
         runs = await asyncio.to_thread(folder.runs, self._site.home)
-        return Found(frozenset(running | sessions | runs | copied), frozenset(running))
+        everywhere = frozenset(running | sessions | runs | copied)
+        return Found(everywhere, frozenset(running), frozenset(stacks_up))

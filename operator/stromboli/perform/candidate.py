@@ -12,11 +12,13 @@ from stromboli.models.run import Run
 from stromboli.node.cli import MountedCLI
 from stromboli.observe.references import Credentials
 from stromboli.observe.sessions import Named
+from stromboli.perform.stacks.prepared import Prepared, StackImages
 from stromboli.plan import container
 from stromboli.plan.compatibility import ImageFacts, ImageUser
 from stromboli.plan.container import Shape
 from stromboli.plan.policy import Effective
 from stromboli.plan.request import Request
+from stromboli.plan.stack.blueprint import Blueprint
 from stromboli.plan.volumes import Volume
 from stromboli.podman.images import ImageInfo
 
@@ -33,7 +35,8 @@ class Judged:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Everything that an attempt needs. `gateway` is the folder of a gateway's socket; `configuration` is a tar of the
-    image's configuration of the CLI, None if it has none; `managed` are its files in /etc/claude-code.
+    image's configuration of the CLI, None if it has none; `managed` are its files in /etc/claude-code. With an
+    environment, `stack` and `stack_images` are what was found of it, and `blueprint` the stack that is up.
     """
 
     judged: Judged
@@ -46,6 +49,18 @@ class Ready:
     credentials: Credentials
     configuration: bytes | None
     managed: Mapping[str, bytes]
+    stack: Prepared | None = None
+    stack_images: StackImages | None = None
+    blueprint: Blueprint | None = None
+
+    @property
+    def image_env(self) -> tuple[str, ...]:
+        """The variables with which the container is created (`NAME=value` each): the image's, and those of the service
+        in which the agent runs.
+        """
+        if self.stack is None:
+            return self.image.env
+        return (*self.image.env, *(f"{name}={value}" for name, value in self.stack.agent.environment.items()))
 
     @property
     def shape(self) -> Shape:
@@ -68,6 +83,8 @@ class Candidate:
     image: ImageInfo
     facts: ImageFacts
     user: ImageUser
+    stack: Prepared | None
+    stack_images: StackImages | None
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -86,4 +103,6 @@ class Candidate:
             credentials=self.credentials,
             configuration=configuration.archive_of(self.facts.configuration) if self.facts.configuration else None,
             managed=configuration.files_of(self.facts.managed),
+            stack=self.stack,
+            stack_images=self.stack_images,
         )

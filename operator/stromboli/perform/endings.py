@@ -13,6 +13,7 @@ from stromboli.node.cleanup import Cleaner
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.perform.sessions.assembly import Parts
+from stromboli.perform.stacks.starts import StackStarts
 from stromboli.reasons import Reason
 from stromboli.status import run as run_status
 
@@ -27,6 +28,7 @@ class Endings:
         reporter: Reporter,
         notifier: Notifier,
         sessions: Parts,
+        stacks: StackStarts,
         cleaner: Cleaner,
         unwatch: Callable[[ContainerKey], None],
     ) -> None:
@@ -34,6 +36,7 @@ class Endings:
         self._notifier = notifier
         self._turns = sessions.turns
         self._forks = sessions.forks
+        self._stacks = stacks
         self._cleaner = cleaner
         self._unwatch = unwatch
 
@@ -57,8 +60,10 @@ class Endings:
         try:
             if run.is_kept:
                 await self._forks.break_off(run.uid)
+                await self._stacks.break_off(run.uid)
                 await self._turns.leave(run)
             else:
+                await self._stacks.forget(run.uid)
                 await self._cleaner.finished(run.uid)
             await self._cleaner.tidy(run.session_uid, run.uid)
         except (PodmanError, PodmanUnavailable, ClusterUnavailable, Rejected) as error:

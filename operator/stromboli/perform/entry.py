@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stromboli.errors import ClusterUnavailable, Refused, Waiting
 from stromboli.models.run import Run
@@ -14,6 +14,7 @@ from stromboli.perform.candidate import Candidate, Ready
 from stromboli.perform.gates import Gates
 from stromboli.perform.lookups import parse
 from stromboli.perform.sessions.starts import SessionStarts, Turn
+from stromboli.perform.stacks.starts import StackStarts
 from stromboli.plan import request
 from stromboli.plan.policy import DEFAULT_TIMEOUT
 from stromboli.plan.verdict import GoOn, Refuse, Stop
@@ -32,9 +33,10 @@ class Admitted:
 class Entry:
     """Admits runs to a start."""
 
-    def __init__(self, gates: Gates, starts: SessionStarts, locks: SessionLocks) -> None:
+    def __init__(self, gates: Gates, starts: SessionStarts, stacks: StackStarts, locks: SessionLocks) -> None:
         self._gates = gates
         self._starts = starts
+        self._stacks = stacks
         self._locks = locks
         # The timeouts of runs that were checked; computed again after a restart.
         self._bounds: dict[str, float] = {}
@@ -47,7 +49,7 @@ class Entry:
         The next write is guarded by the returned version, so that only one of two operators starts the run. Raises
         Conflict, and what `SessionStarts.take` raises.
         """
-        if (wait := self._starts.under_way(run)) is not None:
+        if (wait := self._starts.under_way(run) or self._stacks.under_way(run.uid)) is not None:
             yield await self._refusal(run) or wait
             return
         said = await self._gates.through(Candidate(run), self._gates.early)
@@ -73,11 +75,11 @@ class Entry:
         return said if isinstance(said, Refuse) else None
 
     async def _taken(self, candidate: Candidate) -> Admitted:
-        """Take the run's turn in the session that it names, if it names one."""
+        """Take the run's turn in the session that it names, if it names one, and bring up its stack, if it has one."""
         run, ready, named = candidate.run, candidate.ready(), candidate.named
-        if named is None:
-            return Admitted(run, ready, None)
-        return Admitted(run, ready, await self._starts.take(run, named, ready))
+        turn = await self._starts.take(run, named, ready) if named is not None else None
+        blueprint = await self._stacks.ensure(run, turn.session.uid if turn is not None else run.uid, ready)
+        return Admitted(run, replace(ready, blueprint=blueprint), turn)
 
     @asynccontextmanager
     async def holding(self, admitted: Admitted) -> AsyncIterator[Held]:

@@ -4,8 +4,8 @@ The spec comes first, then today's policies, the run's turn in its session, look
 the start gate last. A gate that stops the run saves the lookups of the later ones: no image is pulled that the policies
 do not admit. The first gate that does not let the run go on decides.
 
-Here: the order, and what becomes of an error. The gates themselves: lookups.py, sessions/gates.py, run_images.py and
-start_line.py.
+Here: the order, and what becomes of an error. The gates themselves: lookups.py, sessions/gates.py, stacks/gates.py,
+run_images.py and start_line.py.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from stromboli.perform.candidate import Candidate
 from stromboli.perform.lookups import Lookups
 from stromboli.perform.run_images import RunImages
 from stromboli.perform.sessions.gates import SessionGates
+from stromboli.perform.stacks.gates import StackGates
 from stromboli.perform.start_line import StartLine
 from stromboli.plan.verdict import GO_ON, STOPPING, GoOn, Verdict, verdict
 
@@ -37,6 +38,7 @@ class Gates:
     lookups: Lookups
     sessions: SessionGates
     images: RunImages
+    stacks: StackGates
     start_line: StartLine
 
     @property
@@ -53,7 +55,7 @@ class Gates:
     @property
     def all(self) -> Sequence[Gate]:
         """The gates in their order."""
-        lookup, session, image = self.lookups, self.sessions, self.images
+        lookup, session, image, stack = self.lookups, self.sessions, self.images, self.stacks
         return (
             lookup.spec,
             lookup.policies,
@@ -61,7 +63,9 @@ class Gates:
             session.turn,
             lookup.schema,
             lookup.volumes,
-            at_once(lookup.gateway, lookup.prompt, lookup.credentials, image.cli, image.image),
+            stack.stack,
+            at_once(lookup.gateway, lookup.prompt, lookup.credentials, image.cli, stack.services),
+            image.image,
             image.inside,
             image.user,
             self.start_line.start,

@@ -18,12 +18,13 @@ from stromboli.apart import apart
 from stromboli.attempt import containers
 from stromboli.attempt.folder import SessionFolder, require_room
 from stromboli.attempt.site import Site
-from stromboli.errors import PodmanError, PodmanUnavailable, TooLittleMemory, Unmountable
+from stromboli.errors import PodmanError, PodmanUnavailable, Swapped, TooLittleMemory, Unmountable
 from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import Network
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.models.lifecycle import INIT_HOOKS
 from stromboli.naming import ContainerKey
+from stromboli.node import checked_start
 from stromboli.node.ends import Ends
 from stromboli.node.networks import Networks
 from stromboli.observe.sessions import Held
@@ -31,9 +32,9 @@ from stromboli.perform.candidate import Ready
 from stromboli.plan import argv, container, follow, managed, permissions, redaction, variables, volumes
 from stromboli.plan.attempt import CONFIGURATION_FILE, HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
-from stromboli.plan.policy import Effective
 from stromboli.plan.refusal import invalid
 from stromboli.plan.session import hooks_hash, hooks_to_run
+from stromboli.plan.stack import agent
 from stromboli.plan.volumes import Volume
 from stromboli.podman.transport import HostInfo, Podman
 
@@ -90,9 +91,8 @@ class Launcher:
         try:
             if held.container is None:
                 await self._make(key, folder, subject, ready, held)
-            await self._check_landings(key.name, ready.volumes)
-            await self._ends.listen(key)
-            await self._podman.containers.start(key.name)
+            await self._check_landings(key.name, _mounted(ready))
+            await self._start(key, ready)
         except Unmountable as error:
             raise volumes.misfit(error.target, error.why, ready.volumes) from error
         except TooLittleMemory as error:
@@ -105,6 +105,14 @@ class Launcher:
             raise
         folder.take_back()
         return key.name
+
+    async def _start(self, key: ContainerKey, ready: Ready) -> None:
+        """Start the container, in which nothing may be mounted that was not checked."""
+        binds = ready.blueprint.agent_binds if ready.blueprint is not None else {}
+        if (
+            target := await checked_start.start(self._podman, key.name, binds, lambda: self._ends.listen(key))
+        ) is not None:
+            raise Swapped(target, "what is to be mounted there was changed while the container was being started")
 
     def take_back(self, session: str) -> None:
         """Delete the secrets file: a container of the session is running, and keeps its mount of it.
@@ -168,7 +176,7 @@ class Launcher:
         """Create the session's volume, its network, and its container, which is not started."""
         labels = self._site.labels(key, f"{subject.namespace}/{held.name or subject.name}")
         network, _ = await asyncio.gather(
-            self._network(subject.namespace, ready.judged.policy),
+            self._network(subject.namespace, ready),
             self._podman.volumes.create(naming.volume(held.uid), labels),
         )
         kept = held.name is not None
@@ -182,11 +190,15 @@ class Launcher:
             labels={**labels, naming.SHAPE: ready.shape.to_label()} if kept else labels,
             longest=MAX_TIMEOUT if kept else ready.judged.request.timeout,
         )
+        if ready.blueprint is not None:
+            body = agent.extended(body, ready.blueprint.part)
         await containers.create(self._podman, self._site, key, body)
 
-    async def _network(self, namespace: str, policy: Effective) -> str | None:
-        """The namespace's own bridge network, created if missing; None for no network at all."""
-        return None if policy.network is Network.none else await self._networks.ensure(namespace)
+    async def _network(self, namespace: str, ready: Ready) -> str | None:
+        """The namespace's own bridge network, created if missing; None for no network at all, or those of a stack."""
+        if ready.blueprint is not None or ready.judged.policy.network is Network.none:
+            return None
+        return await self._networks.ensure(namespace)
 
     async def _owner(self, ready: Ready) -> tuple[int, int] | None:
         """The owner of the files that the container writes, if Podman runs as root; rootless, they need none."""
@@ -220,6 +232,17 @@ def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None)
     )
 
 
+def _mounted(ready: Ready) -> tuple[Volume, ...]:
+    """Everything of the run's, and of its service's, that is mounted into the container."""
+    if ready.blueprint is None:
+        return ready.volumes
+    fields = ready.blueprint.part.fields
+    own = {volume.container for volume in ready.volumes}
+    targets = [one["destination"] for one in fields["mounts"]] + [one["Dest"] for one in fields["volumes"]]
+    targets += [one["Destination"] for one in fields["image_volumes"]]
+    return (*ready.volumes, *(Volume("", target, read_only=False) for target in targets if target not in own))
+
+
 def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
     request, cli = ready.judged.request, ready.cli
     own = uuid.uuid5(uuid.UUID(subject.uid), str(subject.number))
@@ -244,7 +267,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         hooks_timeout=request.hooks_timeout,
         grace=follow.GRACE,
         files=files,
-        withheld=variables.withheld(ready.image.env),
+        withheld=variables.withheld(ready.image_env),
         recalls=held.initialized and any(hook.kind in INIT_HOOKS for hook in request.hooks),
         kept_env=tuple(ready.judged.policy.env),
         managed=managed.files(ready.managed, {n: request.env[n] for n in ready.judged.policy.env}),

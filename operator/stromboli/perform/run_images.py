@@ -35,11 +35,14 @@ class RunImages:
 
     async def image(self, candidate: Candidate) -> Verdict:
         """The image is on the node: for a session, the one that it began with, as long as that exists, since access to
-        it was shown then.
+        it was shown then. With a stack it is the service's, as the file has it now.
         """
-        wanted = candidate.request.image
-        if wanted is None:
-            return Refuse(Reason.InvalidSpec, "spec.environment: this operator does not run stacks yet; use spec.image")
+        wanted, stack = candidate.request.image, candidate.stack
+        if stack is not None:
+            assert candidate.stack_images is not None
+            candidate.image = candidate.stack_images.services[stack.selected.agent]
+            return GO_ON
+        assert wanted is not None, "only a stack leaves it open"
         pinned = candidate.named.pinned if candidate.named is not None else None
         found = await self.images.by_id(pinned) if pinned else None
         if found is not None and not self.images.access.visible_to(candidate.run.namespace, found):
@@ -50,7 +53,8 @@ class RunImages:
     async def inside(self, candidate: Candidate) -> Verdict:
         """The CLI can run in the image."""
         needs = candidate.cli.needs if candidate.cli is not None else CLINeeds()
-        facts = candidate.facts = await self.images.facts(candidate.image, needs)
+        user = candidate.stack.agent.user if candidate.stack is not None else None
+        facts = candidate.facts = await self.images.facts(candidate.image, needs, user or "")
         own = candidate.cli is None
         fits = compatibility.judge_own_cli(facts) if own else compatibility.judge(facts, needs)
         if not fits.ok or facts.user is None:

@@ -66,7 +66,7 @@ class Starter:
             name = await self._launcher.launch(subject, ready, held)
         self._entry.started(subject.uid)
         self._notifier.emit(run, EventReason.Started, f"started container {name} of image {ready.image.id[:12]}")
-        if names := variables.withheld(ready.image.env):
+        if names := variables.withheld(ready.image_env):
             self._notifier.emit(run, EventReason.VariablesWithheld, _withheld(names))
         if (lost := await self._launcher.unenforced(ready)) is not None:
             self._notifier.emit(run, EventReason.LimitsNotEnforced, lost)

@@ -49,7 +49,8 @@ class Stopper:
             case Wait(reason=Reason.Queued):
                 await self._queue(run, said)
                 return said.delay
-            case Wait(reason=Reason.Starting):  # for work that is being done for it here, which has its own time limit
+            case Wait(reason=Reason.Starting | Reason.StartingServices):
+                # for work that is being done for it here, which has its own time limit
                 await self._reporter.at(run, run.status, said.reason, said.message)
                 return said.delay
             case Wait():

@@ -1,4 +1,4 @@
-"""How long a session that no run uses is still kept. Pure."""
+"""How long a session that no run uses is still kept, and its stack still runs. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from datetime import datetime
 
 from stromboli.grammar import duration, times
 from stromboli.models.session import Session
+
+
+def idle_left(last_used: datetime, ttl: float, now: datetime) -> float:
+    """Seconds until a stack that no run uses has been idle for `ttl` seconds; 0 or less if it is to be stopped."""
+    return ttl - (now - last_used).total_seconds()
 
 
 def seconds_left(session: Session, now: datetime) -> float | None:

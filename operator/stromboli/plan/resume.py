@@ -16,6 +16,8 @@ from stromboli import naming
 from stromboli.event_reasons import EventReason
 from stromboli.plan.container import Shape, labels_lost, misfit
 from stromboli.plan.limits import Limits
+from stromboli.plan.stack import definitions
+from stromboli.plan.stack.definitions import Definition
 from stromboli.plan.verdict import Refuse, Wait
 from stromboli.reasons import Reason
 
@@ -25,7 +27,8 @@ OWN_RECHECK = 0.5  # seconds until a container that runs for the run itself is c
 @dataclass(frozen=True, slots=True)
 class Container:
     """The session's container. `alive` means that it may have processes, and `own` that those are of an attempt of the
-    run that is to be started. `shape` is None if its label cannot be read.
+    run that is to be started. `shape` is None if its label cannot be read; `definition` is what the service in which
+    the agent runs said when it was created, None without a stack.
     """
 
     id: str
@@ -33,6 +36,7 @@ class Container:
     shape: Shape | None
     alive: bool = False
     own: bool = False
+    definition: Definition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the run asks for: the shape of its container, today's limits, and the hash of its initial hooks."""
+    """What the run asks for: the shape of its container, today's limits, the hash of its initial hooks, and what its
+    service says by now, None without a stack.
+    """
 
     shape: Shape
     limits: Limits
     hooks: str
+    definition: Definition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,10 @@ def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
     if what := misfit(container.shape, wanted.shape, wanted.limits):
         what = f"the container of session {found.name} {what}; begin a new session, or fork this one"
         return Refuse(Reason.PolicyViolation, what)
+    if wanted.definition is not None and (why := definitions.changes(container.definition, wanted.definition)):
+        return _rebuild(
+            found, wanted, f"the service in which the agent of session {found.name} runs has changed ({why})"
+        )
     if found.problem is None:
         return CheckContainer(container.id, container.shape)
     if not found.problem:

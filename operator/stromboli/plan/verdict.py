@@ -59,6 +59,7 @@ STOPPING = (
     errors.ImageMissing,
     errors.CLIUnavailable,
     errors.LabelsLost,
+    errors.Swapped,
     errors.LocalFailure,
     OSError,
 )
@@ -93,6 +94,8 @@ def _of_the_node(error: Exception) -> Stop:
             return Wait(Reason.CLIImageUnavailable, str(error), error.delay)
         case errors.LabelsLost():
             return Refuse(Reason.PolicyViolation, str(error))
+        case errors.Swapped():
+            return Wait(Reason.WaitingForReference, f"{error}; tried again soon", 2.0)
         case errors.PullFailed() if error.permanent:
             return Refuse(Reason.ImagePullFailed, f"{error}; {error.problem.remedy}")
         case errors.PullFailed():

@@ -40,7 +40,18 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
     ),
     reads.FolderReads: (
         SessionFolder,
-        {"attempt", "attempts_of", "handed_to", "link", "path", "read_given", "read_state", "secrets"},
+        {
+            "attempt",
+            "attempts_of",
+            "completed",
+            "handed_to",
+            "has_stack",
+            "link",
+            "path",
+            "read_given",
+            "read_state",
+            "secrets",
+        },
     ),
     reads.SiteReads: (Site, {"folder", "key_of", "labels", "owner_labels", "owns_volume"}),
 }
@@ -48,14 +59,18 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
 WRITES: dict[type, set[str]] = {
     Cluster: {"close", "create_session", "delete_session", "plain", "post_event", "write_spec", "write_status"},
     SessionFolder: {
+        "note_completed",
+        "note_stack",
         "nothing",
         "point",
         "prepare_attempt",
         "remove",
         "remove_secrets",
+        "remove_stack",
         "take_back",
         "write_given",
         "write_secrets",
+        "write_stack_secret",
         "write_state",
     },
     Site: set(),

@@ -13,6 +13,7 @@ from stromboli.perform.gates import Gates, at_once
 from stromboli.perform.lookups import Lookups
 from stromboli.perform.run_images import RunImages
 from stromboli.perform.sessions.gates import SessionGates
+from stromboli.perform.stacks.gates import StackGates
 from stromboli.perform.start_line import StartLine
 from stromboli.plan.verdict import GO_ON, Refuse, Verdict, Wait
 from stromboli.reasons import Reason
@@ -57,6 +58,7 @@ def gates(mounts: Mounts) -> Gates:
         Lookups(none, none, none, none),
         SessionGates(none, "node", none),
         RunImages(none, cast(Any, mounts), PullSecrets(none, "system")),
+        StackGates(none, none, PullSecrets(none, "system")),
         StartLine(none, "node"),
     )
 
@@ -69,7 +71,9 @@ def test_the_order_is_the_specification(gates: Gates) -> None:
         "turn",
         "schema",
         "volumes",
-        "gate",  # gateway, prompt, credentials, CLI and image at once
+        "stack",
+        "gate",  # gateway, prompt, credentials, CLI and the images of services at once
+        "image",
         "inside",
         "user",
         "start",

@@ -65,6 +65,14 @@ class Parts:
             ),
         )
 
+    async def completed(self, uid: str) -> frozenset[str]:
+        """The ids of the containers that have done their work. Raises OSError."""
+        return await asyncio.to_thread(self._site.folder(uid).completed)
+
+    async def note_completed(self, uid: str, container: str) -> None:
+        """Remember that a container has done its work. Raises NoSpace, OSError."""
+        await asyncio.to_thread(self._site.folder(uid).note_completed, container)
+
     async def create(self, planned: Planned) -> str:
         """Create a container; returns its id. Raises PodmanError, PodmanUnavailable."""
         return await containers.create(self.podman, self._site, planned.key, planned.body)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from stromboli import naming
 from stromboli.errors import PodmanError, ServiceFailed, Swapped
@@ -39,9 +40,10 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Unready:
-    """A service is not ready, and the start goes on without it."""
+    """Something is wrong with a service, and the start goes on without it. `output` is the end of its output."""
 
     failure: Failure
+    output: str
 
 
 Told = Ended | Replaced | Unready
@@ -50,13 +52,14 @@ Told = Ended | Replaced | Unready
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known about a service. `output` is the end of what it, or its check, has printed."""
+    """What is known about a service; its image is empty if it is not known."""
 
     name: str
     state: State
     restarts: int = 0
-    started: str | None = None
-    output: str = ""
+    started: datetime | None = None
+    image: str = ""
+    digest: str | None = None
 
 
 class RunningStack:
@@ -85,9 +88,8 @@ class RunningStack:
     def seen(self) -> tuple[Seen, ...]:
         """All services but the agent's, as they are."""
         if self._blueprint is None:
-            return tuple(map(_seen, self._tended.values()))
-        wanted = (name for name in self._blueprint.services if name != self._blueprint.agent)
-        return tuple(_seen(self._tended[name]) if name in self._tended else Seen(name, State()) for name in wanted)
+            return tuple(self._seen(name) for name in self._tended)
+        return tuple(self._seen(name) for name in self._blueprint.services if name != self._blueprint.agent)
 
     def is_up(self, blueprint: Blueprint) -> bool:
         """Whether it is as this blueprint says, and the agent may begin."""
@@ -108,7 +110,7 @@ class RunningStack:
             step = self._step()
             report(self.seen)
             for failure in set(step.warnings) - warned:
-                self._tell(Unready(failure))
+                self._tell(Unready(failure, self._output(failure.service)))
             warned |= set(step.warnings)
             if step.failure is not None:
                 raise self._failed(step.failure)
@@ -156,7 +158,9 @@ class RunningStack:
         """Everything is created, nothing but holders is started, and what is not wanted any more is gone."""
         await self._parts.prepare(blueprint)
         found = await self._parts.existing(self._uid)
-        fates = changes.plan(blueprint.wanted, {role: _existing(one) for role, one in found.items()})
+        completed = await self._parts.completed(self._uid)
+        existing = {role: _existing(one, completed=one.id in completed) for role, one in found.items()}
+        fates = changes.plan(blueprint.wanted, existing)
         await self._free_the_agent(blueprint, fates)
         for role in changes.stopping(fates, [*blueprint.containers]):
             await self._put_away(found[role], remove=not isinstance(fates[role], Restart))
@@ -215,9 +219,8 @@ class RunningStack:
     # --- services ---
 
     def _tending(self, name: str, container: str, tended: Supervision, patience: float) -> Tending:
-        return Tending(
-            name, container, tended, patience, Duties(self._parts.podman, self._restart, self._turned, self._tell)
-        )
+        duties = Duties(self._parts.podman, self._completed, self._restart, self._turned, self._tell)
+        return Tending(name, container, tended, patience, duties)
 
     def _turned(self) -> None:
         self._moved.set()
@@ -234,6 +237,9 @@ class RunningStack:
         else:
             tending.begin()
 
+    async def _completed(self, container: str) -> None:
+        await self._parts.note_completed(self._uid, container)
+
     async def _restart(self, name: str) -> None:
         """A service that has ended is started again. Raises PodmanError, PodmanUnavailable."""
         container = self._tended[name].container
@@ -242,14 +248,18 @@ class RunningStack:
             binds = known.binds if known is not None else await self._parts.binds(container)
             await self._parts.start(container, binds)
 
+    def _seen(self, name: str) -> Seen:
+        tending = self._tended.get(name)
+        image, digest = self._blueprint.images.get(name, ("", None)) if self._blueprint is not None else ("", None)
+        if tending is None:
+            return Seen(name, State(), image=image, digest=digest)
+        return Seen(name, tending.state, tending.restarts, tending.started, image, digest)
+
+    def _output(self, name: str) -> str:
+        return self._tended[name].output if name in self._tended else ""
+
     def _failed(self, failure: Failure) -> ServiceFailed:
-        tending = self._tended.get(failure.service)
-        return ServiceFailed(failure.service, failure.at, failure.what, tending.output if tending is not None else "")
-
-
-def _seen(tending: Tending) -> Seen:
-    started = tending.started.isoformat() if tending.started is not None else None
-    return Seen(tending.service, tending.state, tending.restarts, started, tending.output)
+        return ServiceFailed(failure.service, failure.at, failure.what, self._output(failure.service))
 
 
 def _labelled(container: ContainerState) -> tuple[str, Supervision | None]:
@@ -261,8 +271,6 @@ def _labelled(container: ContainerState) -> tuple[str, Supervision | None]:
     return container.labels.get(naming.SERVICE, ""), tended
 
 
-def _existing(container: ContainerState) -> Existing:
-    _, tended = _labelled(container)
-    completed = tended is not None and tended.one_shot and container.exit_code == 0
+def _existing(container: ContainerState, *, completed: bool) -> Existing:
     definition = definitions.from_label(container.labels.get(naming.DEFINITION, ""))
     return Existing(container.id, definition, running=container.alive, completed=completed)

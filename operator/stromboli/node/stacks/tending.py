@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 
 from stromboli.errors import NotFound, PodmanError, PodmanUnavailable, Swapped
 from stromboli.node.stacks import sockets
-from stromboli.plan.stack import health, ports, restarts
-from stromboli.plan.stack.health import Health
+from stromboli.plan.stack import readiness, restarts
+from stromboli.plan.stack.health import Check
 from stromboli.plan.stack.order import Phase, State
-from stromboli.plan.stack.ports import Ports
+from stromboli.plan.stack.ports import Listening
+from stromboli.plan.stack.readiness import Watch
 from stromboli.plan.stack.restarts import End, Restart
 from stromboli.plan.stack.supervision import Supervision
 from stromboli.podman.container_state import ContainerState
@@ -26,7 +27,6 @@ from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
 
-LISTEN_EVERY = (0.05, 1.0)  # seconds between looks at the sockets: the first pause, the longest
 PAUSE = 1.0  # seconds before Podman is asked again after it has failed
 LINES, TAIL = 20, 2048  # of a service's output, lines and bytes that are kept with its end
 
@@ -42,11 +42,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What services are looked after with. `start` starts the container of a service again, `changed` is called when a
-    state has changed, and `tell` when a service has ended and is to be started again.
+    """What services are looked after with. `start` starts the container of a service again, `note` remembers that a
+    container has done its work, `changed` is called when a state has changed, and `tell` when a service has ended and
+    is to be started again.
     """
 
     podman: Podman
+    note: Callable[[str], Awaitable[None]]
     start: Callable[[str], Awaitable[None]]
     changed: Callable[[], None]
     tell: Callable[[Ended], None]
@@ -115,6 +117,8 @@ class Tending:
             self.output = await self._tail()
             code = found.exit_code or 0
             if not isinstance(said, Restart):
+                if said.completed:
+                    await self._duties.note(self.container)
                 self._turn(State(Phase.ended, ready=code == 0, code=code, late=self.state.late))
                 return
             crashes = said.crashes
@@ -153,64 +157,56 @@ class Tending:
 
     async def _watch(self, found: ContainerState) -> None:
         """Until it is cancelled: whether the running service is ready and healthy."""
-        late = asyncio.create_task(self._be_late(found))
-        try:
-            if self._supervision.check is not None:
-                began = time.monotonic() - _seconds_since(found.started_at)
-                await self._probe(health.begin(self._supervision.check, began, time.monotonic()))
-            elif self._supervision.ports:
-                self._turn(State(Phase.running, late=self.state.late))
-                await self._listen(found.pid, Ports(frozenset(self._supervision.ports), self._supervision.local))
-            else:
-                self._turn(State(Phase.running, ready=True))
-        finally:
-            late.cancel()
-
-    async def _be_late(self, found: ContainerState) -> None:
-        await asyncio.sleep(max(self._patience - _seconds_since(found.started_at), 0.0))
-        if not self.state.ready:
-            self._turn(replace(self.state, late=True))
-
-    async def _probe(self, now: Health) -> None:
-        execs = self._duties.podman.execs
-        await self._cleared()
+        now = time.monotonic()
+        started = now - _seconds_since(found.started_at)
+        watch = readiness.begin(self._supervision, started, now, local=self._supervision.local)
+        if watch.health is not None:
+            await self._cleared()
         while True:
-            ready = now.status is health.Status.healthy
-            self._turn(State(Phase.running, ready=ready, status=now.status, late=self.state.late and not ready))
-            await asyncio.sleep(max(now.due - time.monotonic(), 0.0))
-            began, passed = time.monotonic(), False
-            try:
-                done = await execs.run(self.container, now.check.argv, limit=now.check.timeout)
-                passed = done.exit_code == 0
-                if not passed:
-                    self.output = done.output
-            except (PodmanError, PodmanUnavailable) as error:
-                log.debug("the check of the service %s could not be run: %s", self.service, error)
-            now = health.step(now, began, time.monotonic(), passed=passed)
+            state = readiness.state(watch, time.monotonic(), self._patience)
+            self._turn(state)
+            moments = [watch.due, None if state.late or state.ready else started + self._patience]
+            due = min((moment for moment in moments if moment is not None), default=None)
+            if due is None:
+                return
+            await asyncio.sleep(max(due - time.monotonic(), 0.0))
+            if watch.due is not None and watch.due <= time.monotonic():
+                watch = await self._next(watch, found.pid)
+
+    async def _next(self, watch: Watch, pid: int) -> Watch:
+        """The watch after the next probe of its check, or the next look at its ports."""
+        if watch.health is not None:
+            began = time.monotonic()
+            passed = await self._passes(watch.health.check)
+            return readiness.probed(watch, began, time.monotonic(), passed=passed)
+        listening = await sockets.listening(pid)
+        if listening is None:
+            log.warning(
+                "the sockets of the service %s cannot be seen from here, so it counts as ready; the operator needs the "
+                "node's PID namespace (hostPID) for that",
+                self.service,
+            )
+            listening = Listening(frozenset(self._supervision.ports))
+        return readiness.looked(watch, listening, time.monotonic())
+
+    async def _passes(self, check: Check) -> bool:
+        try:
+            done = await self._duties.podman.execs.run(self.container, check.argv, limit=check.timeout)
+        except (PodmanError, PodmanUnavailable) as error:
+            log.debug("the check of the service %s could not be run: %s", self.service, error)
+            return False
+        if done.exit_code != 0:
+            self.output = done.output
+        if not done.ended:
+            await self._cleared()
+        return done.exit_code == 0
 
     async def _cleared(self) -> None:
-        """End the checks that an operator before this one has left."""
+        """End the checks that still run: those that an operator before this one has left, too."""
         try:
             await self._duties.podman.execs.clear(self.container)
         except (PodmanError, PodmanUnavailable) as error:
-            log.debug("earlier checks of the service %s may still run: %s", self.service, error)
-
-    async def _listen(self, pid: int, wanted: Ports) -> None:
-        pause, longest = LISTEN_EVERY
-        while not wanted.ready:
-            found = await sockets.listening(pid)
-            if found is None:
-                log.warning(
-                    "the sockets of the service %s cannot be seen from here, so it counts as ready; the operator needs "
-                    "the node's PID namespace (hostPID) for that",
-                    self.service,
-                )
-                break
-            wanted = ports.step(wanted, found, time.monotonic())
-            if not wanted.ready:
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.2, longest)
-        self._turn(State(Phase.running, ready=True))
+            log.debug("checks of the service %s may still run: %s", self.service, error)
 
     async def _inspected(self) -> ContainerState | None:
         while True:

@@ -43,5 +43,6 @@ class SessionObjects:
 
 def _template(ready: Ready) -> SessionTemplate:
     request = ready.judged.request
-    image = None if request.image is None else str(request.image)
-    return plan.template_of(ready.judged.spec, image, request.memory, request.cpus)
+    if ready.stack is not None:  # its image and its limits are the service's, whose file may change
+        return plan.template_of(ready.judged.spec, None, None, None)
+    return plan.template_of(ready.judged.spec, str(request.image), request.memory, request.cpus)

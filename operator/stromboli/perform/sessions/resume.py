@@ -27,6 +27,7 @@ from stromboli.plan.attempt import Conversation
 from stromboli.plan.container import Shape
 from stromboli.plan.resume import Found, Wanted, Warned
 from stromboli.plan.session import hooks_hash
+from stromboli.plan.stack import definitions
 from stromboli.plan.verdict import Refuse, Wait
 from stromboli.podman.container_state import ContainerState
 from stromboli.reasons import ReadyReason, Reason
@@ -46,7 +47,8 @@ class Resumption:
         PodmanUnavailable, LocalFailure, OSError.
         """
         judged = ready.judged
-        wanted = Wanted(ready.shape, judged.policy.limits, hooks_hash(judged.request.hooks))
+        definition = ready.blueprint.part.definition if ready.blueprint is not None else None
+        wanted = Wanted(ready.shape, judged.policy.limits, hooks_hash(judged.request.hooks), definition)
         found, container = await self._first(run, session)
         said = plan.decide(found, wanted)
         while not isinstance(said, plan.Settled):
@@ -135,11 +137,16 @@ def _found(session: Session, container: ContainerState | None, state: SessionSta
     return Found(
         session.uid,
         session.name,
-        plan.Container(container.id, container.name, _shape(container)) if container is not None else None,
+        _container(container) if container is not None else None,
         initialized=state.container,
         begun=state.begun,
         copy=plan.Copy(state.copy, state.copy_hooks) if state.copy else None,
     )
+
+
+def _container(container: ContainerState) -> plan.Container:
+    definition = definitions.from_label(container.labels.get(naming.DEFINITION, ""))
+    return plan.Container(container.id, container.name, _shape(container), definition=definition)
 
 
 def _shape(container: ContainerState) -> Shape | None:

@@ -44,15 +44,24 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The UID of the session whose stack it is, or of the run without one; `labels` say so, on all its objects."""
+
+    session: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class LookedUp:
     """What was looked up for a stack.
 
-    `images` are those of its services, `mounted` the ids of images that are mounted, by reference, and `sources` the
-    node's files, by the key that names them, all of which exist by now. `secrets` has the copies of secrets' files, by
-    service and target.
+    `images` are those of its services, `named` their references and digests, `mounted` the ids of images that are
+    mounted, by reference, and `sources` the node's files, by the key that names them, all of which exist by now.
+    `secrets` has the copies of secrets' files, by service and target.
     """
 
     images: Mapping[str, Image]
+    named: Mapping[str, tuple[str, str | None]]
     mounted: Mapping[str, str]
     sources: Mapping[str, Source]
     secrets: Mapping[str, Mapping[str, str]]
@@ -87,7 +96,8 @@ class Blueprint:
     """A whole stack. `containers` are in the order in which they depend on each other: holders first.
 
     `volumes` maps names in Podman to keys of names.py. `part` is what the agent's service adds to the run's container,
-    and `agent_binds` what has to be mounted there. `fingerprint` differs if anything does.
+    and `agent_binds` what has to be mounted there. `images` are the references and digests of services. `fingerprint`
+    differs if anything does.
     """
 
     session: str
@@ -100,20 +110,20 @@ class Blueprint:
     part: Part
     agent_binds: Mapping[str, Identity]
     health_timeout: Bound[float]
+    images: Mapping[str, tuple[str, str | None]]
     fingerprint: str
 
 
 def draw(
-    session: str,
-    labels: Mapping[str, str],
+    owner: Owner,
     stack: Stack,
     selected: Selected,
     found: LookedUp,
     policy: Effective,
     node: Node,
 ) -> Blueprint:
-    """The blueprint. `labels` say whose the objects are, but for their roles."""
-    drawing = _Drawing(session, labels, stack, selected, found, policy, node)
+    """The blueprint of a stack."""
+    drawing = _Drawing(owner, stack, selected, found, policy, node)
     containers = {one.key.role: one for one in (*drawing.holders(), *drawing.containers())}
     part = drawing.part()
     networks, volumes = tuple(drawing.networks()), drawing.volumes()
@@ -126,7 +136,7 @@ def draw(
         "patience": policy.compose.health_timeout.value,
     }
     return Blueprint(
-        session,
+        owner.session,
         selected.agent,
         selected.services,
         containers,
@@ -136,6 +146,7 @@ def draw(
         part,
         drawing.binds(selected.services[selected.agent]),
         policy.compose.health_timeout,
+        found.named,
         hashlib.sha256(json.dumps(definition, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest(),
     )
 
@@ -143,15 +154,15 @@ def draw(
 class _Drawing:
     def __init__(
         self,
-        session: str,
-        labels: Mapping[str, str],
+        owner: Owner,
         stack: Stack,
         selected: Selected,
         found: LookedUp,
         policy: Effective,
         node: Node,
     ) -> None:
-        self._session, self._labels = session, labels
+        session = self._session = owner.session
+        self._labels = owner.labels
         self._services, self._agent = selected.services, selected.agent
         self._found, self._policy, self._node = found, policy, node
         self._shared = namespaces.shared(self._services)
@@ -177,7 +188,7 @@ class _Drawing:
     def containers(self) -> Iterator[Planned]:
         """The services' containers, each after those that it depends on."""
         once = dependencies.completes(self._services)
-        for name in _ordered(self._services):
+        for name in dependencies.sequence(self._services):
             if name == self._agent:
                 continue
             service, image = self._services[name], self._found.images[name]
@@ -256,19 +267,3 @@ class _Drawing:
         definition = definitions.of(made, tended, internal)
         labels = {**made["labels"], naming.SERVICE: service, naming.DEFINITION: definitions.to_label(definition)}
         return Planned(key, service, {**made, "labels": labels}, definition, tended, binds)
-
-
-def _ordered(services: Services) -> Iterator[str]:
-    """Each service after those that it depends on; there are no cycles."""
-    done: set[str] = set()
-    for first in services:
-        path = [first]
-        while path:
-            left = [one.service for one in dependencies.of(services[path[-1]], services) if one.service not in done]
-            if left:
-                path.append(left[0])
-                continue
-            name = path.pop()
-            if name not in done:
-                done.add(name)
-                yield name
