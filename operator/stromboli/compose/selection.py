@@ -102,8 +102,10 @@ def _declared(service: Service, stack: Stack) -> None:
             raise _problem(service, attached.at, what)
     for mount in service.mounts:
         if isinstance(mount, Named) and mount.volume not in stack.volumes:
-            folder = f"write ./{mount.volume} if a folder is meant"
-            what = f"the volume {mount.volume} is not declared; add it to the top-level volumes, or {folder}"
+            what = (
+                f"the volume {quoted(mount.volume)} is not declared; add it to the top-level volumes, or begin its "
+                "path with ./ if a folder is meant"
+            )
             raise _problem(service, mount.at, what)
 
 

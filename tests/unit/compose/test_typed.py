@@ -238,6 +238,7 @@ def test_limits_of_both_places() -> None:
         ("ulimits: {nproc: {soft: 2000, hard: 1000}}", "ulimits.nproc"),
         ("ulimits: {nproc: {soft: -1, hard: 1000}}", "ulimits.nproc"),
         ("ulimits: {nothing: 1}", "ulimits.nothing"),
+        ("ulimits: {rtprio: 99}", "ulimits.rtprio"),
         ("ulimits: {nofile: -2}", "ulimits.nofile"),
         ("ulimits: {nofile: {hard: 1}}", "ulimits.nofile"),
         ("stop_grace_period: 25h", "stop_grace_period"),
@@ -372,6 +373,8 @@ def test_a_mistyped_key_gets_a_suggestion() -> None:
     key, what = problem("enviroment: {A: b}")
     assert key == "enviroment"
     assert "did you mean environment?" in what
+    assert "interval, retries" not in problem("every: 1s")[1], "not fifty keys in a message"
+    assert "are test, disable, interval" in problem("healthcheck: {every: 1s}")[1]
 
 
 def test_a_key_without_a_value_is_refused_but_for_commands() -> None:

@@ -16,6 +16,7 @@ from stromboli.compose.problem import quoted
 
 Loc = tuple[str | int, ...]
 
+_SHOWN = 15  # keys in a message
 MAPPING = "has to be a mapping of keys to values"
 
 
@@ -95,5 +96,7 @@ def _first(value: object) -> Loc:
 
 def _unknown(key: str, known: tuple[str, ...]) -> str:
     alike = difflib.get_close_matches(key[:64], known, n=1, cutoff=0.75)
-    meant = f"; did you mean {alike[0]}?" if alike else f"; supported here: {', '.join(known)}"
-    return f'"{quoted(key)}" is not a key that is supported here{meant}'
+    if alike:
+        return f'"{quoted(key)}" is not a key that is supported here; did you mean {alike[0]}?'
+    which = f"are {', '.join(known)}" if len(known) <= _SHOWN else "are in docs/compose.md"
+    return f'"{quoted(key)}" is not a key that is supported here; those that are supported {which}'

@@ -16,9 +16,11 @@ MOST_CPUS = 8192  # the most that a Linux kernel can be built for
 MOST_PIDS = 4_194_304  # the largest pid_max of Linux
 _SWARM = "it is for Docker Swarm"
 _RESOURCES = (  # the names of RLIMIT_… in getrlimit(2), as Podman has them
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nofile", "nproc", "rss", "rttime",
+    "sigpending", "stack",
 )  # fmt: skip
+
+_PRIORITIES = ("nice", "rtprio")
 
 
 def memory(value: object) -> int:
@@ -151,6 +153,8 @@ class Ulimit(Strict):
 def _ulimits(value: object) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, one in members(value).items():
+        if name in _PRIORITIES:
+            raise Wrong((name,), "is not supported: with it, a service could take the node's cpus from everybody else")
         if name not in _RESOURCES:
             raise Wrong((name,), f"is no limit that Linux has; it has {', '.join(_RESOURCES)}")
         found[name] = one if isinstance(one, dict) else {"soft": one, "hard": one}

@@ -51,7 +51,6 @@ _SIGNAL = re.compile(  # signal(7)
     "|CONT|STOP|TSTP|TTIN|TTOU|URG|XCPU|XFSZ|VTALRM|PROF|WINCH|IO|POLL|PWR|SYS|RTM(?:IN|AX)(?:[+-][0-9]{1,2})?"
 )
 _USER = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}[$]?|")  # or nothing
-_PROFILE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _PLATFORM = re.compile(r"[a-z0-9]+(?:/[a-z0-9_]+(?:/[a-z0-9.]+)?)?")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,6})?")
 _PULL = re.compile(r"always|never|missing|if_not_present|build|refresh|daily|weekly|every_(?:[0-9]{1,6}[wdhms])+")

@@ -65,7 +65,8 @@ def text(value: object) -> str:
     """A string. Numbers are not cast: Compose refuses them, and 0755 or 1.10 would not be what was written."""
     if isinstance(value, str):
         return value
-    raise ValueError(f"{told(value)}; it has to be text: write it in quotes")
+    advice = "" if value is None or isinstance(value, list | dict) else ": write it in quotes"
+    raise ValueError(f"{told(value)}; it has to be text{advice}")
 
 
 def word(value: object) -> str:
@@ -77,6 +78,8 @@ def word(value: object) -> str:
 
 
 def integer(value: object) -> int:
+    if isinstance(value, int | float) and abs(value) > LARGEST:
+        raise ValueError("is a number too large for anything")
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
@@ -182,7 +185,7 @@ def one_of(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if isinstance(value, str) and value in words:
             return value
-        raise ValueError(f"{told(value)}; it has to be one of {', '.join(words)}")
+        raise ValueError(f"{told(value)}; it has to be {' or '.join(words)}")
 
     return read
 
@@ -242,8 +245,6 @@ def variables(value: object) -> Mapping[str, str | None]:
 Boolean = Annotated[bool, BeforeValidator(boolean)]
 Text = Annotated[str, BeforeValidator(text)]
 Word = Annotated[str, BeforeValidator(word)]
-Integer = Annotated[int, BeforeValidator(integer)]
-Number = Annotated[float, BeforeValidator(number)]
 Octets = Annotated[int, BeforeValidator(octets)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Mode = Annotated[int, BeforeValidator(mode)]
