@@ -71,10 +71,15 @@ def withheld(environ: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({name for name, _, value in given if _disturbs_runtime(name, value)}))
 
 
+def is_withheld(name: str) -> bool:
+    """Whether `withheld` may keep a variable of that name from the CLI: only its own runtime heeds it."""
+    return name in naming.RUNTIME_ENV or name.startswith(naming.RUNTIME_ENV_PREFIXES)
+
+
 def _disturbs_runtime(name: str, value: str) -> bool:
     if name == "NODE_OPTIONS":
         return not all(_HARMLESS.fullmatch(word) for word in value.split())
-    return name in naming.RUNTIME_ENV or name.startswith(naming.RUNTIME_ENV_PREFIXES)
+    return is_withheld(name)
 
 
 def _variables(document: Mapping[str, Any] | None, field: str) -> Iterator[tuple[str, str, object]]:

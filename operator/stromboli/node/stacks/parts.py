@@ -14,7 +14,7 @@ from stromboli import naming, pathwalk
 from stromboli.apart import apart
 from stromboli.attempt import containers
 from stromboli.attempt.site import Site
-from stromboli.errors import NotFound, Swapped
+from stromboli.errors import NotFound, ServiceFailed, Swapped
 from stromboli.naming import Role
 from stromboli.node import checked_start
 from stromboli.plan.stack import names
@@ -74,8 +74,13 @@ class Parts:
         await asyncio.to_thread(self._site.folder(uid).note_completed, container)
 
     async def create(self, planned: Planned) -> str:
-        """Create a container; returns its id. Raises PodmanError, PodmanUnavailable."""
-        return await containers.create(self.podman, self._site, planned.key, planned.body)
+        """Create a container; returns its id. Raises ServiceFailed, PodmanError, PodmanUnavailable."""
+        created = await containers.create(self.podman, self._site, planned.key, planned.body)
+        folder = planned.folder
+        if folder is not None and await self.podman.archive.make_folder(created, folder) is None:
+            what = f"cannot work in {folder}: something there is no folder"
+            raise ServiceFailed(planned.service, f"services.{planned.service}.working_dir", what, "")
+        return created
 
     async def start(self, container: str, binds: Mapping[str, Identity]) -> None:
         """Start a container that has exactly these files and folders of the node mounted, or not at all.

@@ -232,7 +232,9 @@ class RunningStack:
         planned = self._blueprint.containers[names.service(name)]
         try:
             await self._parts.start(tending.container, planned.binds)
-        except (PodmanError, Swapped) as error:
+        except Swapped as error:
+            tending.has_failed(f"cannot be started: {planned.places.get(error.target, '')}: {error}")
+        except PodmanError as error:
             tending.has_failed(f"cannot be started: {error}")
         else:
             tending.begin()

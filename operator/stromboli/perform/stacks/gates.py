@@ -28,7 +28,7 @@ from stromboli.perform.stacks.prepared import Prepared, StackImages
 from stromboli.plan import admission
 from stromboli.plan.policy import Effective
 from stromboli.plan.refusal import invalid
-from stromboli.plan.stack import agent, aliases, commands, order, rules, supervision
+from stromboli.plan.stack import agent, aliases, commands, order, rules, supervision, trust
 from stromboli.plan.stack.sources import Source
 from stromboli.plan.verdict import GO_ON, Verdict
 from stromboli.podman.images import ImageInfo
@@ -140,6 +140,7 @@ def _prepared(project: Project, environment: Environment, policy: Effective) -> 
         raise ComposeProblem(f"{FIELD}.service", problem.what) from problem
     notices = (*project.notices, *stack.notices, *rules.judge(stack, selected, policy.compose, policy.limits))
     notices = (*notices, *aliases.hidden_links(selected.services))
+    trust.judge(selected, policy.env)
     references = _references(stack, selected, environment, policy)
     sources = stackpaths.resolved(stack.services.values(), policy.volumes)
     used = {one.at for service in selected.services.values() for one in (*service.mounts, *service.secrets)}

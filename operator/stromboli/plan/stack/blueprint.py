@@ -71,7 +71,8 @@ class LookedUp:
 class Planned:
     """A container as it is to be created. `service` is the one that runs in it, or whose namespace it holds.
 
-    `binds` is what has to be mounted at which target; `supervision` is None for a holder.
+    `binds` is what has to be mounted at which target, and `places` the keys of the file that say so; `supervision` is
+    None for a holder.
     """
 
     key: ContainerKey
@@ -80,6 +81,15 @@ class Planned:
     definition: Definition
     supervision: Supervision | None
     binds: Mapping[str, Identity]
+    places: Mapping[str, str]
+
+    @property
+    def folder(self) -> str | None:
+        """The folder in which it works, which Podman does not make; None if it is there in any case."""
+        folder = str(self.body.get("work_dir", "/"))
+        mounted = [one["destination"] for one in self.body.get("mounts", ())]
+        mounted += [one["Dest"] for one in self.body.get("volumes", ())]
+        return None if folder == "/" or folder in mounted else folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,4 +276,5 @@ class _Drawing:
         internal = {name: self._internal[name] for name in made.get("Networks") or {}}
         definition = definitions.of(made, tended, internal)
         labels = {**made["labels"], naming.SERVICE: service, naming.DEFINITION: definitions.to_label(definition)}
-        return Planned(key, service, {**made, "labels": labels}, definition, tended, binds)
+        places = {mount.target: mount.at for mount in self._services[service].mounts}
+        return Planned(key, service, {**made, "labels": labels}, definition, tended, binds, places)
