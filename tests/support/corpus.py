@@ -74,6 +74,7 @@ class Case:
             shutil.copyfile(folder / self.dotenv, folder / ".env")
         file = folder / self.place / self.file.name
         if self.place:
+            file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / self.file.name, file)
         return [file] if self.base is None else [folder / self.base, file]
 
