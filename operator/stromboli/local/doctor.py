@@ -81,8 +81,14 @@ def runtime(context: Context) -> list[Check]:
 
 
 def helpers(context: Context) -> list[Check]:
+    """Without aardvark-dns, Podman only logs that services of a stack do not find each other."""
     wanted = ("netavark", "aardvark-dns", "conmon", "iptables")
-    return [_program(name, machine.helper(name)) for name in wanted]
+    init = machine.helper("catatonit")
+    hint = _apt("catatonit", "for services with init: true")
+    return [
+        *(_program(name, machine.helper(name)) for name in wanted),
+        Check("catatonit", init is not None, str(init or "not installed"), hint, required=False),
+    ]
 
 
 def busybox(context: Context) -> list[Check]:
