@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from stromboli.apart import apart
 
 _PROC = Path("/proc")
 _MONITOR = "conmon"
@@ -27,22 +28,40 @@ _AGAIN = (0.0, 0.02, 0.1)  # seconds before each look for the process that sleep
 
 
 class Processes:
-    """What is visible in /proc. Reading it takes 3 ms for 100 processes, so a thread does it."""
+    """What is visible in /proc. Where there are thousands of processes, reading it takes long: threads do it."""
+
+    def __init__(self) -> None:
+        # The session of each monitor, and "" for all other processes: after each command one looks for a monitor, and
+        # to list the PIDs alone takes a hundredth of the time.
+        self._sessions: dict[int, str] = {}
 
     async def end(self, session: str, pid: int) -> bool:
         """Kill the command of an exec session and the processes that it has started; whether that was possible.
 
         `pid` is the one that Podman reports for the session. What left the command's Unix session is not found.
         """
-        return await asyncio.to_thread(_end, session, pid)
+        return await apart(_end, session, pid)
 
     async def end_build(self, mark: BuildMark) -> None:
         """Kill all processes that have one of the marks of a build."""
-        await asyncio.to_thread(_end_build, mark)
+        await apart(_end_build, mark)
 
     async def tidy(self, session: str) -> bool:
         """Let Podman forget an exec session whose command has just ended; whether that was possible."""
-        return await asyncio.to_thread(_tidy, session)
+        for pause in _AGAIN:
+            await asyncio.sleep(pause)
+            monitors = {process.pid: process for process in await apart(self._monitors, session)}
+            # The monitor itself must not get the signal: it would end without waiting for the one that sleeps.
+            if sleeping := [process for process in monitors.values() if process.parent in monitors]:
+                return _send(sleeping[0], signal.SIGTERM)
+        return False
+
+    def _monitors(self, session: str) -> list[_Process]:
+        """The monitor of a session, and the process that it has forked."""
+        before = self._sessions
+        self._sessions = {pid: before[pid] if pid in before else _session(pid) for pid in _pids()}
+        found = [pid for pid, its in self._sessions.items() if its == session]
+        return [process for process in map(_process, found) if process is not None and _session(process.pid) == session]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +77,6 @@ class BuildMark:
 @dataclass(frozen=True, slots=True)
 class _Process:
     pid: int
-    name: str
     state: str
     parent: int
     session: int
@@ -70,7 +88,7 @@ class _Process:
 
 def _end(session: str, pid: int) -> bool:
     command = _process(pid)
-    if command is None or not _is_monitor(command.parent, session):
+    if command is None or _session(command.parent) != session:
         return False
     for _ in range(_ROUNDS):
         members = [process for process in _processes() if process.session == pid and process.alive]
@@ -103,17 +121,6 @@ def _has(pid: int, mark: BuildMark) -> bool:
     return any(line.startswith("Max file locks") and locks in line.split() for line in limits)
 
 
-def _tidy(session: str) -> bool:
-    for pause in _AGAIN:
-        time.sleep(pause)
-        monitors = {p.pid: p for p in _processes() if p.name == _MONITOR and _is_monitor(p.pid, session)}
-        for process in monitors.values():
-            # The monitor itself must not get the signal: it would end without waiting for the one that sleeps.
-            if process.parent in monitors:
-                return _send(process, signal.SIGTERM)
-    return False
-
-
 def _send(process: _Process, what: signal.Signals) -> bool:
     """Send a signal; False only if we may not. The PID may have become another process's meanwhile."""
     try:
@@ -133,18 +140,23 @@ def _send(process: _Process, what: signal.Signals) -> bool:
     return True
 
 
-def _is_monitor(pid: int, session: str) -> bool:
-    """Whether it is the monitor of that session, or the process that it has forked."""
+def _session(pid: int) -> str:
+    """The session or container of which this process is a monitor, or forked from it; "" for any other process."""
     try:
         arguments = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return Path(os.fsdecode(arguments[0])).name == _MONITOR and session.encode() in arguments
+        return ""
+    if Path(os.fsdecode(arguments[0])).name != _MONITOR or b"-u" not in arguments:
+        return ""
+    return os.fsdecode(arguments[arguments.index(b"-u") + 1])
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
 
 
 def _processes() -> list[_Process]:
-    pids = (int(name) for name in os.listdir(_PROC) if name.isdigit())
-    return [process for process in map(_process, pids) if process is not None]
+    return [process for process in map(_process, _pids()) if process is not None]
 
 
 def _process(pid: int) -> _Process | None:
@@ -152,7 +164,6 @@ def _process(pid: int) -> _Process | None:
         said = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
-    # The name may have blanks and parentheses.
-    name, _, rest = said.partition("(")[2].rpartition(")")
-    state, parent, _, session = rest.split()[:4]
-    return _Process(pid, name, state, int(parent), int(session))
+    # The program's name, in parentheses, may have blanks and parentheses too.
+    state, parent, _, session = said.rpartition(")")[2].split()[:4]
+    return _Process(pid, state, int(parent), int(session))
