@@ -232,14 +232,14 @@ async def test_an_agent_s_body_with_its_service_takes_effect(real: Bed, image: s
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "secret").touch()
     shutil.copy(BUSYBOX, tmp_path / "attempt/plan/busybox")
-    look = "cd /app; env > env; cat /proc/self/status > status; hostname > hostname"
+    look = "cd /app; env > env; cat /proc/self/status > status; hostname > hostname; cat /proc/mounts > mounts"
     (tmp_path / "attempt/plan/supervisor").write_text(f"export PATH=/bin; {look}\n")
     serving = await described(real, image)
     service = Service(
         "dev",
         environment={"DB": "db"},
         unset=frozenset({"GONE"}),
-        mounts=(Bind("m", "/file/app", "/app"), Named("m", "data", "/data")),
+        mounts=(Bind("m", "/file/app", "/app"), Named("m", "data", "/data"), Tmpfs("m", "/run")),
         hostname="box",
         cap_drop=(Capability("c", "NET_BIND_SERVICE"),),
         limits=stack.Limits(memory=64 << 20),
@@ -276,6 +276,7 @@ async def test_an_agent_s_body_with_its_service_takes_effect(real: Bed, image: s
     assert "GONE=" not in env
     assert (tmp_path / "app/hostname").read_text() == "box\n"
     assert "NoNewPrivs:\t1" in (tmp_path / "app/status").read_text()
+    assert "tmpfs /run tmpfs" in (tmp_path / "app/mounts").read_text(), "ours are mounted over it"
     shown = await inspected(real, created)
     assert shown["HostConfig"]["Memory"] == 64 << 20
     assert list(shown["NetworkSettings"]["Networks"]) == [names.network(uid, "default")]

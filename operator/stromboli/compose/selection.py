@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from stromboli.compose.problem import quoted
+from stromboli.compose.problem import key, quoted
 from stromboli.compose.stack import Condition, Dependency, Named, Port, Service, Stack
 from stromboli.errors import ComposeProblem
 
@@ -159,19 +159,23 @@ def _namespaces_exist(started: Mapping[str, Service]) -> None:
 
 
 def _names_differ(started: Mapping[str, Service]) -> None:
-    """No service answers to the name of another one."""
-    owners = {name: name for name in started}
+    """No service answers to the name of another one. Name servers make no difference between capitals and others."""
+    owners: dict[str, str] = {}
+    for name, service in started.items():
+        if (owner := owners.setdefault(name.lower(), name)) != name:
+            what = f"differs from the service {owner} by capitals alone, and both would answer; rename one"
+            raise _problem(service, key(("services", name)), what)
     for name, service in started.items():
         if (other := service.container_name) is None:
             continue
-        if owners.setdefault(other, name) != name:
-            what = f"{other} is the name of the service {owners[other]} already; choose another one"
+        if (owner := owners.setdefault(other.lower(), name)) != name:
+            what = f"{other} is the name of the service {owner} already; choose another one"
             raise _problem(service, _at(service, "container_name"), what)
     for name, service in started.items():
         for attached in service.networks.values():
             for n, alias in enumerate(attached.aliases):
-                if owners.get(alias, name) != name:
-                    what = f"{alias} is the name of the service {owners[alias]}; choose another alias"
+                if (owner := owners.get(alias.lower(), name)) != name:
+                    what = f"{alias} is the name of the service {owner}; choose another alias"
                     raise _problem(service, f"{attached.at}.aliases[{n}]", what)
 
 

@@ -33,9 +33,10 @@ def aliases(services: Services) -> dict[str, dict[str, tuple[str, ...]]]:
 
 def hidden_links(services: Services) -> Iterator[str]:
     """A sentence for each link under whose alias another service answers."""
+    lower = {name.lower() for name in services}
     for service in services.values():
         for link in service.links:
-            if link.alias != link.service and link.alias in services:
+            if link.alias != link.service and link.alias.lower() in lower:
                 yield (
                     f"{link.at}: {link.alias} is the service {link.alias} here, not {link.service}: links have no "
                     f"names of their own on a network; call {link.service} by its name"

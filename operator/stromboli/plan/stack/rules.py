@@ -121,8 +121,11 @@ def _stated(service: Service, at: tuple[str, ...], other: tuple[str, ...]) -> st
 
 
 def _leaves_room(agent: Service) -> None:
-    """Around the operator's own mounts, too, nothing can be mounted in the agent's service."""
-    targets = [(mount.at, mount.target) for mount in agent.mounts]
+    """Around the operator's own mounts, too, nothing can be mounted in the agent's service: something may be in their
+    way there. Memory at /run is empty, and mounted before they are.
+    """
+    memory = {mount.at for mount in agent.mounts if isinstance(mount, Tmpfs) and mount.target == "/run"}
+    targets = [(mount.at, mount.target) for mount in agent.mounts if mount.at not in memory]
     targets += [(secret.mounted_at, secret.target) for secret in agent.secrets]
     for at, target in targets:
         if (tree := volumes.reserved(target)) is not None:

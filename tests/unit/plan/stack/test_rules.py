@@ -141,3 +141,9 @@ def test_around_our_mounts_nothing_is_mounted_in_the_agents_service(target: str)
     assert not isinstance(problem, NotPermitted)
     assert problem.key == "services.a.volumes[0]"
     assert judge(f"volumes: ['{target}']") == ()
+
+
+def test_only_memory_at_run_is_out_of_our_way() -> None:
+    assert judge("init: true", agent="tmpfs: [/run, /tmp]") == ()
+    assert refused("init: true", agent="tmpfs: [/run, /var/run]").key == "services.a.tmpfs[1]"
+    assert refused("init: true", agent="tmpfs: [/run/stromboli]").key == "services.a.tmpfs[0]"
