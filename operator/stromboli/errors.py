@@ -208,6 +208,10 @@ class Pulling(StromboliError):
     """An image is being pulled; `str()` of it is the progress."""
 
 
+class Building(StromboliError):
+    """An image is being built for a stack; the message has the progress."""
+
+
 class ImageMissing(StromboliError):
     """An image is not on the node and pulling it is not allowed; `str()` of it says why, and what to do."""
 

@@ -30,8 +30,10 @@ ROLE = f"{GROUP}/role"  # what a container is for: a `Role` if it is a session's
 ROLE_HOLDER = "cli-holder"
 ROLE_READER = "look"  # the word of the versions that may have left one
 SHAPE = f"{GROUP}/shape"  # of an agent's container: its properties that policies restrict, as JSON
+ROLE_BUILT = "built"  # of an image that was built for a stack: a container of it has a role of its own
 # Labels on the parts of a compose stack: the names that the file has for them …
 SERVICE = f"{GROUP}/service"  # on a service's container and its built image
+BUILD = f"{GROUP}/build"  # on a built image: what it was built from, as a hash
 STACK_NETWORK = f"{GROUP}/network"
 STACK_VOLUME = f"{GROUP}/volume"  # a volume without a name in the file is `SERVICE:TARGET`
 # … and, on containers, what they were created from, and how they are supervised, both as JSON.

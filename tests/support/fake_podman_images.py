@@ -76,6 +76,7 @@ class FakeImages(FakeState):
                 "Created": image.created,
                 "Config": image.config,
                 "Labels": image.config.get("Labels"),
+                "History": [{"created_by": each} for each in image.history],
                 "RootFS": {"Type": "layers", "Layers": [digest] * image.layers},
             }
         )

@@ -58,7 +58,9 @@ class FakeContainer:
 
 @dataclass(slots=True)
 class FakeImage:
-    """One image; `config` has Docker's names (`User`, `Env`, …). `digests` are further ones of its manifest."""
+    """One image; `config` has Docker's names (`User`, `Env`, …). `digests` are further ones of its manifest, `history`
+    the instructions that it was built by.
+    """
 
     id: str
     tags: list[str]
@@ -67,6 +69,7 @@ class FakeImage:
     created: str
     layers: int = 1
     digests: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

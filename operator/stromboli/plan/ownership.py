@@ -58,6 +58,17 @@ def builds_of(names: Iterable[str], labels: Labels, installation: str) -> dict[s
     return {name: owner for name in names if name == stack_names.image(owner, service)}
 
 
+def former_build_of(names: Iterable[str], labels: Labels, installation: str) -> str | None:
+    """The UID of the session for whose stack an image was built that has since lost its name to a newer one; None if
+    it is no such image.
+
+    Here the labels have to do: nobody misses an image without a name, and one that was committed from a container of a
+    session has that one's role.
+    """
+    is_build = labels.get(naming.ROLE) == naming.ROLE_BUILT and not any(names)
+    return (_owner(labels, installation) or None) if is_build else None
+
+
 def copies_of(names: Iterable[str], labels: Labels, installation: str) -> dict[str, str]:
     """Those names of an image that mark it as a session's copy, each with that session's UID.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,12 +18,15 @@ from stromboli.podman.times import NEVER, moment, moment_of
 from stromboli.registry_credentials import Credentials, without_secrets
 from stromboli.registry_problem import RegistryProblem
 
+_ON_BUILD = re.compile(r"(?:/bin/sh -c #\(nop\)\s*)?ONBUILD\s+(.*)", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
     """One image on the host. `id` is 64 hex digits, digests are `sha256:…`, entries of `env` are `NAME=value`.
 
-    `ports` are as in the OCI's configuration (`5432/tcp`); `shell` is empty for the default.
+    `ports` are as in the OCI's configuration (`5432/tcp`); `shell` is empty for the default. `on_build` are the ONBUILD
+    instructions that its history tells of: Podman does not show those that it has.
     """
 
     id: str
@@ -44,6 +48,7 @@ class ImageInfo:
     stop_signal: str = ""
     shell: tuple[str, ...] = ()
     health: ImageHealth | None = None
+    on_build: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,14 @@ def _info(entry: Mapping[str, Any]) -> ImageInfo:
         stop_signal=str(config.get("StopSignal") or ""),
         shell=tuple(config.get("Shell") or ()),
         health=_health(entry.get("HealthCheck") or entry.get("Healthcheck") or config.get("Healthcheck")),
+        on_build=tuple(_on_build(entry.get("History") or ())),
     )
+
+
+def _on_build(history: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for layer in history:
+        if match := _ON_BUILD.match(str(layer.get("created_by") or "")):
+            yield match[1]
 
 
 def _health(entry: Mapping[str, Any] | None) -> ImageHealth | None:

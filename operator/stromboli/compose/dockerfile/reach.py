@@ -22,12 +22,10 @@ from stromboli.compose.problem import quoted
 from stromboli.errors import InvalidInput
 
 SCRATCH = "scratch"
-OWN = "STROMBOLI_"  # how names of variables begin that the operator gives to a build
 _STAGE = re.compile(r"[a-z][a-z0-9._-]*")
 _FLAG = re.compile(r"--([a-z][a-z0-9-]*)(?:=(\S*))?(?:\s+|$)")
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?:(:[-+])([^{}$]*))?\})")
 _ARG = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?")
-_ENV_NAME = re.compile(r"(?:^|\s)[^\s=\"']*\$[^\s=]*=")
 # The flags that are known to name no image, socket or privilege …
 _FLAGS = {
     "FROM": {"platform"},
@@ -58,7 +56,7 @@ class Line:
 
     text: str
     reference: str = ""
-    begins: bool = False  # a stage
+    begins: bool = False  # a stage of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +71,16 @@ class Reach:
     stages: tuple[str | None, ...]
     _lines: tuple[Line, ...] = ()
 
-    def pinned(
-        self,
-        ids: Mapping[str, str],
-        each: Sequence[str] = (),
-        inherited: Mapping[str, Sequence[str]] | None = None,
-    ) -> str:
+    def pinned(self, ids: Mapping[str, str], inherited: Mapping[str, Sequence[str]] | None = None) -> str:
         """The Dockerfile with each reference replaced by the id of its image; `ids` has one for each base.
 
-        `each` are instructions at the beginning of each stage, `inherited` those for a stage that begins with an image,
-        by the image's reference.
+        `inherited` are instructions for a stage that begins with an image, by the image's reference.
         """
         out = list[str]()
         for line in self._lines:
             out.append(line.text.replace("\0", ids[line.reference]) if line.reference else line.text)
             if line.begins:
                 out += (inherited or {}).get(line.reference, ())
-                out += each
         return "\n".join(out) + "\n"
 
     def target(self, name: str | None) -> str | None:
@@ -150,9 +141,6 @@ class _Walk:
                 self._run(instruction, flags, rest)
             case "ONBUILD":
                 raise InvalidInput(f"line {instruction.line}: ONBUILD has no effect on this build; leave it out")
-            case "ENV":
-                _check_names(instruction)
-                self._plain(instruction, flags, rest)
             case _:
                 self._plain(instruction, flags, rest)
 
@@ -298,16 +286,6 @@ def _check_sources(instruction: Instruction, rest: str) -> None:
             raise InvalidInput(
                 f"line {instruction.line}: a source of ADD has no quotes, and begins with ./ if it has a variable"
             )
-
-
-def _check_names(instruction: Instruction) -> None:
-    """Refuse variables by which a build would hide from the operator, which ends it by a variable of its own."""
-    if OWN in re.sub(r"[\\\"'`]", "", instruction.rest):
-        raise InvalidInput(f"line {instruction.line}: names that begin with {OWN} are the operator's own")
-    first = instruction.rest.split(maxsplit=1)[0] if instruction.rest else ""
-    names = instruction.rest if "=" in first else f"{first}="  # the form without = has one variable
-    if _ENV_NAME.search(names):
-        raise InvalidInput(f"line {instruction.line}: the name of a variable is written out, without variables")
 
 
 def _written(name: str, flags: Sequence[tuple[str, str]], rest: str) -> str:

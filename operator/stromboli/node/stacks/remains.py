@@ -46,6 +46,11 @@ class StackRemains:
             for image in images
             for name in ownership.builds_of(image.names, image.labels, ours)
         ]
+        removals += [
+            self._podman.copies.remove(image.id)
+            for image in images
+            if ownership.former_build_of(image.names, image.labels, ours) == uid
+        ]
         failure: PodmanError | None = None
         for removal in removals:
             try:
@@ -64,4 +69,5 @@ class StackRemains:
         found = {ownership.session_of_stack_network(n.name, n.labels, ours) for n in networks}
         found |= {ownership.session_of_stack_volume(v.name, v.labels, ours) for v in volumes}
         found |= {uid for image in images for uid in ownership.builds_of(image.names, image.labels, ours).values()}
+        found |= {ownership.former_build_of(image.names, image.labels, ours) for image in images}
         return {uid for uid in found if uid is not None}

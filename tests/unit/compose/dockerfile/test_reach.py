@@ -100,21 +100,17 @@ def test_a_mount_cannot_lead_out_of_the_build() -> None:
     ]
 
 
-def test_what_each_stage_begins_with() -> None:
+def test_what_a_stage_takes_from_its_image() -> None:
     found = reached("FROM a\nFROM scratch\nFROM a AS x\nFROM x\nRUN --mount=from=a,target=/t x")
-    assert found.pinned({"a": "A"}, ["ARG M"], {"a": ["HEALTHCHECK NONE"]}).splitlines() == [
+    assert found.pinned({"a": "A"}, {"a": ["HEALTHCHECK NONE"]}).splitlines() == [
         "FROM A AS stromboli-stage-0",
         "HEALTHCHECK NONE",
-        "ARG M",
         "FROM scratch AS stromboli-stage-1",
-        "ARG M",
         "FROM A AS stromboli-stage-2",
         "HEALTHCHECK NONE",
-        "ARG M",
         "FROM scratch AS stromboli-mount-0",
         'COPY --from=A ["/", "/mounted"]',
         "FROM stromboli-stage-2 AS stromboli-stage-3",
-        "ARG M",
         "RUN --mount=type=bind,from=stromboli-mount-0,source=/mounted,target=/t x",
     ]
 
@@ -185,10 +181,6 @@ def test_what_is_not_refused(text: str) -> None:
         ("FROM a\nARG U=http://evil\nADD ${U} /y", "line 3: a source of ADD"),
         ("FROM a\nADD git@evil.example:x /y", "line 2: ADD fetches nothing"),
         ("FROM a\nADD --checksum=x https://evil.example/x /y", "line 2: ADD --checksum is not supported"),
-        ("FROM a\nENV A=b STROMBOLI_BUILD=c", "line 2: names that begin with STROMBOLI_"),
-        ("FROM a\nENV STROM\\BOLI_BUILD=c", "line 2: names that begin with STROMBOLI_"),
-        ("FROM a\nENV A$B=c", "line 2: the name of a variable is written out"),
-        ("FROM a\nENV $B c", "line 2: the name of a variable is written out"),
         ("FROM a\nRUN cat <<1\nx\n1", "line 2: here-documents"),
         ("FROM a\nRUN --security=insecure y", "line 2: RUN --security is not supported"),
         ("FROM a\nRUN --network=host y", "line 2: RUN --network"),
