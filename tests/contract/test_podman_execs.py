@@ -218,3 +218,13 @@ def _in_namespace(namespace: str) -> list[int]:
         except OSError:  # it has ended
             continue
     return found
+
+
+async def test_commands_at_once_do_not_meet(bed: Bed) -> None:
+    containers = [await bed.run("sleep", "60") for _ in range(2)]
+    commands = [
+        bed.podman.execs.run(containers[n % 2], ["sh", "-c", f"echo {n}; exit {n}"], limit=60) for n in range(6)
+    ]
+    assert await asyncio.gather(*commands) == [Executed(n, f"{n}\n", ended=True) for n in range(6)]
+    for container in containers:
+        await _forgotten(bed, container)
