@@ -14,6 +14,7 @@ import pytest
 from stromboli import naming
 from stromboli.compose import stack
 from stromboli.compose.stack import Anonymous, Bind, Capability, ExtraHost, ImageMount, Named, Service, Tmpfs, Ulimit
+from stromboli.node.stacks import host
 from stromboli.plan import container
 from stromboli.plan.container import Identity, Place
 from stromboli.plan.limits import Limits
@@ -281,6 +282,14 @@ async def test_an_agent_s_body_with_its_service_takes_effect(real: Bed, image: s
     assert shown["HostConfig"]["Memory"] == 64 << 20
     assert list(shown["NetworkSettings"]["Networks"]) == [names.network(uid, "default")]
     assert definition(shown["Config"]["Labels"]) == dict(part.definition)
+
+
+async def test_limits_of_the_node_are_such_that_podman_can_set_them(real: Bed) -> None:
+    """Also without CAP_SYS_RESOURCE: Podman's own may be lower than those of whoever started it."""
+    limits = body.ulimits({"memlock": Ulimit(-1, -1), "nofile": Ulimit(512, 600)}, host.hard_limits())
+    created = await real.ended("true", r_limits=limits)
+    assert {"memlock", "nofile", "nproc"} == {one["type"] for one in limits}
+    assert (await inspected(real, created))["State"]["ExitCode"] == 0
 
 
 def definition(labels: Mapping[str, str]) -> Mapping[str, str] | None:

@@ -14,21 +14,26 @@ from stromboli.plan.stack.blueprint import Node
 PROGRAM = "busybox"
 # Names of Podman's ulimits (containers.conf(5), as setrlimit(2)); the kernel counts in the same units.
 _LIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "rss", "stack", "msgqueue", "nice")
+_PID_MAX = Path("/proc/sys/kernel/pid_max")
 _DOCUMENTATION = ("192.0.2.1", 9)  # RFC 5737: nothing is sent there, only a route is looked up
 
 
 def node(home: Path) -> Node:
     """The node of an operator with that home. Blocking."""
-    return Node(address=_address(), ulimits=_hard_limits(), holder=str(_holder(home)), program=PROGRAM)
+    return Node(address=_address(), ulimits=hard_limits(), holder=str(_holder(home)), program=PROGRAM)
 
 
 @cache
-def _hard_limits() -> dict[str, int]:
+def hard_limits() -> dict[str, int]:
+    """The highest limits that a container can get, by Podman's name; -1 is none."""
     found = {}
     for name in (*_LIMITS, "rtprio", "rttime", "sigpending"):
         number = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if number is not None:
-            found[name] = resource.getrlimit(number)[1]  # -1 is RLIM_INFINITY
+            found[name] = resource.getrlimit(number)[1]
+    # Podman lowers its own to that when it starts, and without CAP_SYS_RESOURCE cannot give a container more.
+    most = int(_PID_MAX.read_text())
+    found["nproc"] = most if found["nproc"] == resource.RLIM_INFINITY else min(found["nproc"], most)
     return found
 
 
