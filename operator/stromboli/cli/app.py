@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from stromboli.cli import lifecycle, login, messages, operator, show
+from stromboli.cli.compose import commands as compose
 from stromboli.cli.images import commands as images
 
 
@@ -35,6 +36,7 @@ for _command in (
     login.logout,
     messages.messages,
     images.images,
+    compose.compose,
     operator.operator,
 ):
     app.add_command(_command)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stromboli import visible
+from stromboli.cli.tables import line, table
 from stromboli.reasons import ImageCondition
 
 _COLUMNS = ("IMAGE", "RANK", "COMPATIBLE", "LIBC", "TOOLS", "SIZE")
@@ -33,7 +33,7 @@ def images(rows: Sequence[Mapping[str, Any]], *, everything: bool = False) -> st
             summary["size"],
         )
         lines.append((*cells, _yes(row["allowed"])) if everything else cells)
-    return _table(lines)
+    return table(lines)
 
 
 def unknown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -63,9 +63,9 @@ def image(told: Mapping[str, Any]) -> str:
         "Shell": told["shell"],
         "Claude CLI": told["claudeCLI"],
     }
-    lines = [f"{name + ':':<{_WIDTH}}{_line(value) if value else '-'}" for name, value in fields.items()]
-    lines += [f"{'Untrue:':<{_WIDTH}}{_line(sentence)}" for sentence in told["untrueLabels"]]
-    tools = [_line(f"{tool['name']} {tool['version']}") for tool in told["tools"]]
+    lines = [f"{name + ':':<{_WIDTH}}{line(value) if value else '-'}" for name, value in fields.items()]
+    lines += [f"{'Untrue:':<{_WIDTH}}{line(sentence)}" for sentence in told["untrueLabels"]]
+    tools = [line(f"{tool['name']} {tool['version']}") for tool in told["tools"]]
     return "\n".join([*lines, "Tools:" if tools else f"{'Tools:':<{_WIDTH}}-", *(f"  {tool}" for tool in tools)])
 
 
@@ -77,7 +77,7 @@ def search(found: Sequence[Mapping[str, Any]]) -> str:
         (row["name"], _yes(row["official"]), str(row["stars"]), _yes(row["allowed"]), row["description"])
         for row in found
     ]
-    return _table([_FOUND, *rows])
+    return table([_FOUND, *rows])
 
 
 def _compatible(row: Mapping[str, Any]) -> str:
@@ -88,15 +88,3 @@ def _compatible(row: Mapping[str, Any]) -> str:
 
 def _yes(value: object) -> str:
     return "yes" if value else "no"
-
-
-def _line(value: object) -> str:
-    return visible.text(" ".join(str(value).split()))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    cells = [[_line(cell) for cell in row] for row in rows]
-    widths = [max(len(row[n]) for row in cells) for n in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )

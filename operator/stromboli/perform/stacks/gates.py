@@ -9,33 +9,25 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from stromboli.compose.document.load import load
 from stromboli.compose.problem import key
-from stromboli.compose.selection import Selected, select
-from stromboli.compose.stack import ImageMount, Service, Stack
-from stromboli.compose.typed.read import typed
-from stromboli.errors import ComposeProblem, NotPermitted, Refused, Unanswered, Unreadable, Waiting
+from stromboli.compose.selection import Selected
+from stromboli.compose.stack import Service
+from stromboli.errors import ComposeProblem, NotPermitted, Refused, Unanswered, Waiting
 from stromboli.grammar.reference import Reference
 from stromboli.kube.client import Cluster
-from stromboli.models.environment import Environment
 from stromboli.node.images import Images
 from stromboli.node.service_images import image_of
-from stromboli.observe import hostfiles, stackpaths, stacks
+from stromboli.observe import hostfiles, stacks
 from stromboli.observe.pullsecrets import PullSecrets
-from stromboli.observe.stacks import Project
 from stromboli.perform.candidate import Candidate
-from stromboli.perform.stacks.prepared import Prepared, StackImages
-from stromboli.plan import admission
-from stromboli.plan.policy import Effective
-from stromboli.plan.refusal import invalid
-from stromboli.plan.stack import agent, aliases, commands, order, rules, supervision, trust
-from stromboli.plan.stack.sources import Source
+from stromboli.perform.stacks import reading
+from stromboli.perform.stacks.prepared import StackImages
+from stromboli.plan.stack import agent, commands, order, supervision
 from stromboli.plan.verdict import GO_ON, Verdict
 from stromboli.podman.images import ImageInfo
 from stromboli.reasons import Reason
 
 FIELD = stacks.FIELD
-LONGEST_SECRET = 512 * 1024  # bytes, as of a Secret's or ConfigMap's value
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +48,16 @@ class StackGates:
         try:
             session = run.session or run.name
             project = await stacks.project(self.cluster, run.namespace, environment, policy, session)
-            prepared = await hostfiles.in_time(_prepared, project, environment, policy)
+            found = await hostfiles.in_time(reading.prepared, project, environment, policy)
         except Unanswered as problem:
             raise Waiting(Reason.WaitingForReference, f"{FIELD}: {problem}", 10.0) from problem
         except ComposeProblem as problem:
             raise refused(problem) from problem
-        candidate.stack = prepared
+        candidate.stack = found
         stated = candidate.spec.resources
         candidate.request = replace(
-            agent.request(candidate.request, stated, prepared.agent),
-            image=prepared.references.get(prepared.selected.agent),
+            agent.request(candidate.request, stated, found.agent),
+            image=found.references.get(found.selected.agent),
         )
         return GO_ON
 
@@ -75,7 +67,7 @@ class StackGates:
         candidate.stack_images = None
         if stack is None:
             return GO_ON
-        mounted = _mounted(stack.selected, candidate.policy)
+        mounted = reading.mounted(stack.selected, candidate.policy)
         wanted = {str(one): one for one in (*stack.references.values(), *mounted.values())}
         found = await self._resolved(candidate, wanted)
         images = {name: found[str(one)] for name, one in stack.references.items()}
@@ -126,60 +118,3 @@ def _problem(service: Service, name: str, what: str) -> ComposeProblem:
 def _is_platform(stated: str, image: ImageInfo) -> bool:
     system, _, machine = stated.lower().partition("/")
     return system == image.os and machine.split("/")[0] in ("", image.architecture)
-
-
-def _prepared(project: Project, environment: Environment, policy: Effective) -> Prepared:
-    """Blocking. Raises ComposeProblem, Refused, Waiting, Unanswered."""
-    document = load(project.sources, project.variables, project.files)
-    stack = typed(document, project.files)
-    try:
-        selected = select(stack, environment.profiles or (), environment.service)
-    except ComposeProblem as problem:
-        if problem.key != "service":
-            raise
-        raise ComposeProblem(f"{FIELD}.service", problem.what) from problem
-    notices = (*project.notices, *stack.notices, *rules.judge(stack, selected, policy.compose, policy.limits))
-    notices = (*notices, *aliases.hidden_links(selected.services))
-    trust.judge(selected, policy.env)
-    references = _references(stack, selected, environment, policy)
-    sources = stackpaths.resolved(stack.services.values(), policy.volumes)
-    used = {one.at for service in selected.services.values() for one in (*service.mounts, *service.secrets)}
-    secrets = _secrets(selected, sources, project)
-    return Prepared(
-        stack, selected, references, {at: one for at, one in sources.items() if at in used}, secrets, notices
-    )
-
-
-def _references(stack: Stack, selected: Selected, environment: Environment, policy: Effective) -> dict[str, Reference]:
-    """The images of the services that are on, each of which the policies admit. Raises Refused, ComposeProblem."""
-    instead = environment.images or {}
-    for name in instead:
-        if name not in stack.services:
-            raise invalid(f"{FIELD}.images.{name}", f"the file has no service {name}")
-    found = {}
-    for name, service in selected.services.items():
-        if (text := instead.get(name)) is not None:
-            found[name] = admission.admit(text, policy, f"{FIELD}.images.{name}")
-        elif service.image is not None:
-            found[name] = admission.admit(service.image, policy, f"{FIELD}: services.{name}.image")
-    return found
-
-
-def _mounted(selected: Selected, policy: Effective) -> dict[str, Reference]:
-    """The images that services mount, by their text, each of which the policies admit. Raises Refused."""
-    mounts = (mount for service in selected.services.values() for mount in service.mounts)
-    images = [mount for mount in mounts if isinstance(mount, ImageMount)]
-    return {one.image: admission.admit(one.image, policy, f"{FIELD}: {one.at}.source") for one in images}
-
-
-def _secrets(selected: Selected, sources: Mapping[str, Source], project: Project) -> dict[str, bytes]:
-    """Raises ComposeProblem, NotPermitted."""
-    found = {}
-    for service in selected.services.values():
-        for secret in service.secrets:
-            try:
-                found[secret.source] = project.files.read(sources[secret.at].path, LONGEST_SECRET)
-            except Unreadable as problem:
-                kind = ComposeProblem if problem.permitted else NotPermitted
-                raise kind(secret.at, f"{secret.source} {problem}") from problem
-    return found

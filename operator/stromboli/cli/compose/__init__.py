@@ -1,0 +1,1 @@
+"""`stromboli compose`."""

@@ -1,0 +1,159 @@
+"""Compose files, checked as the operator checks them: without a cluster, and without looking at images."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import ValidationError
+
+from stromboli import bounds
+from stromboli.cli import exitcodes, tables
+from stromboli.compose.stack import Service
+from stromboli.errors import ComposeProblem, LocalFailure, NotPermitted, Refused
+from stromboli.models.agentpolicy import AgentPolicySpec
+from stromboli.models.environment import Environment
+from stromboli.models.sentences import sentence
+from stromboli.observe import hostfiles, stacks
+from stromboli.perform.stacks import reading
+from stromboli.perform.stacks.prepared import Prepared
+from stromboli.plan import policy
+from stromboli.plan.policy import Effective, Rules
+from stromboli.reasons import Reason
+
+_PLACES = ("at", "mark", "keys", "mounted_at")
+_COLUMNS = ("SERVICE", "IMAGE", "STARTS AFTER", "READY WHEN")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The arguments of the command."""
+
+    files: tuple[Path, ...]
+    service: str | None
+    profiles: tuple[str, ...]
+    variables: Mapping[str, str]
+    images: Mapping[str, str]
+    policies: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the files mean: as JSON, and as a table; `notices` are about what has no effect."""
+
+    document: dict[str, Any]
+    table: str
+    notices: tuple[str, ...]
+
+
+def check(asked: Asked) -> Checked:
+    """Raises LocalFailure, with the command's exit code."""
+    paths = [path.absolute() for path in asked.files]
+    try:
+        environment = _environment(asked, paths)
+        rules = policy.combine(_rules(asked, paths[0].parent), policy.Base(mount_claude_cli=False))
+        found = asyncio.run(_prepared(environment, rules, paths[0].parent.name))
+    except ComposeProblem as problem:
+        code = exitcodes.NOT_ALLOWED if isinstance(problem, NotPermitted) else 1
+        raise LocalFailure(str(problem), code=code) from problem
+    except Refused as refusal:
+        refused = refusal.reason in (Reason.PolicyViolation, Reason.ImageNotAllowed)
+        raise LocalFailure(refusal.message, code=exitcodes.NOT_ALLOWED if refused else 1) from refusal
+    return Checked(_document(found), _table(found), found.notices)
+
+
+async def _prepared(environment: Environment, rules: Effective, name: str) -> Prepared:
+    """There is no cluster to read from, since all files are on this machine."""
+    project = await stacks.project(cast(Any, None), "", environment, rules, name)
+    return await hostfiles.in_time(reading.prepared, project, environment, rules)
+
+
+def _environment(asked: Asked, paths: Sequence[Path]) -> Environment:
+    given: dict[str, Any] = {
+        "type": "compose",
+        "paths": [str(path) for path in paths],
+        "service": asked.service,
+        "profiles": list(asked.profiles),
+        "env": [{"name": name, "value": value} for name, value in asked.variables.items()],
+        "images": dict(asked.images) or None,
+    }
+    try:
+        return Environment.model_validate({key: value for key, value in given.items() if value})
+    except ValidationError as e:
+        raise LocalFailure(sentence(e), code=2) from e
+
+
+def _rules(asked: Asked, folder: Path) -> Iterator[Rules]:
+    if not asked.policies:
+        allowed = {"volumes": {"allowed": [{"path": str(folder)}]}}
+        yield Rules("(none)", AgentPolicySpec.model_validate(allowed))
+    for file in asked.policies:
+        for found in _manifests(file):
+            name = str((found.get("metadata") or {}).get("name") or file.name)
+            try:
+                yield Rules(name, AgentPolicySpec.model_validate(found.get("spec") or {}))
+            except ValidationError as e:
+                raise LocalFailure(f"{file}: AgentPolicy {name}: {sentence(e)}", code=2) from e
+
+
+def _manifests(file: Path) -> Iterable[Mapping[str, Any]]:
+    try:
+        data = file.read_bytes()
+        bounds.measure_yaml(data, bounds.DOCUMENT)
+        found = list(yaml.load_all(data, yaml.CSafeLoader))
+    except (ValueError, yaml.YAMLError) as e:
+        raise LocalFailure(f"{file} is no manifest that can be read", code=2) from e
+    policies = [one for one in found if isinstance(one, Mapping) and one.get("kind") == "AgentPolicy"]
+    if not policies:
+        raise LocalFailure(f"{file} has no AgentPolicy", code=2)
+    return policies
+
+
+def _document(found: Prepared) -> dict[str, Any]:
+    services = {name: _plain(asdict(service)) for name, service in found.selected.services.items()}
+    for name, reference in found.references.items():
+        services[name]["image"] = str(reference)
+    return {
+        "agent": found.selected.agent,
+        "services": services,
+        "networks": _plain({name: asdict(network) for name, network in found.stack.networks.items()}),
+        "volumes": _plain({name: asdict(volume) for name, volume in found.stack.volumes.items()}),
+        "notices": list(found.notices),
+    }
+
+
+def _plain(value: object) -> Any:
+    """Without places in files, and in terms of JSON."""
+    if isinstance(value, Mapping):
+        return {
+            str(key): _plain(each) for key, each in value.items() if key not in ("at", "mark", "keys", "mounted_at")
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, frozenset):
+        return sorted(map(str, value))
+    return value
+
+
+def _table(found: Prepared) -> str:
+    rows = [_COLUMNS]
+    for name, service in found.selected.services.items():
+        agent = name == found.selected.agent
+        image = str(found.references.get(name, "(built)"))
+        after = ", ".join(f"{one.service} ({one.condition})" for one in service.depends_on) or "-"
+        rows.append((f"{name} (the agent's)" if agent else name, image, after, "-" if agent else _ready(service)))
+    return tables.table(rows)
+
+
+def _ready(service: Service) -> str:
+    test = service.healthcheck.test if service.healthcheck is not None else None
+    if test is not None and test[:1] != ("NONE",):
+        return "healthy"
+    ports = sorted({port.container for port in (*service.ports, *service.expose) if port.protocol == "tcp"})
+    if ports:
+        return f"listens on {', '.join(map(str, ports[:4]))}" + (" …" if len(ports) > 4 else "")
+    return "as its image says: a health check, or a port"
