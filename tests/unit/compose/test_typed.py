@@ -144,6 +144,11 @@ def test_places_beside_them_are_free(target: str) -> None:
     assert service(f"volumes: ['./d:{target}']").mounts[0].target == target
 
 
+def test_the_size_of_dev_shm_has_a_key_of_its_own() -> None:
+    assert "set shm_size" in problem("tmpfs: /dev/shm")[1]
+    assert "set shm_size" not in problem("tmpfs: /dev/mqueue")[1]
+
+
 def test_the_same_target_twice_is_refused() -> None:
     assert problem("volumes: [./a:/x], tmpfs: /x")[0] == "tmpfs[0]"
     both = "volumes: ['./a:/run/secrets/k'], secrets: [k]"
@@ -175,6 +180,8 @@ def test_health_checks_leave_to_the_image_what_they_do_not_say() -> None:
     assert service("healthcheck: {disable: true}").healthcheck == stack.HealthCheck(("NONE",))
     assert service("healthcheck: {test: [NONE, x]}").healthcheck == stack.HealthCheck(("NONE",))
     assert service("healthcheck: {test: []}").healthcheck == stack.HealthCheck()
+    longest = service("healthcheck: {interval: 500ms, timeout: 7d, retries: 100000}").healthcheck
+    assert longest == stack.HealthCheck(interval=0.5, timeout=604800.0, retries=100_000)
     whole = "healthcheck: {test: [CMD, x], start_period: 10s, start_interval: 500ms}"
     assert service(whole).healthcheck == stack.HealthCheck(("CMD", "x"), start_period=10.0, start_interval=0.5)
 
@@ -246,6 +253,15 @@ def test_limits_of_both_places() -> None:
 )
 def test_what_is_wrong_with_limits(keys: str, key: str) -> None:
     assert problem(keys)[0].startswith(key)
+
+
+def test_the_least_and_the_most_that_can_be_asked_for() -> None:
+    least = service("mem_limit: 6m, memswap_limit: 6m, mem_reservation: 6m, cpus: 0.001, pids_limit: 1").limits
+    assert least == stack.Limits(6 * 2**20, 6 * 2**20, 6 * 2**20, 1, 1)
+    most = service("cpus: 8192, pids_limit: 4194304, stop_grace_period: 1d, ulimits: {nofile: {soft: 5, hard: 5}}")
+    assert most.limits == stack.Limits(cpus=8_192_000, pids=4_194_304)
+    assert most.stop_grace_period == 86400.0
+    assert problem("cpus: 0.0009")[0] == "cpus"
 
 
 def test_a_limit_that_may_be_0_is_none_then() -> None:
@@ -505,6 +521,11 @@ def test_the_keys_of_a_service_have_their_places() -> None:
     assert found.mark_of("services.s.cap_add[0]") == Mark("compose.yaml", 5)
     assert found.mark_of("services.s.cap_add[0].more.and.more") == Mark("compose.yaml", 5)
     assert found.mark_of("services.s.tty") == found.mark_of("services.s")
+    links = composed.stack("services:\n  s:\n    image: x\n    depends_on:\n    - t\n  t:\n    image: x\n").services[
+        "s"
+    ]
+    assert links.depends_on[0].at == "services.s.depends_on[0]"
+    assert links.keys["services.s.depends_on[0]"] == Mark("compose.yaml", 5)
     assert found.cap_add == (stack.Capability("services.s.cap_add[0]", "NET_ADMIN"),)
 
 

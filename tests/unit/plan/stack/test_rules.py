@@ -116,7 +116,8 @@ def test_nothing_is_above_a_ceiling(keys: str, key: str) -> None:
     assert isinstance(problem, NotPermitted)
     assert problem.key == f"services.s.{key}"
     assert "AgentPolicy p" in problem.what
-    assert judge("mem_limit: 1g, memswap_limit: 2g, shm_size: 1g, cpus: 2, pids_limit: 100", limits=ceilings) == ()
+    most = "mem_limit: 1g, memswap_limit: 2g, shm_size: 1g, tmpfs: '/t:size=1g', cpus: 2, pids_limit: 100"
+    assert judge(most, limits=ceilings) == ()
 
 
 @pytest.mark.parametrize("key", ["mem_limit", "shm_size"])
