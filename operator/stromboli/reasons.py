@@ -156,8 +156,8 @@ class Reason(ConditionReason):
     ServiceFailed = (
         "ServiceFailed",
         "False",
-        "A service of the environment did not become ready, so the prompt was not sent: the message names it, and ends"
-        " with its last output.",
+        "A service of the environment did not become ready, or its image could not be built, so the prompt was not"
+        " sent: the message names it, and ends with its last output.",
     )
     AgentFailed = (
         "AgentFailed",

@@ -75,8 +75,7 @@ class Stack:
         return sorted(image.names for image in await self.bed.podman.copies.images(self.site.owner_labels(self.uid)))
 
     def archives(self) -> list[str]:
-        folder = self.site.folder(self.uid).path / "builds"
-        return [path.name for path in folder.iterdir()] if folder.exists() else []
+        return [path.name for path in self.site.folder(self.uid).path.glob("builds/*/*")]
 
 
 @pytest.fixture
@@ -231,6 +230,19 @@ async def test_on_build_of_an_image_is_refused(faked: Bed, tmp_path: Path) -> No
     with pytest.raises(ComposeProblem, match=r"services\.db\.build\.dockerfile \(line 1\): the image .* has ONBUILD"):
         await stack.built()
     await stack.builds.close()
+
+
+async def test_what_a_killed_operator_has_left(stack: Stack) -> None:
+    left = stack.site.folder(stack.uid).path / "builds" / names.service("db") / "run-0.tar"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    stack.write(f"FROM {stack.bed.image}\nRUN true")
+    made = await stack.built()
+    assert stack.archives() == []
+    another = Stack(stack.bed, stack.site, stack.folder, stack.uid)
+    assert await another.built() == made
+    await another.builds.close()
+    assert (another.archives(), another.bed.fake is None or len(another.bed.fake.builds) == 1) == ([], True)
 
 
 async def test_a_podman_that_fails_is_asked_again(faked: Bed, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ STOPPING = (
     errors.PodmanError,
     errors.PodmanUnavailable,
     errors.Pulling,
+    errors.Building,
     errors.ImageMissing,
     errors.CLIUnavailable,
     errors.LabelsLost,
@@ -88,6 +89,10 @@ def _of_the_node(error: Exception) -> Stop:
     match error:
         case errors.Pulling():
             return Wait(Reason.Pulling, str(error), PROGRESS_EVERY)
+        case errors.Building():
+            return Wait(Reason.StartingServices, str(error), PROGRESS_EVERY)
+        case errors.BuildFailed():
+            return Refuse(Reason.ServiceFailed, str(error))
         case errors.ImageMissing():
             return Refuse(Reason.ImagePullFailed, str(error))
         case errors.CLIUnavailable():

@@ -102,6 +102,16 @@ def test_what_a_commit_or_a_build_hands_on_is_no_proof() -> None:
     assert ownership.container_key(naming.agent(UIDS[1]).name, labels, OURS) is None
 
 
+def test_a_built_image_that_has_lost_its_name() -> None:
+    labels = {naming.INSTALLATION: OURS, naming.OWNER: UIDS[0], naming.ROLE: naming.ROLE_BUILT}
+    assert ownership.former_build_of([], labels, OURS) == UIDS[0]
+    assert ownership.former_build_of(["localhost/persons/own:1"], labels, OURS) is None
+    assert ownership.former_build_of([], labels, THEIRS) is None
+    assert ownership.former_build_of([], {**labels, naming.OWNER: ""}, OURS) is None
+    committed = {**labels, naming.ROLE: SERVICE}
+    assert ownership.former_build_of([], committed, OURS) is None, "of a container of a built image"
+
+
 def test_a_label_that_is_no_uid_is_nobodys() -> None:
     for owner in ("", "../../etc"):
         labels = {naming.INSTALLATION: OURS, naming.OWNER: owner}

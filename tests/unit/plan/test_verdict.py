@@ -20,6 +20,8 @@ from stromboli.registry_problem import RegistryProblem
         (errors.NotFound("no such image", 404), Wait, Reason.PodmanUnavailable),
         (errors.PodmanError("crun: boom", 500), Wait, Reason.PodmanUnavailable),
         (errors.Pulling("pulling x: 1 of 2 MiB"), Wait, Reason.Pulling),
+        (errors.Building("building db: step 3/7"), Wait, Reason.StartingServices),
+        (errors.BuildFailed("service db: the image was not built", "words"), Refuse, Reason.ServiceFailed),
         (errors.ImageMissing("the image x is not on the node"), Refuse, Reason.ImagePullFailed),
         (errors.CLIUnavailable("the Claude CLI's image is not on the node"), Wait, Reason.CLIImageUnavailable),
         (errors.LabelsLost("the container x has lost its labels"), Refuse, Reason.PolicyViolation),
@@ -66,4 +68,6 @@ def test_all_that_may_stop_a_start_is_in_the_map() -> None:
 def _made(kind: type[Exception]) -> Exception:
     if issubclass(kind, errors.Refused | errors.Waiting):
         return kind(Reason.InvalidSpec, "x")
+    if issubclass(kind, errors.Swapped):
+        return kind("/x", "y")
     return kind("x")

@@ -174,14 +174,15 @@ class StackBuilds:
         return await buildcontext.read(order.build, order.policy.volumes, archive, order.mark)
 
     def _archive(self, reading: _Reading) -> Path:
-        name = names.service(reading.service)
-        return self._site.folder(reading.session).path / "builds" / f"{name}.{reading.run}.tar"
+        folder = self._site.folder(reading.session).path / "builds" / names.service(reading.service)
+        return folder / f"{reading.run}.tar"
 
     def _prepare(self, session: str, archive: Path) -> None:
         """From now on the session may have something of a stack; what an earlier operator has left is removed."""
         self._site.folder(session).note_stack()
-        archive.parent.mkdir(mode=0o700, exist_ok=True)
-        archive.unlink(missing_ok=True)
+        archive.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in archive.parent.iterdir():
+            left.unlink(missing_ok=True)
 
     async def _existing(self, order: Order, key: str) -> str | None:
         """The image that was built of the same, if it is there."""
@@ -221,12 +222,13 @@ class StackBuilds:
                 await asyncio.to_thread(_complete, archive, plan.dockerfile(copies))
                 limit = order.policy.compose.build_timeout
                 with await asyncio.to_thread(open, archive, "rb") as file:
-                    made = await self._podman.builds.build(
+                    return await self._podman.builds.build(
                         file, recipe, limit=limit.value, on_line=lambda line: _follow(line, report)
                     )
+            except BuildFailed as error:
+                raise BuildFailed(f"service {order.service}: {error}", error.output) from error
             finally:
                 await asyncio.to_thread(_discard, archive)
-        return made
 
     def _labels(self, order: Order, service: str) -> dict[str, str]:
         return {

@@ -22,6 +22,7 @@ from stromboli.plan.compose_rules import ComposeRules
 from stromboli.plan.policy import Effective
 from stromboli.plan.stack.image import ImageCheck
 
+_FIELD = "spec.environment"  # of the run, before the keys of its file in a refusal
 _KEY = 1  # to be raised when the same key would no longer mean the same image
 
 
@@ -92,14 +93,14 @@ def planned(build: Build, dockerfile: bytes, policy: Effective, mark: Mark | Non
     except InvalidInput as e:
         raise ComposeProblem(f"{build.at}.target", e.message, str(mark or "")) from e
     if found.syntax is not None:
-        admission.admit(found.syntax, policy, f"{build.at}.{field} (# syntax)")
+        admission.admit(found.syntax, policy, f"{_FIELD}: {build.at}.{field} (# syntax)")
     slots = {
         base.reference: f"{build.at}.args.{base.argument}"
         if base.argument
         else f"{build.at}.{field} (line {base.line})"
         for base in found.bases
     }
-    images = {reference: admission.admit(reference, policy, slot) for reference, slot in slots.items()}
+    images = {reference: admission.admit(reference, policy, f"{_FIELD}: {slot}") for reference, slot in slots.items()}
     return PlannedBuild(build, images, slots, target, mark, found)
 
 
