@@ -29,6 +29,7 @@ from stromboli.node.networks import Networks
 from stromboli.node.removals import Removals
 from stromboli.node.resting import Resting
 from stromboli.node.serial import SessionLocks
+from stromboli.node.stacks.builds import StackBuilds
 from stromboli.node.stacks.stacks import Stacks
 from stromboli.node.start_gate import StartGate
 from stromboli.observe.index import Index
@@ -57,6 +58,7 @@ from stromboli.perform.report import Reporter
 from stromboli.perform.run_images import RunImages
 from stromboli.perform.sessions import assembly as session_parts
 from stromboli.perform.sessions.gates import SessionGates
+from stromboli.perform.sessions.objects import SessionObjects
 from stromboli.perform.sessions.onnode import OnNode
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.stacks.gates import StackGates
@@ -124,12 +126,13 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     )
     secrets, policies = PullSecrets(cluster, settings.system_namespace), Policies(cluster, settings)
     stacks = Stacks(podman, on_node.site, on_node.locks, session_queue.wake, lambda uid, told: starts.tell(uid, told))
-    starts = StackStarts(on_node.site, stacks, voice.runs, voice.notifier, queue.wake)
+    builds = StackBuilds(podman, on_node.site, queue.wake)
+    starts = StackStarts(on_node.site, stacks, builds, voice.runs, voice.notifier, queue.wake)
     gates = Gates(
         Lookups(cluster, settings, Schemas(), policies),
         SessionGates(queues, settings.node, session_queue.wake),
         RunImages(node.images, node.mounts, secrets),
-        StackGates(cluster, node.images, secrets),
+        StackGates(cluster, node.images, secrets, builds, SessionObjects(cluster, voice.notifier)),
         StartLine(node.gate, settings.node),
     )
     entry = Entry(gates, sessions.starts, starts, on_node.locks)

@@ -58,7 +58,7 @@ def gates(mounts: Mounts) -> Gates:
         Lookups(none, none, none, none),
         SessionGates(none, "node", none),
         RunImages(none, cast(Any, mounts), PullSecrets(none, "system")),
-        StackGates(none, none, PullSecrets(none, "system")),
+        StackGates(none, none, PullSecrets(none, "system"), none, none),
         StartLine(none, "node"),
     )
 

@@ -18,13 +18,15 @@ from stromboli.errors import NotFound, ServiceFailed, Swapped
 from stromboli.naming import Role
 from stromboli.node import checked_start
 from stromboli.plan.stack import names
-from stromboli.plan.stack.blueprint import Blueprint, Planned
+from stromboli.plan.stack.blueprint import Blueprint, Planned, StackNetwork
 from stromboli.plan.stack.sources import Identity
 from stromboli.plan.stack.supervision import GRACE, Supervision
 from stromboli.podman.container_state import ContainerState
 from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
+
+MOST_GRACE = 120  # seconds: the session's lock is held meanwhile, for which its deletion waits
 
 
 class Parts:
@@ -53,17 +55,23 @@ class Parts:
         await asyncio.to_thread(self._site.folder(uid).note_stack)
         labels = self._site.owner_labels(uid)
         await asyncio.gather(
-            *(
-                self.podman.networks.create(
-                    network.name, {**labels, naming.STACK_NETWORK: network.key}, internal=network.internal, dns=True
-                )
-                for network in blueprint.networks
-            ),
+            *(self._network(uid, network) for network in blueprint.networks),
             *(
                 self.podman.volumes.create(name, {**labels, naming.STACK_VOLUME: key})
                 for name, key in blueprint.volumes.items()
             ),
         )
+
+    async def _network(self, uid: str, network: StackNetwork) -> None:
+        """Create a network. One that had a way out and has none now, or the other way round, is another one; nothing
+        but the agent's container can still be on it.
+        """
+        found = await self.podman.networks.inspect(network.name)
+        if found is not None and found.internal != network.internal:
+            await self.remove_agent(uid)
+            await self.podman.networks.remove(network.name)
+        labels = {**self._site.owner_labels(uid), naming.STACK_NETWORK: network.key}
+        await self.podman.networks.create(network.name, labels, internal=network.internal, dns=True)
 
     async def completed(self, uid: str) -> frozenset[str]:
         """The ids of the containers that have done their work. Raises OSError."""
@@ -107,7 +115,8 @@ class Parts:
             grace = Supervision.from_label(container.labels[naming.SUPERVISION]).grace
         except (KeyError, ValueError):
             grace = GRACE
-        await self.podman.containers.stop(container.id, round(grace) if names.is_service(self._role(container)) else 0)
+        seconds = min(round(grace), MOST_GRACE) if names.is_service(self._role(container)) else 0
+        await self.podman.containers.stop(container.id, seconds)
 
     async def remove(self, container: ContainerState) -> None:
         """Remove a container. Raises PodmanError, PodmanUnavailable."""

@@ -123,10 +123,12 @@ class RunningStack:
                 await self._moved.wait()
 
     async def adopt(self) -> None:
-        """Look after the services that run, as an operator before this one has left them."""
+        """Look after the services that run, or should, as an operator before this one has left them."""
+        completed = await self._parts.completed(self._uid)
         for container in (await self._parts.existing(self._uid)).values():
             name, tended = _labelled(container)
-            if tended is not None and container.alive and name not in self._tended:
+            left = container.alive or (container.exit_code is not None and container.id not in completed)
+            if tended is not None and left and name not in self._tended:
                 self._tended[name] = self._tending(name, container.id, tended, FOREVER)
                 self._tended[name].begin()
 
@@ -156,7 +158,6 @@ class RunningStack:
 
     async def _adapt(self, blueprint: Blueprint) -> None:
         """Everything is created, nothing but holders is started, and what is not wanted any more is gone."""
-        await self._parts.prepare(blueprint)
         found = await self._parts.existing(self._uid)
         completed = await self._parts.completed(self._uid)
         existing = {role: _existing(one, completed=one.id in completed) for role, one in found.items()}
@@ -164,6 +165,7 @@ class RunningStack:
         await self._free_the_agent(blueprint, fates)
         for role in changes.stopping(fates, [*blueprint.containers]):
             await self._put_away(found[role], remove=not isinstance(fates[role], Restart))
+        await self._parts.prepare(blueprint)
         self._blueprint = blueprint
         ids = {role: one.id for role, one in found.items()}
         for role, planned in blueprint.containers.items():

@@ -6,6 +6,7 @@ from stromboli.errors import Refused, Rejected
 from stromboli.event_reasons import EventReason
 from stromboli.kube import objects
 from stromboli.kube.client import Cluster
+from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.agentsession import AgentSessionSpec, Parent, SessionTemplate
 from stromboli.models.run import Run
 from stromboli.models.session import Session
@@ -25,14 +26,21 @@ class SessionObjects:
 
     async def ensure(self, run: Run, named: Named, ready: Ready) -> Session:
         """Ensure the session's object, with a template. Raises Conflict, Refused, ClusterUnavailable."""
-        session = named.obj or await self._create(run, named, ready)
+        session = named.obj or await self._create(run, named, _template(ready))
         if session.spec.get("template") is not None:  # an empty one counts: it was set to nothing
             return session
         return await self._cluster.write_spec(session, objects.filled(session, _template(ready)))
 
-    async def _create(self, run: Run, named: Named, ready: Ready) -> Session:
+    async def begin(self, run: Run, named: Named, spec: AgentRunSpec) -> None:
+        """Create the object of a session with a stack before the run's turn: what is built belongs to it.
+
+        Raises Refused, ClusterUnavailable.
+        """
+        await self._create(run, named, plan.template_of(spec, None, None, None))
+
+    async def _create(self, run: Run, named: Named, template: SessionTemplate) -> Session:
         parent = Parent(name=named.parent.name, uid=named.parent.uid) if named.parent is not None else None
-        spec = AgentSessionSpec(template=_template(ready), forked_from=parent)
+        spec = AgentSessionSpec(template=template, forked_from=parent)
         try:
             created = await self._cluster.create_session(run.namespace, named.name, spec)
         except Rejected as e:

@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 from stromboli.compose.problem import key
 from stromboli.compose.selection import Selected
 from stromboli.compose.stack import Service
-from stromboli.errors import ComposeProblem, NotPermitted, Refused, Unanswered, Waiting
+from stromboli.errors import ComposeProblem, Conflict, NotPermitted, PodmanError, Refused, Unanswered, Waiting
 from stromboli.grammar.reference import Reference
 from stromboli.kube.client import Cluster
 from stromboli.node.images import Images
 from stromboli.node.service_images import image_of
+from stromboli.node.stacks.builds import Order, StackBuilds
 from stromboli.observe import hostfiles, stacks
 from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.perform.candidate import Candidate
+from stromboli.perform.sessions.objects import SessionObjects
 from stromboli.perform.stacks import reading
-from stromboli.perform.stacks.prepared import StackImages
+from stromboli.perform.stacks.prepared import Prepared, StackImages
 from stromboli.plan.stack import agent, commands, order, supervision
 from stromboli.plan.verdict import GO_ON, Verdict
 from stromboli.podman.images import ImageInfo
@@ -37,6 +39,8 @@ class StackGates:
     cluster: Cluster
     images: Images
     secrets: PullSecrets
+    builds: StackBuilds
+    sessions: SessionObjects
 
     async def stack(self, candidate: Candidate) -> Verdict:
         """The file, and whatever it names, can be read, is understood, and is allowed."""
@@ -71,10 +75,52 @@ class StackGates:
         wanted = {str(one): one for one in (*stack.references.values(), *mounted.values())}
         found = await self._resolved(candidate, wanted)
         images = {name: found[str(one)] for name, one in stack.references.items()}
+        images |= await self._built(candidate, stack)
         for problem in unfit(stack.selected, images):
             raise refused(problem)
         candidate.stack_images = StackImages(images, {text: found[str(one)] for text, one in mounted.items()})
         return GO_ON
+
+    async def _built(self, candidate: Candidate, stack: Prepared) -> dict[str, ImageInfo]:
+        """The images that are built, once all others are there. Raises as `StackBuilds.built`, and Conflict."""
+        run, policy, named = candidate.run, candidate.policy, candidate.named
+        wanted = {name: one for name, one in stack.selected.services.items() if name not in stack.references}
+        if not wanted:
+            return {}
+        if named is not None and named.obj is None:
+            await self.sessions.begin(run, named, candidate.spec)
+            raise Conflict(f"the session {named.name} was created: it is read again")
+        session = named.obj.uid if named is not None and named.obj is not None else run.uid
+        tenant = self.secrets.tenant(run.namespace, candidate.spec.image_pull_secrets, policy.pull_secrets)
+        memory, cpus = policy.limits.memory, policy.limits.cpus
+
+        async def resolve(image: Reference, _: str) -> ImageInfo:
+            return await self.images.resolve(image, policy.pull_policy, run.uid, tenant)
+
+        async def built(name: str, service: Service) -> ImageInfo:
+            assert service.build is not None, "what has no image is built, or was refused"
+            order = Order(
+                session,
+                name,
+                service.build,
+                policy,
+                f"{run.namespace}/{run.session or run.name}",
+                service.mark_of(service.build.at),
+                memory=None if memory is None else memory.value,
+                cpus=None if cpus is None else cpus.value,
+            )
+            made = await self.builds.built(order, resolve, run.uid)
+            if (found := await self.images.by_id(made)) is None:
+                raise PodmanError(f"the image of the service {name} was built and is not there")
+            return found
+
+        made = await asyncio.gather(*(built(*one) for one in wanted.items()), return_exceptions=True)
+        for one in made:
+            if isinstance(one, ComposeProblem):
+                raise refused(one)
+            if isinstance(one, BaseException):
+                raise one
+        return {name: one for name, one in zip(wanted, made, strict=True) if isinstance(one, ImageInfo)}
 
     async def _resolved(self, candidate: Candidate, wanted: Mapping[str, Reference]) -> dict[str, ImageInfo]:
         """All images, pulled side by side. Raises as `Images.resolve`."""

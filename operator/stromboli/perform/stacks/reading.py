@@ -17,7 +17,7 @@ from stromboli.perform.stacks.prepared import Prepared
 from stromboli.plan import admission
 from stromboli.plan.policy import Effective
 from stromboli.plan.refusal import invalid
-from stromboli.plan.stack import aliases, rules, trust
+from stromboli.plan.stack import aliases, builds, rules, trust
 from stromboli.plan.stack.sources import Source
 
 LONGEST_SECRET = 512 * 1024  # bytes, as of a Secret's or ConfigMap's value
@@ -37,7 +37,7 @@ def prepared(project: Project, environment: Environment, policy: Effective) -> P
         raise ComposeProblem(f"{FIELD}.service", problem.what) from problem
     notices = (*project.notices, *stack.notices, *rules.judge(stack, selected, policy.compose, policy.limits))
     notices = (*notices, *aliases.hidden_links(selected.services))
-    trust.judge(selected, policy.env)
+    trust.judge(selected, policy.env, policy.network)
     references = _references(stack, selected, environment, policy)
     sources = stackpaths.resolved(stack.services.values(), policy.volumes)
     used = {one.at for service in selected.services.values() for one in (*service.mounts, *service.secrets)}
@@ -48,13 +48,18 @@ def prepared(project: Project, environment: Environment, policy: Effective) -> P
 
 
 def _references(stack: Stack, selected: Selected, environment: Environment, policy: Effective) -> dict[str, Reference]:
-    """The images of the services that are on, each of which the policies admit. Raises Refused, ComposeProblem."""
+    """The images of the services that are on and not built, each of which the policies admit.
+
+    Raises Refused, ComposeProblem.
+    """
     instead = environment.images or {}
     for name in instead:
         if name not in stack.services:
             raise invalid(f"{FIELD}.images.{name}", f"the file has no service {name}")
     found = {}
     for name, service in selected.services.items():
+        if builds.is_built(service, policy.compose, overridden=name in instead):
+            continue
         if (text := instead.get(name)) is not None:
             found[name] = admission.admit(text, policy, f"{FIELD}.images.{name}")
         elif service.image is not None:

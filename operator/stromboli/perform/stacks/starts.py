@@ -17,6 +17,7 @@ from stromboli.node.jobs import Job, Jobs
 from stromboli.node.pulls import digest_of
 from stromboli.node.service_images import image_of
 from stromboli.node.stacks import host
+from stromboli.node.stacks.builds import StackBuilds
 from stromboli.node.stacks.running import RunningStack, Seen, Told
 from stromboli.node.stacks.stacks import Stacks
 from stromboli.observe import hostfiles
@@ -44,10 +45,17 @@ class StackStarts:
     """
 
     def __init__(
-        self, site: Site, stacks: Stacks, reporter: Reporter, notifier: Notifier, wake: Callable[[str], None]
+        self,
+        site: Site,
+        stacks: Stacks,
+        builds: StackBuilds,
+        reporter: Reporter,
+        notifier: Notifier,
+        wake: Callable[[str], None],
     ) -> None:
         self._site = site
         self._stacks = stacks
+        self._builds = builds
         self._reporter = reporter
         self._notifier = notifier
         self._wake = wake
@@ -101,6 +109,7 @@ class StackStarts:
         for key in self._jobs:
             if uid in key:
                 await self._jobs.break_off(key)
+        await self._builds.leave(uid)
 
     async def forget(self, session: str) -> None:
         """The session, or the run without one, is over: its stack is not looked after any more."""
@@ -111,6 +120,7 @@ class StackStarts:
     async def close(self) -> None:
         """Break off all starts; the next operator takes them up again."""
         await self._jobs.close()
+        await self._builds.close()
 
     async def _brought_up(
         self, run: str, stack: RunningStack, blueprint: Blueprint, say: Callable[[str], None]
@@ -122,6 +132,7 @@ class StackStarts:
             self._wake(run)
 
         await stack.bring_up(blueprint, report)
+        await self._builds.tidy(blueprint.session)
 
     def _say(self, run: Run, prepared: Prepared) -> None:
         for sentence in prepared.notices:

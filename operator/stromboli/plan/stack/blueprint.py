@@ -16,6 +16,7 @@ from stromboli.compose.selection import Selected
 from stromboli.compose.stack import Bind, Service, Stack
 from stromboli.models.agentpolicy import Network as PolicyNetwork
 from stromboli.naming import ContainerKey, Role
+from stromboli.plan import volumes
 from stromboli.plan.compose_rules import Bound
 from stromboli.plan.policy import Effective
 from stromboli.plan.stack import agent, body, definitions, dependencies, limits, mounts, names, namespaces, supervision
@@ -265,7 +266,10 @@ class _Drawing:
         binds = (mount for mount in service.mounts if isinstance(mount, Bind))
         paths = {bind.source: self._found.sources[bind.at].path for bind in binds}
         found = Found(paths, self._found.mounted, self._found.secrets.get(service.name, {}))
-        return mounts.resolve(self._session, service, self._found.images[service.name].volumes, found)
+        inherited = self._found.images[service.name].volumes
+        if service.name == self._agent:  # what its image has where the operator mounts is ignored, as without a stack
+            inherited = tuple(path for path in inherited if volumes.reserved(volumes.normal(path)) is None)
+        return mounts.resolve(self._session, service, inherited, found)
 
     def _labelled(self, key: ContainerKey) -> dict[str, str]:
         return {**self._labels, naming.ROLE: str(key.role)}

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from stromboli.compose.problem import key, quoted
 from stromboli.compose.selection import Selected
 from stromboli.compose.stack import Service
-from stromboli.errors import ComposeProblem
+from stromboli.errors import ComposeProblem, NotPermitted
+from stromboli.models.agentpolicy import Network
 from stromboli.plan import variables
 from stromboli.plan.request import GATEWAY_SOCKET
 from stromboli.plan.stack.aliases import aliases
@@ -19,8 +20,14 @@ from stromboli.plan.stack.aliases import aliases
 _HARMLESS = "ENV"
 
 
-def judge(selected: Selected, env: Mapping[str, str]) -> None:
-    """`env` are the policies' variables for every agent. Raises ComposeProblem."""
+def judge(selected: Selected, env: Mapping[str, str], network: Network) -> None:
+    """`env` are the policies' variables for every agent, `network` what they allow. Raises ComposeProblem,
+    NotPermitted.
+    """
+    for one in selected.services.values():
+        if one.network_mode == "host" and network is Network.none:
+            at = key(("services", one.name, "network_mode"))
+            raise NotPermitted(at, "is host, and a policy sets network: none", str(one.mark_of(at) or ""))
     service = selected.services[selected.agent]
     for name in service.environment:
         # What only the CLI's own runtime heeds is withheld from it, as of an image.

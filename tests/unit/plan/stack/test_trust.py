@@ -6,7 +6,8 @@ import pytest
 
 from stromboli.compose.selection import Selected
 from stromboli.compose.stack import Attachment, Service
-from stromboli.errors import ComposeProblem
+from stromboli.errors import ComposeProblem, NotPermitted
+from stromboli.models.agentpolicy import Network
 from stromboli.plan.stack import trust
 
 GATEWAY = {"ANTHROPIC_BASE_URL": "https://gateway.acme.test:8443/v1", "HTTPS_PROXY": "http://[broken"}
@@ -14,7 +15,7 @@ DB = Service("db", networks={"default": Attachment("")})
 
 
 def judged(dev: Service, *others: Service, **env: str) -> None:
-    trust.judge(Selected("dev", {one.name: one for one in (dev, *others)}), env)
+    trust.judge(Selected("dev", {one.name: one for one in (dev, *others)}), env, Network.bridge)
 
 
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "GCONV_PATH", "BASH_FUNC_x%%"])
@@ -52,3 +53,10 @@ def test_an_agent_without_network_needs_a_gateway() -> None:
         judged(alone)
     judged(alone, ANTHROPIC_UNIX_SOCKET="/srv/gateway/api.sock")
     judged(Service("dev"), Service("db", network_mode="none"))
+
+
+def test_nobody_is_on_the_nodes_network_where_runs_have_none() -> None:
+    services = {"dev": Service("dev"), "db": Service("db", network_mode="host")}
+    trust.judge(Selected("dev", services), {}, Network.bridge)
+    with pytest.raises(NotPermitted, match=r"services\.db\.network_mode: is host, and a policy sets network: none"):
+        trust.judge(Selected("dev", services), {}, Network.none)
