@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from stromboli.errors import NotFound, PodmanError, PodmanUnavailable, Swapped
+from stromboli.errors import NoSpace, NotFound, PodmanError, PodmanUnavailable, Swapped
 from stromboli.node.stacks import sockets
 from stromboli.plan.stack import readiness, restarts
 from stromboli.plan.stack.health import Check
@@ -68,6 +68,7 @@ class Tending:
         self.output = ""
         self._supervision = supervision
         self._patience = patience
+        self._waited_since: float | None = None  # of the monotonic clock: the first start since it was ready
         self._duties = duties
         self._task: asyncio.Task[None] | None = None
 
@@ -109,6 +110,8 @@ class Tending:
                 found = await self._until_it_ends(found)
                 if found is None:
                     continue
+            if self.state.ready:
+                self._waited_since = None
             said = restarts.decide(
                 End(found.exit_code or 0, _lived(found), crashes),
                 self._supervision.restart,
@@ -118,7 +121,7 @@ class Tending:
             code = found.exit_code or 0
             if not isinstance(said, Restart):
                 if said.completed:
-                    await self._duties.note(self.container)
+                    await self._noted()
                 self._turn(State(Phase.ended, ready=code == 0, code=code, late=self.state.late))
                 return
             crashes = said.crashes
@@ -137,10 +140,17 @@ class Tending:
         else:
             self.restarts += 1
 
+    async def _noted(self) -> None:
+        """Remember that it has done its work. If that is impossible, the next start of the stack runs it again."""
+        try:
+            await self._duties.note(self.container)
+        except (NoSpace, OSError) as error:
+            log.warning("it cannot be remembered that the service %s has done its work: %s", self.service, error)
+
     async def _until_it_ends(self, found: ContainerState) -> ContainerState | None:
         """Follow it while it runs; returns it once it has ended, None if that is not certain."""
         self.started = found.started_at
-        watching = asyncio.create_task(self._watch(found))
+        watching = spawn(self._watch(found), f"service {self.service}, whether it is ready")
         try:
             await self._duties.podman.containers.wait(self.container)
         except NotFound:
@@ -160,12 +170,15 @@ class Tending:
         now = time.monotonic()
         started = now - _seconds_since(found.started_at)
         watch = readiness.begin(self._supervision, started, now, local=self._supervision.local)
+        if self._waited_since is None:
+            self._waited_since = started
         if watch.health is not None:
             await self._cleared()
         while True:
-            state = readiness.state(watch, time.monotonic(), self._patience)
+            late = self._waited_since + self._patience  # whoever waits for it has waited since then
+            state = readiness.state(watch, time.monotonic(), late - started)
             self._turn(state)
-            moments = [watch.due, None if state.late or state.ready else started + self._patience]
+            moments = [watch.due, None if state.late or state.ready else late]
             due = min((moment for moment in moments if moment is not None), default=None)
             if due is None:
                 return
@@ -180,6 +193,8 @@ class Tending:
             passed = await self._passes(watch.health.check)
             return readiness.probed(watch, began, time.monotonic(), passed=passed)
         listening = await sockets.listening(pid)
+        if listening is None and not await self._is_process(pid):
+            listening = Listening()  # it has ended, and nobody else knows yet
         if listening is None:
             log.warning(
                 "the sockets of the service %s cannot be seen from here, so it counts as ready; the operator needs the "
@@ -188,6 +203,10 @@ class Tending:
             )
             listening = Listening(frozenset(self._supervision.ports))
         return readiness.looked(watch, listening, time.monotonic())
+
+    async def _is_process(self, pid: int) -> bool:
+        found = await self._inspected()
+        return found is not None and found.alive and found.pid == pid
 
     async def _passes(self, check: Check) -> bool:
         try:
