@@ -5,8 +5,6 @@ A file is bounded when it is read; but a range of ports stands for many values, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from stromboli.compose.document.node import Node
 from stromboli.compose.problem import Path, problem
 
@@ -27,9 +25,9 @@ class Budget:
             self._left -= 1
             if isinstance(value, str):  # most are
                 continue
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 nodes += value.values()
-            elif isinstance(value, list | tuple):
+            elif isinstance(value, tuple):
                 nodes += value
             if self._left < len(nodes):
                 raise problem(at, f"the files have more than {self._most} values, once they are expanded", node.mark)

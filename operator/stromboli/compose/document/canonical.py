@@ -84,7 +84,7 @@ def _listed(key: unique.Key, what: str, each: Callable[[Node, Path], list[Node]]
     """A list of unique entries, each of which may stand for several."""
 
     def rule(node: Node, at: Path) -> Node:
-        if not isinstance(node.value, list | tuple):
+        if not isinstance(node.value, tuple):
             raise problem(at, f"must be a list of {what}", node.mark)
         entries: list[Node] = []
         for n, entry in enumerate(node.value):
@@ -113,9 +113,9 @@ def _short(key: str) -> Rule:
 
 def _texts(node: Node, at: Path) -> Node:
     """A mapping, or a list of `KEY=VALUE` and `KEY`."""
-    if isinstance(node.value, Mapping):
+    if isinstance(node.value, dict):
         return node
-    if not isinstance(node.value, list | tuple):
+    if not isinstance(node.value, tuple):
         raise problem(at, "must be a mapping, or a list of KEY=VALUE", node.mark)
     found: dict[str, Node] = {}
     for n, entry in enumerate(node.value):
@@ -132,9 +132,9 @@ def _named(value: Callable[[Node], Value], what: str) -> Rule:
     """A mapping, or a list of its keys."""
 
     def rule(node: Node, at: Path) -> Node:
-        if isinstance(node.value, Mapping):
+        if isinstance(node.value, dict):
             return node
-        if not isinstance(node.value, list | tuple):
+        if not isinstance(node.value, tuple):
             raise problem(at, f"must be a mapping or a list of {what}", node.mark)
         found: dict[str, Node] = {}
         for n, entry in enumerate(node.value):
@@ -164,21 +164,21 @@ def _test(node: Node, at: Path) -> Node:
 
 
 def _ulimit(node: Node, at: Path) -> Node:
-    if isinstance(node.value, Mapping):
+    if isinstance(node.value, dict):
         return node
     return Node({"soft": Node(node.value, node.mark), "hard": Node(node.value, node.mark)}, node.mark, node.item)
 
 
 def _extra_hosts(node: Node, at: Path) -> Node:
     entries: list[Node] = []
-    if isinstance(node.value, Mapping):
+    if isinstance(node.value, dict):
         for name, addresses in node.value.items():
             _parsed(extra_host.host, name, addresses, (*at, name))
-            several = addresses.value if isinstance(addresses.value, list | tuple) else (addresses,)
+            several = addresses.value if isinstance(addresses.value, tuple) else (addresses,)
             entries += [_extra_host(name, _address(each, (*at, name)), each, name) for each in several]
-    elif isinstance(node.value, list | tuple):
+    elif isinstance(node.value, tuple):
         for n, entry in enumerate(node.value):
-            if isinstance(entry.value, Mapping):
+            if isinstance(entry.value, dict):
                 entries.append(unique.numbered(entry, n))
                 continue
             if not isinstance(entry.value, str):
@@ -197,12 +197,12 @@ def _address(node: Node, at: Path) -> str:
 
 
 def _extra_host(name: str, address: str, entry: Node, item: int | str) -> Node:
-    parts: Mapping[str, Node] = {"host": Node(name, entry.mark), "address": Node(address, entry.mark)}
+    parts = {"host": Node(name, entry.mark), "address": Node(address, entry.mark)}
     return Node(parts, entry.mark, item)
 
 
 def _port(entry: Node, at: Path) -> list[Node]:
-    if isinstance(entry.value, Mapping):
+    if isinstance(entry.value, dict):
         return [entry]
     if isinstance(entry.value, bool) or not isinstance(entry.value, str | int):
         raise problem(at, 'must be a port: a number, a text such as "8080:80", or a mapping with target', entry.mark)
@@ -230,7 +230,7 @@ def _volume(entry: Node, at: Path) -> list[Node]:
             "volume": {"nocopy": Node(True, entry.mark)} if found.no_copy else None,
         }
         return [_made(parts, entry)]
-    if not isinstance(entry.value, Mapping):
+    if not isinstance(entry.value, dict):
         raise problem(at, "must be a text such as ./data:/data, or a mapping with type and target", entry.mark)
     target = entry.value.get("target")
     if target is None or not isinstance(target.value, str) or not target.value:
@@ -249,7 +249,7 @@ def _entry(rule: Rule) -> Callable[[Node, Path], list[Node]]:
 
 
 def _members(node: Node, at: Path, what: str) -> Mapping[str, Node]:
-    if not isinstance(node.value, Mapping):
+    if not isinstance(node.value, dict):
         raise problem(at, f"must be a mapping {what}", node.mark)
     return node.value
 

@@ -35,7 +35,7 @@ def parse(data: bytes, file: str) -> Iterator[yaml.Event]:
         raise ComposeProblem("file", f"has too many YAML directives: at most {MAX_DIRECTIVES}", file)
     try:
         loader = yaml.CSafeLoader(text)
-        while (event := loader.get_event()) is not None and not isinstance(event, yaml.StreamEndEvent):
+        while (event := loader.get_event()) is not None:
             yield event
     except yaml.MarkedYAMLError as e:
         raise _syntax(e, text, file) from None

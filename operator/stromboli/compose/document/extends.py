@@ -66,8 +66,8 @@ class Extends:
         own = paths.service(canonical.service(file.services[name], at), at, file.directory)
         self._budget.spend(own, at)
         value = own.value
-        extends = value.get("extends") if isinstance(value, Mapping) else None
-        if extends is not None and isinstance(value, Mapping):
+        extends = value.get("extends") if isinstance(value, dict) else None
+        if extends is not None and isinstance(value, dict):
             own = Node({key: child for key, child in value.items() if key != "extends"}, own.mark)
             if extends.value is not None:
                 base = self._base(extends, step, (*at, "extends"), (*chain, step))
@@ -116,8 +116,8 @@ class Extends:
         except ComposeProblem as e:
             raise problem(at, f"the file {quoted(name, 200)} cannot be used{_along(chain)}: {e}", mark) from None
         self.warnings += warnings
-        services = root.value.get("services") if isinstance(root.value, Mapping) else None
-        if services is None or not isinstance(services.value, Mapping):
+        services = root.value.get("services") if isinstance(root.value, dict) else None
+        if services is None or not isinstance(services.value, dict):
             raise problem(at, f"the file {quoted(name, 200)} has no services{_along(chain)}", mark)
         return File(name, posixpath.dirname(path), services.value)
 
@@ -129,7 +129,7 @@ class Extends:
 
 def _parts(extends: Node, at: Path) -> tuple[Node, Node | None]:
     value = extends.value
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise problem(at, "must be a service's name, or a mapping with service and file", extends.mark)
     for key, child in value.items():
         if key not in ("service", "file") and not key.startswith("x-"):

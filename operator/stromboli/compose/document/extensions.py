@@ -6,7 +6,6 @@ Where keys are names of the user's own, `x-…` is a name: `services.x-template`
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
 
 from stromboli.compose.document.node import Node
 
@@ -38,17 +37,17 @@ def without(root: Node) -> Node:
 
 def _without(node: Node, *, names: bool) -> Node:
     value = node.value
-    if isinstance(value, str):  # most are
-        return node
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         members = {
-            key: _without(child, names=not names and key in _OF_NAMES)
+            key: child
+            if isinstance(child.value, str)  # most are
+            else _without(child, names=not names and key in _OF_NAMES)
             for key, child in value.items()
             if names or not key.startswith("x-")
         }
         same = len(members) == len(value) and all(map(operator.is_, members.values(), value.values()))
         return node if same else Node(members, node.mark, node.item)
-    if isinstance(value, list | tuple):
-        entries = tuple([_without(child, names=False) for child in value])
+    if isinstance(value, tuple):
+        entries = tuple([child if isinstance(child.value, str) else _without(child, names=False) for child in value])
         return node if all(map(operator.is_, entries, value)) else Node(entries, node.mark, node.item)
     return node

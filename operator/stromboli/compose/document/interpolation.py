@@ -6,7 +6,7 @@ import operator
 from collections.abc import Mapping
 
 from stromboli.compose import substitution
-from stromboli.compose.document.node import Date, Node, Value
+from stromboli.compose.document.node import Node, Value
 from stromboli.compose.problem import Path, problem, quoted
 
 MAX_TEXT = 4 * 1024 * 1024  # characters of all values that were expanded
@@ -39,18 +39,22 @@ class _Interpolation:
         """The value with its variables replaced: the same one if it has none. As deep a recursion as the tree is."""
         value = node.value
         expanded: Value
-        if value is None or isinstance(value, bool | int | float | Date):
-            return node
-        if isinstance(value, str):
+        if isinstance(value, dict):
+            expanded = {key: self._inner(child, path, key) for key, child in value.items()}
+            same = all(map(operator.is_, expanded.values(), value.values()))
+        elif isinstance(value, tuple):
+            expanded = tuple([self._inner(child, path, index) for index, child in enumerate(value)])
+            same = all(map(operator.is_, expanded, value))
+        elif isinstance(value, str):
             expanded = self._text(value, node, path)
             same = expanded is value
-        elif isinstance(value, Mapping):
-            members = {key: self.node(child, (*path, key)) for key, child in value.items()}
-            expanded, same = members, all(map(operator.is_, members.values(), value.values()))
         else:
-            items = tuple([self.node(child, (*path, index)) for index, child in enumerate(value)])
-            expanded, same = items, all(map(operator.is_, items, value))
+            return node
         return node if same else Node(expanded, node.mark, node.item)
+
+    def _inner(self, child: Node, path: Path, part: str | int) -> Node:
+        literal = isinstance(child.value, str) and "$" not in child.value  # most are
+        return child if literal else self.node(child, (*path, part))
 
     def _text(self, text: str, node: Node, path: Path) -> str:
         if "$" not in text:

@@ -69,7 +69,7 @@ def _complete(root: Node, name: str, directory: str | None, extends: Extends) ->
     value = _mapping(root)
     _refuse_include(value.get("include"))
     services = value.get("services")
-    if services is None or not isinstance(services.value, Mapping):
+    if services is None or not isinstance(services.value, dict):
         return root
     if len(services.value) > MOST_SERVICES:
         what = f"has {len(services.value)} services; at most {MOST_SERVICES}"
@@ -82,7 +82,7 @@ def _complete(root: Node, name: str, directory: str | None, extends: Extends) ->
 def _refuse_include(include: Node | None) -> None:
     if include is None:
         return
-    path = ("include", 0) if isinstance(include.value, list | tuple) and include.value else ("include",)
+    path = ("include", 0) if isinstance(include.value, tuple) and include.value else ("include",)
     what = "is not supported; name the files in environment.paths, or have services extend those of other files"
     raise problem(path, what, include.mark)
 
@@ -103,4 +103,4 @@ def _finished(root: Node, directory: str | None) -> Node:
 
 
 def _mapping(node: Node) -> Mapping[str, Node]:
-    return node.value if isinstance(node.value, Mapping) else {}
+    return node.value if isinstance(node.value, dict) else {}

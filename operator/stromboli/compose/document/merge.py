@@ -33,7 +33,7 @@ def _replaced(base: Node, over: Node, at: Path) -> Node:
 
 def _deep(base: Node, over: Node, at: Path) -> Node:
     """What holds for keys without a rule."""
-    if isinstance(base.value, Mapping) and isinstance(over.value, Mapping):
+    if isinstance(base.value, dict) and isinstance(over.value, dict):
         return _merged(base, over, base.value, over.value, at, {}, _deep)
     return _other(base, over, at, None)
 
@@ -42,7 +42,7 @@ def _mapping(rules: Mapping[str, Rule], each: Rule = _deep) -> Rule:
     """A mapping some of whose keys have rules of their own."""
 
     def rule(base: Node, over: Node, at: Path) -> Node:
-        if isinstance(base.value, Mapping) and isinstance(over.value, Mapping):
+        if isinstance(base.value, dict) and isinstance(over.value, dict):
             return _merged(base, over, base.value, over.value, at, rules, each)
         return _other(base, over, at, None)
 
@@ -56,7 +56,7 @@ def _listed(key: unique.Key) -> Rule:
 
 def _logging(base: Node, over: Node, at: Path) -> Node:
     """The options of one driver mean nothing to another one."""
-    drivers = [each.value.get("driver") for each in (base, over) if isinstance(each.value, Mapping)]
+    drivers = [each.value.get("driver") for each in (base, over) if isinstance(each.value, dict)]
     known = {driver.value for driver in drivers if driver is not None and isinstance(driver.value, str)}
     return over if len(known) > 1 else _deep(base, over, at)
 
@@ -81,11 +81,11 @@ def _other(base: Node, over: Node, at: Path, key: unique.Key | None) -> Node:
     """Two values that are not both mappings."""
     if over.value is None:
         return base
-    if isinstance(base.value, list | tuple) and isinstance(over.value, list | tuple):
+    if isinstance(base.value, tuple) and isinstance(over.value, tuple):
         entries = [unique.numbered(entry, n) for list_ in (base.value, over.value) for n, entry in enumerate(list_)]
         return Node(unique.once(entries, key) if key is not None else tuple(entries), base.mark, base.item)
-    if isinstance(base.value, list | tuple | Mapping):
-        what = "mapping" if isinstance(base.value, Mapping) else "list"
+    if isinstance(base.value, tuple | dict):
+        what = "mapping" if isinstance(base.value, dict) else "list"
         raise problem(at, f"must be a {what}, to be merged with the one in {base.mark}", over.mark)
     return over
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Union
 
 from stromboli.compose.problem import Mark, Path
 
-Value = Union[None, bool, int, float, str, "Date", Sequence["Node"], Mapping[str, "Node"]]
+Value = Union[None, bool, int, float, str, "Date", tuple["Node", ...], dict[str, "Node"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,9 @@ class Node:
     def children(self) -> Iterator[tuple[str | int, Node]]:
         """The values of a mapping or a list, each with its key or index; nothing for a scalar."""
         value = self.value
-        if value is None or isinstance(value, str | int | float | Date):  # most are; a check of Mapping takes longer
-            return
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from value.items()
-        else:
+        elif isinstance(value, tuple):
             yield from enumerate(value)
 
     def at(self, path: Path) -> Node | None:
@@ -49,8 +47,9 @@ class Node:
 
     def child(self, part: str | int | None) -> Node | None:
         """The value of a key or at an index; None if there is none."""
-        if isinstance(self.value, Mapping):
-            return self.value.get(part) if isinstance(part, str) else None
-        if isinstance(self.value, Sequence) and not isinstance(self.value, str) and isinstance(part, int):
-            return self.value[part] if 0 <= part < len(self.value) else None
+        value = self.value
+        if isinstance(value, dict):
+            return value.get(part) if isinstance(part, str) else None
+        if isinstance(value, tuple) and isinstance(part, int):
+            return value[part] if 0 <= part < len(value) else None
         return None

@@ -60,8 +60,8 @@ def build(node: Node, at: Path, directory: str | None) -> Node:
     A build without a context has the project's folder; the Dockerfile counts from the context, wherever it stands.
     """
     value = node.value
-    found = value.get("build") if isinstance(value, Mapping) else None
-    if found is None or not isinstance(found.value, Mapping) or not isinstance(value, Mapping):
+    found = value.get("build") if isinstance(value, dict) else None
+    if found is None or not isinstance(found.value, dict) or not isinstance(value, dict):
         return node
     parts = dict(found.value)
     context, dockerfile = parts.get("context"), parts.get("dockerfile")
@@ -75,7 +75,7 @@ def build(node: Node, at: Path, directory: str | None) -> Node:
 
 def _mapping(rules: Mapping[str, Rule]) -> Rule:
     def rule(node: Node, at: Path, directory: str | None) -> Node:
-        if not isinstance(node.value, Mapping):
+        if not isinstance(node.value, dict):
             return node
         changed = {key: rules[key](child, (*at, key), directory) for key, child in node.value.items() if key in rules}
         return Node({**node.value, **changed}, node.mark, node.item) if changed else node
@@ -85,10 +85,10 @@ def _mapping(rules: Mapping[str, Rule]) -> Rule:
 
 def _each(each: Rule) -> Rule:
     def rule(node: Node, at: Path, directory: str | None) -> Node:
-        if isinstance(node.value, Mapping):
+        if isinstance(node.value, dict):
             members = {key: each(child, (*at, key), directory) for key, child in node.value.items()}
             return Node(members, node.mark, node.item)
-        if isinstance(node.value, list | tuple):
+        if isinstance(node.value, tuple):
             entries = tuple(each(child, (*at, _index(child, n)), directory) for n, child in enumerate(node.value))
             return Node(entries, node.mark, node.item)
         return node
@@ -110,7 +110,7 @@ def _is_remote(text: str) -> bool:
 
 
 def _volume(node: Node, at: Path, directory: str | None) -> Node:
-    kind = node.value.get("type") if isinstance(node.value, Mapping) else None
+    kind = node.value.get("type") if isinstance(node.value, dict) else None
     return _SOURCE(node, at, directory) if kind is not None and kind.value == "bind" else node
 
 

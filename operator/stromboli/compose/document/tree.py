@@ -6,7 +6,6 @@ tree is never deeper or larger than the bounds, and whatever walks it may be rec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import yaml
@@ -72,7 +71,7 @@ class _Mapping(_Frame):
     key: str | None = None
     key_line: int = 0
     merging: bool = False
-    merged: list[Mapping[str, Node]] | None = None
+    merged: list[dict[str, Node]] | None = None
 
     def step(self) -> tuple[str | int, ...]:
         return () if self.key is None else (self.key,)
@@ -94,7 +93,7 @@ class _Builder:
         root = self._root
         if root is None or root.value is None:
             raise ComposeProblem("file", "is empty: a compose file has services", self._file)
-        if not isinstance(root.value, Mapping):
+        if not isinstance(root.value, dict):
             what = f"line {root.mark.line} begins no mapping: a compose file has keys such as services at its top"
             raise ComposeProblem("file", what, str(root.mark))
         return root
@@ -104,11 +103,11 @@ class _Builder:
         line = events.line(event)
         match event:
             case yaml.ScalarEvent():
-                mapping = self._awaiting_key()
-                if mapping is None:
-                    self._scalar(event, line)
+                frame = self._stack[-1] if self._stack else None
+                if isinstance(frame, _Mapping) and frame.key is None:
+                    self._scalar_key(event, line, frame)
                 else:
-                    self._scalar_key(event, line, mapping)
+                    self._scalar(event, line)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                 self._open(event, line)
             case yaml.CollectionEndEvent():
@@ -122,8 +121,9 @@ class _Builder:
                     raise ComposeProblem("file", what, str(Mark(self._file, line)))
 
     def _scalar(self, event: yaml.ScalarEvent, line: int) -> None:
-        value = self._value(event, line)
-        anchor, before = self._anchored(event.anchor), (self._values, self._text)
+        value = event.value if event.tag is None and not event.implicit[0] else self._value(event, line)
+        anchor = None if event.anchor is None else self._anchored(event.anchor)
+        before = (self._values, self._text)
         self._count(1, len(event.value), line)
         self._complete(value, line, anchor, before, 0)
 
@@ -194,7 +194,9 @@ class _Builder:
     def _complete(self, value: Value, line: int, anchor: _Anchor | None, before: tuple[int, int], height: int) -> None:
         """Put a value where it belongs. Its place is its key's, if it has one."""
         frame = self._stack[-1] if self._stack else None
-        node = Node(value, self._at(frame.key_line if isinstance(frame, _Mapping) else line))
+        mapping = frame if isinstance(frame, _Mapping) else None
+        at = line if mapping is None else mapping.key_line
+        node = Node(value, self._mark if self._mark.line == at else self._at(at))
         if anchor is not None:
             anchor.node, anchor.height = node, height
             anchor.values, anchor.text = self._values - before[0], self._text - before[1]
@@ -203,14 +205,16 @@ class _Builder:
             return
         if height > frame.height:
             frame.height = height
-        if isinstance(frame, _List):
+        if mapping is None:
+            assert isinstance(frame, _List)
             frame.items.append(node)
-        elif isinstance(frame, _Mapping) and frame.key is not None:
-            if frame.merging:
-                frame.merged = self._sources(node, frame.key_line)
+        elif mapping.key is not None:
+            if mapping.merging:
+                mapping.merged = self._sources(node, mapping.key_line)
+                mapping.merging = False
             else:
-                frame.values[frame.key] = node
-            frame.key, frame.merging = None, False
+                mapping.values[mapping.key] = node
+            mapping.key = None
 
     def _key(self, mapping: _Mapping, value: Value, text: str, line: int) -> None:
         if not isinstance(value, str):
@@ -226,15 +230,15 @@ class _Builder:
             raise self._problem(f"is there twice, again in line {line}: write <<: [*a, *b]", line, _MERGE)
         mapping.key, mapping.key_line, mapping.merging = _MERGE, line, True
 
-    def _sources(self, node: Node, line: int) -> list[Mapping[str, Node]]:
+    def _sources(self, node: Node, line: int) -> list[dict[str, Node]]:
         """The mappings that a merge key names."""
-        if isinstance(node.value, Mapping):
+        if isinstance(node.value, dict):
             return [node.value]
         if not isinstance(node.value, tuple):
             raise self._problem("merges what is no mapping: write <<: *name, or <<: [*a, *b]", line)
         sources = []
         for index, item in enumerate(node.value):
-            if not isinstance(item.value, Mapping):
+            if not isinstance(item.value, dict):
                 raise self._problem("merges what is no mapping: write <<: [*a, *b]", line, index)
             sources.append(item.value)
         return sources

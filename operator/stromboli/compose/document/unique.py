@@ -6,7 +6,7 @@ The entries are in canonical form. Each keeps the index that it was written at.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 
 from stromboli.compose.document.node import Node
 
@@ -68,10 +68,10 @@ def by_host(entry: Node) -> Hashable:
 
 
 def _text(entry: Node, key: str) -> str | None:
-    value = entry.value.get(key) if isinstance(entry.value, Mapping) else None
+    value = entry.value.get(key) if isinstance(entry.value, dict) else None
     return value.value if value is not None and isinstance(value.value, str) else None
 
 
 def _scalar(entry: Node, key: str) -> str | None:
-    value = entry.value.get(key) if isinstance(entry.value, Mapping) else None
+    value = entry.value.get(key) if isinstance(entry.value, dict) else None
     return str(value.value) if value is not None and isinstance(value.value, str | int) else None

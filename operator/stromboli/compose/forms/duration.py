@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 
@@ -29,6 +30,11 @@ _LONGEST = Fraction(2**63 - 1, 10**9)  # Go's, about 292 years
 
 def parse(text: str) -> float:
     """Seconds, zero or more. Raises InvalidInput."""
+    return _parse(text) if len(text) <= _LONGEST_TEXT else _parse(text[: _LONGEST_TEXT + 1])
+
+
+@functools.lru_cache(maxsize=256)  # most files have the same few many times
+def _parse(text: str) -> float:
     if text == "0":
         return 0.0
     if len(text) > _LONGEST_TEXT or not _DURATION.fullmatch(text):

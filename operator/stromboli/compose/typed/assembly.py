@@ -11,7 +11,7 @@ from stromboli.compose.problem import Mark, quoted
 from stromboli.compose.typed import mounts, process
 from stromboli.compose.typed.base import Loc
 from stromboli.compose.typed.environment import environment
-from stromboli.compose.typed.places import Marks, Places
+from stromboli.compose.typed.places import Marks, Places, Within
 from stromboli.compose.typed.project import Project
 from stromboli.compose.typed.service import Service
 
@@ -28,7 +28,7 @@ class Assembly:
 
     def service(self, name: str) -> stack.Service:
         """Raises ComposeProblem for what only shows when the parts are together."""
-        given, at = self._project.services[name], self._at(name)
+        given, at = self._project.services[name], self._places.within("services", name)
         variables = environment(given, ("services", name), self._variables, self._files, self._places)
         self._each_target_once(name, given)
         self._can_be_started(name, given, variables.values)
@@ -50,7 +50,7 @@ class Assembly:
                 *(one.typed(at("volumes", n)) for n, one in enumerate(given.volumes)),
                 *(mounts.typed_tmpfs(at("tmpfs", n), one) for n, one in enumerate(given.tmpfs)),
             ),
-            secrets=tuple(self._secrets(name, given)),
+            secrets=tuple(self._secrets(name, given, at)),
             depends_on=tuple(
                 stack.Dependency(
                     at("depends_on", other), other, stack.Condition(one.condition), one.required, one.restart
@@ -58,7 +58,7 @@ class Assembly:
                 for other, one in given.depends_on.items()
             ),
             healthcheck=given.healthcheck.typed() if given.healthcheck else None,
-            networks=self._networks(name, given),
+            networks=_networks(given, at),
             network_mode=given.network_mode,
             links=tuple(
                 stack.Link(at("links", n), other, alias or other) for n, (other, alias) in enumerate(given.links)
@@ -89,21 +89,7 @@ class Assembly:
             keys=Marks(functools.partial(self._keys, name, given)),
         )
 
-    def _at(self, name: str) -> _At:
-        return _At(self._places, name)
-
-    def _networks(self, name: str, given: Service) -> dict[str, stack.Attachment]:
-        if given.network_mode is not None:
-            return {}
-        if not given.networks:
-            return {DEFAULT_NETWORK: stack.Attachment(self._places.at("services", name))}
-        at = self._at(name)
-        return {
-            network: stack.Attachment(at("networks", network), one.aliases) for network, one in given.networks.items()
-        }
-
-    def _secrets(self, name: str, given: Service) -> Iterator[stack.SecretMount]:
-        at = self._at(name)
+    def _secrets(self, name: str, given: Service, at: Within) -> Iterator[stack.SecretMount]:
         for n, one in enumerate(given.secrets):
             declared = self._project.secrets.get(one.source)
             if declared is None or declared.file is None:
@@ -112,18 +98,18 @@ class Assembly:
             yield one.typed(self._places.at(*_file(one.source)), at("secrets", n), declared.file)
 
     def _each_target_once(self, name: str, given: Service) -> None:
-        seen: dict[str, str] = {}
+        seen: dict[str, Loc] = {}
         targets = (
             *(("volumes", n, one.target) for n, one in enumerate(given.volumes)),
             *(("tmpfs", n, one.target) for n, one in enumerate(given.tmpfs)),
             *(("secrets", n, one.path) for n, one in enumerate(given.secrets)),
         )
         for key, n, target in targets:
-            at = self._places.at("services", name, key, n)
-            if target in seen:
-                what = f"{target} is mounted there already, by {seen[target]}; choose another target for one of them"
-                raise self._places.problem(("services", name, key, n), what)
-            seen[target] = at
+            at = ("services", name, key, n)
+            if (other := seen.setdefault(target, at)) != at:
+                by = self._places.at(*other)
+                what = f"{target} is mounted there already, by {by}; choose another target for one of them"
+                raise self._places.problem(at, what)
 
     def _can_be_started(self, name: str, given: Service, variables: Mapping[str, str]) -> None:
         if (long := process.too_long(variables)) is not None:
@@ -145,14 +131,12 @@ class Assembly:
             yield self._places.at(*_file(secret.source)), self._places.mark(*_file(secret.source))
 
 
-class _At:
-    """Where the parts of one service come from."""
-
-    def __init__(self, places: Places, name: str) -> None:
-        self._places, self._name = places, name
-
-    def __call__(self, *loc: str | int) -> str:
-        return self._places.at("services", self._name, *loc)
+def _networks(given: Service, at: Within) -> dict[str, stack.Attachment]:
+    if given.network_mode is not None:
+        return {}
+    if not given.networks:
+        return {DEFAULT_NETWORK: stack.Attachment(at())}
+    return {network: stack.Attachment(at("networks", network), one.aliases) for network, one in given.networks.items()}
 
 
 def _file(secret: str) -> Loc:

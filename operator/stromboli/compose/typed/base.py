@@ -6,6 +6,7 @@ Each field has what happens with its key, for the table of keys and for notices:
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -70,10 +71,11 @@ class Strict(BaseModel):
     def _known_keys(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             raise ValueError(MAPPING if given is not None else f"is empty: it {MAPPING}")
+        known = _keys(cls)
         for key, value in given.items():
-            if key in cls.refused:
-                raise Wrong((key, *_first(value)), f"is not supported: {cls.refused[key]}")
-            if key not in cls.model_fields:
+            if key not in known:
+                if key in cls.refused:
+                    raise Wrong((key, *_first(value)), f"is not supported: {cls.refused[key]}")
                 raise Wrong((key,), _unknown(key, tuple(cls.model_fields)))
             if value is None and key not in cls.nullable:
                 raise Wrong((key,), "is empty; give it a value, or take the key out")
@@ -82,6 +84,12 @@ class Strict(BaseModel):
             for key, value in given.items()
             if value is not None and not (value == "" and key in cls.emptiable)
         }
+
+
+@functools.cache
+def _keys(model: type[Strict]) -> frozenset[str]:
+    """The keys of the model. `model_fields` takes longer."""
+    return frozenset(model.model_fields)
 
 
 def _first(value: object) -> Loc:

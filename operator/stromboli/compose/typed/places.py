@@ -48,6 +48,10 @@ class Places:
         if node is not None:
             yield from _below(node, self.at(*loc), depth)
 
+    def within(self, *loc: str | int) -> Within:
+        """The keys of what is inside a value."""
+        return Within(self._root.at(loc), self.at(*loc))
+
     def _find(self, loc: Loc) -> tuple[Path, Mark]:
         """The path and the place."""
         node, path = self._root, list[str | int | None]()
@@ -89,6 +93,20 @@ def _below(node: Node, at: str, depth: int) -> Iterator[tuple[str, Mark]]:
     if depth:
         for part, child in node.children():
             yield from _below(child, at + problem.step(part if child.item is None else child.item), depth - 1)
+
+
+class Within:
+    """The keys, as messages have them, of what is inside one value: faster than from the top, as there are many."""
+
+    def __init__(self, node: Node | None, at: str) -> None:
+        self._node, self._at = node, at
+
+    def __call__(self, *loc: str | int) -> str:
+        node, at = self._node, self._at
+        for part in loc:
+            node = node.child(part) if node is not None else None
+            at += problem.step(part if node is None or node.item is None else node.item)
+        return at
 
 
 class Marks(Mapping[str, Mark]):

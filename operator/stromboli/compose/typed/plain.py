@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from stromboli.compose.document.node import Date, Node
+from stromboli.compose.document.node import Node
 from stromboli.compose.problem import Path, problem
 
 LONGEST = 64 * 1024
@@ -15,13 +14,20 @@ LONGEST = 64 * 1024
 def plain(node: Node, path: Path = ()) -> Any:
     """Dicts, lists and scalars, a Date among them. Raises ComposeProblem for a string that can be of no use."""
     value = node.value
+    if isinstance(value, dict):
+        return {part: _inner(child, path, part) for part, child in value.items()}
+    if isinstance(value, tuple):
+        return [_inner(child, path, n) for n, child in enumerate(value)]
     if isinstance(value, str):
         _check(value, node, path)
+    return value
+
+
+def _inner(child: Node, path: Path, part: str | int) -> Any:
+    value = child.value
+    if isinstance(value, str) and len(value) < LONGEST and "\0" not in value:  # most are
         return value
-    if value is None or isinstance(value, bool | int | float | Date):
-        return value
-    found = {part: plain(child, _step(path, part, child)) for part, child in node.children()}
-    return found if isinstance(value, Mapping) else list(found.values())
+    return plain(child, _step(path, part, child))
 
 
 def _step(path: Path, part: str | int, child: Node) -> Path:
