@@ -115,7 +115,8 @@ def _models(annotation: Any, suffix: str = "") -> Iterator[tuple[str, type[Stric
     """The models inside a type, each with what stands between its key and theirs."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Strict):
-        yield suffix, annotation
+        if annotation.written:
+            yield suffix, annotation
     elif origin is Annotated:
         yield from _models(parts[0], suffix)
     elif origin in (Union, UnionType):

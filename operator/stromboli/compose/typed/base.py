@@ -56,12 +56,15 @@ Effect = Obeyed | Replaced | Ignored
 class Strict(BaseModel):
     """Base of all models. `refused` are keys of Compose that are not supported, each with what to do about it.
 
+    `written`: files have its keys; otherwise there is only a short form.
+
     Keys without a value are refused, as in Compose, but for the `nullable` ones, which count as left out. So do the
     `emptiable` ones with an empty text, mostly because a variable is empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    written: ClassVar[bool] = True
     refused: ClassVar[Mapping[str, str]] = {}
     nullable: ClassVar[frozenset[str]] = frozenset()
     emptiable: ClassVar[frozenset[str]] = frozenset()

@@ -170,6 +170,8 @@ def _exposed(value: object) -> tuple[port.Port, ...]:
 class ExtraHost(Strict):
     """One of `extra_hosts`."""
 
+    written: ClassVar = False
+
     host: Annotated[Annotated[str, BeforeValidator(form(_host))], Obeyed()]
     address: Annotated[Annotated[str, BeforeValidator(form(extra_host.address))], Obeyed()]
 
