@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,6 +81,8 @@ class RunningStack:
         self._changed = changed
         self._tell = tell
         self._moved = asyncio.Event()
+        self._starts = 0  # that are under way
+        self._resting = False
         self._tended: dict[str, Tending] = {}
         self._blueprint: Blueprint | None = None
 
@@ -91,19 +93,33 @@ class RunningStack:
             return tuple(self._seen(name) for name in self._tended)
         return tuple(self._seen(name) for name in self._blueprint.services if name != self._blueprint.agent)
 
+    @property
+    def resting(self) -> bool:
+        """Whether its services are stopped, or are about to be, and nobody starts them."""
+        return self._resting and not self._starts
+
     def is_up(self, blueprint: Blueprint) -> bool:
         """Whether it is as this blueprint says, and the agent may begin."""
-        return (
-            self._blueprint is not None and self._blueprint.fingerprint == blueprint.fingerprint and self._step().done
-        )
+        if self._resting or self._blueprint is None or self._blueprint.fingerprint != blueprint.fingerprint:
+            return False
+        return self._step().done
 
     async def bring_up(self, blueprint: Blueprint, report: Callable[[tuple[Seen, ...]], None]) -> None:
         """Make it so, and wait until the agent may begin; `report` is called whenever something has changed.
 
         May be repeated, by another operator too. Raises ServiceFailed, Swapped, PodmanError, PodmanUnavailable.
         """
-        async with self._locks.hold(self._uid):
-            await self._adapt(blueprint)
+        self._starts += 1
+        try:
+            async with self._locks.hold(self._uid):
+                self._resting = False
+                await self._adapt(blueprint)
+            await self._wait(report)
+        finally:
+            self._starts -= 1
+
+    async def _wait(self, report: Callable[[tuple[Seen, ...]], None]) -> None:
+        """Start services as others get ready, until the agent may begin."""
         warned: set[Failure] = set()
         while True:
             self._moved.clear()
@@ -118,7 +134,7 @@ class RunningStack:
                 return
             if step.start:
                 async with self._locks.hold(self._uid):
-                    await asyncio.gather(*map(self._start, step.start))
+                    await self._started(step.start)
             else:
                 await self._moved.wait()
 
@@ -132,13 +148,26 @@ class RunningStack:
                 self._tended[name] = self._tending(name, container.id, tended, FOREVER)
                 self._tended[name].begin()
 
-    async def stop(self) -> None:
-        """Stop all containers, each before what it depends on; they stay, with their data."""
-        await self.close()
+    async def stop(self, unused: Callable[[], Awaitable[None]]) -> bool:
+        """Stop all containers, each before what it depends on; they stay, with their data.
+
+        From now on the stack is not up, so no run begins with it as it is. Then `unused` is awaited, which raises if a
+        run has begun by then: the stack goes on. False if a run has brought it up again before it was stopped.
+        """
+        before, self._resting = self._resting, True
+        try:
+            await unused()
+        except BaseException:
+            self._resting = before
+            raise
         async with self._locks.hold(self._uid):
+            if not self._resting:
+                return False
+            await self.close()
             found = await self._parts.existing(self._uid)
             for role in self._stopping(found):
                 await self._parts.stop(found[role])
+        return True
 
     async def close(self) -> None:
         """Stop looking after it; its containers go on."""
@@ -227,6 +256,12 @@ class RunningStack:
     def _turned(self) -> None:
         self._moved.set()
         self._changed()
+
+    async def _started(self, services: Sequence[str]) -> None:
+        """Start them side by side. Raises PodmanUnavailable, but only once nothing is under way any more."""
+        done = await asyncio.gather(*map(self._start, services), return_exceptions=True)
+        for failure in filter(None, done):
+            raise failure
 
     async def _start(self, name: str) -> None:
         tending = self._tended[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from stromboli.attempt.site import Site
 from stromboli.node.serial import SessionLocks
@@ -52,10 +52,17 @@ class Stacks:
         if uid not in self._running:
             await self.of(uid).adopt()
 
-    async def stop(self, uid: str) -> None:
-        """Stop all services of a session; containers and volumes stay. Raises PodmanError, PodmanUnavailable."""
-        await self.of(uid).stop()
-        del self._running[uid]
+    async def stop(self, uid: str, unused: Callable[[], Awaitable[None]]) -> bool:
+        """Stop all services of a session; containers and volumes stay. False if a run has brought them up again.
+
+        `unused` raises if a run has taken the session: see `RunningStack.stop`. Raises PodmanError, PodmanUnavailable,
+        and whatever `unused` raises.
+        """
+        stack = self.of(uid)
+        stopped = await stack.stop(unused)
+        if stack.resting and self._running.get(uid) is stack:
+            del self._running[uid]
+        return stopped
 
     async def forget(self, uid: str) -> None:
         """The session, or the run without one, is gone: what its stack has is removed elsewhere."""

@@ -18,7 +18,7 @@ from stromboli.node.pulls import digest_of
 from stromboli.node.service_images import image_of
 from stromboli.node.stacks import host
 from stromboli.node.stacks.builds import StackBuilds
-from stromboli.node.stacks.running import RunningStack, Seen, Told
+from stromboli.node.stacks.running import Seen, Told
 from stromboli.node.stacks.stacks import Stacks
 from stromboli.observe import hostfiles
 from stromboli.perform.candidate import Ready
@@ -84,14 +84,13 @@ class StackStarts:
             self._jobs.drop(key)
             _checked(job)
             job = None
-        stack = self._stacks.of(session)
-        if stack.is_up(blueprint):
+        if self._stacks.of(session).is_up(blueprint):
             return blueprint
         if job is None:
             # Its node is in its status from now on, so that no other operator starts the stack as well.
             await self._reporter.at(run, run.status, Reason.StartingServices, "the services are being started")
             self._say(run, prepared)
-            job = self._jobs.start(key, lambda say: self._brought_up(run.uid, stack, blueprint, say))
+            job = self._jobs.start(key, lambda say: self._brought_up(run.uid, session, blueprint, say))
             job.waiting.add(run.uid)
         wait = _wait(job)
         raise Waiting(wait.reason, wait.message, wait.delay)
@@ -122,16 +121,14 @@ class StackStarts:
         await self._jobs.close()
         await self._builds.close()
 
-    async def _brought_up(
-        self, run: str, stack: RunningStack, blueprint: Blueprint, say: Callable[[str], None]
-    ) -> None:
+    async def _brought_up(self, run: str, session: str, blueprint: Blueprint, say: Callable[[str], None]) -> None:
         """The job."""
 
         def report(seen: tuple[Seen, ...]) -> None:
             say(services.progress(told.entries(seen)))
             self._wake(run)
 
-        await stack.bring_up(blueprint, report)
+        await self._stacks.of(session).bring_up(blueprint, report)  # a stack that rests may be forgotten until then
         await self._builds.tidy(blueprint.session)
 
     def _say(self, run: Run, prepared: Prepared) -> None:

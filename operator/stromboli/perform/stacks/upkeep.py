@@ -32,9 +32,10 @@ class StackUpkeep:
         stack = self._stacks.find(session.uid)
         if stack is None:
             return session, None
-        entries = told.entries(stack.seen)
-        known = {one.name: one for one in session.status.services}
-        session = await self._written(session, told.completed(entries, known))
+        if not stack.resting:  # or an earlier pass has begun to stop it
+            entries = told.entries(stack.seen)
+            known = {one.name: one for one in session.status.services}
+            session = await self._written(session, told.completed(entries, known))
         used = session.status.last_used
         if session.status.current_run is not None or used is None:
             return session, None
@@ -43,10 +44,16 @@ class StackUpkeep:
         left = lifetime.idle_left(used, idle.value, datetime.now(UTC))
         if left > 0:
             return session, left
-        await self._stacks.stop(session.uid)
-        session = await self._written(session, told.stopped(session.status.services))
-        notice = services.stopped(idle)
-        self._notifier.emit(session, notice.reason, notice.message, key=used.isoformat())
+        stopped = told.stopped(session.status.services)
+
+        async def unused() -> None:
+            """By compare-and-swap: a run that has taken the session since it was read keeps its stack."""
+            nonlocal session
+            session = await self._written(session, stopped)
+
+        if await self._stacks.stop(session.uid, unused):
+            notice = services.stopped(idle)
+            self._notifier.emit(session, notice.reason, notice.message, key=used.isoformat())
         return session, None
 
     async def _written(self, session: Session, entries: tuple[ServiceEntry, ...]) -> Session:

@@ -1,0 +1,164 @@
+"""A session's stack that is stopped because nobody has used it for a while, just as a run needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from stromboli.attempt.site import Site
+from stromboli.compose.document.load import Source, load
+from stromboli.compose.files import NoFiles
+from stromboli.compose.selection import select
+from stromboli.compose.typed.read import typed
+from stromboli.errors import Conflict, PodmanUnavailable
+from stromboli.node.serial import SessionLocks
+from stromboli.node.stacks.parts import Parts
+from stromboli.node.stacks.stacks import Stacks
+from stromboli.plan.stack import blueprint as blueprints
+from stromboli.plan.stack.blueprint import Blueprint, LookedUp, Node, Owner
+from stromboli.plan.stack.image import Image
+from stromboli.plan.stack.sources import Identity
+from stromboli.podman.container_state import ContainerState
+from tests.support.built import policy
+from tests.support.fake_podman import FakePodman
+from tests.support.fake_podman_wire import within
+
+UID = "7f1c2c2e-0000-4000-8000-000000000001"
+FILE = "services: {app: {image: app:1}, db: {image: db:1}, cache: {image: cache:1}}"
+SOON = 5.0  # seconds
+
+
+class Bed:
+    """The stacks of a node on a fake Podman, and the blueprint of one of `FILE`."""
+
+    def __init__(self, fake: FakePodman, stacks: Stacks, blueprint: Blueprint) -> None:
+        self.fake, self.stacks, self.blueprint = fake, stacks, blueprint
+
+    async def up(self) -> None:
+        async with asyncio.timeout(SOON):
+            await self.stacks.of(UID).bring_up(self.blueprint, lambda _: None)
+
+    @property
+    def is_up(self) -> bool:
+        return self.stacks.of(UID).is_up(self.blueprint)
+
+    @property
+    def running(self) -> list[str]:
+        return sorted(c.labels["stromboli.dev/service"] for c in self.fake.containers.values() if c.status == "running")
+
+
+@pytest.fixture
+async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+    async with FakePodman(tmp_path / "podman.sock", served=False) as fake, within(fake.within) as podman:
+        images = {name: fake.add_image(f"localhost/{name}:1", root=tmp_path).id for name in ("app", "db", "cache")}
+        site = Site(tmp_path / "home", tmp_path / "run", "1")
+        (tmp_path / "home").mkdir()
+        stacks = Stacks(podman, site, SessionLocks(), lambda _: None, lambda *_: None)
+        stack = typed(load([Source("file", None, FILE.encode())], {}, NoFiles()), NoFiles())
+        found = LookedUp({name: Image(id, command=("serve",)) for name, id in images.items()}, {}, {}, {}, {})
+        owner, node = Owner(UID, site.owner_labels(UID)), Node("10.0.0.1", {}, "/nowhere", "busybox")
+        selected = select(stack, (), "app")
+        yield Bed(fake, stacks, blueprints.draw(owner, stack, selected, found, policy(), node))
+        await stacks.close()
+
+
+async def nobody() -> None:
+    """No run has taken the session."""
+
+
+async def test_a_stack_that_nobody_uses_is_stopped_and_comes_up_again(bed: Bed) -> None:
+    await bed.up()
+    assert bed.is_up
+    assert await bed.stacks.stop(UID, nobody)
+    assert bed.running == []
+    assert bed.stacks.find(UID) is None
+    await bed.up()
+    assert bed.running == ["cache", "db"]
+    assert bed.is_up
+
+
+async def test_no_run_begins_with_a_stack_that_is_about_to_be_stopped(bed: Bed) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def taken() -> None:
+        asked.set()
+        await answer.wait()
+        raise Conflict("a run has taken the session")
+
+    await bed.up()
+    stopping = asyncio.create_task(bed.stacks.stop(UID, taken))
+    await asked.wait()
+    assert not bed.is_up
+    answer.set()
+    with pytest.raises(Conflict):
+        await stopping
+    assert bed.is_up
+    assert bed.running == ["cache", "db"]
+
+
+async def test_a_run_that_comes_while_a_stack_is_stopped_gets_all_of_it(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    real = Parts.stop
+
+    async def slow(self: Parts, container: ContainerState) -> None:
+        asked.set()
+        await go_on.wait()
+        await real(self, container)
+
+    monkeypatch.setattr(Parts, "stop", slow)
+    await bed.up()
+    stopping = asyncio.create_task(bed.stacks.stop(UID, nobody))
+    await asked.wait()
+    assert not bed.is_up
+    coming = asyncio.create_task(bed.up())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(coming, stopping)
+    assert bed.is_up
+    assert bed.running == ["cache", "db"]
+    assert bed.stacks.find(UID) is not None
+    assert len([task for task in asyncio.all_tasks() if task.get_name().startswith("service db (")]) == 1
+
+
+async def test_a_stack_that_a_run_has_brought_up_is_not_stopped(bed: Bed) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        asked.set()
+        await answer.wait()
+
+    await bed.up()
+    stopping = asyncio.create_task(bed.stacks.stop(UID, slow))
+    await asked.wait()
+    await bed.up()
+    answer.set()
+    assert not await stopping
+    assert bed.is_up
+    assert bed.running == ["cache", "db"]
+
+
+async def test_a_start_that_fails_leaves_no_other_one_under_way(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on, over = asyncio.Event(), asyncio.Event(), list[str]()
+    real = Parts.start
+
+    async def start(self: Parts, container: str, binds: Mapping[str, Identity]) -> None:
+        name = bed.fake.containers[container].labels["stromboli.dev/service"]
+        if name == "db":
+            await began.wait()
+            go_on.set()
+            raise PodmanUnavailable("Podman did not answer")
+        began.set()
+        await go_on.wait()
+        await asyncio.sleep(0)
+        await real(self, container, binds)
+        over.append(name)
+
+    monkeypatch.setattr(Parts, "start", start)
+    with pytest.raises(PodmanUnavailable):
+        await bed.up()
+    assert over == ["cache"]
