@@ -5,6 +5,7 @@ Each goes all the way that it goes before anything of it starts, except for what
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,22 +17,21 @@ from stromboli.compose.document.load import Source, load
 from stromboli.compose.selection import Selected, select
 from stromboli.compose.stack import Stack
 from stromboli.compose.typed.read import typed
-from stromboli.errors import ComposeProblem, NotPermitted
+from stromboli.errors import ComposeProblem, NotPermitted, Refused
 from stromboli.grammar import pattern, reference
-from stromboli.observe import stackpaths
+from stromboli.observe import buildcontext, stackpaths
 from stromboli.observe.stackfiles import NodeFiles
 from stromboli.plan.compose_rules import Bound, CapabilityList, ComposeRules, Switch
 from stromboli.plan.limits import Ceiling, Limits
 from stromboli.plan.policy import VolumeList
 from stromboli.plan.stack import rules
-from tests.support import corpus
+from stromboli.plan.stack.builds import planned
+from tests.support import built, corpus
 from tests.support.corpus import Case
 
-# What is wrong with these shows only in an image, or in a Dockerfile, or in a race: other tests have that.
+# What is wrong with these shows only in an image, or in a race: other tests have that.
 ELSEWHERE = {
     "hostile/124-bind-symlink-race.yaml",
-    "hostile/241-build-dockerfile-outside.yaml",
-    "hostile/256-build-arg-from.yaml",
     "hostile/265-image-musl-agent.yaml",
     "hostile/295-depends-no-check.yaml",
 }
@@ -84,7 +84,7 @@ def judged(case: Case, root: Path) -> tuple[Stack, Selected, tuple[str, ...]]:
     selected = select(stack, case.profiles, case.service)
     notices = rules.judge(stack, selected, compose_rules(case), limits(case))
     stackpaths.resolved(stack.services.values(), lists)
-    contexts_are_allowed(stack, root / "allowed")
+    builds_are_allowed(stack, case, root)
     images_are_allowed(stack, case)
     return stack, selected, (*stack.notices, *notices)
 
@@ -110,13 +110,25 @@ def limits(case: Case) -> Limits:
     return Limits(memory=None if memory is None else Ceiling(int(memory), memory, "AgentPolicy test"))
 
 
-def contexts_are_allowed(stack: Stack, allowed: Path) -> None:
-    """Folders of builds, as far as it shows without reading them."""
+def builds_are_allowed(stack: Stack, case: Case, root: Path) -> None:
+    """What is built; of a folder that the corpus has left out, only whether it is allowed."""
+    allowed = root / "allowed"
+    policy = built.policy(allowed, allowed=["docker.io/**"])
     for service in stack.services.values():
-        if service.build is not None and service.build.context is not None:
-            inside = Path(service.build.context).is_relative_to(allowed)
-            if not inside:
-                raise NotPermitted(f"{service.build.at}.context", "is outside of the allowed folder")
+        if (build := service.build) is None:
+            continue
+        if build.context is not None and not Path(build.context).is_relative_to(allowed):
+            raise NotPermitted(f"{build.at}.context", "is outside of the allowed folder")
+        inside = build.dockerfile is not None and Path(build.dockerfile).is_relative_to(str(build.context))
+        if case.policy.get("allowBuild") != "true" or (inside and not Path(str(build.dockerfile)).exists()):
+            continue
+        context = asyncio.run(buildcontext.read(build, policy.volumes, root / "context.tar"))
+        (root / "context.tar").unlink(missing_ok=True)
+        try:
+            planned(build, context.dockerfile, policy)
+        except Refused as refusal:
+            _, at, what = refusal.message.split(": ", 2)
+            raise NotPermitted(at, what) from refusal
 
 
 def images_are_allowed(stack: Stack, case: Case) -> None:
@@ -131,7 +143,7 @@ def names(problem: ComposeProblem, expected: str) -> bool:
     if expected.startswith("line "):
         line = int(expected.removeprefix("line ").split()[0])
         return any(abs(int(found) - line) <= 1 for found in lines(problem))
-    return re.match(re.escape(expected) + r"(?:$|[.\[])", problem.key) is not None
+    return re.match(re.escape(expected) + r"(?:$|[ .\[])", problem.key) is not None
 
 
 def lines(problem: ComposeProblem) -> Iterator[str]:
