@@ -130,3 +130,12 @@ def test_a_stack_without_a_named_session_goes_with_its_run(
     done = space.run("alone", within=WITHIN, **spec)
     assert "lava" in completed(done)
     host.until(lambda: left_since(before, isolated_podman) == {}, "nothing is left of the stack")
+
+
+def test_a_database_that_does_not_start_is_named_with_its_last_words(space: Runs, project: Project) -> None:
+    text = "services: {dev: {image: 'python:3.12', depends_on: [db]}, db: {image: 'postgres:16'}}"
+    environment = {"type": "compose", "inline": text, "service": "dev", "images": {"dev": project.workbench}}
+    ended = condition(space.run("no-password", within=WITHIN, prompt="ECHO{never}", environment=environment))
+    assert ended["reason"] == "ServiceFailed"
+    assert "the service db" in ended["message"]
+    assert "set POSTGRES_PASSWORD" in ended["message"]
