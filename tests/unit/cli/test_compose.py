@@ -120,3 +120,12 @@ def test_a_policy_that_is_none(file: str, tmp_path: Path, text: str, capsys: pyt
     policy.write_text(text)
     assert run(file, "-s", "dev", "--policy", str(policy)) == 2
     assert "policy.yaml" in capsys.readouterr().err
+
+
+def test_what_has_another_image_is_not_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("services: {dev: {build: .}}")
+    assert run(str(path)) == exitcodes.NOT_ALLOWED
+    assert "services.dev.build: images are not built here" in capsys.readouterr().err
+    assert run(str(path), "--image", "dev=python:3.12") == 0
+    assert "docker.io/library/python:3.12" in capsys.readouterr().out

@@ -16,12 +16,15 @@ from stromboli.compose.typed.read import typed
 from stromboli.errors import Conflict, PodmanUnavailable
 from stromboli.node.serial import SessionLocks
 from stromboli.node.stacks.parts import Parts
+from stromboli.node.stacks.running import Told
 from stromboli.node.stacks.stacks import Stacks
+from stromboli.node.stacks.tending import Ended
 from stromboli.plan.stack import blueprint as blueprints
 from stromboli.plan.stack.blueprint import Blueprint, LookedUp, Node, Owner
 from stromboli.plan.stack.image import Image
 from stromboli.plan.stack.sources import Identity
 from stromboli.podman.container_state import ContainerState
+from stromboli.podman.containers import Containers
 from tests.support.built import policy
 from tests.support.fake_podman import FakePodman
 from tests.support.fake_podman_wire import within
@@ -34,16 +37,15 @@ SOON = 5.0  # seconds
 class Bed:
     """The stacks of a node on a fake Podman, and the blueprint of one of `FILE`."""
 
-    def __init__(self, fake: FakePodman, stacks: Stacks, blueprint: Blueprint) -> None:
-        self.fake, self.stacks, self.blueprint = fake, stacks, blueprint
+    def __init__(self, fake: FakePodman, stacks: Stacks, blueprint: Blueprint, told: list[Told]) -> None:
+        self.fake, self.stacks, self.blueprint, self.told = fake, stacks, blueprint, told
 
     async def up(self) -> None:
         async with asyncio.timeout(SOON):
             await self.stacks.of(UID).bring_up(self.blueprint, lambda _: None)
 
-    @property
-    def is_up(self) -> bool:
-        return self.stacks.of(UID).is_up(self.blueprint)
+    async def is_up(self) -> bool:
+        return await self.stacks.of(UID).is_up(self.blueprint)
 
     @property
     def running(self) -> list[str]:
@@ -56,13 +58,19 @@ async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
         images = {name: fake.add_image(f"localhost/{name}:1", root=tmp_path).id for name in ("app", "db", "cache")}
         site = Site(tmp_path / "home", tmp_path / "run", "1")
         (tmp_path / "home").mkdir()
-        stacks = Stacks(podman, site, SessionLocks(), lambda _: None, lambda *_: None)
+        told: list[Told] = []
+        stacks = Stacks(podman, site, SessionLocks(), lambda _: None, lambda _, what: told.append(what))
         stack = typed(load([Source("file", None, FILE.encode())], {}, NoFiles()), NoFiles())
         found = LookedUp({name: Image(id, command=("serve",)) for name, id in images.items()}, {}, {}, {}, {})
         owner, node = Owner(UID, site.owner_labels(UID)), Node("10.0.0.1", {}, "/nowhere", "busybox")
         selected = select(stack, (), "app")
-        yield Bed(fake, stacks, blueprints.draw(owner, stack, selected, found, policy(), node))
+        yield Bed(fake, stacks, blueprints.draw(owner, stack, selected, found, policy(), node), told)
         await stacks.close()
+
+
+def tasks(service: str) -> list[asyncio.Task[object]]:
+    """Those that look after a service."""
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith(f"service {service} (")]
 
 
 async def nobody() -> None:
@@ -71,13 +79,13 @@ async def nobody() -> None:
 
 async def test_a_stack_that_nobody_uses_is_stopped_and_comes_up_again(bed: Bed) -> None:
     await bed.up()
-    assert bed.is_up
+    assert await bed.is_up()
     assert await bed.stacks.stop(UID, nobody)
     assert bed.running == []
     assert bed.stacks.find(UID) is None
     await bed.up()
     assert bed.running == ["cache", "db"]
-    assert bed.is_up
+    assert await bed.is_up()
 
 
 async def test_no_run_begins_with_a_stack_that_is_about_to_be_stopped(bed: Bed) -> None:
@@ -91,11 +99,11 @@ async def test_no_run_begins_with_a_stack_that_is_about_to_be_stopped(bed: Bed) 
     await bed.up()
     stopping = asyncio.create_task(bed.stacks.stop(UID, taken))
     await asked.wait()
-    assert not bed.is_up
+    assert not await bed.is_up()
     answer.set()
     with pytest.raises(Conflict):
         await stopping
-    assert bed.is_up
+    assert await bed.is_up()
     assert bed.running == ["cache", "db"]
 
 
@@ -114,15 +122,15 @@ async def test_a_run_that_comes_while_a_stack_is_stopped_gets_all_of_it(
     await bed.up()
     stopping = asyncio.create_task(bed.stacks.stop(UID, nobody))
     await asked.wait()
-    assert not bed.is_up
+    assert not await bed.is_up()
     coming = asyncio.create_task(bed.up())
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.gather(coming, stopping)
-    assert bed.is_up
+    assert await bed.is_up()
     assert bed.running == ["cache", "db"]
     assert bed.stacks.find(UID) is not None
-    assert len([task for task in asyncio.all_tasks() if task.get_name().startswith("service db (")]) == 1
+    assert len(tasks("db")) == 1
 
 
 async def test_a_stack_that_a_run_has_brought_up_is_not_stopped(bed: Bed) -> None:
@@ -138,8 +146,31 @@ async def test_a_stack_that_a_run_has_brought_up_is_not_stopped(bed: Bed) -> Non
     await bed.up()
     answer.set()
     assert not await stopping
-    assert bed.is_up
+    assert await bed.is_up()
     assert bed.running == ["cache", "db"]
+
+
+async def test_a_service_killed_a_moment_ago_is_started_at_once_and_counted(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has noticed yet: whoever looks after it waits for Podman to tell."""
+    never = asyncio.Event()
+
+    async def silent(_: Containers, __: str) -> int:
+        await never.wait()
+        return 0
+
+    monkeypatch.setattr(Containers, "wait", silent)
+    await bed.up()
+    [database] = [name for name, c in bed.fake.containers.items() if c.labels["stromboli.dev/service"] == "db"]
+    bed.fake.containers[database].status, bed.fake.containers[database].exit_code = "exited", 137
+    assert not await bed.is_up()
+    await bed.up()
+    assert await bed.is_up()
+    assert bed.running == ["cache", "db"]
+    assert len(tasks("db")) == 1
+    assert {one.name: one.restarts for one in bed.stacks.of(UID).seen} == {"db": 1, "cache": 0}
+    assert [(one.service, one.code) for one in bed.told if isinstance(one, Ended)] == [("db", 137)]
 
 
 async def test_a_start_that_fails_leaves_no_other_one_under_way(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,11 @@ class Parts:
                 parts[key.role] = one
         return parts
 
+    async def are_running(self, *names: str) -> bool:
+        """Whether all of these containers, by name or id, run. Raises PodmanError, PodmanUnavailable."""
+        found = await asyncio.gather(*map(self.podman.containers.inspect, names))
+        return all(one is not None and one.alive for one in found)
+
     async def prepare(self, blueprint: Blueprint) -> None:
         """Create the networks and volumes; from now on the session has a stack. Raises NoSpace, PodmanError,
         PodmanUnavailable.

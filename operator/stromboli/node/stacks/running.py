@@ -21,7 +21,7 @@ from stromboli.node.stacks.tending import Duties, Ended, Tending
 from stromboli.plan.stack import changes, definitions, names, namespaces, order
 from stromboli.plan.stack.blueprint import Blueprint, Planned
 from stromboli.plan.stack.changes import Create, Existing, Keep, Remove, Replace, Restart
-from stromboli.plan.stack.order import Failure, State
+from stromboli.plan.stack.order import Failure, Phase, State
 from stromboli.plan.stack.supervision import Supervision
 from stromboli.podman.container_state import ContainerState
 
@@ -98,11 +98,16 @@ class RunningStack:
         """Whether its services are stopped, or are about to be, and nobody starts them."""
         return self._resting and not self._starts
 
-    def is_up(self, blueprint: Blueprint) -> bool:
-        """Whether it is as this blueprint says, and the agent may begin."""
-        if self._resting or self._blueprint is None or self._blueprint.fingerprint != blueprint.fingerprint:
+    async def is_up(self, blueprint: Blueprint) -> bool:
+        """Whether it is as this blueprint says, and the agent may begin. Raises PodmanError, PodmanUnavailable.
+
+        Podman is asked: it takes a moment to tell that a container was killed.
+        """
+        if not self._seems_up(blueprint):
             return False
-        return self._step().done
+        running = [one.container for one in self._tended.values() if one.state.phase is Phase.running]
+        holders = [one.key.name for one in blueprint.containers.values() if one.supervision is None]
+        return await self._parts.are_running(*running, *holders) and self._seems_up(blueprint)
 
     async def bring_up(self, blueprint: Blueprint, report: Callable[[tuple[Seen, ...]], None]) -> None:
         """Make it so, and wait until the agent may begin; `report` is called whenever something has changed.
@@ -126,10 +131,10 @@ class RunningStack:
             step = self._step()
             report(self.seen)
             for failure in set(step.warnings) - warned:
-                self._tell(Unready(failure, self._output(failure.service)))
+                self._tell(Unready(failure, await self._output(failure.service)))
             warned |= set(step.warnings)
             if step.failure is not None:
-                raise self._failed(step.failure)
+                raise await self._failed(step.failure)
             if step.done:
                 return
             if step.start:
@@ -143,7 +148,9 @@ class RunningStack:
         completed = await self._parts.completed(self._uid)
         for container in (await self._parts.existing(self._uid)).values():
             name, tended = _labelled(container)
-            left = container.alive or (container.exit_code is not None and container.id not in completed)
+            # What ended with 0 may have been stopped, with only a part of the stack: then the next start starts it.
+            died = container.exit_code not in (None, 0) and container.id not in completed
+            left = container.alive or died
             if tended is not None and left and name not in self._tended:
                 self._tended[name] = self._tending(name, container.id, tended, FOREVER)
                 self._tended[name].begin()
@@ -174,6 +181,11 @@ class RunningStack:
         for tending in self._tended.values():
             await tending.close()
 
+    def _seems_up(self, blueprint: Blueprint) -> bool:
+        if self._resting or self._blueprint is None or self._blueprint.fingerprint != blueprint.fingerprint:
+            return False
+        return self._step().done
+
     def _step(self) -> order.Step:
         assert self._blueprint is not None
         states = {
@@ -189,7 +201,7 @@ class RunningStack:
         """Everything is created, nothing but holders is started, and what is not wanted any more is gone."""
         found = await self._parts.existing(self._uid)
         completed = await self._parts.completed(self._uid)
-        existing = {role: _existing(one, completed=one.id in completed) for role, one in found.items()}
+        existing = {role: _existing(one, completed=one.id in completed or _is_done(one)) for role, one in found.items()}
         fates = changes.plan(blueprint.wanted, existing)
         await self._free_the_agent(blueprint, fates)
         for role in changes.stopping(fates, [*blueprint.containers]):
@@ -207,9 +219,9 @@ class RunningStack:
                 await self._parts.start(ids[role], {})
         for role, planned in blueprint.containers.items():
             if planned.supervision is not None:
-                self._take_over(planned, ids[role], found.get(role), keep=isinstance(fates[role], Keep))
+                await self._take_over(planned, ids[role], found.get(role), keep=isinstance(fates[role], Keep))
 
-    def _take_over(self, planned: Planned, container: str, found: ContainerState | None, *, keep: bool) -> None:
+    async def _take_over(self, planned: Planned, container: str, found: ContainerState | None, *, keep: bool) -> None:
         name, tended = planned.service, planned.supervision
         assert tended is not None
         assert self._blueprint is not None
@@ -218,6 +230,12 @@ class RunningStack:
             known.expect(tended, self._blueprint.health_timeout.value)
             return
         tending = self._tending(name, container, tended, self._blueprint.health_timeout.value)
+        if known is not None:
+            if known.container == container and known.is_at_work:  # it has ended, and is started again from here
+                tending.restarts = known.restarts + 1
+                if known.state.phase is Phase.running and found is not None:
+                    self._tell(Ended(name, found.exit_code or 0, await tending.last_words()))
+            await known.close()
         self._tended[name] = tending
         if not keep:
             return
@@ -294,11 +312,11 @@ class RunningStack:
             return Seen(name, State(), image=image, digest=digest)
         return Seen(name, tending.state, tending.restarts, tending.started, image, digest)
 
-    def _output(self, name: str) -> str:
-        return self._tended[name].output if name in self._tended else ""
+    async def _output(self, name: str) -> str:
+        return await self._tended[name].last_words() if name in self._tended else ""
 
-    def _failed(self, failure: Failure) -> ServiceFailed:
-        return ServiceFailed(failure.service, failure.at, failure.what, self._output(failure.service))
+    async def _failed(self, failure: Failure) -> ServiceFailed:
+        return ServiceFailed(failure.service, failure.at, failure.what, await self._output(failure.service))
 
 
 def _labelled(container: ContainerState) -> tuple[str, Supervision | None]:
@@ -308,6 +326,12 @@ def _labelled(container: ContainerState) -> tuple[str, Supervision | None]:
     except (KeyError, ValueError):
         tended = None
     return container.labels.get(naming.SERVICE, ""), tended
+
+
+def _is_done(container: ContainerState) -> bool:
+    """Whether it has done its work while nobody was there to remember that."""
+    _, tended = _labelled(container)
+    return tended is not None and tended.one_shot and container.status == "exited" and container.exit_code == 0
 
 
 def _existing(container: ContainerState, *, completed: bool) -> Existing:

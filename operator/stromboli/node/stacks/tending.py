@@ -89,6 +89,10 @@ class Tending:
         """What is expected of it by now; its check and its ports are those that it was created with."""
         self._supervision, self._patience = supervision, patience
 
+    async def last_words(self) -> str:
+        """The end of the output of its failed check, or of its own."""
+        return self.output or await self._tail()
+
     @property
     def is_at_work(self) -> bool:
         return self._task is not None and not self._task.done()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from stromboli.compose.document.load import load
 from stromboli.compose.selection import Selected, select
@@ -35,6 +36,7 @@ def prepared(project: Project, environment: Environment, policy: Effective) -> P
         if problem.key != "service":
             raise
         raise ComposeProblem(f"{FIELD}.service", problem.what) from problem
+    selected = _overridden(selected, environment.images or {})
     notices = (*project.notices, *stack.notices, *rules.judge(stack, selected, policy.compose, policy.limits))
     notices = (*notices, *aliases.hidden_links(selected.services))
     trust.judge(selected, policy.env, policy.network)
@@ -45,6 +47,15 @@ def prepared(project: Project, environment: Environment, policy: Effective) -> P
     return Prepared(
         stack, selected, references, {at: one for at, one in sources.items() if at in used}, secrets, notices
     )
+
+
+def _overridden(selected: Selected, instead: Mapping[str, str]) -> Selected:
+    """The same with the images that the run gives to services: nothing is built for these."""
+    services = {
+        name: replace(service, image=instead[name], build=None) if name in instead else service
+        for name, service in selected.services.items()
+    }
+    return replace(selected, services=services)
 
 
 def _references(stack: Stack, selected: Selected, environment: Environment, policy: Effective) -> dict[str, Reference]:

@@ -84,7 +84,7 @@ class StackStarts:
             self._jobs.drop(key)
             _checked(job)
             job = None
-        if self._stacks.of(session).is_up(blueprint):
+        if await self._stacks.of(session).is_up(blueprint):
             return blueprint
         if job is None:
             # Its node is in its status from now on, so that no other operator starts the stack as well.
