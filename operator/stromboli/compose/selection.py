@@ -56,7 +56,7 @@ def _agent(stack: Stack, enabled: Mapping[str, Service], service: str | None) ->
         problem = f'the file has no service "{quoted(service)}"; it has {_listed(stack.services)}'
         raise ComposeProblem("service", problem)
     if service not in enabled:
-        wanted = ", ".join(stack.services[service].profiles)
+        wanted = _profiles(stack.services[service])
         raise ComposeProblem("service", f"{service} is off: turn on one of its profiles in profiles ({wanted})")
     return service
 
@@ -67,6 +67,10 @@ _NONE_ON = "all services of the file are off; turn on a profile of one of them i
 def _listed(names: Iterable[str]) -> str:
     some = list(names)
     return ", ".join(some[:_SHOWN]) + (f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
+
+
+def _profiles(service: Service) -> str:
+    return _listed(map(quoted, service.profiles))
 
 
 def joined(service: Service) -> str | None:
@@ -113,7 +117,7 @@ def _is_there(service: Service, need: Dependency, stack: Stack, enabled: Mapping
     if need.service not in stack.services:
         raise _problem(service, need.at, f'the file has no service "{quoted(need.service)}"')
     if need.service not in enabled and need.required:
-        wanted = ", ".join(stack.services[need.service].profiles)
+        wanted = _profiles(stack.services[need.service])
         what = f"{need.service} is off: turn on one of its profiles ({wanted}), or write required: false"
         raise _problem(service, need.at, what)
 
