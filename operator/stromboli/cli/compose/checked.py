@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from pydantic import ValidationError
 
 from stromboli import bounds
@@ -92,25 +91,22 @@ def _rules(asked: Asked, folder: Path) -> Iterator[Rules]:
         allowed = {"volumes": {"allowed": [{"path": str(folder)}]}}
         yield Rules("(none)", AgentPolicySpec.model_validate(allowed))
     for file in asked.policies:
-        for found in _manifests(file):
-            name = str((found.get("metadata") or {}).get("name") or file.name)
-            try:
-                yield Rules(name, AgentPolicySpec.model_validate(found.get("spec") or {}))
-            except ValidationError as e:
-                raise LocalFailure(f"{file}: AgentPolicy {name}: {sentence(e)}", code=2) from e
+        found = _manifest(file)
+        name = str((found.get("metadata") or {}).get("name") or file.name)
+        try:
+            yield Rules(name, AgentPolicySpec.model_validate(found.get("spec") or {}))
+        except ValidationError as e:
+            raise LocalFailure(f"{file}: AgentPolicy {name}: {sentence(e)}", code=2) from e
 
 
-def _manifests(file: Path) -> Iterable[Mapping[str, Any]]:
+def _manifest(file: Path) -> Mapping[str, Any]:
     try:
-        data = file.read_bytes()
-        bounds.measure_yaml(data, bounds.DOCUMENT)
-        found = list(yaml.load_all(data, yaml.CSafeLoader))
-    except (ValueError, yaml.YAMLError) as e:
-        raise LocalFailure(f"{file} is no manifest that can be read", code=2) from e
-    policies = [one for one in found if isinstance(one, Mapping) and one.get("kind") == "AgentPolicy"]
-    if not policies:
-        raise LocalFailure(f"{file} has no AgentPolicy", code=2)
-    return policies
+        found = bounds.yaml_document(file.read_bytes(), bounds.DOCUMENT)
+    except ValueError as e:
+        raise LocalFailure(f"{file} is not the manifest of one object", code=2) from e
+    if not isinstance(found, Mapping) or found.get("kind") != "AgentPolicy":
+        raise LocalFailure(f"{file} is not the manifest of an AgentPolicy", code=2)
+    return found
 
 
 def _document(found: Prepared) -> dict[str, Any]:
