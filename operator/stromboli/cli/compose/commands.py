@@ -27,7 +27,7 @@ def compose() -> None:
     "policies",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Manifest of an AgentPolicy that applies; may be repeated. Default: the folder of the first file may be used, nothing else.",
+    help="Manifest of an AgentPolicy that applies; may be repeated. Default: only the first file's folder is allowed.",
 )
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Output format.")
 def check(
