@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import io
 import tarfile
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from stromboli.models.agentpolicy import Network
 from stromboli.node.stacks.builds import Order, Resolve, StackBuilds
 from stromboli.node.stacks.remains import StackRemains
 from stromboli.plan.stack import names
+from stromboli.podman.builds import Builds
 from stromboli.podman.failures import answer
 from stromboli.podman.frames import Frames
 from stromboli.podman.images import ImageInfo
@@ -205,16 +207,7 @@ async def test_a_cancelled_build_leaves_nothing(stack: Stack) -> None:
     if stack.bed.fake is not None:
         stack.bed.fake.built = lambda _: Built(seconds=None)
     stack.write(f"FROM {stack.bed.image}\nRUN sleep 3606")
-    asking = asyncio.create_task(stack.built())
-    async with asyncio.timeout(LIMIT):
-        while True:
-            try:
-                await stack.builds.built(stack.order(), stack.resolve, RUN)
-            except Building as error:
-                if "step " in str(error):
-                    break
-            await asyncio.sleep(0.05)
-    asking.cancel()
+    await begun(stack)
     await stack.builds.leave(RUN)
     await stack.builds.close()
     assert stack.archives() == []
@@ -243,6 +236,64 @@ async def test_what_a_killed_operator_has_left(stack: Stack) -> None:
     assert await another.built() == made
     await another.builds.close()
     assert (another.archives(), another.bed.fake is None or len(another.bed.fake.builds) == 1) == ([], True)
+
+
+async def test_a_build_of_a_killed_operator_is_ended(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    if stack.bed.fake is not None:
+        stack.bed.fake.built = lambda _: Built(seconds=None)
+    stack.write(f"FROM {stack.bed.image}\nRUN sleep 3608")
+    with monkeypatch.context() as killed:
+        killed.setattr(Builds, "_end", _nothing)
+        killed.setattr(StackBuilds, "_tried", _nothing)
+        await begun(stack)
+        if stack.bed.real:
+            await until(lambda: bool(running("3608")), "its step runs")
+        await stack.builds.close()
+    assert await stack.ours() != [], "it was killed"
+    await StackRemains(stack.bed.podman, stack.site).remove(stack.uid)
+    if stack.bed.fake is not None:
+        assert stack.bed.fake.builds[0].killed.is_set()
+    else:
+        await until(lambda: not running("3608"), "its step was killed")
+    assert await stack.ours() == []
+    for reader in await stack.bed.podman.containers.list({naming.INSTALLATION: stack.site.installation}):
+        await stack.bed.podman.containers.remove(reader.id)  # as the next operator does: `Images.remove_readers`
+
+
+async def _nothing(*arguments: object) -> None:
+    for one in arguments:
+        if asyncio.iscoroutine(one):
+            one.close()
+        if isinstance(one, asyncio.Task):
+            one.cancel()
+
+
+async def begun(stack: Stack) -> None:
+    """Ask until the build is at a step."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            try:
+                await stack.builds.built(stack.order(), stack.resolve, RUN)
+            except Building as error:
+                if "step " in str(error):
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def until(true: Callable[[], bool], what: str) -> None:
+    ends = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < ends, f"{what}: not after {LIMIT:.0f} s"
+        await asyncio.sleep(0.05)
+
+
+def running(word: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and (folder / "cmdline").read_bytes() == f"sleep\0{word}\0".encode():
+                found.append(folder.name)
+    return found
 
 
 async def test_a_podman_that_fails_is_asked_again(faked: Bed, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from stromboli.podman.processes import BuildMark, Processes
 OUTPUT = 4096  # bytes of a build's output that are kept
 _FLOOD = 32 * 1024 * 1024  # bytes of output after which it is ended
 _FORMAT = "application/vnd.docker.distribution.manifest.v2+json"
+_MARKS = uuid.UUID("5c1b8a55-6b0e-4f0e-9a0d-3d0c0f1e7a11")
 _ID = re.compile(r"[0-9a-f]{64}")
 _ENDING = 30.0  # seconds for a build that was given up to end, if its processes were killed
 _AGAIN = 0.2  # seconds before they are looked for again: Podman may have been about to start one
@@ -74,8 +75,7 @@ class Builds:
         BuildFailed and NoSpace. Cancelling it, or too long a time, ends the build where processes can be seen. An image
         that was being written at that moment may stay: it bears the labels.
         """
-        number = uuid.uuid4()
-        mark = BuildMark(f"stromboli-build-{number.hex}", number.int >> 80)
+        mark = _mark(recipe.name)
         output = _Output(on_line)
         reading = asyncio.create_task(self._read(context, recipe, mark, output))
         flooded = asyncio.create_task(output.flooded.wait())
@@ -91,6 +91,10 @@ class Builds:
         if output.flooded.is_set():
             raise output.failed(f"the image was not built: its build wrote more than {_FLOOD // 2**20} MiB")
         return reading.result()
+
+    async def clear(self, name: str) -> None:
+        """Kill what a build of the image with this name runs: one that an earlier operator has begun."""
+        await self._processes.end_build(_mark(name))
 
     async def _read(self, context: bytes | BinaryIO, recipe: Recipe, mark: BuildMark, output: _Output) -> str:
         call = self._connection.stream("POST", "/build", params=_params(recipe, mark), archive=context)
@@ -120,6 +124,12 @@ class Builds:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+
+def _mark(name: str) -> BuildMark:
+    """The mark of the build of an image, which is found again by its name, if it has one."""
+    number = uuid.uuid5(_MARKS, name) if name else uuid.uuid4()
+    return BuildMark(f"stromboli-build-{number.hex}", number.int >> 80)
 
 
 class _Output:

@@ -202,6 +202,7 @@ class StackBuilds:
         report: Callable[[str], None],
     ) -> str:
         report("waiting for other builds")
+        await self._podman.builds.clear(order.name)
         async with self._slots, self._network(order) as network, self._copies(order, bases) as copies:
             report("beginning")
             if self._rootless is None:
@@ -244,7 +245,7 @@ class StackBuilds:
         if order.policy.network is Network.none:
             yield None
             return
-        key = f"{order.service}:build"  # no network of a file has a colon in its name
+        key = names.of_build(order.service, "build")
         name = names.network(order.session, key)
         await self._podman.networks.create(name, {**self._site.owner_labels(order.session), naming.STACK_NETWORK: key})
         try:
@@ -260,7 +261,7 @@ class StackBuilds:
         try:
             for text, base in bases.items():
                 if base.id not in made:
-                    service = f"{order.service}:{len(made)}"  # no service has a colon in its name
+                    service = names.of_build(order.service, str(len(made)))
                     name = names.image(order.session, service)
                     made[base.id] = ("", name)
                     made[base.id] = (await self._copied(base.id, name, self._labels(order, service)), name)

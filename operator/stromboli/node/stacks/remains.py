@@ -11,6 +11,7 @@ from stromboli import naming
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
 from stromboli.plan import ownership
+from stromboli.plan.stack import names as stack_names
 from stromboli.podman.transport import Podman
 
 
@@ -31,6 +32,10 @@ class StackRemains:
             self._podman.networks.list(labels), self._podman.volumes.list(labels), self._podman.copies.images(labels)
         )
         ours = self._site.installation
+        begun = {network.labels.get(naming.STACK_NETWORK, "") for network in networks}
+        begun |= {image.labels.get(naming.SERVICE, "") for image in images}
+        for service in filter(None, map(stack_names.built_with, begun)):  # a build that has not been ended
+            await self._podman.builds.clear(stack_names.image(uid, service))
         removals = [
             self._podman.networks.remove(network.name)
             for network in networks
@@ -41,16 +46,15 @@ class StackRemains:
             for volume in volumes
             if ownership.session_of_stack_volume(volume.name, volume.labels, ours) == uid
         ]
-        removals += [
-            self._podman.copies.remove(name)
-            for image in images
-            for name in ownership.builds_of(image.names, image.labels, ours)
-        ]
-        removals += [
-            self._podman.copies.remove(image.id)
-            for image in images
-            if ownership.former_build_of(image.names, image.labels, ours) == uid
-        ]
+        for image in images:
+            # What Podman has left of a build that was not ended goes with the copies that it began with.
+            force = stack_names.built_with(image.labels.get(naming.SERVICE, "")) is not None
+            removals += [
+                self._podman.copies.remove(name, force=force)
+                for name in ownership.builds_of(image.names, image.labels, ours)
+            ]
+            if ownership.former_build_of(image.names, image.labels, ours) == uid:
+                removals.append(self._podman.copies.remove(image.id, force=force))
         failure: PodmanError | None = None
         for removal in removals:
             try:

@@ -80,6 +80,19 @@ def image(session_uid: str, service_name: str) -> str:
     return f"{'/'.join(naming.BUILDS)}:{session_uid}-{_part(service_name)}"
 
 
+def of_build(service_name: str, what: str) -> str:
+    """The key of what the build of a service's image needs meanwhile: no service or network of a file has a colon in
+    its name.
+    """
+    return f"{service_name}:{what}"
+
+
+def built_with(key: str) -> str | None:
+    """The service for whose build this is the key of something; None if it is no such key."""
+    service_name, colon, _ = key.rpartition(":")
+    return service_name if colon else None
+
+
 def _part(name: str) -> str:
     """The part of a name that stands for `name`, different for each: only a shortened one has a dot in it."""
     if len(name) <= _LONGEST and _PLAIN.fullmatch(name):
