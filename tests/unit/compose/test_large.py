@@ -65,7 +65,10 @@ REFUSED = {
     "a cycle of links": (several(400, "links: [s{next}]"), "services.s0.links[0]"),
     "a cycle of namespaces": (several(400, 'network_mode: "service:s{next}"'), "services.s0.network_mode"),
     "a cycle of extends": (several(20, "extends: s{next}"), "services.s0.extends"),
-    "a chain of extends": (several(400, "extends: s{next}").replace("extends: s0}", "init: true}"), "services.s31.extends"),
+    "a chain of extends": (
+        several(400, "extends: s{next}").replace("extends: s0}", "init: true}"),
+        "services.s31.extends",
+    ),
     "ranges of ports": (listed("ports", '"{n}000-{n}999:{n}000-{n}999"', 6), "services.app.ports"),
     "a range of ports": (of('ports: ["1-65535"]'), "services.app.ports[0]"),
     "ranges of exposed ports": (of('expose: ["1-65535"]'), "services.app.expose[0]"),

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stromboli import bounds
 from stromboli.compose.dockerfile import mounts
 from stromboli.compose.dockerfile.lines import Instruction, Parsed
 from stromboli.compose.dockerfile.mounts import Mount
@@ -272,7 +273,7 @@ def _check_sources(instruction: Instruction, rest: str) -> None:
     Whatever could turn into an address is refused with it.
     """
     try:
-        words = json.loads(rest) if rest.startswith("[") else rest.split()
+        words = bounds.json_document(rest, bounds.DOCUMENT) if rest.startswith("[") else rest.split()
     except ValueError:
         words = rest.split()
     sources = [str(word) for word in words][:-1] if isinstance(words, list) else []
