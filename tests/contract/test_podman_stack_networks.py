@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stromboli.errors import NotFound, PodmanError
 from tests.contract.conftest import Bed
+from tests.support.podman import BUSYBOX
 
 LIMIT = 30.0
 ALIASES = ["db", "my_db", "My.DB", "DATABASE", "a-very.long.name"]
@@ -164,3 +167,21 @@ async def test_a_member_has_no_networks_and_no_hosts_of_its_own(bed: Bed) -> Non
         assert refused.value.status == 500
     with pytest.raises(NotFound):
         await bed.podman.containers.create(bed.body("true", netns={"nsmode": "container", "value": "nobody"}))
+
+
+async def test_a_holder_needs_no_image(bed: Bed, tmp_path: Path) -> None:
+    """A folder of the node with a program is enough, and stays when the container is removed."""
+    shutil.copy(BUSYBOX, tmp_path / "busybox")
+    (tmp_path / "busybox").chmod(0o755)
+    body = bed.body(rootfs=str(tmp_path), entrypoint=["/busybox", "sleep", "60"], read_only_filesystem=True)
+    del body["image"]
+    holder = await bed.podman.containers.create(body)
+    await bed.podman.containers.start(holder)
+    state = await bed.podman.containers.inspect(holder)
+    assert state is not None
+    assert (state.running, state.image_id) == (True, "")
+    assert [one.id for one in await bed.podman.containers.list(bed.mark)] == [holder]
+    member = await bed.run("sleep", "60", netns={"nsmode": "container", "value": holder})
+    for each in (member, holder):
+        await bed.podman.containers.remove(each)
+    assert (tmp_path / "busybox").exists()

@@ -142,12 +142,13 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
 
     async def _create(self, request: Call) -> web.Response:
         body = await request.json()
-        image = self.find_image(body["image"])
-        if image is None:
+        image = self.find_image(body["image"]) if "rootfs" not in body else None
+        if image is None and "rootfs" not in body:
             return error(500, "image not known")
         if (problem := self.network_problem(body)) is not None:
             return problem
-        container = FakeContainer(f"{next(self.numbers):064x}", "", body, image.id, now())
+        container = FakeContainer(f"{next(self.numbers):064x}", "", body, image.id if image else "", now())
+        container.root = None if image else Path(body["rootfs"])
         container.name = body.get("name") or f"made_up_{container.id[-8:]}"
         if self.find(container.name) is not None:
             return error(500, "that name is already in use")
@@ -255,7 +256,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
                 "Id": c.id,
                 "Name": c.name,
                 "Image": c.image_id,
-                "ImageName": c.body["image"],
+                "ImageName": c.body.get("image", ""),
                 "Mounts": self.mounts_of(c),
                 "NetworkSettings": {"Networks": self.addresses_of(c)},
                 "Created": c.created,
