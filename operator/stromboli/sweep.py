@@ -106,7 +106,7 @@ class Sweep:
             self._survey.deleted(uid)
         for uid in found.needed_while_running & known.finished:
             await _part(f"what run {uid} leaves behind", self._cleaner.left_over(uid))
-        for uid in found.running_stacks & known.owners:
+        for uid in found.running_stacks & (known.going | known.sessions):
             await _part(f"the stack of {uid}, which runs", self._stacks.adopt(uid))
         self._shared.forget_unused(known.namespaces)
         await self._shared.remove_unused(known.namespaces)

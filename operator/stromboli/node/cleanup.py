@@ -19,6 +19,7 @@ from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.site import Site
 from stromboli.attempt.tidy import tidy
 from stromboli.errors import PodmanError
+from stromboli.naming import Role
 from stromboli.node.copy import Copier
 from stromboli.node.janitor import Janitor
 from stromboli.node.serial import SessionLocks
@@ -120,6 +121,8 @@ class Cleaner:
 
     async def _all_but_folder(self, uid: str) -> None:
         found = await containers.of_session(self._podman, self._site, uid)
+        # Podman removes no container whose network namespace another one shares.
+        found.sort(key=lambda one: stack_names.is_holder(Role(one.labels.get(naming.ROLE, ""))))
         await self._containers(container.id for container in found)
         folder = self._site.folder(uid)
         if folder.has_stack:

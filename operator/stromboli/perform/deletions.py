@@ -32,4 +32,5 @@ class Deletions:
                 await self._sessions.turns.vacate(session, uid)
                 await self._cleaner.without_attempts(session_uid, uid)
         self._index.remove(uid)
+        await self._stacks.forget(uid)  # again: the sweep may have found it running in the meantime
         await self._sessions.sizes.forget(uid)  # again: the run may have left the session in the meantime

@@ -94,6 +94,11 @@ class RunningStack:
         return tuple(self._seen(name) for name in self._blueprint.services if name != self._blueprint.agent)
 
     @property
+    def is_looked_after(self) -> bool:
+        """Whether anything of it is."""
+        return bool(self._tended)
+
+    @property
     def resting(self) -> bool:
         """Whether its services are stopped, or are about to be, and nobody starts them."""
         return self._resting and not self._starts
@@ -144,16 +149,30 @@ class RunningStack:
                 await self._moved.wait()
 
     async def adopt(self) -> None:
-        """Look after the services that run, or should, as an operator before this one has left them."""
-        completed = await self._parts.completed(self._uid)
-        for container in (await self._parts.existing(self._uid)).values():
-            name, tended = _labelled(container)
-            # What ended with 0 may have been stopped, with only a part of the stack: then the next start starts it.
-            died = container.exit_code not in (None, 0) and container.id not in completed
-            left = container.alive or died
-            if tended is not None and left and name not in self._tended:
-                self._tended[name] = self._tending(name, container.id, tended, FOREVER)
-                self._tended[name].begin()
+        """Look after the services that run, or should, as an operator before this one has left them; after none if
+        none of them runs, since it was stopped then.
+        """
+        async with self._locks.hold(self._uid):
+            found = await self._parts.existing(self._uid)
+            if not any(names.is_service(role) and one.alive for role, one in found.items()):
+                return
+            completed = await self._parts.completed(self._uid)
+            for container in found.values():
+                self._adopted(container, completed=container.id in completed and not container.alive)
+
+    def _adopted(self, container: ContainerState, *, completed: bool) -> None:
+        name, tended = _labelled(container)
+        if tended is None:
+            return
+        tending = self._tending(name, container.id, tended, FOREVER)
+        if completed:
+            tending.has_completed()
+        # What ended with 0 may have been stopped, with only a part of the stack: then the next start starts it.
+        elif container.alive or container.exit_code not in (None, 0):
+            tending.begin()
+        else:
+            return
+        self._tended[name] = tending
 
     async def stop(self, unused: Callable[[], Awaitable[None]]) -> bool:
         """Stop all containers, each before what it depends on; they stay, with their data.
@@ -205,7 +224,7 @@ class RunningStack:
         fates = changes.plan(blueprint.wanted, existing)
         await self._free_the_agent(blueprint, fates)
         for role in changes.stopping(fates, [*blueprint.containers]):
-            await self._put_away(found[role], remove=not isinstance(fates[role], Restart))
+            await self._put_away(role, found[role], remove=not isinstance(fates[role], Restart))
         await self._parts.prepare(blueprint)
         self._blueprint = blueprint
         ids = {role: one.id for role, one in found.items()}
@@ -244,9 +263,10 @@ class RunningStack:
         else:
             tending.begin()
 
-    async def _put_away(self, container: ContainerState, *, remove: bool) -> None:
+    async def _put_away(self, role: Role, container: ContainerState, *, remove: bool) -> None:
         name, _ = _labelled(container)
-        if (tending := self._tended.pop(name, None)) is not None and tending.container == container.id:
+        # A holder is labelled with the name of a service as well, which may stay.
+        if names.is_service(role) and (tending := self._tended.pop(name, None)) is not None:
             await tending.close()
         await self._parts.stop(container)
         if remove:

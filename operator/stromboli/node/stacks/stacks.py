@@ -40,17 +40,21 @@ class Stacks:
     def of(self, uid: str) -> RunningStack:
         """The stack of a session, which is looked after from now on."""
         if uid not in self._running:
-            self._running[uid] = RunningStack(
-                uid, self._parts, self._locks, lambda: self._changed(uid), lambda told: self._tell(uid, told)
-            )
+            self._running[uid] = self._new(uid)
         return self._running[uid]
 
     async def adopt(self, uid: str) -> None:
         """Look after what runs of a session's stack, if nothing of it is looked after yet. Raises PodmanError,
         PodmanUnavailable.
         """
-        if uid not in self._running:
-            await self.of(uid).adopt()
+        if uid in self._running:
+            return
+        stack = self._new(uid)
+        await stack.adopt()
+        if uid in self._running:  # a run that starts it was quicker
+            await stack.close()
+        elif stack.is_looked_after:
+            self._running[uid] = stack
 
     async def stop(self, uid: str, unused: Callable[[], Awaitable[None]]) -> bool:
         """Stop all services of a session; containers and volumes stay. False if a run has brought them up again.
@@ -73,3 +77,8 @@ class Stacks:
         """Stop looking after all of them; the next operator goes on."""
         for uid in [*self._running]:
             await self.forget(uid)
+
+    def _new(self, uid: str) -> RunningStack:
+        return RunningStack(
+            uid, self._parts, self._locks, lambda: self._changed(uid), lambda told: self._tell(uid, told)
+        )

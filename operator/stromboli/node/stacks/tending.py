@@ -71,6 +71,7 @@ class Tending:
         self._waited_since: float | None = None  # of the monotonic clock: the first start since it was ready
         self._duties = duties
         self._task: asyncio.Task[None] | None = None
+        self._proven = False  # it was ready once
 
     def begin(self) -> None:
         """Its container has been started: from now on it is looked after."""
@@ -130,7 +131,8 @@ class Tending:
                 return
             crashes = said.crashes
             phase = Phase.failed if said.loop else Phase.restarting
-            self._turn(State(phase, code=code, late=self.state.late, why=said.loop))
+            unproven = not self._proven and not restarts.is_asked_for(self._supervision.restart)
+            self._turn(State(phase, code=code, late=self.state.late, why=said.loop, unproven=unproven))
             self._duties.tell(Ended(self.service, code, self.output))
             await asyncio.sleep(said.after)
             await self._start_again()
@@ -247,6 +249,7 @@ class Tending:
             return ""
 
     def _turn(self, state: State) -> None:
+        self._proven = self._proven or state.ready
         if state != self.state:
             self.state = state
             self._duties.changed()

@@ -39,7 +39,9 @@ class Phase(StrEnum):
 class State:
     """What is known about a service. `status` is that of its health check, None if it has none; `code` its exit code.
 
-    `why` is why it failed, as a predicate: "cannot be started: …".
+    `why` is why it failed, as a predicate: "cannot be started: …". `unproven`: it has ended and was never ready before,
+    and the file does not ask for a restart. It is started again all the same, but whoever waits for it to be healthy
+    gives up, as in Compose.
     """
 
     phase: Phase = Phase.waiting
@@ -48,6 +50,7 @@ class State:
     code: int = 0
     late: bool = False
     why: str = ""
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def _fault(dependency: Dependency, state: State) -> str:
 
 
 def _not_healthy(state: State) -> str:
-    if state.phase is Phase.ended:
+    if state.phase is Phase.ended or state.unproven:
         return f"exited ({state.code}) while others waited for it to be healthy"
     if state.phase is Phase.running and state.status is None:
         return NO_CHECK

@@ -62,6 +62,11 @@ def decide(end: End, restart: str | None, *, one_shot: bool) -> Stay | Restart:
     return Restart(backoff.backoff(crashes), crashes, times if crashes >= LOOP else "")
 
 
+def is_asked_for(restart: str | None) -> bool:
+    """Whether the file asks for a restart of a service that fails."""
+    return restart in _ALWAYS or _ON_FAILURE.fullmatch(restart or "") is not None
+
+
 def _tries(restart: str | None) -> int:
     """How often a one-shot that fails is started again."""
     found = _ON_FAILURE.fullmatch(restart or "")

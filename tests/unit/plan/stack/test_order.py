@@ -20,6 +20,7 @@ HEALTHY = State(Phase.running, ready=True, status=Status.healthy)
 UNHEALTHY = State(Phase.running, status=Status.unhealthy)
 LATE = State(Phase.running, late=True, status=Status.starting)
 DONE, BROKEN = State(Phase.ended), State(Phase.ended, code=3)
+UNPROVEN = State(Phase.restarting, code=3, unproven=True)
 FAILED = State(Phase.failed, why="cannot be started: no such program")
 
 
@@ -40,8 +41,13 @@ def test_side_by_side_where_nothing_is_waited_for() -> None:
 @pytest.mark.parametrize(
     ("need", "met", "unmet", "faults"),
     [
-        ("db", [UP, READY, RESTARTING, DONE, BROKEN, UNHEALTHY, LATE], [WAITING, STARTING], [FAILED]),
-        ("db healthy", [HEALTHY], [STARTING, CHECKED, RESTARTING], [UP, READY, UNHEALTHY, DONE, BROKEN, LATE, FAILED]),
+        ("db", [UP, READY, RESTARTING, UNPROVEN, DONE, BROKEN, UNHEALTHY, LATE], [WAITING, STARTING], [FAILED]),
+        (
+            "db healthy",
+            [HEALTHY],
+            [STARTING, CHECKED, RESTARTING],
+            [UP, READY, UNHEALTHY, DONE, BROKEN, UNPROVEN, LATE, FAILED],
+        ),
         ("db done", [DONE], [STARTING, UP, READY, HEALTHY, RESTARTING, UNHEALTHY], [BROKEN, LATE, FAILED]),
     ],
 )

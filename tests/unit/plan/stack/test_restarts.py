@@ -67,3 +67,11 @@ def test_every_end_has_an_answer(code: int, lived: float, crashes: int, restart:
     found = decide(End(code, lived, crashes), restart, one_shot=one_shot)
     if isinstance(found, Restart):
         assert 0 < found.after <= backoff.MAX_DELAY
+
+
+@pytest.mark.parametrize(
+    ("restart", "asked"),
+    [(None, False), ("no", False), ("always", True), ("unless-stopped", True), ("on-failure", True)],
+)
+def test_whether_a_restart_is_asked_for(restart: str | None, asked: bool) -> None:
+    assert restarts.is_asked_for(restart) is asked
