@@ -16,7 +16,7 @@ import pytest
 
 from stromboli import naming
 from stromboli.attempt.site import Site
-from stromboli.errors import BuildFailed, Building, ComposeProblem, PodmanUnavailable, Refused
+from stromboli.errors import BuildFailed, Building, ComposeProblem, PodmanError, PodmanUnavailable, Refused
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentpolicy import Network
 from stromboli.node.stacks.builds import Order, Resolve, StackBuilds
@@ -296,16 +296,39 @@ def running(word: str) -> list[str]:
     return found
 
 
-async def test_a_podman_that_fails_is_asked_again(faked: Bed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("status", [500, None])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "POST /build",
+        "POST /commit",
+        "POST .*/create",
+        "GET /images/",
+        "GET /info",
+        "DELETE /images",
+        "DELETE /containers",
+    ],
+)
+async def test_a_podman_that_fails_is_asked_again(
+    faked: Bed, tmp_path: Path, call: str, status: int | None, after: bool
+) -> None:
     assert faked.fake is not None
     stack = Stack(faked, Site(tmp_path / "home", tmp_path / "run", str(uuid.uuid4())), (tmp_path / "src").resolve())
     stack.folder.mkdir()
     stack.write(f"FROM {faked.image}")
-    faked.fake.fail("POST /build", None)
-    with pytest.raises(PodmanUnavailable):
-        await stack.built()
-    assert await stack.built()
+    faked.fake.fail(call, status, after=after)
+    made = None
+    for _ in range(3):
+        with contextlib.suppress(PodmanError, PodmanUnavailable):
+            made = await stack.built()
+            break
+    assert made is not None
+    assert faked.fake.failures[0].left == 0, "the call was made"
+    assert await stack.built() == made
     await stack.builds.close()
+    await StackRemains(faked.podman, stack.site).remove(stack.uid)
+    assert await stack.ours() == []
 
 
 # --- on the real Podman only: what a file can do ---

@@ -68,7 +68,7 @@ class Build(Strict):
     dockerfile_inline: Annotated[str | None, Obeyed()] = None
     args: Annotated[Variables, Obeyed("One without a value is answered as `${…}` is.")] = Field(default_factory=dict)
     target: Annotated[Word | None, Obeyed()] = None
-    cache_from: Annotated[Texts, Ignored("builds use the node's own cache")] = ()
+    cache_from: Annotated[Texts, Ignored("a build begins anew, unless nothing of it has changed")] = ()
     tags: Annotated[
         tuple[str, ...],
         BeforeValidator(each(_tag)),
