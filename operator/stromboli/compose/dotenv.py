@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Mapping
+from typing import cast
 
 from stromboli.compose import substitution
 from stromboli.errors import ComposeProblem
@@ -42,6 +43,11 @@ def parse(
     return _File(_decoded(data, file), file, lookup, earlier or {}).read()
 
 
+def either(*several: Mapping[str, str]) -> Mapping[str, str]:
+    """The first of these that has a variable answers for it. Nothing is copied: they may be large."""
+    return ChainMap(*(cast("dict[str, str]", one) for one in several))
+
+
 def raw(data: bytes, file: str, lookup: Mapping[str, str]) -> dict[str, str]:
     """The variables of a file in which each line is `NAME=value` and the value is meant as it stands."""
     values: dict[str, str] = {}
@@ -63,7 +69,7 @@ class _File:
     def __init__(self, text: str, file: str, lookup: Mapping[str, str], earlier: Mapping[str, str]) -> None:
         self._text, self._file, self._lookup = text, file, lookup
         self._values: dict[str, str] = {}
-        self._known = ChainMap(dict(lookup), self._values, dict(earlier))
+        self._known = either(lookup, self._values, earlier)
         self._left = MAX_TEXT
 
     def read(self) -> dict[str, str]:

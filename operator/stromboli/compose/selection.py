@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from stromboli.compose.problem import key, quoted
-from stromboli.compose.stack import Condition, Dependency, Named, Port, Service, Stack
+from stromboli.compose.stack import Anonymous, Condition, Dependency, Named, Port, Service, Stack
 from stromboli.errors import ComposeProblem
 
 ALL = "*"
+MOST_NETWORKS, MOST_VOLUMES, MOST_MOUNTS = 32, 256, 2_000  # of all services together
 SHARED = "service:"
 _SHOWN = 20  # names in a message
 
@@ -39,6 +40,7 @@ def select(stack: Stack, profiles: Iterable[str], service: str | None) -> Select
     _namespaces_exist(started)
     _names_differ(started)
     _ports_differ(started)
+    _are_not_too_many(started)
     return Selected(agent, started)
 
 
@@ -181,6 +183,24 @@ def _names_differ(started: Mapping[str, Service]) -> None:
                 if (owner := owners.get(alias.lower(), name)) != name:
                     what = f"{alias} is the name of the service {owner}; choose another alias"
                     raise _problem(service, f"{attached.at}.aliases[{n}]", what)
+
+
+def _are_not_too_many(started: Mapping[str, Service]) -> None:
+    """What is created on the node for a stack has bounds: its pool of networks, for one, is everybody's."""
+    networks, volumes, mounts = set[str](), set[str](), 0
+    for service in started.values():
+        for network, attached in service.networks.items():
+            networks.add(network)
+            if len(networks) > MOST_NETWORKS:
+                what = f"is one too many: a stack may have {MOST_NETWORKS} networks"
+                raise _problem(service, attached.at, what)
+        for mount in service.mounts:
+            mounts += 1
+            if isinstance(mount, Named | Anonymous):
+                volumes.add(mount.volume if isinstance(mount, Named) else mount.at)
+            if len(volumes) > MOST_VOLUMES or mounts > MOST_MOUNTS:
+                most = f"{MOST_VOLUMES} volumes" if len(volumes) > MOST_VOLUMES else f"{MOST_MOUNTS} mounts"
+                raise _problem(service, mount.at, f"is one too many: a stack may have {most}")
 
 
 def _ports_differ(started: Mapping[str, Service]) -> None:

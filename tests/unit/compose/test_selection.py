@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stromboli.compose.selection import select
+from stromboli.compose.selection import MOST_MOUNTS, MOST_NETWORKS, MOST_VOLUMES, select
 from stromboli.errors import ComposeProblem
 from tests.support.composed import selected, stack
 
@@ -170,3 +170,20 @@ def test_a_port_of_the_node_is_asked_for_once(one: str, other: str, clash: bool)
         assert selected(two(f"ports: ['{one}']", f"profiles: [p], ports: ['{other}']"), "a")
     else:
         assert selected(text, "a")
+
+
+def test_a_stack_has_bounds() -> None:
+    def networks(count: int) -> str:
+        names = [f"n{n}" for n in range(count)]
+        return two(f"networks: [{', '.join(names)}]", rest=f"networks: {{{', '.join(f'{n}: {{}}' for n in names)}}}")
+
+    def volumes(count: int) -> str:
+        half = [f"/v{n}" for n in range(count // 2)]
+        return two(*(f"volumes: [{', '.join(those)}]" for those in (half, half[: count - count // 2])))
+
+    assert selected(networks(MOST_NETWORKS - 1), "a")
+    assert refused(networks(MOST_NETWORKS + 1)).key == f"services.a.networks[{MOST_NETWORKS}]"
+    assert selected(volumes(MOST_VOLUMES), "a")
+    assert refused(volumes(MOST_VOLUMES + 2)).key == f"services.b.volumes[{MOST_VOLUMES // 2 - 1}]"
+    memory = [f"/v{n}" for n in range(MOST_MOUNTS + 1)]
+    assert refused(two(f"tmpfs: [{', '.join(memory)}]")).key == f"services.a.tmpfs[{MOST_MOUNTS}]"

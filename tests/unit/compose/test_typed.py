@@ -7,7 +7,9 @@ import pytest
 from stromboli.compose import stack
 from stromboli.compose.problem import Mark
 from stromboli.compose.stack import Anonymous, Bind, ImageMount, Named, SecretMount, Tmpfs
-from stromboli.errors import ComposeProblem
+from stromboli.compose.typed import environment
+from stromboli.compose.typed.networks import MOST_EXPOSED
+from stromboli.errors import ComposeProblem, Unreadable
 from tests.support import composed
 from tests.support.composed import FOLDER, problem, service
 
@@ -536,3 +538,35 @@ def test_names_that_could_be_anything_else_are_refused(name: str) -> None:
     assert caught.value.key.startswith("services")
     assert caught.value.key != "services"
     assert "\u202e" not in str(caught.value)
+
+
+def test_few_entries_do_not_stand_for_any_number_of_ports() -> None:
+    assert len(service(f'expose: ["1-{MOST_EXPOSED}"]').expose) == MOST_EXPOSED
+    key, what = problem(f'expose: ["1-{MOST_EXPOSED}", "1"]')
+    assert key == "expose[1]"
+    assert "one too many" in what
+
+
+def test_env_files_count_for_each_service_that_has_them() -> None:
+    def two(size: int) -> str:
+        text = "services: {a: {image: x, env_file: e}, b: {image: x, env_file: [{path: e}]}}"
+        composed.stack(text, files={f"{FOLDER}/e": "# " + "x" * (size - 2)})
+        return text
+
+    assert two(environment.MOST_BYTES // 8)
+    read = environment.EnvFiles(composed.SomeFiles({"/e": "A=1"}), left=environment.MOST_BYTES)
+    times = environment.MOST_BYTES // 1024
+    for _ in range(times):
+        read.read("/e")
+    with pytest.raises(Unreadable, match="one too many"):
+        read.read("/e")
+
+
+def test_numbers_of_users_and_modes_are_what_the_kernel_takes() -> None:
+    top = {"secrets": "{p: {file: ./p}}"}
+    assert service('secrets: [{source: p, uid: "4294967294"}]', **top).secrets[0].uid == 4294967294
+    for wrong in ("4294967295", "0" * 20 + "9" * 20, "\u0663"):
+        key, what = problem(f'secrets: [{{source: p, uid: "{wrong}"}}]', None, **top)
+        assert (key, what.split(",")[0]) == ("secrets[0].uid", "is not a number in quotes")
+    key, what = problem("volumes: [{type: tmpfs, target: /t, tmpfs: {mode: '888'}}]")
+    assert (key, what) == ("volumes[0].tmpfs.mode", "is not the mode of a folder such as 01777")

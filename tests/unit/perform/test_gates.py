@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,6 +16,7 @@ from stromboli.perform.gates import Gates, at_once
 from stromboli.perform.lookups import Lookups
 from stromboli.perform.run_images import RunImages
 from stromboli.perform.sessions.gates import SessionGates
+from stromboli.perform.stacks import gates as stack_gates
 from stromboli.perform.stacks.gates import StackGates
 from stromboli.perform.start_line import StartLine
 from stromboli.plan.verdict import GO_ON, Refuse, Verdict, Wait
@@ -121,3 +125,39 @@ async def test_of_several_at_once_all_are_asked_and_the_first_in_order_decides()
     with pytest.raises(errors.Pulling):
         await at_once(Said(errors.Pulling("x")), Said(NO))(CANDIDATE)
     assert await at_once(Said(GO_ON), Said(GO_ON))(CANDIDATE) is GO_ON
+
+
+async def test_few_files_of_stacks_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    none, go_on, full = cast(Any, None), threading.Event(), threading.Event()
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    async def project(*_: object) -> None:
+        pass
+
+    def prepared(*_: object) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+            if under_way == stack_gates.AT_ONCE:
+                full.set()
+        go_on.wait(5.0)
+        with lock:
+            under_way -= 1
+        raise errors.ComposeProblem("file", "is enough for this test")
+
+    monkeypatch.setattr(stack_gates.stacks, "project", project)
+    monkeypatch.setattr(stack_gates.reading, "prepared", prepared)
+    reads = StackGates(none, none, none, none, none)
+    candidate = cast(
+        Any,
+        SimpleNamespace(
+            request=SimpleNamespace(environment="e"), run=SimpleNamespace(session="s", namespace="n"), policy=None
+        ),
+    )
+    asked = [asyncio.create_task(reads.stack(candidate)) for _ in range(stack_gates.AT_ONCE + 2)]
+    assert await asyncio.to_thread(full.wait, 5.0)
+    go_on.set()
+    await asyncio.wait(asked)
+    assert most == stack_gates.AT_ONCE
+    assert all(isinstance(one.exception(), errors.Refused) for one in asked)

@@ -111,6 +111,8 @@ class Extends:
         except Unreadable as e:
             what = f"the file {quoted(name, 200)} {e}{_along(chain)}"
             raise problem(at, what, mark, permitted=e.permitted) from None
+        if (too_many := self._budget.fits(data)) is not None:
+            raise problem(at, f"the file {quoted(name, 200)} {too_many}{_along(chain)}", mark)
         try:
             root, warnings = interpolate(tree.parse(data, name), self._variables)
         except ComposeProblem as e:

@@ -16,6 +16,7 @@ from stromboli.compose.document.interpolation import interpolate
 from stromboli.compose.document.node import Node
 from stromboli.compose.files import Files
 from stromboli.compose.problem import problem
+from stromboli.errors import ComposeProblem
 
 MOST_SERVICES = 500
 
@@ -49,10 +50,13 @@ def load(sources: Sequence[Source], variables: Mapping[str, str], files: Files) 
     `variables` answer `${…}`, and nothing else does.
     """
     directory = sources[0].directory if sources else None
-    extends = Extends(files, variables, Budget(), directory)
+    budget = Budget()
+    extends = Extends(files, variables, budget, directory)
     warnings: list[str] = []
     merged: Node | None = None
     for source in sources:
+        if (what := budget.fits(source.data)) is not None:
+            raise ComposeProblem("file", what, source.name)
         root, unset = interpolate(tree.parse(source.data, source.name), variables)
         root = _complete(root, source.name, directory, extends)
         merged = root if merged is None else merge.merge(merged, root)

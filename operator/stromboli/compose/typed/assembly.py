@@ -10,7 +10,7 @@ from stromboli.compose.files import Files
 from stromboli.compose.problem import Mark, quoted
 from stromboli.compose.typed import mounts, process
 from stromboli.compose.typed.base import Loc
-from stromboli.compose.typed.environment import environment
+from stromboli.compose.typed.environment import EnvFiles, environment
 from stromboli.compose.typed.places import Marks, Places, Within
 from stromboli.compose.typed.project import Project
 from stromboli.compose.typed.service import Service
@@ -24,7 +24,8 @@ class Assembly:
     """One project's services."""
 
     def __init__(self, project: Project, variables: Mapping[str, str], files: Files, places: Places) -> None:
-        self._project, self._variables, self._files, self._places = project, dict(variables), files, places
+        self._project, self._variables, self._places = project, dict(variables), places
+        self._files = EnvFiles(files)
 
     def service(self, name: str) -> stack.Service:
         """Raises ComposeProblem for what only shows when the parts are together."""

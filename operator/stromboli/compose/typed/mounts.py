@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, model_validator
@@ -13,7 +14,7 @@ from stromboli.compose.forms.tmpfs import MODES
 from stromboli.compose.problem import quoted
 from stromboli.compose.typed import targets
 from stromboli.compose.typed.base import Ignored, Obeyed, Strict, Wrong
-from stromboli.compose.typed.values import Boolean, Mode, Octets, Word, form, integer, one_of, text, word
+from stromboli.compose.typed.values import Boolean, Mode, Octets, Word, form, integer, octal, one_of, text, word
 from stromboli.errors import InvalidInput
 from stromboli.grammar import reference
 
@@ -33,14 +34,14 @@ def _tmpfs(value: object) -> tmpfs.Tmpfs:
 
 def _mode(value: object) -> int:
     """Of a folder: with the sticky bit, as /tmp has it."""
-    found = int(value, 8) if isinstance(value, str) and value.isdigit() and len(value) < 7 else integer(value)
+    found = octal(value) if isinstance(value, str) else integer(value)
     if not 0 <= found <= MODES:
         raise ValueError("is not the mode of a folder such as 01777")
     return found
 
 
 def _id(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and int(value[:20]) <= _LARGEST_ID:
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value) and int(value) <= _LARGEST_ID:
         return int(value)
     raise ValueError('is not a number in quotes, such as "1000"')
 

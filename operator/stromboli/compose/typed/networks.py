@@ -16,6 +16,7 @@ from stromboli.errors import InvalidInput
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9_])?")  # 64 characters, as Linux has it
 _CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
+MOST_EXPOSED = 500
 _API = ("anthropic.com", "claude.ai", "claude.com")
 _MODES = ("none", "bridge", "host")
 _SERVICE = "service:"
@@ -176,7 +177,21 @@ class ExtraHost(Strict):
     address: Annotated[Annotated[str, BeforeValidator(form(extra_host.address))], Obeyed()]
 
 
-Exposed = Annotated[tuple[tuple[port.Port, ...], ...], BeforeValidator(each(_exposed))]
+def _exposures(value: object) -> tuple[tuple[port.Port, ...], ...]:
+    left = MOST_EXPOSED
+
+    def read(one: object) -> tuple[port.Port, ...]:
+        nonlocal left
+        found = _exposed(one)
+        left -= len(found)
+        if left < 0:
+            raise ValueError(f"is one too many: a service may expose {MOST_EXPOSED} ports, each of a range counted")
+        return found
+
+    return each(read)(value)
+
+
+Exposed = Annotated[tuple[tuple[port.Port, ...], ...], BeforeValidator(_exposures)]
 Links = Annotated[tuple[tuple[str, str | None], ...], BeforeValidator(each(form(_link)))]
 Hostname = Annotated[str, BeforeValidator(hostname)]
 ContainerName = Annotated[str, BeforeValidator(container_name)]

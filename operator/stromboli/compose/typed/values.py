@@ -117,9 +117,14 @@ def seconds(value: object) -> float:
     return _read(duration.parse, text(value))
 
 
+def octal(digits: str) -> int:
+    """The number; -1 if it is none."""
+    return int(digits, 8) if re.fullmatch(r"[0-7]{1,6}", digits) else -1
+
+
 def mode(value: object) -> int:
     """Permissions: a number, which is octal in YAML with a 0 before it, or octal digits as text."""
-    found = int(value, 8) if isinstance(value, str) and re.fullmatch(r"[0-7]{1,6}", value) else integer(value)
+    found = octal(value) if isinstance(value, str) else integer(value)
     if not 0 <= found <= 0o777:
         raise ValueError("is not a mode such as 0440: only the permissions to read, write and execute can be given")
     return found

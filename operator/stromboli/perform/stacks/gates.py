@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from stromboli.compose.problem import key
 from stromboli.compose.selection import Selected
@@ -30,6 +30,7 @@ from stromboli.podman.images import ImageInfo
 from stromboli.reasons import Reason
 
 FIELD = stacks.FIELD
+AT_ONCE = 2  # readings of files at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class StackGates:
     secrets: PullSecrets
     builds: StackBuilds
     sessions: SessionObjects
+    # A large file takes a second of a core, which the operator shares with all other runs.
+    readings: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def stack(self, candidate: Candidate) -> Verdict:
         """The file, and whatever it names, can be read, is understood, and is allowed."""
@@ -52,7 +55,8 @@ class StackGates:
         try:
             session = run.session or run.name
             project = await stacks.project(self.cluster, run.namespace, environment, policy, session)
-            found = await hostfiles.in_time(reading.prepared, project, environment, policy)
+            async with self.readings:
+                found = await hostfiles.in_time(reading.prepared, project, environment, policy)
         except Unanswered as problem:
             raise Waiting(Reason.WaitingForReference, f"{FIELD}: {problem}", 10.0) from problem
         except ComposeProblem as problem:

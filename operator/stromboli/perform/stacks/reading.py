@@ -21,6 +21,7 @@ from stromboli.plan.refusal import invalid
 from stromboli.plan.stack import aliases, builds, rules, trust
 from stromboli.plan.stack.sources import Source
 
+MOST_SECRETS = 4 * 1024 * 1024  # bytes of all services' copies together, which are on the tmpfs of all runs' secrets
 LONGEST_SECRET = 512 * 1024  # bytes, as of a Secret's or ConfigMap's value
 
 
@@ -87,7 +88,7 @@ def mounted(selected: Selected, policy: Effective) -> dict[str, Reference]:
 
 def _secrets(selected: Selected, sources: Mapping[str, Source], project: Project) -> dict[str, bytes]:
     """Raises ComposeProblem, NotPermitted."""
-    found = {}
+    found, size = {}, 0
     for service in selected.services.values():
         for secret in service.secrets:
             try:
@@ -95,4 +96,8 @@ def _secrets(selected: Selected, sources: Mapping[str, Source], project: Project
             except Unreadable as problem:
                 kind = ComposeProblem if problem.permitted else NotPermitted
                 raise kind(secret.at, f"{secret.source} {problem}") from problem
+            size += len(found[secret.source])
+            if size > MOST_SECRETS:
+                what = f"is one too many: the secrets of all services have at most {MOST_SECRETS} bytes together"
+                raise ComposeProblem(secret.mounted_at, what)
     return found

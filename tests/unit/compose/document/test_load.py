@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from stromboli.compose.document.load import MOST_SERVICES, load
+from stromboli.compose.document.budget import MOST_BYTES
+from stromboli.compose.document.events import MAX_SIZE
+from stromboli.compose.document.load import MOST_SERVICES, Source, load
 from stromboli.compose.files import NoFiles
 from stromboli.errors import ComposeProblem
 from tests.support.compose_documents import loaded, plain
@@ -160,6 +162,18 @@ def test_ranges_of_ports_are_bounded_all_together() -> None:
     with pytest.raises(ComposeProblem, match="the files have more than 200000 values"):
         loaded(text)
     assert time.perf_counter() - began < 5
+
+
+def test_all_files_together_have_a_bound() -> None:
+    def sized(name: str, size: int) -> Source:
+        text = b"services: {app: {image: x}}\n"
+        return Source(name, None, text + b"#" * (size - len(text)))
+
+    full = [sized("one", MAX_SIZE), sized("two", MOST_BYTES - MAX_SIZE)]
+    assert load(full, {}, NoFiles()).warnings == ()
+    with pytest.raises(ComposeProblem, match="one too many") as caught:
+        load([*full, sized("three", 100)], {}, NoFiles())
+    assert caught.value.key == "file"
 
 
 def test_a_document_has_a_file() -> None:
