@@ -146,8 +146,8 @@ async def test_few_files_of_stacks_are_read_at_a_time(monkeypatch: pytest.Monkey
             under_way -= 1
         raise errors.ComposeProblem("file", "is enough for this test")
 
-    monkeypatch.setattr(stack_gates.stacks, "project", project)
-    monkeypatch.setattr(stack_gates.reading, "prepared", prepared)
+    monkeypatch.setattr("stromboli.observe.stacks.project", project)
+    monkeypatch.setattr("stromboli.perform.stacks.reading.prepared", prepared)
     reads = StackGates(none, none, none, none, none)
     candidate = cast(
         Any,
