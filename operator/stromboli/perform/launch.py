@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from stromboli.plan.container import Identity, Place
 from stromboli.plan.refusal import invalid
 from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.plan.stack import agent
+from stromboli.plan.stack.sources import Identity as Bound
 from stromboli.plan.volumes import Volume
 from stromboli.podman.transport import HostInfo, Podman
 
@@ -108,7 +109,7 @@ class Launcher:
 
     async def _start(self, key: ContainerKey, ready: Ready) -> None:
         """Start the container, in which nothing may be mounted that was not checked."""
-        binds = ready.blueprint.agent_binds if ready.blueprint is not None else {}
+        binds = _binds(ready)
         if (
             target := await checked_start.start(self._podman, key.name, binds, lambda: self._ends.listen(key))
         ) is not None:
@@ -230,6 +231,13 @@ def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None)
         volume=naming.volume(held.uid),
         network=network,
     )
+
+
+def _binds(ready: Ready) -> Mapping[str, Bound]:
+    """What of the service's binds has to be mounted where: a volume of the run's own at the same place replaces one."""
+    found = ready.blueprint.agent_binds if ready.blueprint is not None else {}
+    own = {volume.container for volume in ready.volumes}
+    return {target: identity for target, identity in found.items() if target not in own}
 
 
 def _mounted(ready: Ready) -> tuple[Volume, ...]:

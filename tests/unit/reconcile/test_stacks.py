@@ -205,6 +205,25 @@ async def test_a_namespace_that_services_share_is_a_holders(node: Node, stage: S
         assert [line for line in stage.left(uid) if line.startswith(OBJECTS)] == []
 
 
+async def test_a_volume_of_the_run_replaces_a_bind_of_the_file(node: Node, stage: Stacked) -> None:
+    folder = node.folder / "project"
+    for name in ("mine", "theirs", "more"):
+        (folder / name).mkdir(parents=True)
+    app = "image: python:3.12, volumes: ['./theirs:/work', './more:/more']"
+    (folder / "compose.yaml").write_text(file(app=app))
+    node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(folder)}]})]
+    stage.up(environment={"path": str(folder / "compose.yaml")}, volumes=[f"{folder}/mine:/work"])
+    stage.hold("run")
+    async with node.process():
+        await stage.at_work("run")
+        mounts = {m["destination"]: m["source"] for m in node.agents()[0].body["mounts"]}
+        assert (mounts["/work"], mounts["/more"]) == (f"{folder}/mine", f"{folder}/more")
+        more = (folder / "more").stat()
+        assert stage.mounts.compared[-1] == {"/more": (more.st_dev, more.st_ino)}
+        stage.let()
+        await node.finished()
+
+
 async def test_secrets_are_files_with_modes(node: Node, stage: Stacked) -> None:
     folder = node.folder / "project"
     folder.mkdir()
