@@ -315,6 +315,7 @@ _SERVICE = _mapping(
 _ROOT = _mapping(
     {
         "networks": _each(_LABELS, "of networks"),
+        "secrets": _each(_LABELS, "of secrets"),
         "services": _services,
         "volumes": _each(_LABELS, "of volumes"),
     },

@@ -132,6 +132,7 @@ _SERVICE = _mapping(
 _ROOT = _mapping(
     {
         "networks": _mapping({}, _LABELS),
+        "secrets": _mapping({}, _LABELS),
         "services": _mapping({}, _SERVICE),
         "volumes": _mapping({}, _LABELS),
     }

@@ -10,7 +10,7 @@ from stromboli.errors import InvalidInput
 
 LARGEST = 2**63 - 1
 
-_SIZE = re.compile(r"[+]?([0-9]{1,32}(?:[.][0-9]{0,32})?|[.][0-9]{1,32}) ?(?:b|([kmgtp])(?:i?b)?)?", re.IGNORECASE)
+_SIZE = re.compile(r"[+]?([0-9]{1,32}(?:[.][0-9]{0,32})?|[.][0-9]{1,32}) ?(?:b|([kmgtp])i?b?)?", re.IGNORECASE)
 
 
 def parse(text: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator
@@ -26,7 +27,7 @@ _ENTRIES = 4096  # of a list or a mapping
 LARGEST = 2**63 - 1
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,19}(?:[.][0-9]{0,19})?|[.][0-9]{1,19})")
-_SHORTEST_EXPONENT = 1e21  # Go writes smaller whole numbers without one
+_PLAIN = range(-4, 6)  # of an exponent: Go writes the number without it
 # Control characters, and those that change the direction of a line or are not seen.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]*")
@@ -140,7 +141,7 @@ def scalar(value: object) -> str:
         case int():
             return str(value)
         case float() if math.isfinite(value):
-            return str(int(value)) if value.is_integer() and abs(value) < _SHORTEST_EXPONENT else repr(value)
+            return _as_go_writes(value)
         case float():
             raise ValueError("is no finite number; write it in quotes if the text is meant")
         case Date():
@@ -149,6 +150,16 @@ def scalar(value: object) -> str:
             raise ValueError('is empty; write "" if it is to be empty')
         case _:
             raise ValueError(f"{told(value)}; it has to be text, a number, true or false")
+
+
+def _as_go_writes(value: float) -> str:
+    number = Decimal(repr(value)).normalize()
+    sign, digits, _ = number.as_tuple()
+    exponent = number.adjusted()
+    if value == 0 or exponent in _PLAIN:
+        return f"{value:g}" if value.is_integer() else repr(value)
+    rest = "".join(map(str, digits[1:]))
+    return f"{'-' * sign}{digits[0]}{'.' if rest else ''}{rest}e{exponent:+03d}"
 
 
 def entries(value: object) -> list[Any]:
