@@ -57,12 +57,14 @@ _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 class Context:
     """What was read. `archive` is a tar file, which whoever asked removes; None if there is no folder.
 
-    `digest` is that of names, modes, links and contents: times do not count.
+    `digest` is that of names, modes, links and contents: times do not count. `end` is where the last file ends in it, for
+    what is added.
     """
 
     archive: Path | None
     digest: str
     dockerfile: bytes
+    end: int = 0
 
 
 async def read(build: Build, lists: Sequence[VolumeList], archive: Path, mark: Mark | None = None) -> Context:
@@ -128,6 +130,7 @@ class _Reading:
         self._build, self._mark, self._stopped = build, mark, stopped
         self._allowed = Allowed.of(lists)
         self._touching: Touching = hostfiles.toucher()
+        self._file = file
         self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115 - see `context`
         self._hash = hashlib.sha256()
         self._bytes = self._entries = self._seen = 0
@@ -143,8 +146,9 @@ class _Reading:
                 self._root = place.path
                 dockerfile, ignored = self._files(place.descriptor)
                 self._folder(place.descriptor, "", ignored, ignored.top)
+                end = self._file.tell()
                 self._tar.close()
-                return Context(archive, self._hash.hexdigest(), dockerfile)
+                return Context(archive, self._hash.hexdigest(), dockerfile, end)
         except OSError as error:
             raise self._of(error, path) from error
         except ValueError as error:  # a NUL, or what is no character

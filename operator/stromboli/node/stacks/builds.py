@@ -220,7 +220,7 @@ class StackBuilds:
             )
             archive = context.archive or self._archive(_Reading(order.session, order.service, key))
             try:
-                await asyncio.to_thread(_complete, archive, plan.dockerfile(copies))
+                await asyncio.to_thread(_complete, archive, context.end, plan.dockerfile(copies))
                 limit = order.policy.compose.build_timeout
                 with await asyncio.to_thread(open, archive, "rb") as file:
                     return await self._podman.builds.build(
@@ -305,14 +305,17 @@ def _base(info: ImageInfo) -> Base:
     return Base(info.id, image_of(info).check, info.on_build)
 
 
-def _complete(archive: Path, dockerfile: str) -> None:
-    """Add what is built, and what keeps it out of the image."""
-    with tarfile.open(archive, "a", format=tarfile.GNU_FORMAT) as tar:
-        for name, text in ((CONTAINERFILE, dockerfile), (IGNOREFILE, "".join(f"{own}\n" for own in OWN))):
-            content = text.encode("utf-8", "surrogatepass")
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o600
-            tar.addfile(entry, io.BytesIO(content))
+def _complete(archive: Path, end: int, dockerfile: str) -> None:
+    """Add what is built, and what keeps it out of the image, to the files that end there."""
+    archive.touch(0o600)
+    with open(archive, "r+b") as file:
+        file.seek(end)
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for name, text in ((CONTAINERFILE, dockerfile), (IGNOREFILE, "".join(f"{own}\n" for own in OWN))):
+                content = text.encode("utf-8", "surrogatepass")
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), 0o600
+                tar.addfile(entry, io.BytesIO(content))
 
 
 def _discard(archive: Path | None) -> None:
