@@ -57,8 +57,8 @@ _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 class Context:
     """What was read. `archive` is a tar file, which whoever asked removes; None if there is no folder.
 
-    `digest` is that of names, modes, links and contents: times do not count. `end` is where the last file ends in it, for
-    what is added.
+    `digest` is that of names, modes, links and contents: times do not count. `end` is where the last file ends in the
+    archive, for what is added.
     """
 
     archive: Path | None
