@@ -15,6 +15,7 @@ from stromboli.compose.selection import select
 from stromboli.compose.typed.read import typed
 from stromboli.errors import Conflict, PodmanUnavailable
 from stromboli.node.serial import SessionLocks
+from stromboli.node.stacks import sockets
 from stromboli.node.stacks.parts import Parts
 from stromboli.node.stacks.running import Told
 from stromboli.node.stacks.stacks import Stacks
@@ -22,6 +23,8 @@ from stromboli.node.stacks.tending import Ended
 from stromboli.plan.stack import blueprint as blueprints
 from stromboli.plan.stack.blueprint import Blueprint, LookedUp, Node, Owner
 from stromboli.plan.stack.image import Image
+from stromboli.plan.stack.order import Phase
+from stromboli.plan.stack.ports import Listening
 from stromboli.plan.stack.sources import Identity
 from stromboli.podman.container_state import ContainerState
 from stromboli.podman.containers import Containers
@@ -30,7 +33,7 @@ from tests.support.fake_podman import FakePodman
 from tests.support.fake_podman_wire import within
 
 UID = "7f1c2c2e-0000-4000-8000-000000000001"
-FILE = "services: {app: {image: app:1}, db: {image: db:1}, cache: {image: cache:1}}"
+FILE = "services: {app: {image: app:1}, db: {image: db:1, expose: [5432]}, cache: {image: cache:1}}"
 SOON = 5.0  # seconds
 
 
@@ -53,7 +56,11 @@ class Bed:
 
 
 @pytest.fixture
-async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+async def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bed]:
+    async def listening(_: int) -> Listening:
+        return Listening(frozenset({5432}))
+
+    monkeypatch.setattr(sockets, "listening", listening)
     async with FakePodman(tmp_path / "podman.sock", served=False) as fake, within(fake.within) as podman:
         images = {name: fake.add_image(f"localhost/{name}:1", root=tmp_path).id for name in ("app", "db", "cache")}
         site = Site(tmp_path / "home", tmp_path / "run", "1")
@@ -171,6 +178,21 @@ async def test_a_service_killed_a_moment_ago_is_started_at_once_and_counted(
     assert len(tasks("db")) == 1
     assert {one.name: one.restarts for one in bed.stacks.of(UID).seen} == {"db": 1, "cache": 0}
     assert [(one.service, one.code) for one in bed.told if isinstance(one, Ended)] == [("db", 137)]
+
+
+async def test_a_server_that_was_stopped_comes_up_again_and_work_that_is_done_stays_done(bed: Bed) -> None:
+    await bed.up()
+    ended = {c.labels["stromboli.dev/service"]: c.name for c in bed.fake.containers.values()}
+    for name in ended.values():
+        bed.fake.end(name, 0)
+    async with asyncio.timeout(SOON):
+        while not all(one.state.phase is Phase.ended for one in bed.stacks.of(UID).seen):  # noqa: ASYNC110 - few turns
+            await asyncio.sleep(0.001)
+    assert bed.running == []
+    assert not await bed.is_up()
+    await bed.up()
+    assert bed.running == ["db"]
+    assert await bed.is_up()
 
 
 async def test_a_start_that_fails_leaves_no_other_one_under_way(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,7 +203,7 @@ class RunningStack:
     def _seems_up(self, blueprint: Blueprint) -> bool:
         if self._resting or self._blueprint is None or self._blueprint.fingerprint != blueprint.fingerprint:
             return False
-        return self._step().done
+        return self._step().done and not any(one.is_wanted_again for one in self._tended.values())
 
     def _step(self) -> order.Step:
         assert self._blueprint is not None

@@ -72,6 +72,7 @@ class Tending:
         self._duties = duties
         self._task: asyncio.Task[None] | None = None
         self._proven = False  # it was ready once
+        self.is_wanted_again = False  # it has ended, and the next start of the stack starts it
 
     def begin(self) -> None:
         """Its container has been started: from now on it is looked after."""
@@ -121,12 +122,14 @@ class Tending:
                 End(found.exit_code or 0, _lived(found), crashes),
                 self._supervision.restart,
                 one_shot=self._supervision.one_shot,
+                serves=self._supervision.serves,
             )
             self.output = await self._tail()
             code = found.exit_code or 0
             if not isinstance(said, Restart):
                 if said.completed:
                     await self._noted()
+                self.is_wanted_again = code == 0 and not said.completed
                 self._turn(State(Phase.ended, ready=code == 0, code=code, late=self.state.late))
                 return
             crashes = said.crashes

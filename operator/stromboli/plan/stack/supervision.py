@@ -35,6 +35,11 @@ class Supervision:
     grace: float
     local: bool = False
 
+    @property
+    def serves(self) -> bool:
+        """Whether others use it while it runs, as far as anybody can tell."""
+        return self.check is not None or bool(self.ports)
+
     def to_label(self) -> str:
         return json.dumps(asdict(self))
 

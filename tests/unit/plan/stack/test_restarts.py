@@ -19,6 +19,12 @@ def test_work_that_is_done_stays_done(restart: str | None, one_shot: bool) -> No
     assert decide(End(0, QUICK), restart, one_shot=one_shot) == Stay(completed=True)
 
 
+@pytest.mark.parametrize("restart", [None, "no", "on-failure"])
+def test_a_server_that_was_stopped_has_not_done_its_work(restart: str | None) -> None:
+    assert decide(End(0, QUICK), restart, one_shot=False, serves=True) == Stay(completed=False)
+    assert decide(End(0, QUICK), restart, one_shot=True, serves=True) == Stay(completed=True)
+
+
 @pytest.mark.parametrize("restart", ["always", "unless-stopped"])
 def test_what_is_to_run_always_is_started_again_unless_somebody_waits_for_its_end(restart: str) -> None:
     assert isinstance(decide(End(0, QUICK), restart, one_shot=False), Restart)
