@@ -190,8 +190,23 @@ async def test_a_server_that_was_stopped_comes_up_again_and_work_that_is_done_st
             await asyncio.sleep(0.001)
     assert bed.running == []
     assert not await bed.is_up()
+    assert await bed.stacks.of(UID).is_up(bed.blueprint, since_start=True), "it might end again and again"
     await bed.up()
     assert bed.running == ["db"]
+    assert await bed.is_up()
+
+
+async def test_work_that_is_done_in_the_image_of_a_server_stays_done(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its port was never listened on."""
+
+    async def nothing(_: int) -> Listening:
+        bed.fake.end(database, 0)
+        return Listening()
+
+    database = f"stromboli-{UID}-svc-db"
+    monkeypatch.setattr(sockets, "listening", nothing)
+    await bed.up()
+    assert bed.running == ["cache"]
     assert await bed.is_up()
 
 

@@ -103,12 +103,15 @@ class RunningStack:
         """Whether its services are stopped, or are about to be, and nobody starts them."""
         return self._resting and not self._starts
 
-    async def is_up(self, blueprint: Blueprint) -> bool:
+    async def is_up(self, blueprint: Blueprint, *, since_start: bool = False) -> bool:
         """Whether it is as this blueprint says, and the agent may begin. Raises PodmanError, PodmanUnavailable.
 
-        Podman is asked: it takes a moment to tell that a container was killed.
+        Podman is asked: it takes a moment to tell that a container was killed. With `since_start` it was brought up for
+        this agent, who need not wait for a server that has ended by itself since then: it might do so again and again.
         """
         if not self._seems_up(blueprint):
+            return False
+        if not since_start and any(one.is_wanted_again for one in self._tended.values()):
             return False
         running = [one.container for one in self._tended.values() if one.state.phase is Phase.running]
         holders = [one.key.name for one in blueprint.containers.values() if one.supervision is None]
@@ -203,7 +206,7 @@ class RunningStack:
     def _seems_up(self, blueprint: Blueprint) -> bool:
         if self._resting or self._blueprint is None or self._blueprint.fingerprint != blueprint.fingerprint:
             return False
-        return self._step().done and not any(one.is_wanted_again for one in self._tended.values())
+        return self._step().done
 
     def _step(self) -> order.Step:
         assert self._blueprint is not None

@@ -80,11 +80,12 @@ class StackStarts:
         self._users[session] = replace(run, spec={})
         key = (session, run.uid)
         job = self._jobs.find(key)
+        started = job is not None and job.is_over
         if job is not None and job.is_over:
             self._jobs.drop(key)
             _checked(job)
             job = None
-        if await self._stacks.of(session).is_up(blueprint):
+        if await self._stacks.of(session).is_up(blueprint, since_start=started):
             return blueprint
         if job is None:
             # Its node is in its status from now on, so that no other operator starts the stack as well.

@@ -2,9 +2,9 @@
 
 Podman restarts nothing. A service that should run is started again, whatever the file says of restarts: without its
 database an agent can do nothing. What has done its work stays ended: a one-shot (another service waits for its end),
-and what ended with 0 and is not to be restarted always. But one that serves others may have ended with 0 because it was
-stopped, with the whole node perhaps, as databases do: the next start of the stack starts it again. A one-shot that
-fails is tried again only if its `restart` says so, since whoever waits for it is to learn of it at once, as in Compose.
+and what ended with 0 and is not to be restarted always. But one that has served others may have ended with 0 because
+it was stopped, as databases do: the next start of the stack starts it again. A one-shot that fails is tried again only
+if its `restart` says so, since whoever waits for it is to learn of it at once, as in Compose.
 
 Each end comes with how long the container had run. As in Docker, an end after a while (STEADY) begins the count anew;
 more and more quick ends are answered by longer and longer pauses. After LOOP of them in a row the service counts as
@@ -52,7 +52,7 @@ class Restart:
 
 
 def decide(end: End, restart: str | None, *, one_shot: bool, serves: bool = False) -> Stay | Restart:
-    """What happens to a service whose `restart` is this. `serves`: it has a health check, or ports."""
+    """What happens to a service whose `restart` is this. `serves`: it was healthy, or has listened on its ports."""
     always = restart in _ALWAYS
     if end.code == 0 and (one_shot or not always):
         return Stay(completed=one_shot or not serves)
