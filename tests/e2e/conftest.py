@@ -32,6 +32,11 @@ from tests.support.session_podman import registry_address as registry_address
 LONGEST = (
     "test_faults_many",
     "test_compose_ordinary",
+    "test_compose_killed",
+    "test_compose_lives",
+    "test_compose_faults",
+    "test_compose_files",
+    "test_compose_apart",
     "test_local",
     "test_documents",
     "test_rootless",

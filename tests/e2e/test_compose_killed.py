@@ -47,6 +47,7 @@ def test_what_ends_while_no_operator_is_there_is_not_repeated_and_what_crashes_i
 services:
   app: {{image: "{AGENT}", depends_on: {{once: {{condition: service_completed_successfully}}}}}}
   db: {{image: "redis:7", command: redis-server --appendonly yes}}
+  cache: {{image: "redis:7", command: redis-server --save ""}}
   once: {{image: "redis:7", command: sh -c "sleep 2; redis-cli -h db INCR once", depends_on: [db]}}
 """
     given = stacked.spec("redis-cli -h db GET once", {"inline": file}, "once")
@@ -57,7 +58,7 @@ services:
     operator = new_operator()
     operator.start()
     light_runs.apply("once-1", **given)
-    light_runs.until("once-1", lambda obj: "once starting (1 of 2)" in condition(obj).get("message", ""))
+    light_runs.until("once-1", lambda obj: "once starting (2 of 3)" in condition(obj).get("message", ""))
     operator.kill()
     service = stacked.containers(host, uid())
     assert host.podman.run("wait", service["once"]["Id"]) == "0"

@@ -104,6 +104,23 @@ services:
     assert stacked.go(space, "podman-3", stacked.spec("redis-cli -h db GET word", given, "podman")).endswith("lava")
 
 
+def test_podman_restarted_while_a_stack_starts(space: Runs, host: Host, service: IsolatedPodman) -> None:
+    file = f"""
+services:
+  app: {{image: "{AGENT}", depends_on: [db, cache]}}
+  db: {{image: "redis:7", command: sh -c "sleep 2; exec docker-entrypoint.sh {CACHE}"}}
+  cache: {{image: "redis:7", command: {CACHE}, depends_on: [db]}}
+"""
+    shell = "redis-cli -h db INCR times; redis-cli -h cache INCR times"
+    space.apply("early", **stacked.spec(shell, {"inline": file}, "early"))
+    space.until("early", lambda obj: "db starting" in condition(obj).get("message", ""), stacked.WITHIN)
+    service.kill_service()
+    service.start_service()
+    done = space.until("early", finished, stacked.WITHIN)
+    assert stacked.answer(done).partition(": ")[2].split() == ["1", "1"]
+    assert set(stacked.containers(host, idle(space, "early")["metadata"]["uid"])) == {"db", "cache"}
+
+
 def test_an_idle_stack_stops_and_starts_with_its_data(brief: Runs, host: Host) -> None:
     """The time counts from the end of the last run, and never while one is going."""
     file = f"""
@@ -229,7 +246,7 @@ services:
 
 
 def test_nothing_is_left_of_them(space: Runs, brief: Runs, host: Host) -> None:
-    names = ((space, each) for each in ("killed", "podman", "changed", "shared", "hooks"))
+    names = ((space, each) for each in ("killed", "podman", "early", "changed", "shared", "hooks"))
     uids = [session(of, name)["metadata"]["uid"] for of, name in (*names, (brief, "idle"))]
     for of in (space, brief):
         of.kubectl("-n", of.namespace, "delete", "agentruns,agentsessions", "--all")
