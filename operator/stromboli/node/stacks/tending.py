@@ -28,6 +28,7 @@ from stromboli.supervision import spawn
 log = logging.getLogger(__name__)
 
 PAUSE = 1.0  # seconds before Podman is asked again after it has failed
+BLIND = 2.0  # seconds within which Podman knows that a process has ended, and its end has been handled
 LINES, TAIL = 20, 2048  # of a service's output, lines and bytes that are kept with its end
 
 
@@ -73,6 +74,7 @@ class Tending:
         self._task: asyncio.Task[None] | None = None
         self._proven = False  # it was ready once
         self.is_wanted_again = False  # it has ended, and the next start of the stack starts it
+        self._blind: float | None = None  # since when its sockets could not be read
 
     def begin(self) -> None:
         """Its container has been started: from now on it is looked after."""
@@ -179,6 +181,7 @@ class Tending:
         now = time.monotonic()
         started = now - _seconds_since(found.started_at)
         watch = readiness.begin(self._supervision, started, now, local=self._supervision.local)
+        self._blind = None
         if self._waited_since is None:
             self._waited_since = started
         if watch.health is not None:
@@ -202,20 +205,24 @@ class Tending:
             passed = await self._passes(watch.health.check)
             return readiness.probed(watch, began, time.monotonic(), passed=passed)
         listening = await sockets.listening(pid)
-        if listening is None and not await self._is_process(pid):
-            listening = Listening()  # it has ended, and nobody else knows yet
-        if listening is None:
-            log.warning(
-                "the sockets of the service %s cannot be seen from here, so it counts as ready; the operator needs the "
-                "node's PID namespace (hostPID) for that",
-                self.service,
-            )
-            listening = Listening(frozenset(self._supervision.ports))
+        if listening is not None:
+            self._blind = None
+        else:
+            self._blind = time.monotonic() if self._blind is None else self._blind
+            listening = await self._unseen(pid, time.monotonic() - self._blind)
         return readiness.looked(watch, listening, time.monotonic())
 
-    async def _is_process(self, pid: int) -> bool:
-        found = await self._inspected()
-        return found is not None and found.alive and found.pid == pid
+    async def _unseen(self, pid: int, since: float) -> Listening:
+        """What its sockets count as, which could not be read for `since` seconds. At first, it may just have ended."""
+        found = await self._inspected() if since >= BLIND else None
+        if found is None or not found.alive or found.pid != pid:
+            return Listening()
+        log.warning(
+            "the sockets of the service %s cannot be seen from here, so it counts as ready; the operator needs the "
+            "node's PID namespace (hostPID) for that",
+            self.service,
+        )
+        return Listening(frozenset(self._supervision.ports))
 
     async def _passes(self, check: Check) -> bool:
         try:
