@@ -23,7 +23,7 @@ GIVEN = OURS / "given.txt"
 """What is typed of the files of other corpora: `FILE: PATH = JSON` each."""
 
 _HEADER = re.compile(r"# ([a-z]+): (.*)")
-_SETTING = re.compile(r"\b(allow[A-Za-z]+|capabilities|maxServices|memory|images\.allowed) (\[[^]]*\]|[\w.]+)")
+_SETTING = re.compile(r"\b(allow[A-Z][A-Za-z]+|capabilities|maxServices|memory|images\.allowed) (\[[^]]*\]|[\w.]+)")
 
 
 @dataclass(frozen=True)

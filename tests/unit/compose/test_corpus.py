@@ -5,28 +5,24 @@ Each goes all the way that it goes before anything of it starts, except for what
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from stromboli.compose import dotenv
-from stromboli.compose.document.load import Source, load
-from stromboli.compose.selection import Selected, select
 from stromboli.compose.stack import Stack
-from stromboli.compose.typed.read import typed
 from stromboli.errors import ComposeProblem, NotPermitted, Refused
-from stromboli.grammar import pattern, reference
-from stromboli.observe import buildcontext, stackpaths
-from stromboli.observe.stackfiles import NodeFiles
-from stromboli.plan.compose_rules import Bound, CapabilityList, ComposeRules, Switch
-from stromboli.plan.limits import Ceiling, Limits
-from stromboli.plan.policy import VolumeList
-from stromboli.plan.stack import rules
+from stromboli.models.environment import Environment
+from stromboli.observe import buildcontext, hostfiles, stackfiles, stacks
+from stromboli.observe.reads import ClusterReads
+from stromboli.perform.stacks import reading
+from stromboli.perform.stacks.prepared import Prepared
+from stromboli.plan.policy import Rules
 from stromboli.plan.stack.builds import planned
 from tests.support import built, corpus
+from tests.support.builders import effective, policy
 from tests.support.corpus import Case
 
 # What is wrong with these shows only in an image, or in a race: other tests have that.
@@ -42,14 +38,20 @@ ORDINARY = corpus.cases("ordinary")
 SECRET = "no message may repeat it"
 
 
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is writing the files that were copied a moment ago."""
+    monkeypatch.setattr(stackfiles, "SETTLED", 0.0)
+
+
 @pytest.mark.parametrize("case", HOSTILE, ids=lambda case: case.name)
-def test_a_hostile_file_is_refused_by_its_key(case: Case, tmp_path: Path) -> None:
+async def test_a_hostile_file_is_refused_by_its_key(case: Case, tmp_path: Path) -> None:
     if case.refused is None:
-        _, _, notices = judged(case, tmp_path)
+        notices = (await judged(case, tmp_path)).notices
         assert all(len(notice) < 2_000 for notice in notices)
         return
     with pytest.raises(ComposeProblem) as caught:
-        judged(case, tmp_path)
+        await judged(case, tmp_path)
     said = str(caught.value)
     assert names(caught.value, INSTEAD.get(case.name, case.refused)), said
     assert len(said) < 2_000, "messages have a piece of the file at most"
@@ -57,63 +59,58 @@ def test_a_hostile_file_is_refused_by_its_key(case: Case, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("case", ORDINARY, ids=lambda case: case.name)
-def test_an_ordinary_file_is_typed_as_it_is_meant(case: Case, tmp_path: Path) -> None:
+async def test_an_ordinary_file_is_typed_as_it_is_meant(case: Case, tmp_path: Path) -> None:
     if case.optional:
         with pytest.raises(ComposeProblem) as caught:
-            judged(case, tmp_path)
+            await judged(case, tmp_path)
         assert names(caught.value, case.refused or ""), str(caught.value)
         return
-    stack, _, _ = judged(case, tmp_path)
+    stack = (await judged(case, tmp_path)).stack
     found = {each.path: corpus.value(stack, each.path) for each in case.typed}
     assert found == {each.path: each.value for each in case.typed}
 
 
-def judged(case: Case, root: Path) -> tuple[Stack, Selected, tuple[str, ...]]:
-    """The stack, if nothing is wrong with it."""
-    lists = (VolumeList("AgentPolicy test", ((str(root / "allowed"), False),)),)
-    files = NodeFiles(lists)
+async def judged(case: Case, root: Path) -> Prepared:
+    """What the operator makes of the run's environment, if nothing is wrong with it."""
     paths = case.laid_out(root)
-    directory = str(paths[0].parent)
-    beside = paths[0].parent / ".env"
-    variables = {"PWD": directory, "COMPOSE_PROJECT_NAME": "test"}
-    if beside.exists():
-        variables |= dotenv.parse(beside.read_bytes(), ".env", case.environment)
-    sources = [Source(path.name, str(path.parent), path.read_bytes()) for path in paths]
-    document = load(sources, variables | dict(case.environment), files)
-    stack = typed(document, files)
-    selected = select(stack, case.profiles, case.service)
-    notices = rules.judge(stack, selected, compose_rules(case), limits(case))
-    stackpaths.resolved(stack.services.values(), lists)
-    builds_are_allowed(stack, case, root)
-    images_are_allowed(stack, case)
-    return stack, selected, (*stack.notices, *notices)
+    environment = Environment.model_validate(
+        {
+            "type": "compose",
+            "paths": [str(path) for path in paths],
+            "service": case.service,
+            "profiles": [*case.profiles],
+            "env": [{"name": name, "value": value} for name, value in case.environment.items()],
+        }
+    )
+    given = effective(of_case(case, root / "allowed"))
+    try:
+        found = await stacks.project(cast(ClusterReads, None), "team", environment, given, "test")
+        prepared = await hostfiles.in_time(reading.prepared, found, environment, given)
+        await builds_are_allowed(prepared.stack, case, root)
+    except Refused as refusal:
+        _, at, what = refusal.message.split(": ", 2)
+        raise NotPermitted(at, what) from refusal
+    return prepared
 
 
-def compose_rules(case: Case) -> ComposeRules:
-    def switch(name: str) -> Switch:
-        return Switch(f"compose.{name}", on=case.policy.get(name) == "true")
-
-    named = frozenset(re.findall(r"[A-Z_]+", case.policy.get("capabilities", "")))
-    most = int(case.policy.get("maxServices", 64))
-    return ComposeRules(
-        privileged=switch("allowPrivileged"),
-        host_network=switch("allowHostNetwork"),
-        ports=switch("allowPorts"),
-        build=switch("allowBuild"),
-        capabilities=(CapabilityList("AgentPolicy test", named),) if named else (),
-        max_services=Bound("compose.maxServices", most, str(most), "AgentPolicy test"),
+def of_case(case: Case, folder: Path) -> Rules:
+    """The policy of a case: its folder, and what it says itself."""
+    stated = case.policy
+    allowed = re.findall(r"[^\[\], ]+", stated.get("images.allowed", ""))
+    named = re.findall(r"[A-Z_]+", stated.get("capabilities", ""))
+    compose = {name: value == "true" for name, value in stated.items() if name.startswith("allow")}
+    return policy(
+        volumes={"allowed": [{"path": str(folder)}]},
+        images={"allowed": allowed or None},
+        compose={**compose, "capabilities": named or None, "maxServices": int(stated.get("maxServices", 64))},
+        limits={"memory": stated.get("memory")},
     )
 
 
-def limits(case: Case) -> Limits:
-    memory = case.policy.get("memory")
-    return Limits(memory=None if memory is None else Ceiling(int(memory), memory, "AgentPolicy test"))
-
-
-def builds_are_allowed(stack: Stack, case: Case, root: Path) -> None:
+async def builds_are_allowed(stack: Stack, case: Case, root: Path) -> None:
     """What is built; of a folder that the corpus has left out, only whether it is allowed."""
     allowed = root / "allowed"
-    policy = built.policy(allowed, allowed=["docker.io/**"])
+    given = built.policy(allowed, allowed=["docker.io/**"])
     for service in stack.services.values():
         if (build := service.build) is None:
             continue
@@ -122,20 +119,9 @@ def builds_are_allowed(stack: Stack, case: Case, root: Path) -> None:
         inside = build.dockerfile is not None and Path(build.dockerfile).is_relative_to(str(build.context))
         if case.policy.get("allowBuild") != "true" or (inside and not Path(str(build.dockerfile)).exists()):
             continue
-        context = asyncio.run(buildcontext.read(build, policy.volumes, root / "context.tar"))
+        context = await buildcontext.read(build, given.volumes, root / "context.tar")
         (root / "context.tar").unlink(missing_ok=True)
-        try:
-            planned(build, context.dockerfile, policy)
-        except Refused as refusal:
-            _, at, what = refusal.message.split(": ", 2)
-            raise NotPermitted(at, what) from refusal
-
-
-def images_are_allowed(stack: Stack, case: Case) -> None:
-    patterns = [pattern.parse(each) for each in re.findall(r"[^\[\], ]+", case.policy.get("images.allowed", ""))]
-    for service in stack.services.values() if patterns else ():
-        if service.image is not None and not any(one.matches(reference.parse(service.image)) for one in patterns):
-            raise NotPermitted(f"services.{service.name}.image", "is not allowed")
+        planned(build, context.dockerfile, given)
 
 
 def names(problem: ComposeProblem, expected: str) -> bool:
@@ -143,7 +129,8 @@ def names(problem: ComposeProblem, expected: str) -> bool:
     if expected.startswith("line "):
         line = int(expected.removeprefix("line ").split()[0])
         return any(abs(int(found) - line) <= 1 for found in lines(problem))
-    return re.match(re.escape(expected) + r"(?:$|[ .\[])", problem.key) is not None
+    key = problem.key.removeprefix(f"{stacks.FIELD}.")  # of a field of the run
+    return re.match(re.escape(expected) + r"(?:$|[ .\[])", key) is not None
 
 
 def lines(problem: ComposeProblem) -> Iterator[str]:
