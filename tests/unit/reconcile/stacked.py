@@ -20,7 +20,7 @@ from stromboli.plan.stack import names
 from stromboli.plan.stack.ports import Listening
 from tests.support.fake_podman import Command, FakeContainer, Program, program_of_command
 from tests.support.mounts import Mounts
-from tests.unit.reconcile.conftest import Node, Process, Roots, made_node
+from tests.unit.reconcile.conftest import SPACE, Node, Process, Roots, made_node
 from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -69,8 +69,11 @@ class Stacked(Stage):
     def up(self, name: str = "run", text: str | None = None, *, session: str | None = None, **spec: Any) -> str:
         """Apply a run in the service `app` of such a file; its UID."""
         environment = {"type": "compose", "service": "app"} | spec.pop("environment", {})
-        if not environment.keys() & {"path", "paths", "configMapKeyRef"}:
-            environment["inline"] = file() if text is None else text
+        if session is not None:  # whose file may change, and is not in the spec
+            self.node.cluster.config_maps[SPACE, session] = {"file": (text or file()).encode()}
+            environment["configMapKeyRef"] = {"name": session, "key": "file"}
+        elif "path" not in environment:
+            environment["inline"] = text or file()
         if session is not None:
             return self.run(name, session, image=None, environment=environment, **spec)
         uid: str = self.node.run(name, image=None, environment=environment, **spec)["metadata"]["uid"]
@@ -116,6 +119,16 @@ class Stacked(Stage):
 
     async def quiet(self, process: Process) -> None:
         await self.node.until(process.is_idle, "all is quiet")
+
+    async def at_rest(self, process: Process, session: str = STORY) -> None:
+        """Until all services are ready, and everything is in the status of the session."""
+
+        def told() -> bool:
+            entries = self.entries(session).values()
+            return bool(entries) and all(one.get("ready") for one in entries) and "sizeBytes" in self.status(session)
+
+        await self.node.until(told, f"{session} is at rest")
+        await self.quiet(process)
 
     def _executed(self, container: FakeContainer, _: list[str]) -> Command:
         return Command(0 if container.labels[naming.SERVICE] in self.healthy else 1, b"not yet\n")
