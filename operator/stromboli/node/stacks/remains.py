@@ -6,6 +6,7 @@ Only objects that are ours by name and labels (plan/ownership.py). All removals 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from stromboli import naming
 from stromboli.attempt.site import Site
@@ -37,12 +38,12 @@ class StackRemains:
         for service in filter(None, map(stack_names.built_with, begun)):  # a build that has not been ended
             await self._podman.builds.clear(stack_names.image(uid, service))
         removals = [
-            self._podman.networks.remove(network.name)
+            partial(self._podman.networks.remove, network.name)
             for network in networks
             if ownership.session_of_stack_network(network.name, network.labels, ours) == uid
         ]
         removals += [
-            self._podman.volumes.remove(volume.name)
+            partial(self._podman.volumes.remove, volume.name)
             for volume in volumes
             if ownership.session_of_stack_volume(volume.name, volume.labels, ours) == uid
         ]
@@ -50,15 +51,15 @@ class StackRemains:
             # What Podman has left of a build that was not ended goes with the copies that it began with.
             force = stack_names.built_with(image.labels.get(naming.SERVICE, "")) is not None
             removals += [
-                self._podman.copies.remove(name, force=force)
+                partial(self._podman.copies.remove, name, force=force)
                 for name in ownership.builds_of(image.names, image.labels, ours)
             ]
             if ownership.former_build_of(image.names, image.labels, ours) == uid:
-                removals.append(self._podman.copies.remove(image.id, force=force))
+                removals.append(partial(self._podman.copies.remove, image.id, force=force))
         failure: PodmanError | None = None
         for removal in removals:
             try:
-                await removal
+                await removal()
             except PodmanError as error:
                 failure = error
         if failure is not None:
