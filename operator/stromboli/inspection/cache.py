@@ -96,11 +96,14 @@ class Cache(Generic[T]):
             _log.warning("what is in image %s is kept in memory only: %s", image[:12], e.strerror)
 
 
+_FACTS, _CONTENTS = TypeAdapter(ImageFacts), TypeAdapter(Contents)
+
+
 class FactsCache:
     """Facts by image id, the CLI's needs, and the user that works in it: empty for the image's own."""
 
     def __init__(self, directory: Path) -> None:
-        self._cache = Cache(directory, TypeAdapter(ImageFacts), FACTS_SCHEMA)
+        self._cache = Cache(directory, _FACTS, FACTS_SCHEMA)
 
     async def get(
         self, image_id: str, needs: CLINeeds, look: Callable[[], Awaitable[ImageFacts]], user: str = ""
@@ -117,7 +120,7 @@ class ContentsCache:
     """Operating system and tools by image id."""
 
     def __init__(self, directory: Path) -> None:
-        self._cache = Cache(directory, TypeAdapter(Contents), CONTENTS_SCHEMA)
+        self._cache = Cache(directory, _CONTENTS, CONTENTS_SCHEMA)
 
     async def get(self, image_id: str, look: Callable[[], Awaitable[Contents]]) -> Contents:
         """What is in an image, as `Cache.get`."""

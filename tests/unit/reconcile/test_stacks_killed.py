@@ -18,14 +18,14 @@ from tests.unit.reconcile.stacked import CACHE, Stacked, file, known
 from tests.unit.reconcile.stage import STORY
 
 NEWER = file("newer: {image: redis:7}", cache=f"{CACHE}, environment: {{SIZE: '2'}}")
-WITH_ANOTHER = file("old: {image: redis:7}")
+OLDER = file("old: {image: redis:7}")
 Patch = pytest.MonkeyPatch
 
 
 async def started(stage: Stacked) -> None:
     """A run in a session has had its stack."""
     async with stage.node.process() as process:
-        stage.up("first", WITH_ANOTHER, session=STORY)
+        stage.up("first", OLDER, session=STORY)
         await stage.idle()
         await stage.at_rest(process)
 
@@ -35,15 +35,15 @@ async def nothing(stage: Stacked) -> None:
 
 
 def first_run(stage: Stacked) -> None:
-    stage.up("run", WITH_ANOTHER, session=STORY)
+    stage.up("run", session=STORY)
 
 
 def run_alone(stage: Stacked) -> None:
-    stage.up("run", WITH_ANOTHER)
+    stage.up("run")
 
 
 def second_run(stage: Stacked) -> None:
-    stage.up("second", WITH_ANOTHER, session=STORY)
+    stage.up("second", OLDER, session=STORY)
 
 
 def changed_run(stage: Stacked) -> None:
@@ -105,7 +105,7 @@ class Life:
 
 
 LIVES = {
-    "first": Life(first_run, lambda stage: is_up(stage, "old"), ("run",), nothing),
+    "first": Life(first_run, is_up, ("run",), nothing),
     "alone": Life(run_alone, is_gone, ("run",), nothing, since="/attach$", until="^$"),
     "second": Life(second_run, lambda stage: is_up(stage, "old"), ("first", "second")),
     "changed": Life(changed_run, lambda stage: is_up(stage, "newer"), ("first", "second")),
@@ -124,9 +124,12 @@ def moments(calls: list[str], life: Life) -> Iterator[int]:
 
 
 def kinds(calls: list[str]) -> list[int]:
-    """The numbers of the first call of each kind."""
+    """The numbers of the first call of each kind, as far as it is about a stack."""
     found: dict[str, int] = {}
-    for number, call in enumerate(calls, start=1):
+    until = next((n for n, call in enumerate(calls) if call.endswith("/attach")), len(calls))
+    for number, call in enumerate(calls[:until], start=1):
+        if " /images/" in call or " /exec/" in call:
+            continue
         found.setdefault(re.sub(r"[0-9a-f]{64}|[0-9a-f-]{36}", "ID", call), number)
     return [*found.values()]
 
