@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from stromboli.kube.objects import head
@@ -20,6 +22,11 @@ def stage(node: Node, monkeypatch: pytest.MonkeyPatch) -> Stacked:
     return Stacked(node, monkeypatch)
 
 
+def of_runs(calls: Sequence[str]) -> list[str]:
+    """The calls to Podman but for those of health checks, which go on meanwhile."""
+    return [call for call in calls if call.startswith(("GET /", "POST /", "DELETE /")) and "exec" not in call.lower()]
+
+
 async def test_the_next_run_finds_the_stack_up(node: Node, stage: Stacked) -> None:
     killer = Killer()
     async with node.process(killer) as process:
@@ -31,7 +38,7 @@ async def test_the_next_run_finds_the_stack_up(node: Node, stage: Stacked) -> No
         killer.calls.clear()
         stage.up("second", session=STORY)
         await stage.idle()
-        with_stack = [call for call in killer.calls if call.startswith(("GET /", "POST /", "DELETE /"))]
+        with_stack = of_runs(killer.calls)
         assert {name: (one.id, one.started) for name, one in stage.services().items()} == before
         assert node.agents() == [agent]
         await stage.quiet(process)
@@ -40,7 +47,7 @@ async def test_the_next_run_finds_the_stack_up(node: Node, stage: Stacked) -> No
         killer.calls.clear()
         stage.run("plain2", "another")
         await stage.idle("another")
-        plain = [call for call in killer.calls if call.startswith(("GET /", "POST /", "DELETE /"))]
+        plain = of_runs(killer.calls)
     assert stage.sent == ["first", "second", "plain", "plain2"]
     # Images of two services more, whether two containers run, and what the start of the agent asks beside.
     assert len(with_stack) <= len(plain) + 6, (with_stack, plain)

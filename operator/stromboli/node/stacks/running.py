@@ -231,17 +231,30 @@ class RunningStack:
         await self._parts.prepare(blueprint)
         self._blueprint = blueprint
         ids = {role: one.id for role, one in found.items()}
+        new = {role: one for role, one in blueprint.containers.items() if isinstance(fates[role], Create | Replace)}
         for role, planned in blueprint.containers.items():
-            fate = fates[role]
-            if isinstance(fate, Create | Replace):
-                ids[role] = await self._parts.create(planned)
-            if isinstance(fate, Replace) and planned.supervision is not None:
+            if planned.supervision is None:  # a holder, which those in its namespace are created with
+                if role in new:
+                    ids[role] = await self._parts.create(planned)
+                if not isinstance(fates[role], Keep):
+                    await self._parts.start(ids[role], {})
+        ids |= await self._created({role: one for role, one in new.items() if one.supervision is not None})
+        for role, planned in new.items():
+            if isinstance(fate := fates[role], Replace) and planned.supervision is not None:
                 self._tell(Replaced(planned.service, fate.why))
-            if planned.supervision is None and not isinstance(fate, Keep):
-                await self._parts.start(ids[role], {})
         for role, planned in blueprint.containers.items():
             if planned.supervision is not None:
                 await self._take_over(planned, ids[role], found.get(role), keep=isinstance(fates[role], Keep))
+
+    async def _created(self, new: Mapping[Role, Planned]) -> dict[Role, str]:
+        """The ids of new containers. Raises PodmanError, PodmanUnavailable, ServiceFailed, but only once nothing is
+        under way any more.
+        """
+        done = await asyncio.gather(*map(self._parts.create, new.values()), return_exceptions=True)
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return {role: one for role, one in zip(new, done, strict=True) if isinstance(one, str)}
 
     async def _take_over(self, planned: Planned, container: str, found: ContainerState | None, *, keep: bool) -> None:
         name, tended = planned.service, planned.supervision
