@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stromboli.reasons import Reason
 from tests.support.fake_podman import FakeContainer, Program
 from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import Node, policy
+from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stacked import DATABASE, Stacked, file
 
 OBJECTS = ("container", "volume", "network")
@@ -224,7 +226,8 @@ async def test_a_volume_of_the_run_replaces_a_bind_of_the_file(node: Node, stage
         await node.finished()
 
 
-async def test_secrets_are_files_with_modes(node: Node, stage: Stacked) -> None:
+def with_secrets(node: Node) -> Path:
+    """A stack with a file that is a secret; its path. The policy allows its folder."""
     folder = node.folder / "project"
     folder.mkdir()
     (folder / "password").write_text("hunter2")
@@ -239,7 +242,31 @@ async def test_secrets_are_files_with_modes(node: Node, stage: Stacked) -> None:
         "secrets: {password: {file: ./password}}\n"
     )
     node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(folder)}]})]
-    uid = stage.up(environment={"path": str(folder / "compose.yaml")})
+    return folder / "compose.yaml"
+
+
+async def test_no_secret_is_left_of_an_operator_that_was_killed_before_it_made_anything(
+    node: Node, stage: Stacked
+) -> None:
+    uid = stage.up(environment={"path": str(with_secrets(node))})
+    killer = Killer()
+
+    def die(number: int) -> None:
+        if any(name == uid for _, below, _ in os.walk(node.settings.runtime_dir) for name in below):
+            killer.at = number
+
+    killer.before = die
+    async with node.process(killer):
+        await node.until(killer.dead.is_set, "it is killed")
+    assert stage.left(uid) != []
+    node.cluster.delete_run("space", "run")
+    async with node.process() as process:
+        assert await process.sweep.attempt()
+        await node.until(lambda: stage.left(uid) == [], "nothing is left")
+
+
+async def test_secrets_are_files_with_modes(node: Node, stage: Stacked) -> None:
+    uid = stage.up(environment={"path": str(with_secrets(node))})
     stage.hold("run")
     async with node.process() as process:
         await stage.at_work("run")

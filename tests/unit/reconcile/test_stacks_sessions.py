@@ -298,3 +298,52 @@ async def test_what_an_operator_has_adopted_is_at_rest_too(node: Node, stage: St
         await stage.quiet(process)
         assert stage.status() == status
         assert len(node.cluster.writes) == writes
+
+
+async def test_after_a_restart_of_the_node_the_status_says_that_nothing_runs(node: Node, stage: Stacked) -> None:
+    async with node.process() as process:
+        stage.up("first", session=STORY)
+        await stage.idle()
+        await stage.at_rest(process)
+    node.switch_off()
+    async with node.process() as process:
+        assert await process.sweep.attempt()
+        await node.until(lambda: {e["state"] for e in stage.entries().values()} == {"Stopped"}, "the status says so")
+        assert not stage.running(), "nobody has asked for it"
+        stage.up("second", session=STORY)
+        await stage.idle()
+        assert stage.running() == {"db", "cache"}
+    assert stage.sent == ["first", "second"]
+
+
+async def test_connections_to_podman_that_break_end_no_supervision(node: Node, stage: Stacked) -> None:
+    async with node.process() as process:
+        stage.up("first", session=STORY)
+        await stage.idle()
+        await stage.at_rest(process)
+        waits = sum(call.endswith("/wait") for call in node.fake.calls)
+        node.cut()
+        await node.until(
+            lambda: sum(c.endswith("/wait") for c in node.fake.calls) >= waits + 2, "it is waited for again"
+        )
+        assert stage.running() == {"db", "cache"}
+        node.fake.end(stage.services()["cache"].name, 1)
+        await node.until(lambda: stage.entries()["cache"].get("restarts") == 1, "it is started again")
+        assert {name: one.get("restarts", 0) for name, one in stage.entries().items()} == {"db": 0, "cache": 1}
+
+
+async def test_a_holder_that_ended_is_back_with_all_that_share_its_namespace(node: Node, stage: Stacked) -> None:
+    app = "image: python:3.12, network_mode: 'service:db', depends_on: {db: {condition: service_healthy}}"
+    async with node.process():
+        stage.up("first", file(app=app), session=STORY)
+        await stage.idle()
+        [holder], database = stage.holders(), stage.services()["db"]
+        started = database.started
+        node.fake.end(holder.name, 137)
+        stage.up("second", file(app=app), session=STORY)
+        await stage.idle()
+        assert stage.holders() == [holder]
+        assert holder.status == "running"
+        assert stage.services()["db"] is database
+        assert database.started != started, "its namespace was gone"
+    assert stage.sent == ["first", "second"]

@@ -161,6 +161,8 @@ class StackStarts:
     def _secrets(self, session: str, prepared: Prepared) -> dict[str, dict[str, str]]:
         """Write the files of secrets, as the services mount them; their paths by service and target. Blocking."""
         folder = self._site.folder(session)
+        if prepared.secrets:  # they are found by that, whatever happens before there is anything in Podman
+            folder.note_stack()
         found: dict[str, dict[str, str]] = {}
         for name, service in prepared.selected.services.items():
             for secret in service.secrets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from stromboli.models.agentsession import ServiceState
 from stromboli.models.session import ServiceEntry, Session
 from stromboli.node.stacks.stacks import Stacks
 from stromboli.observe.policy import Policies
@@ -31,9 +32,9 @@ class StackUpkeep:
         """
         stack = self._stacks.find(session.uid)
         if stack is None:
-            return session, None
-        if not stack.resting:  # or an earlier pass has begun to stop it
-            entries = told.entries(stack.seen)
+            return await self._left(session), None
+        entries = told.entries(stack.seen)
+        if entries and not stack.resting:  # else it is about to be started, or an earlier pass has begun to stop it
             known = {one.name: one for one in session.status.services}
             session = await self._written(session, told.completed(entries, known))
         used = session.status.last_used
@@ -55,6 +56,18 @@ class StackUpkeep:
             notice = services.stopped(idle)
             self._notifier.emit(session, notice.reason, notice.message, key=used.isoformat())
         return session, None
+
+    async def _left(self, session: Session) -> Session:
+        """The session whose stack nobody looks after. If its status says that services run, an operator before this one
+        did: what still runs is looked after from now on, and if nothing does, the node was restarted meanwhile.
+        """
+        entries = session.status.services
+        if all(one.state is ServiceState.stopped for one in entries):
+            return session
+        await self._stacks.adopt(session.uid)
+        if self._stacks.find(session.uid) is None:
+            session = await self._written(session, told.stopped(entries))
+        return session
 
     async def _written(self, session: Session, entries: tuple[ServiceEntry, ...]) -> Session:
         return await self._reporter.write(session, session_status.with_services(session.status, entries))
