@@ -36,7 +36,8 @@ class Process:
 def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, stamp: str) -> Process:
     """Start `argv` in a new session with its output in `log`, and store the process in the file `record`.
 
-    The previous log is kept with the suffix `.1`. Raises OSError if the program cannot be executed.
+    The previous log is kept with the suffix `.1`. The process gets no other file of ours: it would keep a caller's lock
+    or pipe open for as long as it lives. Raises OSError if the program cannot be executed.
     """
     if log.exists():
         log.replace(log.with_name(f"{log.name}.1"))
@@ -49,6 +50,7 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, 
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()),
         ],
         setsid=True,
         setsigmask=(),
@@ -57,6 +59,16 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, 
     process = Process(pid, _started(pid) or 0, _boot(), stamp, tuple(argv))
     files.write_private(record, json.dumps(asdict(process)).encode())
     return process
+
+
+def _inheritable() -> list[int]:
+    """The file descriptors that this process has from its caller, without the standard ones; Python's own are closed."""
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # listing the folder takes one, which is closed by now
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+    return found
 
 
 def recorded(record: Path) -> Process | None:

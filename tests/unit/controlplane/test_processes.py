@@ -134,6 +134,17 @@ def test_a_spoilt_record_is_no_process(tmp_path: Path, content: str) -> None:
     assert processes.recorded(tmp_path / "record") is None
 
 
+def test_it_has_no_file_of_its_starters_caller(nursery: Nursery) -> None:
+    """A shell's lock or pipe, inherited by the starter, would stay open for as long as the process lives."""
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    nursery.spawn(_SLEEPER)
+    os.close(writing)
+    os.set_blocking(reading, False)
+    assert os.read(reading, 1) == b"", "nobody has the other end open"
+    os.close(reading)
+
+
 def test_signals_ignored_here_are_not_ignored_there(nursery: Nursery) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
