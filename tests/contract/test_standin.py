@@ -64,6 +64,19 @@ async def test_a_socket_that_any_user_reaches_in_place_of_an_old_one(tmp_path: P
     assert await ended(process) == (0, "")
 
 
+async def test_one_started_again_gives_no_id_a_second_time(tmp_path: Path) -> None:
+    """It would be twice in a conversation that goes on: the CLI then takes the later tool call for interrupted."""
+    ids = set()
+    for _ in range(2):
+        process = await start("--port", "0", "--log", str(tmp_path / "log"))
+        url = await address(process)
+        async with httpx.AsyncClient() as client:
+            ids.add((await client.post(f"{url}/v1/messages", json=_BODY)).json()["id"])
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == (0, "")
+    assert len(ids) == 2
+
+
 async def test_an_answer_under_way_does_not_hold_up_the_end(tmp_path: Path) -> None:
     process = await start("--socket", str(tmp_path / "s"), "--log", str(tmp_path / "log"))
     await address(process)

@@ -62,7 +62,7 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, record: Path, 
 
 
 def _inheritable() -> list[int]:
-    """The file descriptors that this process has from its caller, without the standard ones; Python's own are closed."""
+    """The file descriptors from this process's caller other than the standard ones. Python closes its own by itself."""
     found = []
     for fd in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):  # listing the folder takes one, which is closed by now

@@ -41,11 +41,15 @@ class Log:
 
 
 class Standin:
-    """The application's handlers. Answers are numbered from 1, so that IDs are unique within one process."""
+    """The application's handlers.
+
+    Answers are numbered from the time of its start, since a conversation may outlive the process: if an ID occurs twice
+    in one, the CLI drops the later tool call.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(time.time_ns())
 
     def application(self) -> web.Application:
         """A fresh aiohttp application; the caller runs it."""
