@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -195,7 +196,9 @@ async def test_killed_at_any_call(roots: Roots, monkeypatch: Patch, name: str) -
         await lived(roots, monkeypatch, life, Killer(number, after=after), told=told)
 
 
-@pytest.mark.parametrize(("name", "answers"), [("first", False), ("changed", True), ("deletion", True)])
+@pytest.mark.parametrize(
+    ("name", "answers"), [("first", False), ("changed", True), ("idle", False), ("idle", True), ("deletion", True)]
+)
 async def test_podman_refuses_or_does_not_answer(roots: Roots, monkeypatch: Patch, name: str, answers: bool) -> None:
     """The first of all calls of a kind: the stack comes up all the same, or is gone, unless a start was refused."""
     await known(roots)
@@ -205,3 +208,36 @@ async def test_podman_refuses_or_does_not_answer(roots: Roots, monkeypatch: Patc
     for number in kinds(trouble.calls):
         told = f"{'refused' if answers else 'not answered'} at call {number}, {trouble.calls[number - 1]}"
         await lived(roots, monkeypatch, life, Killer(), Trouble(number, error, after=bool(number % 2)), told)
+
+
+async def test_a_run_is_deleted_while_no_operator_is_there(roots: Roots, monkeypatch: Patch) -> None:
+    """Whatever the one before it had made by then is removed."""
+    await known(roots)
+    life = replace(LIVES["alone"], since=".", until="/attach$")
+    calls = await lived(roots, monkeypatch, life, Killer())
+    for number in moments(calls, life):
+        async with made_node(roots) as node:
+            with monkeypatch.context() as own:
+                stage = Stacked(node, own)
+                await through(stage, life, Killer(number, after=True))
+                uid = node.get()["metadata"]["uid"]
+                node.cluster.delete_run(SPACE, "run")
+                async with node.process() as process:
+                    assert await process.sweep.attempt()
+                    await node.until(lambda uid=uid, stage=stage: stage.left(uid) == [], calls[number - 1])  # type: ignore[misc]
+                assert stage.sent == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_killed_again_and_again(roots: Roots, monkeypatch: Patch, seed: int) -> None:
+    chance = random.Random(seed)
+    async with made_node(roots) as node:
+        stage = Stacked(node, monkeypatch)
+        life = LIVES["first"]
+        told = []
+        for turn in range(5):
+            killer = Killer(chance.randint(10, 90), after=chance.random() < 0.5)
+            told.append((killer.at, killer.after))
+            await through(stage, life if turn == 0 else replace(life, begin=lambda _: None), killer)
+        await through(stage, replace(life, begin=lambda _: None), Killer())
+        assert stage.sent == ["run"], told

@@ -347,3 +347,35 @@ async def test_a_holder_that_ended_is_back_with_all_that_share_its_namespace(nod
         assert stage.services()["db"] is database
         assert database.started != started, "its namespace was gone"
     assert stage.sent == ["first", "second"]
+
+
+async def test_a_start_that_is_broken_off_is_completed_by_the_next_run(node: Node, stage: Stacked) -> None:
+    stage.healthy.clear()
+    async with node.process() as process:
+        stage.up("first", session=STORY)
+        await node.until(lambda: stage.running() == {"db", "cache"}, "the services run")
+        ids = {name: one.id for name, one in stage.services().items()}
+        node.cluster.delete_run(SPACE, "first")
+        await stage.quiet(process)
+        stage.healthy.add("db")
+        stage.up("second", session=STORY)
+        await stage.idle()
+        assert {name: one.id for name, one in stage.services().items()} == ids
+    assert stage.sent == ["second"]
+    assert sum("/start" in call for call in node.fake.calls if any(id in call for id in ids.values())) == 2
+
+
+async def test_a_fork_has_a_stack_of_its_own(node: Node, stage: Stacked) -> None:
+    async with node.process():
+        stage.up("first", session=STORY)
+        await stage.idle()
+        before = stage.services()
+        environment = {"type": "compose", "service": "app", "configMapKeyRef": {"name": STORY, "key": "file"}}
+        uid = node.run("branch", image=None, environment=environment, session={"name": "fork", "fork": STORY})
+        stage.names[uid["metadata"]["uid"]] = "branch"
+        await node.finished()
+        fork = stage.session("fork")["metadata"]["uid"]
+        assert set(stage.services(fork)) == {"db", "cache"} == stage.running(fork)
+        assert not {one.id for one in before.values()} & {one.id for one in stage.services(fork).values()}
+        assert stage.services(stage.session()["metadata"]["uid"]) == before
+    assert stage.sent == ["first", "branch"]
