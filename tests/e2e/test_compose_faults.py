@@ -241,6 +241,22 @@ volumes: {{rows: }}
     assert not any(name in str(request["last_user_text"]) for request in standin.requests())
 
 
+def test_checks_that_never_return_do_not_pile_up(space: Runs, host: Host) -> None:
+    hanging = "echo x >> /tmp/checks; sleep 1000"
+    text = written(HUNG.replace("retries: 2", "retries: 1000").replace("echo hanging; sleep 1000", hanging), HEALTHY)
+    space.apply("piles", **stacked.spec("true", {"inline": text}))
+    uid = space.until("piles", reason_is("StartingServices"), stacked.WITHIN)["metadata"]["uid"]
+    host.until(lambda: "db" in stacked.containers(host, uid), "the service has a container")
+    database = stacked.containers(host, uid)["db"]["Id"]
+    host.until(lambda: stacked.containers(host, uid)["db"]["State"] == "running", "the service runs")
+    counted = ("exec", database, "sh", "-c", "cat /tmp/checks 2>/dev/null | wc -l")
+    host.until(lambda: int(host.podman.run(*counted)) >= 4, "four checks have begun")
+    commands = host.podman.run("top", database, "args").splitlines()
+    assert sum("sleep 1000" in command for command in commands) <= 2, "one shell with its program"
+    space.delete("piles")
+    stacked.await_gone(host, uid)
+
+
 def test_a_namespace_deleted_in_the_middle_of_a_start(spaces: Callable[..., Runs], host: Host, space: Runs) -> None:
     other = spaces("compose-early", light=True)
     text = written(HUNG.replace("retries: 2", "retries: 1000"), HEALTHY)
