@@ -13,7 +13,7 @@ from stromboli.compose.document.load import Source, load
 from stromboli.compose.files import NoFiles
 from stromboli.compose.selection import select
 from stromboli.compose.typed.read import typed
-from stromboli.errors import Conflict, PodmanUnavailable
+from stromboli.errors import Conflict, PodmanError, PodmanUnavailable
 from stromboli.node.serial import SessionLocks
 from stromboli.node.stacks import sockets
 from stromboli.node.stacks.parts import Parts
@@ -208,6 +208,31 @@ async def test_work_that_is_done_in_the_image_of_a_server_stays_done(bed: Bed, m
     await bed.up()
     assert bed.running == ["cache"]
     assert await bed.is_up()
+
+
+async def test_a_container_whose_first_start_was_broken_off_is_created_once_more(bed: Bed) -> None:
+    refused = list[str]()
+
+    async def refusing(self: Containers, name: str) -> None:
+        if bed.fake.containers[name].labels["stromboli.dev/service"] == "db" and name not in refused[1:]:
+            refused.append(name)
+            if len(refused) == 1:
+                raise PodmanError("the runtime knows a container with this id", 500)
+        await real(self, name)
+
+    real = Containers.start
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Containers, "start", refusing)
+        await bed.up()
+    assert bed.running == ["cache", "db"]
+    assert len(refused) == 2
+    assert refused[0] not in bed.fake.containers, "it was replaced"
+    bed.fake.end(refused[1], 1)
+    bed.fake.fail("POST .*/start", times=1)
+    await bed.stacks.forget(UID)
+    await bed.up()
+    assert next(one.state.why for one in bed.stacks.of(UID).seen if one.name == "db").startswith("cannot be started")
+    assert refused[1] in bed.fake.containers, "it has run, and may have data"
 
 
 async def test_a_start_that_fails_leaves_no_other_one_under_way(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from stromboli import naming, pathwalk
 from stromboli.apart import apart
 from stromboli.attempt import containers
 from stromboli.attempt.site import Site
-from stromboli.errors import NotFound, ServiceFailed, Swapped
+from stromboli.errors import NotFound, PodmanError, ServiceFailed, Swapped
 from stromboli.naming import Role
 from stromboli.node import checked_start
 from stromboli.plan.stack import names
@@ -103,6 +103,22 @@ class Parts:
         target = await checked_start.start(self.podman, container, binds)
         if target is not None:
             raise Swapped(target, "what is to be mounted there was changed while the container was being started")
+
+    async def start_planned(self, planned: Planned, container: str) -> str:
+        """Start the container of a blueprint; returns its id. Raises as `start`.
+
+        If Podman was killed in the middle of an earlier start, the runtime knows a container that has never run, and
+        refuses it for ever: such a one, which has nothing to lose, is created once more.
+        """
+        try:
+            await self.start(container, planned.binds)
+        except PodmanError:
+            found = await self.podman.containers.inspect(container)
+            if found is None or found.alive or found.started_at is not None:
+                raise
+            container = await self.create(planned)
+            await self.start(container, planned.binds)
+        return container
 
     async def binds(self, container: str) -> dict[str, Identity]:
         """What a container that was created before has to have mounted: what is at its sources now, if no link leads

@@ -237,7 +237,7 @@ class RunningStack:
                 if role in new:
                     ids[role] = await self._parts.create(planned)
                 if not isinstance(fates[role], Keep):
-                    await self._parts.start(ids[role], {})
+                    ids[role] = await self._parts.start_planned(planned, ids[role])
         ids |= await self._created({role: one for role, one in new.items() if one.supervision is not None})
         for role, planned in new.items():
             if isinstance(fate := fates[role], Replace) and planned.supervision is not None:
@@ -322,7 +322,7 @@ class RunningStack:
         assert self._blueprint is not None
         planned = self._blueprint.containers[names.service(name)]
         try:
-            await self._parts.start(tending.container, planned.binds)
+            tending.container = await self._parts.start_planned(planned, tending.container)
         except Swapped as error:
             tending.has_failed(f"cannot be started: {planned.places.get(error.target, '')}: {error}")
         except PodmanError as error:
