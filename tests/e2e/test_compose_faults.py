@@ -152,16 +152,13 @@ def test_a_file_that_is_a_pipe_is_refused_at_once(space: Runs, place: Path) -> N
 
 @contextmanager
 def rewriting(path: Path, texts: list[str]) -> Iterator[None]:
-    """The file is written over and over, in pieces, each time with the next of these texts."""
+    """The file is written over and over, each time with the next of these texts."""
     ended = threading.Event()
 
     def write() -> None:
         while not ended.is_set():
             for text in texts:
-                with path.open("w") as file:
-                    for line in text.splitlines(keepends=True):
-                        file.write(line)
-                        file.flush()
+                path.write_text(text)
 
     thread = threading.Thread(target=write)
     thread.start()
