@@ -68,7 +68,7 @@ def build(node: Node, at: Path, directory: str | None) -> Node:
     if (context is None or context.value is None) and directory is not None:
         context = parts["context"] = Node(directory, found.mark)
     folder = context.value if context is not None and isinstance(context.value, str) else None
-    if dockerfile is not None and folder is not None and not _is_remote(folder):
+    if dockerfile is not None and dockerfile.value != "" and folder is not None and not _is_remote(folder):
         parts["dockerfile"] = absolute(dockerfile, (*at, "build", "dockerfile"), folder)
     return Node({**value, "build": Node(parts, found.mark, found.item)}, node.mark, node.item)
 

@@ -58,7 +58,7 @@ class Build(Strict):
         "ulimits": _NOT_HERE,
     }
 
-    emptiable: ClassVar = frozenset({"target"})
+    emptiable: ClassVar = frozenset({"dockerfile", "target"})
 
     context: Annotated[
         Word | None,
