@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from stromboli import naming
+from stromboli.errors import PodmanError
 from stromboli.reasons import Reason
 from tests.support.fake_podman import FakeContainer, Program
 from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import Node, policy
-from tests.unit.reconcile.faults import Killer
+from tests.unit.reconcile.faults import Killer, Trouble
 from tests.unit.reconcile.stacked import DATABASE, Stacked, file
 
 OBJECTS = ("container", "volume", "network")
@@ -328,3 +329,24 @@ async def test_fifty_stacks_of_the_same_file_do_not_meet(node: Node, stage: Stac
         await node.finished()
         await node.until(lambda: not node.fake.networks and not node.fake.volumes, "all is gone")
     assert len(node.prompts) == 50
+
+
+@pytest.mark.parametrize("call", ["GET /containers/json", "DELETE /containers", "DELETE /networks", "DELETE /volumes"])
+async def test_what_podman_does_not_remove_at_a_runs_end_is_left_to_the_sweep(
+    node: Node, stage: Stacked, call: str
+) -> None:
+    trouble = Trouble(error=PodmanError("no", 500))
+    uid = stage.up()
+    async with node.process(trouble=trouble) as process:
+        await node.reason(Reason.StartingServices)
+        trouble.matching = call
+        await node.finished()
+        await stage.quiet(process)
+        assert [line for line in stage.left(uid) if line.startswith(OBJECTS)] != []
+        trouble.matching = None
+        assert await process.sweep.attempt()
+        assert [line for line in stage.left(uid) if line.startswith(OBJECTS)] == []
+        assert await process.sweep.attempt()
+        await stage.quiet(process)
+        assert stage.running() == set(), "nobody has looked after it since"
+    assert stage.sent == ["run"]

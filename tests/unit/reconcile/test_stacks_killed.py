@@ -108,7 +108,7 @@ class Life:
 LIVES = {
     "first": Life(first_run, is_up, ("run",), nothing),
     "alone": Life(run_alone, is_gone, ("run",), nothing, since="/attach$", until="^$"),
-    "second": Life(second_run, lambda stage: is_up(stage, "old"), ("first", "second")),
+    "second": Life(second_run, lambda stage: is_up(stage, "old"), ("first", "second"), since="put status"),
     "changed": Life(changed_run, lambda stage: is_up(stage, "newer"), ("first", "second")),
     "idle": Life(idle, is_stopped),
     "deletion": Life(deletion, is_gone),

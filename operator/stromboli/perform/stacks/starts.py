@@ -124,10 +124,14 @@ class StackStarts:
 
     async def _brought_up(self, run: str, session: str, blueprint: Blueprint, say: Callable[[str], None]) -> None:
         """The job."""
+        said = ""
 
         def report(seen: tuple[Seen, ...]) -> None:
-            say(services.progress(told.entries(seen)))
-            self._wake(run)
+            nonlocal said
+            if (progress := services.progress(told.entries(seen))) != said:
+                said = progress
+                say(progress)
+                self._wake(run)
 
         await self._stacks.of(session).bring_up(blueprint, report)  # a stack that rests may be forgotten until then
         await self._builds.tidy(blueprint.session)
