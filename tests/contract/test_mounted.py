@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stromboli import naming
 from stromboli.compose.stack import Bind, Service
 from stromboli.errors import ComposeProblem, PodmanError
 from stromboli.node import checked_start, mounted
@@ -115,6 +116,55 @@ async def test_one_mount_is_not_the_one_at_two_targets(real: Bed, node: Path) ->
     assert (
         differing(pid, {"/lib/deep": identity(node / "one"), "/folder/deep": identity(node / "one")}) == "/folder/deep"
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "link"),
+    [
+        (naming.MANAGED, naming.MANAGED),
+        (naming.CLI_MOUNT, f"{naming.CLI_MOUNT}/bin"),
+        (naming.PLAN, naming.PLAN),
+        (naming.MANAGED, "/etc"),
+    ],
+)
+async def test_a_link_in_a_mount_leads_no_other_one_over_ours(real: Bed, node: Path, own: str, link: str) -> None:
+    """Whether it does is up to the order in which Podman mounts them, which is up to chance."""
+    for name in ("ours", "theirs"):
+        (node / name / "bin").mkdir(parents=True)
+        for folder in (node / name, node / name / "bin"):
+            (folder / "which").write_text(name)
+    (node / "one" / "link").symlink_to(link)
+    (node / "theirs" / naming.MANAGED.rpartition("/")[2]).mkdir()
+    mounts = (bind(node / "ours", own), bind(node / "one", "/a"), bind(node / "theirs", "/a/link"))
+    for _ in range(MOST):
+        pid = await initialized(real, *mounts)
+        looked = Path(f"/proc/{pid}/root{link if link.startswith(own) else own}/which")
+        ours = looked.exists() and looked.read_text() == "ours"
+        said = mounted.intruder(pid, naming.OWN_MOUNTS, naming.TREES)
+        assert ours or said is not None
+        if said is not None:
+            break
+    else:
+        raise AssertionError("chance has never mounted it over ours")
+    (node / "one" / "link").unlink()
+    assert mounted.intruder(await initialized(real, *mounts), naming.OWN_MOUNTS, naming.TREES) is None
+
+
+async def test_nothing_runs_with_a_mount_over_ours(real: Bed, node: Path) -> None:
+    (node / "one" / "link").symlink_to(naming.PLAN)
+    mounts = [bind(node / "file", naming.PLAN), bind(node / "out", "/out"), bind(node / "one", "/a")]
+    wrong = [*mounts, bind(node / "file", "/a/link")]
+    for _ in range(MOST):
+        body = real.body("/bin/busybox", "touch", "/out/ran", mounts=wrong, entrypoint=[])
+        container = await real.podman.containers.create(body)
+        if await checked_start.start(real.podman, container, {}, own=naming.OWN_MOUNTS) == naming.PLAN:
+            break
+        await real.podman.containers.wait(container)
+        (node / "out" / "ran").unlink()
+    state = await real.podman.containers.inspect(container)
+    assert state is not None
+    assert state.status in ("created", "exited")
+    assert not (node / "out" / "ran").exists()
 
 
 async def test_what_was_swapped_in_never_runs(real: Bed, node: Path) -> None:

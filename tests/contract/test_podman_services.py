@@ -49,6 +49,14 @@ async def test_an_initialized_container_is_put_back_and_can_be_removed(bed: Bed)
     assert await containers.remove(container)
 
 
+async def test_one_that_was_never_started_is_stopped_already(bed: Bed) -> None:
+    container = await bed.podman.containers.create(bed.body("sleep", "60"))
+    assert await bed.podman.containers.stop(container, grace=1)
+    state = await bed.podman.containers.inspect(container)
+    assert state is not None
+    assert (state.status, state.exit_code) == ("created", None)
+
+
 async def test_one_that_ignores_its_stop_signal_is_killed_after_the_grace(bed: Bed) -> None:
     container = await bed.run("sleep", "60")
     began = time.monotonic()

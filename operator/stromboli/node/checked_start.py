@@ -7,8 +7,9 @@ left initialized is initialized anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
+from stromboli import naming
 from stromboli.apart import apart
 from stromboli.errors import PodmanError
 from stromboli.node import cleanups, mounted
@@ -24,14 +25,16 @@ async def start(
     container: str,
     expected: Mapping[str, Identity],
     listen: Callable[[], Awaitable[None]] | None = None,
+    own: Collection[str] = (),
 ) -> str | None:
-    """Start a container that does not run; None once it runs. `expected` is what its binds mount, by target.
+    """Start a container that does not run; None once it runs. `expected` is what its binds mount, by target, and `own`
+    are targets of the operator's own mounts, over and below which nothing else may be.
 
     `listen` is awaited before it runs, and may attach to it. If a target has something else mounted, that target is
     returned, and nothing of the container has run: look at its sources again. Raises PodmanError, also if the operator
     cannot see the container's process, and PodmanUnavailable.
     """
-    if not expected:
+    if not expected and not own:
         await _heard(listen)
         await podman.containers.start(container)
         return None
@@ -39,7 +42,7 @@ async def start(
     await podman.containers.init(container)
     await _heard(listen)
     pid = (await _state(podman, container)).pid
-    if target := await _differing(podman, container, pid, expected):
+    if target := await _differing(podman, container, lambda: _wrong(pid, expected, own)):
         await podman.containers.stop(container)
         return target
     await podman.containers.start(container)
@@ -64,10 +67,17 @@ async def _calm(podman: Podman, container: str) -> None:
         await apart(cleanups.wait, state.id)
 
 
-async def _differing(podman: Podman, container: str, pid: int, expected: Mapping[str, Identity]) -> str | None:
+def _wrong(pid: int, expected: Mapping[str, Identity], own: Collection[str]) -> str | None:
+    """Blocking. Raises OSError."""
+    if (target := mounted.differing(pid, expected)) is not None:
+        return target
+    return mounted.intruder(pid, own, naming.TREES) if own else None
+
+
+async def _differing(podman: Podman, container: str, look: Callable[[], str | None]) -> str | None:
     try:
         async with asyncio.timeout(PATIENCE):
-            return await apart(mounted.differing, pid, expected)
+            return await apart(look)
     except TimeoutError as error:
         said = f"what the container {container} has mounted cannot be checked: a file system does not respond"
         raise PodmanError(said) from error

@@ -5,14 +5,16 @@ container that is initialized (`init`), the mounts are made and its process does
 device and inode, and only then it is started. What is mounted stays mounted, whatever happens to the names.
 
 Mounts inside other mounts are why inodes are not enough: who may write in the outer folder could move a mount aside
-there, and put in its place what it should have been. So at each target there also has to be a mount of its own.
+there, and put in its place what it should have been. So at each target there also has to be a mount of its own. And a
+link in the outer folder leads the inner mount elsewhere in the container, over one of the operator's own, for example:
+nothing that was known before the start shows that.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from stromboli import pathwalk
@@ -36,6 +38,33 @@ def differing(pid: int, expected: Mapping[str, Identity]) -> str | None:
             return target
         del points[mount]  # one mount is not the one at two targets
     return None
+
+
+def intruder(pid: int, own: Collection[str], trees: Collection[str]) -> str | None:
+    """Where the process has something mounted over what is the operator's; None if it has not.
+
+    `own` are the targets of the operator's mounts, as far as there are such, and `trees` are where nothing else may be
+    mounted. Raises OSError as above.
+    """
+    points = _points(pid)
+    for point in points.values():
+        if point not in own and any(f"{point}/".startswith(f"{tree}/") for tree in trees):
+            return point
+    for target in own:
+        mounts = [mount for mount, point in points.items() if point == target]
+        if len(mounts) > 1 or (mounts and not _is_seen(pid, target, mounts[0])):
+            return target
+    return None
+
+
+def _is_seen(pid: int, target: str, mount: int) -> bool:
+    """Whether the mount is what the process finds at the target."""
+    try:
+        with pathwalk.walked(target, root=f"/proc/{pid}/root") as place:
+            return _mount_id(place.descriptor) == mount and place.path == target
+    except OSError:
+        os.stat(f"/proc/{pid}/root")  # or the process is gone
+        return False
 
 
 def _mount(pid: int, target: str, identity: Identity, points: Mapping[int, str]) -> int | None:

@@ -92,8 +92,8 @@ class Launcher:
         try:
             if held.container is None:
                 await self._make(key, folder, subject, ready, held)
-            await self._check_landings(key.name, _mounted(ready))
-            await self._start(key, ready)
+            nested = await self._check_landings(key.name, _mounted(ready))
+            await self._start(key, ready, nested=nested)
         except Unmountable as error:
             raise volumes.misfit(error.target, error.why, ready.volumes) from error
         except TooLittleMemory as error:
@@ -107,13 +107,22 @@ class Launcher:
         folder.take_back()
         return key.name
 
-    async def _start(self, key: ContainerKey, ready: Ready) -> None:
-        """Start the container, in which nothing may be mounted that was not checked."""
-        binds = _binds(ready)
-        if (
-            target := await checked_start.start(self._podman, key.name, binds, lambda: self._ends.listen(key))
-        ) is not None:
+    async def _start(self, key: ContainerKey, ready: Ready, *, nested: bool) -> None:
+        """Start the container, in which nothing may be mounted that was not checked, nor over what is the operator's.
+
+        Only mounts that are `nested` can be: where the inner one lands is up to links in the outer one.
+        """
+        binds, own = _binds(ready), naming.OWN_MOUNTS if nested else ()
+        target = await checked_start.start(self._podman, key.name, binds, lambda: self._ends.listen(key), own)
+        if target is None:
+            return
+        if target in binds:
             raise Swapped(target, "what is to be mounted there was changed while the container was being started")
+        raise invalid(
+            "spec.environment" if ready.blueprint is not None else "spec.volumes",
+            f"of two mounts, one inside the other, a link in the outer one leads the inner one to {target}, which "
+            "belongs to Stromboli; remove the link, or choose another place for one of them",
+        )
 
     def take_back(self, session: str) -> None:
         """Delete the secrets file: a container of the session is running, and keeps its mount of it.
@@ -122,20 +131,22 @@ class Launcher:
         """
         self._site.folder(session).take_back()
 
-    async def _check_landings(self, name: str, mounted: Sequence[Volume]) -> None:
+    async def _check_landings(self, name: str, mounted: Sequence[Volume]) -> bool:
         """Check where the volumes are really mounted: links in the container, of its image or of an agent, may lead
-        elsewhere.
+        elsewhere. Returns whether one of them is inside another one.
 
         If the operator cannot see the mounted root, only the supervisor checks that no volume hides the CLI.
         """
         if not mounted:
-            return
+            return False
         root = MountedRoot(Path(await self._podman.containers.mount(name)))
         if not root.visible:
-            return
+            return volumes.are_nested([volume.container for volume in mounted])
         targets = (*volumes.own_places(), *(volume.container for volume in mounted))
         # Nothing can be mounted at a circle of links: the runtime reports that itself.
-        volumes.check_landings(mounted, {target: root.landing(target) or target for target in targets})
+        landings = {target: root.landing(target) or target for target in targets}
+        volumes.check_landings(mounted, landings)
+        return volumes.are_nested([landings[volume.container] for volume in mounted])
 
     async def unenforced(self, ready: Ready) -> str | None:
         """A sentence about the run's limits that this node cannot enforce; None if there are none, or if it is unknown.

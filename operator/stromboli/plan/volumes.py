@@ -6,6 +6,7 @@ see observe/hostpaths.py.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,12 @@ def _advice(target: str, why: str, volume: Volume) -> str:
                 "a folder can be mounted only where the container has a folder or nothing, and a file only where it "
                 f"has a file or nothing ({target}: {why}); choose another place, such as /workspace"
             )
+
+
+def are_nested(places: Sequence[str]) -> bool:
+    """Whether one of these normalized paths is inside another one."""
+    ordered = sorted(f"{place.rstrip('/')}/" for place in places)
+    return any(inner.startswith(outer) for outer, inner in itertools.pairwise(ordered))
 
 
 def own_places() -> tuple[str, ...]:

@@ -265,3 +265,19 @@ def test_a_target_is_judged_where_it_really_lands(places: dict[str, str], tree: 
 def test_a_target_that_lands_anywhere_else_is_good() -> None:
     for places in (landed(), landed(srv_tools="/opt/claudette"), landed(opt_claude="/usr/opt/claude")):
         volumes.check_landings(_parse("/a:/work", "/b:/srv/tools"), places)
+
+
+@pytest.mark.parametrize(
+    ("places", "nested"),
+    [
+        ([], False),
+        (["/a"], False),
+        (["/a", "/b", "/ab"], False),
+        (["/a", "/a.b", "/a/b"], True),
+        (["/a/b/c", "/x", "/a"], True),
+        (["/a", "/a"], True),
+        (["/", "/a"], True),
+    ],
+)
+def test_one_path_inside_another(places: list[str], nested: bool) -> None:
+    assert volumes.are_nested(places) is nested

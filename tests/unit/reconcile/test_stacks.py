@@ -227,6 +227,23 @@ async def test_a_volume_of_the_run_replaces_a_bind_of_the_file(node: Node, stage
         await node.finished()
 
 
+@pytest.mark.parametrize("inner", ["/work/inner", "/elsewhere"])
+async def test_a_mount_inside_another_one_is_looked_at(node: Node, stage: Stacked, inner: str) -> None:
+    folder = node.folder / "project"
+    for name in ("one", "two"):
+        (folder / name).mkdir(parents=True)
+    node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(folder)}]})]
+    stage.mounts.intruder = naming.MANAGED
+    run = node.run(volumes=[f"{folder}/one:/work", f"{folder}/two:{inner}"])
+    stage.names[run["metadata"]["uid"]] = "run"
+    async with node.process():
+        await node.finished()
+    nested = inner.startswith("/work/")
+    assert reason_of(node.status()) == (Reason.InvalidSpec if nested else Reason.Completed)
+    assert (naming.MANAGED in node.message()) is nested
+    assert len(stage.sent) == (0 if nested else 1)
+
+
 def with_secrets(node: Node) -> Path:
     """A stack with a file that is a secret; its path. The policy allows its folder."""
     folder = node.folder / "project"
