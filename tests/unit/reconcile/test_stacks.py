@@ -10,6 +10,7 @@ import pytest
 
 from stromboli import naming
 from stromboli.errors import PodmanError
+from stromboli.perform.stacks import reading
 from stromboli.reasons import Reason
 from tests.support.fake_podman import FakeContainer, Program
 from tests.support.wire import reason_of
@@ -261,6 +262,16 @@ def with_secrets(node: Node) -> Path:
     )
     node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(folder)}]})]
     return folder / "compose.yaml"
+
+
+async def test_copies_of_secrets_have_a_bound(node: Node, stage: Stacked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_SECRETS", len("hunter2"))
+    stage.up(environment={"path": str(with_secrets(node))})
+    async with node.process():
+        await node.finished()
+    assert reason_of(node.status()) == Reason.InvalidSpec
+    assert "services.db.secrets[1]: is one too many" in node.message()
+    assert not node.prompts
 
 
 async def test_no_secret_is_left_of_an_operator_that_was_killed_before_it_made_anything(
