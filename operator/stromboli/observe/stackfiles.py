@@ -114,11 +114,17 @@ class NodeFiles:
 
 
 def outside(path: str, real: str, allowed: Allowed, *, read_only: bool) -> str | None:
-    """Why a stack may not use what `path` leads to, which is `real`, as a predicate; None if it may."""
+    """Why a stack may not use what `path` leads to, which is `real`, as a predicate; None if it may.
+
+    Where links lead outside of what the user may read is not said: anybody can make one, to the kernel's in /proc even.
+    """
     why = allowed.forbidden(real, read_only=read_only)
     if why is None and any(real == tree or real.startswith(f"{tree}/") for tree in _KERNELS):
         why = "is the kernel's, and nothing of a project"
-    return f"leads to {real}, which {why}" if why and real != path else why
+    if why is None or real == path:
+        return why
+    readable = allowed.forbidden(real, read_only=True) is None
+    return f"leads to {real}, which {why}" if readable else f"leads by a link to a place that {why}"
 
 
 def kind(place: Place) -> str:

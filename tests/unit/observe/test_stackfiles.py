@@ -76,22 +76,23 @@ def test_outside_it_is_not_said_what_is_there(node: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "real"),
+    "target",
     [
-        ("{}/etc/shadow", "{}/etc/shadow"),
-        ("../etc/shadow", "{}/etc/shadow"),
-        ("../etc/gone", "{}/etc/gone"),
-        ("app/../../srv-evil/file", "{}/srv-evil/file"),
-        ("twice", "{}/etc"),
-        ("/proc/self/cwd", str(Path.cwd())),
-        ("/proc/self/root/etc/passwd", "/etc/passwd"),
+        "{}/etc/shadow",
+        "../etc/shadow",
+        "../etc/gone",
+        "app/../../srv-evil/file",
+        "twice",
+        "/proc/self/cwd",
+        "/proc/self/root/etc/passwd",
     ],
 )
-def test_a_link_out_of_the_allowed_folders(node: Path, target: str, real: str) -> None:
+def test_a_link_out_of_the_allowed_folders(node: Path, target: str) -> None:
+    """Not even where it leads is said: anybody can make a link into /proc, for example."""
     (node / "srv/twice").symlink_to("../etc")
     (node / "srv/link").symlink_to(target.format(node))
     problem = unreadable(files(node / "srv"), node / "srv/link")
-    assert str(problem).startswith(f"leads to {real.format(node)}, which is not allowed by AgentPolicy node")
+    assert str(problem).startswith("leads by a link to a place that is not allowed by AgentPolicy node, which allows")
     assert not problem.permitted
 
 
@@ -318,7 +319,7 @@ def test_a_swap_for_a_link_never_leads_out(node: Path, what: str) -> None:
     with exchanging(flip, link, pause=0.0005):
         seen = {read(node, node / "srv/flip/shadow") for _ in range(1000)} - {CHANGED}
     assert b"harmless" in seen
-    assert {content[:8] for content in seen} == {b"harmless", b"leads to"}
+    assert {content[:8] for content in seen} == {b"harmless", b"leads by"}
 
 
 def test_a_pipe_in_place_of_a_file_does_not_hang(node: Path) -> None:

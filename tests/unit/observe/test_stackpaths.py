@@ -89,20 +89,12 @@ def test_outside_of_what_is_allowed(node: Path, path: str, read_only: bool) -> N
     assert str(refused) == f"compose.yaml:9: {AT}.source: {node}/{path} {said}"
 
 
-@pytest.mark.parametrize(
-    ("target", "real"),
-    [
-        ("/etc", "/etc"),
-        ("../etc/shadow", "{}/etc/shadow"),
-        ("/proc/self/root", "/"),
-        ("../new/folder", "{}/new/folder"),
-    ],
-)
-def test_a_link_out_of_it(node: Path, target: str, real: str) -> None:
+@pytest.mark.parametrize("target", ["/etc", "../etc/shadow", "/proc/self/root", "../new/folder"])
+def test_a_link_out_of_it(node: Path, target: str) -> None:
     (node / "srv/link").symlink_to(target)
     refused = problem(node, bind(node, "srv/link"))
     assert isinstance(refused, NotPermitted)
-    assert f"{node}/srv/link (rw) leads to {real.format(node)}, which is not allowed" in str(refused)
+    assert f"{node}/srv/link (rw) leads by a link to a place that is not allowed by AgentPolicy node" in str(refused)
     assert not (node / "new").exists()
 
 
