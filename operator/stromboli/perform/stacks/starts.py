@@ -102,7 +102,7 @@ class StackStarts:
         if (run := self._users.get(session)) is None:
             log.info("session %s: %s", session, said.message)
             return
-        self._notifier.emit(run, said.reason, said.message, key=_key(said.message))
+        self._notifier.emit(run, said.reason, said.message, key=_key(told.topic(happened)))
 
     async def break_off(self, uid: str) -> None:
         """The run or session of this UID has ended or was deleted: nothing is started for it any more."""

@@ -52,6 +52,11 @@ def stopped(known: tuple[ServiceEntry, ...]) -> tuple[ServiceEntry, ...]:
     )
 
 
+def topic(told: Told) -> str:
+    """What happened, without what differs each time: a service that crashes in a loop is not an event each time."""
+    return f"{told.service} ended with {told.code}" if isinstance(told, Ended) else notice(told).message
+
+
 def notice(told: Told) -> Notice:
     """The event about something that happened."""
     match told:

@@ -1,0 +1,38 @@
+"""What the users of a stack are told of it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from stromboli.models.run import Run
+from stromboli.node.stacks.running import Replaced, Told
+from stromboli.node.stacks.tending import Ended
+from stromboli.perform.stacks.starts import StackStarts
+
+
+class Heard:
+    """Stands in for the notifier: the keys of events."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def emit(self, _: Run, __: object, ___: str, *, key: str) -> None:
+        self.keys.append(key)
+
+
+def keys(*happened: Told) -> list[str]:
+    none, heard = cast(Any, None), Heard()
+    starts = StackStarts(none, none, none, none, cast(Any, heard), lambda _: None)
+    starts._users["session"] = cast(Any, object())
+    for one in happened:
+        starts.tell("session", one)
+    return heard.keys
+
+
+def test_a_service_that_crashes_in_a_loop_is_one_event() -> None:
+    first, second, other = keys(Ended("db", 1, "at 10:01"), Ended("db", 1, "at 10:02"), Ended("db", 2, "at 10:03"))
+    assert first == second != other
+
+
+def test_whatever_else_happens_is_an_event_each_time() -> None:
+    assert len(set(keys(Replaced("db", "its image changed"), Replaced("db", "its command changed")))) == 2
