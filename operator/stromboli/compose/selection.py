@@ -59,7 +59,7 @@ def _agent(stack: Stack, enabled: Mapping[str, Service], service: str | None) ->
         raise ComposeProblem("service", problem)
     if service not in enabled:
         wanted = _profiles(stack.services[service])
-        raise ComposeProblem("service", f"{service} is off: turn on one of its profiles in profiles ({wanted})")
+        raise ComposeProblem("service", f"{service} is off: turn on one of its profiles ({wanted}) in profiles")
     return service
 
 

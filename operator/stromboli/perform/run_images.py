@@ -9,13 +9,19 @@ from stromboli.grammar.reference import Reference
 from stromboli.node.cli import CLIMounts
 from stromboli.node.images import Images
 from stromboli.observe.pullsecrets import PullSecrets
+from stromboli.observe.stacks import FIELD
 from stromboli.perform.candidate import Candidate
 from stromboli.plan import admission, compatibility
 from stromboli.plan import images as rules
-from stromboli.plan.compatibility import CLINeeds
+from stromboli.plan.compatibility import CLINeeds, ImageFacts
 from stromboli.plan.verdict import GO_ON, Refuse, Verdict
 from stromboli.podman.images import ImageInfo
 from stromboli.reasons import Reason
+
+_NO_SHELL = (
+    "the image has no /bin/sh, which the commands of spec.lifecycle need; use an image that has one, or leave the "
+    "hooks out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +64,14 @@ class RunImages:
         own = candidate.cli is None
         fits = compatibility.judge_own_cli(facts) if own else compatibility.judge(facts, needs)
         if not fits.ok or facts.user is None:
-            return Refuse(Reason.ImageIncompatible, fits.message)
+            return Refuse(Reason.ImageIncompatible, _in_its_place(candidate, fits.message, facts))
         candidate.user = facts.user
         return GO_ON
 
     async def user(self, candidate: Candidate) -> Verdict:
         """The commands of the run's user have a shell."""
         if candidate.request.hooks and not candidate.facts.has_shell:
-            return Refuse(
-                Reason.ImageIncompatible,
-                "the image has no /bin/sh, which the commands of spec.lifecycle need; use an image that has one, or "
-                "leave the hooks out",
-            )
+            return Refuse(Reason.ImageIncompatible, _in_its_place(candidate, _NO_SHELL, candidate.facts))
         return GO_ON
 
     def doubt_cli(self) -> None:
@@ -107,3 +109,15 @@ class RunImages:
         if await self.images.on_node(twin) is None:
             return ""
         return f"{twin} is on the node: write that if it is meant"
+
+
+def _in_its_place(candidate: Candidate, problem: str, facts: ImageFacts) -> str:
+    """The problem, with the key of the compose file that it is about: a stack has several images."""
+    if candidate.stack is None:
+        return problem
+    agent = candidate.stack.agent
+    if facts.user is None and problem == facts.user_problem and agent.user:
+        return f"{FIELD}: services.{agent.name}.user: {problem}"
+    reference = candidate.stack.references.get(agent.name)
+    where = f"image: {reference}" if reference is not None else "build"
+    return f"{FIELD}: services.{agent.name}.{where}: {problem}"

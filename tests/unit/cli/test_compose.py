@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stromboli import __main__ as program
 from stromboli.cli import exitcodes
@@ -114,12 +115,43 @@ def test_a_file_is_refused_by_its_key(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["kind: Pod", "{", "- 1"])
+@pytest.mark.parametrize("text", ["kind: Pod", "{", "- 1", "kind: List", "{kind: List, items: [{kind: Pod}]}"])
 def test_a_policy_that_is_none(file: str, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(text)
     assert run(file, "-s", "dev", "--policy", str(policy)) == 2
     assert "policy.yaml" in capsys.readouterr().err
+
+
+def test_policies_as_kubectl_prints_them(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "policies.yaml"
+    items = [yaml.safe_load(POLICY.format(folder=tmp_path)), {"kind": "AgentPolicy", "spec": {"network": "none"}}]
+    policy.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}))
+    assert run(file, "-s", "dev", "--policy", str(policy)) == 0
+    items[0]["spec"]["volumes"] = {"allowed": []}
+    policy.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}))
+    assert run(file, "-s", "dev", "--policy", str(policy)) == exitcodes.NOT_ALLOWED
+    assert "AgentPolicy team" in capsys.readouterr().err
+
+
+def test_what_a_service_waits_for_and_when_it_is_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "compose.yaml"
+    waits = "depends_on: {job: {condition: service_completed_successfully}}"
+    path.write_text(
+        f"services: {{a: {{image: x, network_mode: 'service:db', {waits}}}, job: {{image: y}}, db: {{image: z}}}}"
+    )
+    assert run(str(path), "-s", "a") == 0
+    [_, agent, job, _] = capsys.readouterr().out.splitlines()
+    assert "job (service_completed_successfully), db (service_started)" in agent
+    assert job.endswith("it has ended with exit code 0")
+
+
+def test_without_a_policy_the_option_for_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / ".devcontainer"
+    folder.mkdir()
+    (folder / "compose.yaml").write_text("services: {a: {image: x, volumes: ['..:/workspaces']}}")
+    assert run(str(folder / "compose.yaml")) == exitcodes.NOT_ALLOWED
+    assert "--policy" in capsys.readouterr().err
 
 
 def test_what_has_another_image_is_not_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

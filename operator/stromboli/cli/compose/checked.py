@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from stromboli import bounds
 from stromboli.cli import exitcodes, tables
-from stromboli.compose.stack import Service
+from stromboli.compose import selection
+from stromboli.compose.stack import Condition, Service
 from stromboli.errors import ComposeProblem, LocalFailure, NotPermitted, Refused
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.environment import Environment
@@ -25,6 +26,8 @@ from stromboli.plan.policy import Effective, Rules
 from stromboli.reasons import Reason
 
 _PLACES = ("at", "mark", "keys", "mounted_at")
+_LISTS = ("List", "AgentPolicyList")
+_ENDS = Condition.completed
 _COLUMNS = ("SERVICE", "IMAGE", "STARTS AFTER", "READY WHEN")
 
 
@@ -89,24 +92,30 @@ def _environment(asked: Asked, paths: Sequence[Path]) -> Environment:
 def _rules(asked: Asked, folder: Path) -> Iterator[Rules]:
     if not asked.policies:
         allowed = {"volumes": {"allowed": [{"path": str(folder)}]}}
-        yield Rules("(none)", AgentPolicySpec.model_validate(allowed))
-    for file in asked.policies:
-        found = _manifest(file)
-        name = str((found.get("metadata") or {}).get("name") or file.name)
-        try:
-            yield Rules(name, AgentPolicySpec.model_validate(found.get("spec") or {}))
-        except ValidationError as e:
-            raise LocalFailure(f"{file}: AgentPolicy {name}: {sentence(e)}", code=2) from e
+        yield Rules("(none given: see --policy)", AgentPolicySpec.model_validate(allowed))
+    for manifest in asked.policies:
+        for found in _policies(manifest):
+            name = str((found.get("metadata") or {}).get("name") or manifest.name)
+            try:
+                yield Rules(name, AgentPolicySpec.model_validate(found.get("spec") or {}))
+            except ValidationError as e:
+                raise LocalFailure(f"{manifest}: AgentPolicy {name}: {sentence(e)}", code=2) from e
 
 
-def _manifest(file: Path) -> Mapping[str, Any]:
+def _policies(file: Path) -> list[Mapping[str, Any]]:
+    """One policy, or those of a list, as `kubectl get -o yaml` prints it."""
     try:
         found = bounds.yaml_document(file.read_bytes(), bounds.DOCUMENT)
     except ValueError as e:
-        raise LocalFailure(f"{file} is not the manifest of one object", code=2) from e
-    if not isinstance(found, Mapping) or found.get("kind") != "AgentPolicy":
-        raise LocalFailure(f"{file} is not the manifest of an AgentPolicy", code=2)
-    return found
+        raise LocalFailure(f"{file} is not the manifest of one object, or of a list of them", code=2) from e
+    listed = found.get("items") if isinstance(found, Mapping) and found.get("kind") in _LISTS else [found]
+    if not isinstance(listed, list) or not all(map(_is_policy, listed)):
+        raise LocalFailure(f"{file} is not the manifest of AgentPolicies", code=2)
+    return listed
+
+
+def _is_policy(found: object) -> bool:
+    return isinstance(found, Mapping) and found.get("kind") == "AgentPolicy"
 
 
 def _document(found: Prepared) -> dict[str, Any]:
@@ -125,9 +134,7 @@ def _document(found: Prepared) -> dict[str, Any]:
 def _plain(value: object) -> Any:
     """Without places in files, and in terms of JSON."""
     if isinstance(value, Mapping):
-        return {
-            str(key): _plain(each) for key, each in value.items() if key not in ("at", "mark", "keys", "mounted_at")
-        }
+        return {str(key): _plain(each) for key, each in value.items() if key not in _PLACES}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, frozenset):
@@ -137,15 +144,20 @@ def _plain(value: object) -> Any:
 
 def _table(found: Prepared) -> str:
     rows = [_COLUMNS]
-    for name, service in found.selected.services.items():
+    services = found.selected.services
+    awaited = {one.service for each in services.values() for one in each.depends_on if one.condition is _ENDS}
+    for name, service in services.items():
         agent = name == found.selected.agent
         image = str(found.references.get(name, "(built)"))
-        after = ", ".join(f"{one.service} ({one.condition})" for one in service.depends_on) or "-"
-        rows.append((f"{name} (the agent's)" if agent else name, image, after, "-" if agent else _ready(service)))
+        after = ", ".join(f"{one.service} ({one.condition})" for one in selection.needs(service)) or "-"
+        ready = "-" if agent else _ready(service, ends=name in awaited)
+        rows.append((f"{name} (the agent's)" if agent else name, image, after, ready))
     return tables.table(rows)
 
 
-def _ready(service: Service) -> str:
+def _ready(service: Service, *, ends: bool) -> str:
+    if ends:
+        return "it has ended with exit code 0"
     test = service.healthcheck.test if service.healthcheck is not None else None
     if test is not None and test[:1] != ("NONE",):
         return "healthy"

@@ -27,7 +27,8 @@ def compose() -> None:
     "policies",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Manifest of an AgentPolicy that applies; may be repeated. Default: only the first file's folder is allowed.",
+    help="Manifest of AgentPolicies that apply, as from `kubectl get agentpolicies -o yaml`; may be repeated. "
+    "Default: only the first file's folder is allowed.",
 )
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Output format.")
 def check(
