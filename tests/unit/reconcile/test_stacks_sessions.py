@@ -204,7 +204,7 @@ async def test_an_idle_stack_stops_and_the_next_run_starts_it_with_its_data(node
 @pytest.mark.parametrize("moment", ["stop", "put session", "session"])
 async def test_a_run_that_comes_while_its_stack_is_being_stopped(node: Node, stage: Stacked, moment: str) -> None:
     """Whichever call is the last before the run: the stack is up when its prompt is sent."""
-    killer = Killer()
+    killer = Killer(held="/stop$")
     up: list[set[str]] = []
     supervise = stage.supervise
 
@@ -230,6 +230,9 @@ async def test_a_run_that_comes_while_its_stack_is_being_stopped(node: Node, sta
         stage.is_idle = True
         process.wakers.session(head(stage.session()["metadata"]))
         await node.until(lambda: begun, f"{moment} was called")
+        if moment == "stop":  # nothing has stopped yet, and it does not begin with that
+            await node.reason(Reason.StartingServices, "second")
+        killer.go_on.set()
         await stage.idle()
         assert stage.running() == {"db", "cache"}
     assert up == [{"db", "cache"}] * 2
