@@ -15,6 +15,7 @@ from stromboli.compose.typed.values import Boolean, Text, Word, boolean, members
 
 _EXTERNAL = "what was made outside of the stack is out of reach; it has its own"
 _DRIVER_OPTIONS = "it could reach the node, or beyond it; take it out"
+_LABELS = "a session's networks and volumes have only the operator's own"
 _NAME = "the session's own is used"
 
 
@@ -100,7 +101,7 @@ class Network(Strict):
     )
     ipam: Annotated[Ipam | None, Ignored("two sessions with the same file would collide")] = None
     name: Annotated[Text | None, Ignored(_NAME)] = None
-    labels: Annotated[Labels, Obeyed()] = Field(default_factory=dict)
+    labels: Annotated[Labels, Ignored(_LABELS)] = Field(default_factory=dict)
 
 
 class Volume(Strict):
@@ -110,7 +111,7 @@ class Volume(Strict):
     driver_opts: Options = Field(default_factory=dict)
     external: External = False
     name: Annotated[Text | None, Ignored(_NAME)] = None
-    labels: Annotated[Labels, Obeyed()] = Field(default_factory=dict)
+    labels: Annotated[Labels, Ignored(_LABELS)] = Field(default_factory=dict)
 
 
 class Secret(Strict):

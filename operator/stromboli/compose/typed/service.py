@@ -304,7 +304,7 @@ class Service(Strict):
     stop_grace_period: Annotated[Annotated[float, BeforeValidator(_grace)] | None, Obeyed("At most a day.")] = None
     pull_policy: Annotated[
         Annotated[str, _matching(_PULL, "always, never, missing, build, daily, weekly or every_TIME")] | None,
-        Obeyed("As far as the policies' `images.pullPolicy` leaves it open."),
+        Ignored("when images are pulled is the policies' decision (images.pullPolicy)"),
     ] = None
     platform: Annotated[
         Annotated[str, _matching(_PLATFORM, "a platform such as linux/amd64")] | None,
