@@ -40,6 +40,7 @@ LONGEST = (
     "test_local",
     "test_documents",
     "test_rootless",
+    "test_compose_rootless",
     "test_sessions_killed",
     "test_podman_copies",
     "test_copies",

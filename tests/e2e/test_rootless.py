@@ -2,123 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lightkube import Client
 
-from stromboli import naming
-from tests.support import images
+from tests.support import images, rootless
 from tests.support.cluster import Kubectl
-from tests.support.operator import OperatorProcess, Standin
-from tests.support.ordinary_user import OrdinaryUser, ordinary_user, program
-from tests.support.podman import IsolatedPodman
-from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is
+from tests.support.operator import Standin
+from tests.support.rootless import Bed, Cluster
+from tests.support.runs import Object, condition, finished, reason_is
 from tests.support.waiting import eventually
 
 # By the image's user: root, one with a passwd entry, and a number without one.
 USERS = {"root": "glibc", "named": "nonroot", "numeric": "numeric-user"}
-KEY = "ordinary-key-77aa"
-
-
-@dataclass(frozen=True)
-class Bed:
-    """An unprivileged user's Podman, the operator that uses it, and the folder that runs may mount."""
-
-    user: OrdinaryUser
-    podman: IsolatedPodman
-    operator: OperatorProcess
-    runs: Runs
-    work: Path
-
-    def session(self, run: Object) -> Path:
-        return self.operator.home / "sessions" / str(run["metadata"]["uid"])
-
-    def left(self) -> dict[str, list[str]]:
-        """What is left of any run on the node."""
-        agents = ("--filter", f"label={naming.ROLE}={naming.AGENT}")
-        return {
-            "containers": self.podman.run("ps", "--all", "--format", "{{.Names}}", *agents).split(),
-            "volumes": self.podman.run("volume", "ls", "--format", "{{.Name}}").split(),
-            "sessions": [p.name for p in self.operator.home.glob("sessions/*")],
-            "secrets": [p.name for p in self.operator.runtime_dir.glob("secrets/*")],
-        }
 
 
 @pytest.fixture(scope="module")
-def user() -> Iterator[OrdinaryUser]:
-    with ordinary_user() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def rootless(user: OrdinaryUser, podman_env: dict[str, str]) -> Iterator[IsolatedPodman]:
-    with IsolatedPodman(user=user) as podman:
-        for name in ("cli", *USERS.values()):
-            with images.archive(name, podman_env).open("rb") as saved:
-                podman.run("load", "--quiet", stdin=saved)
-        yield podman
-
-
-@pytest.fixture(scope="module")
-def interpreter(user: OrdinaryUser) -> tuple[str, dict[str, str]]:
-    """A Python that the user can run, and its environment variables."""
-    return program(user)
-
-
-@pytest.fixture(scope="module")
-def operator(
-    user: OrdinaryUser,
-    interpreter: tuple[str, dict[str, str]],
-    rootless: IsolatedPodman,
-    operator_kubeconfig: Path,
-    runs: Runs,
-) -> Iterator[OperatorProcess]:
-    kubeconfig = Path(shutil.copy(operator_kubeconfig, user.folder / "kubeconfig"))
-    python, environ = interpreter
-    user.owns(user.folder)
-    with OperatorProcess(
-        home=user.folder / "home",
-        runtime_dir=user.runtime / "operator",
-        kubeconfig=kubeconfig,
-        podman_socket=rootless.socket,
-        environ={**user.environ, **environ},
-        program=(python, "-m", "stromboli", "operator"),
-        identity=user.identity,
-    ) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def work(user: OrdinaryUser) -> Path:
-    folder = user.folder / "work"
-    folder.mkdir()
-    folder.chmod(0o700)
-    os.chown(folder, user.uid, user.gid)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def runs(kubectl: Kubectl, client: Client, standin: Standin, work: Path) -> Iterator[Runs]:
-    """A namespace with a policy of its own, and that policy's Secret."""
-    namespace = "rootless"
-    make_namespace(client, namespace, own_policies=True)
-    kubectl("-n", namespace, "create", "secret", "generic", "claude", f"--from-literal=ANTHROPIC_API_KEY={KEY}")
-    runs = Runs(kubectl, client, namespace)
-    policy = runs.policy("policy", **_policy(namespace, standin, work))
-    yield runs
-    kubectl("delete", "agentpolicy", policy)
-    kubectl("delete", "namespace", namespace, "--wait=false")
-
-
-@pytest.fixture(scope="module")
-def bed(user: OrdinaryUser, rootless: IsolatedPodman, operator: OperatorProcess, runs: Runs, work: Path) -> Bed:
-    return Bed(user, rootless, operator, runs, work)
+def bed(
+    podman_env: dict[str, str], operator_kubeconfig: Path, kubectl: Kubectl, client: Client, standin: Standin
+) -> Iterator[Bed]:
+    saved = [images.archive(name, podman_env) for name in ("cli", *USERS.values())]
+    with rootless.rootless("rootless", saved, Cluster(operator_kubeconfig, kubectl, client, standin)) as bed:
+        yield bed
 
 
 @pytest.fixture(scope="module")
@@ -127,25 +35,8 @@ def done(bed: Bed) -> dict[str, Object]:
     return bed.runs.run_all({name: _writing(bed, name) for name in USERS})
 
 
-def _policy(namespace: str, standin: Standin, work: Path) -> dict[str, Any]:
-    image, tag = images.RECIPES["cli"].reference.rsplit(":", 1)
-    return {
-        "images": {"allowed": ["**"]},
-        "cli": {"image": image, "tag": tag, "pull": "Never"},
-        "network": "none",
-        "env": [
-            {"name": "ANTHROPIC_UNIX_SOCKET", "value": str(standin.socket)},
-            {"name": "CLAUDE_CODE_MAX_RETRIES", "value": "0"},
-        ],
-        "credentials": {"secretRef": {"name": "claude", "namespace": namespace}},
-        "volumes": {"allowed": [{"path": str(work)}]},
-    }
-
-
 def _writing(bed: Bed, name: str) -> dict[str, Any]:
-    where = bed.work / name
-    where.mkdir()
-    os.chown(where, bed.user.uid, bed.user.gid)
+    where = rootless.folder(bed, name)
     claude = {"dangerouslySkipPermissions": True} if name == "root" else {"allowedTools": ["Bash"]}
     return {
         "image": images.RECIPES[USERS[name]].reference,

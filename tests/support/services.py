@@ -118,6 +118,12 @@ def build(name: str, environ: Mapping[str, str]) -> str:
     return images.build(name, environ)
 
 
+def archive(name: str, environ: Mapping[str, str]) -> Path:
+    """The image as an archive for another Podman, as `images.archive`."""
+    images.RECIPES.setdefault(name, RECIPES[name])
+    return images.archive(name, environ)
+
+
 def _postgres(root: Root, sources: Sources) -> None:
     debs = _without_scripts(sources.closure(*_SYSTEM, "postgresql"))
     _system(root, sources, "postgres", _POSTGRES)

@@ -71,7 +71,7 @@ _REMEDIES = (
         r"slirp4netns failed: .*/dev/net/tun|for rootless netns",
         "for a network, Podman's user must be able to open /dev/net/tun: run modprobe tun && chmod 666 /dev/net/tun "
         "(as root), then `podman system migrate` (on a local installation: stromboli up); "
-        "or set network: none in a policy",
+        "without it, runs need network: none in a policy, and services of a stack network_mode: none or service:NAME",
     ),
 )
 
