@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from stromboli import naming
 from tests.support import services, stacked
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
-from tests.support.runs import Object, Runs, condition, reason_is
+from tests.support.runs import Object, Runs, condition, finished, reason_is
 from tests.support.sessions import session
-from tests.support.swapping import exchanging
+from tests.support.swapping import exchange, exchanging
 
 AGENT = "localhost/stromboli-test/workbench:1"
 APP = f'app: {{image: "{AGENT}", depends_on: {{db: {{condition: CONDITION}}}}}}'
@@ -70,6 +71,7 @@ FAILURES = {
     "failing": (FAILING, COMPLETED, ["the service db exited (5)", "the schema is wrong"]),
     "no-program": (NO_PROGRAM, STARTED, ["the service db cannot be started", "/absent"]),
 }
+FLIPS = 3
 MOST = 150 * 1024 * 1024  # bytes of memory that the operator may have; 90 MB when idle
 
 
@@ -183,35 +185,42 @@ def test_a_file_that_changes_while_it_is_read_is_used_whole_or_not_at_all(space:
             assert "was changed while it was read: try again" in said["message"]
 
 
-def test_a_bind_that_is_swapped_for_a_link_never_shows_another_folder(
-    space: Runs, place: Path, steady_operator: OperatorProcess
-) -> None:
+def test_a_bind_that_is_swapped_for_a_link_never_shows_another_folder(space: Runs, place: Path, host: Host) -> None:
     """Neither the agent nor a service ever sees /etc, whenever the link takes the place of the folder."""
     bound, link = place / "flip", place / "link"
     bound.mkdir()
     (bound / "inside").write_text("own\n")
     link.symlink_to("/etc")
-    text = f"""
+    agent = f"""
 services:
-  app:
-    image: {AGENT}
-    volumes: ["./flip:/own", "said:/said"]
-    depends_on: {{look: {{condition: service_completed_successfully}}}}
-  look:
-    image: redis:7
-    command: sh -c "ls /its > /said/list; cat /its/* > /said/all 2>/dev/null; true"
-    volumes: ["./flip:/its", "said:/said"]
-volumes: {{said: }}
+  app: {{image: "{AGENT}", volumes: ["./flip:/its", "./seen:/seen"]}}
 """
-    given = stacked.spec("cat /own/*; cat /said/list /said/all; echo seen", stacked.on_node(place, text, "flip.yaml"))
+    service = f"""
+services:
+  app: {{image: "{AGENT}", depends_on: {{look: {{condition: service_completed_successfully}}}}}}
+  look: {{image: "redis:7", command: sh -c "cp -r /its/. /seen/", volumes: ["./flip:/its", "./seen:/seen"]}}
+"""
+    files = {"agent": stacked.on_node(place, agent, "a.yaml"), "service": stacked.on_node(place, service, "s.yaml")}
+    shell = {"agent": "cp -r /its/. /seen/", "service": "true"}
+    given = {name: stacked.spec(shell[name], file) | {"timeout": "20s"} for name, file in files.items()}
     with exchanging(bound, link, pause=0.001):
-        runs = space.run_all({f"flip-{n}": given | {"timeout": "20s"} for n in range(4)}, within=stacked.WITHIN)
-    for run in runs.values():
-        assert "root:" not in str(run["status"])
-        if condition(run)["reason"] == "Completed":
-            assert stacked.answer(run).endswith("own\ninside\nown\nseen")
-    after = space.run("flip-after", within=stacked.WITHIN, **given)
-    assert stacked.answer(after).endswith("own\ninside\nown\nseen"), condition(after)
+        specs = {f"flip-{name}-{n}": spec for n in range(FLIPS) for name, spec in given.items()}
+        runs = space.run_all(specs, within=stacked.WITHIN)
+    for name, spec in given.items():
+        for n in range(FLIPS):
+            space.apply(f"flap-{name}-{n}", **spec)
+            uid = space.get(f"flap-{name}-{n}")["metadata"]["uid"]
+            while not host.containers(f"{naming.OWNER}={uid}"):  # it is created, and not started yet
+                assert not finished(space.get(f"flap-{name}-{n}"))
+            exchange(bound, link)
+            runs |= space.ends([f"flap-{name}-{n}"])
+            exchange(bound, link)
+    assert not (place / "seen/passwd").exists(), {name: condition(run)["reason"] for name, run in runs.items()}
+    (place / "seen/inside").unlink(missing_ok=True)
+    for name, spec in given.items():
+        stacked.go(space, f"flop-{name}", spec)
+        assert (place / "seen/inside").read_text() == "own\n", "and what is not swapped is seen"
+        (place / "seen/inside").unlink()
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["session", "run"])
