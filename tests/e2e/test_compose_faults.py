@@ -210,7 +210,7 @@ services:
         for n in range(FLIPS):
             space.apply(f"flap-{name}-{n}", **spec)
             uid = space.get(f"flap-{name}-{n}")["metadata"]["uid"]
-            while not host.containers(f"{naming.OWNER}={uid}"):  # it is created, and not started yet
+            while not host.containers(f"{naming.OWNER}={uid}"):  # from its creation to its start
                 assert not finished(space.get(f"flap-{name}-{n}"))
             exchange(bound, link)
             runs |= space.ends([f"flap-{name}-{n}"])
