@@ -56,7 +56,7 @@ async def project(
         except Unanswered as problem:
             raise Waiting(Reason.WaitingForReference, f"{FIELD}: {problem}", 10.0) from problem
     if environment.inline is not None:
-        source = Source(f"{FIELD}.inline", None, environment.inline.encode("utf-8", "surrogatepass"))
+        source = Source("inline", None, environment.inline.encode("utf-8", "surrogatepass"))
     else:
         ref = environment.config_map_key_ref
         assert ref is not None, "the checks of plan/request.py have run"

@@ -211,7 +211,7 @@ def test_a_file_of_variables_that_is_none(srv: Path, what: str) -> None:
 
 def test_in_the_run_itself(srv: Path) -> None:
     found = project(srv, inline=FILE, env=[{"name": "A", "value": "b"}])
-    assert found.sources == (Source("spec.environment.inline", None, FILE.encode()),)
+    assert found.sources == (Source("inline", None, FILE.encode()),)
     assert found.variables == {"A": "b", "COMPOSE_PROJECT_NAME": "work"}
     with pytest.raises(Unreadable, match=r"use environment\.path"):
         found.files.read(f"{srv}/app/compose.yaml", 100)

@@ -15,7 +15,7 @@ from stromboli.compose.dockerfile.lines import parse
 from stromboli.compose.dockerfile.reach import Reach, reach
 from stromboli.compose.problem import Mark
 from stromboli.compose.stack import Build, Service
-from stromboli.errors import ComposeProblem, InvalidInput
+from stromboli.errors import ComposeProblem, InvalidInput, Refused
 from stromboli.grammar.reference import Reference
 from stromboli.plan import admission
 from stromboli.plan.compose_rules import ComposeRules
@@ -93,7 +93,12 @@ def planned(build: Build, dockerfile: bytes, policy: Effective, mark: Mark | Non
     except InvalidInput as e:
         raise ComposeProblem(f"{build.at}.target", e.message, str(mark or "")) from e
     if found.syntax is not None:
-        admission.admit(found.syntax, policy, f"{_FIELD}: {build.at}.{field} (# syntax)")
+        try:
+            admission.admit(found.syntax, policy, f"{_FIELD}: {build.at}.{field} (# syntax)")
+        except Refused as refused:
+            raise Refused(
+                refused.reason, f"{refused.message}; builds go without it, so the line may be left out"
+            ) from None
     slots = {
         base.reference: f"{build.at}.args.{base.argument}"
         if base.argument

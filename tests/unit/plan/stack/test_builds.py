@@ -53,6 +53,11 @@ def test_an_image_that_is_not_allowed(text: str, slot: str) -> None:
     assert message.startswith(f"spec.environment: {AT}.{slot}: the image evil.example/x:1 is not allowed")
 
 
+def test_a_syntax_line_may_be_left_out() -> None:
+    assert refused("# syntax=docker/dockerfile:1\nFROM debian").endswith("the line may be left out")
+    assert not refused("FROM evil.example/x:1").endswith("the line may be left out")
+
+
 def test_the_key_is_the_argument_s_where_it_decides() -> None:
     message = refused("ARG BASE=debian\nFROM ${BASE}", args={"BASE": "evil.example/x:1"})
     assert message.startswith(f"spec.environment: {AT}.args.BASE: the image evil.example/x:1 is not allowed")
