@@ -365,9 +365,11 @@ async def test_what_podman_does_not_remove_at_a_runs_end_is_left_to_the_sweep(
 ) -> None:
     trouble = Trouble(error=PodmanError("no", 500))
     uid = stage.up()
+    stage.hold("run")
     async with node.process(trouble=trouble) as process:
-        await node.reason(Reason.StartingServices)
+        await node.until(lambda: stage.sent == ["run"], "it is at work")
         trouble.matching = call
+        stage.let()
         await node.finished()
         await stage.quiet(process)
         assert [line for line in stage.left(uid) if line.startswith(OBJECTS)] != []
