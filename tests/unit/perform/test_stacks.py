@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 from stromboli.models.run import Run
-from stromboli.node.stacks.running import Replaced, Told
+from stromboli.node.stacks.running import Replaced, Told, Unready
 from stromboli.node.stacks.tending import Ended
 from stromboli.perform.stacks.starts import StackStarts
+from stromboli.plan.stack.order import Failure
 
 
 class Heard:
@@ -32,6 +33,14 @@ def keys(*happened: Told) -> list[str]:
 def test_a_service_that_crashes_in_a_loop_is_one_event() -> None:
     first, second, other = keys(Ended("db", 1, "at 10:01"), Ended("db", 1, "at 10:02"), Ended("db", 2, "at 10:03"))
     assert first == second != other
+
+
+def test_one_without_which_the_agent_begins_is_one_event_however_often_it_crashes() -> None:
+    five, six, other = keys(
+        *(Unready(Failure("db", "services.db", f"ended {n} times in a row, with exit code 1"), "") for n in (5, 6)),
+        Unready(Failure("db", "services.db", "is unhealthy"), ""),
+    )
+    assert five == six != other
 
 
 def test_whatever_else_happens_is_an_event_each_time() -> None:

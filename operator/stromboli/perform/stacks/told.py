@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from stromboli.plan.services import Notice
 from stromboli.plan.stack.health import Status
 from stromboli.plan.stack.order import Phase
 
+_COUNT = re.compile(r"\b[0-9]+ times\b")
 _STATES = {
     Phase.waiting: ServiceState.pending,
     Phase.starting: ServiceState.created,
@@ -54,7 +56,13 @@ def stopped(known: tuple[ServiceEntry, ...]) -> tuple[ServiceEntry, ...]:
 
 def topic(told: Told) -> str:
     """What happened, without what differs each time: a service that crashes in a loop is not an event each time."""
-    return f"{told.service} ended with {told.code}" if isinstance(told, Ended) else notice(told).message
+    match told:
+        case Ended():
+            return f"{told.service} ended with {told.code}"
+        case Replaced():
+            return notice(told).message
+        case Unready():
+            return f"{told.failure.service} {_COUNT.sub('times', told.failure.what)}"
 
 
 def notice(told: Told) -> Notice:
