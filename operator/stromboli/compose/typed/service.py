@@ -281,7 +281,7 @@ class Service(Strict):
         Annotated[tuple[str, ...], BeforeValidator(each(word))], Obeyed("Turned on by `environment.profiles`.")
     ] = ()
     init: Annotated[Boolean, Obeyed()] = False
-    read_only: Annotated[Boolean, Obeyed()] = False
+    read_only: Annotated[Boolean, Obeyed("An agent in it needs `tmpfs: /tmp`.")] = False
     privileged: Annotated[Boolean, Obeyed("Only with the policy's `allowPrivileged`.")] = False
     cap_add: Annotated[
         Annotated[tuple[str, ...], BeforeValidator(each(_capability))],
