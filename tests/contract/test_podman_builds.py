@@ -95,12 +95,12 @@ async def test_arguments_and_a_target_are_obeyed(bed: Bed) -> None:
 
 async def test_a_step_that_fails_says_so_with_its_last_words(bed: Bed) -> None:
     if bed.fake is not None:
-        bed.fake.built = lambda _: Built(("words",), 'building at STEP "RUN …": while running runtime: exit status 7')
-    with pytest.raises(
-        BuildFailed, match=r"the image was not built: .*exit status 7.*\(its last output: words\)"
-    ) as failed:
-        await built(bed, "RUN echo words; exit 7")
-    assert failed.value.output.endswith("words\n")
+        said = ("STEP 2/3: RUN echo before", "before", "--> 0123", "STEP 3/3: RUN …", "words", "more")
+        bed.fake.built = lambda _: Built(said, 'building at STEP "RUN …": while running runtime: exit status 7')
+    with pytest.raises(BuildFailed, match=r"the image was not built: .*exit status 7") as failed:
+        await built(bed, "RUN echo before\nRUN echo words; echo more; exit 7")
+    assert str(failed.value).endswith("; its last lines:\nwords\nmore")
+    assert failed.value.output.endswith("words\nmore\n")
 
 
 async def test_an_image_that_is_not_there_is_not_pulled(bed: Bed) -> None:

@@ -27,6 +27,7 @@ from stromboli.podman.frames import Tail
 from stromboli.podman.processes import BuildMark, Processes
 
 OUTPUT = 4096  # bytes of a build's output that are kept
+_LINES = 8  # of those, in a message
 _FLOOD = 32 * 1024 * 1024  # bytes of output after which it is ended
 _FORMAT = "application/vnd.docker.distribution.manifest.v2+json"
 _MARKS = uuid.UUID("5c1b8a55-6b0e-4f0e-9a0d-3d0c0f1e7a11")
@@ -155,10 +156,12 @@ class _Output:
             self.flooded.set()
 
     def failed(self, message: str) -> BuildFailed:
-        """The error, with the last line that is not a step of Podman's own."""
+        """The error, with the last lines of the step that it ended in: errors may come before what was written last."""
         text = self._tail.text
-        lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("STEP ", "--> "))]
-        return BuildFailed(f"{message} (its last output: {failures.redact(lines[-1])})" if lines else message, text)
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("--> ")]
+        steps = [n for n, line in enumerate(lines) if line.startswith("STEP ")]
+        said = "\n".join(map(failures.redact, lines[steps[-1] + 1 if steps else 0 :][-_LINES:]))
+        return BuildFailed(f"{message}; its last lines:\n{said}" if said else message, text)
 
 
 async def _entries(lines: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
