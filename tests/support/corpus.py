@@ -63,7 +63,7 @@ class Case:
         folder = root / "allowed"
         folder.mkdir()
         shutil.copy(self.file, folder)
-        for beside in filter(Path.is_dir, self.file.parent.iterdir()):
+        for beside in _folders(self.file.parent):
             shutil.copytree(beside, folder / beside.name, symlinks=True)
         for copied in folder.rglob("*"):
             copied.chmod(0o755 if copied.is_dir() else 0o644)
@@ -77,6 +77,12 @@ class Case:
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / self.file.name, file)
         return [file] if self.base is None else [folder / self.base, file]
+
+
+@functools.cache
+def _folders(corpus: Path) -> tuple[Path, ...]:
+    """The folders beside a corpus's files, of which there are hundreds: they are looked through once."""
+    return tuple(filter(Path.is_dir, corpus.iterdir()))
 
 
 def cases(kind: str) -> list[Case]:

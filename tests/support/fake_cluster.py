@@ -348,14 +348,9 @@ class FakeCluster(Cluster):
 
 
 def _copied(obj: Object) -> Object:
-    """A copy of JSON, in a quarter of the time that copy.deepcopy takes."""
-    return {key: _copied_value(value) for key, value in obj.items()}
-
-
-def _copied_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _copied(value)
-    return [_copied_value(inner) for inner in value] if isinstance(value, list | tuple) else value
+    """A copy of JSON, in a tenth of the time that the same takes in Python."""
+    copied: Object = msgspec.to_builtins(obj)
+    return copied
 
 
 def _new(kind: str, namespace: str, name: str, spec: Mapping[str, Any], **more: object) -> Object:

@@ -56,6 +56,9 @@ REFUSED = (StromboliError, ValidationError, ValueError)
 MEASURES = ("measure_json", "measure_yaml", "check", "cut_json")
 READ_BY_PYDANTIC = ("a run that was not cut", "an image's facts")
 
+# Of the CLI's result, besides `result`.
+FIELDS = ("subtype", "session_id", "structured_output", "errors", "usage", "num_turns", "total_cost_usd", "x")
+
 NONE = redaction.Secrets(())
 Door = Callable[[str], Any]
 
@@ -264,6 +267,16 @@ def _whole(door: Callable[[str], Any]) -> Door:
     return only_json
 
 
+def _besides(door: Callable[[str], Any]) -> Door:
+    """Another field of a document that is measured as a whole: the deepest ones are tried in one field only."""
+
+    def less_deep(text: str) -> None:
+        if text.count("[") + text.count("{") <= 2 * max(STORED):
+            door(text)
+
+    return less_deep
+
+
 DOORS: Mapping[str, Mapping[str, Door]] = {
     "specs": {
         "a document as a string": lambda text: documents.mapping(text, "spec.claude.settings"),
@@ -279,9 +292,9 @@ DOORS: Mapping[str, Mapping[str, Door]] = {
         "a policy": _whole(_template),
     },
     "agents": {
-        **{f"the CLI's {field}": _result(field) for field in ("result", "subtype", "session_id", "structured_output")},
-        **{f"the CLI's {field}": _result(field) for field in ("errors", "usage", "num_turns", "total_cost_usd", "x")},
-        "the CLI's errors, within": lambda text: _result("errors")(f"[{text}]"),
+        "the CLI's result": _result("result"),
+        **{f"the CLI's {field}": _besides(_result(field)) for field in FIELDS},
+        "the CLI's errors, within": _besides(lambda text: _result("errors")(f"[{text}]")),
         "a conversation": _transcript,
         "a container's label": Shape.from_label,
         "a session's state": _file(session_state.read),

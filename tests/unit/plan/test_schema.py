@@ -158,7 +158,11 @@ WORDS = ["type", "properties", "items", "pattern", "$ref", "minimum", "allOf", "
 WORDS += ["dependentRequired", "dependencies", "patternProperties", "const", "if", "nullable", "$defs", "required"]
 
 
-@given(st.dictionaries(st.sampled_from(WORDS), JSON | st.dictionaries(st.sampled_from(WORDS), JSON)))
+@given(
+    st.dictionaries(
+        st.sampled_from(WORDS), JSON | st.dictionaries(st.sampled_from(WORDS), JSON, max_size=4), max_size=4
+    )
+)
 def test_any_object_is_a_schema_or_refused(value: dict[str, Any]) -> None:
     """And nothing else happens: whatever else were raised would be tried again for ever."""
     with contextlib.suppress(UnusableSchema):

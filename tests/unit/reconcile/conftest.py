@@ -154,7 +154,7 @@ class Node:
         asyncio.get_running_loop().set_exception_handler(quiet_about_the_killed)
         self.cluster.guard = killer.guard
         async with within(self.fake.within) as podman:
-            guarded(podman, killer, trouble or Trouble())
+            guarded(podman, killer, trouble)
             async with (
                 assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as parts,
                 self.cluster.watch(lambda how, obj: told(parts, how, obj)),

@@ -88,15 +88,23 @@ def quiet_about_the_killed(loop: asyncio.AbstractEventLoop, context: dict[str, A
         loop.default_exception_handler(context)
 
 
-def guarded(podman: Podman, killer: Killer, trouble: Trouble) -> None:
-    """Route every call to Podman through the two."""
+def guarded(podman: Podman, killer: Killer, trouble: Trouble | None) -> None:
+    """Route every call to Podman through the two. Most tests make no trouble: their calls have one way less to go."""
     connection = podman._connection
-    original = connection.stream
+    troubled = connection.stream if trouble is None else _troubled(connection.stream, trouble)
 
     @asynccontextmanager
     async def stream(method: str, path: str, **options: Any) -> AsyncIterator[Any]:
-        call = f"{method} {path}"
-        async with killer.guard(call), trouble.guard(call), original(method, path, **options) as response:
+        async with killer.guard(f"{method} {path}"), troubled(method, path, **options) as response:
             yield response
 
     connection.stream = stream  # type: ignore[method-assign]
+
+
+def _troubled(original: Callable[..., Any], trouble: Trouble) -> Callable[..., Any]:
+    @asynccontextmanager
+    async def stream(method: str, path: str, **options: Any) -> AsyncIterator[Any]:
+        async with trouble.guard(f"{method} {path}"), original(method, path, **options) as response:
+            yield response
+
+    return stream

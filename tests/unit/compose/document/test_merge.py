@@ -248,7 +248,14 @@ def _at(node: Node, *path: str | int) -> Node:
 
 _NAMES = st.sampled_from(["a", "b", "c"])
 _SCALARS = st.none() | st.sampled_from([0, 1, True, 1.5, "", "x", "a=b"])
-_TEXTS = st.dictionaries(_NAMES, _SCALARS) | st.lists(st.sampled_from(["a", "a=1", "b=", "c=x=y"]))
+
+
+def _lists(entries: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """Long enough for an entry to come twice, with others around it."""
+    return st.lists(entries, max_size=4)
+
+
+_TEXTS = st.dictionaries(_NAMES, _SCALARS) | _lists(st.sampled_from(["a", "a=1", "b=", "c=x=y"]))
 _MOUNTS = st.sampled_from(["./x:/x", "data:/d:ro", "/x", "v1:/x/", {"type": "tmpfs", "target": "/d"}, {"type": "x"}])
 _PORTS = st.sampled_from([80, "80:80", "80-82", "1-3:80", "127.0.0.1:5:6/udp", {"target": 81}, {"published": 5}])
 _KEYS: dict[str, st.SearchStrategy[Any]] = {
@@ -256,21 +263,21 @@ _KEYS: dict[str, st.SearchStrategy[Any]] = {
     "environment": _TEXTS,
     "labels": _TEXTS,
     "command": st.sampled_from(["a b", ["c"], [], None]),
-    "depends_on": st.lists(_NAMES) | st.dictionaries(_NAMES, st.just({"condition": "service_healthy"})),
-    "networks": st.lists(_NAMES) | st.dictionaries(_NAMES, st.none() | st.just({"aliases": ["x", "y"]})),
-    "volumes": st.lists(_MOUNTS),
-    "ports": st.lists(_PORTS),
-    "secrets": st.lists(_NAMES | st.builds(lambda s, t: {"source": s, "target": t}, _NAMES, _NAMES)),
-    "env_file": _NAMES | st.lists(_NAMES),
-    "cap_add": st.lists(_NAMES),
-    "tmpfs": st.lists(st.sampled_from(["/a", "/b:size=1", "/b"])),
+    "depends_on": _lists(_NAMES) | st.dictionaries(_NAMES, st.just({"condition": "service_healthy"})),
+    "networks": _lists(_NAMES) | st.dictionaries(_NAMES, st.none() | st.just({"aliases": ["x", "y"]})),
+    "volumes": _lists(_MOUNTS),
+    "ports": _lists(_PORTS),
+    "secrets": _lists(_NAMES | st.builds(lambda s, t: {"source": s, "target": t}, _NAMES, _NAMES)),
+    "env_file": _NAMES | _lists(_NAMES),
+    "cap_add": _lists(_NAMES),
+    "tmpfs": _lists(st.sampled_from(["/a", "/b:size=1", "/b"])),
     "ulimits": st.dictionaries(_NAMES, st.integers(0, 3) | st.just({"soft": 1, "hard": 2})),
-    "extra_hosts": st.lists(st.sampled_from(["a=1.2.3.4", "b:::1"])) | st.dictionaries(_NAMES, st.just("1.2.3.4")),
+    "extra_hosts": _lists(st.sampled_from(["a=1.2.3.4", "b:::1"])) | st.dictionaries(_NAMES, st.just("1.2.3.4")),
     "healthcheck": st.fixed_dictionaries(
         {}, optional={"test": st.sampled_from(["x", ["CMD", "y"]]), "retries": _NAMES}
     ),
     "build": _NAMES | st.fixed_dictionaries({}, optional={"context": _NAMES, "args": _TEXTS}),
-    "security_opt": st.lists(_NAMES),
+    "security_opt": _lists(_NAMES),
 }
 _SERVICES = st.fixed_dictionaries({}, optional=_KEYS)
 

@@ -348,6 +348,7 @@ TREES = st.dictionaries(
         SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORD, inner, max_size=4), max_leaves=20
     ),
     min_size=1,
+    max_size=5,
 )
 
 
