@@ -167,15 +167,15 @@ class SessionFolder:
                 _make_durable(self._stack / _checked(container))
 
     def write_stack_secret(self, name: str, content: bytes, mode: int, owner: Owner | None) -> Path:
-        """A file that a service mounts, with this mode and owner; it is replaced if it differs. Raises NoSpace,
-        LocalFailure.
+        """A file that a service mounts, with this mode and owner. If it differs, the file itself is changed, and not
+        replaced by another one, which a container that has it mounted would not see. Raises NoSpace, LocalFailure.
         """
         with _watching_space(self._runtime_dir):
             _make_private(self._runtime_dir)
             _make_private(self._stack_secrets.parent)
             _make_private(self._stack_secrets)
             path = self._stack_secrets / _checked(name)
-            if not _is_such(path, content, mode, owner):
+            if not _is_such(path, content, mode, owner) and not _rewritten(path, content, mode, owner):
                 new = path.with_name(f".{name}.new")
                 new.unlink(missing_ok=True)
                 _write(new, content, mode, owner)
@@ -362,6 +362,21 @@ def _is_such(path: Path, content: bytes, mode: int, owner: Owner | None) -> bool
         return same and path.read_bytes() == content
     except OSError:
         return False
+
+
+def _rewritten(path: Path, content: bytes, mode: int, owner: Owner | None) -> bool:
+    """Whether an existing file could be given these contents, mode and owner."""
+    try:
+        path.chmod(0o600)  # its own mode may not let its owner write
+        with path.open("r+b") as file:
+            file.write(content)
+            file.truncate()
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+    except OSError:
+        return False
+    return True
 
 
 def _holds(plan: Path, files: Mapping[str, bytes]) -> bool:

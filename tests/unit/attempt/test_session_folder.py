@@ -129,3 +129,23 @@ def test_a_state_for_which_there_is_no_room_is_said(session: SessionFolder, monk
     with pytest.raises(NoSpace, match="make room there"):
         session.write_state(SessionState(container="c2"))
     assert session.read_state() == SessionState(container="c1")
+
+
+# --- secrets of a stack ---
+
+
+@pytest.mark.parametrize(("content", "mode"), [(b"longer than it was", 0o444), (b"s", 0o444), (b"before", 0o400)])
+def test_a_stack_s_secret_that_has_changed_is_seen_by_whoever_has_it_mounted(
+    session: SessionFolder, content: bytes, mode: int
+) -> None:
+    path = session.write_stack_secret("key", b"before", 0o444, None)
+    with path.open("rb") as mounted:  # the same file, as a bind mount has it
+        assert session.write_stack_secret("key", content, mode, None) == path
+        assert mounted.read() == content
+        assert os.fstat(mounted.fileno()).st_mode & 0o777 == mode
+    assert [entry.name for entry in path.parent.iterdir()] == ["key"]
+
+
+def test_a_stack_s_secret_whose_file_is_gone_is_written_again(session: SessionFolder) -> None:
+    session.write_stack_secret("key", b"before", 0o444, None).unlink()
+    assert session.write_stack_secret("key", b"after", 0o440, None).read_bytes() == b"after"

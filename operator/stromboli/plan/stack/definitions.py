@@ -2,8 +2,8 @@
 
 The hashes are of the body with which it was created, so everything counts that makes the container what it is: the
 image's ID, the values of env files, volumes, networks. `build`, `pull_policy`, `depends_on`, `profiles` and `scale` are
-not in it, and neither is the content of mounted files, just as in Compose. Since values of the environment may be
-secrets, a hash is of the whole aspect, never of one value.
+not in it, and neither is the content of mounted files and of secrets, just as in Compose. Since values of the
+environment may be secrets, a hash is of the whole aspect, never of one value.
 """
 
 from __future__ import annotations
