@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from stromboli.compose.stack import SecretMount
+from stromboli.errors import Refused
 from stromboli.models.run import Run
 from stromboli.node.stacks.running import Replaced, Told, Unready
 from stromboli.node.stacks.tending import Ended
@@ -45,3 +50,19 @@ def test_one_without_which_the_agent_begins_is_one_event_however_often_it_crashe
 
 def test_whatever_else_happens_is_an_event_each_time() -> None:
     assert len(set(keys(Replaced("db", "its image changed"), Replaced("db", "its command changed")))) == 2
+
+
+def test_a_secret_that_an_operator_without_root_cannot_give_away_is_refused_by_its_key() -> None:
+    class Folder:
+        def note_stack(self) -> None: ...
+
+        def write_stack_secret(self, *_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+    none, site = cast(Any, None), SimpleNamespace(folder=lambda _: Folder())
+    secret = SecretMount("secrets.key.file", "services.db.secrets[0]", "key", "/run/secrets/key", uid=999)
+    services = {"db": SimpleNamespace(secrets=[secret])}
+    prepared = SimpleNamespace(secrets={"key": b"x"}, selected=SimpleNamespace(services=services))
+    starts = StackStarts(cast(Any, site), none, none, none, none, lambda _: None)
+    with pytest.raises(Refused, match=r"^spec.environment: services.db.secrets\[0\]: has a uid or a gid"):
+        starts._secrets("session", cast(Any, prepared))

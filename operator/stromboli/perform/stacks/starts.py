@@ -172,9 +172,20 @@ class StackStarts:
             for secret in service.secrets:
                 digest = hashlib.sha256(f"{name} {secret.target}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
                 owner = None if secret.uid is None and secret.gid is None else (secret.uid or 0, secret.gid or 0)
-                path = folder.write_stack_secret(digest, prepared.secrets[secret.source], secret.mode, owner)
+                try:
+                    path = folder.write_stack_secret(digest, prepared.secrets[secret.source], secret.mode, owner)
+                except PermissionError as error:
+                    if owner is None:
+                        raise
+                    raise refused(ComposeProblem(secret.mounted_at, _NOT_ITS_TO_GIVE)) from error
                 found.setdefault(name, {})[secret.target] = str(path)
         return found
+
+
+_NOT_ITS_TO_GIVE = (
+    "has a uid or a gid, and an operator that is not root cannot give files to others; leave both out (every user of "
+    "the service may read it then, unless mode says otherwise)"
+)
 
 
 def _made(sources: Mapping[str, Source]) -> dict[str, Source]:
