@@ -33,7 +33,7 @@ from tests.support.fake_podman_state import (
     now,
     program_of_command,
 )
-from tests.support.fake_podman_wire import Answer, Body, Call, Dropped, Handle, Routes, Served, Within
+from tests.support.fake_podman_wire import Answer, Body, Call, Dropped, Handle, Routes, Served, Within, in_json
 
 __all__ = ["Built", "Command", "FakeContainer", "FakeImage", "FakePodman", "Program", "program_of_command"]
 
@@ -131,7 +131,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
         security = {"rootless": self.rootless}
         store = {"graphRoot": "/var/lib/containers/storage", "volumePath": "/var/lib/containers/storage/volumes"}
         sizes = {"graphRootAllocated": self.disk, "graphRootUsed": self.taken}
-        return web.json_response(
+        return in_json(
             {
                 "host": host | {"security": security},
                 "store": store | sizes,
@@ -159,7 +159,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
                 container.anonymous.add(volume["Name"])
             self.volumes.setdefault(volume["Name"], self.volume(volume["Name"], {}))
         await self.happen(container, "create")
-        return web.json_response({"Id": container.id, "Warnings": []}, status=201)
+        return in_json({"Id": container.id, "Warnings": []}, status=201)
 
     async def _init(self, request: Call) -> web.Response:
         if (container := self.find(request.match_info["name"])) is None:
@@ -239,7 +239,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
         return web.Response(text=str(self.root(container)))
 
     async def _mounted(self, _: Call) -> web.Response:
-        return web.json_response({c.id: str(self.root(c)) for c in self.containers.values() if c.mounted})
+        return in_json({c.id: str(self.root(c)) for c in self.containers.values() if c.mounted})
 
     async def _exists(self, request: Call) -> web.Response:
         found = self.find(request.match_info["name"])
@@ -251,7 +251,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
         running, begun = c.status == "running", c.status in ("running", "initialized")
         state = {"Status": c.status, "Running": running, "ExitCode": c.exit_code, "OOMKilled": c.oom_killed}
         state |= {"StartedAt": c.started, "FinishedAt": c.finished, "Pid": 4242 if begun else 0, "Error": ""}
-        return web.json_response(
+        return in_json(
             {
                 "Id": c.id,
                 "Name": c.name,
@@ -268,7 +268,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
         )
 
     async def _list_containers(self, request: Call) -> web.Response:
-        return web.json_response(
+        return in_json(
             [
                 {"Id": c.id, "Names": [c.name], "Labels": c.labels, "ImageID": c.image_id, "State": c.status}
                 for c in self.containers.values()
@@ -291,7 +291,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
                 self.volumes.pop(name, None)
         container.over.set()
         await self.happen(container, "remove")
-        return web.json_response([{"Id": container.id}])
+        return in_json([{"Id": container.id}])
 
     async def _attach(self, request: Call) -> Answer:
         """Without output, which the fake does not model: the stream only signals the end."""
@@ -311,20 +311,20 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
             if body["Name"] in self.volumes:
                 return error(500, "volume already exists")
             self.volumes[body["Name"]] = self.volume(body["Name"], body.get("Labels") or {})
-            return web.json_response(self.volumes[body["Name"]], status=201)
+            return in_json(self.volumes[body["Name"]], status=201)
         if body["name"] in self.networks:
             return error(409, "network already exists")
         unset = {"subnets": [], "internal": False, "dns_enabled": False}
         self.networks[body["name"]] = {"id": f"{next(self.numbers):064x}", **unset} | body
-        return web.json_response(self.networks[body["name"]])
+        return in_json(self.networks[body["name"]])
 
     async def _list_things(self, request: Call) -> web.Response:
         key, enough = ("Labels", any) if request.match_info["kind"] == "volumes" else ("labels", all)
-        return web.json_response([t for t in self._things(request).values() if bears(t[key], request, enough)])
+        return in_json([t for t in self._things(request).values() if bears(t[key], request, enough)])
 
     async def _inspect_thing(self, request: Call) -> web.Response:
         found = self._things(request).get(request.match_info["name"])
-        return web.json_response(found) if found is not None else error(404, "no such thing")
+        return in_json(found) if found is not None else error(404, "no such thing")
 
     async def _remove_thing(self, request: Call) -> web.Response:
         name, is_volume = request.match_info["name"], request.match_info["kind"] == "volumes"
@@ -335,7 +335,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
             return error(500, "network is being used")
         if self._things(request).pop(name, None) is None:
             return error(404, "no such thing")
-        return web.Response(status=204) if is_volume else web.json_response([{"Name": name, "Err": None}])
+        return web.Response(status=204) if is_volume else in_json([{"Name": name, "Err": None}])
 
     async def _stream_events(self, request: Call) -> AsyncGenerator[bytes, None]:
         position = 0 if "since" in request.query else len(self.events)

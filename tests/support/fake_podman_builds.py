@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.fake_podman_images import BUILDER, FakeImages, labels_of
-from tests.support.fake_podman_wire import Answer, Body, Call
+from tests.support.fake_podman_wire import Answer, Body, Call, in_json
 
 _FROM = re.compile(r"^FROM\s+(\S+)(?:\s+AS\s+(\S+))?\s*$", re.MULTILINE | re.IGNORECASE)
 
@@ -64,7 +64,7 @@ class FakeBuilds(FakeImages):
         """What `copies.flatten` builds: `FROM id`, squashed into one layer. A failure is reported in the body."""
         _, _, source = build.dockerfile.strip().partition(" ")
         if (base := self.find_image(source)) is None:
-            return web.json_response({"error": f"{source}: image not known"})
+            return in_json({"error": f"{source}: image not known"})
         config = {**base.config, "Labels": labels_of(base) | {BUILDER: "1.28.0"}}
         return self.made(build.query["t"], base, config, 1)
 

@@ -13,7 +13,7 @@ from stromboli.podman.processes import BuildMark, Processes
 from tests.support.fake_podman_builds import Build
 from tests.support.fake_podman_images import error
 from tests.support.fake_podman_state import FakeContainer, FakeState
-from tests.support.fake_podman_wire import Answer, Body, Call
+from tests.support.fake_podman_wire import Answer, Body, Call, in_json
 
 _KILLED = 137
 _NOT_FOUND = 127
@@ -78,7 +78,7 @@ class FakeExecs(FakeState):
             return error(500, "container state improper")
         session = f"{next(self.numbers):064x}"
         self.execs[session] = FakeExec(container, list(body["Cmd"]))
-        return web.json_response({"Id": session}, status=201)
+        return in_json({"Id": session}, status=201)
 
     async def _start_exec(self, request: Call) -> Answer:
         if (found := self.execs.get(request.match_info["id"])) is None:
@@ -94,7 +94,7 @@ class FakeExecs(FakeState):
         if (found := self.execs.get(session)) is None:
             return error(404, "no such exec session")
         answer = {"ID": session, "ContainerID": found.container.id, "Running": found.running}
-        return web.json_response(answer | {"ExitCode": found.exit_code, "Pid": 4243 if found.running else 0})
+        return in_json(answer | {"ExitCode": found.exit_code, "Pid": 4243 if found.running else 0})
 
     def execs_of(self, container: FakeContainer) -> list[str]:
         return [session for session, each in self.execs.items() if each.container is container]

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.fake_podman_state import FakeContainer, FakeImage, FakeState
-from tests.support.fake_podman_wire import Answer, Body, Call
+from tests.support.fake_podman_wire import Answer, Body, Call, in_json
 
 BUILDER = "io.buildah.version"  # the label that every build adds
 
@@ -31,7 +31,7 @@ class FakeImages(FakeState):
         return self.made(f"{request.query['repo']}:{request.query['tag']}", base, config, base.layers + 1)
 
     async def _list_images(self, request: Call) -> web.Response:
-        return web.json_response(
+        return in_json(
             [
                 {
                     "Id": i.id,
@@ -58,13 +58,13 @@ class FakeImages(FakeState):
             self.finish(container, 137)
             del self.containers[container.id]
         self.images.remove(image)
-        return web.json_response({"Deleted": [image.id]})
+        return in_json({"Deleted": [image.id]})
 
     async def _inspect_image(self, request: Call) -> web.Response:
         if (image := self.find_image(request.match_info["name"])) is None:
             return error(404, "image not known")
         digest = f"sha256:{image.id}"
-        return web.json_response(
+        return in_json(
             {
                 "Id": image.id,
                 "Digest": digest,
@@ -85,7 +85,7 @@ class FakeImages(FakeState):
         reference = request.query["fromImage"]
         found = self._in_registry(reference, request)
         if isinstance(found, str):
-            return web.json_response({"error": found, "errorDetail": {"message": found}})
+            return in_json({"error": found, "errorDetail": {"message": found}})
         if reference in self.stalled:
             return _half_a_layer()
         self.take_name(reference, found)
@@ -112,9 +112,9 @@ class FakeImages(FakeState):
             await asyncio.Event().wait()
         if isinstance(found, str):
             message = f'1 error occurred:\n\t* couldn\'t search registry "{registry}": {found}\n\n'
-            return web.json_response({"cause": found, "message": message, "response": 500}, status=500)
+            return in_json({"cause": found, "message": message, "response": 500}, status=500)
         rows = [row for row in found or () if query in row["Name"]]
-        return web.json_response(rows[: int(request.query["limit"])])
+        return in_json(rows[: int(request.query["limit"])])
 
     def _base(self, container: FakeContainer) -> FakeImage:
         return next(image for image in self.images if image.id == container.image_id)
@@ -124,7 +124,7 @@ class FakeImages(FakeState):
         self.take_name(name)
         made = self.add_image(name, root=base.root, **config)
         made.layers = layers
-        return web.json_response({"Id": made.id}, status=201)
+        return in_json({"Id": made.id}, status=201)
 
     def take_name(self, name: str, new: FakeImage | None = None) -> None:
         """The image that has the name stays, without it, unless it is the new one."""
@@ -148,7 +148,7 @@ def _given_login(request: Call) -> dict[str, str] | None:
 
 
 def error(status: int, cause: str) -> web.Response:
-    return web.json_response({"cause": cause, "message": f"…: {cause}", "response": status}, status=status)
+    return in_json({"cause": cause, "message": f"…: {cause}", "response": status}, status=status)
 
 
 def bears(labels: Mapping[str, str], request: Call, enough: Callable[[Iterable[bool]], bool] = all) -> bool:
