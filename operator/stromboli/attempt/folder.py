@@ -22,28 +22,23 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from stromboli import naming
-from stromboli.attempt import busybox, given, seals, session_state, supervisor
+from stromboli.attempt import busybox, given, places, seals, session_state, supervisor
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.seals import Owner
 from stromboli.attempt.session_state import SessionState
-from stromboli.errors import LocalFailure, NoSpace
+from stromboli.errors import NoSpace
 from stromboli.plan.attempt import MANAGED_FOLDER
 from stromboli.plan.redaction import Secrets
 
 Link = Literal["attempt", "secret", "cli", "gateway"]
 
 ROOM = 16 * 1024 * 1024  # bytes: enough for an attempt's output and records, with a margin
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _ATTEMPT = re.compile(r"(.+)-([0-9]{1,6})")  # the format of naming.attempt
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SessionFolder:
@@ -52,7 +47,7 @@ class SessionFolder:
     def __init__(self, home: Path, runtime_dir: Path, uid: str) -> None:
         self._home = home
         self._runtime_dir = runtime_dir
-        self._path = _sessions(home) / _checked(uid)
+        self._path = _sessions(home) / places.checked(uid)
         self._secrets = _secrets(runtime_dir) / uid
         self._handed = self._secrets / "handed"
         self._given = _given(runtime_dir) / uid
@@ -70,7 +65,7 @@ class SessionFolder:
 
     def attempt(self, run_uid: str, number: int) -> Path:
         """The folder of one attempt; it may not exist."""
-        return self._path / "attempts" / _checked(naming.attempt(run_uid, number))
+        return self._path / "attempts" / places.checked(naming.attempt(run_uid, number))
 
     def link(self, name: Link) -> Path:
         """The path of a link; it may not exist."""
@@ -83,12 +78,12 @@ class SessionFolder:
         a crash; the plan's contents are not, since nothing is restarted after one. Raises NoSpace.
         """
         folder = self.attempt(run_uid, number)
-        with _watching_space(self._path):
+        with places.watching_space(self._path):
             if not seals.is_untouched(folder):
                 return folder
             self._make_session()
-            _make_durable(folder.parent)
-            _make_durable(folder)
+            places.make_durable(folder.parent)
+            places.make_durable(folder)
             seals.make(folder, owner)
             own = {"seals": seals.for_supervisor(folder), "supervisor": supervisor.script().encode()}
             self._write_plan(folder, {**files, **own})
@@ -100,13 +95,13 @@ class SessionFolder:
         `env` are the values of its variables, in order. Raises NoSpace, or LocalFailure if another user could read
         them.
         """
-        with _watching_space(self._runtime_dir):
-            _make_private(self._runtime_dir)
-            _make_private(self._secrets.parent)
+        with places.watching_space(self._runtime_dir):
+            places.make_private(self._runtime_dir)
+            places.make_private(self._secrets.parent)
             remove_tree(self._secrets)
             self._secrets.mkdir(mode=0o700)
             values = b"".join(value.partition(b"\0")[0] + b"\0" for value in env)
-            _write(self._handed, values + (credentials or b""), 0o400, owner)
+            places.write(self._handed, values + (credentials or b""), 0o400, owner)
         self.point("secret", self._handed)
 
     def take_back(self) -> None:
@@ -119,9 +114,9 @@ class SessionFolder:
 
         Secrets recorded earlier for the same attempt are kept: an interrupted start may have succeeded with them.
         """
-        with _watching_space(self._runtime_dir):
-            _make_private(self._runtime_dir)
-            _make_private(self._given.parent)
+        with places.watching_space(self._runtime_dir):
+            places.make_private(self._runtime_dir)
+            places.make_private(self._given.parent)
             before = given.read(self._given, attempt).values
             given.write(self._given, attempt, Secrets({*before, *secrets.values}))
 
@@ -131,7 +126,7 @@ class SessionFolder:
 
     def point(self, name: Link, target: Path) -> None:
         """Point a link at `target`, atomically replacing any earlier target. Raises NoSpace."""
-        with _watching_space(self._path):
+        with places.watching_space(self._path):
             self._make_session()
             new = self._path / f".{name}.new"
             new.unlink(missing_ok=True)
@@ -140,9 +135,9 @@ class SessionFolder:
 
     def nothing(self) -> Path:
         """Ensure the empty folder `nothing`; returns its path. Raises NoSpace."""
-        with _watching_space(self._path):
+        with places.watching_space(self._path):
             self._make_session()
-            _make_durable(self._path / "nothing")
+            places.make_durable(self._path / "nothing")
         return self._path / "nothing"
 
     @property
@@ -152,33 +147,33 @@ class SessionFolder:
 
     def note_stack(self) -> None:
         """From now on the session may have something of a stack; known after a crash, too. Raises NoSpace."""
-        with _watching_space(self._path):
+        with places.watching_space(self._path):
             self._make_session()
-            _make_durable(self._stack)
+            places.make_durable(self._stack)
 
     def completed(self) -> frozenset[str]:
         """The ids of the stack's containers that have done their work, and are not to run again."""
-        return frozenset(_names(self._stack))
+        return frozenset(places.names(self._stack))
 
     def note_completed(self, container: str) -> None:
         """A container of the stack has done its work. Raises NoSpace."""
-        with _watching_space(self._path):
+        with places.watching_space(self._path):
             if self.has_stack:  # otherwise the session was deleted
-                _make_durable(self._stack / _checked(container))
+                places.make_durable(self._stack / places.checked(container))
 
     def write_stack_secret(self, name: str, content: bytes, mode: int, owner: Owner | None) -> Path:
         """A file that a service mounts, with this mode and owner. If it differs, the file itself is changed, and not
         replaced by another one, which a container that has it mounted would not see. Raises NoSpace, LocalFailure.
         """
-        with _watching_space(self._runtime_dir):
-            _make_private(self._runtime_dir)
-            _make_private(self._stack_secrets.parent)
-            _make_private(self._stack_secrets)
-            path = self._stack_secrets / _checked(name)
-            if not _is_such(path, content, mode, owner) and not _rewritten(path, content, mode, owner):
+        with places.watching_space(self._runtime_dir):
+            places.make_private(self._runtime_dir)
+            places.make_private(self._stack_secrets.parent)
+            places.make_private(self._stack_secrets)
+            path = self._stack_secrets / places.checked(name)
+            if not places.is_such(path, content, mode, owner) and not places.rewritten(path, content, mode, owner):
                 new = path.with_name(f".{name}.new")
                 new.unlink(missing_ok=True)
-                _write(new, content, mode, owner)
+                places.write(new, content, mode, owner)
                 new.replace(path)
         return path
 
@@ -205,7 +200,7 @@ class SessionFolder:
 
     def write_state(self, state: SessionState) -> None:
         """Write the state; it is synced to disk when this returns. Raises NoSpace."""
-        with _watching_space(self._path):
+        with places.watching_space(self._path):
             self._make_session()
             session_state.write(self._path / "state", state)
 
@@ -221,8 +216,8 @@ class SessionFolder:
         remove_tree(self._path)
 
     def _make_session(self) -> None:
-        _make_durable(self._path.parent)
-        _make_durable(self._path)
+        places.make_durable(self._path.parent)
+        places.make_durable(self._path)
 
     def _write_plan(self, folder: Path, files: Mapping[str, bytes]) -> None:
         plan, new, old = folder / "plan", folder / "plan.new", folder / "plan.old"
@@ -233,7 +228,7 @@ class SessionFolder:
         new.chmod(0o755)
         for name, content in files.items():
             _make_readable((new / name).parent, new)
-            _write(new / name, content, 0o644, None)
+            places.write(new / name, content, 0o644, None)
         _make_readable(new / MANAGED_FOLDER, new)
         _link_or_copy(busybox.path(self._home), new / "busybox")
         if plan.exists():
@@ -253,14 +248,14 @@ def require_room(home: Path) -> None:
 
 def private_runtime(runtime_dir: Path, installation: str) -> Path:
     """Ensure an installation's own folder on tmpfs: one user may have several installations. Raises LocalFailure."""
-    _make_private(runtime_dir)
-    _make_private(runtime_dir / installation)
+    places.make_private(runtime_dir)
+    places.make_private(runtime_dir / installation)
     return runtime_dir / installation
 
 
 def sessions(home: Path) -> set[str]:
     """UIDs of the sessions that have a folder."""
-    return _names(_sessions(home))
+    return places.names(_sessions(home))
 
 
 def sessions_of(home: Path, run_uid: str) -> set[str]:
@@ -275,7 +270,7 @@ def runs(home: Path) -> set[str]:
 
 def with_secrets(runtime_dir: Path) -> set[str]:
     """UIDs of the sessions that have secrets on tmpfs."""
-    return _names(_secrets(runtime_dir)) | _names(_given(runtime_dir))
+    return places.names(_secrets(runtime_dir)) | places.names(_given(runtime_dir))
 
 
 def _sessions(home: Path) -> Path:
@@ -292,91 +287,9 @@ def _given(runtime_dir: Path) -> Path:
 
 def _attempts(session: Path) -> Iterator[re.Match[str]]:
     """The names of a session's attempts, each matched as (run's uid, number)."""
-    for name in _names(session / "attempts"):
+    for name in places.names(session / "attempts"):
         if match := _ATTEMPT.fullmatch(name):
             yield match
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        found = os.listdir(folder)
-    except FileNotFoundError:  # it may have just been removed
-        return set()
-    return {name for name in found if _NAME.fullmatch(name)}
-
-
-def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot be the name of a folder")
-    return name
-
-
-@contextmanager
-def _watching_space(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise NoSpace(f"the file system of {path} is full: {error.strerror}; make room there") from error
-
-
-def _make_durable(folder: Path) -> None:
-    """Ensure a private folder, and sync its directory entry to disk."""
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        return
-    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
-
-
-def _make_private(folder: Path) -> None:
-    """Ensure a folder that only this user can access; its parent may be world-writable, such as /dev/shm."""
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise LocalFailure(
-            f"{folder} is not a folder that only this user can access, so no secrets are written there",
-            f"remove it, or chmod 700 {folder}",
-        )
-
-
-def _write(path: Path, content: bytes, mode: int, owner: Owner | None) -> None:
-    """Create a file with exactly this mode, whatever the umask."""
-    descriptor = os.open(path, _CREATE, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        if owner is not None:
-            os.fchown(descriptor, *owner)
-        os.fchmod(descriptor, mode)
-
-
-def _is_such(path: Path, content: bytes, mode: int, owner: Owner | None) -> bool:
-    try:
-        info = path.stat()
-        same = stat.S_IMODE(info.st_mode) == mode and (owner is None or (info.st_uid, info.st_gid) == owner)
-        return same and path.read_bytes() == content
-    except OSError:
-        return False
-
-
-def _rewritten(path: Path, content: bytes, mode: int, owner: Owner | None) -> bool:
-    """Whether an existing file could be given these contents, mode and owner."""
-    try:
-        path.chmod(0o600)  # its own mode may not let its owner write
-        with path.open("r+b") as file:
-            file.write(content)
-            file.truncate()
-            if owner is not None:
-                os.fchown(file.fileno(), *owner)
-            os.fchmod(file.fileno(), mode)
-    except OSError:
-        return False
-    return True
 
 
 def _holds(plan: Path, files: Mapping[str, bytes]) -> bool:
@@ -399,4 +312,4 @@ def _link_or_copy(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             raise
-        _write(target, source.read_bytes(), 0o755, None)
+        places.write(target, source.read_bytes(), 0o755, None)
