@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -213,7 +213,7 @@ def test_what_may_pass_is_waited_for(cluster: Cluster) -> None:
     assert run(["images", "pull", "python:3.12"]) == 0
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
     """SIGINT interrupts, as in a terminal: a shell's background jobs ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -221,7 +221,6 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_deletes_it(cluster: Cluster, capsys: Out, number: signal.Signals) -> None:
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -235,7 +234,6 @@ def test_an_interruption_deletes_it(cluster: Cluster, capsys: Out, number: signa
     assert len(cluster.deleted) == 1
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_while_it_is_created_deletes_it(cluster: Cluster) -> None:
     original = cluster.create
 
