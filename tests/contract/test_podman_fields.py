@@ -73,7 +73,7 @@ async def test_entrypoint_and_command_are_combined_as_docker_does(
         ({"env": {"A": "own", "C": ""}}, {"A=own", "B=image", "C="}, set()),
         ({"unsetenv": ["A"]}, {"B=image"}, {"A"}),
     ],
-    ids=str,
+    ids=["env", "unsetenv"],
 )
 async def test_variables(real: Bed, telling_image: str, fields: dict[str, Any], has: set[str], lacks: set[str]) -> None:
     lines = set((await said(real, telling_image, entrypoint=["env"], command=[], **fields)).splitlines())
