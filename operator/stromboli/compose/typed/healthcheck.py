@@ -20,7 +20,7 @@ _KINDS = ("NONE", "CMD", "CMD-SHELL")
 
 def _test(value: object) -> tuple[str, ...]:
     words = ("CMD-SHELL", value) if isinstance(value, str) else each(text)(value)
-    if not words or words == ("CMD-SHELL", ""):  # as Compose reads it: the image's own
+    if not words:
         return ()
     if words[0] not in _KINDS:
         raise ValueError(f'has to begin with one of {", ".join(_KINDS)}, such as ["CMD", "pg_isready"]')
