@@ -156,7 +156,7 @@ async def test_a_flood_that_does_not_end_is_killed_with_all_that_it_started(real
     assert state is not None
     script = "sleep 55 & sleep 55 & while :; do echo flood; done"
     executed = await real.podman.execs.run(container, ["sh", "-c", script], limit=1.0)
-    assert (executed.exit_code, executed.ended) == (None, True)
+    assert executed.exit_code is None
     namespace = os.readlink(f"/proc/{state.pid}/ns/pid")
 
     async def is_alone() -> bool:

@@ -138,8 +138,10 @@ services:
     uid = idle(brief, "idle")["metadata"]["uid"]
     host.until(lambda: entries(brief, "idle")["db"]["state"] == "Stopped", "the stack is stopped", 4 * IDLE + 10)
     database = stacked.containers(host, uid)["db"]["Id"]
+    host.until(  # "stopped" until Podman's own clean-up has run
+        lambda: stacked.inspected(host, database)["State"]["Status"] == "exited", "its container has ended"
+    )
     stopped = stacked.inspected(host, database)["State"]
-    assert stopped["Status"] == "exited"
     rested = (moment(stopped["FinishedAt"][:26] + "+00:00") - moment(done["status"]["completionTime"])).total_seconds()
     assert rested >= IDLE - 1, "times of Kubernetes are whole seconds"
     host.until(lambda: "StackStopped" in stacked.reasons(brief, "idle"), "an event says so")

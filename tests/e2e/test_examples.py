@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ class Shell:
     def __init__(self, programs: Binaries, kubeconfig: Path, folder: Path) -> None:
         self._folder = folder
         self._mounted = folder / "mounted"
-        path = f"{programs.folder}:{os.defpath}"
+        path = f"{programs.folder}:{Path(sys.executable).parent}:{os.defpath}"
         self._environ = {"PATH": path, "HOME": str(kubeconfig.parent), "KUBECONFIG": str(kubeconfig)}
 
     def copy(self, example: Example) -> None:

@@ -168,7 +168,7 @@ class RunningStack:
         if tended is None:
             return
         tending = self._tending(name, container.id, tended, FOREVER)
-        if completed:
+        if completed or (tended.one_shot and container.exit_code == 0):
             tending.has_completed()
         # What ended with 0 may have been stopped, with only a part of the stack: then the next start starts it.
         elif container.alive or container.exit_code not in (None, 0):
