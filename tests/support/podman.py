@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import os
 import shutil
 import signal
@@ -49,8 +48,6 @@ APPLETS = (
 UNTIL_ANSWERS = 15.0  # seconds; the service answers in about 0.1
 UNTIL_ENDED = 20.0
 REMOVALS = 3
-# Networks of 10.64.0.0/10 are given to the Podmans of this process in turn, from another one in each process.
-_POOLS = itertools.cycle([64 + (os.getpid() * 7 + n) % 64 for n in range(64)])
 
 _CONTAINERS_CONF = """\
 [containers]
@@ -69,8 +66,6 @@ volume_path = "{root}/volumes"
 # Unless it is set, Podman 4.3 takes CNI for a storage that has images already.
 network_backend = "netavark"
 network_config_dir = "{root}/net"
-# Two Podmans of tests may choose the same bridge at the same time, but not the same addresses.
-default_subnet_pools = [{{"base" = "10.{pool}.0.0/16", "size" = 24}}]
 """
 _STORAGE_CONF = """\
 [storage]
@@ -256,7 +251,7 @@ class IsolatedPodman:
         for folder in ("conf", "tmp", "net", "runtime"):
             (self.root / folder).mkdir(mode=0o700 if folder == "runtime" else 0o755, parents=True, exist_ok=True)
         conf = self.root / "conf"
-        containers = _CONTAINERS_CONF.format(root=self.root, runtime=_runtime_line(), pool=next(_POOLS))
+        containers = _CONTAINERS_CONF.format(root=self.root, runtime=_runtime_line())
         (conf / "containers.conf").write_text(containers)
         (conf / "storage.conf").write_text(_STORAGE_CONF.format(root=self.root))
         (conf / "registries.conf").write_text(registries)

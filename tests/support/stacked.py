@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ def spec(shell: str, environment: dict[str, Any], session: str | None = None, **
     """The spec of a run with the light CLI, whose answer is the output of a shell command in the service `app`."""
     named = {"session": {"name": session}} if session is not None else {}
     given = {"type": "compose", "service": "app", **environment}
-    return {"prompt": f"BASH{{{shell}}}", "environment": given, **named, **more}
+    # Podman's name server fails for a moment after a container has started, and the light CLI asks it at once.
+    known = "".join(
+        f"timeout 10 sh -c 'until getent hosts {name}; do sleep 0.1; done' >/dev/null; "
+        for name in sorted(set(re.findall(r"-h ([a-z][a-z_-]*)", shell)))
+    )
+    return {"prompt": f"BASH{{{known}{shell}}}", "environment": given, **named, **more}
 
 
 def on_node(folder: Path, text: str, name: str = "compose.yaml") -> dict[str, Any]:
