@@ -98,7 +98,7 @@ def _at(service: Service, key: str) -> str:
 
 
 def _problem(service: Service, at: str, what: str) -> ComposeProblem:
-    return ComposeProblem(at, what, str(service.mark_of(at) or ""))
+    return ComposeProblem(at, what, service.where(at))
 
 
 def _declared(service: Service, stack: Stack) -> None:

@@ -256,6 +256,10 @@ class Service:
     keys: Mapping[str, Mark] = field(default_factory=dict)
     """Where its keys stand: `services.db.privileged` → file and line. Ask `mark_of`."""
 
+    def where(self, at: str) -> str:
+        """The place of such a key for a message (`file:line`), empty if it is not known."""
+        return str(self.mark_of(at) or "")
+
     def mark_of(self, at: str) -> Mark | None:
         """The place of a key of this service, or of the nearest one around it."""
         while at and at not in self.keys:

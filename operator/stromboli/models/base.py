@@ -81,6 +81,20 @@ class KeyRef(Model):
     key: DataKey = Field(description="Key in its data.")
 
 
+VariableName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        json_schema_extra=matches(
+            ENV_NAME_PATTERN,
+            "is not the name of a variable: letters, digits and _ only, not beginning with a digit",
+        ),
+    ),
+]
+VariableValue = Annotated[str, Field(max_length=32768, json_schema_extra=rules(NO_NUL)), without_nul]
+
+
 class EnvVar(Model):
     """A literal environment variable."""
 
@@ -102,17 +116,5 @@ class EnvVar(Model):
         )
     )
 
-    name: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=256,
-            json_schema_extra=matches(
-                ENV_NAME_PATTERN,
-                "is not the name of a variable: letters, digits and _ only, not beginning with a digit",
-            ),
-        ),
-    ] = Field(description="Name of the variable: letters, digits and _, not beginning with a digit.")
-    value: Annotated[str, Field(max_length=32768, json_schema_extra=rules(NO_NUL)), without_nul] = Field(
-        "", description="Its literal value: nothing in it is expanded."
-    )
+    name: VariableName = Field(description="Name of the variable: letters, digits and _, not beginning with a digit.")
+    value: VariableValue = Field("", description="Its literal value: nothing in it is expanded.")

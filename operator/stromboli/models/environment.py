@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from stromboli.models.base import (
-    ENV_NAME_PATTERN,
     NO_NUL,
     KeyRef,
     Model,
+    VariableName,
+    VariableValue,
     Word,
     matches,
     none_if_empty,
@@ -48,20 +49,8 @@ class EnvironmentType(StrEnum):
 class Variable(Model):
     """A variable of the stack's file."""
 
-    name: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=256,
-            json_schema_extra=matches(
-                ENV_NAME_PATTERN,
-                "is not the name of a variable: letters, digits and _ only, not beginning with a digit",
-            ),
-        ),
-    ] = Field(description="Name of the variable.")
-    value: Annotated[str, Field(max_length=32768, json_schema_extra=rules(NO_NUL)), without_nul] = Field(
-        "", description="Its literal value: nothing in it is expanded."
-    )
+    name: VariableName = Field(description="Name of the variable.")
+    value: VariableValue = Field("", description="Its literal value: nothing in it is expanded.")
 
 
 def _once_each(variables: list[Variable] | None) -> list[Variable] | None:

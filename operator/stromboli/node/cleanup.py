@@ -23,6 +23,7 @@ from stromboli.naming import Role
 from stromboli.node.copy import Copier
 from stromboli.node.janitor import Janitor
 from stromboli.node.serial import SessionLocks
+from stromboli.node.stacks import remains
 from stromboli.node.stacks.remains import StackRemains
 from stromboli.plan import ownership
 from stromboli.plan.stack import names as stack_names
@@ -172,23 +173,22 @@ class Inventory:
     def __init__(self, podman: Podman, site: Site) -> None:
         self._podman = podman
         self._site = site
-        self._stacks = StackRemains(podman, site)
         self._labels = {naming.INSTALLATION: site.installation}
 
     async def take(self) -> Found:
         """List the owners of everything on the node. Raises PodmanError, PodmanUnavailable."""
         ours = self._site.installation
-        made, kept, copies, stacks = await asyncio.gather(
+        made, kept, copies, networks = await asyncio.gather(
             self._podman.containers.list(self._labels),
             self._podman.volumes.list(self._labels),
             self._podman.copies.images(self._labels),
-            self._stacks.owners(),
+            self._podman.networks.list(self._labels),
         )
         keys = {c.id: key for c in made if (key := ownership.container_key(c.name, c.labels, ours)) is not None}
         running = {key.session for key in keys.values()}
         up = {c.id for c in made if c.status == "running"}
         stacks_up = {key.session for id, key in keys.items() if id in up and stack_names.is_service(key.role)}
-        running |= stacks
+        running |= remains.owners(networks, kept, copies, ours)
         running |= {uid for v in kept if (uid := ownership.session_of_volume(v.name, v.labels, ours)) is not None}
         copied = {uid for copy in copies for uid in ownership.copies_of(copy.names, copy.labels, ours).values()}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)

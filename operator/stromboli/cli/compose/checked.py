@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from stromboli import bounds
 from stromboli.cli import exitcodes, tables
 from stromboli.compose import selection
-from stromboli.compose.stack import Condition, Service
+from stromboli.compose.stack import Service
 from stromboli.errors import ComposeProblem, LocalFailure, NotPermitted, Refused
 from stromboli.models.agentpolicy import AgentPolicySpec
 from stromboli.models.environment import Environment
@@ -23,11 +23,12 @@ from stromboli.perform.stacks import reading
 from stromboli.perform.stacks.prepared import Prepared
 from stromboli.plan import policy
 from stromboli.plan.policy import Effective, Rules
+from stromboli.plan.stack import dependencies, ports
+from stromboli.plan.stack.image import Image
 from stromboli.reasons import Reason
 
 _PLACES = ("at", "mark", "keys", "mounted_at")
 _LISTS = ("List", "AgentPolicyList")
-_ENDS = Condition.completed
 _COLUMNS = ("SERVICE", "IMAGE", "STARTS AFTER", "READY WHEN")
 
 
@@ -145,7 +146,7 @@ def _plain(value: object) -> Any:
 def _table(found: Prepared) -> str:
     rows = [_COLUMNS]
     services = found.selected.services
-    awaited = {one.service for each in services.values() for one in each.depends_on if one.condition is _ENDS}
+    awaited = dependencies.completes(services)
     for name, service in services.items():
         agent = name == found.selected.agent
         image = str(found.references.get(name, "(built)"))
@@ -161,7 +162,7 @@ def _ready(service: Service, *, ends: bool) -> str:
     test = service.healthcheck.test if service.healthcheck is not None else None
     if test is not None and test[:1] != ("NONE",):
         return "healthy"
-    ports = sorted({port.container for port in (*service.ports, *service.expose) if port.protocol == "tcp"})
-    if ports:
-        return f"listens on {', '.join(map(str, ports[:4]))}" + (" …" if len(ports) > 4 else "")
+    listens = sorted(ports.of(service, Image(id="")))  # those of the file
+    if listens:
+        return f"listens on {', '.join(map(str, listens[:4]))}" + (" …" if len(listens) > 4 else "")
     return "as its image says: a health check, or a port"

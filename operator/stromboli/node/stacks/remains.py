@@ -6,6 +6,7 @@ Only objects that are ours by name and labels (plan/ownership.py). All removals 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 
 from stromboli import naming
@@ -13,7 +14,10 @@ from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError
 from stromboli.plan import ownership
 from stromboli.plan.stack import names as stack_names
+from stromboli.podman.copies import Copy
+from stromboli.podman.networks import NetworkInfo
 from stromboli.podman.transport import Podman
+from stromboli.podman.volumes import VolumeInfo
 
 
 class StackRemains:
@@ -65,14 +69,14 @@ class StackRemains:
         if failure is not None:
             raise failure
 
-    async def owners(self) -> set[str]:
-        """UIDs of all sessions that have such an object. Raises PodmanError, PodmanUnavailable."""
-        labels, ours = {naming.INSTALLATION: self._site.installation}, self._site.installation
-        networks, volumes, images = await asyncio.gather(
-            self._podman.networks.list(labels), self._podman.volumes.list(labels), self._podman.copies.images(labels)
-        )
-        found = {ownership.session_of_stack_network(n.name, n.labels, ours) for n in networks}
-        found |= {ownership.session_of_stack_volume(v.name, v.labels, ours) for v in volumes}
-        found |= {uid for image in images for uid in ownership.builds_of(image.names, image.labels, ours).values()}
-        found |= {ownership.former_build_of(image.names, image.labels, ours) for image in images}
-        return {uid for uid in found if uid is not None}
+
+def owners(
+    networks: Iterable[NetworkInfo], volumes: Iterable[VolumeInfo], images: Iterable[Copy], installation: str
+) -> set[str]:
+    """UIDs of all sessions that have one of these objects for a stack."""
+    found = {ownership.session_of_stack_network(one.name, one.labels, installation) for one in networks}
+    found |= {ownership.session_of_stack_volume(one.name, one.labels, installation) for one in volumes}
+    for image in images:
+        found |= {*ownership.builds_of(image.names, image.labels, installation).values()}
+        found.add(ownership.former_build_of(image.names, image.labels, installation))
+    return {uid for uid in found if uid is not None}

@@ -162,7 +162,7 @@ def unfit(selected: Selected, images: Mapping[str, ImageInfo]) -> Iterator[Compo
 
 def _problem(service: Service, name: str, what: str) -> ComposeProblem:
     at = key(("services", service.name, name))
-    return ComposeProblem(at, what, str(service.mark_of(at) or ""))
+    return ComposeProblem(at, what, service.where(at))
 
 
 def _is_platform(stated: str, image: ImageInfo) -> bool:

@@ -133,7 +133,7 @@ def _leaves_room(agent: Service) -> None:
                 f"nothing can be mounted at {target} in the service in which the agent runs: {tree} belongs to the "
                 "kernel or to Stromboli; choose another place"
             )
-            raise ComposeProblem(at, what, str(agent.mark_of(at) or ""))
+            raise ComposeProblem(at, what, agent.where(at))
 
 
 def _notices(services: Mapping[str, Service], rules: ComposeRules) -> Iterator[str]:
@@ -156,4 +156,4 @@ def _key(service: Service, *path: str) -> str:
 
 
 def _refused(service: Service, at: str, what: str) -> NotPermitted:
-    return NotPermitted(at, what, str(service.mark_of(at) or ""))
+    return NotPermitted(at, what, service.where(at))

@@ -27,7 +27,7 @@ def judge(selected: Selected, env: Mapping[str, str], network: Network) -> None:
     for one in selected.services.values():
         if one.network_mode == "host" and network is Network.none:
             at = key(("services", one.name, "network_mode"))
-            raise NotPermitted(at, "is host, and a policy sets network: none", str(one.mark_of(at) or ""))
+            raise NotPermitted(at, "is host, and a policy sets network: none", one.where(at))
     service = selected.services[selected.agent]
     for name in service.environment:
         # What only the CLI's own runtime heeds is withheld from it, as of an image.
@@ -61,4 +61,4 @@ def _hosts(env: Mapping[str, str]) -> Iterator[str]:
 
 def _problem(service: Service, name: str, what: str) -> ComposeProblem:
     at = key(("services", service.name, name))
-    return ComposeProblem(at, what, str(service.mark_of(at) or ""))
+    return ComposeProblem(at, what, service.where(at))
