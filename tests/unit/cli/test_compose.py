@@ -19,6 +19,7 @@ services:
   db:
     image: postgres:16
     healthcheck: {test: pg_isready}
+    environment: {at: noon, keys: "2"}
     ports: ["5432:5432"]
   tool: {image: busybox, profiles: [tools]}
 """
@@ -62,6 +63,7 @@ def test_json_has_the_typed_stack_and_what_has_no_effect(file: str, capsys: pyte
     assert [*told["services"]] == ["dev", "db", "tool"]
     assert told["services"]["db"]["image"] == "docker.io/library/postgres:17"
     assert told["services"]["db"]["healthcheck"]["test"] == ["CMD-SHELL", "pg_isready"]
+    assert told["services"]["db"]["environment"] == {"at": "noon", "keys": "2"}
     assert told["notices"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,22 +120,24 @@ def _is_policy(found: object) -> bool:
 
 
 def _document(found: Prepared) -> dict[str, Any]:
-    services = {name: _plain(asdict(service)) for name, service in found.selected.services.items()}
+    services = {name: _plain(service) for name, service in found.selected.services.items()}
     for name, reference in found.references.items():
         services[name]["image"] = str(reference)
     return {
         "agent": found.selected.agent,
         "services": services,
-        "networks": _plain({name: asdict(network) for name, network in found.stack.networks.items()}),
-        "volumes": _plain({name: asdict(volume) for name, volume in found.stack.volumes.items()}),
+        "networks": _plain(found.stack.networks),
+        "volumes": _plain(found.stack.volumes),
         "notices": list(found.notices),
     }
 
 
 def _plain(value: object) -> Any:
     """Without places in files, and in terms of JSON."""
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value) if one.name not in _PLACES}
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items() if key not in _PLACES}
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, frozenset):
