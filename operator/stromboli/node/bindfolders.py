@@ -68,7 +68,7 @@ def _below(folder: int, name: str, *, create: bool) -> int:
     below = os.open(name, _FOLDER, dir_fd=folder)
     try:
         _open_up(below)
-    except BaseException:
+    except BaseException:  # whatever it is, the descriptor is not left open
         os.close(below)
         raise
     return below

@@ -26,7 +26,7 @@ class ImageInfo:
     """One image on the host. `id` is 64 hex digits, digests are `sha256:…`, entries of `env` are `NAME=value`.
 
     `ports` are as in the OCI's configuration (`5432/tcp`); `shell` is empty for the default. `on_build` are the ONBUILD
-    instructions that its history tells of: Podman does not show those that it has.
+    instructions in its history, since Podman does not show those of its configuration.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What the users of a stack are told of it."""
+"""What users learn about a stack."""
 
 from __future__ import annotations
 

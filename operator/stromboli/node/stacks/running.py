@@ -186,7 +186,7 @@ class RunningStack:
         before, self._resting = self._resting, True
         try:
             await unused()
-        except BaseException:
+        except BaseException:  # cancelled, too: then nothing is stopped
             self._resting = before
             raise
         async with self._locks.hold(self._uid):
