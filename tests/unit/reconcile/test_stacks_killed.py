@@ -211,7 +211,11 @@ async def test_podman_refuses_or_does_not_answer(roots: Roots, monkeypatch: Patc
 
 
 async def test_a_run_is_deleted_while_no_operator_is_there(roots: Roots, monkeypatch: Patch) -> None:
-    """Whatever the one before it had made by then is removed."""
+    """Whatever the one before it had made by then is removed, and nothing is sent any more.
+
+    Tasks of an operator do not always take turns in the same way: at a call of this number, this life may be further
+    than the one that was counted, and its prompt sent.
+    """
     await known(roots)
     life = replace(LIVES["alone"], since=".", until="/attach$")
     calls = await lived(roots, monkeypatch, life, Killer())
@@ -220,12 +224,12 @@ async def test_a_run_is_deleted_while_no_operator_is_there(roots: Roots, monkeyp
             with monkeypatch.context() as own:
                 stage = Stacked(node, own)
                 await through(stage, life, Killer(number, after=True))
-                uid = node.get()["metadata"]["uid"]
+                uid, sent = node.get()["metadata"]["uid"], [*stage.sent]
                 node.cluster.delete_run(SPACE, "run")
                 async with node.process() as process:
                     assert await process.sweep.attempt()
                     await node.until(lambda uid=uid, stage=stage: stage.left(uid) == [], calls[number - 1])  # type: ignore[misc]
-                assert stage.sent == []
+                assert stage.sent == sent
 
 
 @pytest.mark.parametrize("seed", range(4))
