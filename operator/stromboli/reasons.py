@@ -80,6 +80,12 @@ class Reason(ConditionReason):
         "Another run holds the session, or the node is at its limit of starts or of runs; the message names that run,"
         " or the place in line. Time spent here does not count against `timeout`.",
     )
+    Suspended = (
+        "Suspended",
+        "Unknown",
+        "`suspend` is true, so no attempt is started; set it to false, and the run continues. Time spent here does not"
+        " count against `timeout`.",
+    )
     Pulling = "Pulling", "Unknown", "The image is being pulled; the message shows the progress."
     Starting = "Starting", "Unknown", "The attempt has been recorded; the container is being created and started."
     StartingServices = (
@@ -89,6 +95,16 @@ class Reason(ConditionReason):
     )
     RunningHooks = "RunningHooks", "Unknown", "The `lifecycle` commands are running; the agent starts next."
     Running = "Running", "Unknown", "The agent is running."
+    Canceling = (
+        "Canceling",
+        "Unknown",
+        "The run was canceled; its container is being ended: SIGTERM first, SIGKILL after `terminationGracePeriod`.",
+    )
+    Retrying = (
+        "Retrying",
+        "Unknown",
+        "An attempt failed for a reason in `retryOn`; the next one begins at `status.nextAttemptTime`.",
+    )
     WaitingForReference = (
         "WaitingForReference",
         "Unknown",
@@ -162,7 +178,18 @@ class Reason(ConditionReason):
     AgentFailed = (
         "AgentFailed",
         "False",
-        "The CLI exited with an error; the message has the last lines of its output.",
+        "The CLI exited with an error, or without a valid answer; the message has the last lines of its output.",
+    )
+    PermissionDenied = (
+        "PermissionDenied",
+        "False",
+        "The agent was denied the use of a tool, and `failOnDenied` is true; the message names the tools.",
+    )
+    RateLimited = (
+        "RateLimited",
+        "False",
+        "The Claude API answered 429, or the plan's usage limit was reached; the message says until when, if the API"
+        " said so. With RateLimited in `retryOn`, the run waits for that.",
     )
     MaxTurnsReached = "MaxTurnsReached", "False", "The agent used up `claude.maxTurns`."
     BudgetExceeded = "BudgetExceeded", "False", "The agent used up `claude.maxBudgetUSD`."
@@ -176,7 +203,12 @@ class Reason(ConditionReason):
         "False",
         "The attempt, or the wait for something missing, exceeded `timeout`.",
     )
-    Canceled = "Canceled", "False", "The run was stopped from outside: its session was deleted."
+    NoProgress = (
+        "NoProgress",
+        "False",
+        "The CLI wrote nothing for `progressTimeout`; the message says what it wrote last, and when.",
+    )
+    Canceled = "Canceled", "False", "The run was stopped: `cancel` was set to true, or its session was deleted."
     ContainerLost = (
         "ContainerLost",
         "False",

@@ -40,6 +40,14 @@ class _Spec(msgspec.Struct, omit_defaults=True, rename="camel"):
 
     session: dict[str, Any] | None = None
     timeout: str | None = None
+    progress_timeout: str | None = None
+    backoff_limit: int | None = None
+    retry_on: list[str] | None = None
+    termination_grace_period: str | None = None
+    fail_on_denied: bool | None = None
+    suspend: bool | None = None
+    cancel: bool | None = None
+    ttl_seconds_after_finished: int | None = None
     forked_from: dict[str, Any] | None = None
     ttl_after_last_use: str | None = None
 

@@ -149,6 +149,9 @@ class Defaults(Model):
     memory: Memory | None = Field(None, description="Memory limit for runs that set none.")
     cpus: PolicyCpus | None = Field(None, description="CPU limit for runs that set none.")
     timeout: Duration | None = Field(None, description="Timeout for runs that set none.")
+    ttl: Duration | None = Field(
+        None, description="Time after its end until a run is deleted, for runs without ttlSecondsAfterFinished."
+    )
 
 
 class Limits(Model):
@@ -294,6 +297,11 @@ class AgentPolicySpec(Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     credentials: Credentials | None = Field(None, description="Claude's credentials.")
+    history_limit: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        None,
+        description="How many finished runs each namespace keeps; beyond that, those that ended first are deleted. Of "
+        "several policies, the lowest limit applies.",
+    )
 
 
 class AgentPolicyStatus(Model):

@@ -1,7 +1,7 @@
 """`AgentRun`: one prompt, run once, in one image. Spec and status in API form.
 
 Only rules that a schema can express are here; what depends on other objects (policy, image, Secrets) is checked in
-plan/. The whole spec is immutable: models/crd.py generates a rule for each field.
+plan/. The spec is immutable, but for what controls a run: models/crd.py generates a rule for each other field.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageR
 from stromboli.models.lifecycle import Lifecycle
 
 MAX_PROMPT = 1024 * 1024
+MAX_RETRIES = 50
+MAX_TTL = 2**31 - 1  # as in a Job
 
 
 class PromptSource(Model):
@@ -75,8 +77,20 @@ class SessionChoice(Model):
     )
 
 
+class RetryReason(StrEnum):
+    """Reasons of a failed attempt for which another one can be asked for, even if the prompt may have been sent."""
+
+    agent_failed = "AgentFailed"
+    container_lost = "ContainerLost"
+    hook_failed = "HookFailed"
+    no_progress = "NoProgress"
+    out_of_memory = "OutOfMemory"
+    rate_limited = "RateLimited"
+    timed_out = "TimedOut"
+
+
 class AgentRunSpec(Model):
-    """What to run. It is immutable."""
+    """What to run. It is immutable, but for `suspend`, `cancel` and `ttlSecondsAfterFinished`."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -118,7 +132,38 @@ class AgentRunSpec(Model):
     claude: ClaudeOptions | None = Field(None, description="Options of the Claude CLI.")
     resources: Resources | None = Field(None, description="Limits of the run's container.")
     timeout: Duration | None = Field(
-        None, description="Time limit of the attempt, and of a wait for something missing (default 30m)."
+        None, description="Time limit of each attempt, and of a wait for something missing (default 30m)."
+    )
+    progress_timeout: Duration | None = Field(
+        None, description="The attempt is ended once the CLI has written nothing for this long (default: no limit)."
+    )
+    backoff_limit: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = Field(
+        None,
+        description="How many attempts may follow the first (default 4). By itself an attempt follows only if the "
+        "prompt was certainly not sent, otherwise only for the reasons in `retryOn`.",
+    )
+    retry_on: Annotated[list[RetryReason], Field(max_length=len(RetryReason))] | None = Field(
+        None,
+        description="Reasons for which another attempt follows although the prompt may have been sent. It resumes the "
+        "conversation, with a fixed sentence in place of the prompt.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    termination_grace_period: Duration | None = Field(
+        None, description="Time between SIGTERM and SIGKILL when the run is canceled or out of time (default 10s)."
+    )
+    fail_on_denied: bool | None = Field(
+        None, description="Whether the run fails as PermissionDenied if the agent was denied the use of a tool."
+    )
+    suspend: bool | None = Field(
+        None, description="While true, no attempt is started. It does not stop one that runs. Can be changed."
+    )
+    cancel: bool | None = Field(
+        None, description="Set it to true to stop the run for good; it cannot be taken back. Can be changed."
+    )
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=MAX_TTL)] | None = Field(
+        None,
+        description="Seconds after its end until the run is deleted (default: that of the policy, or never). Can be "
+        "changed.",
     )
 
 
@@ -172,6 +217,39 @@ class PromptSent(StrEnum):
     unknown = "Unknown"
 
 
+class ModelUsage(Model):
+    """What one model was used for, as counted by the CLI."""
+
+    model: str = Field(description="Name of the model.", max_length=256)
+    input_tokens: int = Field(0, description="Input tokens.")
+    output_tokens: int = Field(0, description="Output tokens.")
+    cache_read_tokens: int = Field(0, description="Tokens read from the cache.")
+    cache_creation_tokens: int = Field(0, description="Tokens written to the cache.")
+    cost_usd: float = Field(0, alias="costUSD", description="Cost in US dollars.")
+
+
+class AttemptUsage(Model):
+    """What one attempt used, as counted by the CLI."""
+
+    turns: int = Field(0, description="Turns taken.")
+    input_tokens: int = Field(0, description="Input tokens.")
+    output_tokens: int = Field(0, description="Output tokens.")
+    cache_read_tokens: int = Field(0, description="Tokens read from the cache.")
+    cache_creation_tokens: int = Field(0, description="Tokens written to the cache.")
+    cost_usd: float = Field(0, alias="costUSD", description="Cost in US dollars.")
+
+
+class Usage(AttemptUsage):
+    """What the run used in all its attempts, as counted by the CLI."""
+
+    models: Annotated[list[ModelUsage], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="The models that were used.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["model"]},
+    )
+    api_duration: str = Field("", description="Time spent in requests to the Claude API.", max_length=64)
+
+
 class Attempt(Model):
     """One attempt at the run, recorded before its container is created."""
 
@@ -188,6 +266,7 @@ class Attempt(Model):
         description="Set when the attempt has ended: Yes if the agent has answered, No if the prompt cannot have been "
         "sent, otherwise Unknown. Only after No is another attempt made automatically.",
     )
+    usage: AttemptUsage | None = Field(None, description="What it used; absent if the CLI did not say.")
 
 
 class StepState(StrEnum):
@@ -221,6 +300,13 @@ class MCPServer(Model):
     )
 
 
+class PermissionDenial(Model):
+    """Uses of a tool that the agent was denied."""
+
+    tool: str = Field(description="Name of the tool.", max_length=256)
+    count: int = Field(description="How many uses were denied.")
+
+
 class Result(Model):
     """What the agent answered."""
 
@@ -229,17 +315,12 @@ class Result(Model):
     structured: Annotated[object, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None = (
         Field(None, description="The answer in the form that `claude.jsonSchema` describes.")
     )
-
-
-class Usage(Model):
-    """What the run used, as counted by the CLI."""
-
-    turns: int = Field(0, description="Turns taken.")
-    input_tokens: int = Field(0, description="Input tokens.")
-    output_tokens: int = Field(0, description="Output tokens.")
-    cache_read_tokens: int = Field(0, description="Tokens read from the cache.")
-    cache_creation_tokens: int = Field(0, description="Tokens written to the cache.")
-    cost_usd: float = Field(0, alias="costUSD", description="Cost in US dollars.")
+    is_error: bool = Field(False, description="Whether the CLI itself reports the result as an error.")
+    permission_denials: Annotated[list[PermissionDenial], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="The tools whose use the agent was denied.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["tool"]},
+    )
 
 
 class AgentRunStatus(Model):
@@ -260,6 +341,12 @@ class AgentRunStatus(Model):
         None,
         description="When the current wait for something missing began; `timeout` counts from here.",
         max_length=64,
+    )
+    next_attempt_time: str | None = Field(
+        None, description="When the next attempt begins, while the run waits for that (Retrying).", max_length=64
+    )
+    last_output_time: str | None = Field(
+        None, description="When the CLI was last seen to have written something, within 30 s.", max_length=64
     )
     attempts: Annotated[list[Attempt], Field(max_length=64)] = Field(
         default_factory=list,

@@ -54,7 +54,9 @@ class Kind:
     spec: type[BaseModel]
     status: type[BaseModel]
     columns: tuple[Column, ...]
-    immutable: bool = False  # every field of the spec
+    immutable: bool = False  # every field of the spec but those of `mutable`
+    mutable: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()  # flags of the spec that cannot be taken back
     fixed: tuple[str, ...] = ()  # fields of the spec that cannot be changed after creation
     once: tuple[str, ...] = ()  # fields of the spec that can be set once
     selectable: tuple[str, ...] = ()  # paths that a field selector can name (Kubernetes 1.31)
@@ -77,6 +79,8 @@ KINDS = (
         AgentRunSpec,
         AgentRunStatus,
         immutable=True,
+        mutable=("suspend", "cancel", "ttlSecondsAfterFinished"),
+        final=("cancel",),
         selectable=(".spec.session.name", ".spec.session.fork"),
         columns=(
             _condition(RunCondition.Succeeded),
@@ -232,8 +236,10 @@ def _column(column: Column) -> Schema:
 
 def _spec(kind: Kind) -> Schema:
     schema = _structural(kind.spec)
-    added = [_immutable(name) for name in (schema["properties"] if kind.immutable else kind.fixed)]
+    fixed = [name for name in schema["properties"] if name not in kind.mutable] if kind.immutable else kind.fixed
+    added = [_immutable(name) for name in fixed]
     added += [_once(name) for name in kind.once]
+    added += [_final(name) for name in kind.final]
     if added:
         schema["x-kubernetes-validations"] = schema.get("x-kubernetes-validations", []) + added
     return schema
@@ -243,6 +249,13 @@ def _once(name: str) -> Schema:
     return {
         "rule": f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})",
         "message": f"{name} cannot be changed once it is set; create another object, or a fork",
+    }
+
+
+def _final(name: str) -> Schema:
+    return {
+        "rule": f"!has(oldSelf.{name}) || !oldSelf.{name} || (has(self.{name}) && self.{name})",
+        "message": f"{name} cannot be taken back; create another object under a new name",
     }
 
 

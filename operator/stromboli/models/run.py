@@ -30,7 +30,8 @@ from stromboli.reasons import Reason, RunCondition
 class AttemptEntry:
     """An attempt that is recorded in the status.
 
-    `timeout` is in seconds, and the maximum if it is invalid. `started` is None if it is invalid.
+    `timeout` is in seconds, and the maximum if it is invalid. `started` is None if it is invalid. `reason` is empty and
+    `finished` None until the attempt has ended; `sent` then says whether its prompt was sent.
     """
 
     number: int
@@ -38,6 +39,9 @@ class AttemptEntry:
     boot_id: str
     timeout: float
     started: datetime | None
+    finished: datetime | None = None
+    reason: str = ""
+    sent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,21 @@ class RunStatus(Status):
     def waiting_since(self) -> datetime | None:
         """When its current wait began."""
         return moment(self.wire.get("waitingSince"))
+
+    @cached_property
+    def next_attempt(self) -> datetime | None:
+        """When the next attempt begins, while the run waits for that."""
+        return moment(self.wire.get("nextAttemptTime"))
+
+    @cached_property
+    def last_output(self) -> datetime | None:
+        """When the CLI was last seen to have written something."""
+        return moment(self.wire.get("lastOutputTime"))
+
+    @cached_property
+    def completed(self) -> datetime | None:
+        """When the run ended."""
+        return moment(self.wire.get("completionTime"))
 
     @cached_property
     def attempts(self) -> tuple[AttemptEntry, ...]:
@@ -143,6 +162,22 @@ class Run(Resource):
         return self.session != ""
 
     @property
+    def is_canceled(self) -> bool:
+        """Whether somebody has asked to stop it for good."""
+        return self.spec.get("cancel") is True
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether no attempt may be started for now."""
+        return self.spec.get("suspend") is True
+
+    @property
+    def ttl(self) -> int | None:
+        """Seconds after its end until it is deleted; None if its spec does not say."""
+        found = self.spec.get("ttlSecondsAfterFinished")
+        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+    @property
     def sessions(self) -> tuple[str, ...]:
         """The names of the sessions in whose queues the run is: to run in one, and to copy another."""
         return tuple(filter(None, (self.session, self.fork)))
@@ -160,6 +195,9 @@ def _attempt(wire: Mapping[str, Any]) -> AttemptEntry:
         boot_id=text(wire.get("bootID")),
         timeout=_seconds(text(wire.get("timeout"))),
         started=moment(wire.get("startedAt")),
+        finished=moment(wire.get("finishedAt")),
+        reason=text(wire.get("reason")),
+        sent=text(wire.get("promptSent")),
     )
 
 
