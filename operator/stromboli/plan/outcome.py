@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from stromboli import naming
 from stromboli.grammar import duration
@@ -51,7 +52,10 @@ _BY_SUBTYPE: Mapping[str, Reason] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended. `withheld` means that nothing it wrote may be shown, except the numbers of its answer."""
+    """How an attempt ended. `withheld` means that nothing it wrote may be shown, except the numbers of its answer.
+
+    `retry_at` is when the limit ends for which the API did not answer, if it said so; only with RateLimited.
+    """
 
     reason: Reason
     message: str
@@ -59,6 +63,7 @@ class Outcome:
     exit_code: int | None
     prompt_sent: PromptSent
     withheld: bool = False
+    retry_at: datetime | None = None
 
     @property
     def left_out(self) -> tuple[str, ...]:
