@@ -19,6 +19,17 @@ GROUP = "stromboli.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 MANAGER = "stromboli-operator"
+
+# The read API: what is on the nodes, behind the API server's aggregation layer.
+AGENTS_GROUP = f"agents.{GROUP}"
+AGENTS_API = f"/apis/{AGENTS_GROUP}/{VERSION}"  # the beginning of its paths
+API_SERVICE = f"{VERSION}.{AGENTS_GROUP}"
+# In the operator's namespace: the Service of what answers for that group, the Secret with the keys that it shares with
+# the operators, and the ConfigMap in which each operator says where it listens.
+GATEWAY_SERVICE = "stromboli-gateway"
+GATEWAY_KEYS = "stromboli-gateway"
+OPERATORS = "stromboli-operators"
+
 # RFC 1123 subdomain: the names of most Kubernetes objects, Secrets and ConfigMaps among them.
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
@@ -152,6 +163,11 @@ def network(installation: str, namespace: str) -> str:
 def attempt(run_uid: str, number: int) -> str:
     """The name of an attempt's folder, inside the session's folder."""
     return f"{run_uid}-{number}"
+
+
+def operator_host(node: str) -> str:
+    """The name in the certificate of a node's operator. Its address may later be another's, its name may not."""
+    return f"node-{hashlib.sha256(node.encode()).hexdigest()[:16]}.operators.{GROUP}"
 
 
 def event(key: str, reason: str) -> str:
