@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pytest
+import yaml
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from stromboli.controlplane.parts import APISERVER, CONTROLLER_MANAGER, ETCD, ORDER
+from tests.support import people
 from tests.support.cluster import Kubectl
 
 MIB = 1 << 20
@@ -127,6 +132,63 @@ def test_an_owned_object_goes_with_its_owner(admin: Kubectl) -> None:
     admin("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
     admin("delete", "configmap", "owner")
     admin("wait", "--for=delete", "configmap/owned", "--timeout=25s")
+
+
+def test_a_user_is_whom_a_client_certificate_names(
+    own: Cluster, admin: Kubectl, programs: Binaries, tmp_path: Path
+) -> None:
+    path = people.certificate_user(own, tmp_path / "ada", "ada", ["readers", "writers"], namespace="kube-system")
+    ada = Kubectl(programs.kubectl, path)
+    told = json.loads(ada("auth", "whoami", "-o", "json"))["status"]["userInfo"]
+    assert (told["username"], sorted(told["groups"])) == ("ada", ["readers", "system:authenticated", "writers"])
+    assert "Forbidden" in ada.attempt("get", "configmaps").stderr
+    people.may(admin, "kube-system", {"kind": "User", "name": "ada"}, ("get,list", "", "configmaps"))
+    assert "extension-apiserver-authentication" in ada("get", "configmaps", "-o", "name")
+    assert "Forbidden" in ada.attempt("get", "configmaps", "-n", "default").stderr
+
+
+@pytest.mark.parametrize("authority", ["ca", "front-proxy-ca"])
+def test_a_certificate_of_another_authority_is_nobodys(own: Cluster, authority: str) -> None:
+    certificate, key = people.client_certificate(pki(own), authority, "admin", ["system:masters"])
+    assert asked(own, certificate, key, {}).status_code == 401
+
+
+def test_the_front_proxys_certificate_acts_for_others_and_a_users_does_not(own: Cluster) -> None:
+    as_masters = {"X-Remote-User": "eve", "X-Remote-Group": "system:masters"}
+    front_proxy = people.client_certificate(pki(own), "front-proxy-ca", "front-proxy-client")
+    assert asked(own, *front_proxy, as_masters).status_code == 200
+    other_name = people.client_certificate(pki(own), "front-proxy-ca", "somebody")
+    assert asked(own, *other_name, as_masters).status_code == 401
+    user = people.client_certificate(pki(own), "client-ca", "eve")
+    assert asked(own, *user, as_masters).status_code == 403
+
+
+def test_what_a_server_behind_an_apiservice_needs_is_published(own: Cluster, admin: Kubectl) -> None:
+    told = json.loads(
+        admin("-n", "kube-system", "get", "configmap", "extension-apiserver-authentication", "-o", "json")
+    )["data"]
+    published = told["requestheader-client-ca-file"].strip()
+    assert published == (pki(own) / "front-proxy-ca.crt").read_text().strip()
+    assert json.loads(told["requestheader-allowed-names"]) == ["front-proxy-client"]
+    assert json.loads(told["requestheader-username-headers"]) == ["X-Remote-User"]
+    assert json.loads(told["requestheader-group-headers"]) == ["X-Remote-Group"]
+
+
+def pki(cluster: Cluster) -> Path:
+    return cluster.kubeconfig.parent / "pki"
+
+
+def asked(cluster: Cluster, certificate: bytes, key: bytes, headers: dict[str, str]) -> httpx.Response:
+    """The answer to a list of namespaces, asked for with this client certificate."""
+    config = yaml.safe_load(cluster.kubeconfig.read_bytes())
+    context = ssl.create_default_context(cafile=str(pki(cluster) / "ca.crt"))
+    with tempfile.NamedTemporaryFile() as pair:
+        pair.write(certificate + key)
+        pair.flush()
+        context.load_cert_chain(pair.name)
+    url = config["clusters"][0]["cluster"]["server"]
+    with httpx.Client(verify=context, trust_env=False, timeout=20.0) as client:
+        return client.get(f"{url}/api/v1/namespaces", headers=headers)
 
 
 def test_strangers_get_in_nowhere(own: Cluster, programs: Binaries, tmp_path: Path) -> None:

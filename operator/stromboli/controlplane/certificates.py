@@ -1,14 +1,18 @@
-"""The control plane's own certificate authority, certificates, keys and administrator's token.
+"""The control plane's own certificate authorities, certificates, keys and administrator's token.
 
 All are in one folder (0700, files 0600), created once and kept. A certificate that has expired or soon will, that does
 not match its key, or that was signed by another CA is replaced, and so are the certificates that depend on it.
 
-    ca            signs the others; kube-apiserver accepts no client certificates of it
-    apiserver     the serving certificate of kube-apiserver
-    etcd          the serving certificate of etcd, and kube-apiserver's client certificate for it: on a shared machine
-                  an unauthenticated etcd on loopback would give every user the whole cluster
-    accounts.key  signs service account tokens
-    tokens.csv    the administrator's token, in the group system:masters
+    ca                  signs the next two; kube-apiserver accepts no client certificates of it
+    apiserver           the serving certificate of kube-apiserver
+    etcd                the serving certificate of etcd, and kube-apiserver's client certificate for it: on a shared
+                        machine an unauthenticated etcd on loopback would give every user the whole cluster
+    client-ca           whoever shows kube-apiserver a certificate of it is the user that the certificate names
+    front-proxy-ca      signs the next one and nothing else: a server behind an APIService lets the holder of a
+                        certificate of it act for any user
+    front-proxy-client  what kube-apiserver shows to such a server
+    accounts.key        signs service account tokens
+    tokens.csv          the administrator's token, in the group system:masters
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ from stromboli import files, signing
 _AUTHORITY_LIFE = timedelta(days=3650)
 _LIFE = timedelta(days=365)
 RENEWAL = timedelta(days=30)  # a certificate is replaced this long before it expires
+AUTHORITY, CLIENT_AUTHORITY, FRONT_PROXY_AUTHORITY = "ca", "client-ca", "front-proxy-ca"
+APISERVER, ETCD, FRONT_PROXY = "apiserver", "etcd", "front-proxy-client"
 _HOSTS = (x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost"))
 _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 _TOKEN_BYTES = 32
@@ -43,11 +49,11 @@ class Certificates:
     folder: Path
 
     def certificate(self, name: str) -> Path:
-        """The PEM certificate of `ca`, `apiserver` or `etcd`."""
+        """The PEM certificate of an authority, or of one of those that they sign."""
         return self.folder / f"{name}.crt"
 
     def key(self, name: str) -> Path:
-        """The PEM key of `ca`, `apiserver`, `etcd` or `accounts`."""
+        """The PEM key that belongs to the certificate `name`, or that of `accounts`."""
         return self.folder / f"{name}.key"
 
     @property
@@ -65,9 +71,12 @@ class Certificates:
 def ensure(folder: Path, now: datetime) -> Certificates:
     """Create what is missing or no longer valid at `now` (with a time zone), and keep the rest."""
     found = Certificates(files.private_folder(folder))
-    authority = _ensure_authority(found, now)
-    _ensure_leaf(found, "apiserver", authority, [_SERVER], now)
-    _ensure_leaf(found, "etcd", authority, [_SERVER, _CLIENT], now)
+    authority = _ensure_authority(found, AUTHORITY, "stromboli local control plane", now)
+    _ensure_leaf(found, APISERVER, authority, [_SERVER], now)
+    _ensure_leaf(found, ETCD, authority, [_SERVER, _CLIENT], now)
+    _ensure_authority(found, CLIENT_AUTHORITY, "stromboli local clients", now)
+    front_proxy = _ensure_authority(found, FRONT_PROXY_AUTHORITY, "stromboli local front proxy", now)
+    _ensure_leaf(found, FRONT_PROXY, front_proxy, [_CLIENT], now)
     if _read_key(found.key("accounts")) is None:
         files.write_private(found.key("accounts"), _pem(signing.new_key()))
     if not found.tokens.is_file():
@@ -82,13 +91,13 @@ class _Pair:
     key: ec.EllipticCurvePrivateKey
 
 
-def _ensure_authority(found: Certificates, now: datetime) -> _Pair:
-    pair = _read(found, "ca")
+def _ensure_authority(found: Certificates, name: str, common: str, now: datetime) -> _Pair:
+    pair = _read(found, name)
     if pair and _lasts(pair, now):
         return pair
     key = signing.new_key()
-    certificate = signing.authority("stromboli local control plane", key, now, _AUTHORITY_LIFE)
-    return _write(found, "ca", _Pair(certificate, key))
+    certificate = signing.authority(common, key, now, _AUTHORITY_LIFE)
+    return _write(found, name, _Pair(certificate, key))
 
 
 def _ensure_leaf(

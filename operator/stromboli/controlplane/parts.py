@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from stromboli.controlplane import certificates as pki
 from stromboli.controlplane import ports as port_names
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.certificates import Certificates
@@ -58,7 +59,11 @@ def etcd(setting: Setting) -> Part:
     certificates = setting.certificates
     client = _url(setting.ports[port_names.ETCD])
     peer = _url(setting.ports[port_names.ETCD_PEER])
-    ca, crt, key = certificates.certificate("ca"), certificates.certificate("etcd"), certificates.key("etcd")
+    ca, crt, key = (
+        certificates.certificate(pki.AUTHORITY),
+        certificates.certificate(pki.ETCD),
+        certificates.key(pki.ETCD),
+    )
     flags = {
         "data-dir": setting.data,
         "listen-client-urls": client,
@@ -83,7 +88,7 @@ def etcd(setting: Setting) -> Part:
 
 def apiserver(setting: Setting) -> Part:
     certificates = setting.certificates
-    ca, accounts = certificates.certificate("ca"), certificates.key("accounts")
+    ca, accounts = certificates.certificate(pki.AUTHORITY), certificates.key("accounts")
     flags = {
         "bind-address": HOST,
         "secure-port": setting.ports[port_names.APISERVER],
@@ -91,13 +96,23 @@ def apiserver(setting: Setting) -> Part:
         "advertise-address": HOST,
         # The default would write a loopback address into the Endpoints of `kubernetes`, which validation rejects.
         "endpoint-reconciler-type": "none",
-        "tls-cert-file": certificates.certificate("apiserver"),
-        "tls-private-key-file": certificates.key("apiserver"),
+        "tls-cert-file": certificates.certificate(pki.APISERVER),
+        "tls-private-key-file": certificates.key(pki.APISERVER),
         "etcd-servers": _url(setting.ports[port_names.ETCD]),
         "etcd-cafile": ca,
-        "etcd-certfile": certificates.certificate("etcd"),
-        "etcd-keyfile": certificates.key("etcd"),
+        "etcd-certfile": certificates.certificate(pki.ETCD),
+        "etcd-keyfile": certificates.key(pki.ETCD),
         "token-auth-file": certificates.tokens,
+        "client-ca-file": certificates.certificate(pki.CLIENT_AUTHORITY),
+        # How a server behind an APIService knows that a request comes from here, and for whom. Such servers read it
+        # from kube-system/extension-apiserver-authentication.
+        "requestheader-client-ca-file": certificates.certificate(pki.FRONT_PROXY_AUTHORITY),
+        "requestheader-allowed-names": pki.FRONT_PROXY,
+        "requestheader-username-headers": "X-Remote-User",
+        "requestheader-group-headers": "X-Remote-Group",
+        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        "proxy-client-cert-file": certificates.certificate(pki.FRONT_PROXY),
+        "proxy-client-key-file": certificates.key(pki.FRONT_PROXY),
         "authorization-mode": "RBAC",
         "anonymous-auth": "false",
         "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
@@ -106,8 +121,10 @@ def apiserver(setting: Setting) -> Part:
         "service-cluster-ip-range": "10.0.0.0/24",
         "profiling": "false",
     }
-    pairs = [path(name) for name in ("apiserver", "etcd") for path in (certificates.certificate, certificates.key)]
-    inputs = (ca, *pairs, certificates.tokens, accounts)
+    names = (pki.APISERVER, pki.ETCD, pki.FRONT_PROXY)
+    pairs = [path(name) for name in names for path in (certificates.certificate, certificates.key)]
+    authorities = [certificates.certificate(name) for name in (pki.CLIENT_AUTHORITY, pki.FRONT_PROXY_AUTHORITY)]
+    inputs = (ca, *authorities, *pairs, certificates.tokens, accounts)
     return Part(APISERVER, _argv(setting.binaries.apiserver, flags), inputs)
 
 
@@ -122,12 +139,12 @@ def controller_manager(setting: Setting) -> Part:
         # Needed only for /healthz, which is all that it serves to unauthenticated clients.
         "bind-address": HOST,
         "secure-port": setting.ports[port_names.CONTROLLER_MANAGER],
-        "tls-cert-file": certificates.certificate("apiserver"),
-        "tls-private-key-file": certificates.key("apiserver"),
+        "tls-cert-file": certificates.certificate(pki.APISERVER),
+        "tls-private-key-file": certificates.key(pki.APISERVER),
         "profiling": "false",
     }
     argv = _argv(setting.binaries.controller_manager, flags)
-    inputs = (setting.kubeconfig, certificates.certificate("apiserver"), certificates.key("apiserver"))
+    inputs = (setting.kubeconfig, certificates.certificate(pki.APISERVER), certificates.key(pki.APISERVER))
     return Part(CONTROLLER_MANAGER, argv, inputs)
 
 

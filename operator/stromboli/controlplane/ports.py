@@ -18,22 +18,22 @@ CONTROLLER_MANAGER = "kube-controller-manager"
 NAMES = (APISERVER, ETCD, ETCD_PEER, CONTROLLER_MANAGER)
 
 
-def read(file: Path) -> dict[str, int]:
-    """The stored ports by name; empty if none are stored or some are missing."""
+def read(file: Path, names: Collection[str] = NAMES) -> dict[str, int]:
+    """The stored ports by name; empty if none are stored or one of `names` is missing."""
     try:
         stored = bounds.json_document(file.read_bytes(), bounds.DOCUMENT)
     except (FileNotFoundError, ValueError):
         return {}
-    if not isinstance(stored, dict) or not all(isinstance(stored.get(name), int) for name in NAMES):
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(name), int) for name in names):
         return {}
-    return {name: stored[name] for name in NAMES}
+    return {name: stored[name] for name in names}
 
 
-def settle(file: Path, in_use: Collection[str]) -> dict[str, int]:
+def settle(file: Path, in_use: Collection[str], names: Collection[str] = NAMES) -> dict[str, int]:
     """A port for every name, stored in `file`. Those of the names `in_use` are open by our own processes and kept."""
-    stored = read(file)
+    stored = read(file, names)
     kept = {name: port for name, port in stored.items() if name in in_use or free(port)}
-    settled = {**kept, **_choose([name for name in NAMES if name not in kept])}
+    settled = {**kept, **_choose([name for name in names if name not in kept])}
     if settled != stored:
         files.write_private(file, json.dumps(settled).encode())
     return settled

@@ -47,7 +47,8 @@ def test_renewed_before_they_run_out(made: Certificates) -> None:
     before = content(made)
     later = NOW + timedelta(days=340)
     certificates.ensure(made.folder, later)
-    assert changed(before, content(made)) == {"apiserver.crt", "apiserver.key", "etcd.crt", "etcd.key"}
+    leaves = ("apiserver", "etcd", "front-proxy-client")
+    assert changed(before, content(made)) == {f"{name}.{kind}" for name in leaves for kind in ("crt", "key")}
     renewed = x509.load_pem_x509_certificate(made.certificate("apiserver").read_bytes())
     assert renewed.not_valid_after_utc > later + timedelta(days=300)
 
@@ -72,6 +73,11 @@ def test_made_in_what_the_clock_now_calls_the_future(made: Certificates, clock: 
         ("etcd.crt", {"etcd.crt", "etcd.key"}),
         ("accounts.key", {"accounts.key"}),
         ("ca.key", {"ca.crt", "ca.key", "apiserver.crt", "apiserver.key", "etcd.crt", "etcd.key"}),
+        ("client-ca.crt", {"client-ca.crt", "client-ca.key"}),
+        (
+            "front-proxy-ca.crt",
+            {"front-proxy-ca.crt", "front-proxy-ca.key", "front-proxy-client.crt", "front-proxy-client.key"},
+        ),
     ],
 )
 @pytest.mark.parametrize("how", ["missing", "rubbish"])
@@ -90,6 +96,30 @@ def test_a_key_that_belongs_to_another_certificate(made: Certificates) -> None:
     before = content(made)
     certificates.ensure(made.folder, NOW)
     assert changed(before, content(made)) == {"etcd.crt", "etcd.key"}
+
+
+def test_one_of_an_older_version_gets_what_is_new(made: Certificates) -> None:
+    before = content(made)
+    new = {path for path in made.folder.iterdir() if path.name.startswith(("client-ca", "front-proxy"))}
+    assert len(new) == 6
+    for path in new:
+        path.unlink()
+    certificates.ensure(made.folder, NOW)
+    assert changed(before, content(made)) == {path.name for path in new}
+
+
+def test_each_authority_signs_its_own_alone(made: Certificates) -> None:
+    """Whoever holds a certificate of the front proxy's may say which user it acts for."""
+    issued = {
+        name: x509.load_pem_x509_certificate(made.certificate(name).read_bytes())
+        for name in ("ca", "client-ca", "front-proxy-ca", "apiserver", "etcd", "front-proxy-client")
+    }
+    issuers = {name: certificate.issuer for name, certificate in issued.items()}
+    assert issuers["front-proxy-client"] == issued["front-proxy-ca"].subject
+    assert issuers["apiserver"] == issuers["etcd"] == issued["ca"].subject
+    assert len({issued[name].subject for name in ("ca", "client-ca", "front-proxy-ca")}) == 3
+    subject = issued["front-proxy-client"].subject.rfc4514_string()
+    assert subject == "CN=front-proxy-client", "the only name that servers behind an APIService allow"
 
 
 def test_two_make_different_secrets(made: Certificates, tmp_path: Path) -> None:

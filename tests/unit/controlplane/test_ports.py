@@ -38,3 +38,11 @@ def test_a_spoilt_file_is_no_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "ports.json").write_text(content)
     assert ports.read(tmp_path / "ports.json") == {}
     assert sorted(ports.settle(tmp_path / "ports.json", [])) == sorted(ports.NAMES)
+
+
+def test_a_file_of_its_own_for_another_process(tmp_path: Path) -> None:
+    first = ports.settle(tmp_path / "gateway.json", [], ["gateway"])
+    assert list(first) == ["gateway"]
+    assert ports.settle(tmp_path / "gateway.json", [], ["gateway"]) == first
+    assert ports.read(tmp_path / "gateway.json", ["gateway"]) == first
+    assert ports.read(tmp_path / "gateway.json") == {}
