@@ -23,9 +23,9 @@ from stromboli.controlplane.cluster import Cluster
 from stromboli.errors import LocalFailure
 from stromboli.local import answers, checkout, doctor, images, leftovers, policy
 from stromboli.local.answers import Answers, Claude
-from stromboli.local.gateway_process import GatewayProcess
 from stromboli.local.home import Home
 from stromboli.local.kubectl import Kubectl
+from stromboli.local.messages_process import MessagesProcess
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
 from stromboli.progress import Progress
@@ -71,12 +71,12 @@ class Stack:
         return Operator(self.home)
 
     @property
-    def standin(self) -> GatewayProcess:
-        return GatewayProcess(self.home, "standin", self.environ)
+    def standin(self) -> MessagesProcess:
+        return MessagesProcess(self.home, "standin", self.environ)
 
     @property
-    def relay(self) -> GatewayProcess:
-        return GatewayProcess(self.home, "relay", self.environ)
+    def relay(self) -> MessagesProcess:
+        return MessagesProcess(self.home, "relay", self.environ)
 
     @property
     def kubeconfig(self) -> Path:
@@ -158,13 +158,13 @@ class Stack:
         chosen = told or answers.choose(before, self.environ)
         if told is not None:
             self.relay.stop()  # its upstream may have changed
-        socket = self._gateway(chosen)
+        socket = self._messages_api(chosen)
         if kubectl.get("agentpolicy", policy.NAME) is None:
             kubectl.create(policy.created())
         kubectl.apply(answers.secret(chosen), policy.following(chosen, socket))
-        for gateway in (self.standin, self.relay):
-            if gateway.wanted and gateway.socket != socket:
-                gateway.retire()
+        for messages in (self.standin, self.relay):
+            if messages.wanted and messages.socket != socket:
+                messages.retire()
         return chosen
 
     def operator_up(self) -> None:
@@ -202,12 +202,12 @@ class Stack:
         parts = [PartStatus("podman", service.pid(), service.answers(), str(service.socket))]
         for part in Cluster(self.home.controlplane).parts():
             parts.append(PartStatus(part.name, part.pid, part.ready, str(part.log)))
-        for gateway in (self.standin, self.relay):
-            if gateway.wanted:
-                parts.append(PartStatus(gateway.name, gateway.pid(), gateway.ready(), str(gateway.socket)))
+        for messages in (self.standin, self.relay):
+            if messages.wanted:
+                parts.append(PartStatus(messages.name, messages.pid(), messages.ready(), str(messages.socket)))
         return [*parts, PartStatus("operator", operator.pid(), operator.ready(), str(operator.process.log))]
 
-    def _gateway(self, chosen: Answers) -> Path | None:
+    def _messages_api(self, chosen: Answers) -> Path | None:
         """Start the process that agents use in place of the API, if they need one; returns its socket."""
         if not isinstance(chosen, Claude):
             self.standin.up("--log", str(self.home.logs / "standin-requests.jsonl"))
@@ -254,8 +254,8 @@ class Stack:
 
     def _stop_processes(self) -> None:
         self._stopped("operator", self.operator.stop())
-        for gateway in (self.standin, self.relay):
-            self._stopped(gateway.name, gateway.stop())
+        for messages in (self.standin, self.relay):
+            self._stopped(messages.name, messages.stop())
         self._stopped("podman", self.podman.down())
         Cluster(self.home.controlplane).down(self.progress)
 

@@ -21,10 +21,10 @@ from stromboli.errors import InvalidSettings, LocalFailure
 from stromboli.local import doctor, images, leftovers, stack
 from stromboli.local.answers import Claude, Offline
 from stromboli.local.doctor import Check
-from stromboli.local.gateway_process import GatewayProcess
 from stromboli.local.home import Home
 from stromboli.local.images import Image
 from stromboli.local.kubectl import Kubectl
+from stromboli.local.messages_process import MessagesProcess
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
 from stromboli.local.stack import Stack
@@ -53,7 +53,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
 
         return noted
 
-    def gateway_stopped(self: GatewayProcess) -> bool:
+    def messages_stopped(self: MessagesProcess) -> bool:
         notes.append(f"{self.name} down")
         return True
 
@@ -74,10 +74,10 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     monkeypatch.setattr(stack, "find", lambda *args: Binaries(programs, "cache"))
     monkeypatch.setattr(Kubectl, "__call__", lambda self, *args, **kw: _kubectl(notes, args, kw.get("stdin")))
     monkeypatch.setattr(PodmanService, "up", note("podman up", True))
-    monkeypatch.setattr(GatewayProcess, "up", lambda self, *args: _gateway(notes, self, args))
-    for part in (PodmanService, GatewayProcess):
+    monkeypatch.setattr(MessagesProcess, "up", lambda self, *args: _messages(notes, self, args))
+    for part in (PodmanService, MessagesProcess):
         monkeypatch.setattr(part, "pid", lambda self: 5)
-    monkeypatch.setattr(GatewayProcess, "ready", lambda self: True)
+    monkeypatch.setattr(MessagesProcess, "ready", lambda self: True)
     monkeypatch.setattr(PodmanService, "rootless", lambda self: True)
     monkeypatch.setattr(doctor, "network", lambda: Check("network", notes.network, "no tun", "load it"))
     for kind in ("cli", "base"):
@@ -87,7 +87,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     monkeypatch.setattr(PodmanService, "socket", property(lambda self: self.home.podman_socket))
     monkeypatch.setattr(PodmanService, "stores_in_home", lambda self: True)
     monkeypatch.setattr(PodmanService, "remove_storage", note("storage removed"))
-    monkeypatch.setattr(GatewayProcess, "stop", gateway_stopped)
+    monkeypatch.setattr(MessagesProcess, "stop", messages_stopped)
     monkeypatch.setattr(Operator, "start", lambda self, *args: _operator(notes, self.home))
     monkeypatch.setattr(Operator, "stop", note("operator down", True))
     monkeypatch.setattr(Operator, "pid", lambda self: 9)
@@ -112,10 +112,10 @@ def _kubectl(notes: Notes, args: Sequence[str], stdin: str | None) -> str:
     return ""
 
 
-def _gateway(notes: Notes, gateway: GatewayProcess, options: Sequence[str]) -> None:
-    notes.append(f"{gateway.name} up")
-    gateway.folder.mkdir(exist_ok=True)
-    if gateway.name == "relay":
+def _messages(notes: Notes, messages: MessagesProcess, options: Sequence[str]) -> None:
+    notes.append(f"{messages.name} up")
+    messages.folder.mkdir(exist_ok=True)
+    if messages.name == "relay":
         notes.append(" ".join(options))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stromboli.local.gateway_process import GatewayProcess
 from stromboli.local.home import Home
+from stromboli.local.messages_process import MessagesProcess
 
 
 @pytest.fixture
@@ -24,43 +24,43 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture(params=["standin", "relay"])
-def gateway(request: pytest.FixtureRequest, home: Home) -> Iterator[GatewayProcess]:
-    gateway = GatewayProcess(home, request.param, {"PATH": os.defpath, "ANTHROPIC_API_KEY": "sk-secret"})
-    yield gateway
-    gateway.stop()
+def messages(request: pytest.FixtureRequest, home: Home) -> Iterator[MessagesProcess]:
+    messages = MessagesProcess(home, request.param, {"PATH": os.defpath, "ANTHROPIC_API_KEY": "sk-secret"})
+    yield messages
+    messages.stop()
 
 
-def up(gateway: GatewayProcess) -> bool:
-    if gateway.name == "relay":
-        return gateway.up("--to", "http://127.0.0.1:9")
-    return gateway.up("--log", str(gateway.home.logs / "requests.jsonl"))
+def up(messages: MessagesProcess) -> bool:
+    if messages.name == "relay":
+        return messages.up("--to", "http://127.0.0.1:9")
+    return messages.up("--log", str(messages.home.logs / "requests.jsonl"))
 
 
-def test_up_and_up_again_after_a_kill_until_it_is_retired(gateway: GatewayProcess) -> None:
-    assert not gateway.wanted
-    assert up(gateway)
-    assert gateway.wanted
-    assert gateway.ready()
-    assert not up(gateway)
-    assert stat.S_IMODE(gateway.folder.stat().st_mode) == 0o755
-    assert [p.name for p in gateway.folder.iterdir()] == ["api.sock"], "agents see the socket and nothing else"
-    pid = gateway.pid()
+def test_up_and_up_again_after_a_kill_until_it_is_retired(messages: MessagesProcess) -> None:
+    assert not messages.wanted
+    assert up(messages)
+    assert messages.wanted
+    assert messages.ready()
+    assert not up(messages)
+    assert stat.S_IMODE(messages.folder.stat().st_mode) == 0o755
+    assert [p.name for p in messages.folder.iterdir()] == ["api.sock"], "agents see the socket and nothing else"
+    pid = messages.pid()
     assert pid is not None
     assert b"sk-secret" not in Path(f"/proc/{pid}/environ").read_bytes()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert not gateway.ready()
-    assert up(gateway)
-    assert gateway.ready()
+    assert not messages.ready()
+    assert up(messages)
+    assert messages.ready()
     for _ in range(2):
-        gateway.retire()
-        assert gateway.pid() is None
-        assert not gateway.wanted
+        messages.retire()
+        assert messages.pid() is None
+        assert not messages.wanted
 
 
 def test_a_relay_says_what_it_cannot_reach(home: Home) -> None:
     """In the shape of an API error, whose message the CLI shows."""
-    relay = GatewayProcess(home, "relay", {"PATH": os.defpath})
+    relay = MessagesProcess(home, "relay", {"PATH": os.defpath})
     try:
         relay.up("--to", "http://127.0.0.1:9")
         with socket.socket(socket.AF_UNIX) as client:

@@ -25,7 +25,7 @@ Name = Literal["standin", "relay"]
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayProcess:
+class MessagesProcess:
     """Starts, stops and checks one of the two; a relay takes the machine's proxy from `environ`."""
 
     home: Home
