@@ -30,6 +30,7 @@ from stromboli.models.session import Session
 Object = dict[str, Any]
 # What etcd takes in one request by its defaults (--max-request-bytes).
 MAX_OBJECT = 1_572_864
+_NOW = "2026-01-01T12:00:00Z"
 Listener = Callable[[str, Object], None]
 Guard = Callable[[str], AbstractAsyncContextManager[None]]
 
@@ -57,6 +58,7 @@ class FakeCluster(Cluster):
         self.asked: list[tuple[str, ...]] = []
         self.writes: list[str] = []
         self.away = False
+        self.undeletable: set[tuple[str, str]] = set()  # as an admission policy forbids it
         # After how many objects a list of runs breaks off.
         self.broken_after: int | None = None
         self.guard: Guard = _unguarded
@@ -205,6 +207,21 @@ class FakeCluster(Cluster):
         async with self._call("delete session", namespace, name):
             if found := self.all_sessions.pop((namespace, name), None):
                 self._tell("DELETED", found)
+
+    async def delete_finished_run(self, namespace: str, name: str, uid: str, version: str) -> None:
+        async with self._call("delete run", namespace, name):
+            if (namespace, name) in self.undeletable:
+                raise Rejected(f"the API server forbids the deletion of {name}")
+            found = self.objects.get((namespace, name))
+            if found is None or objects.head(found["metadata"]).uid != uid:
+                raise Conflict(f"{name} is not there")
+            if objects.head(found["metadata"]).version != version:
+                raise Conflict(f"{name} has changed")
+            self.writes.append(f"run {namespace}/{name} deleted")
+            if found["metadata"].get("finalizers"):
+                self._store(_copied(found) | {"metadata": {**found["metadata"], "deletionTimestamp": _NOW}}, "MODIFIED")
+            else:
+                self._tell("DELETED", self.objects.pop((namespace, name)))
 
     async def serves_its_kinds(self) -> None:
         async with self._call("kinds"):
@@ -355,7 +372,7 @@ def _copied(obj: Object) -> Object:
 
 def _new(kind: str, namespace: str, name: str, spec: Mapping[str, Any], **more: object) -> Object:
     meta = {"name": name, "namespace": namespace, "uid": str(uuid.uuid4()), "generation": 1}
-    meta |= {"creationTimestamp": "2026-01-01T12:00:00Z", **more}
+    meta |= {"creationTimestamp": _NOW, **more}
     return {"apiVersion": "stromboli.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": dict(spec)}
 
 

@@ -30,7 +30,7 @@ from stromboli import bounds
 from stromboli.coalesced import Coalesced
 from stromboli.errors import ClusterUnavailable, Conflict, HttpFailed, InvalidSettings, Oversized, Rejected
 from stromboli.kube import answers, objects, outline, versions, wire
-from stromboli.kube.faults import code, refused, unavailable
+from stromboli.kube.faults import code, forbidden, refused, unavailable
 from stromboli.kube.objects import K, Wire
 from stromboli.kube.outline import MAX_SPEC, Page
 from stromboli.kube.plain import HEADS, Kind, Plain
@@ -279,6 +279,20 @@ class Cluster:
         with contextlib.suppress(Conflict):
             call = self._plain.delete(AgentSession, name, namespace=namespace)
             await _written(f"the deletion of AgentSession {name}", call)
+
+    async def delete_finished_run(self, namespace: str, name: str, uid: str, version: str) -> None:
+        """Delete a run, if it is still the version that was read. Raises Conflict, Rejected, ClusterUnavailable.
+
+        Conflict also means that it is gone. Rejected also means that this deletion is forbidden, as an admission policy
+        may say of a single run: other runs may be deleted nevertheless.
+        """
+        conditions = {"uid": uid, "resourceVersion": version}
+        call = self._plain.delete(AgentRun, name, namespace=namespace, preconditions=conditions)
+        try:
+            await call
+        except HttpFailed as e:
+            what = f"the deletion of AgentRun {namespace}/{name}"
+            raise forbidden(what, e) if code(e) == 403 else refused(what, e) from e
 
     async def post_event(self, event: Wire) -> None:
         """Create a Kubernetes event, unless there is already one of that name."""

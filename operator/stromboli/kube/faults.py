@@ -19,6 +19,11 @@ def refused(what: str, error: Exception) -> StromboliError:
     return unavailable(error)
 
 
+def forbidden(what: str, error: Exception) -> Rejected:
+    """Maps a 403 that concerns one object only."""
+    return Rejected(f"the API server forbids {what}: {_text(error)}")
+
+
 def _is_too_large(error: Exception) -> bool:
     """Whether etcd refused the size, by its own limit or gRPC's: the API server reports that as an internal error."""
     return code(error) == 500 and any(words in str(error) for words in ("too large", "larger than max"))

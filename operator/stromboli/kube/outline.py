@@ -56,6 +56,7 @@ class _Ended(msgspec.Struct, omit_defaults=True, rename="camel"):
     """The fields that we use of the status of a run that has ended."""
 
     completion_time: str | None = None
+    node: str | None = None
     conditions: list[dict[str, Any]] | None = None
 
 
@@ -182,7 +183,7 @@ def _object(found: _Outline) -> Wire:
 
 
 def _status(raw: msgspec.Raw) -> Wire | None:
-    """All of a status that may still be written, since a write replaces it; only the conditions of a final one."""
+    """All of a status that may still be written, since a write replaces it; of a final one, only what `_Ended` has."""
     ended = msgspec.json.decode(raw, type=_Ended | None)
     if ended is None:
         return None

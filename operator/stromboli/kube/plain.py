@@ -26,6 +26,7 @@ _JSON = "application/json"
 _PATCH = "application/json-patch+json"
 
 _AS = {"fieldManager": MANAGER}
+_DELETE_OPTIONS = {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions"}
 
 Kind = type[Resource]
 
@@ -77,9 +78,17 @@ class Plain:
         content = msgspec.json.encode(operations)
         return await self._answer("PATCH", _path(kind, namespace, name), _META, _AS, content, sent=_PATCH)
 
-    async def delete(self, kind: Kind, name: str, *, namespace: str) -> bytes:
-        """Delete an object; returns the API server's response. Raises HttpFailed."""
-        return await self._answer("DELETE", _path(kind, namespace, name), _JSON)
+    async def delete(
+        self, kind: Kind, name: str, *, namespace: str, preconditions: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Delete an object, if its metadata is as in `preconditions`; returns the API server's response.
+
+        Raises HttpFailed.
+        """
+        path, content = _path(kind, namespace, name), None
+        if preconditions is not None:
+            content = msgspec.json.encode({**_DELETE_OPTIONS, "preconditions": preconditions})
+        return await self._answer("DELETE", path, _JSON, content=content)
 
     async def _answer(
         self,

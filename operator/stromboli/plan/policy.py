@@ -1,7 +1,7 @@
 """Several policies → the one that is in effect for a namespace. Pure.
 
-Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits, switches and
-the rules for stacks (plan/compose_rules.py), the strictest applies. Values (`cli`, `defaults`, `env` by name,
+Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits, switches,
+`historyLimit` and the rules for stacks (plan/compose_rules.py), the strictest applies. Values (`cli`, `defaults`, `env` by name,
 `credentials`, `pullPolicy`) must agree: if two policies differ, the run is refused with a message that names both. Of
 Secrets for pulls, all are used. The operator's settings count as one more allowlist, and are the fallback for values
 that no policy sets.
@@ -15,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from stromboli.errors import InvalidInput, Refused
-from stromboli.grammar import pattern, reference
+from stromboli.grammar import duration, pattern, reference
 from stromboli.grammar.pattern import Pattern
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentpolicy import (
@@ -101,7 +101,10 @@ class CLI:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """The policy of one namespace. Memory is in bytes, cpus in thousandths, the timeout in seconds."""
+    """The policy of one namespace. Memory is in bytes, cpus in thousandths, times in seconds.
+
+    `ttl` is the time to live of runs that state none; `history_limit`, how many finished runs the namespace keeps.
+    """
 
     allowlists: tuple[Allowlist, ...]
     require_digest: str | None
@@ -118,6 +121,8 @@ class Effective:
     secret: SecretRef | None
     compose: ComposeRules
     pull_secrets: tuple[PullSecretRef, ...] = ()
+    ttl: float | None = None
+    history_limit: int | None = None
 
 
 def selects(policy: Rules, labels: Mapping[str, str]) -> bool:
@@ -160,6 +165,8 @@ def combine(policies: Iterable[Rules], base: Base) -> Effective:
         secret=_secret(credentials, base),
         pull_secrets=pull_secrets(found),
         compose=_compose(found),
+        ttl=one("defaults.ttl", lambda s: _ttl(s.defaults)),
+        history_limit=min((limit for p in found if (limit := p.spec.history_limit) is not None), default=None),
     )
 
 
@@ -177,6 +184,7 @@ def stated(spec: AgentPolicySpec) -> dict[str, object]:
         "defaults.memory": _memory(spec.defaults),
         "defaults.cpus": _cpus(spec.defaults),
         "defaults.timeout": _timeout(spec.defaults),
+        "defaults.ttl": _ttl(spec.defaults),
         "cli.image": cli.image,
         "cli.tag": cli.tag,
         "cli.pull": cli.pull,
@@ -253,6 +261,10 @@ def _cpus(defaults: Defaults | None) -> int | None:
 
 def _timeout(defaults: Defaults | None) -> float | None:
     return None if defaults is None or defaults.timeout is None else amounts.timeout(defaults.timeout)
+
+
+def _ttl(defaults: Defaults | None) -> float | None:
+    return None if defaults is None or defaults.ttl is None else duration.parse(defaults.ttl)
 
 
 def _allowlists(found: Sequence[Rules], base: Base) -> tuple[Allowlist, ...]:

@@ -65,6 +65,21 @@ async def test_a_run_that_is_gone_cannot_be_written(bed: Bed) -> None:
     assert await bed.cluster.run(bed.space, "a") is None
 
 
+async def test_a_finished_run_is_deleted_if_it_is_as_it_was_read(bed: Bed) -> None:
+    old = bed.run("a")
+    bed.annotate("a")
+    with pytest.raises(Conflict):
+        await bed.cluster.delete_finished_run(bed.space, "a", old.uid, old.version)
+    found = await bed.cluster.run(bed.space, "a")
+    assert found is not None
+    with pytest.raises(Conflict):
+        await bed.cluster.delete_finished_run(bed.space, "a", str(uuid.uuid4()), found.version)
+    await bed.cluster.delete_finished_run(bed.space, "a", found.uid, found.version)
+    assert await bed.cluster.run(bed.space, "a") is None
+    with pytest.raises(Conflict):
+        await bed.cluster.delete_finished_run(bed.space, "a", found.uid, found.version)
+
+
 async def test_another_run_of_the_same_name_cannot_be_written(bed: Bed) -> None:
     old = bed.run("a")
     bed.delete("a")
@@ -162,6 +177,7 @@ async def test_a_server_that_does_not_answer_is_never_an_answer(bed: Bed) -> Non
         lambda: gone.secret_data(bed.space, "s"),
         lambda: gone.config_map_data(bed.space, "c"),
         lambda: gone.write_status(obj, run_status({"phase": "Pending"})),
+        lambda: gone.delete_finished_run(bed.space, "a", obj.uid, obj.version),
     ):
         with pytest.raises(ClusterUnavailable):
             await call()

@@ -47,11 +47,11 @@ def test_the_status_of_a_run_that_goes_on_is_kept_whole() -> None:
     assert outline.of(encoded(obj))["status"] == obj["status"]
 
 
-def test_of_a_run_that_has_ended_the_conditions_are_kept() -> None:
+def test_of_a_run_that_has_ended_few_fields_are_kept() -> None:
     obj = run(at(Reason.Completed))
     obj["status"]["result"] = {"text": "x" * 100}
     found = outline.of(encoded(obj))["status"]
-    assert set(found) == {"completionTime", "conditions"}
+    assert set(found) == {"completionTime", "conditions", "node"}
     assert found["conditions"] == obj["status"]["conditions"]
 
 

@@ -116,7 +116,8 @@ def test_each_value_of_one_policy() -> None:
         policy(
             "all",
             images={"allowed": ["python:*"], "requireDigest": True, "pullPolicy": "Always"},
-            defaults={"image": "python:3.12", "memory": "1Gi", "cpus": "1500m", "timeout": "1h"},
+            defaults={"image": "python:3.12", "memory": "1Gi", "cpus": "1500m", "timeout": "1h", "ttl": "2h"},
+            historyLimit=20,
             volumes={"allowed": [{"path": "/srv", "readOnly": True}]},
             network="none",
             env=[{"name": "B", "value": "2"}, {"name": "A", "value": "1"}, {"name": "E"}],
@@ -128,6 +129,7 @@ def test_each_value_of_one_policy() -> None:
     assert found.pull_policy is PullPolicy.Always
     assert found.image == "docker.io/library/python:3.12"
     assert (found.memory, found.cpus, found.timeout) == (1024**3, 1500, 3600.0)
+    assert (found.ttl, found.history_limit) == (7200.0, 20)
     assert [(v.owner, v.folders) for v in found.volumes] == [("AgentPolicy all", (("/srv", True),))]
     assert found.network is Network.none
     assert found.env == {"A": "1", "B": "2", "E": ""}
@@ -161,6 +163,7 @@ CONFLICTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "defaults.memory": ({"defaults": {"memory": "1Gi"}}, {"defaults": {"memory": "1G"}}),
     "defaults.cpus": ({"defaults": {"cpus": 1}}, {"defaults": {"cpus": "1001m"}}),
     "defaults.timeout": ({"defaults": {"timeout": "1h"}}, {"defaults": {"timeout": "61m"}}),
+    "defaults.ttl": ({"defaults": {"ttl": "1h"}}, {"defaults": {"ttl": "61m"}}),
     "cli.image": ({"cli": {"image": "a.example/c"}}, {"cli": {"image": "b.example/c"}}),
     "cli.tag": ({"cli": {"tag": "1"}}, {"cli": {"tag": "2"}}),
     "cli.pull": ({"cli": {"pull": "Always"}}, {"cli": {"pull": "Never"}}),
@@ -199,11 +202,17 @@ def test_two_that_agree_are_as_one(field: str) -> None:
         ({"cpus": "0.5"}, {"cpus": "500m"}),
         ({"cpus": 2}, {"cpus": "2"}),
         ({"timeout": "60m"}, {"timeout": "1h"}),
+        ({"ttl": "60m"}, {"ttl": "1h"}),
         ({"image": "python"}, {"image": "docker.io/library/python:latest"}),
     ],
 )
 def test_the_same_in_other_words_agrees(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert effective(policy("a", defaults=one), policy("b", defaults=other)) == effective(policy("a", defaults=one))
+
+
+def test_of_several_limits_of_the_history_the_lowest_applies() -> None:
+    found = effective(policy("a", historyLimit=3), policy("b", historyLimit=0), policy("c"))
+    assert found.history_limit == 0, "0 is a limit too"
 
 
 def test_the_order_in_which_they_are_found_does_not_matter() -> None:
@@ -276,6 +285,7 @@ def test_one_policy_that_wants_digests_is_enough() -> None:
         ({"defaults": {"memory": "1Mi"}}, "defaults.memory: 1Mi is less than the 6Mi"),
         ({"defaults": {"cpus": "0"}}, "defaults.cpus: '0' is not above zero"),
         ({"defaults": {"timeout": "10"}}, "defaults.timeout: '10' is not a duration"),
+        ({"defaults": {"ttl": "7d"}}, "defaults.ttl: '7d' is not a duration; the longest unit is h: write 168h"),
         ({"defaults": {"timeout": "1ms"}}, "defaults.timeout: '1ms' is less than a second"),
         ({"defaults": {"timeout": "200h"}}, "defaults.timeout: '200h' is too long"),
         ({"defaults": {"image": "docker://python"}}, "defaults.image: 'docker://python' is not an image reference"),
