@@ -39,7 +39,9 @@ StromboliError
 ├── Rejected              the API server will never accept what was written
 ├── Oversized             a run's spec leaves no space for its status
 ├── PartDied              a part of the operator has failed: the process exits
-└── LocalFailure          a step of `stromboli up` or the demo failed: the message says what to do
+└── LocalFailure          a command failed on the user's machine: the message says what to do
+    ├── ApiUnreachable    … the API server of the kubeconfig did not answer, or the connection was lost
+    └── ApiRefused        … the API server of the kubeconfig answered with an error
 """
 
 from __future__ import annotations
@@ -285,6 +287,20 @@ class LocalFailure(StromboliError):
         super().__init__(f"{message}\n  → {hint}" if hint else message)
         self.hint = hint
         self.code = code
+
+
+class ApiUnreachable(LocalFailure):
+    """The API server of the user's kubeconfig did not answer, or the connection was lost: the outcome is unknown."""
+
+
+class ApiRefused(LocalFailure):
+    """The API server of the user's kubeconfig answered with an error: its HTTP status, and the reason in its terms."""
+
+    def __init__(self, message: str, hint: str, status: int, reason: str) -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.status = status
+        self.reason = reason
 
 
 class Conflict(StromboliError):

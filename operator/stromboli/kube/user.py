@@ -1,0 +1,379 @@
+"""The API server for people and their programs: the calls of the command line, by whatever a kubeconfig can hold.
+
+It is synchronous, and made of the standard library alone: a command that only lists something should not take longer
+to load than to answer. Every error is a LocalFailure that says what to do: ApiRefused if the API server answered with
+one, ApiUnreachable if there was no answer, or one that broke off.
+
+What an object's changes are followed by is in states.py; the operator's own calls are in client.py.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from stromboli import bounds
+from stromboli.errors import ApiRefused, ApiUnreachable
+from stromboli.kube import connection, kubeconfig
+from stromboli.kube.kubeconfig import Place
+from stromboli.kube.login import Login
+from stromboli.naming import GROUP, VERSION
+
+SILENCE = 75.0  # seconds without a byte of an answer: the operator's own limit is a minute
+PAGE = 100  # objects of a list that are read at a time: each may have a prompt of a megabyte
+_PIECE = 64 * 1024
+_HINTS = {
+    401: "log in again, or set KUBECONFIG to a kubeconfig that the cluster accepts",
+    403: "ask whoever administers the cluster: the ClusterRole stromboli-user, bound in the namespace, allows it",
+    503: "try again; `kubectl get apiservices`, or on a local installation `stromboli status`, shows what is down",
+}
+
+Object = Mapping[str, Any]
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as it stands in a path."""
+
+    plural: str
+    group: str = GROUP
+    version: str = VERSION
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
+        """The path of an object, or of a list: of one namespace, or of the cluster."""
+        root = f"/apis/{self.group}" if self.group else "/api"
+        parts = [root, self.version]
+        parts += ["namespaces", _segment(namespace)] if namespace is not None else []
+        parts += [self.plural]
+        parts += [_segment(name)] if name is not None else []
+        return "/".join([*parts, *([subresource] if subresource else [])])
+
+
+RUNS = Resource("agentruns")
+SESSIONS = Resource("agentsessions")
+IMAGES = Resource("agentimages")
+NAMESPACES = Resource("namespaces", "", "v1")
+
+
+class Stream:
+    """An answer that is read as it comes: iterate over its bytes, once. A context manager.
+
+    The iteration ends with the answer, and after `close`, which another thread may call. It raises ApiUnreachable if
+    the connection is lost, or nothing comes for longer than the silence that was given.
+    """
+
+    def __init__(self, lost: Callable[[Exception], ApiUnreachable], answer: _Answer) -> None:
+        self._lost, self._answer, self._closed = lost, answer, False
+
+    @property
+    def headers(self) -> http.client.HTTPMessage:
+        """By name, in any case."""
+        return self._answer.response.headers
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while not self._closed and (piece := self._answer.response.read1(_PIECE)):
+                yield piece
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as e:
+            if not self._closed:  # what `close` takes away in the middle is missed in all these ways
+                raise self._lost(e) from e
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines without their ends; one that is longer than an answer may be is an ApiUnreachable."""
+        begun = b""
+        for piece in self:
+            *lines, begun = (begun + piece).split(b"\n")
+            yield from lines
+            if len(begun) > bounds.ANSWER.size:
+                raise self._lost(ValueError("a line of the answer is too long"))
+        if begun:
+            yield begun
+
+    def close(self) -> None:
+        self._closed = True
+        self._answer.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    connection: http.client.HTTPConnection
+    sock: socket.socket
+    response: http.client.HTTPResponse
+
+    def end(self) -> None:
+        """Close the connection, also under a thread that reads from it."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The objects of a list, and the version from which a watch of them continues."""
+
+    items: list[Object]
+    version: str
+
+
+class User:
+    """One user of one cluster. Its methods may be called from several threads, and from a signal's handler.
+
+    `namespace` is the kubeconfig's. Names are quoted where they become part of a path.
+    """
+
+    def __init__(self, place: Place, *, quiet: bool = False) -> None:
+        """`quiet`: nothing is asked on the terminal, for completions."""
+        self.place = place
+        self.namespace = place.namespace
+        self._login = Login(place, quiet=quiet)
+        self._prefix = urlsplit(place.server).path.rstrip("/")
+        self._idle: list[http.client.HTTPConnection] = []
+
+    @classmethod
+    def found(
+        cls,
+        *,
+        path: Path | None = None,
+        context: str = "",
+        local: Callable[[], Path | None] = lambda: None,
+        quiet: bool = False,
+    ) -> Self:
+        """The user of the kubeconfig that the environment selects: see `kubeconfig.find`. Raises LocalFailure."""
+        return cls(kubeconfig.find(os.environ, path=path, context=context, local=local), quiet=quiet)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is kept between calls. The next call opens another connection."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """An object. Raises ApiRefused, with status 404 if there is none."""
+        return self.document(resource.path(namespace, name))
+
+    def list(
+        self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "", accept: str = ""
+    ) -> Listed:
+        """All objects, of a namespace or, with None, of the cluster; with `accept` in another form, such as tables."""
+        items: list[Object] = []
+        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        for page in self.pages(resource, namespace, query, accept):
+            items += page.get("items") or ()
+            version = _metadata(page).get("resourceVersion") or ""
+        return Listed(items, version)
+
+    def pages(
+        self, resource: Resource, namespace: str | None, query: Query, accept: str = ""
+    ) -> Iterator[dict[str, Any]]:
+        """The pages of a list, whole: at least one."""
+        asked = {name: value for name, value in query.items() if value}
+        while True:
+            page = self.document(resource.path(namespace), asked, accept=accept)
+            yield page
+            if not (more := _metadata(page).get("continue")):
+                return
+            asked["continue"] = str(more)
+
+    def create(self, resource: Resource, namespace: str | None, body: Object, *, dry: bool = False) -> Object:
+        """Create an object; with `dry` the API server only checks it. Raises ApiRefused: 409 if there is one."""
+        query = {"dryRun": "All"} if dry else {}
+        return self._sent("POST", resource.path(namespace), {"fieldValidation": "Strict", **query}, body)
+
+    def patch(self, resource: Resource, namespace: str | None, name: str, change: Object) -> Object:
+        """Change an object by a merge patch."""
+        form = "application/merge-patch+json"
+        return self._sent("PATCH", resource.path(namespace, name), {"fieldValidation": "Strict"}, change, form)
+
+    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> Object:
+        """Delete an object; with `uid` only that one: 409 if the name is another's now."""
+        body = {"preconditions": {"uid": uid}} if uid else {}
+        return self._sent("DELETE", resource.path(namespace, name), {}, body)
+
+    def watch(
+        self, resource: Resource, namespace: str | None, query: Query, *, seconds: float, accept: str = ""
+    ) -> Stream:
+        """The events of a watch, a JSON document in each line, for so many seconds. states.py follows objects."""
+        asked = {"watch": "true", "timeoutSeconds": str(int(seconds)), **{k: v for k, v in query.items() if v}}
+        return self.stream(resource.path(namespace), asked, silence=seconds + SILENCE, accept=accept)
+
+    def document(self, path: str, query: Query | None = None, *, accept: str = "") -> dict[str, Any]:
+        """What is at any path of the API server, in JSON."""
+        return self._sent("GET", path, query or {}, accept=accept)
+
+    def stream(self, path: str, query: Query | None = None, *, silence: float | None, accept: str = "") -> Stream:
+        """What is at any path, as it comes; after `silence` seconds without a byte it counts as lost."""
+        answer = self._answered("GET", path, query or {}, None, {"Accept": accept or "*/*"}, silence)
+        return Stream(self._lost, answer)
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Object | None = None,
+        form: str = "application/json",
+        accept: str = "",
+    ) -> dict[str, Any]:
+        content = None if body is None else json.dumps(body).encode("utf-8", "surrogatepass")
+        headers = {"Accept": accept or "application/json", **({"Content-Type": form} if body is not None else {})}
+        answer = self._answered(method, path, query, content, headers, SILENCE)
+        with self._failures():
+            read = _whole(answer.response)
+            self._keep(answer)
+            found = bounds.json_document(read, bounds.ANSWER)
+        if not isinstance(found, dict):
+            raise self._lost(ValueError("the answer is not an object"))
+        return found
+
+    def _answered(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        silence: float | None,
+    ) -> _Answer:
+        """An answer that is no error, not read yet. Raises LocalFailure."""
+        target = f"{self._prefix}{path}" + (f"?{urlencode(query)}" if query else "")
+        answer = self._asked(method, target, body, headers, silence)
+        if answer.response.status == 401 and self._login.can_change:
+            answer.end()
+            self.close()  # a connection has the certificate that it was made with
+            self._login.renew()
+            answer = self._asked(method, target, body, headers, silence)
+        if answer.response.status < 300:
+            return answer
+        with self._failures():
+            said = _whole(answer.response)
+            self._keep(answer)
+        raise _refused(answer.response.status, said, path)
+
+    def _asked(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], silence: float | None
+    ) -> _Answer:
+        """One exchange. A GET is sent again if it broke off on a connection that had been kept."""
+        own = self._login.headers()
+        while True:
+            kept = used = self._kept()
+            try:
+                with self._failures():
+                    if used is None:
+                        used = self._opened()
+                    sock: socket.socket = used.sock
+                    sock.settimeout(silence)
+                    used.putrequest(method, target, skip_accept_encoding=True)
+                    for name, value in (*headers.items(), *own):
+                        used.putheader(name, value.encode("utf-8") if not value.isascii() else value)
+                    if body is not None:
+                        used.putheader("Content-Length", str(len(body)))
+                    used.endheaders(body)
+                    return _Answer(used, sock, used.getresponse())
+            except ApiUnreachable:
+                if used is not None:
+                    used.close()
+                if kept is None or method != "GET":
+                    raise
+            except BaseException:
+                if used is not None:
+                    used.close()
+                raise
+
+    def _kept(self) -> http.client.HTTPConnection | None:
+        """A connection that is open. On one that the server has closed, there is something to read: the end."""
+        while self._idle:
+            kept = self._idle.pop()
+            if not select.select([kept.sock], [], [], 0)[0]:
+                return kept
+            kept.close()
+        return None
+
+    def _opened(self) -> http.client.HTTPConnection:
+        secure = self.place.server.startswith("https:")
+        opened = connection.made(self.place, self._login.context() if secure else None)
+        opened.connect()
+        return opened
+
+    def _keep(self, answer: _Answer) -> None:
+        if answer.response.isclosed() and answer.connection.sock is not None and not answer.response.will_close:
+            self._idle.append(answer.connection)
+        else:
+            answer.connection.close()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException, ValueError) as e:  # ssl.SSLError is an OSError
+            raise self._lost(e) from e
+
+    def _lost(self, error: Exception) -> ApiUnreachable:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        what = "does not respond" if isinstance(error, OSError) else "gives no valid answer"
+        return ApiUnreachable(
+            f"the API server at {self.place.server} {what}: {why}",
+            f"it was named by {self.place.origin}; on a local installation, `stromboli up` starts whatever is down",
+        )
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    read = response.read(bounds.ANSWER.size + 1)
+    if len(read) > bounds.ANSWER.size:
+        raise bounds.ANSWER.too_large()
+    if response.length:  # it ended before its end
+        raise http.client.IncompleteRead(read, response.length)
+    return read
+
+
+def _refused(status: int, content: bytes, path: str) -> ApiRefused:
+    """What the API server says: a `Status` of its API, or words of whatever stands before it."""
+    try:
+        said = bounds.json_document(content, bounds.ANSWER)
+    except ValueError:
+        said = None
+    said = said if isinstance(said, dict) else {}
+    message = said.get("message")
+    if not isinstance(message, str) or not message:
+        message = content.decode("utf-8", "replace").strip()[:500] or f"the API server answers {status}"
+    hint = _HINTS.get(status, "")
+    details = said.get("details")
+    if status == 404 and f"/{GROUP}/" in path and not (isinstance(details, dict) and details.get("name")):
+        hint = "install Stromboli's CRDs and manifests in the cluster; `kubectl get crds` shows whether they are there"
+    return ApiRefused(message, hint, status, str(said.get("reason") or ""))
+
+
+def _metadata(document: Object) -> Object:
+    found = document.get("metadata")
+    return found if isinstance(found, dict) else {}
+
+
+def _segment(name: str) -> str:
+    """A name as one segment of a path. An empty one, and dots, would lead to another path."""
+    quoted = quote(name, safe="")
+    return quoted if quoted.strip(".") else "-"
