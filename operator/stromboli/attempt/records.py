@@ -1,24 +1,22 @@
 """Reads what a supervisor and its agent left in `out/`. All of it is hostile input: the agent can write there.
 
-Files are opened relative to a directory descriptor: only regular files, following no symlink, never blocking, with a
-bound on every size. Malformed input counts as absent and never raises. The format is documented at the top of
-supervisor/1-records.sh.
+Files are opened as in regular.py, with a bound on every size. Malformed input counts as absent and never raises. The
+format is documented at the top of supervisor/1-records.sh.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast, get_args
 
 from stromboli import visible
 from stromboli.attempt import seals
+from stromboli.attempt.regular import Regular, opened
 from stromboli.models.agentrun import StepState
 from stromboli.models.lifecycle import HookKind
 from stromboli.plan.attempt import Cause
@@ -34,8 +32,6 @@ MAX_STDERR_TAIL = 8 * 1024  # bytes
 
 _MAX_RECORD = 256 * 1024
 _MAX_STEPS = 256
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 _CLOCK = r"(?P<clock>[0-9]{1,11}\.[0-9]{1,9})"
 _BEGIN = re.compile(rf"begin (?P<hook>{'|'.join(get_args(HookKind))}|{AGENT}) (?P<index>[0-9]{{1,4}}) {_CLOCK}")
@@ -56,7 +52,7 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
         return Records(False, False, (), None, b"", "")
     broken = seals.broken(out.parent)
     try:
-        with _opened(out) as folder:
+        with opened(out) as folder:
             steps, end = _parse(_tail(folder, "record", _MAX_RECORD))
             return Records(
                 started=broken.started,
@@ -68,15 +64,6 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
             )
     except (FileNotFoundError, PermissionError):
         return Records(broken.started, broken.sent, (), None, b"", "")
-
-
-@contextmanager
-def _opened(out: Path) -> Iterator[int]:
-    folder = os.open(out, _FOLDER)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
 
 
 # --- the record ---
@@ -155,7 +142,7 @@ def _segments(folder: int, name: str, limit: int) -> bytes:
 
     The newer file is opened first: if it is rotated in between, it is found twice, and nothing is missed.
     """
-    newer, older = _Regular.open(folder, name), _Regular.open(folder, f"{name}.old")
+    newer, older = Regular.open(folder, name), Regular.open(folder, f"{name}.old")
     try:
         last = newer.tail(limit) if newer else b""
         if older is None or (newer is not None and newer.same(older)):
@@ -164,60 +151,17 @@ def _segments(folder: int, name: str, limit: int) -> bytes:
     finally:
         for segment in (newer, older):
             if segment is not None:
-                os.close(segment.descriptor)
+                segment.close()
 
 
 def _tail(folder: int, name: str, limit: int) -> bytes:
-    file = _Regular.open(folder, name)
+    file = Regular.open(folder, name)
     if file is None:
         return b""
     try:
         return file.tail(limit)
     finally:
-        os.close(file.descriptor)
-
-
-@dataclass(frozen=True, slots=True)
-class _Regular:
-    """An open regular file."""
-
-    descriptor: int
-    found: os.stat_result
-
-    @classmethod
-    def open(cls, folder: int, name: str) -> _Regular | None:
-        """Checks the type before opening, since opening a device can have side effects, and again afterwards, since the
-        file may have been replaced.
-        """
-        try:
-            if not stat.S_ISREG(os.lstat(name, dir_fd=folder).st_mode):
-                return None
-            descriptor = os.open(name, _FILE, dir_fd=folder)
-        except OSError:
-            return None
-        found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode):
-            return cls(descriptor, found)
-        os.close(descriptor)
-        return None
-
-    def same(self, other: _Regular) -> bool:
-        return os.path.samestat(self.found, other.found)
-
-    def tail(self, limit: int) -> bytes:
-        """The last `limit` bytes of its present size."""
-        size = os.fstat(self.descriptor).st_size
-        begin, parts = max(size - limit, 0), []
-        while begin < size and (part := self._at(begin, size - begin)):
-            parts.append(part)
-            begin += len(part)
-        return b"".join(parts)
-
-    def _at(self, offset: int, size: int) -> bytes:
-        try:
-            return os.pread(self.descriptor, size, offset)
-        except OSError:  # an unreadable file counts as empty
-            return b""
+        file.close()
 
 
 def _text(folder: int, name: str, limit: int, secrets: Secrets) -> str:

@@ -17,7 +17,7 @@ from stromboli.models.lifecycle import HookKind
 # Bytes. A record that the agent made larger is truncated to its end: records.py reads no further back.
 MAX_RECORD = 10 * 1024 * 1024
 
-_RECORD = re.compile(rf"record|seal|(stdout|stderr|({'|'.join(get_args(HookKind))})\.[0-9]{{1,4}})(\.old)?")
+_RECORD = re.compile(rf"record|seal|(stdout|stderr|({'|'.join(get_args(HookKind))})\.[0-9]{{1,4}})(\.(old|from))?")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CUT = ".cut"

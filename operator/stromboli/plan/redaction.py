@@ -18,12 +18,14 @@ SHORTEST = 8  # characters: shorter values occur in too many texts
 MASK = "***"
 WITHHELD = "(withheld: the secrets that the attempt was given are no longer known)"
 
-_LONGEST_KEY = 512
-_KEY = re.compile(rf"sk-ant-[A-Za-z0-9_-]{{16,{_LONGEST_KEY}}}")  # in the form in which Anthropic issues them
+# The form in which Anthropic issues keys: how they begin, and how many characters follow.
+KEY_BEGINS = "sk-ant-"
+KEY_SHORTEST, KEY_LONGEST = 16, 512
+_KEY = re.compile(rf"{KEY_BEGINS}[A-Za-z0-9_-]{{{KEY_SHORTEST},{KEY_LONGEST}}}")
 
 
 class Secrets:
-    """What an attempt was given and must not be shown.
+    """What an attempt was given and must not be shown. `forms` are the ways in which it may be written.
 
     If they are not `known`, every text is withheld, since it could contain any of them.
     """
@@ -31,9 +33,11 @@ class Secrets:
     def __init__(self, values: Iterable[str], *, known: bool = True) -> None:
         self.values = tuple(sorted({value for value in values if len(value) >= SHORTEST}))
         self.known = known
-        self._needles = {form for value in self.values for form in _forms(value)}
+        self.forms = frozenset(form for value in self.values for form in _forms(value))
         # No secret is longer, in characters or in bytes of UTF-8.
-        self.longest = max([_LONGEST_KEY + len("sk-ant-"), *(len(n.encode("utf-8", "replace")) for n in self._needles)])
+        self.longest = max(
+            [KEY_LONGEST + len(KEY_BEGINS), *(len(form.encode("utf-8", "replace")) for form in self.forms)]
+        )
 
     def text(self, said: str) -> str:
         """A text without them."""
@@ -78,7 +82,7 @@ class Secrets:
     def _spans(self, said: str) -> Iterator[tuple[int, int]]:
         """Where they stand, in order; those that overlap are one."""
         found = [match.span() for match in _KEY.finditer(said)]
-        for needle in self._needles:
+        for needle in self.forms:
             at = said.find(needle)
             while at >= 0:
                 found.append((at, at + len(needle)))

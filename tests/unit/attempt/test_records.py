@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stromboli.attempt import records, seals
 from stromboli.attempt.records import MAX_TAILS, read
+from stromboli.attempt.regular import opened
 from stromboli.plan.redaction import UNKNOWN, WITHHELD, Secrets
 from tests.support.builders import NOTHING_SECRET
 
@@ -225,7 +226,7 @@ def test_one_step_may_use_it_all(out: Path) -> None:
 @given(text=st.text(min_size=1), limit=st.integers(1, 40))
 def test_a_tail_never_begins_within_a_character(out: Path, text: str, limit: int) -> None:
     (out / "stderr").write_bytes((text * 400).encode("utf-8", "replace"))
-    with records._opened(out) as folder:
+    with opened(out) as folder:
         clean = records._text(folder, "stderr", limit, NOTHING_SECRET)
     assert len(clean.encode()) <= limit
     assert not clean.startswith("\ufffd") or "\ufffd" in text

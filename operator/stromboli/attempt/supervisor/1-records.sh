@@ -13,6 +13,7 @@
 #                           start CLOCK | begin STEP INDEX CLOCK | finish CODE CLOCK | end CAUSE CODE OOM_KILLS CLOCK
 # out/stdout, out/stderr  the newest output of the CLI; older output is in *.old
 # out/HOOK.INDEX          the output of a hook, stdout and stderr together, rotated in the same way
+# out/*.from              of an output that was rotated: INODE OFFSET of the file that is *.old, or will be in a moment
 #
 # Signals: TERM cancels; USR1 and USR2 come from the timers below. A shell starts every background job with INT and QUIT
 # ignored, and no shell can change that: the CLI resets them itself, and for hooks the coreutils `env` does.
@@ -88,10 +89,16 @@ _fail() {
     _end "$1"
 }
 
+# Note that the file of output $1 begins at offset $_from: before it is renamed, so that outputs.py finds the note about
+# one of the two files that it has opened.
+_note_from() {
+    printf '%s\n' "$_inode $_from" >"$_out/.$1.from" && $_bb mv -f "$_out/.$1.from" "$_out/$1.from"
+}
+
 # Copy stdin to out/$1 until EOF, keeping the newest part: between $2 bytes and twice that. What does not fit on a full
 # disk is dropped, so that the writer never blocks.
 _record() {
-    _size=0
+    _size=0 _from=0
     while :; do
         if $_bb dd bs=64k iflag=count_bytes count=$(($2 - _size)) >>"$_out/$1"; then
             _full=
@@ -99,10 +106,13 @@ _record() {
             _full=1
             $_bb dd bs=64k count=16 >/dev/null
         fi
-        _size=$($_bb stat -c %s "$_out/$1") || _size=0
+        _inode=$($_bb stat -c '%i %s' "$_out/$1") || _inode='0 0'
+        _size=${_inode#* } _inode=${_inode% *}
         if [ "$_size" -ge "$2" ]; then
+            _note_from "$1" && _noted=1 || _noted=
             $_bb mv -f "$_out/$1" "$_out/$1.old"
-            _size=0
+            [ -n "$_noted" ] || _note_from "$1"  # a full disk has room again
+            _from=$((_from + _size)) _size=0
         elif [ -z "$_full" ]; then
             [ ! -f "$_out/$1" ] || $_bb sync "$_out/$1"
             return

@@ -1,0 +1,142 @@
+"""Reads an output of an attempt by offset, counted from the first byte ever written, although it is rotated.
+
+An output is `NAME`, with the newest part, and `NAME.old`, with the part before it; what was before that is gone. The
+supervisor notes in `NAME.from` where a file begins before it renames it (supervisor/1-records.sh). So if nothing is
+renamed while both are opened and the note is read, the note is about one of the two, which their inodes tell apart.
+
+All of it is hostile input, opened as in regular.py: an agent can write there. What it changes are its own run's logs.
+Calls block briefly.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stromboli.attempt.regular import Regular, opened
+
+MOST = 16 * 1024 * 1024  # bytes that are read of an output; the supervisor keeps less, but an agent can write more
+_TRIES = 8  # to open the files without a rotation meanwhile, which takes far longer than that
+_MAX_NOTE = 64  # bytes
+_NOTE = re.compile(rb"([0-9]{1,20}) ([0-9]{1,16})\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A file of an output; its first byte has the offset `begin`."""
+
+    file: Regular
+    begin: int
+
+    @property
+    def end(self) -> int:
+        return self.begin + self.file.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Where the file with this inode begins."""
+
+    inode: int
+    begin: int
+
+
+class Output:
+    """An output that is open."""
+
+    def __init__(self, segments: tuple[_Segment, ...]) -> None:
+        self._segments = segments
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such an output; it may be empty."""
+        return bool(self._segments)
+
+    @property
+    def begin(self) -> int:
+        """The offset of the first byte that is kept."""
+        return max(self._segments[0].begin, self.end - MOST) if self._segments else 0
+
+    @property
+    def end(self) -> int:
+        """The offset after the last byte that is there now."""
+        return self._segments[-1].end if self._segments else 0
+
+    def part(self, begin: int, end: int) -> bytes:
+        """Its bytes from `begin`, which is not below that of the output, to before `end`, as far as there are any."""
+        found = b""
+        for segment in self._segments:
+            at = begin + len(found)
+            if segment.begin <= at < end:
+                found += segment.file.part(at - segment.begin, end - segment.begin)
+        return found
+
+
+@contextmanager
+def output(out: Path, name: str) -> Iterator[Output]:
+    """An output, open inside the block; one that is not there is empty. Raises OSError for an `out` that is unusable
+    in other ways than that it is gone, or that an agent took away its permissions.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(opened(out))
+        except (FileNotFoundError, PermissionError):
+            yield Output(())
+            return
+        yield Output(_segments(stack, folder, name))
+
+
+def _segments(stack: ExitStack, folder: int, name: str) -> tuple[_Segment, ...]:
+    for _ in range(_TRIES):
+        old = f"{name}.old"
+        newer, older = _open(stack, folder, name), _open(stack, folder, old)
+        noted = _noted(folder, f"{name}.from")
+        if _is_still(folder, name, newer) and _is_still(folder, old, older):
+            return _placed(older, newer, noted)
+    return ()
+
+
+def _placed(older: Regular | None, newer: Regular | None, noted: _Note | None) -> tuple[_Segment, ...]:
+    if noted is None:  # it was never rotated, or the supervisor is older than this operator
+        return _joined(older, newer, 0)
+    if newer is not None and newer.found.st_ino == noted.inode:  # it is about to be renamed
+        return _joined(older, newer, noted.begin - (older.size if older is not None else 0))
+    return _joined(older, newer, noted.begin)
+
+
+def _joined(older: Regular | None, newer: Regular | None, begin: int) -> tuple[_Segment, ...]:
+    """The files that there are, the first of which begins at this offset."""
+    found: list[_Segment] = []
+    for file in (older, newer):
+        if file is not None:
+            found.append(_Segment(file, found[-1].end if found else max(begin, 0)))
+    return tuple(found)
+
+
+def _open(stack: ExitStack, folder: int, name: str) -> Regular | None:
+    file = Regular.open(folder, name)
+    if file is not None:
+        stack.callback(file.close)
+    return file
+
+
+def _is_still(folder: int, name: str, file: Regular | None) -> bool:
+    """Whether that is what has the name: nothing was renamed since it was opened, which keeps its inode from others."""
+    try:
+        found = os.lstat(name, dir_fd=folder)
+    except OSError:
+        return file is None
+    return not stat.S_ISREG(found.st_mode) if file is None else os.path.samestat(found, file.found)
+
+
+def _noted(folder: int, name: str) -> _Note | None:
+    """The note; None if there is none, or it is not valid."""
+    with ExitStack() as stack:
+        file = _open(stack, folder, name)
+        match = None if file is None else _NOTE.fullmatch(file.part(0, _MAX_NOTE))
+    return None if match is None else _Note(int(match[1]), int(match[2]))
