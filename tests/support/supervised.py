@@ -45,6 +45,7 @@ def plan(*argv: str, **changes: object) -> AttemptPlan:
         hooks_timeout=None,
         grace=5.0,
         files={"prompt": b""},
+        run="7f1c2c2e-0000-4000-8000-000000000001",
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 

@@ -37,6 +37,7 @@ _CLOCK = r"(?P<clock>[0-9]{1,11}\.[0-9]{1,9})"
 _BEGIN = re.compile(rf"begin (?P<hook>{'|'.join(get_args(HookKind))}|{AGENT}) (?P<index>[0-9]{{1,4}}) {_CLOCK}")
 _FINISH = re.compile(rf"finish (?P<code>[0-9]{{1,3}}) {_CLOCK}")
 _END = re.compile(rf"end (?P<cause>{'|'.join(get_args(Cause))}) (?P<code>[0-9]{{1,3}}) (?P<oom>[0-9]{{1,9}}) {_CLOCK}")
+_INPUT = re.compile(rf"input (?P<file>prompt|continue) {_CLOCK}")
 _CONTINUATION = bytes(range(0x80, 0xC0))  # UTF-8 continuation bytes
 
 
@@ -53,7 +54,7 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
     broken = seals.broken(out.parent)
     try:
         with opened(out) as folder:
-            steps, end = _parse(_tail(folder, "record", _MAX_RECORD))
+            steps, end, continued = _parse(_tail(folder, "record", _MAX_RECORD))
             return Records(
                 started=broken.started,
                 sent=broken.sent,
@@ -61,6 +62,7 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
                 end=end,
                 stdout=_segments(folder, "stdout", stdout_limit),
                 stderr_tail=_text(folder, "stderr", MAX_STDERR_TAIL, secrets),
+                continued=continued,
             )
     except (FileNotFoundError, PermissionError):
         return Records(broken.started, broken.sent, (), None, b"", "")
@@ -69,10 +71,13 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
 # --- the record ---
 
 
-def _parse(data: bytes) -> tuple[list[StepRecord], EndRecord | None]:
-    """Steps in order, and the end. A line without its line feed is still being written, and ignored."""
+def _parse(data: bytes) -> tuple[list[StepRecord], EndRecord | None, bool]:
+    """Steps in order, the end, and whether the prompt was replaced. A line without its line feed is still being
+    written, and ignored.
+    """
     steps: list[StepRecord] = []
     end: EndRecord | None = None
+    continued = False
     for line in data.decode("ascii", "replace").split("\n")[:-1]:
         if match := _BEGIN.fullmatch(line):
             _begin(steps, match)
@@ -80,7 +85,9 @@ def _parse(data: bytes) -> tuple[list[StepRecord], EndRecord | None]:
             steps[-1] = _finished(steps[-1], match)
         elif match := _END.fullmatch(line):
             end = _ended(match) or end
-    return [_closed(step) for step in steps] if end else steps, end
+        elif match := _INPUT.fullmatch(line):
+            continued = match["file"] == "continue"
+    return [_closed(step) for step in steps] if end else steps, end, continued
 
 
 def _begin(steps: list[StepRecord], match: re.Match[str]) -> None:

@@ -279,6 +279,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         credentials=ready.credentials.file is not None,
         workdir=request.workdir or ready.image.workdir or None,
         hooks=hooks_to_run(request.hooks, held.initialized),
+        run=subject.uid,
         conversation=held.conversation or Conversation(str(own)),
         argv=arguments,
         cli=program if cli is not None else "",

@@ -28,7 +28,7 @@ OUT_UNUSABLE = 122  # disk full or no write permission: before the seal, or with
 SECRET_MISSING = 123
 
 # Files of plan/ that are created here or beside the rendered ones, whose names `AttemptPlan.files` may not use.
-RESERVED = frozenset({"busybox", "managed", "env", "seals", "steps", "supervisor"})
+RESERVED = frozenset({"busybox", "continue", "managed", "env", "seals", "steps", "supervisor"})
 
 # The one of AttemptPlan.files that is read back: the hash of all hooks of the session.
 HOOKS_FILE = "hooks"
@@ -36,6 +36,12 @@ HOOKS_FILE = "hooks"
 CONFIGURATION_FILE = "claude.tar"
 # The folder of plan/ that is mounted where the CLI looks for managed settings.
 MANAGED_FOLDER = "managed"
+
+# What the CLI gets in place of a prompt that an earlier attempt has brought into the conversation.
+CONTINUE = (
+    "You were interrupted while you worked on this. Look at what is already done, then go on from there and finish it."
+)
+_CONTINUE_FILE = "continue"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,7 +77,9 @@ class AttemptPlan:
     the files that argv refers to; the supervisor adds the options for the `conversation`, if there is one. `withheld`
     are variables of the container that are not passed to the CLI. `managed` are files by their name below
     /etc/claude-code. `recalls` means that initial hooks of the session have run, which may have passed on something;
-    `kept_env` are variables that hooks may not set. A `workdir` of None is the image's own.
+    `kept_env` are variables that hooks may not set. A `workdir` of None is the image's own. `continues` means that an
+    earlier attempt of the same `run` (its UID) may have sent the prompt: if it is in the conversation, the CLI gets
+    CONTINUE instead.
     """
 
     env: Mapping[str, str]
@@ -86,10 +94,12 @@ class AttemptPlan:
     hooks_timeout: float | None
     grace: float
     files: Mapping[str, bytes]
+    run: str
     withheld: tuple[str, ...] = ()
     managed: Mapping[str, bytes] = field(default_factory=dict)
     recalls: bool = False
     kept_env: tuple[str, ...] = ()
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,10 @@ class EndRecord:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What an attempt left in `out/`. Hostile input: an agent may have written anything here."""
+    """What an attempt left in `out/`. Hostile input: an agent may have written anything here.
+
+    `continued` is whether the CLI got CONTINUE instead of the prompt.
+    """
 
     started: bool
     sent: bool
@@ -125,6 +138,7 @@ class Records:
     end: EndRecord | None
     stdout: bytes
     stderr_tail: str
+    continued: bool = False
 
 
 def render(plan: AttemptPlan) -> dict[str, bytes]:
@@ -137,7 +151,8 @@ def render(plan: AttemptPlan) -> dict[str, bytes]:
             raise ValueError(f"{name!r} cannot be a file of an attempt's plan")
     if "prompt" not in plan.files:
         raise ValueError("an attempt's plan has no prompt")
-    return {**plan.files, "env": _text(_env(plan)), "steps": _text(_steps(plan)), **_managed(plan)}
+    more = {_CONTINUE_FILE: CONTINUE.encode()} if plan.continues else {}
+    return {**plan.files, **more, "env": _text(_env(plan)), "steps": _text(_steps(plan)), **_managed(plan)}
 
 
 def _managed(plan: AttemptPlan) -> dict[str, bytes]:
@@ -177,6 +192,8 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
     yield f"_planned={quote(' '.join(['', *map(_variable, (*plan.env, *plan.secret_env)), '']))}"
     yield f"_hands_on={'1' if plan.hooks or plan.recalls else ''}"
     yield f"_recalls={'1' if plan.recalls else ''}"
+    yield f"_run_uid={quote(plan.run)}"
+    yield f"_continues={'1' if plan.continues else ''}"
     yield from _rules(plan)
     yield "_read_secrets() {"
     yield "    :"

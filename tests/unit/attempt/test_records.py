@@ -72,6 +72,20 @@ def test_a_step_without_an_end_runs_until_the_end_says_otherwise(out: Path) -> N
     assert [s.state for s in _record(out, begun + "end cancelled 143 0 1700000005.0\n").steps] == ["Failed"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "continued"),
+    [
+        ("", False),
+        ("input prompt 1700000003.0\n", False),
+        ("input continue 1700000003.0\n", True),
+        ("input continue 1700000003.0", False),
+        ("input other 1700000003.0\n", False),
+    ],
+)
+def test_it_is_said_whether_the_prompt_was_replaced(out: Path, lines: str, continued: bool) -> None:
+    assert _record(out, f"begin agent 0 1700000003.0\n{lines}").continued is continued
+
+
 @pytest.mark.parametrize("cause", ["completed", "failed", "timeout", "hooks-timeout", "cancelled"])
 def test_every_cause_is_known(out: Path, cause: str) -> None:
     end = _record(out, f"end {cause} 0 0 1700000005.0\n").end

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stromboli.attempt import busybox, supervisor
-from stromboli.plan.attempt import AttemptPlan, Conversation, Hook, quote, render
+from stromboli.plan.attempt import CONTINUE, AttemptPlan, Conversation, Hook, quote, render
 from tests.support.supervised import plan
 
 # Whatever a process can be given: no NUL, and no half of a surrogate pair.
@@ -97,7 +97,9 @@ def test_files_go_along_unchanged() -> None:
     assert set(rendered) == {*files, "env", "steps"}
 
 
-@pytest.mark.parametrize("name", ["env", "steps", "supervisor", "busybox", "", "..", ".x", "a/b", "a\n", "-x"])
+@pytest.mark.parametrize(
+    "name", ["env", "steps", "supervisor", "busybox", "continue", "", "..", ".x", "a/b", "a\n", "-x"]
+)
 def test_files_that_would_be_in_the_way_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be a file"):
         render(plan(files={"prompt": b"", name: b""}))
@@ -142,12 +144,17 @@ def test_a_conversation_goes_on_if_it_lies_there(
     folder = tmp_path / "projects" / "-work"
     folder.mkdir(parents=True)
     for conversation in there:
-        (folder / f"{conversation}.jsonl").touch()
-    text = supervisor.script()
-    function = text[text.index("_conversation() {") : text.index("_agent() {")]
-    script = f"_claude={tmp_path}; {function} _agent() {{ printf '%s\\0' \"$@\"; }}; . ./steps; _steps"
+        (folder / f"{conversation}.jsonl").write_text('{"type":"user","message":{}}\n')
+    (part,) = (part for part in Path(supervisor.__file__).parent.glob("*-conversation.sh"))
+    variables = f"_session={tmp_path} _claude={tmp_path} _bb="
+    script = f"{variables}\n{part.read_text()}\n_agent() {{ printf '%s\\0' \"$@\"; }}; . ./steps; _steps"
     what = plan("claude", "--print", conversation=Conversation(OWN, parent))
     assert _words(shell, what, script) == ["claude", *talk, "--print"]
+
+
+def test_what_the_cli_gets_instead_of_its_prompt_goes_along_if_it_may_be_needed() -> None:
+    assert "continue" not in render(plan())
+    assert render(plan(run="7f1c2c2e-0000-4000-8000-000000000001", continues=True))["continue"] == CONTINUE.encode()
 
 
 def test_a_conversation_has_the_id_of_one() -> None:

@@ -11,6 +11,7 @@
 #                         their unbroken state
 # out/record              lines, each a single write to a descriptor open from the start (records.py reads them):
 #                           start CLOCK | begin STEP INDEX CLOCK | finish CODE CLOCK | end CAUSE CODE OOM_KILLS CLOCK
+#                           input FILE CLOCK: which file of plan/ the CLI gets, prompt or continue
 # out/stdout, out/stderr  the newest output of the CLI; older output is in *.old
 # out/HOOK.INDEX          the output of a hook, stdout and stderr together, rotated in the same way
 # out/*.from              of an output that was rotated: INODE OFFSET of the file that is *.old, or will be in a moment
@@ -34,7 +35,7 @@ _STDOUT_SEGMENT=5242880 _STDERR_SEGMENT=131072 _HOOK_SEGMENT=1048576  # bytes; t
 _HANDED_MOST=65536  # the most bytes that hooks may pass on
 _newline='
 '
-_hooking='' _handed=''
+_hooking='' _handed='' _input=prompt
 _DRAIN=1  # seconds to wait for the last output while a leftover process holds the pipe open
 
 # --- markers and records

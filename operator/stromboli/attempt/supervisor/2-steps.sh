@@ -154,18 +154,6 @@ _hook() {
     _pid=
 }
 
-# Sets _talk to the CLI's options: resume conversation $1 if it is on the volume, else fork it from $2 if that is
-# there, else start it.
-_conversation() {
-    _talk="--session-id $1"
-    for _file in "$_claude"/projects/*/"$2.jsonl"; do
-        if [ -n "$2" ] && [ -f "$_file" ]; then _talk="--resume $2 --fork-session --session-id $1"; fi
-    done
-    for _file in "$_claude"/projects/*/"$1.jsonl"; do
-        if [ -f "$_file" ]; then _talk="--resume $1"; fi
-    done
-}
-
 # Unset the variables $@; those with a name that is invalid in this shell are left out by _become.
 _withhold() {
     _planned="$_planned$* "
@@ -182,6 +170,7 @@ _agent() {
     _pipes stdout "$_STDOUT_SEGMENT" stderr "$_STDERR_SEGMENT"
     _break /proc/self/fd/7 "$_unsent" || _end "$_OUT_UNUSABLE"
     _note begin agent 0
-    _run "$_plan/prompt" "$@"
+    _note input "$_input"
+    _run "$_plan/$_input" "$@"
     _finish
 }
