@@ -23,6 +23,19 @@ REPORTED = (Declined, Refused, ImageMissing, ClusterUnavailable, PodmanUnavailab
 # What is said of an error that nobody expects, whose text is for the log alone.
 UNEXPECTED = Declined(500, "the operator could not answer this; its log says why")
 
+# The reasons of the API server, where an error has none of its own.
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    406: "NotAcceptable",
+    409: "Conflict",
+    410: "Expired",
+    503: "ServiceUnavailable",
+}
+
 Document = Mapping[str, Any]
 
 
@@ -45,6 +58,43 @@ async def errors_as_json(
     except Exception:  # whatever it is, the answer is a sentence, and the cause is in the log only
         log.exception("%s: unexpected error", request.path)
         return _error(UNEXPECTED)
+
+
+@web.middleware
+async def errors_as_status(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turns every error into its HTTP status and a metav1.Status with one sentence, which kubectl prints."""
+    try:
+        return await handler(request)
+    except REPORTED as e:
+        declined = of_error(e)
+        if declined.status == 503:
+            log.warning("%s: %s", request.path, e)
+    except web.HTTPException as e:  # raised by aiohttp: unknown path or method
+        declined = Declined(e.status, f"{request.method} {request.path} is not served here: {e.reason}")
+    except ConnectionError:  # the client is gone
+        raise
+    except Exception:  # whatever it is, the answer is a sentence, and the cause is in the log only
+        log.exception("%s: unexpected error", request.path)
+        declined = UNEXPECTED
+    response = json_answer(declined.status, as_status(declined))
+    if declined.closes:
+        response.force_close()
+    return response
+
+
+def as_status(declined: Declined) -> Document:
+    """The error as the API server's own."""
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": str(declined),
+        "reason": declined.reason or _REASONS.get(declined.status, "InternalError"),
+        "code": declined.status,
+    }
 
 
 def of_error(error: StromboliError) -> Declined:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from stromboli.cli import lifecycle, login, messages, operator, show
+from stromboli.cli import gateway, lifecycle, login, messages, operator, show
 from stromboli.cli.compose import commands as compose
 from stromboli.cli.images import commands as images
 
@@ -18,8 +18,8 @@ from stromboli.cli.images import commands as images
 def app() -> None:
     """Claude Code inside any glibc container image, as a Kubernetes operator on Podman.
 
-    All commands but `operator` work on the installation on this machine, whose files are in STROMBOLI_HOME
-    (default: ~/.local/share/stromboli, or stromboli in XDG_DATA_HOME).
+    All commands but `operator` and `gateway` work on the installation on this machine, whose files are in
+    STROMBOLI_HOME (default: ~/.local/share/stromboli, or stromboli in XDG_DATA_HOME).
     """
 
 
@@ -38,5 +38,6 @@ for _command in (
     images.images,
     compose.compose,
     operator.operator,
+    gateway.gateway,
 ):
     app.add_command(_command)

@@ -7,7 +7,6 @@ import fcntl
 import logging
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -24,7 +23,6 @@ from urllib.parse import quote
 import kopf
 
 from stromboli import settings as configuration
-from stromboli import visible
 from stromboli.api import certificate
 from stromboli.api.server import serving
 from stromboli.attempt import busybox
@@ -35,6 +33,7 @@ from stromboli.handlers.assembly import Parts, assembled
 from stromboli.handlers.watches import register
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
+from stromboli.logs import log_to_stderr
 from stromboli.node.conversations import Conversations
 from stromboli.perform.images.discovery import Discovery
 from stromboli.podman.transport import Podman
@@ -52,7 +51,8 @@ T = TypeVar("T")
 def run_operator(config: Path | None = None) -> None:
     """Run the operator until SIGTERM or SIGINT. Raises InvalidSettings."""
     settings = configuration.load(os.environ, config)
-    _log_to_stderr()
+    log_to_stderr()
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     for warning in settings.warnings:
         log.warning("%s", warning)
     with _only_one(settings.home):
@@ -238,17 +238,3 @@ def _claim(home: Path, installation: str) -> None:
             "STROMBOLI_HOME",
         )
     marker.write_text(f"{installation}\n", encoding="ascii")
-
-
-class _Visible(logging.Formatter):
-    """Log lines in which terminal control characters are made visible, since they may quote untrusted text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return visible.text(super().format(record))
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Visible("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)

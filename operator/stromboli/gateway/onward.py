@@ -1,0 +1,107 @@
+"""Passes a request on to an operator by mutual TLS, and its answer back as it comes.
+
+Nothing of an answer is kept: the operator is read as fast as the client reads. A client that is gone ends the call to
+the operator. Headers that concern one connection only stay with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from stromboli.api.errors import Declined
+from stromboli.gateway.routes import Asked
+from stromboli.naming import operator_host
+from stromboli.tlslistener import notice_absence
+
+log = logging.getLogger(__name__)
+
+CONNECT = 5.0  # seconds for a connection with its TLS handshake
+SILENCE = 75.0  # seconds without a byte of an answer that does not follow anything; reading a conversation may take 60
+# What an operator says in headers that is for the client.
+_PASSED = ("Content-Type", "Stromboli-Attempt", "Stromboli-Offset", "Stromboli-State")
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)
+
+
+class Unanswered(Declined):
+    """The operator did not answer, so nothing has been sent to the client either."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(503, f"the operator of node {node} does not answer ({why}); what runs there goes on meanwhile")
+
+
+class Onward:
+    """The calls to operators. `context` returns the TLS context for a new connection."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        self._context = context
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def answer(self, request: web.Request, asked: Asked, node: str, address: str) -> web.StreamResponse:
+        """The answer of that node's operator, passed on. Raises Unanswered."""
+        async with self._asked(asked, node, address) as answered:
+            headers = {name: answered.headers[name] for name in _PASSED if name in answered.headers}
+            response = web.StreamResponse(status=answered.status, headers=headers)
+            await response.prepare(request)
+            try:
+                async for chunk in answered.content.iter_any():
+                    await response.write(chunk)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                # It has begun, so all that is left is to break it off, by which the client sees that it is not whole.
+                log.warning("the operator of node %s broke off: %s", node, _why(error))
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+            await response.write_eof()
+            return response
+
+    @asynccontextmanager
+    async def _asked(self, asked: Asked, node: str, address: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        silence = None if asked.follows else SILENCE
+        try:
+            async with asyncio.timeout(SILENCE):
+                response = await self._opened().get(
+                    URL(f"https://{address}{asked.onward}", encoded=True),
+                    ssl=self._context(),
+                    server_hostname=operator_host(node),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, connect=CONNECT, sock_read=silence),
+                    allow_redirects=False,
+                )
+        except _FAILURES as error:
+            log.warning("the operator of node %s cannot be asked at %s: %s", node, address, _why(error))
+            raise Unanswered(node, _why(error)) from error
+        try:
+            if response.connection is not None and response.connection.transport is not None:
+                notice_absence(response.connection.transport.get_extra_info("socket"))
+            yield response
+        finally:
+            response.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
+                headers={"Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no answer within {SILENCE:.0f} s"
+    # aiohttp's own text for a failed connection repeats the address and its own options.
+    return str(getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error) or "no answer"

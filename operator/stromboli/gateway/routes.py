@@ -1,0 +1,116 @@
+"""What may be asked of the gateway, and whose node answers it. Pure.
+
+Only known paths with known parameters are passed on, and what is passed on is built anew from them: an operator gets
+nothing of a request that is not in this table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import quote, urlencode
+
+from stromboli.api.errors import Declined
+from stromboli.naming import AGENTS_API, is_object_name
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# kubectl adds them for the API server itself.
+_FOR_THE_API_SERVER = frozenset({"timeout", "pretty"})
+_LONGEST = 8192  # characters of a parameter
+
+
+class Place(Enum):
+    """Where an answer is."""
+
+    RUN = "agentruns"  # on the node of the AgentRun
+    SESSION = "agentsessions"  # on the node of the AgentSession
+    ANY = ""  # on any node, or on that of the parameter `node`
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One kind of request: the parts of its path below the version, `*` for a name, and its parameters."""
+
+    path: tuple[str, ...]
+    place: Place
+    parameters: frozenset[str]
+
+
+def _form(path: str, place: Place, parameters: str = "") -> _Form:
+    return _Form(tuple(path.split("/")), place, frozenset(parameters.split()))
+
+
+_FORMS = (
+    _form(
+        "namespaces/*/agentruns/*/log",
+        Place.RUN,
+        "uid attempt step service offset limitBytes sinceSeconds follow",
+    ),
+    _form("namespaces/*/agentsessions/*/messages", Place.SESSION),
+    _form("namespaces/*/images/inspect", Place.ANY, "node reference"),
+    _form("namespaces/*/images/search", Place.ANY, "node query limit"),
+    _form("namespaces/*/images", Place.ANY, "node"),
+    _form("images", Place.ANY, "node namespace"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that may be passed on. `namespace` and `name` are of the object that `place` is about, if any."""
+
+    place: Place
+    namespace: str
+    name: str
+    parts: tuple[str, ...]
+    parameters: tuple[tuple[str, str], ...]
+
+    @property
+    def onward(self) -> str:
+        """Path and query for the operator."""
+        path = "/".join((AGENTS_API, *(quote(part, safe="") for part in self.parts)))
+        query = [(name, value) for name, value in self.parameters if name != "node"]
+        return f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+
+    def parameter(self, name: str) -> str:
+        """A parameter's value; empty without one."""
+        return next((value for known, value in self.parameters if known == name), "")
+
+    @property
+    def follows(self) -> bool:
+        """Whether the answer may last for as long as a run."""
+        return self.place is Place.RUN and self.parameter("follow") in ("true", "1")
+
+
+def asked(path: str, query: Iterable[tuple[str, str]]) -> Asked | None:
+    """The request for that path below the version (decoded), None if it is not served. Raises Declined (400, 404)."""
+    parts = tuple(path.split("/"))
+    form = next((form for form in _FORMS if _fits(form.path, parts)), None)
+    if form is None:
+        return None
+    names = [part for part, wanted in zip(parts, form.path, strict=True) if wanted == "*"]
+    if not all(map(is_object_name, names)) or (names and not _NAMESPACE.fullmatch(names[0])):
+        raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
+    namespace, name = [*names, "", ""][:2]
+    return Asked(form.place, namespace, name, parts, tuple(_parameters(form, query)))
+
+
+def _fits(wanted: Sequence[str], parts: Sequence[str]) -> bool:
+    return len(wanted) == len(parts) and all(w in ("*", part) for w, part in zip(wanted, parts, strict=True))
+
+
+def _parameters(form: _Form, query: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    seen: set[str] = set()
+    for name, value in query:
+        if name in _FOR_THE_API_SERVER:
+            continue
+        if name not in form.parameters:
+            known = f"the parameters are {', '.join(sorted(form.parameters))}" if form.parameters else "there are none"
+            raise Declined(400, f"there is no parameter {name[:100]!r} here; {known}")
+        if name in seen:
+            raise Declined(400, f"the parameter `{name}` is given twice; give it once")
+        if len(value) > _LONGEST:
+            raise Declined(400, f"the parameter `{name}` is longer than {_LONGEST} characters")
+        seen.add(name)
+        yield name, value

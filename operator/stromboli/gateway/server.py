@@ -1,0 +1,146 @@
+"""The gateway's HTTP side: who is served, and by whom.
+
+/healthz, /readyz                   for whoever asks, without a client certificate
+/apis…, /openapi/v2, /openapi/v3…   answered here, for the front proxy
+/apis/GROUP/VERSION/…               passed on to an operator, for the front proxy
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from stromboli.api.answers import errors_as_status
+from stromboli.api.errors import Declined
+from stromboli.gateway import discovery, routes, trust
+from stromboli.gateway.onward import Onward, Unanswered
+from stromboli.gateway.routes import Asked, Place
+from stromboli.gateway.upkeep import Upkeep
+from stromboli.kube.aggregation import Located
+from stromboli.naming import AGENTS_API
+
+log = logging.getLogger(__name__)
+
+_OPEN = ("/healthz", "/readyz")
+_TRIES = 3  # of the nodes where any will do
+_KINDS = {Place.RUN: "AgentRun", Place.SESSION: "AgentSession"}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Lookups(Protocol):
+    """What the gateway asks the API server for a request. Raises ClusterUnavailable."""
+
+    async def located(self, plural: str, namespace: str, name: str) -> Located | None:
+        """Where an object is."""
+
+    async def operators(self) -> Mapping[str, str]:
+        """The address of each node's operator."""
+
+
+class Gateway:
+    """The handlers."""
+
+    def __init__(self, upkeep: Upkeep, lookups: Lookups, onward: Onward, release: str) -> None:
+        self._upkeep = upkeep
+        self._lookups = lookups
+        self._onward = onward
+        self._pages = discovery.pages(release)
+
+    def application(self, outermost: Middleware) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(middlewares=[outermost, errors_as_status, self._only_the_front_proxy])
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        for path in self._pages:
+            app.router.add_get(path, self._page)
+        app.router.add_get(f"{AGENTS_API}/{{path:.+}}", self._passed_on, allow_head=False)
+        return app
+
+    @web.middleware
+    async def _only_the_front_proxy(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in _OPEN:
+            return await handler(request)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client is gone")
+        if not self._upkeep.still_trusts(transport.get_extra_info("sslcontext")):
+            raise Declined(401, "the API server has another front proxy now; connect again", closes=True)
+        request["user"] = trust.user(self._upkeep.proxy, transport.get_extra_info("peercert"), request.headers)
+        return await handler(request)
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        if self._upkeep.is_stuck:
+            raise Declined(500, "the gateway has stopped to ask the API server")
+        return web.Response(text="ok")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        if wrong := self._upkeep.wrong:
+            raise Declined(503, wrong)
+        return web.Response(text="ok")
+
+    async def _page(self, request: web.Request) -> web.Response:
+        page = self._pages[request.path]
+        if not discovery.accepts_json(request.headers.get("Accept", "")):
+            raise Declined(406, "this is served as application/json only")
+        known = page.etag in request.headers.get("If-None-Match", "")
+        headers = {"ETag": page.etag, "Vary": "Accept"}
+        if known:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=page.content, content_type="application/json", headers=headers)
+
+    async def _passed_on(self, request: web.Request) -> web.StreamResponse:
+        asked = routes.asked(request.match_info["path"], request.query.items())
+        if asked is None:
+            raise Declined(404, f"{request.path} is not served here")
+        try:
+            return await self._answer(request, asked)
+        except Declined as declined:
+            log.info("%s asked for %s: %s", request["user"], request.path, declined)
+            raise
+
+    async def _answer(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        if asked.place is Place.ANY:
+            return await self._of_any(request, asked)
+        found = await self._located(asked)
+        if found.node:
+            addresses = await self._lookups.operators()
+            return await self._onward.answer(request, asked, found.node, _address(addresses, found.node))
+        if asked.place is Place.SESSION:
+            raise Declined(404, f"the session {asked.name} has no conversation yet; its first run starts one")
+        state = "ended" if found.finished else "waiting"
+        return web.Response(content_type="text/plain", charset="utf-8", headers={"Stromboli-State": state})
+
+    async def _located(self, asked: Asked) -> Located:
+        """The object, which is the one that was meant if a UID says which."""
+        found = await self._lookups.located(asked.place.value, asked.namespace, asked.name)
+        if found is None:
+            raise Declined(404, f"the namespace {asked.namespace} has no {_KINDS[asked.place]} {asked.name}")
+        if (uid := asked.parameter("uid")) and uid != found.uid:
+            raise Declined(409, f"the {_KINDS[asked.place]} {asked.name} is another now: its UID is {found.uid}")
+        return found
+
+    async def _of_any(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        """The answer of the node that is asked for, or else of one that answers."""
+        addresses = await self._lookups.operators()
+        if wanted := asked.parameter("node"):
+            return await self._onward.answer(request, asked, wanted, _address(addresses, wanted))
+        nodes = random.sample(sorted(addresses), min(_TRIES, len(addresses)))
+        failed = Declined(503, "no operator has said where it listens; start one")
+        for node in nodes:
+            try:
+                return await self._onward.answer(request, asked, node, addresses[node])
+            except Unanswered as error:
+                failed = error
+        raise failed
+
+
+def _address(addresses: Mapping[str, str], node: str) -> str:
+    if (address := addresses.get(node)) is None:
+        raise Declined(503, f"the operator of node {node} has not said where it listens; is it running?")
+    return address

@@ -1,0 +1,137 @@
+"""What the gateway asks the API server, with its own account: where things are, and what the aggregation layer needs.
+
+Errors are those of kube/client.py.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from lightkube.core.exceptions import ConfigError
+from lightkube.generic_resource import create_global_resource, create_namespaced_resource
+from yaml import YAMLError
+
+from stromboli import bounds
+from stromboli.errors import HttpFailed, InvalidSettings
+from stromboli.kube import answers, wire
+from stromboli.kube.faults import code, refused, unavailable
+from stromboli.kube.plain import Kind, Plain
+from stromboli.kube.system import ConfigMap
+from stromboli.naming import API_SERVICE, GROUP, VERSION
+
+T = TypeVar("T")
+
+APIService = create_global_resource("apiregistration.k8s.io", "v1", "APIService", "apiservices")
+_KINDS: Mapping[str, Kind] = {
+    "agentruns": create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns"),
+    "agentsessions": create_namespaced_resource(GROUP, VERSION, "AgentSession", "agentsessions"),
+}
+_AUTHENTICATION = ("kube-system", "extension-apiserver-authentication")
+
+
+class _Metadata(msgspec.Struct):
+    uid: str = ""
+
+
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+
+
+class _Status(msgspec.Struct):
+    node: str = ""
+    conditions: list[_Condition] = msgspec.field(default_factory=list)
+
+
+class _Object(msgspec.Struct):
+    """An AgentRun or AgentSession; all that is large in it is skipped."""
+
+    metadata: _Metadata
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+class _APIServiceSpec(msgspec.Struct, rename={"authority": "caBundle"}):
+    authority: bytes = b""  # base64 on the wire
+
+
+class _APIService(msgspec.Struct):
+    spec: _APIServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where an AgentRun or AgentSession is; `node` is empty where no operator has it yet."""
+
+    uid: str
+    node: str
+    finished: bool
+
+
+class Aggregation:
+    """The API server, found as kubectl finds it (in-cluster, KUBECONFIG)."""
+
+    def __init__(self) -> None:
+        """Raises InvalidSettings if nothing says where the API server is."""
+        try:
+            self.plain = Plain(wire.config())
+        except (ConfigError, OSError) as e:
+            raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
+        except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
+            raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
+
+    async def close(self) -> None:
+        await self.plain.close()
+
+    async def located(self, plural: str, namespace: str, name: str) -> Located | None:
+        """Where one of the `agentruns` or `agentsessions` is; None if it does not exist. The names must be valid."""
+        content = await self._content(_KINDS[plural], name, namespace)
+        if content is None:
+            return None
+        found = _decoded(lambda data: msgspec.json.decode(data, type=_Object), content)
+        finished = any(c.type == "Finished" and c.status == "True" for c in found.status.conditions)
+        return Located(found.metadata.uid, found.status.node, finished)
+
+    async def front_proxy(self) -> Mapping[str, bytes]:
+        """The ConfigMap about the API server's front proxy; empty where it has none."""
+        namespace, name = _AUTHENTICATION
+        content = await self._content(ConfigMap, name, namespace)
+        return {} if content is None else _decoded(answers.config_map, content)
+
+    async def api_service_authority(self) -> str | None:
+        """The CA by which the API server verifies us, empty if it is not set; None without the APIService."""
+        content = await self._content(APIService, API_SERVICE, None)
+        if content is None:
+            return None
+        found = _decoded(lambda data: msgspec.json.decode(data, type=_APIService), content)
+        return found.spec.authority.decode("ascii", "replace")
+
+    async def set_api_service_authority(self, authority: str) -> None:
+        """Set that CA (PEM). Raises Conflict, Rejected."""
+        encoded = base64.b64encode(authority.encode()).decode()
+        operations = [{"op": "add", "path": "/spec/caBundle", "value": encoded}]
+        try:
+            await self.plain.patch(APIService, API_SERVICE, operations)
+        except HttpFailed as e:
+            raise refused(f"the caBundle of the APIService {API_SERVICE}", e) from e
+
+    async def _content(self, kind: Kind, name: str, namespace: str | None) -> bytes | None:
+        try:
+            return await self.plain.get(kind, name, namespace=namespace)
+        except HttpFailed as e:
+            if code(e) == 404:
+                return None
+            raise unavailable(e) from e
+
+
+def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
+    try:
+        try:
+            return decode(content)
+        except RecursionError:
+            return decode(bounds.cut_json(content))
+    except ValueError as e:
+        raise unavailable(e) from e
