@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from stromboli.kube import objects
 from stromboli.models.objects import Object
@@ -25,14 +26,23 @@ class Reported:
     version: int
 
 
+class Finished(Protocol):
+    """What is told of each finished run that is put, and of each run that is gone: perform/history.py."""
+
+    def ended(self, run: Run) -> None: ...
+
+    def gone(self, uid: str) -> None: ...
+
+
 class Store:
     """Objects by UID; a newer resourceVersion wins, whether it came from the watch or from a read.
 
     `wake` is called with the UID of the run that is next in a session's queue after another has left it.
     """
 
-    def __init__(self, wake: Callable[[str], None]) -> None:
+    def __init__(self, wake: Callable[[str], None], finished: Finished) -> None:
         self._wake = wake
+        self._finished = finished
         self._objects: dict[str, Run] = {}
         self._versions: dict[
             str, int
@@ -78,6 +88,7 @@ class Store:
         if run.status.is_finished:
             # One that was started holds its session, and the next can go on only once that is given back.
             self._drop(uid, wakes_next=not run.status.attempts)
+            self._finished.ended(run)
         elif known != version or run.is_whole or not self._is_whole(uid):
             # an outline adds nothing to the whole run
             self._objects[uid] = objects.kept(run)
@@ -117,6 +128,7 @@ class Store:
         self._deleted.add(uid)
         self._reported.pop(uid, None)
         self._drop(uid, wakes_next=True)
+        self._finished.gone(uid)
 
     def known(self) -> set[str]:
         """The UIDs of all known runs, including finished ones."""

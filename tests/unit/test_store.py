@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stromboli.kube import objects, outline
 from stromboli.kube.outline import SMALL
 from stromboli.models.run import Run
+from stromboli.perform.history import History
 from stromboli.reasons import Reason
 from stromboli.store import Reported, Store
 from tests.support.builders import UID, Modifier, at, at_version, having, of_uid, read, run
@@ -26,7 +27,7 @@ def of_outline(*modifiers: Modifier) -> Run:
 
 @pytest.fixture
 def store() -> Store:
-    return Store(WOKEN.append)
+    return Store(WOKEN.append, History("node-a"))
 
 
 def test_what_is_put_is_there(store: Store) -> None:
@@ -174,7 +175,7 @@ def test_all_runs_ahead_are_known_once_the_queue_was_listed(store: Store) -> Non
 
 def test_who_leaves_a_queue_wakes_the_next_unless_it_has_yet_to_give_its_turn_back() -> None:
     woken: list[str] = []
-    store = Store(woken.append)
+    store = Store(woken.append, History("node-a"))
     started = {"attempts": [{"number": 1}]}
     for n in (1, 2, 3, 4):
         store.put(of_session(f"u{n}", n))
@@ -222,7 +223,7 @@ def test_a_version_that_is_no_number_is_the_oldest(store: Store, version: str) -
 
 @given(st.lists(st.integers(1, 20), min_size=1), st.randoms(use_true_random=False))
 def test_in_whatever_order_they_come_the_newest_stays(versions: list[int], chance: random.Random) -> None:
-    store = Store(WOKEN.append)
+    store = Store(WOKEN.append, History("node-a"))
     chance.shuffle(versions)
     for version in versions:
         store.put(read(at_version(version)))

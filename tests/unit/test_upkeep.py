@@ -17,6 +17,7 @@ from stromboli.models.session import RunRef, Session, SessionStatus
 from stromboli.node.jobs import Jobs
 from stromboli.node.resting import Resting
 from stromboli.observe.index import Index
+from stromboli.perform.history import History
 from stromboli.perform.sessions.assembly import Parts
 from stromboli.perform.sessions.report import SessionReporter
 from stromboli.perform.sessions.sizes import Sizes
@@ -71,7 +72,7 @@ class Scene:
         self.cluster = FakeCluster()
         self.vacated = Vacated()
         self.index = Index(self.cluster.session_outline, self.cluster.sessions)
-        self.store = Store(lambda _: None)
+        self.store = Store(lambda _: None, History("node-a"))
         reporter = SessionReporter(self.cluster, NODE)
         sizes = Sizes(Unmeasured(), reporter, Jobs(lambda _: None))
         none = cast(Any, None)

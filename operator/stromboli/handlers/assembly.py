@@ -42,9 +42,11 @@ from stromboli.perform.clisources import CLIWarmUp
 from stromboli.perform.deletions import Deletions
 from stromboli.perform.endings import Endings
 from stromboli.perform.entry import Entry
+from stromboli.perform.expiry import Expiry
 from stromboli.perform.finisher import Finisher
 from stromboli.perform.gates import Gates
 from stromboli.perform.going import Going
+from stromboli.perform.history import History
 from stromboli.perform.images.discovery import Discovery
 from stromboli.perform.images.provider import Provider
 from stromboli.perform.images.removal import Removals as ImageRemovals
@@ -85,6 +87,7 @@ class Background:
     guard: Guard
     removals: Removals
     warm_up: CLIWarmUp
+    expiry: Expiry
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class Parts:
 @asynccontextmanager
 async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Parts]:
     """Create the parts and connect them; they are closed at the end of the block."""
-    store = Store(lambda uid: queue.wake(uid))
+    history = History(settings.node)
+    store = Store(lambda uid: queue.wake(uid), history)
     queue = WorkQueue(lambda uid: reconciler.reconcile(uid))
     session_queue = WorkQueue(lambda uid: upkeep.reconcile(uid))
     policy_queue = WorkQueue(PolicyStatuses(cluster).reconcile)
@@ -155,8 +159,11 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         queue.wake_all()
         images.wake_all()
 
+    expiry = Expiry(cluster, settings, store, history, queue.wake)
+
     def wake_policies() -> None:
         policy_queue.wake(EVERY_POLICY)
+        expiry.policies_changed()
 
     survey = Survey(cluster, store, node.gate, settings.node, queue.wake, wake_session)
     shared = Shared(node.images, node.mounts, node.networks, voice.notifier, node.gate)
@@ -173,6 +180,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             guard=Guard(podman, on_node.site, node.ends.watched),
             removals=Removals(podman, installation, node.ends.forget),
             warm_up=CLIWarmUp(cluster, settings, node.mounts, secrets),
+            expiry=expiry,
         )
         wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
         discovery = Discovery(cluster, settings, podman, node.images, node.mounts, secrets)

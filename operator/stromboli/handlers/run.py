@@ -112,6 +112,7 @@ async def _watch(settings: Settings, parts: Parts) -> None:
                 "the sweep": partial(_sweep, parts.background.sweep, ready, parts.queue.wake_all),
                 "the follower of removals": parts.background.removals.follow,
                 "the guard of the disk": parts.background.guard.run,
+                "the deletion of finished runs": parts.background.expiry.run,
             },
             passing={"the search for the CLI's image": parts.background.warm_up.keep_trying},
         )

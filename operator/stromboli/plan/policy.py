@@ -1,10 +1,10 @@
 """Several policies → the one that is in effect for a namespace. Pure.
 
 Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits, switches,
-`historyLimit` and the rules for stacks (plan/compose_rules.py), the strictest applies. Values (`cli`, `defaults`, `env` by name,
-`credentials`, `pullPolicy`) must agree: if two policies differ, the run is refused with a message that names both. Of
-Secrets for pulls, all are used. The operator's settings count as one more allowlist, and are the fallback for values
-that no policy sets.
+`historyLimit` and the rules for stacks (plan/compose_rules.py), the strictest applies. Values (`cli`, `defaults`, `env`
+by name, `credentials`, `pullPolicy`) must agree: if two policies differ, the run is refused with a message that names
+both. Of Secrets for pulls, all are used. The operator's settings count as one more allowlist, and are the fallback for
+values that no policy sets.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
 from stromboli.observe import policy, references
 from stromboli.perform import lookups
+from stromboli.perform.history import History
 from stromboli.plan import answer, conversation, documents, pull_secrets, redaction, request
 from stromboli.plan.compatibility import CLINeeds
 from stromboli.plan.container import Shape
@@ -240,7 +241,7 @@ def _seen(obj: dict[str, Any]) -> None:
     async def ending() -> None:
         return
 
-    store, run = Store(lambda _: None), objects.run(obj)
+    store, run = Store(lambda _: None, History("node-a")), objects.run(obj)
     wakers = Wakers(
         run=lambda _: None,
         all=lambda: None,

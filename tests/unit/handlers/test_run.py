@@ -17,6 +17,7 @@ from stromboli.errors import PartDied
 from stromboli.handlers import run as process
 from stromboli.handlers.assembly import Background, Parts
 from stromboli.handlers.watches import Wakers
+from stromboli.perform.history import History
 from stromboli.settings import Settings
 from stromboli.store import Store
 from stromboli.work_queue import WorkQueue
@@ -60,11 +61,18 @@ class Part:
         await self._step("CLI", nothing)
 
 
+class Expiring(Part):
+    """The deletion of finished runs."""
+
+    async def run(self) -> None:
+        await self._step("expiry", forever)
+
+
 def parts(dies: str = "") -> Parts:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(6)))
-    background = Background(part, part, part, part)
-    return Parts(Store(cast(Any, nothing)), WorkQueue(cast(Any, nothing)), wakers, background, part)
+    background = Background(part, part, part, part, cast(Any, Expiring(dies)))
+    return Parts(Store(cast(Any, nothing), History("n")), WorkQueue(cast(Any, nothing)), wakers, background, part)
 
 
 @pytest.fixture
@@ -78,6 +86,7 @@ def settings(tmp_path: Path) -> Settings:
         ("sweep", "the sweep"),
         ("guard", "the guard of the disk"),
         ("removals", "the follower of removals"),
+        ("expiry", "the deletion of finished runs"),
         ("CLI", "the search for the CLI's image"),
     ],
 )

@@ -10,6 +10,7 @@ from stromboli.handlers.watches import Wakers, take, take_policy, take_session
 from stromboli.kube import objects
 from stromboli.kube.objects import head
 from stromboli.models.objects import Object as Head
+from stromboli.perform.history import History
 from stromboli.reasons import Reason
 from stromboli.store import Reported, Store
 from tests.support.builders import Modifier, Object, at, at_version, having, of_uid, read, run
@@ -23,7 +24,7 @@ class Woken:
     def __init__(self) -> None:
         self.runs: list[str] = []
         self.sessions: list[str] = []
-        self.store = Store(self.runs.append)
+        self.store = Store(self.runs.append, History("node-a"))
         self.policies = 0
         self.wakers = Wakers(self.runs.append, self._all, self._session, self._image, self._policies, self._ending)
 

@@ -27,6 +27,7 @@ from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.kube.objects import head
 from stromboli.node.guard import Guard
 from stromboli.node.removals import Removals
+from stromboli.perform.expiry import Expiry
 from stromboli.perform.images.discovery import Discovery
 from stromboli.settings import Settings
 from stromboli.store import Store
@@ -71,6 +72,7 @@ class Process:
     guard: Guard
     wakers: Wakers
     discovery: Discovery
+    expiry: Expiry
 
     def is_idle(self) -> bool:
         """Whether nothing waits in its queue and nothing is at work."""
@@ -168,6 +170,7 @@ class Node:
                     parts.background.guard,
                     parts.wakers,
                     parts.discovery,
+                    parts.background.expiry,
                 )
 
     def switch_off(self) -> None:

@@ -15,6 +15,7 @@ from stromboli.errors import Waiting
 from stromboli.models.run import RunStatus
 from stromboli.models.session import RunRef, SessionStatus
 from stromboli.observe.sessions import QUEUED_RECHECK, Queues
+from stromboli.perform.history import History
 from stromboli.reasons import ReadyReason, Reason
 from stromboli.status import run as run_states
 from stromboli.status import session as session_status
@@ -413,7 +414,7 @@ async def test_a_queued_run_that_has_the_turn_goes_on_although_another_is_ahead_
             assert session is not None
             taken = session_status.taken(session.status, RunRef(name, uid), Moment(datetime.now(UTC), "node-a", 1))
             await node.cluster.write_status(session, taken)
-    store = Store(lambda _: None)
+    store = Store(lambda _: None, History("node-a"))
     found = {name: await node.cluster.run(SPACE, name) for name in uids}
     for run in found.values():
         assert run is not None

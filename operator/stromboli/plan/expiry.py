@@ -1,0 +1,111 @@
+"""When a finished run is deleted: after its time to live, or because its namespace keeps no more of them. Pure.
+
+Moments are seconds of a clock that nobody sets (perform/history.py): a wall clock that jumps deletes nothing early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from stromboli.errors import Refused
+from stromboli.plan import policy as policies
+from stromboli.plan.policy import Base, Rules
+
+# How much later than the operator of a run's node the others delete it: it is removed even if that node is lost, and
+# where none is, each run is deleted by one of them.
+OTHERS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is kept in memory of a finished run.
+
+    `completed` is its status's time, and `ended` the moment that this was. `ttl` is in seconds, None if the spec states
+    none. `ours` says whether this operator finished it.
+    """
+
+    uid: str
+    name: str
+    version: str
+    completed: datetime
+    ended: float
+    ttl: int | None
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What the policies of a namespace say: the time to live of runs that state none in seconds, and how many finished
+    runs it keeps. None where they say nothing.
+    """
+
+    ttl: float | None = None
+    history: int | None = None
+
+
+FOREVER = Keeping()
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What is to be deleted now, the oldest end first, and the moment at which to look again if nothing happens.
+
+    `by_spec` are those whose own time to live is over, and `by_policy` all others.
+    """
+
+    by_spec: tuple[Finished, ...]
+    by_policy: tuple[Finished, ...]
+    again: float | None
+
+
+def keeping(found: Sequence[Rules], labels: Mapping[str, str], base: Base) -> Keeping:
+    """What all the policies of the cluster say for a namespace with these labels.
+
+    Those that contradict each other, or make no sense, let no run start there, and delete none.
+    """
+    try:
+        effective = policies.combine([one for one in found if policies.selects(one, labels)], base)
+    except Refused:
+        return FOREVER
+    return Keeping(effective.ttl, effective.history_limit)
+
+
+def says_nothing(found: Sequence[Rules]) -> bool:
+    """Whether no policy deletes anything, in whichever namespace."""
+    return all(
+        one.spec.history_limit is None and (one.spec.defaults is None or one.spec.defaults.ttl is None) for one in found
+    )
+
+
+def expired(finished: Collection[Finished], keeping: Keeping, now: float) -> Expired:
+    """What is to be deleted of all the finished runs of one namespace."""
+    by_spec, by_policy, again = [], [], []
+    beyond = _beyond(finished, keeping.history)
+    for one in sorted(finished, key=_order):
+        late = 0.0 if one.ours else OTHERS
+        own = None if one.ttl is None else one.ended + one.ttl + late
+        default = None if one.ttl is not None or keeping.ttl is None else one.ended + keeping.ttl + late
+        excess = beyond[one.uid] + late if one.uid in beyond else None
+        moments = [moment for moment in (own, default, excess) if moment is not None]
+        if own is not None and own <= now:
+            by_spec.append(one)
+        elif any(moment <= now for moment in moments):
+            by_policy.append(one)
+        else:
+            again += moments
+    return Expired(tuple(by_spec), tuple(by_policy), min(again, default=None))
+
+
+def _beyond(finished: Collection[Finished], limit: int | None) -> dict[str, float]:
+    """Those that the namespace keeps no more, and since when: since as many as it keeps have ended after them."""
+    if limit is None or len(finished) <= limit:
+        return {}
+    newest = sorted(finished, key=_order, reverse=True)
+    return {one.uid: newest[n].ended for n, one in enumerate(newest[limit:])}
+
+
+def _order(one: Finished) -> tuple[float, str]:
+    """Two that ended at the same moment are in the same order for each operator."""
+    return one.ended, one.uid
