@@ -27,7 +27,7 @@ from stromboli.api.answers import NAMESPACE, REPORTED, Document, json_answer
 from stromboli.api.authorise import Authorizer
 from stromboli.api.errors import Declined
 from stromboli.kube.reviews import Access
-from stromboli.naming import GROUP, VERSION
+from stromboli.naming import AGENTS_API, GROUP, VERSION
 from stromboli.perform.images.discovery import Progress
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ LISTS, INSPECTIONS, SEARCHES = 4, 4, 2  # that are answered at a time
 DEFAULT_LIMIT, MOST = 25, 100  # results of each registry
 LONGEST = 255  # characters of a query
 LONGEST_REFERENCE = 4096  # that are looked at
-_ROUTE = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/images"
+_ROUTE = "/namespaces/{namespace}/images"
+_BY_TOKEN = f"/apis/{GROUP}/{VERSION}"
 
 
 class Finder(Protocol):
@@ -52,9 +53,9 @@ class Finder(Protocol):
 
 
 class ImageRoutes:
-    """Serves what is found to users whom the cluster authorizes."""
+    """Serves what is found; with an authorizer, to users whom the cluster authorizes."""
 
-    def __init__(self, authorizer: Authorizer, finder: Finder) -> None:
+    def __init__(self, authorizer: Authorizer | None, finder: Finder) -> None:
         self._authorizer = authorizer
         self._finder = finder
         self._lists = asyncio.Semaphore(LISTS)
@@ -62,15 +63,28 @@ class ImageRoutes:
         self._searches = asyncio.Semaphore(SEARCHES)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get(_ROUTE, self._list, allow_head=False)
-        router.add_get(f"{_ROUTE}/inspect", self._inspect, allow_head=False)
-        router.add_get(f"{_ROUTE}/search", self._search, allow_head=False)
+        if self._authorizer is None:
+            router.add_get(f"{AGENTS_API}/images", self._list_all, allow_head=False)
+        base = (AGENTS_API if self._authorizer is None else _BY_TOKEN) + _ROUTE
+        router.add_get(base, self._list, allow_head=False)
+        router.add_get(f"{base}/inspect", self._inspect, allow_head=False)
+        router.add_get(f"{base}/search", self._search, allow_head=False)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        everything = _flag(request.query.get("all", "false"))
+        everything = self._authorizer is not None and _flag(request.query.get("all", "false"))
         namespace = await self._admitted(request, "list")
-        if everything:
+        if everything and self._authorizer is not None:
             await self._authorizer.admit(request.headers.get("Authorization"), _access("list", ""))
+        return await self._listed(request, namespace, everything=everything)
+
+    async def _list_all(self, request: web.Request) -> web.StreamResponse:
+        namespace = request.query.get("namespace", "")
+        if not NAMESPACE.fullmatch(namespace):
+            raise Declined(400, "the parameter `namespace` must name the namespace whose runs could use the images")
+        return await self._listed(request, namespace, everything=True)
+
+    async def _listed(self, request: web.Request, namespace: str, *, everything: bool) -> web.StreamResponse:
+        as_document = answers.as_status if self._authorizer is None else answers.as_document
         async with _turn(self._lists):
             found = self._finder.list(namespace, everything=everything)
             async with aclosing(cast(AsyncGenerator[Progress | Document, None], found)) as steps:
@@ -82,12 +96,12 @@ class ImageRoutes:
                     async for step in steps:
                         await response.write(_line(step))
                 except REPORTED as error:
-                    await response.write(_line(answers.as_document(answers.of_error(error))))
+                    await response.write(_line(as_document(answers.of_error(error))))
                 except ConnectionError:  # the client is gone
                     raise
                 except Exception:  # as in answers.py, for a response that has begun
                     log.exception("%s: unexpected error", request.path)
-                    await response.write(_line(answers.as_document(answers.UNEXPECTED)))
+                    await response.write(_line(as_document(answers.UNEXPECTED)))
                 await response.write_eof()
         return response
 
@@ -108,7 +122,8 @@ class ImageRoutes:
         namespace = request.match_info["namespace"]
         if not NAMESPACE.fullmatch(namespace):
             raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
-        await self._authorizer.admit(request.headers.get("Authorization"), _access(verb, namespace))
+        if self._authorizer is not None:
+            await self._authorizer.admit(request.headers.get("Authorization"), _access(verb, namespace))
         return namespace
 
 

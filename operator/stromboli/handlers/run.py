@@ -7,11 +7,11 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
-    AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
+    asynccontextmanager,
     contextmanager,
 )
 from datetime import UTC, datetime
@@ -22,8 +22,11 @@ from urllib.parse import quote
 
 import kopf
 
+from stromboli import naming
 from stromboli import settings as configuration
-from stromboli.api import certificate
+from stromboli.api import certificate, tokens
+from stromboli.api.images import ImageRoutes
+from stromboli.api.messages import Messages
 from stromboli.api.server import serving
 from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
@@ -31,8 +34,11 @@ from stromboli.backoff import backoff
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PartDied
 from stromboli.handlers.assembly import Parts, assembled
 from stromboli.handlers.watches import register
+from stromboli.keys.certificates import Subject
+from stromboli.keys.keyring import Keyring
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
+from stromboli.kube.system import System
 from stromboli.logs import log_to_stderr
 from stromboli.node.conversations import Conversations
 from stromboli.perform.images.discovery import Discovery
@@ -78,21 +84,26 @@ async def _serve(settings: Settings) -> None:
             await _watch(settings, parts)
 
 
-def _api(
+@asynccontextmanager
+async def _api(
     settings: Settings, cluster: Cluster, podman: Podman, installation: str, discovery: Discovery
-) -> AbstractAsyncContextManager[str]:
+) -> AsyncIterator[None]:
     """The read API, served inside the block."""
     host, port = settings.api_address
-    return serving(
+    read = Conversations(podman, podman.folders, installation).read
+    system = System(cluster.plain, settings.system_namespace)
+    subject = Subject(naming.MANAGER, (naming.operator_host(settings.node),), client=False)
+    routes = (Messages(None, cluster.session, read), ImageRoutes(None, discovery))
+    by_token = tokens.serving(
         reviews=Reviews(cluster.plain),
         lookup=cluster.session,
-        read=Conversations(podman, podman.folders, installation).read,
+        read=read,
         discovery=discovery,
         home=settings.home,
-        certificate=certificate.ensure(settings.home, host, datetime.now(UTC)),
-        host=host,
-        port=port,
+        certificate=certificate.ensure(settings.home, "127.0.0.1", datetime.now(UTC)),
     )
+    async with by_token, serving(routes, Keyring(system, subject), system, node=settings.node, host=host, port=port):
+        yield
 
 
 async def _watch(settings: Settings, parts: Parts) -> None:

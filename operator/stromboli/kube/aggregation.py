@@ -12,23 +12,21 @@ from typing import TypeVar
 
 import msgspec
 from lightkube.core.exceptions import ConfigError
-from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from yaml import YAMLError
 
 from stromboli import bounds
 from stromboli.errors import HttpFailed, InvalidSettings
 from stromboli.kube import answers, wire
 from stromboli.kube.faults import code, refused, unavailable
+from stromboli.kube.kinds import AgentRun, AgentSession, APIService, ConfigMap
 from stromboli.kube.plain import Kind, Plain
-from stromboli.kube.system import ConfigMap
-from stromboli.naming import API_SERVICE, GROUP, VERSION
+from stromboli.naming import API_SERVICE
 
 T = TypeVar("T")
 
-APIService = create_global_resource("apiregistration.k8s.io", "v1", "APIService", "apiservices")
 _KINDS: Mapping[str, Kind] = {
-    "agentruns": create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns"),
-    "agentsessions": create_namespaced_resource(GROUP, VERSION, "AgentSession", "agentsessions"),
+    "agentruns": AgentRun,
+    "agentsessions": AgentSession,
 }
 _AUTHENTICATION = ("kube-system", "extension-apiserver-authentication")
 

@@ -18,12 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from lightkube.core.exceptions import ConfigError
-from lightkube.generic_resource import (
-    GenericGlobalResource,
-    GenericNamespacedResource,
-    create_global_resource,
-    create_namespaced_resource,
-)
+from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
 from yaml import YAMLError
 
 from stromboli import bounds
@@ -31,6 +26,14 @@ from stromboli.coalesced import Coalesced
 from stromboli.errors import ClusterUnavailable, Conflict, HttpFailed, InvalidSettings, Oversized, Rejected
 from stromboli.kube import answers, objects, outline, versions, wire
 from stromboli.kube.faults import code, forbidden, refused, unavailable
+from stromboli.kube.kinds import AgentImageKind as AgentImageKind
+from stromboli.kube.kinds import AgentPolicy as AgentPolicy
+from stromboli.kube.kinds import AgentRun as AgentRun
+from stromboli.kube.kinds import AgentSession as AgentSession
+from stromboli.kube.kinds import ConfigMap as ConfigMap
+from stromboli.kube.kinds import Event as Event
+from stromboli.kube.kinds import Namespace as Namespace
+from stromboli.kube.kinds import Secret as Secret
 from stromboli.kube.objects import K, Wire
 from stromboli.kube.outline import MAX_SPEC, Page
 from stromboli.kube.plain import HEADS, Kind, Plain
@@ -42,15 +45,6 @@ from stromboli.models.policy import Policy
 from stromboli.models.run import Run
 from stromboli.models.session import Session
 from stromboli.naming import API_VERSION, GROUP, VERSION, is_object_name
-
-AgentRun = create_namespaced_resource(GROUP, VERSION, "AgentRun", "agentruns")
-AgentSession = create_namespaced_resource(GROUP, VERSION, "AgentSession", "agentsessions")
-AgentImageKind = create_namespaced_resource(GROUP, VERSION, "AgentImage", "agentimages")
-AgentPolicy = create_global_resource(GROUP, VERSION, "AgentPolicy", "agentpolicies")
-Namespace = create_global_resource("", "v1", "Namespace", "namespaces")
-ConfigMap = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
-Secret = create_namespaced_resource("", "v1", "Secret", "secrets")
-Event = create_namespaced_resource("", "v1", "Event", "events")
 
 KINDS: Mapping[str, type[GenericNamespacedResource] | type[GenericGlobalResource]] = {
     Run.KIND: AgentRun,

@@ -9,16 +9,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 
-from lightkube.generic_resource import create_namespaced_resource
-
 from stromboli.errors import HttpFailed
 from stromboli.kube import answers
 from stromboli.kube.faults import code, refused, unavailable
+from stromboli.kube.kinds import ConfigMap, Secret
 from stromboli.kube.plain import Kind, Plain
 from stromboli.naming import GATEWAY_KEYS, OPERATORS
-
-ConfigMap = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
-Secret = create_namespaced_resource("", "v1", "Secret", "secrets")
 
 
 class System:

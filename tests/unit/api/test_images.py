@@ -13,7 +13,7 @@ import httpx2 as httpx
 import pytest
 
 from stromboli.api import images, issue, listener
-from stromboli.api.server import serving
+from stromboli.api.tokens import serving
 from stromboli.errors import ClusterUnavailable, ImageMissing, PodmanUnavailable, Refused
 from stromboli.perform.images.discovery import PATIENCE, Progress
 from stromboli.reasons import Reason

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stromboli.api import address, listener
-from stromboli.api.server import serving
+from stromboli.api.tokens import serving
 from tests.unit.api.test_server import LIMIT, Bed, ask, client_of
 
 

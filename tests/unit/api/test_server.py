@@ -16,8 +16,8 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from stromboli.api import address, issue, server
-from stromboli.api.server import serving
+from stromboli.api import address, issue, messages
+from stromboli.api.tokens import serving
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PodmanError, PodmanUnavailable
 from stromboli.kube import objects
 from stromboli.models.session import Session
@@ -247,7 +247,7 @@ async def test_what_is_away_is_said_to_be(
 async def test_a_read_that_takes_too_long_is_given_up(
     client: httpx.AsyncClient, bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(messages, "READ_SECONDS", 0.05)
     bed.held = asyncio.Event()
     status, told = await ask(client)
     assert (status, "try again" in told["error"], bed.reading) == (503, True, 0)
@@ -255,12 +255,12 @@ async def test_a_read_that_takes_too_long_is_given_up(
 
 async def test_only_so_many_are_read_at_once(client: httpx.AsyncClient, bed: Bed) -> None:
     bed.held = asyncio.Event()
-    asked = [asyncio.create_task(ask(client)) for _ in range(server.AT_ONCE + 2)]
-    await bed.until(lambda: bed.reading >= server.AT_ONCE and len(bed.looked) == len(asked), "all have asked")
+    asked = [asyncio.create_task(ask(client)) for _ in range(messages.AT_ONCE + 2)]
+    await bed.until(lambda: bed.reading >= messages.AT_ONCE and len(bed.looked) == len(asked), "all have asked")
     bed.held.set()
     answers = await asyncio.wait_for(asyncio.gather(*asked), LIMIT)
     assert {status for status, _ in answers} == {200}
-    assert bed.most_reading == server.AT_ONCE
+    assert bed.most_reading == messages.AT_ONCE
 
 
 async def test_the_home_says_where_it_is_while_it_is(bed: Bed, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ async def test_an_address_that_is_taken_stops_the_start(bed: Bed, tmp_path: Path
 
 
 async def test_the_end_does_not_wait_for_a_reader(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stromboli.api.server._SHUTDOWN_SECONDS", 0.05)
+    monkeypatch.setattr("stromboli.api.tokens._SHUTDOWN_SECONDS", 0.05)
     bed.held = asyncio.Event()
     async with asyncio.timeout(LIMIT), AsyncExitStack() as clients:
         async with serving(**bed.parts(tmp_path)):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stromboli.__main__ import run
-from stromboli.api.server import serving
+from stromboli.api.tokens import serving
 from stromboli.cli import exitcodes
 from stromboli.errors import ImageMissing, PodmanUnavailable, Refused
 from stromboli.local.home import Home

@@ -17,7 +17,7 @@ from stromboli.__main__ import run
 from stromboli.api import address, issue
 from stromboli.api.address import Address
 from stromboli.api.certificate import Certificate
-from stromboli.api.server import serving
+from stromboli.api.tokens import serving
 from stromboli.cli.messages import text
 from stromboli.controlplane import kubeconfig
 from stromboli.kube import objects

@@ -1,0 +1,87 @@
+"""The route of a session's messages.
+
+    GET /apis/agents.stromboli.dev/v1alpha1/namespaces/NAMESPACE/agentsessions/NAME/messages
+
+Reading a conversation is in `node.conversations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from stromboli.api.answers import NAMESPACE, Document, json_answer
+from stromboli.api.authorise import Authorizer
+from stromboli.api.errors import Declined
+from stromboli.kube.reviews import Access
+from stromboli.models.session import Session
+from stromboli.naming import AGENTS_API, GROUP, VERSION
+from stromboli.node.conversations import Conversation
+
+READ_SECONDS = 60.0  # for one conversation, including the wait for other readers
+AT_ONCE = 2  # conversations read concurrently; each may take tens of MiB of memory
+_ROUTE = "/namespaces/{namespace}/agentsessions/{name}/messages"
+_BY_TOKEN = f"/apis/{GROUP}/{VERSION}"
+# A Kubernetes name (RFC 1123). It becomes part of a path to the API server, so anything else is rejected.
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+
+# The AgentSession by (namespace, name); None if it does not exist. Raises ClusterUnavailable.
+Lookup = Callable[[str, str], Awaitable[Session | None]]
+# A session's conversation by (UID, conversation id, image id). Raises PodmanError, PodmanUnavailable.
+Read = Callable[[str, str, str], Awaitable[Conversation | None]]
+
+
+class Messages:
+    """Serves a session's messages; with an authorizer, to users whom the cluster authorizes."""
+
+    def __init__(self, authorizer: Authorizer | None, lookup: Lookup, read: Read) -> None:
+        self._authorizer = authorizer
+        self._lookup = lookup
+        self._read = read
+        self._readers = asyncio.Semaphore(AT_ONCE)
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        base = AGENTS_API if self._authorizer is None else _BY_TOKEN
+        router.add_get(base + _ROUTE, self._messages, allow_head=False)
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        if not NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
+            raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
+        if self._authorizer is not None:
+            access = Access("get", GROUP, "agentsessions", "messages", namespace, name)
+            await self._authorizer.admit(request.headers.get("Authorization"), access)
+        session = await self._lookup(namespace, name)
+        if session is None:
+            raise Declined(404, f"the namespace {namespace} has no AgentSession {name}")
+        return json_answer(200, await self._document(session, name))
+
+    async def _document(self, session: Session, name: str) -> Document:
+        conversation, image = session.status.conversation, session.status.image
+        found = None
+        if _is_uuid(conversation):
+            try:
+                async with asyncio.timeout(READ_SECONDS), self._readers:
+                    found = await self._read(session.uid, conversation, image)
+            except TimeoutError as late:
+                message = f"reading the conversation took more than {READ_SECONDS:.0f} s; try again"
+                raise Declined(503, message) from late
+        if found is None:
+            raise Declined(404, f"the session {name} has no conversation on this node; its first run starts one")
+        return {
+            "session": name,
+            "conversation": conversation,
+            "truncated": found.truncated,
+            "messages": [message.to_json() for message in found.messages],
+        }
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
