@@ -214,6 +214,15 @@ def test_a_kubeconfig_for_another_token(up: Cluster, tmp_path: Path) -> None:
     assert document["clusters"] == yaml.safe_load(up.kubeconfig.read_text())["clusters"]
 
 
+def test_what_the_api_server_answers(made: Cluster) -> None:
+    assert made.get("/apis") == (0, "it was never started")
+    made.up()
+    assert made.get("/apis")[0] == 200
+    kill(made, APISERVER)
+    status, why = made.get("/apis")
+    assert (status, bool(why)) == (0, True)
+
+
 def test_status_when_its_files_were_removed(up: Cluster) -> None:
     for file in (up.kubeconfig.parent / "pki").iterdir():
         file.unlink()

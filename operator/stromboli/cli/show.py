@@ -81,7 +81,9 @@ def _parts(parts: Sequence[PartStatus]) -> str:
     from stromboli.local.account import table
 
     rows = [("PART", "STATE", "PID", "WHERE")]
-    return "\n".join(table([*rows, *((p.name, _state(p), str(p.pid or "-"), p.where) for p in parts)]))
+    lines = table([*rows, *((p.name, _state(p), str(p.pid or "-"), p.where) for p in parts)])
+    problems = [f"{p.name}: {p.problem}; `stromboli up` repairs it" for p in parts if p.pid and p.problem]
+    return "\n".join([*lines, *problems])
 
 
 def _state(part: PartStatus) -> str:

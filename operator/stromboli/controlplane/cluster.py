@@ -108,6 +108,14 @@ class Cluster:
             for name, process in running.items()
         ]
 
+    def get(self, path: str) -> tuple[int, str]:
+        """The API server's answer to the administrator, status and body; 0 and the reason if there is none."""
+        try:
+            with Prober(self._certificates, ports.read(self._ports)) as prober:
+                return prober.get(path)
+        except (OSError, KeyError):
+            return 0, "it was never started"
+
     def _ready(self, names: list[str]) -> list[str]:
         """Those of `names` that are ready; none of them if the cluster's files have been removed."""
         settled = ports.read(self._ports)

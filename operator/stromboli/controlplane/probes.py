@@ -1,4 +1,5 @@
-"""Readiness probes of the control plane's parts: one HTTPS request each, with a timeout of two seconds.
+"""Readiness probes of the control plane's parts, and of what is behind its API server: one HTTPS request each, with a
+timeout of two seconds.
 
 Whether a part's process is running, and how long to wait for it, is decided elsewhere.
 """
@@ -50,3 +51,11 @@ class Prober:
             return self._client.get(f"https://{HOST}:{self._ports[port]}{path}").is_success
         except httpx.TransportError:
             return False
+
+    def get(self, path: str) -> tuple[int, str]:
+        """The API server's answer to the administrator, status and body; 0 and the reason if it does not answer."""
+        try:
+            answer = self._client.get(f"https://{HOST}:{self._ports[port_names.APISERVER]}{path}")
+        except httpx.TransportError as e:
+            return 0, str(e) or type(e).__name__
+        return answer.status_code, answer.text

@@ -41,13 +41,19 @@ class Detached:
         process = processes.recorded(self._record)
         return process.pid if process else None
 
-    def start(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    @property
+    def stamp(self) -> str | None:
+        """What the running process was started with, in its starter's terms; None if it is not running."""
+        process = processes.recorded(self._record)
+        return process.stamp if process else None
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], stamp: str = "") -> int:
         """Start it, detached; returns its PID. Raises LocalFailure if the program is missing or cannot be executed."""
         program = shutil.which(argv[0], path=env.get("PATH"))
         if program is None:
             raise LocalFailure(f"{argv[0]} is not installed", "`stromboli doctor` says how to get it")
         try:
-            return processes.spawn([program, *argv[1:]], env, self.log, self._record, self.name).pid
+            return processes.spawn([program, *argv[1:]], env, self.log, self._record, stamp).pid
         except OSError as e:
             raise LocalFailure(f"{program} cannot be started: {e.strerror}") from e
 

@@ -1,4 +1,5 @@
-"""Checks whether this machine has what a local installation needs, and says how to get what is missing.
+"""Checks whether this machine has what a local installation needs, and says how to get what is missing; and, where an
+installation is up, whether its API server reaches the gateway.
 
 Each check is a function in `CHECKS`; nothing is installed or changed.
 """
@@ -13,13 +14,17 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from stromboli.attempt import busybox as supervisor
 from stromboli.controlplane import binaries, build, download, versions
+from stromboli.controlplane.cluster import Cluster
 from stromboli.local import machine
+from stromboli.local.aggregation import Aggregation
+from stromboli.local.gateway_process import Gateway
 from stromboli.local.home import Home
 
 _OLDEST_PODMAN = (4, 3)
@@ -172,6 +177,19 @@ def disk(context: Context) -> list[Check]:
     return [Check("disk space", free >= _BUILD_GIB, found, hint, required=False)]
 
 
+def gateway(context: Context) -> list[Check]:
+    """Where a control plane runs: whether the read API is reached through it."""
+    cluster = Cluster(context.home.controlplane)
+    if not context.home.exists or cluster.get("/readyz")[0] != HTTPStatus.OK:
+        return []
+    problem = Gateway(context.home).problem() or Aggregation(cluster).problem()
+    hint = (
+        "`stromboli up` repairs it; until then logs, messages and images cannot be read, and no namespace of this "
+        "installation can be deleted"
+    )
+    return [Check("gateway", problem is None, problem or "reached through the API server", hint)]
+
+
 def architecture(context: Context) -> list[Check]:
     name = platform.machine()
     hint = "the Claude CLI is published for x86_64 and aarch64"
@@ -190,6 +208,7 @@ CHECKS: tuple[Callable[[Context], list[Check]], ...] = (
     control_plane,
     npm,
     disk,
+    gateway,
 )
 
 

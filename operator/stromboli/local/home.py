@@ -91,9 +91,9 @@ class Home:
         return self.root / "operator.ready"
 
     @property
-    def operator_code(self) -> Path:
-        """A hash of the code and of the settings file that the running operator was started with."""
-        return self.root / "operator.code"
+    def gateway_port(self) -> Path:
+        """Records the port that the gateway listens on."""
+        return self.root / "gateway-port.json"
 
     @property
     def runtime(self) -> Path:

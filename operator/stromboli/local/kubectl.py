@@ -61,8 +61,11 @@ class Kubectl:
         """
         self("create", "-f", "-", stdin=json.dumps(obj))
 
-    def apply(self, *objects: Object) -> None:
-        """Server-side apply: fields that were applied before and are now absent are removed; others' fields stay."""
+    def apply(self, *objects: Object, folder: Path | None = None) -> None:
+        """Server-side apply of objects and of a folder's manifests.
+
+        Fields that were applied before and are now absent are removed; others' fields stay.
+        """
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
         self(
             "apply",
@@ -71,11 +74,9 @@ class Kubectl:
             f"--field-manager={_MANAGER}",
             "-f",
             "-",
+            *(("-f", str(folder)) if folder else ()),
             stdin=manifest,
         )
-
-    def apply_folder(self, folder: Path) -> None:
-        self("apply", "--server-side", "--force-conflicts", f"--field-manager={_MANAGER}", "-f", str(folder))
 
     def follow(self, kind: str, name: str, namespace: str, seconds: float) -> Generator[Object | None, None, None]:
         """Yields each state of an object as it arrives, and None after each half second without one.

@@ -5,15 +5,15 @@ The operator itself is in `handlers`; a cluster's Deployment runs the same comma
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import stromboli
 from stromboli import environment
+from stromboli.local import code
+from stromboli.local.answers import NAMESPACE
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home
 
@@ -44,17 +44,13 @@ class Operator:
 
     def current(self) -> bool:
         """Whether it was started from the current code and settings; if not, it is restarted."""
-        try:
-            return self.home.operator_code.read_text(encoding="ascii") == self._fingerprint()
-        except FileNotFoundError:
-            return False
+        return self.process.stamp == self._stamp()
 
     def start(self, kubeconfig: Path, podman_socket: Path, environ: Mapping[str, str]) -> None:
         """Start it and return once it is ready. Raises LocalFailure with the end of its log."""
         self.home.operator_ready.unlink(missing_ok=True)
-        self.home.operator_code.write_text(self._fingerprint(), encoding="ascii")
         command = [sys.executable, "-P", "-m", "stromboli", "operator", "--config", str(self.home.settings)]
-        self.process.start(command, self.env(kubeconfig, podman_socket, environ))
+        self.process.start(command, self.env(kubeconfig, podman_socket, environ), self._stamp())
         self.process.await_ready(self.ready, _READY_SECONDS)
 
     def stop(self) -> bool:
@@ -69,14 +65,12 @@ class Operator:
         return kept | {
             "KUBECONFIG": str(kubeconfig),
             "STROMBOLI_HOME": str(self.home.root),
+            "STROMBOLI_NAMESPACE": NAMESPACE,
             "STROMBOLI_RUNTIME_DIR": str(self.home.runtime),
             "CONTAINER_HOST": f"unix://{podman_socket}",
             "PYTHONUNBUFFERED": "1",
             "PATH": environ.get("PATH", os.defpath),
         }
 
-    def _fingerprint(self) -> str:
-        """A hash of the names and times of the package's files, and of the settings file's content."""
-        files = sorted(p for p in Path(stromboli.__file__).parent.rglob("*") if p.suffix in (".py", ".sh"))
-        code = "\n".join(f"{p} {p.stat().st_mtime_ns}" for p in files)
-        return hashlib.sha256(code.encode() + self.home.settings.read_bytes()).hexdigest()
+    def _stamp(self) -> str:
+        return code.stamp(self.home.settings.read_bytes())

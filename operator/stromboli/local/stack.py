@@ -1,6 +1,6 @@
 """The local installation as a whole: its parts, and the order in which they start and stop.
 
-    Podman → control plane with the CRDs → images, settings → credentials, policy → operator
+    Podman → control plane with the CRDs → gateway → images, settings → credentials, policy → operator
 
 Each part is started only if it is not running, so `up` also repairs an installation. Each part is in a module of its
 own; who answers, and what the policy contains, is decided in `answers` and `policy`.
@@ -21,8 +21,10 @@ from stromboli.controlplane import lock
 from stromboli.controlplane.binaries import Binaries, cache_folder, find
 from stromboli.controlplane.cluster import Cluster
 from stromboli.errors import LocalFailure
-from stromboli.local import answers, checkout, doctor, images, leftovers, policy
+from stromboli.local import aggregation, answers, checkout, doctor, images, leftovers, policy
+from stromboli.local.aggregation import Aggregation
 from stromboli.local.answers import Answers, Claude
+from stromboli.local.gateway_process import Gateway
 from stromboli.local.home import Home
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.messages_process import MessagesProcess
@@ -43,15 +45,19 @@ exec {python} -P -m stromboli "$@"
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """The state of one part: `pid` is None if it has no process of ours; `where` is its socket or log."""
+    """The state of one part: `pid` is None if it has no process of ours; `where` is its socket or log.
+
+    `problem` says why it is not ready, if that is known.
+    """
 
     name: str
     pid: int | None
     ready: bool
     where: str
+    problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return {"pid": self.pid, "ready": self.ready, "where": self.where}
+        return {"pid": self.pid, "ready": self.ready, "where": self.where, "problem": self.problem}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,14 @@ class Stack:
     @property
     def operator(self) -> Operator:
         return Operator(self.home)
+
+    @property
+    def gateway(self) -> Gateway:
+        return Gateway(self.home)
+
+    @property
+    def aggregation(self) -> Aggregation:
+        return Aggregation(Cluster(self.home.controlplane))
 
     @property
     def standin(self) -> MessagesProcess:
@@ -113,9 +127,11 @@ class Stack:
         with self.changing():
             self.podman_up()
             self.control_plane_up()
+            self.gateway_up()
             self.images_up()
             chosen = self.answers_up()
             self.operator_up()
+            self.gateway_reached()
         return chosen
 
     def podman_up(self) -> None:
@@ -124,15 +140,27 @@ class Stack:
         self._running("podman", service.pid(), str(service.socket))
 
     def control_plane_up(self) -> None:
-        """The control plane, with the CRDs in it."""
+        """The control plane, with the CRDs in it, and with how it finds the gateway."""
         binaries = self.fetch()
         self._put_on_path(binaries)
         Cluster(self.home.controlplane, binaries).up(self.progress)
         kubectl = self.kubectl()
         # Both are created a moment after the API server has become ready.
         kubectl("wait", "--for=create", "namespace/kube-system", "namespace/default", "--timeout=30s")
-        kubectl.apply_folder(checkout.folder("crds"))
+        kubectl.apply(*aggregation.objects(self.gateway.port()), folder=checkout.folder("crds"))
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(checkout.folder("crds")))
+
+    def gateway_up(self) -> None:
+        """Start the gateway, without waiting for it: what follows does not need it."""
+        if not self.gateway.ready() or not self.gateway.current():
+            self.gateway.stop()
+            self.gateway.start(self.kubeconfig)
+
+    def gateway_reached(self) -> None:
+        """Wait until the API server reaches the gateway. Raises LocalFailure with what is wrong."""
+        self.gateway.await_ready()
+        self.aggregation.await_reached(self.kubectl())
+        self._running("gateway", self.gateway.pid(), str(self.gateway.process.log))
 
     def images_up(self) -> None:
         """Ensure the CLI's image and a base image, as the settings name them, and write the settings file."""
@@ -153,7 +181,6 @@ class Stack:
         Raises LocalFailure.
         """
         kubectl = self.kubectl()
-        kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": answers.NAMESPACE}})
         before = answers.kept(kubectl.get("secret", answers.SECRET, answers.NAMESPACE))
         chosen = told or answers.choose(before, self.environ)
         if told is not None:
@@ -161,7 +188,8 @@ class Stack:
         socket = self._messages_api(chosen)
         if kubectl.get("agentpolicy", policy.NAME) is None:
             kubectl.create(policy.created())
-        kubectl.apply(answers.secret(chosen), policy.following(chosen, socket))
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": answers.NAMESPACE}}
+        kubectl.apply(namespace, answers.secret(chosen), policy.following(chosen, socket))
         for messages in (self.standin, self.relay):
             if messages.wanted and messages.socket != socket:
                 messages.retire()
@@ -202,10 +230,16 @@ class Stack:
         parts = [PartStatus("podman", service.pid(), service.answers(), str(service.socket))]
         for part in Cluster(self.home.controlplane).parts():
             parts.append(PartStatus(part.name, part.pid, part.ready, str(part.log)))
+        parts.append(self._gateway_status())
         for messages in (self.standin, self.relay):
             if messages.wanted:
                 parts.append(PartStatus(messages.name, messages.pid(), messages.ready(), str(messages.socket)))
         return [*parts, PartStatus("operator", operator.pid(), operator.ready(), str(operator.process.log))]
+
+    def _gateway_status(self) -> PartStatus:
+        problem = self.gateway.problem() or self.aggregation.problem()
+        log = str(self.gateway.process.log)
+        return PartStatus("gateway", self.gateway.pid(), problem is None, log, problem or "")
 
     def _messages_api(self, chosen: Answers) -> Path | None:
         """Start the process that agents use in place of the API, if they need one; returns its socket."""
@@ -254,6 +288,7 @@ class Stack:
 
     def _stop_processes(self) -> None:
         self._stopped("operator", self.operator.stop())
+        self._stopped("gateway", self.gateway.stop())
         for messages in (self.standin, self.relay):
             self._stopped(messages.name, messages.stop())
         self._stopped("podman", self.podman.down())

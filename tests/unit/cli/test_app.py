@@ -185,7 +185,8 @@ def test_down_tells_of_runs_that_go_on(
 def test_status_as_json_has_each_parts_pid(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "-o", "json"]) == 1, "all of them are down"
     parts = json.loads(capsys.readouterr().out)
-    assert list(parts) == ["podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator"]
+    assert list(parts) == ["podman", "etcd", "kube-apiserver", "kube-controller-manager", "gateway", "operator"]
+    assert parts["gateway"]["problem"] == "it is not running"
     assert parts["operator"]["pid"] is None
     assert parts["operator"]["ready"] is False
 
@@ -195,6 +196,20 @@ def test_status_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["PART", "STATE", "PID", "WHERE"]
     assert lines[-1].split()[:3] == ["operator", "down", "-"]
+
+
+def test_status_says_what_is_wrong_with_a_part_that_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [
+        PartStatus("gateway", 3, False, "/l", "it answers 503: no front proxy"),
+        PartStatus("operator", 2, True, "/l"),
+    ]
+    monkeypatch.setattr(Stack, "status", lambda self: parts)
+    assert run(["status"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:3] == ["gateway", "starting", "3"]
+    assert lines[-1] == "gateway: it answers 503: no front proxy; `stromboli up` repairs it"
 
 
 @pytest.mark.parametrize("command", ["env", "kubeconfig"])

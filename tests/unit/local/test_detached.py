@@ -34,6 +34,14 @@ def test_it_runs_until_it_is_stopped(process: Detached) -> None:
     assert not process.stop()
 
 
+def test_what_it_was_started_with(process: Detached) -> None:
+    assert process.stamp is None
+    process.start(["sleep", "600"], ENV, "version 1")
+    assert process.stamp == "version 1"
+    process.stop()
+    assert process.stamp is None
+
+
 def test_it_is_in_a_session_of_its_own(process: Detached) -> None:
     pid = process.start(["sleep", "600"], ENV)
     assert os.getsid(pid) == pid

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from stromboli.controlplane import versions
+from stromboli.controlplane.cluster import Cluster
 from stromboli.local import doctor, machine
+from stromboli.local.aggregation import Aggregation
+from stromboli.local.gateway_process import Gateway
 from stromboli.local.home import Home
 
 Lay = Callable[..., Path]
@@ -138,6 +141,29 @@ def test_no_way_to_a_control_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (check,) = doctor.control_plane(context(tmp_path))
     assert not check.ok
     assert "KUBEBUILDER_ASSETS" in check.hint
+
+
+@pytest.mark.parametrize(
+    ("process", "way", "found"),
+    [
+        (None, None, "reached through the API server"),
+        ("it is not running", "never asked", "it is not running"),
+        (None, "the API server answers 503", "the API server answers 503"),
+    ],
+)
+def test_the_gateway_of_an_installation_that_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str | None, way: str | None, found: str
+) -> None:
+    given = context(tmp_path)
+    monkeypatch.setattr(Gateway, "problem", lambda self: process)
+    monkeypatch.setattr(Aggregation, "problem", lambda self: way)
+    assert doctor.gateway(given) == [], "there is no installation"
+    given.home.ensure()
+    assert doctor.gateway(given) == [], "its control plane is down"
+    monkeypatch.setattr(Cluster, "get", lambda self, path: (200, "ok"))
+    [check] = doctor.gateway(given)
+    assert (check.ok, check.found) == (process is way is None, found)
+    assert "no namespace of this installation can be deleted" in check.hint
 
 
 @pytest.mark.parametrize(("gib", "ok", "required"), [(1, False, True), (5, False, False), (50, True, False)])

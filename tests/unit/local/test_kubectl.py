@@ -49,6 +49,14 @@ def test_manifests_go_in_by_stdin_and_not_by_argv(tmp_path: Path) -> None:
     assert "c2VjcmV0" not in argv
 
 
+def test_objects_and_a_folder_in_one_call(tmp_path: Path) -> None:
+    kubectl = pretend(tmp_path, f'echo "$@" >> {tmp_path}/argv; cat > {tmp_path}/stdin')
+    kubectl.apply({"kind": "Namespace"}, folder=Path("/crds"))
+    assert json.loads((tmp_path / "stdin").read_text())["items"] == [{"kind": "Namespace"}]
+    [argv] = (tmp_path / "argv").read_text().splitlines()
+    assert argv.endswith("-f - -f /crds")
+
+
 def test_each_state_as_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "states").write_text(json.dumps(FIRST, indent=2) + "\n" + json.dumps(SECOND, ensure_ascii=False))
     kubectl = pretend(tmp_path, f"cat {tmp_path}/states; exec sleep 600")

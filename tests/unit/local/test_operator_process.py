@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import stromboli
 from stromboli.errors import LocalFailure
 from stromboli.local.home import Home
 from stromboli.local.operator_process import Operator
@@ -46,6 +47,24 @@ def test_ready_once_it_says_so(operator: Operator, tmp_path: Path, monkeypatch: 
     assert not operator.home.operator_ready.exists()
 
 
+def test_current_until_settings_or_code_change(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, monkeypatch, 'echo $$ > "$STROMBOLI_HOME/operator.ready"; exec sleep 600')
+    assert not operator.current(), "none is running"
+    start(operator)
+    assert operator.current()
+    operator.home.settings.write_text("agent: {image: other}\n")
+    assert not operator.current()
+    operator.home.settings.write_text("agent: {}\n")
+    assert operator.current()
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.setattr(stromboli, "__file__", str(package / "__init__.py"))
+    assert not operator.current()
+
+
 def test_the_word_of_an_earlier_one_does_not_count(operator: Operator) -> None:
     operator.process.start(["sleep", "600"], {"PATH": os.defpath})
     operator.home.operator_ready.write_text("1")
@@ -62,10 +81,12 @@ def test_its_last_words(operator: Operator, tmp_path: Path, monkeypatch: pytest.
 
 def test_what_it_is_given(operator: Operator) -> None:
     environ = {"STROMBOLI_AGENT_IMAGE": "x", "HTTPS_PROXY": "p", "ANTHROPIC_API_KEY": "secret", "KUBECONFIG": "/other"}
+    environ |= {"STROMBOLI_NAMESPACE": "other"}
     env = operator.env(Path("/k"), Path("/p.sock"), environ)
     assert "STROMBOLI_AGENT_IMAGE" not in env, "it is in the settings file, with what came of it"
     assert env["HTTPS_PROXY"] == "p"
     assert env["KUBECONFIG"] == "/k"
     assert env["CONTAINER_HOST"] == "unix:///p.sock"
     assert env["STROMBOLI_HOME"] == str(operator.home.root)
+    assert env["STROMBOLI_NAMESPACE"] == "stromboli-system", "where the gateway looks for it"
     assert "secret" not in env.values()

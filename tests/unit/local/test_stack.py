@@ -19,8 +19,10 @@ from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import PartStatus as Part
 from stromboli.errors import InvalidSettings, LocalFailure
 from stromboli.local import doctor, images, leftovers, stack
+from stromboli.local.aggregation import Aggregation
 from stromboli.local.answers import Claude, Offline
 from stromboli.local.doctor import Check
+from stromboli.local.gateway_process import Gateway
 from stromboli.local.home import Home
 from stromboli.local.images import Image
 from stromboli.local.kubectl import Kubectl
@@ -32,10 +34,13 @@ from stromboli.progress import Progress
 
 
 class Notes(list[str]):
-    """What was done, in order; `operator_ready` is how the operator is at first."""
+    """What was done, in order; `operator_ready` and `gateway_ready` are how they are at first."""
 
     operator_ready = False
     operator_current = True
+    gateway_ready = False
+    gateway_current = True
+    aggregation_problem: str | None = None
     network = True
     objects: dict[str, Any]
     images: list[str]
@@ -93,6 +98,15 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     monkeypatch.setattr(Operator, "pid", lambda self: 9)
     monkeypatch.setattr(Operator, "ready", lambda self: notes.operator_ready)
     monkeypatch.setattr(Operator, "current", lambda self: notes.operator_current)
+    monkeypatch.setattr(Gateway, "port", lambda self: 8443)
+    monkeypatch.setattr(Gateway, "start", note("gateway up"))
+    monkeypatch.setattr(Gateway, "await_ready", lambda self: None)
+    monkeypatch.setattr(Gateway, "stop", note("gateway down", True))
+    monkeypatch.setattr(Gateway, "pid", lambda self: 8)
+    monkeypatch.setattr(Gateway, "problem", lambda self: None if notes.gateway_ready else "it is not running")
+    monkeypatch.setattr(Gateway, "current", lambda self: notes.gateway_current)
+    monkeypatch.setattr(Aggregation, "await_reached", note("gateway reached"))
+    monkeypatch.setattr(Aggregation, "problem", lambda self: notes.aggregation_problem)
     monkeypatch.setattr(leftovers, "running", lambda podman, uid: 2)
     monkeypatch.setattr(leftovers, "remove", note("containers removed", "2 containers"))
     return notes
@@ -148,7 +162,12 @@ def printing(output: io.StringIO, tmp_path: Path, environ: Mapping[str, str]) ->
 def test_up_in_order(installed: Stack, notes: Notes) -> None:
     installed.up()
     steps = [note for note in notes if not note.startswith("kubectl")]
-    assert steps == ["podman up", "control plane up", "standin up", "operator down", "operator up"]
+    assert steps == [
+        *("podman up", "control plane up", "gateway down", "gateway up", "standin up"),
+        *("operator down", "operator up", "gateway reached"),
+    ]
+    assert notes.index("kubectl apply") < notes.index("gateway up"), "it writes its CA into the APIService"
+    assert notes.objects["apiservice"]["spec"]["service"]["port"] == 8443
     assert notes.index("control plane up") < notes.index("kubectl wait") < notes.index("standin up")
     assert notes.images, "the images are there before the operator is"
 
@@ -163,6 +182,19 @@ def test_up_starts_an_operator_of_older_code_anew(installed: Stack, notes: Notes
     notes.operator_ready, notes.operator_current = True, False
     installed.up()
     assert [n for n in notes if n.startswith("operator")] == ["operator down", "operator up"]
+
+
+def test_up_leaves_a_gateway_that_is_ready_alone(installed: Stack, notes: Notes) -> None:
+    """Those who follow a run are connected to it."""
+    notes.gateway_ready = True
+    installed.up()
+    assert [n for n in notes if n.startswith("gateway")] == ["gateway reached"]
+
+
+def test_up_starts_a_gateway_of_older_code_anew(installed: Stack, notes: Notes) -> None:
+    notes.gateway_ready, notes.gateway_current = True, False
+    installed.up()
+    assert [n for n in notes if n.startswith("gateway")] == ["gateway down", "gateway up", "gateway reached"]
 
 
 def test_a_fresh_installation_can_run_something(installed: Stack, notes: Notes) -> None:
@@ -291,7 +323,10 @@ def test_down_stops_all_and_counts_the_runs_that_go_on(installed: Stack, notes: 
     installed.up()
     notes.clear()
     assert installed.down() == 2
-    assert notes == ["operator down", "standin down", "relay down", "podman down", "control plane down"]
+    assert notes == [
+        *("operator down", "gateway down", "standin down", "relay down"),
+        *("podman down", "control plane down"),
+    ]
     assert installed.home.exists
 
 
@@ -345,10 +380,23 @@ def test_purging_what_never_came_up_touches_no_podman(installed: Stack, notes: N
 
 
 def test_status_has_every_part(installed: Stack, notes: Notes) -> None:
-    notes.operator_ready = True
+    notes.operator_ready = notes.gateway_ready = True
     parts = {p.name: p for p in installed.status()}
-    assert list(parts) == ["podman", "etcd", "operator"]
+    assert list(parts) == ["podman", "etcd", "gateway", "operator"]
+    assert (parts["gateway"].pid, parts["gateway"].ready) == (8, True)
     assert (parts["operator"].pid, parts["operator"].ready) == (9, True)
     installed.home.ensure()
     installed.standin.folder.mkdir()
-    assert [p.name for p in installed.status()] == ["podman", "etcd", "standin", "operator"]
+    assert [p.name for p in installed.status()] == ["podman", "etcd", "gateway", "standin", "operator"]
+
+
+def test_status_says_why_the_gateway_is_not_reached(installed: Stack, notes: Notes) -> None:
+    def told() -> tuple[bool, str]:
+        gateway = next(p for p in installed.status() if p.name == "gateway")
+        return gateway.ready, gateway.problem
+
+    assert told() == (False, "it is not running")
+    notes.gateway_ready, notes.aggregation_problem = True, "the API server answers 503"
+    assert told() == (False, "the API server answers 503")
+    notes.aggregation_problem = None
+    assert told() == (True, "")
