@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from stromboli import bounds
@@ -30,7 +30,7 @@ def states(
     *,
     until: float | None = None,
     lost: Lost = lambda error: None,
-) -> Iterator[Object | None]:
+) -> Generator[Object | None, None, None]:
     """Each state of the object of that name, from the present one; None while there is none, at first or once it is
     deleted. An object that takes the name afterwards has another UID.
 

@@ -38,6 +38,12 @@ def test_a_tool_use_is_shown_when_it_begins_and_its_line_ends_with_its_outcome()
     assert conversation.close() == ""
 
 
+def test_a_tool_use_is_named_again_if_something_was_said_in_between() -> None:
+    conversation = Conversation()
+    assert [conversation.feed(uses("t1")), conversation.end_line()] == ["[Bash] ls /", "\n"]
+    assert conversation.feed(result("t1", at=1)) == "[Bash] ls / … ok, 1.0 s\n"
+
+
 def test_tool_uses_side_by_side_are_named_again_by_their_outcomes() -> None:
     first, second = uses("t1"), uses("t2", "Read", {"file_path": "/etc/hosts"})
     assert told(first, second, result("t2", at=1), result("t1", at=2)) == (
@@ -307,7 +313,7 @@ def test_the_same_byte_by_byte() -> None:
     assert shown == told(*SAMPLE)
 
 
-@given(st.lists(st.text(st.characters(blacklist_characters="\r", blacklist_categories=("Cs",))), min_size=1))
+@given(st.lists(st.text(st.characters(exclude_characters="\r", codec="utf-8")), min_size=1))
 def test_pieces_give_what_the_whole_gives(texts: list[str]) -> None:
     if "".join(texts).strip():
         assert told(*pieces(texts)) == told(says("".join(texts)))

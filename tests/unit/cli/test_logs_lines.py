@@ -40,6 +40,12 @@ def test_it_is_shown_before_its_line_ends() -> None:
     assert [output.feed(b"a"), output.feed(b"b"), output.close()] == ["a", "b", "\n"]
 
 
+def test_what_is_said_in_between_begins_a_line() -> None:
+    output = Plain()
+    assert [output.feed(b"a"), output.end_line(), output.end_line(), output.feed(b"b\n")] == ["a", "\n", "", "b\n"]
+    assert output.end_line() == output.close() == ""
+
+
 PIECES = st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\xf0\x9f\x8e\x89", b"\xff", b"\x1b[", b"\xe2\x80"]))
 
 

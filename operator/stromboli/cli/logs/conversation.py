@@ -59,6 +59,11 @@ class Conversation:
             self._line(line)
         return self._page.take()
 
+    def end_line(self) -> str:
+        """The end of the last line, if something else is to follow."""
+        self._own_line()
+        return self._page.take()
+
     def close(self) -> str:
         """The text for the end of the output."""
         for line in self._lines.close():

@@ -74,6 +74,11 @@ class Plain:
     def feed(self, data: bytes) -> str:
         return self._text(self._decoder.decode(data))
 
+    def end_line(self) -> str:
+        """The end of the last line, if something else is to follow."""
+        was_open, self._open = self._open, False
+        return "\n" if was_open else ""
+
     def close(self) -> str:
         """The rest. The output as a whole then ends with a line feed, unless it is empty."""
         rest = visible.text(self._held + self._decoder.decode(b"", final=True))
