@@ -25,12 +25,13 @@ class Output:
 
 class FakeLogs:
     """`outputs` by attempt and step, or by the name of a service with attempt 0. Before there is an attempt, answers
-    are empty, and say so. `refused` is answered first, once each.
+    are empty, and say so. Steps that are `to_come` have not begun. `refused` is answered first, once each.
     """
 
     def __init__(self, server: FakeApiServer, name: str = "a", namespace: str = "ns", uid: str = "") -> None:
         self.uid = uid
         self.outputs: dict[tuple[int, str], Output] = {}
+        self.to_come: set[str] = set()
         self.refused: list[Refusal] = []
         self.asked: list[Mapping[str, str]] = []
         self.open = 0  # answers that are being sent
@@ -86,13 +87,26 @@ class FakeLogs:
         attempt = int(query.get("attempt") or max(numbers, default=0))
         key = (0, query["service"]) if "service" in query else (attempt, query.get("step", "agent"))
         if key not in self.outputs:
-            raise Refusal(404, "NotFound", f"attempt {attempt} has no step {key[1]}")
+            if attempt in numbers and key[1] in self.to_come:
+                return self._waiting(key, query.get("follow") == "true")
+            raise Refusal(400, "BadRequest", f"attempt {attempt} has no step {key[1]}")
         output = self.outputs[key]
         offset = int(query["offset"]) if "offset" in query else output.recent if "sinceSeconds" in query else 0
         offset = max(offset, output.kept)
         state = "ended" if output.ended else "running"
         headers = {"Stromboli-Attempt": str(attempt), "Stromboli-Offset": str(offset), "Stromboli-State": state}
         return Reply(pieces=self._pieces(output, offset, query.get("follow") == "true"), headers=headers)
+
+    def _waiting(self, key: tuple[int, str], follow: bool) -> Reply:
+        headers = {"Stromboli-Attempt": str(key[0]), "Stromboli-Offset": "0", "Stromboli-State": "waiting"}
+
+        def pieces() -> Iterator[bytes]:
+            with self._news:
+                self._news.wait_for(lambda: key in self.outputs or key[1] not in self.to_come, LIMIT)
+            if key in self.outputs:
+                yield from self._pieces(self.outputs[key], 0, True)
+
+        return Reply(pieces=pieces() if follow else iter(()), headers=headers)
 
     def _pieces(self, output: Output, offset: int, follow: bool) -> Iterator[bytes]:
         with self._news:

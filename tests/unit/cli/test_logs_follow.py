@@ -301,6 +301,54 @@ def test_hooks_are_followed_before_the_agent(user: User, server: FakeApiServer, 
     assert follower.err.text == "-- postStart[0]\nCompleted: answered in 2 turns\n"
 
 
+def test_hooks_of_a_sessions_first_run_are_not_waited_for_in_a_later_one(
+    user: User, server: FakeApiServer, logs: FakeLogs
+) -> None:
+    lifecycle = {"onCreateCommand": ["x"], "postStart": ["y"]}
+    added(server, status("RunningHooks", "", (1, "", "")), lifecycle=lifecycle)
+    logs.to_come = {"onCreateCommand[0]", "postStart[0]", "agent"}
+    logs.write(b"", step="supervisor")  # the attempt has begun
+    follower = Follower(user)
+    logs.until_open(0, asked=4)
+    logs.write(b"start", step="postStart[0]")
+    follower.until("start")
+    logs.write(b"ed\n", step="postStart[0]", end=True)
+    logs.write(says("Hello."), end=True)
+    server.status("a", DONE)
+    follower.done()
+    assert follower.out.text == "started\nHello.\n"
+    assert not [query for query in logs.asked if query.get("step") == "onCreateCommand[0]" and "follow" in query]
+
+
+def test_hooks_that_have_not_begun_are_waited_for(user: User, server: FakeApiServer, logs: FakeLogs) -> None:
+    lifecycle = {"onCreateCommand": ["x"], "postStart": ["y"]}
+    added(server, status("Starting", "", (1, "", "")), lifecycle=lifecycle)
+    logs.to_come = {"onCreateCommand[0]", "postStart[0]", "agent"}
+    logs.write(b"", step="supervisor")
+    follower = Follower(user)
+    logs.until_open(0, asked=4)
+    logs.write(b"installed\n", step="onCreateCommand[0]", end=True)
+    follower.until("installed")
+    logs.write(b"started\n", step="postStart[0]", end=True)
+    logs.write(says("Hello."), end=True)
+    server.status("a", DONE)
+    follower.done()
+    assert follower.out.text == "installed\nstarted\nHello.\n"
+    assert follower.err.text.startswith("-- onCreateCommand[0]\n-- postStart[0]\n")
+
+
+def test_an_attempt_that_ends_before_its_hooks(user: User, server: FakeApiServer, logs: FakeLogs) -> None:
+    added(server, status("Starting", "", (1, "", "")), lifecycle={"onCreateCommand": ["x"]})
+    logs.to_come = {"onCreateCommand[0]", "agent"}
+    logs.write(b"", step="supervisor")
+    follower = Follower(user)
+    logs.until_open(0, asked=4)
+    server.status("a", status("Canceled", "before it began", (1, "Canceled", "No")))
+    logs.write(b"", end=True)
+    follower.done()
+    assert (follower.out.text, follower.err.text) == ("", "Canceled: before it began\n")
+
+
 def test_raw_says_that_hooks_run(user: User, server: FakeApiServer, logs: FakeLogs) -> None:
     added(server, status("RunningHooks", "postStart[0]", (1, "", "")), lifecycle={"postStart": ["x"]})
     logs.write(says("Hello."), end=True)

@@ -107,6 +107,16 @@ def test_an_answer_that_ends_is_not_the_end_of_the_output(log: Log, logs: FakeLo
     assert reader.done() == b"abcdef"
 
 
+def test_what_ended_while_its_last_answer_was_cut_is_read_to_its_end(log: Log, logs: FakeLogs) -> None:
+    logs.write(b"abcdef", end=True)
+    found: list[bytes] = []
+    for piece in pieces(log, AGENT):
+        if not found:
+            logs.write(b"ghi", end=True)  # as if the answer had ended before them
+        found.append(piece.data)
+    assert b"".join(found) == b"abcdefghi"
+
+
 def test_what_is_not_kept_any_more_is_counted(log: Log, logs: FakeLogs) -> None:
     logs.outputs[1, "agent"] = Output(b"0123456789", ended=True, kept=4)
     assert once(log, AGENT) == [Piece(b"456789", 4)]

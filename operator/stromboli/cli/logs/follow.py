@@ -22,6 +22,7 @@ from stromboli.kube.user import RUNS, Object, User
 from stromboli.reasons import Reason
 
 UNSEEN = 10.0  # seconds without a status after which it is said that no operator has seen the run
+_MOST_PAUSE = 1.0  # seconds between two looks at which hooks have begun
 _NOT_FOUND, _WITHHELD = 404, 410
 _SHOWN_BY_OUTPUT = (Reason.Starting, Reason.RunningHooks, Reason.Running)
 
@@ -39,11 +40,6 @@ class Chosen:
     attempt: int = 0
     since: int | None = None
     only_agent: bool = False
-
-    def steps(self, state: State) -> tuple[str, ...]:
-        if self.service or self.step:
-            return (self.step,)
-        return (AGENT,) if self.only_agent else (*state.hooks, AGENT)
 
 
 def show(user: User, namespace: str, name: str, screen: Screen, chosen: Chosen) -> None:
@@ -107,7 +103,7 @@ class _Run:
     def attempt(self, state: State, attempt: int, *, follow: bool) -> None:
         """The steps of one attempt."""
         log = Log(self._user, self._namespace, self._name, state.uid)
-        steps = self._chosen.steps(state)
+        steps = self._steps(log, state, attempt, follow=follow)
         for step in steps:
             wanted = Wanted(attempt, step, self._chosen.service, self._chosen.since, follow)
             self._screen.begin(step, f"-- {step}" if step != AGENT and len(steps) > 1 else "")
@@ -117,10 +113,32 @@ class _Run:
             except ApiRefused as refused:
                 if refused.status == _WITHHELD and follow:
                     self._screen.note(refused.message)
-                elif refused.status != _NOT_FOUND or step == AGENT or len(steps) == 1:
-                    raise
-                # Otherwise it is a hook that this attempt does not have: those of a session's first run are run once.
+                elif refused.status not in output.NO_SUCH_STEP or step == AGENT or len(steps) == 1:
+                    raise  # otherwise the attempt does not have this hook
             self._screen.end()
+
+    def _steps(self, log: Log, state: State, attempt: int, *, follow: bool) -> tuple[str, ...]:
+        """The steps to show, in order. Some hooks run only in a session's first run: they are not waited for once one
+        that comes after them has begun.
+        """
+        if self._chosen.service or self._chosen.step:
+            return (self._chosen.step,)
+        if self._chosen.only_agent:
+            return (AGENT,)
+        if not follow or not state.once:
+            return (*state.hooks, AGENT)
+        first, later = (Wanted(attempt, step) for step in (state.once[0], (*state.always, AGENT)[0]))
+        pause = output.FIRST
+        while True:
+            try:
+                if log.state(first) not in (output.WAITING, ""):
+                    return (*state.hooks, AGENT)
+                if log.state(later) not in (output.WAITING, "") or self._over(attempt):
+                    return (*state.always, AGENT)
+            except LocalFailure:
+                return (*state.hooks, AGENT)  # whatever it is, it is met again, and said, when the output is read
+            time.sleep(pause)
+            pause = min(pause * 2, _MOST_PAUSE)
 
     def _waited(self, shown: int | None) -> Object:
         """The run, as soon as it has an attempt after those that were shown, or has ended."""

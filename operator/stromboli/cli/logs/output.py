@@ -1,7 +1,7 @@
 """One output of a run, read from the API server, and again from where it broke off: the read API's route `log`.
 
-What is done with the bytes is up to the caller. An output that is followed ends when the server says that it has ended,
-not merely when an answer does: what stands between may end one as well.
+What is done with the bytes is up to the caller. An output that is followed ends when the server says that it has ended
+and that nothing is left, not merely when an answer does: what stands between may end one as well.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ FIRST, LAST = 0.1, 5.0  # seconds between two attempts at a connection
 TOLD = 5.0  # seconds without a connection after which that is said
 _TRIES = 4  # at an output that is not followed
 WAITING, ENDED = "waiting", "ended"  # values of the header; the third is `running`
+NO_SUCH_STEP = (400, 404)
 _OF_NOW = (429, 500, 502, 503, 504)
 
 
@@ -68,6 +69,17 @@ class Log:
         """One answer. Raises LocalFailure."""
         return self._user.stream(self._path, wanted.query(self._uid, offset), silence=SILENCE)
 
+    def state(self, wanted: Wanted) -> str:
+        """How far the step is; empty if the attempt does not have it. Raises LocalFailure."""
+        query = {**wanted.query(self._uid, 0), "limitBytes": "1"}
+        try:
+            with self._user.stream(self._path, query, silence=SILENCE) as answer:
+                return answer.headers.get("Stromboli-State", "")
+        except ApiRefused as refused:
+            if refused.status in NO_SUCH_STEP:
+                return ""
+            raise
+
 
 def pieces(
     log: Log,
@@ -98,7 +110,7 @@ def pieces(
                     offset += len(data)
                     yield Piece(data, missing)
                     missing = 0
-            if not wanted.follow or state == ENDED:
+            if not wanted.follow or (state == ENDED and not came):
                 return
         except (ApiUnreachable, ApiRefused) as e:
             tries += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ from stromboli.reasons import RunCondition
 
 AGENT = "agent"  # the step that is the Claude CLI
 # The fields of `lifecycle` in which a hook's commands stand, in order, by the hook's name.
-_HOOKS = {
+_ONCE = {
     "onCreateCommand": ("onCreateCommand", "updateContentCommand"),
     "postCreate": ("postCreate", "postCreateCommand"),
-    "postStart": ("postStart", "postStartCommand"),
 }
+_ALWAYS = {"postStart": ("postStart", "postStartCommand")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A run. `reason` and `message` are those of `Succeeded`, empty if no operator has seen the run yet. `hooks` are
-    the steps that its spec has before the agent.
+    """A run. `reason` and `message` are those of `Succeeded`, empty if no operator has seen the run yet.
+
+    Its spec has `hooks` before the agent, of which those in `once` run only in a session's first run.
     """
 
     uid: str
@@ -38,7 +39,12 @@ class State:
     message: str
     finished: bool
     attempts: tuple[Attempt, ...]
-    hooks: tuple[str, ...]
+    once: tuple[str, ...]
+    always: tuple[str, ...]
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        return (*self.once, *self.always)
 
     @property
     def last(self) -> int:
@@ -63,6 +69,7 @@ class State:
 def of(run: Mapping[str, Any]) -> State:
     """What an AgentRun in API form says."""
     status = fields(run.get("status"))
+    lifecycle = fields(fields(run.get("spec")).get("lifecycle"))
     succeeded = condition(status, RunCondition.Succeeded)
     return State(
         uid=text(fields(run.get("metadata")).get("uid")),
@@ -73,7 +80,8 @@ def of(run: Mapping[str, Any]) -> State:
             Attempt(number(entry.get("number")), text(entry.get("reason")), text(entry.get("promptSent")))
             for entry in entries(status.get("attempts"))
         ),
-        hooks=tuple(_hooks(fields(fields(run.get("spec")).get("lifecycle")))),
+        once=tuple(_hooks(lifecycle, _ONCE)),
+        always=tuple(_hooks(lifecycle, _ALWAYS)),
     )
 
 
@@ -87,8 +95,8 @@ def begins(state: State, wanted: int) -> str:
     return f"attempt {wanted} begins{why}"
 
 
-def _hooks(lifecycle: Mapping[str, Any]) -> Iterator[str]:
-    for name, places in _HOOKS.items():
+def _hooks(lifecycle: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for name, places in names.items():
         lists = (lifecycle.get(place) for place in places)
         count = sum(len(commands) for commands in lists if isinstance(commands, list | tuple))
         yield from (f"{name}[{index}]" for index in range(count))
