@@ -192,6 +192,13 @@ class Settings(Agent):
         validation_alias="STROMBOLI_API_ADDRESS",
         description="`HOST:PORT` of the read API; port 0 is any free port.",
     )
+    health_address: Annotated[tuple[str, int] | None, BeforeValidator(_address), Default("they are not served")] = (
+        Field(
+            None,
+            validation_alias="STROMBOLI_HEALTH_ADDRESS",
+            description="`HOST:PORT` of `/healthz` and `/readyz`, which say over plain HTTP what is wrong.",
+        )
+    )
     max_starts: Annotated[_Number, Default("twice the number of cores")] = Field(
         default_factory=lambda: STARTS_PER_CORE * (os.cpu_count() or 1),
         validation_alias="STROMBOLI_MAX_STARTS",

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stromboli.errors import PodmanError, PodmanUnavailable, StromboliError
+from stromboli.heartbeat import beat
 from stromboli.node.cleanup import Cleaner, Found, Inventory
 from stromboli.node.cli import CLIMounts
 from stromboli.node.images import Images
@@ -73,6 +74,7 @@ class Sweep:
         self._stacks = stacks
         self._check_images = check_images
         self._begun: tuple[Found, Known] | None = None
+        self.problem: str | None = "the first sweep is not over"  # of the last one; None if it could be completed
 
     async def begin(self) -> None:
         """List everything before the watch begins, which reports runs one by one: the order of a session's queue
@@ -95,7 +97,9 @@ class Sweep:
             await self.once()
         except (StromboliError, OSError) as error:
             log.warning("the sweep has to wait: %s", error)
+            self.problem = f"the last sweep could not be completed: {error}"
             return False
+        self.problem = None
         return True
 
     async def once(self) -> None:
@@ -114,6 +118,7 @@ class Sweep:
 
 
 async def _part(what: str, work: Awaitable[None]) -> None:
+    beat()
     try:
         await work
     except PodmanError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from stromboli.backoff import backoff
@@ -27,7 +28,15 @@ class WorkQueue:
         self._work = work
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._woken: dict[str, asyncio.Event] = {}
+        self._began: dict[str, float] = {}  # when the pass began that is under way
         self._closed = False
+
+    def longest(self) -> tuple[str, float] | None:
+        """The key whose pass has been under way for the longest time, and for how many seconds."""
+        if not self._began:
+            return None
+        key = min(self._began, key=lambda key: self._began[key])
+        return key, time.monotonic() - self._began[key]
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -69,12 +78,15 @@ class WorkQueue:
             self._woken.pop(key, None)
 
     async def _pass(self, key: str, failures: int) -> tuple[float | None, int]:
+        self._began[key] = time.monotonic()
         try:
             return await self._work(key), 0
         except StromboliError as e:
             log.warning("%s: %s; retrying in %.1f s", key, e, backoff(failures + 1))
         except Exception:  # a bug in one object's pass must not stop the others'
             log.exception("%s: unexpected error; retrying in %.1f s", key, backoff(failures + 1))
+        finally:
+            del self._began[key]
         return backoff(failures + 1), failures + 1
 
 

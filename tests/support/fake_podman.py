@@ -41,6 +41,7 @@ _OWN = "/v[0-9.]+/libpod"  # Podman's own calls; the others are Docker's
 _VERSION = re.compile(r"^/v[0-9.]+(/libpod)?")
 _ROUTES = Routes(
     ("POST", "/v[0-9.]+/images/create", "_pull"),
+    ("GET", _OWN + "/_ping", "_ping"),
     ("GET", _OWN + "/info", "_info"),
     ("POST", _OWN + "/containers/create", "_create"),
     ("GET", _OWN + "/containers/json", "_list_containers"),
@@ -122,6 +123,9 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
         name, found = route
         handle: Handle = getattr(self, name)
         return await handle(replace(request, match_info=found))
+
+    async def _ping(self, _: Call) -> web.Response:
+        return web.Response(text="OK")
 
     async def _info(self, _: Call) -> web.Response:
         rows = [{"container_id": 0, "size": 1}, {"container_id": 1, "size": 65536}] if self.rootless else None

@@ -38,6 +38,24 @@ async def _until_empty(queue: WorkQueue) -> None:
     await _until_true("the last pass to end", lambda: len(queue) == 0)
 
 
+async def test_a_pass_that_lasts_is_known() -> None:
+    work = Work()
+    work.may_go.clear()
+    queue = WorkQueue(work)
+    assert queue.longest() is None
+    queue.wake("a")
+    await _until("the first pass", work.began)
+    queue.wake("b")
+    await _until_true("the second pass", lambda: work.inside["b"] == 1)
+    found = queue.longest()
+    assert found is not None
+    assert found[0] == "a"
+    assert 0.0 <= found[1] < LIMIT
+    work.may_go.set()
+    await _until_empty(queue)
+    assert queue.longest() is None
+
+
 class Work:
     """A pass that tests hold and let go. `then` says what a pass of a key returns or raises."""
 

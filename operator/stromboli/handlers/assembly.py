@@ -5,7 +5,7 @@ Three groups, each of which uses the earlier ones: what is on the node, what wri
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -99,6 +99,7 @@ class Parts:
     wakers: Wakers
     background: Background
     discovery: Discovery
+    queues: Mapping[str, WorkQueue]  # by what their keys stand for
 
 
 @asynccontextmanager
@@ -184,7 +185,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         )
         wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
         discovery = Discovery(cluster, settings, podman, node.images, node.mounts, secrets)
-        yield Parts(store, queue, wakers, background, discovery)
+        queues_by_kind = {"run": queue, "session": session_queue, "image": image_queue, "policies": policy_queue}
+        yield Parts(store, queue, wakers, background, discovery, queues_by_kind)
     finally:
         await close()
 

@@ -33,7 +33,9 @@ from stromboli.attempt.folder import private_runtime
 from stromboli.backoff import backoff
 from stromboli.errors import ClusterUnavailable, InvalidSettings, PartDied
 from stromboli.handlers.assembly import Parts, assembled
+from stromboli.handlers.vitals import Vitals
 from stromboli.handlers.watches import register
+from stromboli.heartbeat import beat
 from stromboli.keys.certificates import Subject
 from stromboli.keys.keyring import Keyring
 from stromboli.kube.client import Cluster
@@ -44,7 +46,7 @@ from stromboli.node.conversations import Conversations
 from stromboli.perform.images.discovery import Discovery
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
-from stromboli.supervision import together
+from stromboli.supervision import Work, together
 from stromboli.sweep import EVERY, Sweep
 
 log = logging.getLogger(__name__)
@@ -69,19 +71,21 @@ def run_operator(config: Path | None = None) -> None:
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
     async with AsyncExitStack() as stack:
-        cluster = Cluster()
-        stack.push_async_callback(cluster.close)
-        installation = await _eventually("the API server", cluster.installation)
-        _claim(settings.home, installation)
-        stack.enter_context(_only_one_of_node(settings, installation))
-        await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds)
         podman = Podman(settings.podman_socket)
         stack.push_async_callback(podman.close)
+        vitals = Vitals(settings, podman)
+        await stack.enter_async_context(vitals.served())
+        cluster = Cluster()
+        stack.push_async_callback(cluster.close)
+        installation = await _eventually("the API server", cluster.installation, vitals)
+        _claim(settings.home, installation)
+        stack.enter_context(_only_one_of_node(settings, installation))
+        await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds, vitals)
         async with (
             assembled(settings, cluster, podman, installation) as parts,
             _api(settings, cluster, podman, installation, parts.discovery),
         ):
-            await _watch(settings, parts)
+            await _watch(settings, parts, vitals)
 
 
 @asynccontextmanager
@@ -106,7 +110,7 @@ async def _api(
         yield
 
 
-async def _watch(settings: Settings, parts: Parts) -> None:
+async def _watch(settings: Settings, parts: Parts, vitals: Vitals) -> None:
     """kopf's loop and the background tasks beside it; the operator is ready after the first complete sweep.
 
     The cluster is listed first: the watch reports runs one by one, but the order of a session's queue depends on all
@@ -114,16 +118,16 @@ async def _watch(settings: Settings, parts: Parts) -> None:
     """
     ready = settings.home / "operator.ready"
     ready.unlink(missing_ok=True)
-    await _eventually("the runs and sessions of the cluster", parts.background.sweep.begin)
+    await _eventually("the runs and sessions of the cluster", parts.background.sweep.begin, vitals)
+    vitals.of(parts)
     try:
         await together(
-            partial(_kopf, parts),
+            partial(_kopf, parts, vitals),
             "the watch of the cluster",
             lasting={
-                "the sweep": partial(_sweep, parts.background.sweep, ready, parts.queue.wake_all),
+                **{name: vitals.beating(name, work) for name, work in _beating(parts, ready, vitals).items()},
                 "the follower of removals": parts.background.removals.follow,
-                "the guard of the disk": parts.background.guard.run,
-                "the deletion of finished runs": parts.background.expiry.run,
+                "the health checks": vitals.probing(),
             },
             passing={"the search for the CLI's image": parts.background.warm_up.keep_trying},
         )
@@ -131,13 +135,23 @@ async def _watch(settings: Settings, parts: Parts) -> None:
         ready.unlink(missing_ok=True)
 
 
-async def _kopf(parts: Parts) -> None:
+def _beating(parts: Parts, ready: Path, vitals: Vitals) -> dict[str, Work]:
+    """The lasting parts that give signs of life. The others wait for news, which may not come for days."""
+    background = parts.background
+    return {
+        "the sweep": partial(_sweep, background.sweep, ready, parts.queue.wake_all, vitals),
+        "the guard of the disk": background.guard.run,
+        "the deletion of finished runs": background.expiry.run,
+    }
+
+
+async def _kopf(parts: Parts, vitals: Vitals) -> None:
     """kopf's loop, until a signal ends the process. Raises PartDied if it ends by itself, or does not end.
 
     When one watch dies, kopf first ends all others, and can wait for one of them forever (seen with 1.45.2).
     """
     stop, ending = asyncio.Event(), asyncio.Event()
-    registry = register(parts.store, parts.wakers, ending)
+    registry = register(parts.store, parts.wakers, ending, vitals.watched)
     watching = asyncio.ensure_future(_watches(registry, stop))
     late = asyncio.ensure_future(_seconds_after(ending, ENDING))
     try:
@@ -168,14 +182,16 @@ async def _seconds_after(event: asyncio.Event, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def _sweep(sweep: Sweep, ready: Path, wake_all: Callable[[], None]) -> None:
+async def _sweep(sweep: Sweep, ready: Path, wake_all: Callable[[], None], vitals: Vitals) -> None:
     """Sweep immediately and then every minute; a failed sweep is retried sooner.
 
     The first one that succeeds after a failure wakes every waiting run, since the same cause may have stopped them.
     """
     failures = 0
     while True:
+        beat()
         through = await sweep.attempt()
+        vitals.swept(sweep.problem)
         if through and failures:
             wake_all()
         failures = 0 if through else failures + 1
@@ -204,7 +220,7 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
         loop.default_exception_handler(context)
 
 
-async def _eventually(what: str, ask: Callable[[], Awaitable[T]]) -> T:
+async def _eventually(what: str, ask: Callable[[], Awaitable[T]], vitals: Vitals) -> T:
     """Retry what the operator cannot start without until the API server answers, and log that it waits."""
     failures = 0
     while True:
@@ -212,7 +228,8 @@ async def _eventually(what: str, ask: Callable[[], Awaitable[T]]) -> T:
             return await ask()
         except ClusterUnavailable as error:
             failures += 1
-            log.warning("waiting for %s: %s", what, error)
+            vitals.starting = f"waiting for {what}: {error}"
+            log.warning("%s", vitals.starting)
             await asyncio.sleep(backoff(failures))
 
 

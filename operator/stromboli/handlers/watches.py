@@ -7,22 +7,45 @@ watches only the metadata: a page or a backlog of whole ones could take any amou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import kopf
 
 from stromboli.handlers.connection import login
+from stromboli.health.watched import Watched
 from stromboli.kube.objects import head
 from stromboli.kube.plain import HEADS
 from stromboli.models.objects import Object
 from stromboli.naming import GROUP, VERSION
 from stromboli.store import Store
 
-# Seconds between two tries of a watch. If the server still refuses (403, 5xx) after all of them, kopf gives up and the
-# operator exits: an hour is enough time to repair an API server.
-BACKOFFS = (0.5, 1.0, 2.0, *[3.0] * 1200)
+# The kinds that are watched.
+KINDS = ("agentruns", "agentsessions", "agentimages", "agentpolicies")
+# Seconds without a line of a watch after which it is begun anew. The API server sends a bookmark every minute.
+INACTIVE = 70.0
+CONNECT = 10.0
+LIST = 60.0  # seconds for a page of a list
+
+
+class Backoffs:
+    """Seconds between two tries of a request, without end: as long as the API server refuses (403, 5xx), kopf goes on.
+
+    kopf iterates over it anew for each request.
+    """
+
+    def __init__(self, first: Sequence[float], then: float) -> None:
+        self._first = first
+        self._then = then
+
+    def __iter__(self) -> Iterator[float]:
+        yield from self._first
+        yield from itertools.repeat(self._then)
+
+
+BACKOFFS = Backoffs((0.5, 1.0, 2.0), 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +64,10 @@ class Wakers:
     ending: Callable[[], Awaitable[None]]
 
 
-def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.OperatorRegistry:
+def register(store: Store, wakers: Wakers, ending: asyncio.Event, watched: Watched) -> kopf.OperatorRegistry:
     """The registry with all watches of the operator.
 
-    `ending` is set when kopf begins to end, for any reason.
+    `ending` is set when kopf begins to end, for any reason. `watched` is told what the watches hear.
     """
     registry = kopf.OperatorRegistry()
     generations: dict[str, int] = {}
@@ -53,7 +76,10 @@ def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.Operat
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
         settings.watching.reconnect_backoff = 1.0
+        settings.watching.inactivity_timeout = INACTIVE
         settings.networking.error_backoffs = BACKOFFS
+        settings.networking.connect_timeout = CONNECT
+        settings.networking.request_timeout = LIST
         settings.watching.chunk_size = HEADS
         settings.queueing.idle_timeout = 0.2  # for which kopf holds on to an object's last event
         settings.scanning.disabled = True
@@ -65,7 +91,7 @@ def register(store: Store, wakers: Wakers, ending: asyncio.Event) -> kopf.Operat
 
     @kopf.on.login(registry=registry)
     async def on_login(**kwargs: Any) -> kopf.AiohttpSession | None:
-        return await login(**kwargs)
+        return await login(watched, **kwargs)
 
     @kopf.on.event(GROUP, VERSION, "agentruns", registry=registry)
     async def on_run(event: kopf.RawEvent, **_: Any) -> None:

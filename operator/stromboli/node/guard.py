@@ -14,6 +14,7 @@ from stromboli import naming
 from stromboli.attempt import usage
 from stromboli.attempt.site import Site
 from stromboli.errors import PodmanError, PodmanUnavailable
+from stromboli.heartbeat import beat
 from stromboli.naming import ContainerKey
 from stromboli.podman.transport import Podman
 
@@ -33,6 +34,7 @@ class Guard:
     async def run(self) -> None:
         """Check all of them every EVERY seconds, forever."""
         while True:
+            beat()
             await asyncio.sleep(EVERY)
             await self.once()
 

@@ -31,15 +31,18 @@ class CLIWarmUp:
         self._secrets = secrets
         self._settings = settings
         self._mounts = mounts
+        self.missing: str | None = "the Claude CLI's image: not looked for yet"  # what is still missing, as a sentence
 
     async def keep_trying(self) -> None:
         """Retry until every CLI that a policy names is mounted. Logs the progress of pulls."""
         said = ""
         while (missing := await self._attempt()) is not None:
+            self.missing = missing
             if missing != said:
                 log.warning("%s", missing)
             said = missing
             await asyncio.sleep(EVERY)
+        self.missing = None
         log.info("the Claude CLI is ready")
 
     async def _attempt(self) -> str | None:

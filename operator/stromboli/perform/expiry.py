@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from stromboli.backoff import backoff
 from stromboli.errors import Conflict, Refused, Rejected, StromboliError
+from stromboli.heartbeat import beat
 from stromboli.kube.client import Cluster
 from stromboli.observe import policy as policies
 from stromboli.observe import runs
@@ -80,6 +81,7 @@ class Expiry:
         """Delete what is due, for as long as the operator runs."""
         failures = 0
         while True:
+            beat()
             try:
                 wait = await self.look()
             except (StromboliError, OSError) as error:

@@ -78,6 +78,10 @@ class Podman:
         """Close all connections; pending calls fail."""
         await self._connection.close()
 
+    async def ping(self, patience: float) -> None:
+        """Ask whether it answers, within `patience` seconds. Raises PodmanUnavailable or PodmanError if it does not."""
+        await self._connection.request("GET", "/_ping", silence=patience)
+
     async def info(self) -> HostInfo:
         """Information about the host. Podman takes 0.2 s to collect it, so call this once."""
         response = await self._connection.request("GET", "/info")

@@ -11,6 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from stromboli.handlers import connection
+from stromboli.handlers.watches import KINDS
+from stromboli.health.watched import Watched
 
 RUNS = "/apis/stromboli.dev/v1alpha1/agentruns"
 
@@ -39,11 +41,18 @@ async def asked() -> AsyncIterator[Asked]:
 
 
 @pytest.fixture
-async def session(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kopf.AiohttpSession]:
+def watched() -> Watched:
+    return Watched(KINDS)
+
+
+@pytest.fixture
+async def session(
+    asked: Asked, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[kopf.AiohttpSession]:
     info = kopf.ConnectionInfo(server=str(asked.server.make_url("")))
     monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: None)
     monkeypatch.setattr(kopf, "login_with_kubeconfig", lambda **_: info)
-    made = await connection.login()
+    made = await connection.login(watched)
     assert made is not None
     yield made
     await made.aiohttp_session.close()

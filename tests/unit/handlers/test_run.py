@@ -16,6 +16,7 @@ from stromboli.__main__ import run
 from stromboli.errors import PartDied
 from stromboli.handlers import run as process
 from stromboli.handlers.assembly import Background, Parts
+from stromboli.handlers.vitals import Vitals
 from stromboli.handlers.watches import Wakers
 from stromboli.perform.history import History
 from stromboli.settings import Settings
@@ -35,6 +36,9 @@ async def nothing(*_: object, **__: object) -> None:
 
 class Part:
     """Stands for the sweep, the guard of the disk, the follower of removals and the warm-up."""
+
+    problem: str | None = None
+    missing: str | None = None
 
     def __init__(self, dies: str) -> None:
         self._dies = dies
@@ -72,7 +76,18 @@ def parts(dies: str = "") -> Parts:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(6)))
     background = Background(part, part, part, part, cast(Any, Expiring(dies)))
-    return Parts(Store(cast(Any, nothing), History("n")), WorkQueue(cast(Any, nothing)), wakers, background, part)
+    return Parts(Store(cast(Any, nothing), History("n")), WorkQueue(cast(Any, nothing)), wakers, background, part, {})
+
+
+class Podman:
+    """One that answers."""
+
+    async def ping(self, patience: float) -> None:
+        return
+
+
+def vitals(settings: Settings) -> Vitals:
+    return Vitals(settings, cast(Any, Podman()))
 
 
 @pytest.fixture
@@ -95,7 +110,7 @@ async def test_a_background_part_that_dies_ends_the_operator(
 ) -> None:
     watched_by(monkeypatch, forever)
     with pytest.raises(PartDied, match=rf"^{said} has died \(KeyError\)"):
-        await process._watch(settings, parts(dies))
+        await process._watch(settings, parts(dies), vitals(settings))
     assert any(record.exc_info for record in caplog.records)
     assert not (settings.home / "operator.ready").exists()
 
@@ -105,7 +120,7 @@ async def test_a_watch_that_ends_by_itself_ends_the_operator(
 ) -> None:
     watched_by(monkeypatch, nothing)
     with pytest.raises(PartDied, match="the watch of the cluster has ended by itself"):
-        await process._watch(settings, parts())
+        await process._watch(settings, parts(), vitals(settings))
 
 
 async def test_a_watch_that_does_not_come_to_its_end_ends_the_operator(
@@ -120,7 +135,7 @@ async def test_a_watch_that_does_not_come_to_its_end_ends_the_operator(
     registries = watched_by(monkeypatch, stuck)
     monkeypatch.setattr(process, "ENDING", 0.01)
     with pytest.raises(PartDied, match="the watch of the cluster has been ending for 0 s"):
-        await process._watch(settings, parts())
+        await process._watch(settings, parts(), vitals(settings))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: str(n.name))
@@ -143,7 +158,7 @@ async def test_being_told_to_end_is_no_failure(
     monkeypatch.setattr(kopf, "spawn_tasks", spawn)
     monkeypatch.setattr(kopf, "run_tasks", end)
     try:
-        await process._watch(settings, parts())
+        await process._watch(settings, parts(), vitals(settings))
     finally:
         for other in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(other)

@@ -1,0 +1,96 @@
+"""Answers probes, over plain HTTP: the kubelet's, or a person's with curl.
+
+    GET /healthz, /readyz    200 `ok`, or 503 with a line for each check; `?verbose` always has the lines
+    GET /healthz/CHECK …     one check
+
+Whoever reaches the address may ask, so there is nothing secret in an answer, and a connection is served for a few
+seconds at most, with one request; of too many at a time, the last ones are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+from stromboli.errors import InvalidSettings
+from stromboli.health.checks import Answer, Health
+
+log = logging.getLogger(__name__)
+
+MOST = 32  # connections at a time
+LIFE = 5.0  # seconds
+_HEADERS = 8192  # bytes of a request
+
+
+@asynccontextmanager
+async def serving(health: Health, host: str, port: int) -> AsyncIterator[str]:
+    """Serve inside the block; yields the address. Raises InvalidSettings if it cannot be bound."""
+    try:
+        server = await asyncio.start_server(_Server(health).serve, host, port, limit=_HEADERS)
+    except OSError as error:
+        why = f"{host}:{port} cannot be bound ({error.strerror or error}); set another address"
+        raise InvalidSettings(why, "STROMBOLI_HEALTH_ADDRESS") from error
+    async with server:
+        bound = server.sockets[0].getsockname()
+        where = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        log.info("/healthz and /readyz are served at http://%s", where)
+        yield where
+
+
+class _Server:
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._open = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, with one request."""
+        self._open += 1
+        try:
+            if self._open <= MOST:
+                async with asyncio.timeout(LIFE):
+                    request = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(_response(*self._answer(request)))
+                    await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the client is gone, too slow, or speaks something else
+        finally:
+            self._open -= 1
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def _answer(self, request: bytes) -> tuple[int, str]:
+        method, _, rest = request.decode("latin-1").partition(" ")
+        if method != "GET":
+            return 405, "only GET\n"
+        found = self._found(rest.partition(" ")[0])
+        return (404, "not found; there are /healthz and /readyz\n") if found is None else (found.status, found.text)
+
+    def _found(self, target: str) -> Answer | None:
+        try:
+            url = urlsplit(target)
+        except ValueError:
+            return None
+        verbose = "verbose" in parse_qs(url.query, keep_blank_values=True)
+        kind, _, name = url.path.strip("/").partition("/")
+        match kind:
+            case "healthz":
+                return self._health.healthz(name, verbose=verbose)
+            case "readyz":
+                return self._health.readyz(name, verbose=verbose)
+        return None
+
+
+def _response(status: int, text: str) -> bytes:
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(text.encode())}",
+        "Connection: close",
+    )
+    return "\r\n".join((*head, "", text)).encode()
