@@ -16,6 +16,7 @@ from stromboli.errors import Conflict, Rejected
 from stromboli.kube.client import Cluster
 from stromboli.models.run import Run
 from stromboli.observe import runs
+from stromboli.observe.attempts import Trace
 from stromboli.observe.traces import Traces
 from stromboli.perform.deletions import Deletions
 from stromboli.perform.entry import Entry
@@ -32,7 +33,9 @@ from stromboli.plan.follow import (
     Finish,
     FollowAgent,
     FollowHooks,
+    HoldBack,
     Launch,
+    Pause,
     TryAgain,
 )
 from stromboli.plan.verdict import STOPPING, Refuse, Stop, verdict
@@ -86,11 +89,11 @@ class Reconciler:
         run = await runs.newest(self._cluster, self._store, uid)
         if self._store.is_deleted(uid):
             await self._perform.deletions.gone(uid)
-            self._entry.forget(uid)
+            self._forget(uid)
             self._store.forget(uid)
             return None
         if run is None:  # it has ended, possibly on another node while it was waiting for a start here
-            self._entry.forget(uid)
+            self._forget(uid)
             return None
         try:
             with self._entry.reconciling(uid):
@@ -100,10 +103,10 @@ class Reconciler:
 
     async def _step(self, run: Run) -> float | None:
         if run.status.is_finished or run.status.node not in ("", self._reporter.node):
-            self._entry.forget(run.uid)
+            self._forget(run.uid)
             return None
         try:
-            said = await (self._follow(run) if run.status.attempts else self._perform.starter.start(run, number=1))
+            said = await (self._follow(run) if run.status.attempts else self._begin(run))
             return await self._stop(run, said) if isinstance(said, Stop) else said
         except Rejected as error:  # the write-ahead of a start was rejected, so there is no start
             return await self._stop(run, Refuse(Reason.InvalidSpec, str(error)))
@@ -111,9 +114,23 @@ class Reconciler:
             self._entry.heed(run, error)
             return await self._stop(run, verdict(error))
 
+    async def _begin(self, run: Run) -> float | Stop | None:
+        """There is no attempt in the status yet."""
+        match follow.before_start(run):
+            case Cancel() as said:
+                await self._perform.finisher.cancel(run, said)
+                return None
+            case HoldBack() as said:
+                self._entry.forget(run.uid)
+                await self._perform.stopper.hold_back(run, said)
+                return None
+            case None:
+                return await self._perform.starter.start(run, number=1)
+
     async def _follow(self, run: Run) -> float | Stop | None:
         """There is an attempt in the status: observe it, and carry out what that calls for."""
-        self._entry.at_work(run.uid)
+        if not run.status.is_between_attempts:
+            self._entry.at_work(run.uid)
         trace = await self._traces.of(run)
         said = follow.decide(run, trace.seen, self._reporter.moment(run).now)
         match said:
@@ -127,11 +144,27 @@ class Reconciler:
                 self._entry.doubt_cli()
                 return said.wait
             case Finish():
-                await self._perform.finisher.finish(run, trace, said)
+                return await self._perform.finisher.finish(run, trace, said)
             case Cancel():
-                await self._perform.finisher.cancel(run, said)
+                return await self._cancel(run, trace, said)
+            case HoldBack():
+                await self._perform.stopper.hold_back(run, said)
+                return None
+            case Pause():
+                return await self._perform.stopper.pause(run, said)
             case _:
                 assert_never(said)
+
+    async def _cancel(self, run: Run, trace: Trace, said: Cancel) -> float | None:
+        """End the run. A start that a killed operator has requested may still be on its way to Podman: what has not
+        begun is made unable to begin, and looked at once more.
+        """
+        if not trace.seen.started and not trace.seen.session_deleted and not run.status.is_between_attempts:
+            self._perform.starter.revoke(run)
+            trace = await self._traces.of(run)
+            if trace.seen.started or trace.seen.phase is follow.Phase.running:
+                return 0.0
+        await self._perform.finisher.cancel(run, said)
         return None
 
     async def _try_again(self, run: Run, said: TryAgain) -> float | Stop | None:
@@ -143,6 +176,11 @@ class Reconciler:
     async def _stop(self, run: Run, said: Stop) -> float | None:
         """Something stops the run, in its latest version: it ends, or waits."""
         return await self._perform.stopper.stop(self._reporter.latest(run), said)
+
+    def _forget(self, uid: str) -> None:
+        """Nothing is to be done for the run any more, or for now."""
+        self._entry.forget(uid)
+        self._traces.forget(uid)
 
     async def _read_again(self, run: Run) -> float | None:
         """A write lost a race: read the run, and reconcile again at once."""

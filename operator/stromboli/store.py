@@ -92,8 +92,11 @@ class Store:
         elif known != version or run.is_whole or not self._is_whole(uid):
             # an outline adds nothing to the whole run
             self._objects[uid] = objects.kept(run)
-            for session in run.sessions:
-                self._queues.setdefault((run.namespace, session), {})[uid] = place_of(run)
+            if run.is_suspended and not run.status.attempts:  # others do not wait for it
+                self._leave_queues(run, wakes_next=True)
+            else:
+                for session in run.sessions:
+                    self._queues.setdefault((run.namespace, session), {})[uid] = place_of(run)
         return known != version
 
     def unfinished(self) -> Iterable[Run]:
@@ -148,12 +151,15 @@ class Store:
     def _drop(self, uid: str, *, wakes_next: bool) -> None:
         """Drop a run, and take it out of its sessions' queues."""
         run = self._objects.pop(uid, None)
-        if run is None:
-            return
+        if run is not None:
+            self._leave_queues(run, wakes_next=wakes_next)
+
+    def _leave_queues(self, run: Run, *, wakes_next: bool) -> None:
         for session in run.sessions:
             key = (run.namespace, session)
-            queue = self._queues[key]
-            del queue[uid]
+            queue = self._queues.get(key, {})
+            if queue.pop(run.uid, None) is None:
+                continue
             if not queue:
                 del self._queues[key]
                 self._complete.pop(key, None)

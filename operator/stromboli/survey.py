@@ -85,6 +85,7 @@ class Survey:
         if run is None or run.status.node != self._node:
             return
         if run.status.attempts:
-            self._gate.at_work(run.uid)
+            if not run.status.is_between_attempts:
+                self._gate.at_work(run.uid)
         elif run.status.is_in_line:
             self._gate.stand(waiter(run, moment(run, self._node)))

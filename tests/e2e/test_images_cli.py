@@ -137,10 +137,10 @@ def test_why_an_image_does_not_get_here(user: User, registry: FakeRegistry, kube
 def test_an_interruption_ends_the_pull_within_a_second(
     user: User, registry: FakeRegistry, space: AgentImages, kubectl: Kubectl
 ) -> None:
-    registry.publish("team/large", "1", size=4 << 20)
+    registry.publish("team/interrupted", "1", size=4 << 20)  # no other module of this Podman has an image of this name
     registry.stall()
     before = names(kubectl)
-    process = user.start("pull", f"{registry.address}/team/large:1")
+    process = user.start("pull", f"{registry.address}/team/interrupted:1")
     try:
         eventually(registry.stalled.is_set, "the pull has begun", lambda: process.poll())
         interrupted = time.monotonic()

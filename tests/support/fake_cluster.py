@@ -102,6 +102,15 @@ class FakeCluster(Cluster):
         change(obj)
         return self._store(obj, "MODIFIED")
 
+    def change_spec(self, namespace: str, name: str, **spec: Any) -> Object:
+        """Change fields of an AgentRun's spec."""
+
+        def change(obj: Object) -> None:
+            obj["spec"] |= spec
+            obj["metadata"]["generation"] += 1
+
+        return self.change(namespace, name, change)
+
     @asynccontextmanager
     async def watch(self, listener: Listener) -> AsyncIterator[None]:
         """Report every object that exists now, and then each change."""

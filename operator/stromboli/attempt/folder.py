@@ -133,6 +133,10 @@ class SessionFolder:
             new.symlink_to(target)
             new.replace(self.link(name))
 
+    def unlink(self, name: Link) -> None:
+        """Remove a link: a container that mounts its target can no longer be started. Idempotent."""
+        self.link(name).unlink(missing_ok=True)
+
     def nothing(self) -> Path:
         """Ensure the empty folder `nothing`; returns its path. Raises NoSpace."""
         with places.watching_space(self._path):

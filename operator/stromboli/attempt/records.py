@@ -55,6 +55,7 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
     try:
         with opened(out) as folder:
             steps, end, continued = _parse(_tail(folder, "record", _MAX_RECORD))
+            written, written_at = _growth(folder, "stdout")
             return Records(
                 started=broken.started,
                 sent=broken.sent,
@@ -63,6 +64,8 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
                 stdout=_segments(folder, "stdout", stdout_limit),
                 stderr_tail=_text(folder, "stderr", MAX_STDERR_TAIL, secrets),
                 continued=continued,
+                written=written,
+                written_at=written_at,
             )
     except (FileNotFoundError, PermissionError):
         return Records(broken.started, broken.sent, (), None, b"", "")
@@ -159,6 +162,18 @@ def _segments(folder: int, name: str, limit: int) -> bytes:
         for segment in (newer, older):
             if segment is not None:
                 segment.close()
+
+
+def _growth(folder: int, name: str) -> tuple[int, datetime | None]:
+    """The size of the newest part of an output, and when it was last written to; None if it does not exist."""
+    file = Regular.open(folder, name)
+    if file is None:
+        return 0, None
+    file.close()
+    try:
+        return file.found.st_size, datetime.fromtimestamp(file.found.st_mtime, UTC)
+    except (OverflowError, ValueError, OSError):  # an agent may set any time
+        return file.found.st_size, None
 
 
 def _tail(folder: int, name: str, limit: int) -> bytes:

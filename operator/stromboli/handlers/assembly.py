@@ -37,6 +37,7 @@ from stromboli.observe.policy import Policies
 from stromboli.observe.pullsecrets import PullSecrets
 from stromboli.observe.schemas import Schemas
 from stromboli.observe.sessions import Queues
+from stromboli.observe.steady import Steady
 from stromboli.observe.traces import Traces
 from stromboli.perform.clisources import CLIWarmUp
 from stromboli.perform.deletions import Deletions
@@ -250,11 +251,16 @@ def _reconciler(
     sessions: _Sessions,
 ) -> Reconciler:
     reporter, notifier, on_node = voice.runs, voice.notifier, node.on_node
-    traces = Traces(cluster, partial(containers.find, on_node.podman, on_node.site), on_node.site)
+    traces = Traces(cluster, partial(containers.find, on_node.podman, on_node.site), on_node.site, Steady())
+
+    def forget(uid: str) -> None:
+        entry.forget(uid)
+        traces.forget(uid)
+
     launcher = Launcher(on_node.podman, on_node.site, node.networks, node.ends)
     going = Going(launcher, reporter, notifier, node.ends.watch)
     endings = Endings(reporter, notifier, sessions.parts, sessions.stacks, on_node.cleaner, node.ends.forget)
-    finisher = Finisher(traces, Judge(sessions.parts.costs), endings, reporter, notifier, entry.forget)
+    finisher = Finisher(traces, Judge(sessions.parts.costs), endings, reporter, notifier, forget, entry.rests)
     performers = Performers(
         starter=Starter(entry, launcher, going, endings, reporter, notifier),
         going=going,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from stromboli.errors import InvalidInput
 from stromboli.grammar import duration
+from stromboli.models.agentrun import PromptSent
 from stromboli.models.fields import MAX_TIMEOUT
 from stromboli.models.objects import (
     Object,
@@ -24,6 +25,8 @@ from stromboli.models.objects import (
     text,
 )
 from stromboli.reasons import Reason, RunCondition
+
+DEFAULT_GRACE = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,11 @@ class RunStatus(Status):
         return tuple(text(server.get("name")) for server in entries(self.wire.get("mcpServers")))
 
     @property
+    def is_between_attempts(self) -> bool:
+        """Whether its last attempt has ended, and another one is to follow."""
+        return not self.is_finished and bool(self.attempts) and self.attempts[-1].reason != ""
+
+    @property
     def is_in_line(self) -> bool:
         """Whether the run is in its node's start queue. A run that is queued for a session has no node yet."""
         return self.reason == Reason.Queued and self.node != "" and not self.attempts
@@ -172,6 +180,33 @@ class Run(Resource):
         return self.spec.get("suspend") is True
 
     @property
+    def may_resume(self) -> bool:
+        """Whether the prompt may have been sent in an attempt that has ended, so that the next one continues it."""
+        return any(attempt.reason and attempt.sent != PromptSent.no for attempt in self.status.attempts)
+
+    @property
+    def retry_on(self) -> frozenset[str]:
+        """The reasons for which another attempt follows although the prompt may have been sent."""
+        found = self.spec.get("retryOn")
+        return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
+
+    @property
+    def backoff_limit(self) -> int | None:
+        """How many attempts may follow the first; None if its spec does not say."""
+        found = self.spec.get("backoffLimit")
+        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+    @property
+    def grace(self) -> float:
+        """Seconds between SIGTERM and SIGKILL."""
+        return _duration(self.spec.get("terminationGracePeriod")) or DEFAULT_GRACE
+
+    @property
+    def progress_timeout(self) -> float | None:
+        """Seconds without output of the CLI after which an attempt is ended; None for no limit."""
+        return _duration(self.spec.get("progressTimeout"))
+
+    @property
     def ttl(self) -> int | None:
         """Seconds after its end until it is deleted; None if its spec does not say."""
         found = self.spec.get("ttlSecondsAfterFinished")
@@ -202,10 +237,15 @@ def _attempt(wire: Mapping[str, Any]) -> AttemptEntry:
 
 
 def _seconds(written: str) -> float:
+    return _duration(written) or MAX_TIMEOUT
+
+
+def _duration(written: object) -> float | None:
+    """Seconds; None if there is no valid duration, which is refused before a start."""
     try:
-        return duration.parse(written)
+        return duration.parse(written) if isinstance(written, str) else None
     except InvalidInput:
-        return MAX_TIMEOUT
+        return None
 
 
 def _session(wire: Mapping[str, Any]) -> SessionEntry | None:

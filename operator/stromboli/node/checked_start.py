@@ -18,6 +18,7 @@ from stromboli.podman.container_state import ContainerState
 from stromboli.podman.transport import Podman
 
 PATIENCE = 10.0  # seconds to look at what is mounted
+TRIES = 3
 
 
 async def start(
@@ -38,11 +39,8 @@ async def start(
         await _heard(listen)
         await podman.containers.start(container)
         return None
-    await _calm(podman, container)
-    await podman.containers.init(container)
-    await _heard(listen)
-    pid = (await _state(podman, container)).pid
-    if target := await _differing(podman, container, lambda: _wrong(pid, expected, own)):
+    pid, target = await _initialized(podman, container, listen, lambda pid: _wrong(pid, expected, own))
+    if target:
         await podman.containers.stop(container)
         return target
     await podman.containers.start(container)
@@ -51,6 +49,33 @@ async def start(
         await podman.containers.kill(container)
         raise PodmanError(f"the container {container} was started with mounts that were not checked; it was killed")
     return None
+
+
+async def _initialized(
+    podman: Podman,
+    container: str,
+    listen: Callable[[], Awaitable[None]] | None,
+    wrong: Callable[[int], str | None],
+) -> tuple[int, str | None]:
+    """Initialize the container; returns its process, and the target that has something else mounted, if there is one.
+
+    Podman may be late to clean up after an earlier time, and undo what it has just initialized.
+    """
+    for tries_left in reversed(range(TRIES)):
+        await _calm(podman, container)
+        await podman.containers.init(container)
+        await _heard(listen)
+        pid = (await _state(podman, container)).pid
+        try:
+            return pid, await _differing(podman, container, lambda pid=pid: wrong(pid))  # type: ignore[misc]
+        except _Vanished:
+            if not tries_left:
+                raise
+    raise AssertionError("the last try has returned or raised")
+
+
+class _Vanished(PodmanError):
+    """The process is gone that was to be looked at."""
 
 
 async def _heard(listen: Callable[[], Awaitable[None]] | None) -> None:
@@ -83,7 +108,7 @@ async def _differing(podman: Podman, container: str, look: Callable[[], str | No
         raise PodmanError(said) from error
     except OSError as error:
         await podman.containers.stop(container)
-        raise PodmanError(
+        raise (_Vanished if isinstance(error, FileNotFoundError | ProcessLookupError) else PodmanError)(
             f"what the container {container} has mounted cannot be checked ({error.strerror}: {error.filename}); the "
             "operator has to see the node's processes, and as root, to have the capability SYS_PTRACE"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
+def age(pid: int) -> float | None:
+    """Seconds since this process was started, by the clock that nobody sets (proc(5), /proc/PID/stat, starttime).
+
+    None if the operator cannot see it.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK"), 0.0)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 async def trace(out: Path, attempt: AttemptEntry, secrets: Secrets, container: ContainerState | None = None) -> Trace:
     """What the attempt's folder says, and its session's `container`, which counts as absent if it is None."""
     state = _since(attempt, container)
@@ -50,6 +63,7 @@ async def trace(out: Path, attempt: AttemptEntry, secrets: Secrets, container: C
         ended_at=None if state is None else state.finished_at,
         step=f"{found.steps[-1].hook}[{found.steps[-1].index}]" if found.steps else "",
         too_large=found.end is None and await asyncio.to_thread(is_too_large, out),
+        ran=None if state is None or not state.alive else age(state.pid),
     )
     return Trace(seen, state, found, secrets)
 

@@ -40,7 +40,8 @@ class Held:
     """The session in which an attempt is started. `name` is None for a run's own session, whose `uid` is the run's.
 
     `container` is one that is started again, None if it has to be created; `base` is then the ID of the image to create
-    it from, None for the run's own. `initialized` means that the initial hooks have succeeded in it.
+    it from, None for the run's own. `initialized` means that the initial hooks have succeeded in it. `retries` means
+    that a run's own session may have several attempts in one container.
     """
 
     uid: str
@@ -49,6 +50,12 @@ class Held:
     container: ContainerState | None = None
     base: str | None = None
     initialized: bool = False
+    retries: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """Whether its container may be started again, for another attempt or another run."""
+        return self.name is not None or self.retries
 
 
 @dataclass(frozen=True, slots=True)

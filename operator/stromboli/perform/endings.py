@@ -54,6 +54,18 @@ class Endings:
             await self._barely(run, status, reason, message)
         self._notifier.emit_reason(run, reason, message, warning=reason.status == "False")
 
+    def rest(self, run: Run) -> None:
+        """Another attempt follows later: its container is watched again then."""
+        self._unwatch(naming.agent(run.session_uid))
+
+    async def step_aside(self, run: Run) -> None:
+        """A run that is held back before its first attempt gives its turn in its session to others.
+
+        Raises PodmanError, PodmanUnavailable, ClusterUnavailable, Rejected.
+        """
+        if run.is_kept:
+            await self._turns.leave(run)
+
     async def leave(self, run: Run) -> None:
         """Remove what an ended run no longer needs: everything of it, or only its turn in a session that stays."""
         self._unwatch(naming.agent(run.session_uid))
@@ -74,11 +86,12 @@ class Endings:
         await self._turns.end(run.session_uid)
 
     async def start_over(self, run: Run) -> None:
-        """Remove everything of an attempt that never sent its prompt, except for what a named session keeps.
+        """Remove everything of an attempt that never sent its prompt, except for what a named session keeps, or a run
+        that has been at work before.
 
         The caller holds the session's lock. Raises PodmanError, PodmanUnavailable.
         """
-        if not run.is_kept:
+        if not run.is_kept and not run.may_resume:
             await self._cleaner.start_over(run.uid)
 
     async def _barely(self, run: Run, status: RunStatus, reason: Reason, message: str) -> None:

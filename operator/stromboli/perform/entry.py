@@ -90,8 +90,7 @@ class Entry:
         run, turn = admitted.run, admitted.turn
         async with AsyncExitStack() as stack:
             if turn is None:
-                await stack.enter_async_context(self._locks.hold(run.uid))
-                held = Held(run.uid)
+                held = await stack.enter_async_context(self._starts.alone(run, admitted.ready))
             else:
                 try:
                     held = await stack.enter_async_context(self._starts.holding(run, turn, admitted.ready))
@@ -118,6 +117,10 @@ class Entry:
     def at_work(self, uid: str) -> None:
         """The run's container was started before."""
         self._gates.start_line.gate.at_work(uid)
+
+    def rests(self, uid: str) -> None:
+        """The run has no container at work until its next attempt."""
+        self._gates.start_line.gate.ended(uid)
 
     def bound(self, run: Run) -> float:
         """How long the run may wait, in seconds; also for invalid specs and policies."""

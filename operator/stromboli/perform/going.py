@@ -1,7 +1,7 @@
 """Follows a run whose container is running: watches for its end, and reports its hooks and its agent in its status.
 
 How it is followed is decided in plan/follow.py. The number of writes is bounded: the status is written when a hook
-begins or ends, and when the message about the agent changes.
+begins or ends, when the message about the agent changes, and at most twice a minute for the time of its last output.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.plan import progress
 from stromboli.plan.attempt import Records
-from stromboli.plan.follow import EndAttempt, FollowAgent, FollowHooks
+from stromboli.plan.follow import EndAttempt, FollowAgent, FollowEnd, FollowHooks
 from stromboli.plan.redaction import KEYS, Secrets
 from stromboli.reasons import Reason
 from stromboli.status import run as run_status
@@ -57,8 +57,11 @@ class Going:
         Raises PodmanError, PodmanUnavailable if the container should be ended and cannot be.
         """
         if isinstance(said, EndAttempt):
-            await self._launcher.end(said.container, by_force=said.by_force)
-            said = said.then
+            await self._launcher.end(said.container, said.signal)
+            return await self._followed(run, trace, said.then)
+        return await self._followed(run, trace, said)
+
+    async def _followed(self, run: Run, trace: Trace, said: FollowHooks | FollowAgent | FollowEnd) -> float | None:
         self._launcher.take_back(run.session_uid)
         try:
             return await self._report(run, said, trace.records, trace.secrets)
@@ -67,11 +70,16 @@ class Going:
             return REJECTED_RECHECK
 
     async def _report(
-        self, run: Run, said: FollowHooks | FollowAgent, records: Records, secrets: Secrets
+        self, run: Run, said: FollowHooks | FollowAgent | FollowEnd, records: Records, secrets: Secrets
     ) -> float | None:
         """`secrets` are those that the attempt was given: none of them gets into the status."""
-        self._watch(naming.agent(run.session_uid), run.uid, said.until)
+        until = said.again if isinstance(said, FollowEnd) else said.until
+        self._watch(naming.agent(run.session_uid), run.uid, until)
         match said:
+            case FollowEnd():
+                status = run_status.with_steps(run.status, records.steps)
+                await self._reporter.at(run, status, Reason.Canceling, said.message)
+                return said.again
             case FollowHooks():
                 status = run_status.with_steps(run.status, records.steps)
                 await self._reporter.at(run, status, Reason.RunningHooks, said.message)
@@ -79,13 +87,15 @@ class Going:
             case FollowAgent():
                 if said.quiet == 0:
                     await self._at_work(run, records, secrets)
-                return said.quiet or None
+                    return said.until if run.progress_timeout is not None else None
+                return said.quiet
             case _:
                 assert_never(said)
 
     async def _at_work(self, run: Run, records: Records, secrets: Secrets) -> None:
         status = run_status.with_steps(run.status, records.steps)
         status = with_mcp_servers(self._notifier, run, status, records.stdout, secrets)
+        status = run_status.with_output(status, records.written_at)
         failing = progress.retry(records.stdout)
         message = progress.at_work(failing)
         if failing is not None and message != status.message:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +43,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The run, and the number of its attempt."""
+    """The run, and the number of its attempt. `grace` is in seconds; `continues` means that the prompt may have been
+    sent in an earlier attempt, whose conversation this one continues.
+    """
 
     uid: str
     namespace: str
     name: str
     number: int
+    grace: float
+    continues: bool
 
     @property
     def label(self) -> str:
@@ -162,14 +165,18 @@ class Launcher:
             log.warning("it is not known whether the node enforces the limits of a run: %s", error)
             return None
 
-    async def end(self, container: str, *, by_force: bool) -> None:
-        """End a container that its own timer should have ended: USR1 tells the supervisor that the timer has expired.
+    async def end(self, container: str, signal: follow.Signal) -> None:
+        """Have the container's supervisor end it, or kill it; no effect if it has ended.
 
-        No effect if it has ended. Raises PodmanError, PodmanUnavailable.
+        Raises PodmanError, PodmanUnavailable.
         """
-        if by_force:
-            log.warning("container %s has exceeded its timeout; it is killed", container)
-        await self._podman.containers.kill(container, "KILL" if by_force else "USR1")
+        if signal == "KILL":
+            log.warning("container %s has not ended in the time that it was given; it is killed", container)
+        await self._podman.containers.kill(container, signal)
+
+    def revoke(self, session: str) -> None:
+        """Ensure that a start that a killed operator has requested fails: what it would mount is no longer there."""
+        self._site.folder(session).unlink("attempt")
 
     def _hand_over(
         self, folder: SessionFolder, subject: Subject, ready: Ready, held: Held, owner: tuple[int, int] | None
@@ -180,7 +187,7 @@ class Launcher:
         folder.write_secrets(ready.credentials.env.values(), ready.credentials.file, owner)
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))
-        if held.name is not None:
+        if held.stays:
             folder.point("gateway", ready.gateway or folder.nothing())
         folder.point("attempt", folder.attempt(subject.uid, subject.number))
 
@@ -191,7 +198,6 @@ class Launcher:
             self._network(subject.namespace, ready),
             self._podman.volumes.create(naming.volume(held.uid), labels),
         )
-        kept = held.name is not None
         body = container.body(
             ready.judged.request,
             name=key.name,
@@ -199,8 +205,8 @@ class Launcher:
             identity=await self._identity(ready),
             place=_place(folder, held, ready, network),
             volumes=ready.volumes,
-            labels={**labels, naming.SHAPE: ready.shape.to_label()} if kept else labels,
-            longest=MAX_TIMEOUT if kept else ready.judged.request.timeout,
+            labels={**labels, naming.SHAPE: ready.shape.to_label()} if held.stays else labels,
+            longest=MAX_TIMEOUT if held.name is not None else ready.judged.request.timeout,
         )
         if ready.blueprint is not None:
             body = agent.extended(body, ready.blueprint.part)
@@ -233,7 +239,7 @@ class Launcher:
 
 def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None) -> Place:
     # A container that is kept gets it through a link: by its next start, the policy may name another gateway.
-    gateway = folder.link("gateway") if held.name is not None else ready.gateway
+    gateway = folder.link("gateway") if held.stays else ready.gateway
     return Place(
         attempt=str(folder.link("attempt")),
         secret=str(folder.link("secret")),
@@ -264,7 +270,6 @@ def _mounted(ready: Ready) -> tuple[Volume, ...]:
 
 def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
     request, cli = ready.judged.request, ready.cli
-    own = uuid.uuid5(uuid.UUID(subject.uid), str(subject.number))
     program = cli.program if cli is not None else "claude"
     arguments, files = argv.build(program, request.claude)
     env = dict(_CLI_ENV) | dict(request.env)
@@ -280,12 +285,12 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         workdir=request.workdir or ready.image.workdir or None,
         hooks=hooks_to_run(request.hooks, held.initialized),
         run=subject.uid,
-        conversation=held.conversation or Conversation(str(own)),
+        conversation=held.conversation or Conversation(naming.conversation(held.uid)),
         argv=arguments,
         cli=program if cli is not None else "",
         timeout=request.timeout,
         hooks_timeout=request.hooks_timeout,
-        grace=follow.GRACE,
+        grace=subject.grace,
         files=files,
         withheld=variables.withheld(ready.image_env),
         recalls=held.initialized and any(hook.kind in INIT_HOOKS for hook in request.hooks),

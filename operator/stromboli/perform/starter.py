@@ -74,6 +74,10 @@ class Starter:
         said = follow.begun(run, self._reporter.moment(run).now, hooks=hooks)
         return await self._going.started(run, said)
 
+    def revoke(self, run: Run) -> None:
+        """The last attempt of the run has not begun, and must not."""
+        self._launcher.revoke(run.session_uid)
+
     async def _noted(self, run: Run, given_up: TryAgain) -> Run:
         """Record that an attempt never sent its prompt, and remove it, so that the next can start."""
         moment = self._reporter.moment(run)
@@ -84,7 +88,9 @@ class Starter:
 
 
 def _subject(run: Run, number: int) -> Subject:
-    return Subject(uid=run.uid, namespace=run.namespace, name=run.name, number=number)
+    return Subject(
+        uid=run.uid, namespace=run.namespace, name=run.name, number=number, grace=run.grace, continues=run.may_resume
+    )
 
 
 def _withheld(names: Sequence[str]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
+from stromboli.grammar import duration
 from stromboli.models.run import Run
 from stromboli.observe.traces import Traces
 from stromboli.perform.finisher import Finisher
 from stromboli.perform.notify import Notifier
 from stromboli.perform.report import Reporter
 from stromboli.plan import follow, refusal
-from stromboli.plan.follow import Finish, GiveUp
+from stromboli.plan.follow import Finish, GiveUp, HoldBack, Pause
 from stromboli.plan.verdict import LeaveAlone, Refuse, Stop, Wait
 from stromboli.reasons import Reason
 from stromboli.status import run as run_status
@@ -59,6 +60,23 @@ class Stopper:
                 return None
             case _:
                 assert_never(said)
+
+    async def hold_back(self, run: Run, said: HoldBack) -> None:
+        """Write that no attempt is started for now. Raises Conflict, Rejected, ClusterUnavailable, PodmanError,
+        PodmanUnavailable.
+        """
+        if run.status.reason == Reason.Suspended:
+            return
+        await self._finisher.step_aside(run)
+        run = await self._reporter.at(self._reporter.latest(run), run.status, Reason.Suspended, said.message)
+        self._notifier.emit_reason(run, Reason.Suspended, said.message, warning=False)
+
+    async def pause(self, run: Run, said: Pause) -> float:
+        """The run waits for its next attempt; it may have been held back until now. Returns the seconds until then."""
+        if run.status.reason == Reason.Suspended:
+            message = f"the next attempt begins in {duration.format(said.seconds)}"
+            await self._reporter.at(run, run.status, Reason.Retrying, message)
+        return said.seconds
 
     async def _wait(self, run: Run, said: Wait) -> float | None:
         """Write what the run waits for, and end it if it has waited too long."""

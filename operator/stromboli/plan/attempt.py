@@ -17,7 +17,7 @@ from stromboli import naming
 from stromboli.models.agentrun import StepState
 from stromboli.models.lifecycle import INIT_HOOKS, HookKind
 
-Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "cancelled"]
+Cause = Literal["completed", "failed", "timeout", "hooks-timeout", "no-progress", "cancelled"]
 
 # The supervisor's own exit codes, as in attempt/supervisor/1-records.sh. The first is always the end of a failed
 # attempt with a record; CLI_MISSING, ALREADY_STARTED and SECRET_MISSING come before any seal of this attempt is broken.
@@ -130,6 +130,8 @@ class Records:
     """What an attempt left in `out/`. Hostile input: an agent may have written anything here.
 
     `continued` is whether the CLI got CONTINUE instead of the prompt.
+    `written` is the size in bytes of the part of the CLI's output that is being written, and `written_at` when it grew
+    last, by the node's clock; None if there is none.
     """
 
     started: bool
@@ -139,6 +141,8 @@ class Records:
     stdout: bytes
     stderr_tail: str
     continued: bool = False
+    written: int = 0
+    written_at: datetime | None = None
 
 
 def render(plan: AttemptPlan) -> dict[str, bytes]:

@@ -83,6 +83,27 @@ def retry(output: bytes) -> Retry | None:
     )
 
 
+def last_event(output: bytes) -> str:
+    """The kind of the CLI's last event, such as `assistant` or `system/init`; empty if there is none.
+
+    Only the last lines are looked at.
+    """
+    stop = len(output)
+    for _ in range(_TRIES):
+        start = output.rfind(b"\n", 0, stop) + 1
+        try:
+            event = bounds.json_document(output[start:stop], _EVENT)
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and isinstance(kind := event.get("type"), str) and _is_word(kind):
+            part = event.get("subtype")
+            return f"{kind}/{part}" if isinstance(part, str) and _is_word(part) else kind
+        if start == 0:
+            break
+        stop = start - 1
+    return ""
+
+
 def at_work(failing: Retry | None) -> str:
     """The message of a run's status while its agent works."""
     if failing is None:

@@ -49,7 +49,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found of a session.
+    """What was found of a session; its `label`, such as "session fix-login", is for messages.
 
     `initialized` is the id of the container in which its initial hooks succeeded, None if they have in none. `begun`
     means that there may be a conversation on its volume.
@@ -59,7 +59,7 @@ class Found:
     """
 
     uid: str
-    name: str
+    label: str
     container: Container | None = None
     initialized: str | None = None
     begun: bool = False
@@ -162,7 +162,7 @@ def decide(found: Found, wanted: Wanted) -> Action:
     if found.begun and not found.volume:
         return _volume_lost(found)
     if container is None or container.id != found.initialized:
-        return _rebuild(found, wanted, f"somebody removed the container of session {found.name}")
+        return _rebuild(found, wanted, f"somebody removed the container of {found.label}")
     return _judged(container, found, wanted)
 
 
@@ -171,12 +171,10 @@ def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
     if container.shape is None:
         return Refuse(Reason.PolicyViolation, labels_lost(container.name))
     if what := misfit(container.shape, wanted.shape, wanted.limits):
-        what = f"the container of session {found.name} {what}; begin a new session, or fork this one"
+        what = f"the container of {found.label} {what}; begin a new session, or fork this one"
         return Refuse(Reason.PolicyViolation, what)
     if wanted.definition is not None and (why := definitions.changes(container.definition, wanted.definition)):
-        return _rebuild(
-            found, wanted, f"the service in which the agent of session {found.name} runs has changed ({why})"
-        )
+        return _rebuild(found, wanted, f"the service in which the agent of {found.label} runs has changed ({why})")
     if found.problem is None:
         return CheckContainer(container.id, container.shape)
     if not found.problem:
@@ -184,7 +182,7 @@ def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
     return _rebuild(
         found,
         wanted,
-        f"the container of session {found.name} can never be started again after what a run did in it: "
+        f"the container of {found.label} can never be started again after what a run did in it: "
         f"{found.problem}, which Podman reads before a start",
     )
 
@@ -193,8 +191,7 @@ def _volume_lost(found: Found) -> VolumeLost:
     message = f"Podman no longer has the volume {naming.volume(found.uid)}, so the conversation is lost"
     return VolumeLost(
         message,
-        f"the session {found.name} cannot continue: {message}; delete it (kubectl delete agentsession {found.name}), "
-        "or name another",
+        f"the {found.label} cannot continue: {message}; delete it (kubectl delete agent{found.label}), or name another",
     )
 
 
@@ -221,6 +218,6 @@ def _rebuilt(found: Found, lost: str, how: str) -> tuple[Warned, ...]:
 def _copy_lost(found: Found) -> Warned:
     return Warned(
         EventReason.FilesNotCopied,
-        f"somebody removed the image {naming.copy(found.uid)}, which has the files that session {found.name} was "
+        f"somebody removed the image {naming.copy(found.uid)}, which has the files that {found.label} was "
         "forked with: it begins with the image's files, and its hooks run again",
     )

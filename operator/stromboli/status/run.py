@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from stromboli.grammar import duration, times
@@ -40,6 +40,7 @@ _DISALLOWED = {
     Reason.ImageNotAllowed: AllowedReason.ImageNotAllowed,
     Reason.PolicyViolation: AllowedReason.PolicyViolation,
 }
+OUTPUT_EVERY = timedelta(seconds=30)
 COST_DIGITS = 6  # decimal places: sums of binary fractions end in ...99999998
 _PHASES = {"True": Phase.succeeded, "False": Phase.failed}
 
@@ -96,7 +97,8 @@ def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunSt
     new["conditions"] = conditions.update(
         _conditions(status), reason, message, generation=moment.generation, now=moment.text
     )
-    phase = _PHASES.get(reason.status, Phase.running if reason is Reason.Running else Phase.pending)
+    at_work = reason in (Reason.Running, Reason.Canceling)
+    phase = _PHASES.get(reason.status, Phase.running if at_work else Phase.pending)
     new["phase"] = str(phase)
     if reason in WAITS:
         new["waitingSince"] = new.get("waitingSince") or moment.precise
@@ -104,6 +106,7 @@ def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunSt
         new.pop("waitingSince", None)
     if reason.status != "Unknown":
         new["completionTime"] = moment.precise
+        new.pop("nextAttemptTime", None)
         if attempts := _attempts(status):
             new["duration"] = duration.format(sum(_seconds_of(attempt, moment) for attempt in attempts))
     return RunStatus(new)
@@ -142,7 +145,20 @@ def begun(status: RunStatus, number: int, container: str, boot_id: str, timeout:
         "timeout": duration.format(timeout),
         "startedAt": moment.precise,
     }
-    return with_attempt(status, attempt)
+    return with_attempt(RunStatus({k: v for k, v in status.wire.items() if k != "nextAttemptTime"}), attempt)
+
+
+def retrying(status: RunStatus, begins: datetime, message: str, moment: Moment) -> RunStatus:
+    """The last attempt has ended, and the next one begins at that time."""
+    return at(_with(status, nextAttemptTime=times.to_micro(begins)), Reason.Retrying, message, moment)
+
+
+def with_output(status: RunStatus, written: datetime | None, *, exactly: bool = False) -> RunStatus:
+    """The CLI was last seen to write at that time, which is recorded at most twice a minute, unless `exactly`."""
+    last = status.last_output
+    if written is None or (last is not None and (written <= last if exactly else written - last < OUTPUT_EVERY)):
+        return status
+    return _with(status, lastOutputTime=times.to_micro(written))
 
 
 def with_attempt(status: RunStatus, attempt: Mapping[str, Any]) -> RunStatus:

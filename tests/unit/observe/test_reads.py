@@ -68,6 +68,7 @@ WRITES: dict[type, set[str]] = {
         "remove_secrets",
         "remove_stack",
         "take_back",
+        "unlink",
         "write_given",
         "write_secrets",
         "write_stack_secret",

@@ -10,7 +10,8 @@ from typing import get_args
 import pytest
 
 from stromboli.grammar import times
-from stromboli.models.run import Run
+from stromboli.models.agentrun import PromptSent
+from stromboli.models.run import DEFAULT_GRACE, Run
 from stromboli.plan import follow, progress
 from stromboli.plan.attempt import ALREADY_STARTED, CLI_MISSING, OUT_UNUSABLE, SECRET_MISSING, WORKDIR_UNUSABLE
 from stromboli.plan.follow import (
@@ -21,9 +22,12 @@ from stromboli.plan.follow import (
     EndAttempt,
     Finish,
     FollowAgent,
+    FollowEnd,
     FollowHooks,
     GiveUp,
+    HoldBack,
     Launch,
+    Pause,
     Phase,
     Seen,
     TryAgain,
@@ -90,7 +94,7 @@ DECIDED = [(number, ran, s, follow.decide(RUNS[number], s, NOW)) for number, ran
 
 def test_the_table_is_whole() -> None:
     assert len(ALL) == 4 * 2**4 * len(CODES) * len(NUMBERS) * len(RAN)
-    elsewhere = {FollowHooks, Cancel}
+    elsewhere = {FollowHooks, Cancel, HoldBack, Pause}
     assert {type(said) for *_, said in DECIDED} == set(get_args(Action)) - elsewhere
 
 
@@ -125,7 +129,8 @@ def test_what_runs_is_followed_while_its_time_is_not_up_and_ended_by_and_by() ->
             assert isinstance(said, FOLLOWING)
         else:
             assert isinstance(said, EndAttempt)
-            assert (said.container, said.by_force) == ("stromboli-x", over >= follow.KILL_AFTER)
+            expected = "KILL" if over >= follow.KILL_AFTER else "USR1"
+            assert (said.container, said.signal) == ("stromboli-x", expected)
             assert isinstance(said.then, FOLLOWING)
 
 
@@ -146,7 +151,7 @@ def test_whoever_hears_nothing_looks_in_time(ran: float | None, delay: float) ->
 
 
 def test_the_supervisor_has_the_time_that_it_gives_a_step() -> None:
-    assert follow.KILL_AFTER > follow.CALL_AFTER + follow.GRACE + 1.0
+    assert follow.KILL_AFTER > follow.CALL_AFTER + DEFAULT_GRACE + 1.0
 
 
 def test_what_was_ended_for_its_time_is_not_tried_again_whatever_became_of_its_records() -> None:
@@ -276,10 +281,9 @@ def doubts_the_cli(said: Action) -> bool:
 
 
 def followed(said: Action) -> FollowHooks | FollowAgent:
-    if isinstance(said, EndAttempt):
-        return said.then
-    assert isinstance(said, FOLLOWING)
-    return said
+    found = said.then if isinstance(said, EndAttempt) else said
+    assert isinstance(found, FOLLOWING)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -321,3 +325,105 @@ def followed(said: Action) -> FollowHooks | FollowAgent:
 def test_the_cases_by_name(saw: tuple[int, Seen], expected: type[Action]) -> None:
     number, what = saw
     assert type(follow.decide(run(number), what, NOW)) is expected
+
+
+# --- what a run's spec says meanwhile ---
+
+
+def asking(asked: Run, **spec: object) -> Run:
+    return replace(asked, spec={**asked.spec, **spec})
+
+
+def between(number: int = 1, *, sent: PromptSent = PromptSent.yes, wait: float | None = 10.0, **spec: object) -> Run:
+    """A run whose last attempt has ended, and whose next one begins `wait` seconds after that."""
+    made = run(number)
+    ended = {"reason": "AgentFailed", "promptSent": str(sent), "finishedAt": times.to_micro(NOW)}
+    wire = {**made.status.wire, "attempts": [{**made.status.wire["attempts"][0], **ended}]}
+    if wait is not None:
+        wire["nextAttemptTime"] = times.to_micro(NOW + timedelta(seconds=wait))
+    return replace(asking(made, **spec), status=type(made.status).of(wire))
+
+
+def test_nothing_is_started_for_a_run_that_was_canceled_whatever_is_seen() -> None:
+    for number in NUMBERS:
+        for made in (asking(RUNS[number], cancel=True), between(number, cancel=True), between(number, suspend=True)):
+            assert [s for *_, s in ALL[::7] if isinstance(follow.decide(made, s, NOW), AGAIN)] == []
+
+
+def test_a_canceled_run_is_asked_to_end_at_once_and_killed_when_its_grace_is_over() -> None:
+    canceled = asking(run(), cancel=True, terminationGracePeriod="3s")
+    at_work = seen(Phase.running, started=True, sent=True)
+    for since, signal, again in ((0.0, "TERM", 4.0), (3.5, "TERM", 0.5), (4.0, "KILL", 5.0), (99.0, "KILL", 5.0)):
+        said = follow.decide(canceled, replace(at_work, canceling=since), NOW)
+        assert isinstance(said, EndAttempt)
+        assert isinstance(said.then, FollowEnd)
+        assert said.signal == signal
+        assert said.then.again == pytest.approx(again)
+
+
+def test_what_had_not_begun_when_the_run_was_canceled_says_that_nothing_was_sent() -> None:
+    canceled = asking(run(), cancel=True)
+    for phase in (Phase.absent, Phase.created, Phase.exited):
+        said = follow.decide(canceled, seen(phase), NOW)
+        assert isinstance(said, Cancel)
+        assert said.sent is PromptSent.no
+    assert isinstance(follow.decide(canceled, seen(Phase.exited, started=True), NOW), Finish)
+    assert isinstance(follow.decide(canceled, seen(Phase.exited, started=True, sent=True), NOW), Finish)
+
+
+def test_before_the_first_attempt_a_run_is_held_back_or_canceled() -> None:
+    fresh = builders.read(builders.having())
+    assert follow.before_start(fresh) is None
+    assert isinstance(follow.before_start(asking(fresh, suspend=True)), HoldBack)
+    assert isinstance(follow.before_start(asking(fresh, suspend=True, cancel=True)), Cancel)
+
+
+def test_the_next_attempt_begins_when_its_time_has_come() -> None:
+    """By the clock that nobody sets: `now` does not matter."""
+    gone = seen(Phase.exited, started=True, sent=True)
+    for now in (NOW, NOW + timedelta(hours=1), NOW - timedelta(hours=1)):
+        assert follow.decide(between(), replace(gone, rested=4.0), now) == Pause(6.0)
+        assert follow.decide(between(), replace(gone, rested=10.0), now) == Launch(2)
+    assert follow.decide(between(wait=None), gone, NOW) == Launch(2)
+
+
+def test_a_suspended_run_waits_between_two_attempts() -> None:
+    gone = seen(Phase.exited, started=True, sent=True, rested=99.0)
+    assert isinstance(follow.decide(between(suspend=True), gone, NOW), HoldBack)
+    assert isinstance(follow.decide(asking(run(), suspend=True), seen(Phase.running), NOW), FollowAgent)
+
+
+def test_a_wait_between_two_attempts_that_took_too_long_does_not_judge_the_last_one_again() -> None:
+    away = Wait(Reason.PodmanUnavailable, "Podman does not answer", 2.0)
+    ended = seen(Phase.absent, started=True, sent=True, ended=True)
+    assert isinstance(follow.out_of_time(between(), ended, NOW, away, TIMEOUT), GiveUp)
+
+
+def test_attempts_that_sent_nothing_count_against_the_limit_of_the_spec() -> None:
+    cut_short = seen(Phase.exited, started=True, exit_code=137)
+    for limit, number in ((0, 1), (2, 3), (50, 51)):
+        assert isinstance(follow.decide(asking(run(number), backoffLimit=limit), cut_short, NOW), Finish)
+        if number > 1:
+            assert isinstance(follow.decide(asking(run(number - 1), backoffLimit=limit), cut_short, NOW), TryAgain)
+    assert follow.pause(51) == follow.LONGEST_PAUSE
+
+
+def test_a_cli_that_writes_nothing_for_too_long_is_ended() -> None:
+    impatient = asking(run(), progressTimeout="20s", terminationGracePeriod="2s")
+    at_work = seen(Phase.running, started=True, sent=True, ran=5.0)
+    said = follow.decide(impatient, replace(at_work, silent=19.0), NOW)
+    assert isinstance(said, FollowAgent)
+    assert said.until == pytest.approx(1.0)
+    for silent, signal in ((20.0, "HUP"), (25.9, "HUP"), (26.0, "KILL")):
+        said = follow.decide(impatient, replace(at_work, silent=silent), NOW)
+        assert isinstance(said, EndAttempt)
+        assert said.signal == signal
+    hooks = replace(at_work, sent=False, step="postStart[0]", silent=99.0)
+    assert isinstance(follow.decide(impatient, hooks, NOW), FollowHooks)
+
+
+def test_the_time_that_a_container_runs_is_not_that_of_the_nodes_clock() -> None:
+    for ran, expected in ((30.0, FollowAgent), (TIMEOUT + 2, EndAttempt)):
+        for wrong in (0.0, 7200.0):
+            what = seen(Phase.running, started=True, sent=True, ran=wrong)
+            assert isinstance(follow.decide(run(), replace(what, ran=ran), NOW), expected)

@@ -31,7 +31,7 @@ from stromboli.plan.resume import (
 from stromboli.plan.verdict import Refuse, Wait
 from stromboli.reasons import Reason
 
-UID, NAME = "6f7e0b2c-0000-4000-8000-000000000001", "story"
+UID, NAME = "6f7e0b2c-0000-4000-8000-000000000001", "session story"
 SHAPE = Shape("bridge", True, (), layout=1)
 WANTED = Wanted(SHAPE, Limits(), "hash")
 BAD = "its /etc/passwd is not a regular file"

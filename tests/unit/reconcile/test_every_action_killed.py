@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import pytest
 
-from stromboli.plan import follow
+from stromboli.plan import follow, retry
 from stromboli.plan.attempt import CLI_MISSING
 from stromboli.plan.follow import (
     AwaitCLI,
@@ -19,7 +19,9 @@ from stromboli.plan.follow import (
     FollowAgent,
     FollowHooks,
     GiveUp,
+    HoldBack,
     Launch,
+    Pause,
     TryAgain,
 )
 from stromboli.reasons import Reason
@@ -39,7 +41,7 @@ class Decisions:
         self.killer = Killer()
         self.first: int | None = None
         self.made = asyncio.Event()
-        for name in ("decide", "out_of_time"):
+        for name in ("decide", "out_of_time", "before_start"):
             monkeypatch.setattr(follow, name, self._noting(getattr(follow, name)))
 
     def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,6 +92,11 @@ class Scene:
         self.starts += 1
         return await self.node.supervise(inside) if self.starts > 2 else inside.end(CLI_MISSING)
 
+    async def fail_at_first(self, inside: Inside) -> None:
+        """The agent fails, once."""
+        self.starts += 1
+        self.node.answer(inside, code=1 if self.starts == 1 else 0)
+
     async def lose_its_session(self, inside: Inside) -> None:
         """Somebody deletes the session under an agent that works for ever."""
         session = self.node.cluster.all_sessions.pop((SPACE, STORY), None)
@@ -98,7 +105,7 @@ class Scene:
 
 
 async def prepared(scene: Scene) -> None:
-    """Nothing but the run is there."""
+    """Nothing but the run is there, and nothing happens."""
 
 
 async def written_ahead(scene: Scene) -> None:
@@ -114,14 +121,23 @@ async def written_ahead(scene: Scene) -> None:
         await scene.node.until(killer.dead.is_set, "the operator is killed")
 
 
+async def taken_back(scene: Scene) -> None:
+    """Somebody lets the run go on, once it was held back."""
+    await scene.decided.made.wait()
+    scene.node.cluster.change_spec(SPACE, "run", suspend=False)
+
+
 @dataclass(frozen=True)
 class Scenario:
-    """How a run comes to an action: what is played in its container, its spec, what was before, and how it ends."""
+    """How a run comes to an action: what is played in its container, its spec, what was before, what happens meanwhile,
+    and how it ends.
+    """
 
     agent: Callable[[Scene, Inside], Awaitable[None]] | None = None
     supervisor: Callable[[Scene, Inside], Awaitable[None]] | None = None
     spec: dict[str, Any] = field(default_factory=dict)
     before: Callable[[Scene], Awaitable[None]] = prepared
+    meanwhile: Callable[[Scene], Coroutine[Any, Any, None]] = prepared
     ends: Reason = Reason.Completed
     prompts: int = 1
 
@@ -136,6 +152,8 @@ SCENARIOS: dict[type, Scenario] = {
     TryAgain: Scenario(supervisor=Scene.killed_at_first),
     AwaitCLI: Scenario(supervisor=Scene.without_cli_at_first),
     Cancel: Scenario(agent=Scene.lose_its_session, spec={"session": {"name": STORY}}, ends=Reason.Canceled),
+    HoldBack: Scenario(spec={"suspend": True}, meanwhile=taken_back),
+    Pause: Scenario(agent=Scene.fail_at_first, spec={"retryOn": ["AgentFailed"]}, prompts=2),
     GiveUp: Scenario(spec={"promptFrom": MISSING, "timeout": "100ms"}, ends=Reason.TimedOut, prompts=0),
 }
 
@@ -148,6 +166,7 @@ def test_each_action_has_its_scenario() -> None:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "CALL_AFTER", 0.05)
     monkeypatch.setattr(follow, "KILL_AFTER", 0.1)
+    monkeypatch.setattr(retry, "FIRST", 0.05)
     monkeypatch.setattr("stromboli.plan.progress.FIRST_CHECK", 0.02)
 
 
@@ -164,6 +183,7 @@ async def killed_at(roots: Roots, decided: Decisions, number: int | None, *, aft
         spec = {"prompt": None, **scenario.spec} if "promptFrom" in scenario.spec else scenario.spec
         uid = node.run(**spec)["metadata"]["uid"]
         await scenario.before(scene)
+        meanwhile = asyncio.create_task(scenario.meanwhile(scene))
         decided.killer = killer = Killer(number, after=after)
         async with node.process(killer) as process:
 
@@ -174,8 +194,9 @@ async def killed_at(roots: Roots, decided: Decisions, number: int | None, *, aft
         told = f"killed at call {number}, {killer.calls[-1]}"
         async with node.process() as process:
             await node.cleared(process)
+        await meanwhile
         assert reason_of(node.status()) == scenario.ends, f"{told}: {node.status()}"
-        assert len(node.prompts) == len(set(node.prompts)) <= 1, told
+        assert len(node.prompts) == len(set(node.prompts)), told
         assert len(node.prompts) == scenario.prompts, told
         assert [left for left in node.left(uid) if left.startswith(("container", "volume"))] == [], told
     return killer.calls

@@ -73,7 +73,7 @@ _oom_kills() {
 
 # Record exit code $1 and exit with it, or with $2 if given. From here on, signals cannot change the cause any more.
 _end() {
-    trap '' TERM USR1 USR2
+    trap '' TERM HUP USR1 USR2
     _oom=0
     _oom_kills
     _forget_credentials

@@ -3,6 +3,7 @@
 . "$_plan/steps"
 trap '_interrupt cancelled' TERM
 trap '_interrupt timeout' USR1
+trap '_interrupt no-progress' HUP
 trap '_interrupt hooks-timeout' USR2
 if PATH=/nowhere command -v mkdir >/dev/null; then _bb=; fi  # this ash runs applets by itself
 

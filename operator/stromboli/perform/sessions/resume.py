@@ -46,19 +46,40 @@ class Resumption:
         """The session, ready for a start. Raises Refused, Waiting, ClusterUnavailable, Conflict, NoSpace, PodmanError,
         PodmanUnavailable, LocalFailure, OSError.
         """
+        said, container = await self._decided(run, session.uid, f"session {session.name}", ready)
+        if isinstance(said, plan.VolumeLost):
+            await self._reporter.at(session, ReadyReason.VolumeLost, said.message)
+            self._notifier.emit_reason(session, ReadyReason.VolumeLost, said.message, warning=True)
+        return await self._carried_out(said, run, _held(session), container)
+
+    async def alone(self, run: Run, ready: Ready) -> Held:
+        """The run's own session, ready for a start: in the same container if an attempt has been at work in it.
+
+        Raises as `held` does about the node.
+        """
+        own = Held(run.uid, retries=bool(run.retry_on))
+        if not run.may_resume:
+            return own
+        said, container = await self._decided(run, run.uid, f"run {run.name}", ready)
+        return await self._carried_out(said, run, own, container)
+
+    async def _decided(
+        self, run: Run, uid: str, label: str, ready: Ready
+    ) -> tuple[plan.Settled, ContainerState | None]:
+        """What becomes of the session's container, and that container."""
         judged = ready.judged
         definition = ready.blueprint.part.definition if ready.blueprint is not None else None
         wanted = Wanted(ready.shape, judged.policy.limits, hooks_hash(judged.request.hooks), definition)
-        found, container = await self._first(run, session)
+        found, container = await self._first(run, uid, label)
         said = plan.decide(found, wanted)
         while not isinstance(said, plan.Settled):
             if isinstance(said, plan.End):
-                await self._resting.ended(session.uid)
-                found, container = await self._first(run, session)
+                await self._resting.ended(uid)
+                found, container = await self._first(run, uid, label)
             else:
                 found = await self._completed(found, said)
             said = plan.decide(found, wanted)
-        return await self._carried_out(said, run, session, container)
+        return said, container
 
     async def warn_of_moved_tag(self, run: Run, session: Session, ready: Ready) -> None:
         """Emit an event if the reference of the session's image now names another image.
@@ -77,26 +98,22 @@ class Resumption:
                 f"{ready.image.id[:12]}, which it began with",
             )
 
-    async def _carried_out(
-        self, said: plan.Settled, run: Run, session: Session, container: ContainerState | None
-    ) -> Held:
+    async def _carried_out(self, said: plan.Settled, run: Run, held: Held, container: ContainerState | None) -> Held:
         match said:
             case Wait():
                 raise Waiting(said.reason, said.message, said.delay)
             case Refuse():
                 raise Refused(said.reason, said.message)
             case plan.VolumeLost():
-                await self._reporter.at(session, ReadyReason.VolumeLost, said.message)
-                self._notifier.emit_reason(session, ReadyReason.VolumeLost, said.message, warning=True)
                 raise Refused(Reason.ContainerLost, said.refusal)
             case plan.Reuse():
-                return replace(_held(session), container=container, initialized=True)
+                return replace(held, container=container, initialized=True)
             case plan.FromImage():
                 await self._cleared(run, said.old, said.warnings)
-                return _held(session)
+                return held
             case plan.FromCopy():
                 await self._cleared(run, said.old, said.warnings)
-                return replace(_held(session), base=said.copy, initialized=said.initialized)
+                return replace(held, base=said.copy, initialized=said.initialized)
             case _:
                 assert_never(said)
 
@@ -109,15 +126,15 @@ class Resumption:
 
     # --- lookups ---
 
-    async def _first(self, run: Run, session: Session) -> tuple[Found, ContainerState | None]:
+    async def _first(self, run: Run, uid: str, label: str) -> tuple[Found, ContainerState | None]:
         """The session's container, and what its last attempt has left, which is read only if it is not running."""
-        container = await self._resting.find(session.uid)
+        container = await self._resting.find(uid)
         if container is not None and container.alive:
-            own = self._resting.handed_to(session.uid).startswith(f"{run.uid}-")
+            own = self._resting.handed_to(uid).startswith(f"{run.uid}-")
             kept = plan.Container(container.id, container.name, None, alive=True, own=own)
-            return Found(session.uid, session.name, kept), container
-        container, state = await self._resting.settled(session.uid)
-        return _found(session, container, state), container
+            return Found(uid, label, kept), container
+        container, state = await self._resting.settled(uid)
+        return _found(uid, label, container, state), container
 
     async def _completed(self, found: Found, at: plan.Check) -> Found:
         """`found`, completed by what the decision asks for."""
@@ -133,10 +150,10 @@ class Resumption:
                 assert_never(at)
 
 
-def _found(session: Session, container: ContainerState | None, state: SessionState) -> Found:
+def _found(uid: str, label: str, container: ContainerState | None, state: SessionState) -> Found:
     return Found(
-        session.uid,
-        session.name,
+        uid,
+        label,
         _container(container) if container is not None else None,
         initialized=state.container,
         begun=state.begun,

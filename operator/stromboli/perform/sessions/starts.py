@@ -52,6 +52,15 @@ class SessionStarts:
         return Turn(await self._turns.take(session, run, ready.image.id), pinned=named.pinned is not None)
 
     @asynccontextmanager
+    async def alone(self, run: Run, ready: Ready) -> AsyncIterator[Held]:
+        """Inside the block, the run's own session is ready for a start, and its lock is held.
+
+        Raises as `holding` does about the node.
+        """
+        async with self._locks.hold(run.uid):
+            yield await self._resumption.alone(run, ready)
+
+    @asynccontextmanager
     async def holding(self, run: Run, turn: Turn, ready: Ready) -> AsyncIterator[Held]:
         """Inside the block, the session is ready for a start, and its lock is held.
 

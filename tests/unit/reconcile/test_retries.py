@@ -1,0 +1,138 @@
+"""Attempts after an attempt whose prompt may have been sent: only for the reasons that a spec names, in its container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stromboli.plan import retry
+from stromboli.plan.attempt import CONTINUE
+from tests.support.wire import reason_of
+from tests.unit.reconcile.conftest import Inside, Node
+from tests.unit.reconcile.stage import STORY, Stage
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST", 0.02)
+
+
+class Failing:
+    """An agent that ends with each of these codes, one after the other; in which containers, and with which plans."""
+
+    def __init__(self, node: Node, *codes: int) -> None:
+        self.node = node
+        self.codes = list(codes)
+        self.containers: list[str] = []
+        self.plans: list[bytes | None] = []
+        node.agent = self.play
+
+    async def play(self, inside: Inside) -> None:
+        self.containers.append(inside.container.id)
+        path = inside.plan / "continue"
+        self.plans.append(path.read_bytes() if path.exists() else None)
+        code = self.codes.pop(0)
+        if code == 137:
+            inside.end(137)
+        else:
+            self.node.answer(inside, code=code)
+
+
+def attempts(node: Node, name: str = "run") -> list[tuple[Any, ...]]:
+    return [(a["number"], a["reason"], a["promptSent"]) for a in node.status(name)["attempts"]]
+
+
+async def test_by_itself_nothing_is_sent_again(node: Node) -> None:
+    Failing(node, 1, 0)
+    node.run(backoffLimit=3)
+    async with node.process() as process:
+        await node.cleared(process)
+    assert reason_of(node.status()) == "AgentFailed"
+    assert len(node.prompts) == 1
+
+
+async def test_a_reason_that_is_named_is_tried_again_in_the_same_container(node: Node) -> None:
+    failing = Failing(node, 1, 1, 0)
+    node.run(retryOn=["AgentFailed"])
+    async with node.process() as process:
+        await node.cleared(process)
+    assert reason_of(node.status()) == "Completed"
+    assert attempts(node) == [(1, "AgentFailed", "Yes"), (2, "AgentFailed", "Yes"), (3, "Completed", "Yes")]
+    assert len(set(failing.containers)) == 1
+    assert failing.plans == [None, CONTINUE.encode(), CONTINUE.encode()]
+    assert len(node.prompts) == len(set(node.prompts)) == 3
+
+
+async def test_a_reason_that_is_not_named_is_final(node: Node) -> None:
+    Failing(node, 1, 0)
+    node.run(retryOn=["OutOfMemory", "ContainerLost"])
+    async with node.process() as process:
+        await node.cleared(process)
+    assert reason_of(node.status()) == "AgentFailed"
+    assert len(node.prompts) == 1
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+async def test_the_limit_is_kept(node: Node, limit: int) -> None:
+    Failing(node, *([1] * 9))
+    node.run(retryOn=["AgentFailed"], backoffLimit=limit)
+    async with node.process() as process:
+        await node.cleared(process)
+    assert reason_of(node.status()) == "AgentFailed"
+    assert len(attempts(node)) == limit + 1
+
+
+async def test_a_container_that_was_removed_is_created_again(node: Node) -> None:
+    failing = Failing(node, 137, 0)
+    node.run(retryOn=["ContainerLost"])
+    async with node.process() as process:
+        await node.reason("Retrying")
+        [agent] = node.agents()
+        node.fake.containers.pop(agent.id)
+        await node.cleared(process)
+    assert reason_of(node.status()) == "Completed"
+    assert attempts(node) == [(1, "ContainerLost", "Unknown"), (2, "Completed", "Yes")]
+    assert len(set(failing.containers)) == 2
+
+
+async def test_an_operator_that_comes_later_goes_on(node: Node) -> None:
+    Failing(node, 1, 0)
+    node.run(retryOn=["AgentFailed"])
+    async with node.process():
+        await node.until(lambda: len(node.status().get("attempts", [])) == 1, "the first attempt")
+    async with node.process() as process:
+        await node.cleared(process)
+    assert reason_of(node.status()) == "Completed"
+    assert len(node.prompts) == len(set(node.prompts)) == 2
+
+
+async def test_in_a_session_others_wait_until_the_run_is_through(node: Node) -> None:
+    stage = Stage(node)
+    play, tries = stage.supervise, list[int]()
+
+    async def fails_once(inside: Inside) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            stage.fails = {"postStart"}
+        await play(inside)
+        stage.fails = set()
+
+    node.supervisor = fails_once
+    async with node.process():
+        stage.run("first", lifecycle={"onCreateCommand": ["install"], "postStart": ["begin"]}, retryOn=["HookFailed"])
+        await node.reason("Retrying", "first")
+        stage.run("second")
+        await stage.idle(STORY)
+    assert stage.sent == ["first", "second"]
+    assert attempts(node, "first") == [(1, "HookFailed", "No"), (2, "Completed", "Yes")]
+    assert sum(count for (_, hook), count in stage.hooks.items() if hook == "onCreateCommand") == 1
+
+
+async def test_what_it_used_is_the_sum_of_its_attempts(node: Node) -> None:
+    Failing(node, 1, 0)
+    node.run(retryOn=["AgentFailed"])
+    async with node.process() as process:
+        await node.cleared(process)
+    status = node.status()
+    assert status["usage"]["turns"] == sum(a["usage"]["turns"] for a in status["attempts"]) == 2
