@@ -295,6 +295,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         withheld=variables.withheld(ready.image_env),
         recalls=held.initialized and any(hook.kind in INIT_HOOKS for hook in request.hooks),
         kept_env=tuple(ready.judged.policy.env),
+        continues=subject.continues,
         managed=managed.files(ready.managed, {n: request.env[n] for n in ready.judged.policy.env}),
     )
 
