@@ -85,10 +85,20 @@ def json_document(document: bytes | str, bounds: Bounds, *, constant: Callable[[
 
 def yaml_document(document: bytes | str, bounds: Bounds) -> Any:
     """Parse YAML; an alias counts as the values it stands for. Raises OutOfBounds, and ValueError if it is not YAML."""
+    return _parsed_yaml(document, bounds, lambda text: yaml.load(text, Loader=yaml.CSafeLoader))
+
+
+def yaml_documents(document: bytes | str, bounds: Bounds) -> list[Any]:
+    """Parse YAML of several documents, which are within bounds together. Raises as `yaml_document`."""
+    found: list[Any] = _parsed_yaml(document, bounds, lambda text: list(yaml.load_all(text, Loader=yaml.CSafeLoader)))
+    return found
+
+
+def _parsed_yaml(document: bytes | str, bounds: Bounds, parse: Callable[[str], Any]) -> Any:
     data = document.encode("utf-8", "surrogatepass") if isinstance(document, str) else document
     measure_yaml(data, bounds)
     try:
-        return yaml.load(data.decode("utf-8"), Loader=yaml.CSafeLoader)
+        return parse(data.decode("utf-8"))
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as e:  # the last three: scalars such as !!int ""
         raise ValueError(str(e)) from e
 

@@ -285,6 +285,7 @@ class LocalFailure(StromboliError):
 
     def __init__(self, message: str, hint: str = "", code: int = 1) -> None:
         super().__init__(f"{message}\n  → {hint}" if hint else message)
+        self.message = message
         self.hint = hint
         self.code = code
 
@@ -298,7 +299,6 @@ class ApiRefused(LocalFailure):
 
     def __init__(self, message: str, hint: str, status: int, reason: str) -> None:
         super().__init__(message, hint)
-        self.message = message
         self.status = status
         self.reason = reason
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import click
 
-from stromboli.cli import gateway, lifecycle, login, messages, operator, show
+from stromboli.cli import completion, gateway, lifecycle, login, messages, operator, show
 from stromboli.cli.compose import commands as compose
 from stromboli.cli.images import commands as images
+from stromboli.cli.runs import commands as runs
+from stromboli.cli.runs.run import run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,8 +20,9 @@ from stromboli.cli.images import commands as images
 def app() -> None:
     """Claude Code inside any glibc container image, as a Kubernetes operator on Podman.
 
-    All commands but `operator` and `gateway` work on the installation on this machine, whose files are in
-    STROMBOLI_HOME (default: ~/.local/share/stromboli, or stromboli in XDG_DATA_HOME).
+    The commands about runs, sessions and images work on the cluster of your kubeconfig: KUBECONFIG, or ~/.kube/config,
+    or that of the installation on this machine. All others, but `operator` and `gateway`, work on this installation,
+    whose files are in STROMBOLI_HOME (default: ~/.local/share/stromboli, or stromboli in XDG_DATA_HOME).
     """
 
 
@@ -34,10 +37,18 @@ for _command in (
     lifecycle.fetch,
     login.login,
     login.logout,
+    run,
+    runs.get,
+    runs.wait,
+    runs.cancel,
+    runs.suspend,
+    runs.resume,
+    runs.rerun,
     messages.messages,
     images.images,
     compose.compose,
     operator.operator,
     gateway.gateway,
+    completion.completion,
 ):
     app.add_command(_command)

@@ -1,10 +1,33 @@
-"""Exit codes by which a script can tell apart why a command about images failed. 1 stands for everything else."""
+"""Exit codes by which a script can tell apart how a run ended, and why a command about images failed. 1 stands for
+everything else.
+"""
 
 from __future__ import annotations
 
-from stromboli.reasons import PresentReason
+from stromboli.reasons import PresentReason, Reason
 from stromboli.registry_problem import RegistryProblem
 
+# Of runs.
+FAILED = 1
+REFUSED = 2  # as it stands it can never start: by the API server, a policy, or what is in the image
+CANCELED = 3
+NOT_YET = 4  # `stromboli wait` has waited for as long as it should
+TIMED_OUT = 124  # as for timeout(1)
+DETACHED = 130  # the run goes on
+
+_OF_RUNS: dict[str, int] = {
+    Reason.Completed: 0,
+    Reason.InvalidSpec: REFUSED,
+    Reason.ImageNotAllowed: REFUSED,
+    Reason.ImageIncompatible: REFUSED,
+    Reason.ImagePullFailed: REFUSED,
+    Reason.PolicyViolation: REFUSED,
+    Reason.CredentialsMissing: REFUSED,
+    Reason.Canceled: CANCELED,
+    Reason.TimedOut: TIMED_OUT,
+}
+
+# Of images.
 NOT_ALLOWED = 10  # by a policy, or by the user's permissions
 NO_SUCH_IMAGE = 11
 NO_ACCESS = 12  # to the image in its registry
@@ -27,8 +50,13 @@ _BY_PROBLEM = {
 }
 
 
+def of_run(reason: str) -> int:
+    """The exit code for a run that has ended for a reason; one that is not known here is of a newer operator."""
+    return _OF_RUNS.get(reason, FAILED)
+
+
 def of_reason(reason: str) -> int:
-    """The exit code for a reason."""
+    """The exit code for a reason about an image."""
     return _BY_REASON.get(reason, 1)
 
 

@@ -21,26 +21,25 @@ _PROXIES = ("http", "socks5", "socks5h")
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
 
-def made(place: Place, context: ssl.SSLContext | None) -> http.client.HTTPConnection:
+def made(place: Place, context: ssl.SSLContext | None, within: float = CONNECT) -> http.client.HTTPConnection:
     """A connection that is not open yet; `context` for https. Raises LocalFailure."""
     server = _split(place.server, place)
     if server.scheme not in ("https", "http") or not server.hostname:
         raise LocalFailure(f"{place.origin}: the server {place.server} is not a URL https://HOST:PORT")
     port = server.port or (443 if server.scheme == "https" else 80)
-    return _Connection(server.hostname, port, _proxy(place, server), context, place.server_name)
+    found = _Connection(server.hostname, port, timeout=within)
+    found.prepare(_proxy(place, server), context, place.server_name)
+    return found
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(
-        self, host: str, port: int, proxy: SplitResult | None, context: ssl.SSLContext | None, name: str
-    ) -> None:
-        super().__init__(host, port, timeout=CONNECT)
-        self._proxy, self._context, self._name = proxy, context, name or host
+    def prepare(self, proxy: SplitResult | None, context: ssl.SSLContext | None, name: str) -> None:
+        self._proxy, self._context, self._name = proxy, context, name or self.host
 
     def connect(self) -> None:
         proxy = self._proxy
         where = (proxy.hostname or "", proxy.port or 1080) if proxy is not None else (self.host, self.port)
-        self.sock = socket.create_connection(where, CONNECT)
+        self.sock = socket.create_connection(where, self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE.items():

@@ -67,6 +67,7 @@ def changes(
     *,
     name: str = "",
     labels: str = "",
+    fields: str = "",
     seconds: float = WATCH,
     accept: str = "",
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -76,7 +77,7 @@ def changes(
     query = {
         "resourceVersion": version,
         "labelSelector": labels,
-        "fieldSelector": f"metadata.name={name}" if name else "",
+        "fieldSelector": f"metadata.name={name}" if name else fields,
     }
     with user.watch(resource, namespace, query, seconds=seconds, accept=accept) as stream:
         for line in stream.lines():

@@ -30,6 +30,7 @@ from stromboli.kube.login import Login
 from stromboli.naming import GROUP, VERSION
 
 SILENCE = 75.0  # seconds without a byte of an answer: the operator's own limit is a minute
+QUIET = 2.0  # the same, and for a connection, where nobody waits for an answer
 PAGE = 100  # objects of a list that are read at a time: each may have a prompt of a megabyte
 _PIECE = 64 * 1024
 _HINTS = {
@@ -141,10 +142,11 @@ class User:
     """
 
     def __init__(self, place: Place, *, quiet: bool = False) -> None:
-        """`quiet`: nothing is asked on the terminal, for completions."""
+        """`quiet`: nothing is asked on the terminal, and nothing takes long, for completions."""
         self.place = place
         self.namespace = place.namespace
         self._login = Login(place, quiet=quiet)
+        self._connect, self._silence = (QUIET, QUIET) if quiet else (connection.CONNECT, SILENCE)
         self._prefix = urlsplit(place.server).path.rstrip("/")
         self._idle: list[http.client.HTTPConnection] = []
 
@@ -242,7 +244,7 @@ class User:
     ) -> dict[str, Any]:
         content = None if body is None else json.dumps(body).encode("utf-8", "surrogatepass")
         headers = {"Accept": accept or "application/json", **({"Content-Type": form} if body is not None else {})}
-        answer = self._answered(method, path, query, content, headers, SILENCE)
+        answer = self._answered(method, path, query, content, headers, self._silence)
         with self._failures():
             read = _whole(answer.response)
             self._keep(answer)
@@ -316,7 +318,7 @@ class User:
 
     def _opened(self) -> http.client.HTTPConnection:
         secure = self.place.server.startswith("https:")
-        opened = connection.made(self.place, self._login.context() if secure else None)
+        opened = connection.made(self.place, self._login.context() if secure else None, self._connect)
         opened.connect()
         return opened
 

@@ -52,6 +52,11 @@ class Home:
         return self.root / "controlplane"
 
     @property
+    def kubeconfig(self) -> Path:
+        """The administrator's, written by the control plane."""
+        return self.controlplane / "kubeconfig"
+
+    @property
     def programs(self) -> Path:
         """A symlink to the folder with kubectl and the control plane's programs, wherever they were found."""
         return self.root / "programs"

@@ -1,0 +1,76 @@
+"""Shell completion: `stromboli completion`, and names from the cluster for whatever a command is about to be given.
+
+It is quick, and silent on failure: a cluster that does not answer at once has no names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stromboli.errors import StromboliError
+
+if TYPE_CHECKING:
+    from stromboli.kube.user import Resource
+
+_LIMIT = "500"  # names: nobody reads more
+_METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
+_HOW = {
+    "bash": 'eval "$(stromboli completion bash)" in ~/.bashrc',
+    "zsh": 'eval "$(stromboli completion zsh)" in ~/.zshrc, after compinit',
+    "fish": "stromboli completion fish > ~/.config/fish/completions/stromboli.fish",
+}
+
+
+@click.command(epilog="; ".join(_HOW.values()))
+@click.argument("shell", type=click.Choice(list(_HOW)))
+def completion(shell: str) -> None:
+    """Print a script that completes commands, options, and names of the cluster in a shell.
+
+    As a kubectl plugin, it is completed by kubectl's own completion, if `kubectl_complete-stromboli` is on the PATH.
+    """
+    from click.shell_completion import get_completion_class
+
+    from stromboli.cli.app import app
+
+    made = get_completion_class(shell)
+    assert made is not None, "click has these three"
+    click.echo(made(app, {}, "stromboli", "_STROMBOLI_COMPLETE").source())
+
+
+def runs(context: click.Context, incomplete: str) -> list[str]:
+    from stromboli.kube.user import RUNS
+
+    return _names(RUNS, context, incomplete)
+
+
+def sessions(context: click.Context, incomplete: str) -> list[str]:
+    from stromboli.kube.user import SESSIONS
+
+    return _names(SESSIONS, context, incomplete)
+
+
+def namespaces(context: click.Context, incomplete: str) -> list[str]:
+    from stromboli.kube.user import NAMESPACES
+
+    return _names(NAMESPACES, context, incomplete, namespaced=False)
+
+
+def _names(resource: Resource, context: click.Context, incomplete: str, *, namespaced: bool = True) -> list[str]:
+    """Those that begin so and are not on the command line already, in order."""
+    from stromboli.cli import cluster
+
+    given = context.params
+    path = given.get("kubeconfig")
+    try:
+        with cluster.user(given.get("context") or "", Path(path) if path else None, quiet=True) as user:
+            where = given.get("namespace") or user.namespace
+            target = resource.path(where if namespaced else None)
+            found = user.document(target, {"limit": _LIMIT}, accept=_METADATA)
+            names = [str(item["metadata"]["name"]) for item in found["items"]]
+    except (StromboliError, OSError, LookupError, TypeError, ValueError):
+        return []
+    typed = given.get("names") or ()
+    return sorted(name for name in names if name.startswith(incomplete) and name not in typed)

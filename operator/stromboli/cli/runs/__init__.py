@@ -1,0 +1,1 @@
+"""`stromboli run`, `get`, `wait`, `cancel`, `suspend`, `resume` and `rerun`: runs from the command line."""
