@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ def run(name: str, namespace: str = "ns", **more: Any) -> Object:
 def ended(reason: str, message: str = "", status: str = "False", **more: Any) -> Object:
     """A status of a run that has ended; `Unknown` for one that has not."""
     return {"conditions": [{"type": "Succeeded", "status": status, "reason": reason, "message": message}], **more}
+
+
+def once_watched(api: FakeApiServer, then: Callable[[], object]) -> None:
+    """Do something as soon as somebody watches."""
+
+    def wait() -> None:
+        api.until(lambda: api.watches, "somebody watches")
+        then()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def later(api: FakeApiServer, *steps: Object, name: str = "") -> None:

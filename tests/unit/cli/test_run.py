@@ -17,8 +17,9 @@ import yaml
 from stromboli.__main__ import run as stromboli
 from stromboli.cli.runs import launching, manifest
 from tests.support.fake_api_server import FakeApiServer, Object, Refusal, Reply, Request
+from tests.support.fake_logs import FakeLogs
 from tests.unit.cli.cluster import api as api
-from tests.unit.cli.cluster import ended, later, run
+from tests.unit.cli.cluster import ended, later, once_watched, run
 
 Out = pytest.CaptureFixture[str]
 DONE = ended("Completed", "answered", "True", result={"text": "42"})
@@ -201,7 +202,35 @@ def test_it_ends_as_the_run_does(status: Object, code: int, api: FakeApiServer, 
     name = made["metadata"]["name"]
     first, *_, last = printed.err.splitlines()
     assert first == f"stromboli: AgentRun ns/{name}"
-    assert last.startswith(f"stromboli: AgentRun ns/{name}: {status['conditions'][0]['reason']}")
+    assert last.startswith(f"stromboli: {status['conditions'][0]['reason']}")
+
+
+def test_the_conversation_as_it_goes(api: FakeApiServer, capfd: Out) -> None:
+    logs = FakeLogs(api)
+    text = {"type": "assistant", "message": {"content": [{"type": "text", "text": "Hello"}]}}
+
+    def story(event: str, obj: Object) -> None:
+        logs.uid = obj["metadata"]["uid"]
+        api.status("a", {**RUNNING, "attempts": [{"number": 1}]})
+        logs.write(json.dumps(text).encode() + b"\n", end=True)
+        api.status("a", {**DONE, "attempts": [{"number": 1, "reason": "Completed"}]})
+
+    api.changed = story
+    assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 0
+    assert capfd.readouterr() == ("Hello\n", "stromboli: AgentRun ns/a\nCompleted: answered\n")
+
+
+def test_without_the_right_to_read_logs_the_outcome_counts(api: FakeApiServer, capfd: Out) -> None:
+    def story(event: str, obj: Object) -> None:
+        FakeLogs(api).refused = [Refusal(403, "Forbidden", "no logs for you")]
+        api.status("a", {**RUNNING, "attempts": [{"number": 1}]})
+        once_watched(api, lambda: api.status("a", ended("AgentFailed")))
+
+    api.changed = story
+    assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 1
+    said = capfd.readouterr().err
+    assert "what the agent says cannot be shown: no logs for you" in said
+    assert said.splitlines()[-1] == "stromboli: AgentFailed"
 
 
 def test_only_the_answer(api: FakeApiServer, capfd: Out) -> None:
@@ -250,7 +279,7 @@ def test_one_that_is_deleted_when_it_has_ended(api: FakeApiServer) -> None:
 
 def test_one_that_somebody_else_deletes(api: FakeApiServer, capfd: Out) -> None:
     later(api)
-    threading.Thread(target=lambda: (api.until(lambda: api.watches, "it is followed"), api.remove("a"))).start()
+    once_watched(api, lambda: api.remove("a"))
     assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 3
     assert "AgentRun ns/a was deleted" in capfd.readouterr().err
 
@@ -262,7 +291,7 @@ def interrupt() -> None:
 def test_an_interrupt_cancels_and_the_run_is_followed_on(api: FakeApiServer, capfd: Out) -> None:
     def changed(event: str, obj: Object) -> None:
         if event == "ADDED":
-            threading.Thread(target=lambda: (api.until(lambda: api.watches, "it is followed"), interrupt())).start()
+            once_watched(api, lambda: interrupt())
         elif obj["spec"].get("cancel"):
             api.status("a", ended("Canceled", "stopped"))
 
@@ -270,13 +299,13 @@ def test_an_interrupt_cancels_and_the_run_is_followed_on(api: FakeApiServer, cap
     assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 3
     said = capfd.readouterr().err
     assert "canceling AgentRun ns/a; ^C again" in said
-    assert said.splitlines()[-1] == "stromboli: AgentRun ns/a: Canceled: stopped"
+    assert said.splitlines()[-1] == "Canceled: stopped"
 
 
 def test_a_second_interrupt_leaves_it_to_the_operator(api: FakeApiServer, capfd: Out) -> None:
     def changed(event: str, obj: Object) -> None:
         if event == "ADDED":
-            threading.Thread(target=lambda: (api.until(lambda: api.watches, "it is followed"), interrupt())).start()
+            once_watched(api, lambda: interrupt())
         else:
             threading.Timer(0.1, interrupt).start()
 
@@ -309,7 +338,7 @@ def test_an_interrupt_without_the_api_server(api: FakeApiServer, capfd: Out) -> 
 
     def changed(event: str, obj: Object) -> None:
         api.routes["/apis/stromboli.dev/v1alpha1/namespaces/ns/agentruns/a"] = away
-        threading.Thread(target=lambda: (api.until(lambda: api.watches, "it is followed"), interrupt())).start()
+        once_watched(api, lambda: interrupt())
 
     api.changed = changed
     assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 130
@@ -322,9 +351,7 @@ def test_a_kill_leaves_the_run_alone(api: FakeApiServer, capfd: Out) -> None:
 
     before = signal.signal(signal.SIGHUP, _interrupt)
     try:
-        api.changed = lambda event, obj: threading.Thread(
-            target=lambda: (api.until(lambda: api.watches, "it is followed"), os.kill(os.getpid(), signal.SIGHUP))
-        ).start()
+        api.changed = lambda event, obj: once_watched(api, lambda: os.kill(os.getpid(), signal.SIGHUP))
         assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 130
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,13 +15,13 @@ from stromboli.cli import exitcodes
 from stromboli.reasons import Reason
 from tests.support.fake_api_server import FakeApiServer, Refusal, Request
 from tests.unit.cli.cluster import api as api
-from tests.unit.cli.cluster import ended, run
+from tests.unit.cli.cluster import ended, once_watched, run
 
 Out = pytest.CaptureFixture[str]
 DONE = ended("Completed", "answered", "True")
 
 
-def at(time: str, name: str, **more: object) -> dict[str, object]:
+def at(time: str, name: str, **more: Any) -> dict[str, Any]:
     made = run(name, **more)
     made["metadata"]["creationTimestamp"] = f"2026-11-30T{time}Z"
     return made
@@ -147,7 +148,7 @@ def test_no_cluster(capsys: Out, arguments: list[str], tmp_path: Path, monkeypat
 )
 def test_a_wait_ends_as_the_run_did(api: FakeApiServer, status: dict[str, object], code: int) -> None:
     api.add("agentruns", run("a"))
-    threading.Thread(target=lambda: (api.until(lambda: api.watches, "it waits"), api.status("a", status))).start()
+    once_watched(api, lambda: api.status("a", status))
     assert stromboli(["wait", "a"]) == code
 
 
@@ -187,7 +188,7 @@ def test_what_can_be_waited_for(api: FakeApiServer, until: str, status: dict[str
 def test_a_run_that_is_deleted_meanwhile(api: FakeApiServer) -> None:
     for until, code in (("finished", 3), ("deleted", 0)):
         api.add("agentruns", run("a"))
-        threading.Thread(target=lambda: (api.until(lambda: api.watches, "it waits"), api.remove("a"))).start()
+        once_watched(api, lambda: api.remove("a"))
         assert stromboli(["wait", "a", "--for", until]) == code
 
 
@@ -198,13 +199,8 @@ def test_a_wait_that_is_no_wait(api: FakeApiServer, wrong: list[str]) -> None:
 
 def test_cancel_says_what_was_spent(api: FakeApiServer, capsys: Out) -> None:
     api.add("agentruns", run("a"))
-    spent = {"usage": {"inputTokens": 10, "outputTokens": 2, "costUSD": 0.5}}
-    threading.Thread(
-        target=lambda: (
-            api.until(lambda: api.watches, "it waits"),
-            api.status("a", ended("Canceled", "stopped", **spent)),
-        )
-    ).start()
+    spent: dict[str, Any] = {"usage": {"inputTokens": 10, "outputTokens": 2, "costUSD": 0.5}}
+    once_watched(api, lambda: api.status("a", ended("Canceled", "stopped", **spent)))
     assert stromboli(["cancel", "a", "--wait"]) == 0
     assert capsys.readouterr().out == (
         "agentrun/a is being canceled\nagentrun/a Canceled: stopped (10 input and 2 output tokens, $0.5000)\n"

@@ -20,7 +20,7 @@ def cancel(
         changed.append(_set(user, namespace, run, "cancel", True))
         _say(run, "is being canceled")
     for run in changed if waits else ():
-        ended = following.conditions(user, namespace, outcome.name(run), outcome.uid(run))
+        ended = following.ended(user, namespace, outcome.name(run), outcome.uid(run))
         _say(run, f"{outcome.of(ended)}{_spent(ended)}")
 
 

@@ -14,6 +14,8 @@ from types import FrameType
 
 from stromboli import visible
 from stromboli.cli import exitcodes
+from stromboli.cli.logs import follow
+from stromboli.cli.logs.screen import Screen
 from stromboli.cli.runs import outcome
 from stromboli.errors import LocalFailure
 from stromboli.kube.states import states
@@ -60,13 +62,13 @@ class Following:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
-    def to_the_end(self, run: Object, follow: Follow) -> Object:
-        """The run as it is in the end; `follow` shows it meanwhile. Raises LocalFailure."""
+    def to_the_end(self, run: Object, shown: Follow) -> Object:
+        """The run as it is in the end; `shown` shows it meanwhile. Raises LocalFailure."""
         self._name = outcome.name(run)
         try:
             if self._interrupts:  # while it was created
                 self._cancel()
-            return follow(self._user, self._namespace, self._name, outcome.uid(run))
+            return shown(self._user, self._namespace, self._name, outcome.uid(run))
         except KeyboardInterrupt:  # the second ^C; or a closed terminal, or a `kill`
             raise Detached(self._namespace, self._name, canceling=self._interrupts > 0) from None
 
@@ -87,18 +89,36 @@ class Following:
             _tell(f"{run} could not be canceled: {e}")
 
 
+def conversation(user: User, namespace: str, name: str, uid: str) -> Object:
+    """Follow a run to its end by what it says. If that cannot be read, by its conditions: its outcome counts."""
+    try:
+        return follow.follow(user, namespace, name, Screen(live=True), uid=uid)
+    except follow.Gone:
+        raise Deleted(namespace, name) from None
+    except LocalFailure as e:
+        _tell(f"what the agent says cannot be shown: {e}")
+        return conditions(user, namespace, name, uid)
+
+
 def conditions(user: User, namespace: str, name: str, uid: str) -> Object:
-    """Follow a run to its end by its conditions alone, one line on standard error whenever its reason changes."""
+    """Follow a run to its end by its conditions alone: a line on standard error whenever its reason changes."""
+    return ended(user, namespace, name, uid, _tell)
+
+
+def ended(
+    user: User, namespace: str, name: str, uid: str, say: Callable[[str], None] = lambda sentence: None
+) -> Object:
+    """The run as it is in the end. Raises LocalFailure."""
     shown = ""
     for run in states(user, RUNS, namespace, name, lost=lambda e: _tell(f"{e.message}; trying again")):
         if run is None or outcome.uid(run) != uid:
             raise Deleted(namespace, name)
         now = outcome.of(run)
-        if now.ended:
-            return run
         if now.reason not in ("", shown):
             shown = now.reason
-            _tell(str(now))
+            say(str(now))
+        if now.ended:
+            return run
     raise AssertionError("the states of an object do not end by themselves")
 
 

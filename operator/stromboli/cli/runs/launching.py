@@ -53,18 +53,13 @@ def launch(user: User, namespace: str, body: manifest.Object, *, output: str, re
             click.echo(name)
             return 0
         click.echo(f"stromboli: AgentRun {namespace}/{name}", err=True)
-        follow = _conversation if output == "conversation" else following.conditions
-        ended = watched.to_the_end(created, follow)
+        ended = watched.to_the_end(
+            created, following.conversation if output == "conversation" else following.conditions
+        )
     _print(ended, output)
-    now = outcome.of(ended)
-    click.echo(visible.text(f"stromboli: AgentRun {namespace}/{name}: {now}"), err=True)
     if remove:
         user.delete(RUNS, namespace, name, uid=outcome.uid(ended))
-    return now.code
-
-
-def _conversation(user: User, namespace: str, name: str, uid: str) -> Object:
-    return following.conditions(user, namespace, name, uid)
+    return outcome.of(ended).code
 
 
 def _manifest(given: Given) -> manifest.Object:
