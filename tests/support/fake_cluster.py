@@ -136,6 +136,11 @@ class FakeCluster(Cluster):
             found = self.objects.get((namespace, name))
             return None if found is None else objects.run(outline.small(msgspec.json.encode(found)))
 
+    async def followed_run(self, namespace: str, name: str) -> Run | None:
+        async with self._call("run", namespace, name):
+            found = self.objects.get((namespace, name))
+            return None if found is None else objects.run(outline.followed(msgspec.json.encode(found)))
+
     @asynccontextmanager
     async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Run | None]:
         async with self._call("whole run", namespace, name):

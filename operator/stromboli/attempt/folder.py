@@ -3,6 +3,7 @@
     HOME/sessions/UID/                0700
         attempts/RUN-N/plan/          read by the supervisor; either complete or absent
         attempts/RUN-N/out/           written by the supervisor; read by records.py, never written by the operator
+        attempts/RUN-N/no-secrets     there if the attempt has ended, and none of its secrets is in its output
         attempts/RUN-N/sealed         the unbroken state of the seals of `out`: see seals.py
         attempt, secret, cli, gateway symlinks that the container's bind mounts go through, replaced by rename
         nothing/                      the target of `gateway` if there is no gateway
@@ -11,7 +12,8 @@
         state                         what the operator knows of a session beyond its runs: see session_state.py
     RUNTIME/secrets/UID/handed        on tmpfs: the secrets for one start; removed once the container has mounted it
     RUNTIME/stacks/UID/               on tmpfs: the secrets of a compose file, as its services mount them
-    RUNTIME/given/UID                 on tmpfs, never mounted: the secrets to redact from the last attempt's output
+    RUNTIME/given/UID/RUN-N           on tmpfs, never mounted: the secrets to redact from the attempt's output; removed
+                                      with the attempt's folder, or once it has `no-secrets`
 
 Other users cannot reach any of it (0700), but containers can: a bind mount does not check the folders above its source.
 Calls block briefly; `remove` may take longer.
@@ -19,6 +21,7 @@ Calls block briefly; `remove` may take longer.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -27,17 +30,19 @@ from pathlib import Path
 from typing import Literal
 
 from stromboli import naming
-from stromboli.attempt import busybox, given, places, seals, session_state, supervisor
+from stromboli.attempt import busybox, given, outputs, places, seals, session_state, supervisor
 from stromboli.attempt.removal import remove_tree
 from stromboli.attempt.seals import Owner
 from stromboli.attempt.session_state import SessionState
 from stromboli.errors import NoSpace
 from stromboli.plan.attempt import MANAGED_FOLDER
-from stromboli.plan.redaction import Secrets
+from stromboli.plan.masking import Masks
+from stromboli.plan.redaction import KEYS, Secrets
 
 Link = Literal["attempt", "secret", "cli", "gateway"]
 
 ROOM = 16 * 1024 * 1024  # bytes: enough for an attempt's output and records, with a margin
+_NO_SECRETS = "no-secrets"
 _ATTEMPT = re.compile(r"(.+)-([0-9]{1,6})")  # the format of naming.attempt
 
 
@@ -109,20 +114,45 @@ class SessionFolder:
         self._handed.unlink(missing_ok=True)
 
     def write_given(self, attempt: str, secrets: Secrets) -> None:
-        """Record the secrets that an attempt is given, replacing those of another attempt. Raises NoSpace,
-        LocalFailure.
+        """Record the secrets that an attempt is given. Raises NoSpace, LocalFailure.
 
         Secrets recorded earlier for the same attempt are kept: an interrupted start may have succeeded with them.
         """
         with places.watching_space(self._runtime_dir):
             places.make_private(self._runtime_dir)
             places.make_private(self._given.parent)
+            given.by_attempt(self._given)
+            places.make_private(self._given)
             before = given.read(self._given, attempt).values
             given.write(self._given, attempt, Secrets({*before, *secrets.values}))
 
     def read_given(self, attempt: str) -> Secrets:
-        """The secrets that an attempt was given; known until they are removed or the node restarts."""
-        return given.read(self._given, attempt)
+        """The secrets that an attempt was given, as far as its output may have any; known until the node restarts."""
+        found = given.read(self._given, attempt)
+        if not found.known and os.path.lexists(self._path / "attempts" / attempt / _NO_SECRETS):
+            return KEYS
+        return found
+
+    def settle_given(self, attempt: str) -> None:
+        """The attempt has ended: if its output has none of its secrets, note that, which a restart of the node does
+        not change, and forget them. Idempotent. Raises OSError.
+        """
+        place = self._path / "attempts" / places.checked(attempt)
+        secrets = given.read(self._given, attempt)
+        if not secrets.known or not place.is_dir():
+            return
+        if not os.path.lexists(place / _NO_SECRETS):
+            if not outputs.are_free_of(place / "out", Masks(secrets)):
+                return
+            places.write(place / _NO_SECRETS, b"", 0o600, None)
+        self.forget_given(attempt)
+
+    def forget_given(self, attempt: str) -> None:
+        """Forget the secrets of an attempt. Idempotent."""
+        given.by_attempt(self._given)
+        (self._given / places.checked(attempt)).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is gone, or those of other attempts are there
+            self._given.rmdir()
 
     def point(self, name: Link, target: Path) -> None:
         """Point a link at `target`, atomically replacing any earlier target. Raises NoSpace."""
@@ -209,15 +239,15 @@ class SessionFolder:
             session_state.write(self._path / "state", state)
 
     def remove_secrets(self) -> None:
-        """Remove everything on tmpfs. Idempotent."""
+        """Remove the secrets for the next start. Idempotent."""
         remove_tree(self._secrets)
-        self._given.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove everything. Idempotent. Raises OSError for what cannot be removed."""
         self.remove_secrets()
         self.remove_stack()
         remove_tree(self._path)
+        remove_tree(self._given)
 
     def _make_session(self) -> None:
         places.make_durable(self._path.parent)
@@ -273,8 +303,13 @@ def runs(home: Path) -> set[str]:
 
 
 def with_secrets(runtime_dir: Path) -> set[str]:
-    """UIDs of the sessions that have secrets on tmpfs."""
-    return places.names(_secrets(runtime_dir)) | places.names(_given(runtime_dir))
+    """UIDs of the sessions that have secrets for a start on tmpfs."""
+    return places.names(_secrets(runtime_dir))
+
+
+def with_given(runtime_dir: Path) -> set[str]:
+    """UIDs of the sessions of which secrets of an attempt are known."""
+    return places.names(_given(runtime_dir))
 
 
 def _sessions(home: Path) -> Path:

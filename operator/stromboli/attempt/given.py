@@ -1,7 +1,7 @@
 """The operator's own record of the secrets that an attempt was given, kept on tmpfs to redact them from its output.
 
-It is mounted into no container. It survives a restart of the operator, and changes to the Kubernetes Secret before the
-output is read; it is removed together with the attempt's secrets.
+Each attempt has a file in its session's folder there, which is mounted into no container. It survives a restart of the
+operator, and changes to the Kubernetes Secret; when it is removed is up to folder.py.
 """
 
 from __future__ import annotations
@@ -10,24 +10,41 @@ import json
 from pathlib import Path
 
 from stromboli import bounds
+from stromboli.attempt import places
 from stromboli.files import write_private
 from stromboli.plan.redaction import UNKNOWN, Secrets
 
 
-def write(path: Path, attempt: str, secrets: Secrets) -> None:
-    """Record the secrets of the attempt of that name, replacing the record of any other attempt."""
-    write_private(path, json.dumps({"attempt": attempt, "values": secrets.values}).encode())
+def write(folder: Path, attempt: str, secrets: Secrets) -> None:
+    """Record the secrets of the attempt of that name."""
+    content = json.dumps({"attempt": attempt, "values": secrets.values})
+    write_private(folder / places.checked(attempt), content.encode())
 
 
-def read(path: Path, attempt: str) -> Secrets:
-    """The secrets that the attempt was given; UNKNOWN if there is no record, or it is another attempt's."""
-    try:
-        found = bounds.json_document(path.read_bytes(), bounds.ANSWER)
-    except FileNotFoundError:
-        return UNKNOWN
-    except ValueError:
-        found = None
-    match found:
+def read(folder: Path, attempt: str) -> Secrets:
+    """The secrets of the attempt of that name; UNKNOWN if there is no record."""
+    match _document(folder if folder.is_file() else folder / places.checked(attempt)):
         case {"attempt": str(name), "values": list(values)} if name == attempt:
             return Secrets(value for value in values if isinstance(value, str))
     return UNKNOWN
+
+
+def by_attempt(folder: Path) -> None:
+    """Make a folder of what earlier versions kept in its place: a file with the secrets of one attempt."""
+    if not folder.is_file():
+        return
+    found = _document(folder)
+    old = folder.replace(folder.with_name(f".{folder.name}.old"))
+    folder.mkdir(mode=0o700)
+    match found:
+        case {"attempt": str(name)} if places.is_name(name):
+            old.replace(folder / name)
+        case _:
+            old.unlink()
+
+
+def _document(path: Path) -> object:
+    try:
+        return bounds.json_document(path.read_bytes(), bounds.ANSWER)
+    except (FileNotFoundError, ValueError):
+        return None

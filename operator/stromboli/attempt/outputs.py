@@ -17,13 +17,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from stromboli.attempt import records
 from stromboli.attempt.regular import Regular, opened
+from stromboli.models.lifecycle import HookKind
+from stromboli.plan.masking import Masks
 
 MOST = 16 * 1024 * 1024  # bytes that are read of an output; the supervisor keeps less, but an agent can write more
+_WINDOW = 1024 * 1024  # bytes that are searched at a time
 _TRIES = 8  # to open the files without a rotation meanwhile, which takes far longer than that
 _MAX_NOTE = 64  # bytes
 _NOTE = re.compile(rb"([0-9]{1,20}) ([0-9]{1,16})\n")
+
+
+# What a step is called by those who ask for its output, beside the hooks.
+SUPERVISOR = "supervisor"
+_NAMES = {records.AGENT: "stdout", "stderr": "stderr", SUPERVISOR: records.RECORD}
+_HOOK = re.compile(rf"({'|'.join(get_args(HookKind))})\[(0|[1-9][0-9]{{0,3}})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,55 @@ class Output:
             if segment.begin <= at < end:
                 found += segment.file.part(at - segment.begin, end - segment.begin)
         return found
+
+
+class Text:
+    """What is made up from an attempt's records, as an output that is never rotated."""
+
+    exists = True
+    begin = 0
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def end(self) -> int:
+        return len(self._data)
+
+    def part(self, begin: int, end: int) -> bytes:
+        return self._data[begin:end]
+
+
+def file_of(step: str) -> str:
+    """The file in `out/` that a step's output comes from. Raises ValueError for what is the name of no step: `agent`,
+    `stderr`, `supervisor`, or a hook such as `postStart[0]`.
+    """
+    if step in _NAMES:
+        return _NAMES[step]
+    if match := _HOOK.fullmatch(step):
+        return f"{match[1]}.{match[2]}"
+    raise ValueError(f"{step!r} is the name of no step")
+
+
+def are_free_of(out: Path, masks: Masks) -> bool:
+    """Whether no output has a secret in it. Raises as `output`."""
+    try:
+        names = os.listdir(out)
+    except (FileNotFoundError, PermissionError):
+        return False
+    for name in {name.removesuffix(".old") for name in names} - {records.RECORD}:
+        with output(out, name) as found:
+            for at in range(found.begin, found.end, _WINDOW):
+                if masks.is_in(found.part(at, at + _WINDOW + masks.reach)):
+                    return False
+    return True
+
+
+@contextmanager
+def output_of(out: Path, step: str) -> Iterator[Output | Text]:
+    """The output of a step, open inside the block. Raises as `file_of` and `output`."""
+    with output(out, file_of(step)) as found:
+        yield Text(records.journal(found.part(0, records.MAX_RECORD))) if step == SUPERVISOR else found
 
 
 @contextmanager

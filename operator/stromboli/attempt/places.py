@@ -27,9 +27,14 @@ def names(folder: Path) -> set[str]:
     return {name for name in found if _NAME.fullmatch(name)}
 
 
+def is_name(name: str) -> bool:
+    """Whether it can be the name of a folder of ours."""
+    return _NAME.fullmatch(name) is not None
+
+
 def checked(name: str) -> str:
     """The name. Raises ValueError if it cannot be that of a folder of ours."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(f"{name!r} cannot be the name of a folder")
     return name
 

@@ -26,14 +26,16 @@ from stromboli.plan.attempt import StepRecord as StepRecord
 from stromboli.plan.redaction import Secrets
 
 AGENT = "agent"
+RECORD = "record"  # the file of the supervisor's record
 MAX_STDOUT = 10 * 1024 * 1024  # bytes
 MAX_TAILS = 16 * 1024  # bytes of UTF-8, all steps together
 MAX_STDERR_TAIL = 8 * 1024  # bytes
+MAX_RECORD = 256 * 1024  # bytes
 
-_MAX_RECORD = 256 * 1024
 _MAX_STEPS = 256
 
 _CLOCK = r"(?P<clock>[0-9]{1,11}\.[0-9]{1,9})"
+_START = re.compile(rf"start {_CLOCK}")
 _BEGIN = re.compile(rf"begin (?P<hook>{'|'.join(get_args(HookKind))}|{AGENT}) (?P<index>[0-9]{{1,4}}) {_CLOCK}")
 _FINISH = re.compile(rf"finish (?P<code>[0-9]{{1,3}}) {_CLOCK}")
 _END = re.compile(rf"end (?P<cause>{'|'.join(get_args(Cause))}) (?P<code>[0-9]{{1,3}}) (?P<oom>[0-9]{{1,9}}) {_CLOCK}")
@@ -54,7 +56,7 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
     broken = seals.broken(out.parent)
     try:
         with opened(out) as folder:
-            steps, end, continued = _parse(_tail(folder, "record", _MAX_RECORD))
+            steps, end, continued = _parse(_tail(folder, RECORD, MAX_RECORD))
             written, written_at = _growth(folder, "stdout")
             return Records(
                 started=broken.started,
@@ -69,6 +71,39 @@ def read(out: Path, secrets: Secrets, stdout_limit: int = MAX_STDOUT) -> Records
             )
     except (FileNotFoundError, PermissionError):
         return Records(broken.started, broken.sent, (), None, b"", "")
+
+
+def steps(out: Path) -> Sequence[StepRecord]:
+    """The steps that were taken so far, without their output. Raises and blocks as `read`."""
+    try:
+        with opened(out) as folder:
+            return _parse(_tail(folder, RECORD, MAX_RECORD))[0]
+    except (FileNotFoundError, PermissionError):
+        return []
+
+
+def journal(record: bytes) -> bytes:
+    """The record as text for people, in lines of their own; what is added to it adds to the text."""
+    lines = record[:MAX_RECORD].decode("ascii", "replace").split("\n")[:-1]
+    step, told = "", []
+    for line in lines:
+        if match := _START.fullmatch(line):
+            said = "the attempt began"
+        elif match := _BEGIN.fullmatch(line):
+            step = AGENT if match["hook"] == AGENT else f"{match['hook']}[{int(match['index'])}]"
+            said = f"{step} began"
+        elif (match := _FINISH.fullmatch(line)) and step:
+            said = f"{step} ended with exit code {int(match['code'])}"
+        elif match := _INPUT.fullmatch(line):
+            said = "the prompt is sent" if match["file"] == "prompt" else "the conversation is continued"
+        elif match := _END.fullmatch(line):
+            said = f"the attempt ended: {match['cause']}, exit code {int(match['code'])}"
+            said += "; processes were killed because its memory was used up" if int(match["oom"]) else ""
+        else:
+            continue
+        if (at := _time(match)) is not None:
+            told.append(f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {said}\n")
+    return "".join(told).encode("ascii")
 
 
 # --- the record ---

@@ -56,6 +56,7 @@ from stromboli.perform.judge import Judge
 from stromboli.perform.launch import Launcher
 from stromboli.perform.lookups import Lookups
 from stromboli.perform.notify import Notifier
+from stromboli.perform.outputs import Outputs
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
 from stromboli.perform.run_images import RunImages
@@ -100,6 +101,7 @@ class Parts:
     wakers: Wakers
     background: Background
     discovery: Discovery
+    outputs: Outputs
     queues: Mapping[str, WorkQueue]  # by what their keys stand for
 
 
@@ -187,7 +189,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
         discovery = Discovery(cluster, settings, podman, node.images, node.mounts, secrets)
         queues_by_kind = {"run": queue, "session": session_queue, "image": image_queue, "policies": policy_queue}
-        yield Parts(store, queue, wakers, background, discovery, queues_by_kind)
+        outputs = Outputs(cluster.followed_run, store, on_node.site, settings.node)
+        yield Parts(store, queue, wakers, background, discovery, outputs, queues_by_kind)
     finally:
         await close()
 

@@ -26,6 +26,7 @@ from stromboli import naming
 from stromboli import settings as configuration
 from stromboli.api import certificate, tokens
 from stromboli.api.images import ImageRoutes
+from stromboli.api.logs import LogRoutes
 from stromboli.api.messages import Messages
 from stromboli.api.server import serving
 from stromboli.attempt import busybox
@@ -43,7 +44,6 @@ from stromboli.kube.reviews import Reviews
 from stromboli.kube.system import System
 from stromboli.logs import log_to_stderr
 from stromboli.node.conversations import Conversations
-from stromboli.perform.images.discovery import Discovery
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.supervision import Work, together
@@ -83,26 +83,26 @@ async def _serve(settings: Settings) -> None:
         await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds, vitals)
         async with (
             assembled(settings, cluster, podman, installation) as parts,
-            _api(settings, cluster, podman, installation, parts.discovery),
+            _api(settings, cluster, podman, installation, parts),
         ):
             await _watch(settings, parts, vitals)
 
 
 @asynccontextmanager
 async def _api(
-    settings: Settings, cluster: Cluster, podman: Podman, installation: str, discovery: Discovery
+    settings: Settings, cluster: Cluster, podman: Podman, installation: str, parts: Parts
 ) -> AsyncIterator[None]:
     """The read API, served inside the block."""
     host, port = settings.api_address
     read = Conversations(podman, podman.folders, installation).read
     system = System(cluster.plain, settings.system_namespace)
     subject = Subject(naming.MANAGER, (naming.operator_host(settings.node),), client=False)
-    routes = (Messages(None, cluster.session, read), ImageRoutes(None, discovery))
+    routes = (Messages(None, cluster.session, read), ImageRoutes(None, parts.discovery), LogRoutes(parts.outputs))
     by_token = tokens.serving(
         reviews=Reviews(cluster.plain),
         lookup=cluster.session,
         read=read,
-        discovery=discovery,
+        discovery=parts.discovery,
         home=settings.home,
         certificate=certificate.ensure(settings.home, "127.0.0.1", datetime.now(UTC)),
     )

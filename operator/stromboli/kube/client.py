@@ -122,6 +122,12 @@ class Cluster:
             content = await self._content(AgentRun, namespace, name)
             return None if content is None else objects.run(_decoded(outline.small, content))
 
+    async def followed_run(self, namespace: str, name: str) -> Run | None:
+        """A run without the large parts of its spec and status, but with its attempts, also after its end."""
+        async with self._reads:
+            content = await self._content(AgentRun, namespace, name)
+            return None if content is None else objects.run(_decoded(outline.followed, content))
+
     @asynccontextmanager
     async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Run | None]:
         """A run with its whole spec, inside the block; only a few large ones are in memory at a time.

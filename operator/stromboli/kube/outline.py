@@ -60,6 +60,14 @@ class _Ended(msgspec.Struct, omit_defaults=True, rename="camel"):
     conditions: list[dict[str, Any]] | None = None
 
 
+class _Followed(_Ended, omit_defaults=True, rename="camel"):
+    """The fields of a run's status that say where its output is."""
+
+    node: str | None = None
+    session: dict[str, Any] | None = None
+    attempts: list[dict[str, Any]] | None = None
+
+
 class _Outline(msgspec.Struct, rename="camel"):
     metadata: _Meta
     api_version: str = ""
@@ -124,6 +132,13 @@ def head(content: bytes) -> Wire:
 def of(content: bytes) -> Wire:
     """The outline of one object. Raises ValueError."""
     return _object(msgspec.json.decode(content, type=_Outline))
+
+
+def followed(content: bytes) -> Wire:
+    """An outline in which the status is only what says where a run's output is. Raises ValueError."""
+    found = msgspec.json.decode(content, type=_Outline)
+    status = msgspec.json.decode(found.status, type=_Followed | None)
+    return {**_object(found), "status": {} if status is None else msgspec.to_builtins(status)}
 
 
 def small(content: bytes) -> Wire:

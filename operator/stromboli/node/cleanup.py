@@ -96,14 +96,20 @@ class Cleaner:
     async def without_attempts(self, session: str, run_uid: str) -> None:
         """Remove the folders of a run's attempts from a session that stays."""
         async with self._locks.hold(session):
-            for attempt in self._site.folder(session).attempts_of(run_uid):
+            folder = self._site.folder(session)
+            for attempt in folder.attempts_of(run_uid):
                 await self._emptied(run_uid, attempt, lambda attempt=attempt: remove_tree(attempt))  # type: ignore[misc]
+                folder.forget_given(attempt.name)
 
     async def tidy(self, session: str, run_uid: str) -> None:
-        """After a run's end: remove everything but the records from its attempts' `out/` folders."""
-        for attempt in self._site.folder(session).attempts_of(run_uid):
+        """After a run's end: remove everything but the records from its attempts' `out/` folders, and the secrets of
+        those whose output has none.
+        """
+        folder = self._site.folder(session)
+        for attempt in folder.attempts_of(run_uid):
             out = attempt / "out"
             await self._emptied(session, out, lambda out=out: tidy(out))  # type: ignore[misc]
+            await self._emptied(session, out, lambda name=attempt.name: folder.settle_given(name))  # type: ignore[misc]
 
     async def _emptied(self, uid: str, folder: Path, remove: Callable[[], None]) -> None:
         """Call `remove` for a folder; if its files belong to other users, take ownership first and retry."""
@@ -193,6 +199,7 @@ class Inventory:
         copied = {uid for copy in copies for uid in ownership.copies_of(copy.names, copy.labels, ours).values()}
         running |= await asyncio.to_thread(folder.with_secrets, self._site.runtime_dir)
         sessions = await asyncio.to_thread(folder.sessions, self._site.home)
+        sessions |= await asyncio.to_thread(folder.with_given, self._site.runtime_dir)
         runs = await asyncio.to_thread(folder.runs, self._site.home)
         everywhere = frozenset(running | sessions | runs | copied)
         return Found(everywhere, frozenset(running), frozenset(stacks_up))

@@ -29,7 +29,7 @@ from stromboli.plan.redaction import Secrets
 from stromboli.reasons import Reason
 
 KILLED = 137
-_WITHHELD = (
+WITHHELD = (
     "what the agent and the hooks wrote is withheld, because the operator no longer knows which secrets to remove from "
     "it: the node has restarted since the attempt began; an administrator can read it on the node"
 )
@@ -99,7 +99,7 @@ def of(
             reason, message = Reason.AgentFailed, _TOO_LARGE
     sent = prompt_sent(records, answer)
     if not secrets.known and (answer is not None or records.stderr_tail or any(s.tail for s in records.steps)):
-        return Outcome(reason, f"{message}; {_WITHHELD}", answer, exit_code, sent, withheld=True)
+        return Outcome(reason, f"{message}; {WITHHELD}", answer, exit_code, sent, withheld=True)
     return Outcome(reason, message, answer, exit_code, sent)
 
 

@@ -76,7 +76,8 @@ def parts(dies: str = "") -> Parts:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(6)))
     background = Background(part, part, part, part, cast(Any, Expiring(dies)))
-    return Parts(Store(cast(Any, nothing), History("n")), WorkQueue(cast(Any, nothing)), wakers, background, part, {})
+    store, queue = Store(cast(Any, nothing), History("n")), WorkQueue(cast(Any, nothing))
+    return Parts(store, queue, wakers, background, part, part, {})
 
 
 class Podman:

@@ -21,6 +21,7 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
         Cluster,
         {
             "config_map_data",
+            "followed_run",
             "has_namespace",
             "image",
             "images",
@@ -57,8 +58,18 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
 }
 # All else that they can do: a method that is new has to be added to one of the two lists.
 WRITES: dict[type, set[str]] = {
-    Cluster: {"close", "create_session", "delete_session", "plain", "post_event", "write_spec", "write_status"},
+    Cluster: {
+        "close",
+        "create_session",
+        "delete_finished_run",
+        "delete_session",
+        "plain",
+        "post_event",
+        "write_spec",
+        "write_status",
+    },
     SessionFolder: {
+        "forget_given",
         "note_completed",
         "note_stack",
         "nothing",
@@ -67,6 +78,7 @@ WRITES: dict[type, set[str]] = {
         "remove",
         "remove_secrets",
         "remove_stack",
+        "settle_given",
         "take_back",
         "unlink",
         "write_given",

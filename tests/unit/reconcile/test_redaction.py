@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stromboli import naming
+from stromboli.attempt.folder import SessionFolder
 from tests.support.builders import result_event
 from tests.unit.reconcile.conftest import Inside, Node
 
@@ -91,11 +92,11 @@ async def test_after_a_reboot_what_was_written_is_withheld_and_the_message_says_
     assert "is withheld" in told.message()
 
 
-async def test_it_is_in_a_file_of_the_operators_that_no_container_has_and_goes_with_the_secrets(told: Node) -> None:
+async def test_it_is_in_a_file_of_the_operators_that_no_container_has_for_as_long_as_the_output(told: Node) -> None:
     uid = told.get()["metadata"]["uid"]
     async with told.process():
         await told.reason("Running")
-        [found] = told.settings.runtime_dir.glob(f"*/given/{uid}")
+        [found] = told.settings.runtime_dir.glob(f"*/given/{uid}/{uid}-1")
         assert KEY in found.read_text()
         assert stat.S_IMODE(found.stat().st_mode) == 0o600
         assert stat.S_IMODE(found.parent.stat().st_mode) == 0o700
@@ -105,4 +106,22 @@ async def test_it_is_in_a_file_of_the_operators_that_no_container_has_and_goes_w
         assert container.labels[naming.OWNER] == uid
         over(told)
         await told.finished()
-        await told.until(lambda: not found.exists(), "it is gone")
+        await told.cleared()
+        assert KEY in found.read_text()
+        told.cluster.delete_run(told.get()["metadata"]["namespace"], "run")
+        await told.until(lambda: not found.parent.exists(), "it is gone")
+
+
+async def test_of_an_output_without_it_nothing_is_kept_but_a_note(told: Node) -> None:
+    uid = told.get()["metadata"]["uid"]
+    async with told.process():
+        await told.reason("Running")
+        for name in ("stdout", "stderr", "postStart.0"):
+            path = told.out(uid) / name
+            path.write_bytes(path.read_bytes().replace(KEY.encode(), b"nothing of it"))
+        over(told)
+        await told.finished()
+        note = told.out(uid).parent / "no-secrets"
+        await told.until(note.exists, "the note is there")
+    assert not list(told.settings.runtime_dir.glob(f"*/given/{uid}/*"))
+    assert SessionFolder(told.home(), told.settings.runtime_dir, uid).read_given(f"{uid}-1").known

@@ -1,0 +1,277 @@
+"""Serves what a run's steps have written: of any attempt, from any offset, and as it is written. Called by api/logs.py.
+
+Reading and following work on the attempt's folder alone (attempt/outputs.py, node/watches.py). When an attempt is over
+is known from the run's status, never from what an agent can write; only the end of a hook is taken from the records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from stromboli import naming
+from stromboli.attempt import outputs, records
+from stromboli.attempt.site import Site
+from stromboli.errors import StromboliError
+from stromboli.models.run import AttemptEntry, Run
+from stromboli.node.watches import Watches
+from stromboli.plan import outcome
+from stromboli.plan.masking import Masks
+from stromboli.plan.redaction import KEYS, SHORTEST
+from stromboli.store import Store
+
+CHUNK = 32 * 1024  # bytes of output that are read at a time
+HELD = 1.0  # seconds for which less than SHORTEST bytes that may begin a secret are held back while nothing follows
+CHECK = 1.0  # seconds between looks at whether the attempt is over, if nothing changes
+
+Why = Literal["invalid", "missing", "replaced", "elsewhere", "withheld"]
+# The run by (namespace, name), with its attempts also after its end; None if there is none. Raises ClusterUnavailable.
+Lookup = Callable[[str, str], Awaitable[Run | None]]
+
+
+class NoOutput(StromboliError):
+    """There is nothing to serve; the message says why."""
+
+    def __init__(self, why: Why, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class State(StrEnum):
+    """How far the step is when an answer begins."""
+
+    waiting = "waiting"
+    running = "running"
+    ended = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for. `uid` is that of the run if it is not empty; `attempt` is None for the last; `limit` and
+    `since` (seconds) are None for no limit.
+    """
+
+    step: str = records.AGENT
+    uid: str = ""
+    attempt: int | None = None
+    offset: int = 0
+    limit: int | None = None
+    since: float | None = None
+    follow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is served: `pieces` begin at `offset`, and none is empty. Without an attempt, `attempt` is 0."""
+
+    attempt: int
+    offset: int
+    state: State
+    pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A step's output. `run` is as it was when it was asked for."""
+
+    run: Run
+    number: int
+    out: Path
+    step: str
+    masks: Masks
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Bytes of an output from `offset` on. After them, `begun` bytes that may begin a secret are held back."""
+
+    offset: int
+    data: bytes
+    begun: int
+
+
+class Outputs:
+    """The outputs of the runs of this node."""
+
+    def __init__(self, lookup: Lookup, store: Store, site: Site, node: str) -> None:
+        self._lookup = lookup
+        self._store = store
+        self._site = site
+        self._node = node
+        self._watches = Watches()
+
+    async def open(self, namespace: str, name: str, asked: Asked) -> Answer:
+        """What is asked for of this run. Raises NoOutput, ClusterUnavailable."""
+        run = await self._lookup(namespace, name)
+        if run is None:
+            raise NoOutput("missing", f"the namespace {namespace} has no AgentRun {name}")
+        if asked.uid and run.uid != asked.uid:
+            raise NoOutput("replaced", f"the AgentRun {name} was deleted and created again: its UID is now {run.uid}")
+        _checked_step(asked.step)
+        attempts = run.status.attempts
+        if not attempts:
+            return Answer(0, asked.offset, State.ended if run.status.is_finished else State.waiting, _nothing())
+        if run.status.node != self._node:
+            raise NoOutput("elsewhere", f"the output of {name} is on node {run.status.node or 'of no name'}; try again")
+        return await self._of_attempt(run, _chosen(attempts, asked.attempt), asked)
+
+    async def _of_attempt(self, run: Run, attempt: AttemptEntry, asked: Asked) -> Answer:
+        folder, number = self._site.folder(run.session_uid), attempt.number
+        place = folder.attempt(run.uid, number)
+        if not os.path.lexists(place):
+            raise NoOutput("missing", f"the output of attempt {number} of {run.name} is no longer on the node")
+        secrets = KEYS
+        if asked.step != outputs.SUPERVISOR:  # whose text is the operator's
+            secrets = await asyncio.to_thread(folder.read_given, naming.attempt(run.uid, number))
+        if not secrets.known:
+            raise NoOutput("withheld", outcome.WITHHELD)
+        where = _Place(run, number, place / "out", asked.step, Masks(secrets))
+        state = await self._state(where)
+        if state is None:
+            raise NoOutput("invalid", await asyncio.to_thread(_what_there_is, where))
+        until = None if asked.follow and state is not State.ended else await asyncio.to_thread(_end, where)
+        first = await asyncio.to_thread(_begin, where, asked.offset)
+        limited = first + asked.limit if asked.limit is not None else None
+        return Answer(number, first, state, self._pieces(where, first, until, limited))
+
+    async def _pieces(self, place: _Place, at: int, until: int | None, limit: int | None) -> AsyncIterator[bytes]:
+        """The output from an offset on: to what was its end, or as it is written until the step has ended."""
+        with self._watches.of(place.out, outputs.file_of(place.step)) as watch:
+            held_since: float | None = None
+            while limit is None or at < limit:
+                changed = watch.now
+                # In this order: what is written before the end is read after it was seen.
+                ended = await self._has_ended(place)
+                release = held_since is not None and time.monotonic() - held_since > HELD
+                found = await asyncio.to_thread(_piece, place, at, until, last=ended, release=release)
+                if found.offset != at:  # it was dropped meanwhile: the offsets of what follows would not be true
+                    return
+                if data := found.data if limit is None else found.data[: limit - at]:
+                    held_since = None
+                    at += len(data)
+                    yield data
+                    continue
+                if until is not None or ended:
+                    return
+                if held_since is None and found.begun:
+                    held_since = time.monotonic()
+                await _within(changed.wait(), CHECK)
+
+    async def _has_ended(self, place: _Place) -> bool:
+        """Whether the step has ended, or can never begin."""
+        if place.step in (records.AGENT, "stderr", outputs.SUPERVISOR):
+            return self._is_over(place)
+        return await self._state(place) in (State.ended, None)
+
+    async def _state(self, place: _Place) -> State | None:
+        """How far the step is; None if it can never begin any more."""
+        over = self._is_over(place)
+        if place.step == outputs.SUPERVISOR:
+            return State.ended if over else State.running
+        steps = await asyncio.to_thread(records.steps, place.out)
+        names = [records.AGENT if s.hook == records.AGENT else f"{s.hook}[{s.index}]" for s in steps]
+        if place.step in (records.AGENT, "stderr"):
+            return State.ended if over else State.running if records.AGENT in names else State.waiting
+        if place.step not in names:
+            return None if over or records.AGENT in names else State.waiting
+        index = names.index(place.step)
+        ended = over or index < len(names) - 1 or steps[index].finished_at is not None
+        return State.ended if ended else State.running
+
+    def _is_over(self, place: _Place) -> bool:
+        """Whether the attempt has ended: by what is known of the run now, or was when it was asked for."""
+        uid = place.run.uid
+        if place.run.status.is_finished or _has_ended(place.run, place.number):
+            return True
+        if self._store.is_deleted(uid) or not os.path.lexists(place.out):
+            return True
+        known = self._store.get(uid)
+        if known is None:  # it has ended; right after a start, the operator does not know any run yet
+            return self._store.has_read(place.run)
+        return known.status.is_finished or _has_ended(known, place.number)
+
+
+def _has_ended(run: Run, number: int) -> bool:
+    last = run.status.attempts[-1] if run.status.attempts else None
+    return last is not None and (last.number > number or (last.number == number and last.finished is not None))
+
+
+def _checked_step(step: str) -> None:
+    try:
+        outputs.file_of(step)
+    except ValueError as error:
+        raise NoOutput(
+            "invalid",
+            f"the parameter `step` is {step[:64]!r}; it can be {records.AGENT}, stderr, {outputs.SUPERVISOR}, or a "
+            "hook such as postStart[0]",
+        ) from error
+
+
+def _chosen(attempts: tuple[AttemptEntry, ...], number: int | None) -> AttemptEntry:
+    if number is None:
+        return attempts[-1]
+    for attempt in attempts:
+        if attempt.number == number:
+            return attempt
+    there = ", ".join(str(attempt.number) for attempt in attempts[-20:])
+    raise NoOutput("invalid", f"the parameter `attempt` is {number}; the run has the attempts {there}")
+
+
+def _what_there_is(place: _Place) -> str:
+    steps = records.steps(place.out)
+    hooks = [f"{step.hook}[{step.index}]" for step in steps if step.hook != records.AGENT]
+    there = ", ".join([records.AGENT, "stderr", outputs.SUPERVISOR, *hooks])
+    return f"the parameter `step` is {place.step!r}, which attempt {place.number} has not; it has {there}"
+
+
+def _end(place: _Place) -> int:
+    with outputs.output_of(place.out, place.step) as found:
+        return found.end
+
+
+def _begin(place: _Place, offset: int) -> int:
+    """The offset of the first byte to serve, if this one is asked for."""
+    with outputs.output_of(place.out, place.step) as found:
+        return max(offset, _first(found, place.masks))
+
+
+def _first(found: outputs.Output | outputs.Text, masks: Masks) -> int:
+    """The first byte that may be served: the first ones that are kept may be the rest of a secret."""
+    return min(found.begin + masks.reach, found.end) if found.begin else 0
+
+
+def _piece(place: _Place, at: int, until: int | None, *, last: bool, release: bool) -> _Piece:
+    """The next bytes from an offset on, before `until`. Blocks briefly.
+
+    Nothing follows the `last`. `release` says that nothing has followed for a while: then few bytes are not held back.
+    """
+    masks = place.masks
+    with outputs.output_of(place.out, place.step) as found:
+        offset = max(at, _first(found, masks))
+        start = max(offset - masks.reach, found.begin)
+        end = offset + CHUNK + masks.reach
+        window = found.part(start, end)
+        masked = masks.masked(window, offset - start, last=last and end >= found.end)
+        if release and masked.begun < SHORTEST:
+            masked = masks.masked(window, offset - start, last=True)
+    data = masked.data[:CHUNK]
+    return _Piece(offset, data if until is None else data[: max(until - offset, 0)], masked.begun)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+async def _within(event: Awaitable[object], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event
+    except TimeoutError:
+        return
