@@ -19,7 +19,7 @@ from tests.support.runs import Runs, condition, finished, reason_is
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ("podman", "etcd", "kube-apiserver", "kube-controller-manager", "operator")
+PARTS = ("podman", "etcd", "kube-apiserver", "kube-controller-manager", "gateway", "operator")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,34 @@ def test_up_repairs_whatever_is_down(installation: Installation) -> None:
     assert not set(before.values()) & set(installation.pids().values())
     assert installation.attempt("up").returncode == 0
     assert installation.pids() == {name: part["pid"] for name, part in after.items()}, "up is idempotent"
+
+
+def test_a_namespace_is_deleted_while_the_operator_is_down(installation: Installation) -> None:
+    before = installation.pids()
+    os.kill(before["operator"], signal.SIGKILL)
+    eventually(lambda: not installation.status()["operator"]["ready"], "the operator is seen down", installation.status)
+    installation.shell("kubectl create namespace passing; kubectl delete namespace passing --timeout=60s")
+    installation("up")
+    assert installation.pids()["gateway"] == before["gateway"]
+
+
+def test_a_namespace_waits_for_a_gateway_that_is_started_again(installation: Installation) -> None:
+    before = installation.pids()
+    listening = installation.home.gateway_port.read_text()
+    os.kill(before["gateway"], signal.SIGKILL)
+    eventually(lambda: not installation.status()["gateway"]["ready"], "the gateway is seen down", installation.status)
+    problem = json.loads(installation.attempt("doctor", "-o", "json").stdout)[-1]
+    assert (problem["name"], problem["ok"], problem["found"]) == ("gateway", False, "it is not running")
+    installation.shell("kubectl create namespace waiting; kubectl delete namespace waiting --wait=false")
+    installation("up")
+    assert installation.status()["gateway"]["ready"]
+    assert installation.home.gateway_port.read_text() == listening
+    installation.shell("kubectl wait --for=delete namespace/waiting --timeout=90s")
+
+
+def test_what_is_behind_the_gateway_is_found_as_any_other_resource(installation: Installation) -> None:
+    names = installation.shell("kubectl api-resources --api-group=agents.stromboli.dev -o name").split()
+    assert "images.agents.stromboli.dev" in names
 
 
 def test_a_shell_finds_cluster_and_podman(installation: Installation) -> None:
@@ -242,7 +270,7 @@ def test_the_policy_for_clusters_narrows_the_local_one(
     installation: Installation, runs: Runs, demonstrated: tuple[str, str]
 ) -> None:
     """The two do not contradict each other: what it allows still runs."""
-    runs.kubectl("apply", "-k", str(ROOT / "manifests"))
+    runs.kubectl("apply", "-f", str(ROOT / "manifests/policy.yaml"))
     done = runs.run("both", prompt="hello", image=images.RECIPES["glibc"].reference)
     assert condition(done)["reason"] == "Completed", condition(done)["message"]
     refused = runs.run("refused", prompt="hello", image="redis:7")

@@ -13,10 +13,10 @@ from stromboli.cli import installation
 def up() -> None:
     """Start every part of the installation that is not running.
 
-    The parts are Podman's service, a control plane (etcd, kube-apiserver, kube-controller-manager) and the operator.
-    Everything is as it was before `down` or a restart of the machine. The first `up` creates the installation and gets
-    the images that a run needs; if ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is set then, Claude answers from then
-    on, otherwise an offline stand-in (see `stromboli login`).
+    The parts are Podman's service, a control plane (etcd, kube-apiserver, kube-controller-manager), the gateway of the
+    read API, and the operator. Everything is as it was before `down` or a restart of the machine. The first `up`
+    creates the installation and gets the images that a run needs; if ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is
+    set then, Claude answers from then on, otherwise an offline stand-in (see `stromboli login`).
     """
     stack = installation.stack()
     answers = stack.up()

@@ -38,7 +38,8 @@ def status(output: str) -> None:
 def doctor(output: str) -> None:
     """Check whether this machine has what an installation needs.
 
-    For whatever is missing, a line says how to get it. Exit code 1 if something that is required is missing.
+    For whatever is missing, a line says how to get it. If the installation is up, its way to the gateway is checked as
+    well. Exit code 1 if something that is required is missing.
     """
     from stromboli.local import doctor as examination
     from stromboli.local.home import Home

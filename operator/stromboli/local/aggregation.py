@@ -23,7 +23,7 @@ _AGAIN = 0.05
 _LONGEST = 300  # characters of an answer that are shown
 # The API server looks at an APIService that has changed at once, and at one that failed after up to half a minute.
 _LOOKED = f"{GROUP}/looked-for"
-_PRIORITY = 1000  # among groups, and among versions: of no importance, but required
+_PRIORITY = 100  # among groups, and among versions: of no importance, but required
 
 
 def objects(port: int) -> list[dict[str, Any]]:
