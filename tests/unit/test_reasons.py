@@ -42,8 +42,10 @@ REASONS: tuple[type[ConditionReason], ...] = (
 )
 ENUMS: tuple[type[StrEnum], ...] = (*TYPES, *REASONS, EventReason)
 ALL = [member for enum in ENUMS for member in enum]
-# The same words with another meaning: phases of runs, states of steps and services, and fields of Podman's answers.
+# The same words with another meaning: phases of runs, states of steps and services, fields of Podman's answers, and the
+# reasons of a metav1.Status.
 OTHER_MEANINGS = {
+    ("api", "Expired"),
     ("models", "Running"),
     ("models", "Succeeded"),
     ("models", "Created"),
@@ -55,6 +57,9 @@ OTHER_MEANINGS = {
 # DESIGN's list, of what this version can come to.
 UNKNOWN = {
     "Queued",
+    "Suspended",
+    "Canceling",
+    "Retrying",
     "Pulling",
     "Starting",
     "RunningHooks",
@@ -76,6 +81,9 @@ FALSE = {
     "HookFailed",
     "ServiceFailed",
     "AgentFailed",
+    "PermissionDenied",
+    "RateLimited",
+    "NoProgress",
     "MaxTurnsReached",
     "BudgetExceeded",
     "OutOfMemory",

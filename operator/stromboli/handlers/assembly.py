@@ -255,15 +255,10 @@ def _reconciler(
 ) -> Reconciler:
     reporter, notifier, on_node = voice.runs, voice.notifier, node.on_node
     traces = Traces(cluster, partial(containers.find, on_node.podman, on_node.site), on_node.site, Steady())
-
-    def forget(uid: str) -> None:
-        entry.forget(uid)
-        traces.forget(uid)
-
     launcher = Launcher(on_node.podman, on_node.site, node.networks, node.ends)
     going = Going(launcher, reporter, notifier, node.ends.watch)
     endings = Endings(reporter, notifier, sessions.parts, sessions.stacks, on_node.cleaner, node.ends.forget)
-    finisher = Finisher(traces, Judge(sessions.parts.costs), endings, reporter, notifier, forget, entry.rests)
+    finisher = Finisher(traces, Judge(sessions.parts.costs), endings, reporter, notifier, entry)
     performers = Performers(
         starter=Starter(entry, launcher, going, endings, reporter, notifier),
         going=going,

@@ -26,6 +26,7 @@ from stromboli.models.conditions import Conditions
 from stromboli.models.environment import NO_IMAGE_BESIDE, Environment
 from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageRef, PullSecrets, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
+from stromboli.reasons import Reason
 
 MAX_PROMPT = 1024 * 1024
 MAX_RETRIES = 50
@@ -80,13 +81,13 @@ class SessionChoice(Model):
 class RetryReason(StrEnum):
     """Reasons of a failed attempt for which another one can be asked for, even if the prompt may have been sent."""
 
-    agent_failed = "AgentFailed"
-    container_lost = "ContainerLost"
-    hook_failed = "HookFailed"
-    no_progress = "NoProgress"
-    out_of_memory = "OutOfMemory"
-    rate_limited = "RateLimited"
-    timed_out = "TimedOut"
+    agent_failed = Reason.AgentFailed.value
+    container_lost = Reason.ContainerLost.value
+    hook_failed = Reason.HookFailed.value
+    no_progress = Reason.NoProgress.value
+    out_of_memory = Reason.OutOfMemory.value
+    rate_limited = Reason.RateLimited.value
+    timed_out = Reason.TimedOut.value
 
 
 class AgentRunSpec(Model):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stromboli.event_reasons import EventReason
 from stromboli.models.run import Run, RunStatus
 from stromboli.observe.attempts import Trace
 from stromboli.observe.traces import Traces
 from stromboli.perform.endings import Endings
+from stromboli.perform.entry import Entry
 from stromboli.perform.going import with_mcp_servers
 from stromboli.perform.judge import Judge
 from stromboli.perform.notify import Notifier
@@ -21,9 +20,7 @@ from stromboli.status import run as run_status
 
 
 class Finisher:
-    """Finishes attempts and runs. `forget` is called with the UID of each run that has ended, `rests` with that of each
-    whose next attempt is some time away.
-    """
+    """Finishes attempts and runs."""
 
     def __init__(
         self,
@@ -32,16 +29,14 @@ class Finisher:
         endings: Endings,
         reporter: Reporter,
         notifier: Notifier,
-        forget: Callable[[str], None],
-        rests: Callable[[str], None],
+        entry: Entry,
     ) -> None:
         self._traces = traces
         self._judge = judge
         self._endings = endings
         self._reporter = reporter
         self._notifier = notifier
-        self._forget = forget
-        self._rests = rests
+        self._entry = entry
 
     async def finish(self, run: Run, trace: Trace, said: Finish) -> float | None:
         """The attempt has ended: judge it, and write the end and remove its container, or have another one follow.
@@ -73,7 +68,7 @@ class Finisher:
         await self._reporter.write(run, new)
         self._notifier.emit_reason(run, Reason.Retrying, again.message, warning=True)
         self._endings.rest(run)
-        self._rests(run.uid)
+        self._entry.rests(run.uid)
         return max((again.at - moment.now).total_seconds(), 0.0)
 
     async def cancel(self, run: Run, said: Cancel) -> None:
@@ -97,7 +92,8 @@ class Finisher:
         """End the run with `reason` and this `status`. Raises Conflict, ClusterUnavailable."""
         everything = self._whole(run) if status.attempts else ""
         await self._endings.conclude(run, status, reason, message, everything)
-        self._forget(run.uid)
+        self._entry.forget(run.uid)
+        self._traces.forget(run.uid)
         await self._endings.leave(run)
 
     def _whole(self, run: Run) -> str:

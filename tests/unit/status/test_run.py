@@ -64,7 +64,8 @@ def test_the_node_and_the_start_stay_what_they_were_first() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_the_phase_is_derived(reason: Reason) -> None:
-    expected = {"True": "Succeeded", "False": "Failed", "Unknown": "Running" if reason is Reason.Running else "Pending"}
+    at_work = reason in (Reason.Running, Reason.Canceling)
+    expected = {"True": "Succeeded", "False": "Failed", "Unknown": "Running" if at_work else "Pending"}
     assert _at(RunStatus(), reason).wire["phase"] == expected[reason.status]
 
 
