@@ -46,7 +46,7 @@ def test_the_reference_has_every_variable_that_the_code_reads() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 185
+    assert len(README.splitlines()) <= 240
 
 
 def test_no_line_is_too_wide_to_review() -> None:

@@ -11,6 +11,7 @@ import click
 from stromboli.cli import completion, gateway, lifecycle, login, messages, operator, show
 from stromboli.cli.compose import commands as compose
 from stromboli.cli.images import commands as images
+from stromboli.cli.logs.commands import logs
 from stromboli.cli.runs import commands as runs
 from stromboli.cli.runs.run import run
 
@@ -44,6 +45,7 @@ for _command in (
     runs.suspend,
     runs.resume,
     runs.rerun,
+    logs,
     messages.messages,
     images.images,
     compose.compose,
