@@ -71,6 +71,7 @@ from stromboli.perform.stacks.upkeep import StackUpkeep
 from stromboli.perform.start_line import StartLine
 from stromboli.perform.starter import Starter
 from stromboli.perform.stopper import Stopper
+from stromboli.perform.times import Times
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Performers, Reconciler
 from stromboli.settings import Settings
@@ -90,6 +91,7 @@ class Background:
     removals: Removals
     warm_up: CLIWarmUp
     expiry: Expiry
+    times: Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
             removals=Removals(podman, installation, node.ends.forget),
             warm_up=CLIWarmUp(cluster, settings, node.mounts, secrets),
             expiry=expiry,
+            times=Times(store, on_node.site, settings.node),
         )
         wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
         discovery = Discovery(cluster, settings, podman, node.images, node.mounts, secrets)

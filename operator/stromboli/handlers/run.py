@@ -142,6 +142,7 @@ def _beating(parts: Parts, ready: Path, vitals: Vitals) -> dict[str, Work]:
         "the sweep": partial(_sweep, background.sweep, ready, parts.queue.wake_all, vitals),
         "the guard of the disk": background.guard.run,
         "the deletion of finished runs": background.expiry.run,
+        "the times of outputs": background.times.run,
     }
 
 

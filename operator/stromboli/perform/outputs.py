@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from stromboli import naming
-from stromboli.attempt import outputs, records
+from stromboli.attempt import outputs, records, times
 from stromboli.attempt.site import Site
 from stromboli.errors import StromboliError
 from stromboli.models.run import AttemptEntry, Run
@@ -27,6 +27,7 @@ from stromboli.plan.redaction import KEYS, SHORTEST
 from stromboli.store import Store
 
 CHUNK = 32 * 1024  # bytes of output that are read at a time
+LINE = 64 * 1024  # bytes before an offset in which the beginning of its line is looked for
 HELD = 1.0  # seconds for which less than SHORTEST bytes that may begin a secret are held back while nothing follows
 CHECK = 1.0  # seconds between looks at whether the attempt is over, if nothing changes
 
@@ -99,11 +100,14 @@ class _Piece:
 class Outputs:
     """The outputs of the runs of this node."""
 
-    def __init__(self, lookup: Lookup, store: Store, site: Site, node: str) -> None:
+    def __init__(
+        self, lookup: Lookup, store: Store, site: Site, node: str, now: Callable[[], float] = time.time
+    ) -> None:
         self._lookup = lookup
         self._store = store
         self._site = site
         self._node = node
+        self._now = now
         self._watches = Watches()
 
     async def open(self, namespace: str, name: str, asked: Asked) -> Answer:
@@ -135,8 +139,11 @@ class Outputs:
         state = await self._state(where)
         if state is None:
             raise NoOutput("invalid", await asyncio.to_thread(_what_there_is, where))
+        offset = asked.offset
+        if asked.since is not None:
+            offset = max(offset, await asyncio.to_thread(_since, where, attempt, self._now() - asked.since))
         until = None if asked.follow and state is not State.ended else await asyncio.to_thread(_end, where)
-        first = await asyncio.to_thread(_begin, where, asked.offset)
+        first = await asyncio.to_thread(_begin, where, offset)
         limited = first + asked.limit if asked.limit is not None else None
         return Answer(number, first, state, self._pieces(where, first, until, limited))
 
@@ -239,6 +246,18 @@ def _begin(place: _Place, offset: int) -> int:
     """The offset of the first byte to serve, if this one is asked for."""
     with outputs.output_of(place.out, place.step) as found:
         return max(offset, _first(found, place.masks))
+
+
+def _since(place: _Place, attempt: AttemptEntry, seconds: float) -> int:
+    """Where the line begins that was being written at that time, in seconds since 1970; a bit before it, if need be."""
+    with outputs.output_of(place.out, place.step) as found:
+        if attempt.finished is not None and attempt.finished.timestamp() < seconds:
+            return found.end
+        if (name := outputs.file_of(place.step)) not in times.NAMES:
+            return 0  # it is short
+        at = min(times.offset(place.out.parent, name, seconds), found.end)
+        before = found.part(max(at - LINE, found.begin), at)
+    return at - len(before) + before.rfind(b"\n") + 1
 
 
 def _first(found: outputs.Output | outputs.Text, masks: Masks) -> int:

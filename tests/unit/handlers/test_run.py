@@ -72,10 +72,17 @@ class Expiring(Part):
         await self._step("expiry", forever)
 
 
+class Timing(Part):
+    """The times of outputs."""
+
+    async def run(self) -> None:
+        await self._step("times", forever)
+
+
 def parts(dies: str = "") -> Parts:
     part = cast(Any, Part(dies))
     wakers = Wakers(*(cast(Any, nothing) for _ in range(6)))
-    background = Background(part, part, part, part, cast(Any, Expiring(dies)))
+    background = Background(part, part, part, part, cast(Any, Expiring(dies)), cast(Any, Timing(dies)))
     store, queue = Store(cast(Any, nothing), History("n")), WorkQueue(cast(Any, nothing))
     return Parts(store, queue, wakers, background, part, part, {})
 
@@ -103,6 +110,7 @@ def settings(tmp_path: Path) -> Settings:
         ("guard", "the guard of the disk"),
         ("removals", "the follower of removals"),
         ("expiry", "the deletion of finished runs"),
+        ("times", "the times of outputs"),
         ("CLI", "the search for the CLI's image"),
     ],
 )
