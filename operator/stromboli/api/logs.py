@@ -6,8 +6,8 @@
         &step=STEP          agent (what the CLI prints; the default), stderr, supervisor, or a hook such as postStart[0]
         &offset=BYTES       counted from the first byte ever written; what is no longer kept is left out
         &limitBytes=N
-        &sinceSeconds=N     what was written in the last so many seconds, and a little more (perform/times.py): whole lines;
-                            of hooks and the supervisor, everything
+        &sinceSeconds=N     whole lines that were written in the last so many seconds, and a few more (perform/times.py);
+                            of a hook and the supervisor everything
         &follow=true        until the step has ended and everything was sent
 
 The answer is the bytes of the output, in which secrets are masked by as many `*`. Its headers say of which attempt it
