@@ -6,7 +6,7 @@
         &step=STEP          agent (what the CLI prints; the default), stderr, supervisor, or a hook such as postStart[0]
         &offset=BYTES       counted from the first byte ever written; what is no longer kept is left out
         &limitBytes=N
-        &sinceSeconds=N     whole lines that were written in the last so many seconds, and a few more (perform/times.py);
+        &sinceSeconds=N     whole lines, written in the last so many seconds and a few more (perform/times.py);
                             of a hook and the supervisor everything
         &follow=true        until the step has ended and everything was sent
 
