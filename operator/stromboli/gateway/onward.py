@@ -26,7 +26,14 @@ log = logging.getLogger(__name__)
 CONNECT = 5.0  # seconds for a connection with its TLS handshake
 SILENCE = 75.0  # seconds without a byte of an answer that does not follow anything; reading a conversation may take 60
 # What an operator says in headers that is for the client.
-_PASSED = ("Content-Type", "Stromboli-Attempt", "Stromboli-Offset", "Stromboli-State")
+_PASSED = (
+    "Content-Type",
+    "X-Content-Type-Options",
+    "Cache-Control",
+    "Stromboli-Attempt",
+    "Stromboli-Offset",
+    "Stromboli-State",
+)
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)
 
 

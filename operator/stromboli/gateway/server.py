@@ -114,7 +114,8 @@ class Gateway:
         if asked.place is Place.SESSION:
             raise Declined(404, f"the session {asked.name} has no conversation yet; its first run starts one")
         state = "ended" if found.finished else "waiting"
-        return web.Response(content_type="text/plain", charset="utf-8", headers={"Stromboli-State": state})
+        headers = {"Stromboli-Attempt": "0", "Stromboli-Offset": "0", "Stromboli-State": state}
+        return web.Response(content_type="text/plain", charset="utf-8", headers=headers)
 
     async def _located(self, asked: Asked) -> Located:
         """The object, which is the one that was meant if a UID says which."""
