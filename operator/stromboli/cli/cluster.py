@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stromboli.cli import completion
+
 if TYPE_CHECKING:
     from stromboli.kube.user import User
 
@@ -27,21 +29,23 @@ def options(command: F) -> F:
             "-n",
             "--namespace",
             help="The namespace. Default: the kubeconfig's.",
-            shell_complete=_namespaces,
+            shell_complete=completion.complete_namespaces,
         ),
     ):
         command = option(command)
     return command
 
 
-def user(context: str = "", kubeconfig: Path | None = None, *, quiet: bool = False) -> User:
+def user(
+    namespace: str | None = None, context: str = "", kubeconfig: Path | None = None, *, quiet: bool = False
+) -> User:
     """The user of the kubeconfig: the given one, else as kubectl finds it, else that of the local installation.
 
     `quiet` is for completions: nothing is asked, and there is little time. Raises LocalFailure.
     """
     from stromboli.kube.user import User
 
-    return User.found(path=kubeconfig, context=context, local=local, quiet=quiet)
+    return User.found(path=kubeconfig, context=context, namespace=namespace, local=local, quiet=quiet)
 
 
 def local() -> Path | None:
@@ -50,9 +54,3 @@ def local() -> Path | None:
 
     home = Home.of(os.environ)
     return home.kubeconfig if home.exists else None
-
-
-def _namespaces(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from stromboli.cli import completion
-
-    return completion.namespaces(context, incomplete)

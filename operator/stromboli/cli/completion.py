@@ -40,19 +40,19 @@ def completion(shell: str) -> None:
     click.echo(made(app, {}, "stromboli", "_STROMBOLI_COMPLETE").source())
 
 
-def runs(context: click.Context, incomplete: str) -> list[str]:
+def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     from stromboli.kube.user import RUNS
 
     return _names(RUNS, context, incomplete)
 
 
-def sessions(context: click.Context, incomplete: str) -> list[str]:
+def complete_sessions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     from stromboli.kube.user import SESSIONS
 
     return _names(SESSIONS, context, incomplete)
 
 
-def namespaces(context: click.Context, incomplete: str) -> list[str]:
+def complete_namespaces(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     from stromboli.kube.user import NAMESPACES
 
     return _names(NAMESPACES, context, incomplete, namespaced=False)
@@ -65,9 +65,9 @@ def _names(resource: Resource, context: click.Context, incomplete: str, *, names
     given = context.params
     path = given.get("kubeconfig")
     try:
-        with cluster.user(given.get("context") or "", Path(path) if path else None, quiet=True) as user:
-            where = given.get("namespace") or user.namespace
-            target = resource.path(where if namespaced else None)
+        kubeconfig = Path(path) if path else None
+        with cluster.user(given.get("namespace"), given.get("context") or "", kubeconfig, quiet=True) as user:
+            target = resource.path(user.namespace if namespaced else None)
             found = user.document(target, {"limit": _LIMIT}, accept=_METADATA)
             names = [str(item["metadata"]["name"]) for item in found["items"]]
     except (StromboliError, OSError, LookupError, TypeError, ValueError):

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from stromboli import visible
-from stromboli.cli import installation
+from stromboli.cli import cluster, completion
 
 
 @click.command()
-@click.argument("session")
-@click.option("-n", "--namespace", help="The session's namespace. Default: the kubeconfig's.")
+@click.argument("session", shell_complete=completion.complete_sessions)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
-def messages(session: str, namespace: str | None, output: str) -> None:
+@cluster.options
+def messages(session: str, output: str, namespace: str | None, context: str, kubeconfig: Path | None) -> None:
     """Print the conversation of an AgentSession.
 
-    The oldest message comes first. The conversation is on the node, so the operator is asked for it, with the token in
-    KUBECONFIG (default: the local installation's). The token's user must be allowed to `get` agentsessions/messages.
-    Run it on the operator's machine.
+    The oldest message comes first. The conversation is on the node, and the API server asks the operator there for it.
+    You must be allowed to `get` agentsessions/messages of the group agents.stromboli.dev.
     """
     from stromboli.api import client
 
-    operator = installation.operator(namespace)
-    told = client.messages(operator.address, operator.token, operator.namespace, session)
+    with cluster.user(namespace, context, kubeconfig) as user:
+        told = client.messages(user, user.namespace, session)
     click.echo(json.dumps(told, indent=2) if output == "json" else text(told))
 
 

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from stromboli import bounds
-from stromboli.errors import ApiRefused, ApiUnreachable
+from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
 from stromboli.kube import connection, kubeconfig
 from stromboli.kube.kubeconfig import Place
 from stromboli.kube.login import Login
-from stromboli.naming import GROUP, VERSION
+from stromboli.naming import AGENTS_API, API_SERVICE, GROUP, VERSION, is_object_name
 
 SILENCE = 75.0  # seconds without a byte of an answer: the operator's own limit is a minute
 QUIET = 2.0  # the same, and for a connection, where nobody waits for an answer
@@ -38,6 +38,10 @@ _HINTS = {
     403: "ask whoever administers the cluster: the ClusterRole stromboli-user, bound in the namespace, allows it",
     503: "try again; `kubectl get apiservices`, or on a local installation `stromboli status`, shows what is down",
 }
+_NOT_SERVED = "the server could not find the requested resource"
+_NO_KINDS = "install Stromboli's CRDs and manifests in the cluster; `kubectl get crds` shows whether they are there"
+_NO_READ_API = f"install Stromboli's gateway in the cluster; `kubectl get apiservice {API_SERVICE}` shows how it is"
+_WORDS = 500  # characters of an error that is not the API server's
 
 Object = Mapping[str, Any]
 Query = Mapping[str, str]
@@ -52,7 +56,7 @@ class Resource:
     version: str = VERSION
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
-        """The path of an object, or of a list: of one namespace, or of the cluster."""
+        """The path of an object, or of a list: of one namespace, or of the cluster. Raises LocalFailure."""
         root = f"/apis/{self.group}" if self.group else "/api"
         parts = [root, self.version]
         parts += ["namespaces", _segment(namespace)] if namespace is not None else []
@@ -138,7 +142,7 @@ class Listed:
 class User:
     """One user of one cluster. Its methods may be called from several threads, and from a signal's handler.
 
-    `namespace` is the kubeconfig's. Names are quoted where they become part of a path.
+    `namespace` is the kubeconfig's, unless another one was given. Names are checked: they become part of paths.
     """
 
     def __init__(self, place: Place, *, quiet: bool = False) -> None:
@@ -156,11 +160,14 @@ class User:
         *,
         path: Path | None = None,
         context: str = "",
+        namespace: str | None = None,
         local: Callable[[], Path | None] = lambda: None,
         quiet: bool = False,
     ) -> Self:
         """The user of the kubeconfig that the environment selects: see `kubeconfig.find`. Raises LocalFailure."""
-        return cls(kubeconfig.find(os.environ, path=path, context=context, local=local), quiet=quiet)
+        found = cls(kubeconfig.find(os.environ, path=path, context=context, local=local), quiet=quiet)
+        found.namespace = namespace or found.namespace
+        return found
 
     def __enter__(self) -> Self:
         return self
@@ -275,7 +282,7 @@ class User:
         with self._failures():
             said = _whole(answer.response)
             self._keep(answer)
-        raise _refused(answer.response.status, said, path)
+        raise _error(answer.response.status, said, path)
 
     def _asked(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], silence: float | None
@@ -353,20 +360,27 @@ def _whole(response: http.client.HTTPResponse) -> bytes:
     return read
 
 
-def _refused(status: int, content: bytes, path: str) -> ApiRefused:
+def _error(status: int, content: bytes, path: str) -> ApiRefused:
     """What the API server says: a `Status` of its API, or words of whatever stands before it."""
     try:
         said = bounds.json_document(content, bounds.ANSWER)
     except ValueError:
         said = None
-    said = said if isinstance(said, dict) else {}
+    if isinstance(said, dict) and said.get("kind") == "Status":
+        return refused(status, said, path)
+    words = content.decode("utf-8", "replace").strip()[:_WORDS]
+    return refused(status, {"message": _NOT_SERVED if status == 404 else words}, path)
+
+
+def refused(status: int, said: Object, path: str) -> ApiRefused:
+    """The error that is a `Status` of the API."""
     message = said.get("message")
     if not isinstance(message, str) or not message:
-        message = content.decode("utf-8", "replace").strip()[:500] or f"the API server answers {status}"
+        message = f"the API server answers {status}"
     hint = _HINTS.get(status, "")
-    details = said.get("details")
-    if status == 404 and f"/{GROUP}/" in path and not (isinstance(details, dict) and details.get("name")):
-        hint = "install Stromboli's CRDs and manifests in the cluster; `kubectl get crds` shows whether they are there"
+    if status == 404 and message.startswith(_NOT_SERVED):
+        message = f"{message}: {path}"
+        hint = _NO_READ_API if path.startswith(AGENTS_API) else _NO_KINDS
     return ApiRefused(message, hint, status, str(said.get("reason") or ""))
 
 
@@ -376,6 +390,7 @@ def _metadata(document: Object) -> Object:
 
 
 def _segment(name: str) -> str:
-    """A name as one segment of a path. An empty one, and dots, would lead to another path."""
-    quoted = quote(name, safe="")
-    return quoted if quoted.strip(".") else "-"
+    """A name as one segment of a path. Any other text could lead to another path."""
+    if not is_object_name(name):
+        raise LocalFailure(f"{name!r} is not a name", "names have lower case letters, digits, - and . only", 2)
+    return name

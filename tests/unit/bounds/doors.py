@@ -26,13 +26,14 @@ from pydantic import ValidationError
 from stromboli import bounds, settings
 from stromboli.api import address, certificate
 from stromboli.attempt import given, session_state
+from stromboli.cli.runs import manifest
 from stromboli.controlplane import ports, processes
 from stromboli.errors import LocalFailure, StromboliError
 from stromboli.handlers.connection import _Cut
 from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.httpclient import Response
 from stromboli.inspection.cache import FactsCache
-from stromboli.kube import bearer, client, objects, outline
+from stromboli.kube import client, kubeconfig, objects, outline
 from stromboli.kube.client import Cluster
 from stromboli.kube.reviews import Reviews
 from stromboli.observe import policy, references
@@ -318,7 +319,9 @@ DOORS: Mapping[str, Mapping[str, Door]] = {
         "credentials": _file(_credentials),
         "KUBECONFIG": _kubeconfig(lambda _: Cluster()),
         "KUBECONFIG, YAML": lambda text: _kubeconfig(lambda _: Cluster())(_yaml(text)),
-        "the token's kubeconfig": _kubeconfig(bearer.bearer),
+        "a person's kubeconfig": _file(lambda path: kubeconfig.read([path])),
+        "a person's kubeconfig, YAML": lambda text: _file(lambda path: kubeconfig.read([path]))(_yaml(text)),
+        "a person's manifest": lambda text: manifest.read(text.encode(), "it"),
         "api.json": lambda text: _named(address.FILE, text, address.read),
         "api-certificate.json": lambda text: _named(certificate.FILE, text, _certificate),
         "ports": _file(ports.read),

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from stromboli.__main__ import run
-from stromboli.api.tokens import serving
+from stromboli.api.images import ImageRoutes
 from stromboli.cli import exitcodes
+from stromboli.controlplane import kubeconfig
 from stromboli.errors import ImageMissing, PodmanUnavailable, Refused
 from stromboli.local.home import Home
 from stromboli.perform.images.discovery import Progress
 from stromboli.reasons import Reason
 from stromboli.registry_problem import RegistryProblem
 from tests.support.fake_discovery import FakeDiscovery, inspected, row
-from tests.support.fake_reviews import FakeReviews
-from tests.unit.cli.test_messages import in_a_thread, issued, login
+from tests.unit.cli.read_api import ReadAPI
 
 Out = pytest.CaptureFixture[str]
 PYTHON, ALPINE, NEW = "docker.io/library/python:3.12", "docker.io/library/alpine:3", "ghcr.io/team/new:1"
@@ -31,14 +31,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     found = Home(tmp_path / "home")
     found.ensure()
     monkeypatch.setenv("STROMBOLI_HOME", str(found.root))
-    login(tmp_path / "config", "alice", monkeypatch)
     return found
 
 
 @pytest.fixture
-def found(home: Home) -> Iterator[FakeDiscovery]:
+def discovery() -> FakeDiscovery:
+    return FakeDiscovery()
+
+
+@pytest.fixture
+def api(discovery: FakeDiscovery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReadAPI]:
+    """The read API, in KUBECONFIG; the namespace there is `ns`."""
+    with ReadAPI(ImageRoutes(None, discovery)).serving() as served:
+        kubeconfig.write(tmp_path / "config", served.url, b"x", "alice", "ns")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        yield served
+
+
+@pytest.fixture
+def found(api: ReadAPI, discovery: FakeDiscovery) -> FakeDiscovery:
     """What the operator finds."""
-    discovery = FakeDiscovery()
     musl: dict[str, Any] = {"summary": {"libc": "musl 1.2", "tools": "", "size": "7.8 MB"}, "message": MUSL}
     unseen: dict[str, Any] = {
         "summary": {"libc": "", "tools": "", "size": "1 GB"},
@@ -51,13 +63,7 @@ def found(home: Home) -> Iterator[FakeDiscovery]:
         row("ghcr.io/other/app:1", allowed=False),
     ]
     discovery.inspected = {"python:3.12": inspected(PYTHON)}
-
-    async def nothing(*_: str) -> None:
-        return
-
-    parts: dict[str, Any] = {"lookup": nothing, "read": nothing, "home": home.root, "certificate": issued()}
-    with in_a_thread(lambda: serving(reviews=FakeReviews(), discovery=discovery, **parts)):
-        yield discovery
+    return discovery
 
 
 def test_the_table(found: FakeDiscovery, capsys: Out) -> None:
@@ -100,16 +106,20 @@ def test_nothing_to_show(found: FakeDiscovery, capsys: Out) -> None:
     assert "`stromboli images search`" in capsys.readouterr().out
 
 
-def test_all_of_them_for_whoever_may(
-    found: FakeDiscovery, capsys: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run(["images", "--all"]) == exitcodes.NOT_ALLOWED
-    assert "in all namespaces" in capsys.readouterr().err
-    login(tmp_path / "config", "root", monkeypatch)
+def test_all_of_them(found: FakeDiscovery, capsys: Out) -> None:
     assert run(["images", "--all"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[-1] == "ALLOWED"
     assert (lines[1].split()[-1], lines[-1].split()[0], lines[-1].split()[-1]) == ("yes", "ghcr.io/other/app:1", "no")
+    assert found.asked == [("list", "ns", True)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all"], ["inspect", "x"], ["search", "x"]])
+def test_whoever_may_not(api: ReadAPI, found: FakeDiscovery, arguments: list[str], capsys: Out) -> None:
+    api.refuse(403, "you may not list images in all namespaces")
+    assert run(["images", *arguments]) == exitcodes.NOT_ALLOWED
+    assert "you may not" in capsys.readouterr().err
+    assert found.asked == []
 
 
 def test_progress_is_shown_in_lines_where_there_is_no_terminal(found: FakeDiscovery, capsys: Out) -> None:
@@ -231,11 +241,6 @@ def test_a_search_that_finds_nothing(found: FakeDiscovery, capsys: Out) -> None:
 def test_wrong_usage(found: FakeDiscovery, arguments: list[str]) -> None:
     assert run(arguments) == 2
     assert found.asked == []
-
-
-def test_no_operator(capsys: Out) -> None:
-    assert run(["images"]) == 1
-    assert "`stromboli up` starts it" in capsys.readouterr().err
 
 
 def test_help_has_the_exit_codes(capsys: Out) -> None:

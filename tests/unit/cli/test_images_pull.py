@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,9 +15,11 @@ from stromboli.__main__ import _interrupt, run
 from stromboli.cli import exitcodes
 from stromboli.cli.images import pull, state
 from stromboli.cli.images.state import Ended, Failed, Fetching
-from stromboli.errors import HttpFailed, HttpRefused
+from stromboli.controlplane import kubeconfig
+from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.grammar import reference
 from stromboli.kube import objects
+from stromboli.kube.user import User
 from stromboli.models.image import AgentImage
 from stromboli.podman.pulls import PullProgress
 from stromboli.registry_problem import RegistryProblem
@@ -62,26 +63,20 @@ class Cluster:
         self.raced = False
         self.secrets: tuple[str, ...] = ()
 
-    def __call__(self, kubeconfig: Path, namespace: str | None) -> Self:
+    def __call__(self, user: User) -> Self:
         return self
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return
 
     def add(self, name: str, image: str, found: Wire | None = None) -> None:
         metadata = {"name": name, "namespace": "ns", "uid": f"uid-{name}", "generation": 1}
         self.images[name] = {"metadata": metadata, "spec": {"image": image}, "status": found or {}}
 
-    async def all(self) -> AsyncIterator[AgentImage]:
+    def all(self) -> Iterator[AgentImage]:
         if self.failure is not None:
             raise self.failure
         for wire in [] if self.raced else list(self.images.values()):
             yield _read(wire)
 
-    async def create(self, name: str, image: str, secrets: Sequence[str]) -> AgentImage | None:
+    def create(self, name: str, image: str, secrets: Sequence[str]) -> AgentImage | None:
         if name in self.images:
             return None
         self.created.append(image)
@@ -89,7 +84,7 @@ class Cluster:
         self.add(name, image)
         return _read(self.images[name])
 
-    async def get(self, name: str) -> AgentImage | None:
+    def get(self, name: str) -> AgentImage | None:
         if name not in self.images:
             return None
         if self.steps:
@@ -98,9 +93,9 @@ class Cluster:
         self.looked()
         return found
 
-    async def delete(self, name: str) -> None:
-        self.deleted.append(name)
-        del self.images[name]
+    def delete(self, image: AgentImage) -> None:
+        self.deleted.append(image.name)
+        del self.images[image.name]
 
 
 def _read(wire: Wire) -> AgentImage:
@@ -108,9 +103,10 @@ def _read(wire: Wire) -> AgentImage:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cluster:
     found = Cluster()
-    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    kubeconfig.write(tmp_path / "config", "https://127.0.0.1:9", b"x", "alice", "ns")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     monkeypatch.setattr(pull, "ImageObjects", found)
     monkeypatch.setattr(pull, "FIRST", 0.001)
     monkeypatch.setattr(pull, "LAST", 0.001)
@@ -237,11 +233,9 @@ def test_an_interruption_deletes_it(cluster: Cluster, capsys: Out, number: signa
 def test_an_interruption_while_it_is_created_deletes_it(cluster: Cluster) -> None:
     original = cluster.create
 
-    async def slow(name: str, image: str, secrets: Sequence[str]) -> AgentImage | None:
-        created = await original(name, image, secrets)
+    def slow(name: str, image: str, secrets: Sequence[str]) -> AgentImage | None:
         signal.raise_signal(signal.SIGINT)
-        await asyncio.sleep(0.01)
-        return created
+        return original(name, image, secrets)
 
     cluster.create = slow  # type: ignore[method-assign]
     assert run(["images", "pull", "python:3.12"]) == 130
@@ -279,11 +273,10 @@ def test_somebody_deletes_it(cluster: Cluster, capsys: Out) -> None:
 @pytest.mark.parametrize(
     ("failure", "code", "word"),
     [
-        (HttpRefused('agentimages is forbidden: User "bob"', 403), exitcodes.NOT_ALLOWED, "stromboli-user"),
-        (HttpRefused("Unauthorized", 401), exitcodes.NOT_ALLOWED, "use a kubeconfig that the cluster accepts"),
-        (HttpRefused("no such resource", 404), 1, "the API server refuses"),
-        (HttpFailed("connection refused"), 1, "the API server does not respond"),
-        (ValueError("not JSON"), 1, "the API server's answer"),
+        (ApiRefused("agentimages is forbidden", "", 403, "Forbidden"), exitcodes.NOT_ALLOWED, "is forbidden"),
+        (ApiRefused("Unauthorized", "", 401, "Unauthorized"), exitcodes.NOT_ALLOWED, "Unauthorized"),
+        (ApiRefused("no such resource", "", 404, "NotFound"), 1, "no such resource"),
+        (ApiUnreachable("the API server does not respond"), 1, "the API server does not respond"),
     ],
 )
 def test_an_api_server_that_refuses(cluster: Cluster, capsys: Out, failure: Exception, code: int, word: str) -> None:
@@ -292,15 +285,9 @@ def test_an_api_server_that_refuses(cluster: Cluster, capsys: Out, failure: Exce
     assert word in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["a b"], [""], ["sha256:" + "0" * 64], ["python", "-n", "a/b"]])
-def test_what_is_no_image_or_namespace(cluster: Cluster, arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["a b"], [""], ["sha256:" + "0" * 64]])
+def test_what_is_no_image(cluster: Cluster, arguments: list[str]) -> None:
     assert run(["images", "pull", *arguments]) == 2
-
-
-def test_a_kubeconfig_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Out) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    assert run(["images", "pull", "python:3.12"]) == 1
-    assert "does not lead to a cluster" in capsys.readouterr().err
 
 
 def read(found: Wire) -> Ended | Failed | Fetching:
@@ -345,9 +332,9 @@ def test_deleting_is_not_broken_off(cluster: Cluster) -> None:
     cluster.looked = lambda: signal.raise_signal(signal.SIGINT)
     original = cluster.delete
 
-    async def slow(name: str) -> None:
-        await asyncio.sleep(0.01)
-        await original(name)
+    def slow(image: AgentImage) -> None:
+        signal.raise_signal(signal.SIGINT)
+        original(image)
 
     cluster.delete = slow  # type: ignore[method-assign]
     assert run(["images", "pull", "python:3.12"]) == 130

@@ -11,32 +11,32 @@ from typing import Any
 import click
 
 from stromboli import visible
-from stromboli.cli import exitcodes, installation
+from stromboli.cli import cluster, exitcodes
 from stromboli.cli.images import tables
+from stromboli.errors import ApiRefused
 
-_NAMESPACE = click.option("-n", "--namespace", help="Whose policies count. Default: the kubeconfig's namespace.")
 _CODES = f"""Exit codes: {exitcodes.NOT_ALLOWED} not allowed, {exitcodes.NO_SUCH_IMAGE} no such image,
 {exitcodes.NO_ACCESS} no access to it in its registry, {exitcodes.REGISTRY_AWAY} a registry does not answer,
 {exitcodes.NOT_COMPATIBLE} the Claude CLI cannot run in it."""
 
 
 @click.group(invoke_without_command=True, epilog=_CODES)
-@_NAMESPACE
+@cluster.options
 @click.option("-o", "--output", type=click.Choice(["table", "json", "name"]), default="table", help="Output format.")
 @click.option("--all", "everything", is_flag=True, help="Also those that the namespace may not use.")
 @click.pass_context
-def images(context: click.Context, namespace: str | None, output: str, everything: bool) -> None:
+def images(group: click.Context, /, output: str, everything: bool, **where: Any) -> None:
     """List the images on the node, those that suit agents best first.
 
     RANK is 1 for compatible and labelled so, 2 for images with a Claude CLI of their own, 3 for compatible, and 4 for
-    not compatible. You see the images that the policies of your namespace allow. Your kubeconfig's user must be allowed
-    to list agentimages there, and for --all in all namespaces. Run it on the operator's machine.
+    not compatible. You see the images that the policies of your namespace allow. You must be allowed to `list` images
+    of the group agents.stromboli.dev there, and for --all in all namespaces.
     """
-    if context.invoked_subcommand is not None:
-        if namespace or everything or output != "table":
-            raise click.UsageError(f"write the options after {context.invoked_subcommand}")
+    if group.invoked_subcommand is not None:
+        if any(where.values()) or everything or output != "table":
+            raise click.UsageError(f"write the options after {group.invoked_subcommand}")
         return
-    told = _listed(namespace, everything)
+    told = _listed(where, everything)
     rows = told["images"]
     if output == "json":
         click.echo(json.dumps(told, indent=2))
@@ -49,15 +49,14 @@ def images(context: click.Context, namespace: str | None, output: str, everythin
 
 @images.command(epilog=_CODES)
 @click.argument("reference")
-@_NAMESPACE
+@cluster.options
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
-def inspect(reference: str, namespace: str | None, output: str) -> None:
+def inspect(reference: str, output: str, **where: Any) -> None:
     """Show what is in an image of the node, and whether a run may start in it."""
     from stromboli.api import client
 
-    operator = installation.operator(namespace)
-    with _exit_codes():
-        told = client.image(operator.address, operator.token, operator.namespace, reference)
+    with _exit_codes(), cluster.user(**where) as user:
+        told = client.image(user, user.namespace, reference)
     click.echo(json.dumps(told, indent=2) if output == "json" else tables.image(told))
     if told["compatible"] is False:
         raise click.exceptions.Exit(exitcodes.NOT_COMPATIBLE)
@@ -68,9 +67,9 @@ def inspect(reference: str, namespace: str | None, output: str) -> None:
 @images.command(epilog=_CODES)
 @click.argument("query")
 @click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="Results of each registry.")
-@_NAMESPACE
+@cluster.options
 @click.option("-o", "--output", type=click.Choice(["table", "json", "name"]), default="table", help="Output format.")
-def search(query: str, limit: int, namespace: str | None, output: str) -> None:
+def search(query: str, limit: int, output: str, **where: Any) -> None:
     """Search the node's registries for images.
 
     ALLOWED says whether the policies of your namespace allow images of that repository. A registry that does not answer
@@ -78,9 +77,8 @@ def search(query: str, limit: int, namespace: str | None, output: str) -> None:
     """
     from stromboli.api import client
 
-    operator = installation.operator(namespace)
-    with _exit_codes():
-        told = client.search(operator.address, operator.token, operator.namespace, query, limit)
+    with _exit_codes(), cluster.user(**where) as user:
+        told = client.search(user, user.namespace, query, limit)
     found, unanswered = told["images"], told["unanswered"]
     if output == "json":
         click.echo(json.dumps(told, indent=2))
@@ -100,8 +98,8 @@ def search(query: str, limit: int, namespace: str | None, output: str) -> None:
 @click.option(
     "--pull-secret", "secrets", multiple=True, metavar="NAME", help="A Secret with credentials for it; repeat."
 )
-@_NAMESPACE
-def pull(reference: str, secrets: tuple[str, ...], namespace: str | None) -> None:
+@cluster.options
+def pull(reference: str, secrets: tuple[str, ...], **where: Any) -> None:
     """Pull an image to the node, and say whether agents can use it.
 
     This creates an AgentImage in your namespace and follows it. One of the same image that is there already is followed
@@ -109,21 +107,21 @@ def pull(reference: str, secrets: tuple[str, ...], namespace: str | None) -> Non
     """
     from stromboli.cli.images import pull as pulling
 
-    result = pulling.pull(installation.kubeconfig(), namespace, reference, secrets)
+    with cluster.user(**where) as user:
+        result = pulling.pull(user, reference, secrets)
     click.echo(visible.text(result.message))
     if result.incompatible:
         _note(f"the Claude CLI cannot run in it: {result.incompatible}")
         raise click.exceptions.Exit(exitcodes.NOT_COMPATIBLE)
 
 
-def _listed(namespace: str | None, everything: bool) -> Mapping[str, Any]:
+def _listed(where: Mapping[str, Any], everything: bool) -> Mapping[str, Any]:
     from stromboli.api import client
 
-    operator = installation.operator(namespace)
-    with _exit_codes(), _progress() as report:
-        told = client.images(operator.address, operator.token, operator.namespace, everything, report)
+    with _exit_codes(), cluster.user(**where) as user, _progress() as report:
+        told = client.images(user, user.namespace, everything, report)
         while (left := told["incomplete"]) > 0:  # the operator answers within a limited time
-            told = client.images(operator.address, operator.token, operator.namespace, everything, report)
+            told = client.images(user, user.namespace, everything, report)
             if told["incomplete"] >= left:
                 break
         return told
@@ -161,13 +159,11 @@ class _Report:
 
 @contextmanager
 def _exit_codes() -> Iterator[None]:
-    """What the operator declines ends the command with the exit code of its reason."""
-    from stromboli.api import client
-
+    """What is refused ends the command with the exit code of its reason."""
     try:
         yield
-    except client.Declined as declined:
-        declined.code = exitcodes.of_reason(declined.reason)
+    except ApiRefused as refused:
+        refused.code = exitcodes.of_reason(refused.reason)
         raise
 
 

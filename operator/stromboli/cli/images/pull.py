@@ -6,23 +6,21 @@ nobody asks for the image any more breaks off its pull.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from stromboli import naming
-from stromboli.cli import exitcodes
+from stromboli.cli import exitcodes, interrupts
 from stromboli.cli.images import state
 from stromboli.cli.images.state import Ended, Failed, Fetching
-from stromboli.errors import ClusterUnavailable, HttpFailed, HttpRefused, InvalidInput, LocalFailure
+from stromboli.errors import ApiRefused, InvalidInput, LocalFailure
 from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.kube.image_objects import ImageObjects
+from stromboli.kube.user import User
 from stromboli.models.image import AgentImage
 from stromboli.progress import Progress, Step
 
@@ -36,7 +34,7 @@ class _Gone(LocalFailure):
     """The object that is followed is no longer there."""
 
 
-def pull(kubeconfig: Path, namespace: str | None, text: str, secrets: Sequence[str] = ()) -> Ended:
+def pull(user: User, text: str, secrets: Sequence[str] = ()) -> Ended:
     """Pull an image to the node, with the credentials in these Secrets. Raises LocalFailure, whose code says why it
     cannot be had.
     """
@@ -44,53 +42,55 @@ def pull(kubeconfig: Path, namespace: str | None, text: str, secrets: Sequence[s
         image = reference.parse(text)
     except InvalidInput as e:
         raise LocalFailure(e.message, "write an image's name, such as python:3.12", 2) from e
-    if namespace is not None and not naming.is_object_name(namespace):
-        raise LocalFailure(f"{namespace!r} is not the name of a namespace", code=2)
-    return asyncio.run(_pull(kubeconfig, namespace, image, secrets))
+    objects = ImageObjects(user)
+    with _failures(), _wanted(objects, image, secrets) as wanted:
+        if isinstance(now := state.of(wanted), Ended):
+            return now
+        with Progress().step(f"pulling {image}") as step:
+            return _followed(objects, wanted, _Shown(step))
 
 
-async def _pull(kubeconfig: Path, namespace: str | None, image: Reference, secrets: Sequence[str]) -> Ended:
-    async with ImageObjects(kubeconfig, namespace) as objects:
-        with _failures():
-            async with _wanted(objects, image, secrets) as wanted:
-                if isinstance(now := state.of(wanted), Ended):
-                    return now
-                with Progress().step(f"pulling {image}") as step:
-                    return await _followed(objects, wanted, _Shown(step))
-
-
-@asynccontextmanager
-async def _wanted(objects: ImageObjects, image: Reference, secrets: Sequence[str]) -> AsyncIterator[AgentImage]:
+@contextmanager
+def _wanted(objects: ImageObjects, image: Reference, secrets: Sequence[str]) -> Iterator[AgentImage]:
     """The AgentImage of that image, created unless there is one; what was created is deleted if the block fails."""
-    async for found in objects.all():
+    for found in objects.all():
         if _is_of(found, image):
             yield found
             return
-    created = await _created(objects, name := _name(image), image, secrets)
-    if created is None:
-        found_meanwhile = await objects.get(name)
-        if found_meanwhile is None or not _is_of(found_meanwhile, image):
-            raise LocalFailure(f"there is an AgentImage {name} of another image", "delete it, and try again")
-        yield found_meanwhile
-        return
+    name, made = _name(image), _Made(objects)
     try:
-        yield created
+        created = made.create(name, image, secrets)
+        if created is None:
+            found_meanwhile = objects.get(name)
+            if found_meanwhile is None or not _is_of(found_meanwhile, image):
+                raise LocalFailure(f"there is an AgentImage {name} of another image", "delete it, and try again")
+            yield found_meanwhile
+        else:
+            yield created
     except _Gone:  # one of that name that is there now is somebody else's
         raise
     except BaseException:  # an interrupt, too, must not leave the object that was created here
-        await asyncio.shield(asyncio.ensure_future(objects.delete(created.name)))
+        made.undo()
         raise
 
 
-async def _created(objects: ImageObjects, name: str, image: Reference, secrets: Sequence[str]) -> AgentImage | None:
-    """A new one; None if there is one of that name. After an interruption there is none that was created here."""
-    creating = asyncio.ensure_future(objects.create(name, str(image), secrets))
-    try:
-        return await asyncio.shield(creating)
-    except asyncio.CancelledError:
-        if (created := await creating) is not None:
-            await objects.delete(created.name)
-        raise
+class _Made:
+    """What is created here; nothing at first."""
+
+    def __init__(self, objects: ImageObjects) -> None:
+        self._objects = objects
+        self._created: AgentImage | None = None
+
+    def create(self, name: str, image: Reference, secrets: Sequence[str]) -> AgentImage | None:
+        """A new AgentImage; None if there is one of that name. It is known after an interruption, too."""
+        with interrupts.held_back():
+            self._created = self._objects.create(name, str(image), secrets)
+        return self._created
+
+    def undo(self) -> None:
+        if self._created is not None:
+            with interrupts.held_back():
+                self._objects.delete(self._created)
 
 
 def _is_of(found: AgentImage, image: Reference) -> bool:
@@ -106,7 +106,7 @@ def _name(image: Reference) -> str:
     return f"{words}-{hashlib.sha256(str(image).encode()).hexdigest()[:8]}"
 
 
-async def _followed(objects: ImageObjects, image: AgentImage, shown: _Shown) -> Ended:
+def _followed(objects: ImageObjects, image: AgentImage, shown: _Shown) -> Ended:
     """Follow the object to the end. Raises LocalFailure."""
     pause = FIRST
     while True:
@@ -118,9 +118,9 @@ async def _followed(objects: ImageObjects, image: AgentImage, shown: _Shown) -> 
                 raise LocalFailure(message, code=code)
             case Fetching() as fetching:
                 shown.fetching(fetching)
-        await asyncio.sleep(pause)
+        time.sleep(pause)
         pause = min(pause * 1.5, LAST)
-        found = await objects.get(image.name)
+        found = objects.get(image.name)
         if found is None or found.uid != image.uid or found.is_being_deleted:
             raise _Gone(f"AgentImage {image.label} was deleted meanwhile")
         image = found
@@ -163,18 +163,10 @@ class _Shown:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """What the API server refuses, as a failure of the command."""
+    """What the API server refuses ends the command with the exit code of that."""
     try:
         yield
-    except HttpRefused as e:
-        if e.status == 401:
-            hint = "use a kubeconfig that the cluster accepts; KUBECONFIG selects it"
-            raise LocalFailure(str(e), hint, exitcodes.NOT_ALLOWED) from e
-        if e.status == 403:
-            hint = "the ClusterRole stromboli-user, bound in the namespace, allows it"
-            raise LocalFailure(str(e), hint, exitcodes.NOT_ALLOWED) from e
-        raise LocalFailure(f"the API server refuses: {e}") from e
-    except (HttpFailed, ClusterUnavailable) as e:
-        raise LocalFailure(f"the API server does not respond: {e}", "`stromboli up` starts whatever is down") from e
-    except ValueError as e:
-        raise LocalFailure(f"the API server's answer is not one: {e}") from e
+    except ApiRefused as e:
+        if e.status in (401, 403):
+            e.code = exitcodes.NOT_ALLOWED
+        raise

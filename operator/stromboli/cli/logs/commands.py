@@ -7,14 +7,8 @@ from pathlib import Path
 
 import click
 
-from stromboli.cli import cluster
+from stromboli.cli import cluster, completion
 from stromboli.errors import InvalidInput
-
-
-def _runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from stromboli.cli import completion
-
-    return completion.runs(context, incomplete)
 
 
 def _seconds(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
@@ -29,7 +23,7 @@ def _seconds(context: click.Context, option: click.Parameter, value: str | None)
 
 
 @click.command()
-@click.argument("run", metavar="RUN", shell_complete=_runs)
+@click.argument("run", metavar="RUN", shell_complete=completion.complete_runs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended; wait if it has not started.")
 @click.option("--step", default="", metavar="STEP", help="Only agent, stderr, supervisor, or HOOK[i].")
 @click.option("--service", default="", metavar="NAME", help="A service of the run's environment instead.")
@@ -62,9 +56,8 @@ def logs(
         raise click.UsageError("give --step or --service, not both")
     chosen = following.Chosen(step, service, attempt or 0, since, only_agent=raw)
     screen = Screen(raw=raw, live=follow)
-    with cluster.user(context, kubeconfig) as user:
-        where = namespace or user.namespace
+    with cluster.user(namespace, context, kubeconfig) as user:
         if follow:
-            following.follow(user, where, run, screen, chosen)
+            following.follow(user, user.namespace, run, screen, chosen)
         else:
-            following.show(user, where, run, screen, chosen)
+            following.show(user, user.namespace, run, screen, chosen)

@@ -9,26 +9,14 @@ from typing import Any
 
 import click
 
-from stromboli.cli import cluster, exitcodes
+from stromboli.cli import cluster, completion, exitcodes
 
 _CODES = f"""Exit codes, by how the run has ended: 0 it succeeded, {exitcodes.FAILED} it failed, {exitcodes.REFUSED} it
 was refused, {exitcodes.CANCELED} it was canceled, {exitcodes.TIMED_OUT} it timed out."""
 
 
-def _runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from stromboli.cli import completion
-
-    return completion.runs(context, incomplete)
-
-
-def _sessions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from stromboli.cli import completion
-
-    return completion.sessions(context, incomplete)
-
-
-_names = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=_runs)
-_name = click.argument("name", metavar="RUN", shell_complete=_runs)
+_names = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=completion.complete_runs)
+_name = click.argument("name", metavar="RUN", shell_complete=completion.complete_runs)
 _selector = click.option("-l", "--selector", default="", help="Only those with these labels, such as team=web.")
 _every = click.option("--all", "everything", is_flag=True, help="All runs of the namespace that have not ended.")
 
@@ -45,7 +33,9 @@ _every = click.option("--all", "everything", is_flag=True, help="All runs of the
 @click.option("-w", "--watch", is_flag=True, help="Then print runs that change, until ^C.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Those of all namespaces.")
 @_selector
-@click.option("--session", default="", help="Only those of this AgentSession.", shell_complete=_sessions)
+@click.option(
+    "--session", default="", help="Only those of this AgentSession.", shell_complete=completion.complete_sessions
+)
 @cluster.options
 def get(
     names: tuple[str, ...],
@@ -65,16 +55,23 @@ def get(
         raise click.UsageError("give -n, or -A")
     from stromboli.cli.runs import getting
 
-    with cluster.user(context, kubeconfig) as user:
-        where = None if all_namespaces else namespace or user.namespace
-        getting.show(user, where, names, output=output, labels=selector, session=session, watch=watch)
+    with cluster.user(namespace, context, kubeconfig) as user:
+        getting.show(
+            user,
+            None if all_namespaces else user.namespace,
+            names,
+            output=output,
+            labels=selector,
+            session=session,
+            watch=watch,
+        )
 
 
 @click.command(
     epilog=f"{_CODES} {exitcodes.NOT_YET} if that is not so after --timeout. With several runs, the code is that of the"
     " first one that did not end well."
 )
-@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=_runs)
+@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.complete_runs)
 @click.option(
     "--for",
     "until",
@@ -95,8 +92,8 @@ def wait(
     from stromboli.cli.runs import waiting
 
     wanted, seconds = waiting.wanted(until), waiting.seconds(timeout)
-    with cluster.user(context, kubeconfig) as user:
-        code = waiting.wait(user, namespace or user.namespace, names, wanted, seconds)
+    with cluster.user(namespace, context, kubeconfig) as user:
+        code = waiting.wait(user, user.namespace, names, wanted, seconds)
     raise click.exceptions.Exit(code)
 
 
@@ -114,8 +111,8 @@ def cancel(waits: bool, namespace: str | None, context: str, kubeconfig: Path | 
     """
     from stromboli.cli.runs import controls
 
-    with cluster.user(context, kubeconfig) as user:
-        controls.cancel(user, namespace or user.namespace, waits=waits, **chosen)
+    with cluster.user(namespace, context, kubeconfig) as user:
+        controls.cancel(user, user.namespace, waits=waits, **chosen)
 
 
 @click.command()
@@ -127,8 +124,8 @@ def suspend(namespace: str | None, context: str, kubeconfig: Path | None, **chos
     """Hold AgentRuns back before their start, or before their next attempt. `stromboli resume` lets them go on."""
     from stromboli.cli.runs import controls
 
-    with cluster.user(context, kubeconfig) as user:
-        controls.suspend(user, namespace or user.namespace, **chosen)
+    with cluster.user(namespace, context, kubeconfig) as user:
+        controls.suspend(user, user.namespace, **chosen)
 
 
 @click.command()
@@ -140,8 +137,8 @@ def resume(namespace: str | None, context: str, kubeconfig: Path | None, **chose
     """Let AgentRuns that were suspended go on."""
     from stromboli.cli.runs import controls
 
-    with cluster.user(context, kubeconfig) as user:
-        controls.resume(user, namespace or user.namespace, **chosen)
+    with cluster.user(namespace, context, kubeconfig) as user:
+        controls.resume(user, user.namespace, **chosen)
 
 
 @click.command(epilog=f"With --follow: {_CODES} {exitcodes.DETACHED} if it is no longer followed, and goes on.")
@@ -155,8 +152,7 @@ def rerun(name: str, follow: bool, namespace: str | None, context: str, kubeconf
     """
     from stromboli.cli.runs import launching, manifest, reading
 
-    with cluster.user(context, kubeconfig) as user:
-        where = namespace or user.namespace
-        body = manifest.again(reading.run(user, where, name))
-        code = launching.launch(user, where, body, output="conversation" if follow else "detached")
+    with cluster.user(namespace, context, kubeconfig) as user:
+        body = manifest.again(reading.run(user, user.namespace, name))
+        code = launching.launch(user, user.namespace, body, output="conversation" if follow else "detached")
     raise click.exceptions.Exit(code)

@@ -37,11 +37,10 @@ def run(namespace: str | None, context: str, kubeconfig: Path | None, given: Giv
         _name(body, namespace or stated or None, given)
         click.echo(getting.dumped(body, "json" if given["output"] == "json" else "yaml"))
         return 0
-    with cluster.user(context, kubeconfig) as user:
-        where = namespace or stated or user.namespace
-        _name(body, where, given)
+    with cluster.user(namespace or stated, context, kubeconfig) as user:
+        _name(body, user.namespace, given)
         output = "detached" if given["detach"] else given["output"]
-        return launch(user, where, body, output=output, remove=given["remove"])
+        return launch(user, user.namespace, body, output=output, remove=given["remove"])
 
 
 def launch(user: User, namespace: str, body: manifest.Object, *, output: str, remove: bool = False) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stromboli.cli import cluster, exitcodes
+from stromboli.cli import cluster, completion, exitcodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,15 @@ class Flag:
         return self.path.replace(".", "_").lower()
 
 
-def _sessions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from stromboli.cli import completion
-
-    return completion.sessions(context, incomplete)
-
-
+_SESSION: dict[str, Any] = {"shell_complete": completion.complete_sessions}
 _MANY: dict[str, Any] = {"multiple": True}
 _YES: dict[str, Any] = {"is_flag": True, "default": None}
 _FILE: dict[str, Any] = {"type": click.Path(path_type=Path, exists=True, dir_okay=False)}
 _MODES = ["acceptEdits", "auto", "bypassPermissions", "default", "manual", "dontAsk", "plan"]
 
 FLAGS = (
-    Flag(("--session",), "session.name", "The AgentSession to continue, or to create.", {"shell_complete": _sessions}),
-    Flag(("--fork",), "session.fork", "The session to copy, if --session is a new one.", {"shell_complete": _sessions}),
+    Flag(("--session",), "session.name", "The AgentSession to continue, or to create.", _SESSION),
+    Flag(("--fork",), "session.fork", "The session to copy, if --session is a new one.", _SESSION),
     Flag(("--volume", "-v"), "volumes", "A folder of the node to mount, HOST:CONTAINER[:ro]; repeat.", _MANY),
     Flag(("--env", "-e"), "env", "A variable NAME=VALUE, or NAME with its value of here; repeat.", _MANY),
     Flag(("--workdir", "-w"), "workdir", "The agent's folder in the container."),
