@@ -18,8 +18,10 @@ from lightkube import Client
 
 from stromboli.controlplane.cluster import Cluster
 from stromboli.kube.client import AgentPolicy, Namespace
-from tests.support import images, light_cli
+from stromboli.naming import AGENTS_API, API_SERVICE
+from tests.support import gateways, images, light_cli
 from tests.support.cluster import Kubectl
+from tests.support.gateways import GatewayProcess
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
 from tests.support.podman import IsolatedPodman
@@ -207,6 +209,26 @@ def steady_operator(new_operator: Callable[[], OperatorProcess]) -> Iterator[Ope
     """A running operator for all tests of a module, which do not disturb it."""
     with new_operator() as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def gateway(installed: None, cluster: Cluster, kubectl: Kubectl, folder: Path) -> Iterator[GatewayProcess]:
+    """The gateway behind the API server, with its own service account: the way to the read API of a running operator.
+
+    A test that ends it has to start it again: while it is down, no namespace can be deleted. An operator says where it
+    listens a moment after it is ready.
+    """
+    kubeconfig = service_account_kubeconfig(kubectl, cluster.kubeconfig, folder, "gateway")
+    port = gateways.free_port()
+    gateways.apply(kubectl, *gateways.registration("stromboli-system", port))
+    process = GatewayProcess(kubeconfig, "stromboli-system", port, folder / "gateway.log")
+    process.start()
+    try:
+        gateways.until(lambda: cluster.get(AGENTS_API)[0] == 200, "the API server reaches the gateway")
+        yield process
+    finally:
+        kubectl("delete", "apiservice", API_SERVICE)
+        process.stop()
 
 
 @pytest.fixture(scope="session")

@@ -129,13 +129,13 @@ def _read(file: Path) -> str:
         return ""
 
 
-def service_account_kubeconfig(kubectl: Kubectl, admin: Path, folder: Path) -> Path:
-    """A kubeconfig with a token of the operator's service account."""
-    token = kubectl("-n", "stromboli-system", "create", "token", "stromboli-operator", "--duration=6h").strip()
+def service_account_kubeconfig(kubectl: Kubectl, admin: Path, folder: Path, who: str = "operator") -> Path:
+    """A kubeconfig with a token of the operator's service account, or of the gateway's."""
+    token = kubectl("-n", "stromboli-system", "create", "token", f"stromboli-{who}", "--duration=6h").strip()
     config = json.loads(kubectl("config", "view", "--raw", "-o", "json", "--kubeconfig", str(admin)))
     for user in config["users"]:
         user["user"] = {"token": token}
-    path = folder / "operator.kubeconfig"
+    path = folder / f"{who}.kubeconfig"
     path.write_text(json.dumps(config))
     path.chmod(0o600)
     return path
