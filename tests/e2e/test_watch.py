@@ -18,6 +18,7 @@ from lightkube import Client
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.kube.client import AgentPolicy
 from stromboli.naming import AGENTS_API, API_SERVICE
 from tests.support import gateways, people
 from tests.support.cluster import Kubectl
@@ -63,13 +64,22 @@ class Person:
 
 @pytest.fixture(scope="module")
 def jane(
-    gateway: None, cluster: Cluster, kubectl: Kubectl, client: Client, programs: Binaries, folder: Path
+    gateway: None,
+    cluster: Cluster,
+    kubectl: Kubectl,
+    client: Client,
+    programs: Binaries,
+    folder: Path,
+    python_image: str,
 ) -> Iterator[Person]:
     """She logs in with a client certificate, and may use Stromboli in her own namespace."""
     make_namespace(client, JANE)
     _may_use(kubectl, JANE, f"--user={JANE}")
+    runs = Runs(kubectl, client, JANE)
+    default = runs.policy("default", defaults={"image": python_image})
     yield Person(programs, people.certificate_user(cluster, folder / JANE, JANE, namespace=JANE))
-    Runs(kubectl, client, JANE).clear()
+    runs.clear()
+    client.delete(AgentPolicy, default)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +97,7 @@ def _may_use(kubectl: Kubectl, namespace: str, whom: str) -> None:
     kubectl("-n", namespace, "create", "rolebinding", "uses", "--clusterrole=stromboli-user", whom)
 
 
-def test_the_readme_of_the_example(jane: Person, kubectl: Kubectl, python_image: str) -> None:
+def test_the_readme_of_the_example(jane: Person, kubectl: Kubectl) -> None:
     typed = blocks(ROOT / "examples/watch/README.md")
     assert len(typed) == 5
     done = jane.types("\n".join(f"echo '=== {block}'\n{block.text}" for block in typed))
