@@ -145,7 +145,6 @@ def _granted(listed: str) -> dict[str, set[str]]:
         "get pods",
         "create pods",
         "create agentruns",
-        "delete agentruns",
         "patch agentruns",
         "update agentpolicies",
         "get events",

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _OPEN = ("/healthz", "/readyz")
 _TRIES = 3  # of the nodes where any will do
+_USER = web.RequestKey("user", str)
 _KINDS = {Place.RUN: "AgentRun", Place.SESSION: "AgentSession"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,7 +72,7 @@ class Gateway:
             raise ConnectionResetError("the client is gone")
         if not self._upkeep.still_trusts(transport.get_extra_info("sslcontext")):
             raise Declined(401, "the API server has another front proxy now; connect again", closes=True)
-        request["user"] = trust.user(self._upkeep.proxy, transport.get_extra_info("peercert"), request.headers)
+        request[_USER] = trust.user(self._upkeep.proxy, transport.get_extra_info("peercert"), request.headers)
         return await handler(request)
 
     async def _healthz(self, request: web.Request) -> web.Response:
@@ -101,7 +102,7 @@ class Gateway:
         try:
             return await self._answer(request, asked)
         except Declined as declined:
-            log.info("%s asked for %s: %s", request["user"], request.path, declined)
+            log.info("%s asked for %s: %s", request[_USER], request.path, declined)
             raise
 
     async def _answer(self, request: web.Request, asked: Asked) -> web.StreamResponse:

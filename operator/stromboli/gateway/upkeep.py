@@ -89,7 +89,7 @@ class Upkeep:
     async def begin(self) -> None:
         """Return once there is all that connections need."""
         failures = 0
-        while not await self._attempted():
+        while not await self.attempt():
             failures += 1
             await asyncio.sleep(backoff(failures))
 
@@ -97,9 +97,10 @@ class Upkeep:
         """Go on for ever."""
         while True:
             await asyncio.sleep(EVERY)
-            await self._attempted()
+            await self.attempt()
 
-    async def _attempted(self) -> bool:
+    async def attempt(self) -> bool:
+        """Read all of it once. Whether there is what connections need, be it from before."""
         self._tried = time.monotonic()
         try:
             async with asyncio.timeout(STUCK / 2):
