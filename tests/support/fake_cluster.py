@@ -58,7 +58,8 @@ class FakeCluster(Cluster):
         self.asked: list[tuple[str, ...]] = []
         self.writes: list[str] = []
         self.away = False
-        self.undeletable: set[tuple[str, str]] = set()  # as an admission policy forbids it
+        # What the deletion of a run is answered with, as by an admission webhook.
+        self.undeletable: dict[tuple[str, str], Exception] = {}
         # After how many objects a list of runs breaks off.
         self.broken_after: int | None = None
         self.guard: Guard = _unguarded
@@ -224,8 +225,8 @@ class FakeCluster(Cluster):
 
     async def delete_finished_run(self, namespace: str, name: str, uid: str, version: str) -> None:
         async with self._call("delete run", namespace, name):
-            if (namespace, name) in self.undeletable:
-                raise Rejected(f"the API server forbids the deletion of {name}")
+            if error := self.undeletable.get((namespace, name)):
+                raise error
             found = self.objects.get((namespace, name))
             if found is None or objects.head(found["metadata"]).uid != uid:
                 raise Conflict(f"{name} is not there")

@@ -188,6 +188,19 @@ def test_who_leaves_a_queue_wakes_the_next_unless_it_has_yet_to_give_its_turn_ba
     assert woken == ["u2", "u4"]
 
 
+def test_finished_runs_are_told_of_and_so_are_those_that_are_gone() -> None:
+    history = History("node-a")
+    store = Store(WOKEN.append, history)
+    store.put(read(at_version(1), at(Reason.Running)))
+    assert len(history) == 0
+    store.put(read(at_version(3), at(Reason.Completed), having(ttlSecondsAfterFinished=5)))
+    store.put(read(at_version(2), at(Reason.Completed)))
+    assert [(one.version, one.ttl) for one in history.of("team")] == [("3", 5)], "an older version says nothing"
+    store.delete(UID)
+    store.put(read(at_version(4), at(Reason.Completed)))
+    assert len(history) == 0, "nor does one of a deleted run"
+
+
 def test_a_queue_is_in_the_order_of_turns(store: Store) -> None:
     for n in (3, 1, 2):
         store.put(read(of_uid(f"u{n}"), at_version(n), having(session={"name": "s"})))

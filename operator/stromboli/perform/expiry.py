@@ -10,12 +10,14 @@ The policies are kept in memory to know when to look; before they delete somethi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from stromboli.backoff import backoff
-from stromboli.errors import Conflict, Refused, Rejected, StromboliError
+from stromboli.backoff import MAX_DELAY, backoff
+from stromboli.errors import ClusterUnavailable, Conflict, Refused, Rejected, StromboliError
 from stromboli.heartbeat import beat
 from stromboli.kube.client import Cluster
 from stromboli.observe import policy as policies
@@ -33,7 +35,8 @@ PAUSE = 0.2  # seconds between two looks: runs that end meanwhile are looked at 
 LONGEST = 30.0  # seconds between two looks at most: while the machine is suspended, the event loop's clock stands still
 REFRESH = 300.0  # seconds after which the policies and the labels of the namespaces are read again
 BATCH = 32  # how many runs of a namespace are deleted before its policies are read again
-PATIENCE = 4.0  # how many times longer than usual to wait where the API server refuses to delete one run
+PATIENCE = 4.0  # how many times longer than usual to wait for a run that cannot be deleted: others go first
+TRIES = 5  # deletions that fail one after the other until the API server itself counts as unavailable
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class Expiry:
         self._known: _Known | None = None
         self._next: dict[str, float] = {}  # by namespace: the moment of its next look
         self._failed: dict[str, _Failed] = {}  # by the UID of the run
+        self._unanswered = 0  # deletions in a row
 
     def policies_changed(self) -> None:
         """A policy was created, changed or deleted: look at all namespaces again."""
@@ -142,7 +146,15 @@ class Expiry:
         except Rejected as error:
             self._put_off(one)
             log.warning("%s/%s cannot be deleted: %s", namespace, one.name, error)
+        except ClusterUnavailable as error:  # possibly because of this run only, which must not keep the others
+            self._put_off(one, at_most=MAX_DELAY)
+            log.warning("%s/%s is not deleted yet: %s", namespace, one.name, error)
+            self._unanswered += 1
+            if self._unanswered >= TRIES:
+                self._unanswered = 0
+                raise
         else:
+            self._unanswered = 0
             log.info("%s/%s is deleted: %s", namespace, one.name, why)
             self._store.delete(one.uid)
         if self._store.is_deleted(one.uid):
@@ -152,17 +164,15 @@ class Expiry:
         failed = self._failed.get(one.uid)
         return failed is None or failed.again <= self._history.now()
 
-    def _put_off(self, one: Finished) -> None:
+    def _put_off(self, one: Finished, at_most: float = math.inf) -> None:
         times = self._failed[one.uid].times + 1 if one.uid in self._failed else 1
-        self._failed[one.uid] = _Failed(times, self._history.now() + PATIENCE * backoff(times))
+        self._failed[one.uid] = _Failed(times, self._history.now() + min(PATIENCE * backoff(times), at_most))
 
     async def _read_policies(self) -> None:
         """Read all policies. If one cannot be read, it might forbid anything, so none of them deletes a run."""
         known = _Known(self._changes, self._history.now())
-        try:
+        with contextlib.suppress(Refused):  # which the policy's status says
             known.rules = [policies.parse(one) for one in await self._cluster.policies()]
-        except Refused as refusal:
-            log.debug("no policy deletes runs: %s", refusal)
         self._known = known
 
     async def _keeping(self, namespace: str) -> Keeping:

@@ -83,7 +83,7 @@ def expired(finished: Collection[Finished], keeping: Keeping, now: float) -> Exp
     """What is to be deleted of all the finished runs of one namespace."""
     by_spec, by_policy, again = [], [], []
     beyond = _beyond(finished, keeping.history)
-    for one in sorted(finished, key=_order):
+    for one in finished:
         late = 0.0 if one.ours else OTHERS
         own = None if one.ttl is None else one.ended + one.ttl + late
         default = None if one.ttl is not None or keeping.ttl is None else one.ended + keeping.ttl + late
@@ -95,7 +95,7 @@ def expired(finished: Collection[Finished], keeping: Keeping, now: float) -> Exp
             by_policy.append(one)
         else:
             again += moments
-    return Expired(tuple(by_spec), tuple(by_policy), min(again, default=None))
+    return Expired(tuple(sorted(by_spec, key=_order)), tuple(sorted(by_policy, key=_order)), min(again, default=None))
 
 
 def _beyond(finished: Collection[Finished], limit: int | None) -> dict[str, float]:

@@ -9,7 +9,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import Cluster as Server
 from lightkube.config.models import Context
 
-from stromboli.errors import ClusterUnavailable, Conflict
+from stromboli.errors import ClusterUnavailable, Conflict, Rejected
 from stromboli.kube import objects
 from stromboli.kube.client import Cluster
 from stromboli.kube.credentials import Credentials
@@ -63,6 +63,23 @@ async def test_a_failure_counts_whatever_words_it_comes_with(content: bytes) -> 
 async def test_a_redirection_is_no_success() -> None:
     with pytest.raises(ClusterUnavailable, match=r"DELETE .* was answered with status 302"):
         await answering(302, b"").delete_session("s", "n")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (403, Rejected),
+        (422, Rejected),
+        (404, Conflict),
+        (409, Conflict),
+        (429, ClusterUnavailable),
+        (500, ClusterUnavailable),
+    ],
+)
+async def test_why_a_finished_run_is_not_deleted(status: int, error: type[Exception]) -> None:
+    """A 403 may be an admission policy's word about this run only."""
+    with pytest.raises(error, match="words"):
+        await answering(status, b'{"message":"words"}').delete_finished_run("s", "n", "u", "1")
 
 
 async def test_the_servers_own_words_are_told() -> None:

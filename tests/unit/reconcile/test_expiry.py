@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from stromboli.errors import ClusterUnavailable, Rejected
 from stromboli.grammar import times
 from stromboli.perform import expiry
 from tests.support.fake_cluster import Object
@@ -359,8 +360,13 @@ async def test_an_api_server_that_is_away_is_asked_again(node: Node, caplog: pyt
             await gone(node, "run")
 
 
-async def test_one_that_may_not_be_deleted_does_not_keep_the_others(node: Node) -> None:
-    node.cluster.undeletable.add((SPACE, "kept"))
+FORBIDDEN = Rejected("the API server forbids it")
+FAILS = ClusterUnavailable("the API server: failed calling a webhook")
+
+
+@pytest.mark.parametrize("error", [FORBIDDEN, FAILS], ids=["forbidden", "fails"])
+async def test_one_that_cannot_be_deleted_does_not_keep_the_others(node: Node, error: Exception) -> None:
+    node.cluster.undeletable[SPACE, "kept"] = error
     node.cluster.all_policies[:] = [policy(historyLimit=0)]
     node.run("kept", ttlSecondsAfterFinished=0)
     node.run("a", ttlSecondsAfterFinished=0)
@@ -371,6 +377,39 @@ async def test_one_that_may_not_be_deleted_does_not_keep_the_others(node: Node) 
         await node.until(lambda: Counter(what[0] for what in node.cluster.asked)["delete run"] > tries, "tried again")
         node.cluster.undeletable.clear()
         await gone(node, "kept")
+
+
+@pytest.mark.parametrize(("error", "tries"), [(FORBIDDEN, 20), (FAILS, expiry.TRIES)], ids=["forbidden", "fails"])
+async def test_those_that_cannot_be_deleted_are_tried_less_and_less_often(
+    node: Node, monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int
+) -> None:
+    names = [f"run-{n:02}" for n in range(20)]
+    for name in names:
+        node.run(name)
+        node.cluster.undeletable[SPACE, name] = error
+    async with node.process() as process:
+        await node.finished()
+        await node.until(process.is_idle, "the runs are cleaned up")
+        node.cluster.all_policies[:] = [policy(historyLimit=0)]
+        monkeypatch.setattr(expiry, "backoff", lambda failures: 3600.0)
+        node.cluster.asked.clear()
+        with contextlib.nullcontext() if tries == len(names) else pytest.raises(ClusterUnavailable):
+            await process.expiry.look()
+        by_end = sorted(names, key=lambda name: str(node.status(name)["completionTime"]))
+        assert deleted(node) == by_end[:tries], "the oldest end first"
+        for _ in range(3 if tries == len(names) else 0):
+            await process.expiry.look()
+        assert Counter(what[0] for what in node.cluster.asked)["policies"] == 2, "and nothing is read for them"
+        assert len(deleted(node)) == tries
+        for name in names:
+            node.cluster.delete_run(SPACE, name)
+        await process.expiry.look()
+        assert (process.expiry._failed, process.expiry._next) == ({}, {}), "nothing is remembered of them"
+
+
+def deleted(node: Node) -> list[str]:
+    """Of whom a deletion was asked for."""
+    return [what[2] for what in node.cluster.asked if what[0] == "delete run"]
 
 
 async def test_somebody_labels_it_at_that_moment(node: Node) -> None:
