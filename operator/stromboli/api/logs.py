@@ -38,6 +38,7 @@ from stromboli.perform.outputs import Answer, Asked, NoOutput
 log = logging.getLogger(__name__)
 
 MOST = 200  # answers at a time, fewer than the connections that there may be
+_UNSENT = 16 * 1024  # bytes that wait for a client before more is read for it
 _NUMBER = 2**53  # numbers have to be below
 _ROUTE = f"{AGENTS_API}/namespaces/{{namespace}}/agentruns/{{name}}/log"
 _STATUS = {"invalid": 400, "missing": 404, "replaced": 409, "withheld": 410, "elsewhere": 503}
@@ -92,6 +93,8 @@ async def _answered(request: web.Request, answer: Answer) -> web.StreamResponse:
             "Stromboli-State": answer.state,
         }
     )
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(high=_UNSENT)
     async with aclosing(cast(AsyncGenerator[bytes, None], answer.pieces)) as pieces:
         await response.prepare(request)
         try:

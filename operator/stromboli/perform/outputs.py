@@ -26,7 +26,7 @@ from stromboli.plan.masking import Masks
 from stromboli.plan.redaction import KEYS, SHORTEST
 from stromboli.store import Store
 
-CHUNK = 32 * 1024  # bytes of output that are read at a time
+CHUNK = 16 * 1024  # bytes of output that are read at a time
 LINE = 64 * 1024  # bytes before an offset in which the beginning of its line is looked for
 HELD = 1.0  # seconds for which less than SHORTEST bytes that may begin a secret are held back while nothing follows
 CHECK = 1.0  # seconds between looks at whether the attempt is over, if nothing changes
