@@ -85,7 +85,16 @@ def test_operator_and_podman_see_the_same_files() -> None:
     for path in (env["STROMBOLI_HOME"], env["STROMBOLI_RUNTIME_DIR"]):
         assert path in mounts
     assert str(Path(env["CONTAINER_HOST"].removeprefix("unix://")).parent) in mounts
-    assert container["readinessProbe"]["exec"]["command"][-1] == f"{env['STROMBOLI_HOME']}/operator.ready"
+
+
+def test_probes_ask_where_health_is_served() -> None:
+    [container] = documents("operator.yaml")[0]["spec"]["template"]["spec"]["containers"]
+    env = {e["name"]: e.get("value", "") for e in container["env"]}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        asked = container[probe]["httpGet"]
+        assert asked["path"] == path
+        assert env["STROMBOLI_HEALTH_ADDRESS"] == f"$(POD_IP):{ports[asked['port']]}"
 
 
 def test_there_is_never_a_second_operator() -> None:
