@@ -18,6 +18,7 @@ from tests.e2e.test_images import Registry
 from tests.support.agentimages import AgentImages
 from tests.support.cluster import Kubectl
 from tests.support.fake_registry import FakeRegistry
+from tests.support.gateways import GatewayProcess
 from tests.support.images import build
 from tests.support.runs import Runs
 from tests.support.waiting import eventually
@@ -54,7 +55,9 @@ def registry(registry_address: str) -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture(scope="module")
-def space(spaces: Callable[..., Runs], light_spec: Mapping[str, object], registry_address: str) -> AgentImages:
+def space(
+    spaces: Callable[..., Runs], light_spec: Mapping[str, object], registry_address: str, gateway: GatewayProcess
+) -> AgentImages:
     """A namespace that may use what the registries have, and musl images."""
     allowed = {"images": {"allowed": [f"{registry_address}/team/*:*", "127.0.0.1:1/**", "docker.io/library/*:*"]}}
     for name in (SPACE, OTHER):
@@ -89,7 +92,7 @@ def test_who_has_nothing_to_say_in_a_namespace_sees_nothing_of_it(user: User) ->
     for arguments in (["-n", OTHER], ["--all"], ["inspect", "python:3.12", "-n", OTHER], ["search", "x", "-n", OTHER]):
         done = user(*arguments)
         assert (done.returncode, done.stdout) == (exitcodes.NOT_ALLOWED, ""), done.stderr
-        assert "dev may not" in done.stderr
+        assert "is forbidden" in done.stderr
     done = user("pull", "python:3.12", "-n", OTHER)
     assert done.returncode == exitcodes.NOT_ALLOWED
     assert "forbidden" in done.stderr

@@ -5,6 +5,7 @@ It is quick, and silent on failure: a cluster that does not answer at once has n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _LIMIT = "500"  # names: nobody reads more
 _METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
+_DEFAULT, _NO_FILES = 0, 4  # of cobra's directives: whether the shell completes names of files
 _HOW = {
     "bash": 'eval "$(stromboli completion bash)" in ~/.bashrc',
     "zsh": 'eval "$(stromboli completion zsh)" in ~/.zshrc, after compinit',
@@ -38,6 +40,21 @@ def completion(shell: str) -> None:
     made = get_completion_class(shell)
     assert made is not None, "click has these three"
     click.echo(made(app, {}, "stromboli", "_STROMBOLI_COMPLETE").source())
+
+
+def for_kubectl(words: Sequence[str], program: str) -> str:
+    """What kubectl expects of a plugin's completion: a line for each, and a last one with what to do besides (cobra's
+    directives). The last word is the one to complete.
+    """
+    from click.shell_completion import ShellComplete
+
+    from stromboli.cli.app import app
+
+    *given, incomplete = words or ("",)
+    found = ShellComplete(app, {}, program, "").get_completions(given, incomplete)
+    files = any(item.type in ("file", "dir") for item in found)
+    lines = [f"{item.value}\t{item.help}" if item.help else item.value for item in found if item.type == "plain"]
+    return "\n".join([*lines, f":{_DEFAULT if files else _NO_FILES}"])
 
 
 def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

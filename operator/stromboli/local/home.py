@@ -63,7 +63,7 @@ class Home:
 
     @property
     def bin(self) -> Path:
-        """What `stromboli env` puts on PATH: kubectl and stromboli, and nothing else."""
+        """What `stromboli env` puts on PATH: kubectl, stromboli and its kubectl plugin, and nothing else."""
         return self.root / "bin"
 
     @property

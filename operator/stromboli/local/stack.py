@@ -36,10 +36,16 @@ if TYPE_CHECKING:
     from stromboli.settings import Settings
 
 API = "https://api.anthropic.com"
+# What `stromboli env` puts on PATH, with kubectl: the command line, as a kubectl plugin too, and its completion there.
+_PROGRAMS = {
+    "stromboli": "-m stromboli",
+    "kubectl-stromboli": "-c 'from stromboli.__main__ import plugin; plugin()'",
+    "kubectl_complete-stromboli": "-c 'from stromboli.__main__ import complete; complete()'",
+}
 _LAUNCHER = """\
 #!/bin/sh
 # The `stromboli` that this installation was last brought up with.
-exec {python} -P -m stromboli "$@"
+exec {python} -P {program} "$@"
 """
 
 
@@ -282,9 +288,11 @@ class Stack:
     def _put_on_path(self, binaries: Binaries) -> None:
         _point(self.home.programs, binaries.folder)
         _point(self.home.bin / "kubectl", self.home.programs / "kubectl")
-        launcher = self.home.bin / "stromboli"
-        launcher.write_text(_LAUNCHER.format(python=shlex.quote(sys.executable)), encoding="utf-8")
-        launcher.chmod(0o700)
+        for name, program in _PROGRAMS.items():
+            launcher = self.home.bin / name
+            text = _LAUNCHER.format(python=shlex.quote(sys.executable), program=program)
+            launcher.write_text(text, encoding="utf-8")
+            launcher.chmod(0o700)
 
     def _stop_processes(self) -> None:
         self._stopped("operator", self.operator.stop())

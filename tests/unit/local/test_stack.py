@@ -287,7 +287,8 @@ def test_a_login_leads_the_relay_elsewhere(installed: Stack, notes: Notes) -> No
 
 def test_kubectl_and_stromboli_are_on_the_path_and_nothing_else(installed: Stack, notes: Notes) -> None:
     installed.up()
-    assert sorted(p.name for p in installed.home.bin.iterdir()) == ["kubectl", "stromboli"]
+    plugin = ["kubectl-stromboli", "kubectl_complete-stromboli"]
+    assert sorted(p.name for p in installed.home.bin.iterdir()) == ["kubectl", *plugin, "stromboli"]
     done = subprocess.run([installed.home.bin / "stromboli", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("stromboli ")
 

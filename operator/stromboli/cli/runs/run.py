@@ -76,7 +76,11 @@ def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("words", nargs=-1, metavar="[PROMPT]...")
 @click.option("-p", "--prompt", help="The prompt, for a run without IMAGE in the policy's image.")
 @click.option(
-    "-f", "--filename", metavar="FILE", help="A manifest of an AgentRun, which all else completes; - is standard input."
+    "-f",
+    "--filename",
+    type=click.Path(allow_dash=True),
+    metavar="FILE",
+    help="A manifest of an AgentRun, which all else completes; - is standard input.",
 )
 @click.option("--name", help="The run's name. Default: a generated one.")
 @click.option("--generate-name", metavar="PREFIX", help="Generate a name that begins so. Default: run-.")
