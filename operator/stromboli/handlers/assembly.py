@@ -134,19 +134,20 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         voice.notifier,
         session_parts.Wakes(queue.wake, session_queue.wake, store.wake_next),
     )
+    schemas = Schemas()
     secrets, policies = PullSecrets(cluster, settings.system_namespace), Policies(cluster, settings)
     stacks = Stacks(podman, on_node.site, on_node.locks, session_queue.wake, lambda uid, told: starts.tell(uid, told))
     builds = StackBuilds(podman, on_node.site, queue.wake)
     starts = StackStarts(on_node.site, stacks, builds, voice.runs, voice.notifier, queue.wake)
     gates = Gates(
-        Lookups(cluster, settings, Schemas(), policies),
+        Lookups(cluster, settings, schemas, policies),
         SessionGates(queues, settings.node, session_queue.wake),
         RunImages(node.images, node.mounts, secrets),
         StackGates(cluster, node.images, secrets, builds, SessionObjects(cluster, voice.notifier)),
         StartLine(node.gate, settings.node),
     )
     entry = Entry(gates, sessions.starts, starts, on_node.locks)
-    reconciler = _reconciler(cluster, store, entry, node, voice, _Sessions(sessions, starts, index))
+    reconciler = _reconciler(cluster, store, entry, node, voice, _Sessions(sessions, starts, index), schemas)
     stack_upkeep = StackUpkeep(stacks, policies, voice.sessions, voice.notifier)
     upkeep = Upkeep(cluster, store, index, sessions, stack_upkeep, voice.sessions)
     images = AgentImages(
@@ -255,13 +256,15 @@ def _reconciler(
     node: _Node,
     voice: _Voice,
     sessions: _Sessions,
+    schemas: Schemas,
 ) -> Reconciler:
     reporter, notifier, on_node = voice.runs, voice.notifier, node.on_node
     traces = Traces(cluster, partial(containers.find, on_node.podman, on_node.site), on_node.site, Steady())
     launcher = Launcher(on_node.podman, on_node.site, node.networks, node.ends)
     going = Going(launcher, reporter, notifier, node.ends.watch)
     endings = Endings(reporter, notifier, sessions.parts, sessions.stacks, on_node.cleaner, node.ends.forget)
-    finisher = Finisher(traces, Judge(sessions.parts.costs), endings, reporter, notifier, entry)
+    judge = Judge(cluster, schemas, sessions.parts.costs)
+    finisher = Finisher(traces, judge, endings, reporter, notifier, entry)
     performers = Performers(
         starter=Starter(entry, launcher, going, endings, reporter, notifier),
         going=going,

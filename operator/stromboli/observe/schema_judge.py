@@ -20,12 +20,17 @@ MEMORY = 512 * 1024 * 1024
 TOO_LARGE = 3  # exit code
 
 
-def main() -> int:
-    """Entry point."""
+def limit() -> None:
+    """Set the limits of this process."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)
+
+
+def main() -> int:
+    """Entry point."""
+    limit()
     try:
         answer: dict[str, object] = {"schema": prepare(bounds.json_document(sys.stdin.buffer.read(), bounds.DOCUMENT))}
     except UnusableSchema as refusal:

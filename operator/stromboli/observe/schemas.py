@@ -1,7 +1,8 @@
-"""Checks the JSON Schemas of runs, each once, in a process with limits of time and memory.
+"""Checks the JSON Schemas of runs, and answers by them, in processes with limits of time and memory.
 
-A schema of a few kilobytes can take minutes to check. Neither the operator's loop nor its memory may depend on it, so a
-separate process with low priority does it. The verdict on a schema never changes, so it is cached.
+A schema of a few kilobytes can take minutes to check, and so can an answer by it: a regular expression is enough.
+Neither the operator's loop nor its memory may depend on it, so a separate process with low priority does it. The
+verdict on a schema never changes, so it is cached.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import hashlib
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from cachetools import LRUCache
 from pydantic import JsonValue
 
 from stromboli import bounds
-from stromboli.errors import LocalFailure
+from stromboli.errors import LocalFailure, Refused
 from stromboli.observe.schema_judge import TOO_LARGE
 from stromboli.plan import documents
 from stromboli.plan.refusal import invalid
@@ -31,6 +33,8 @@ MAX_REMEMBERED = 16 * 1024 * 1024  # bytes of cached verdicts
 _OVERHEAD = 512  # bytes per cached verdict
 _ENDED_BY_LIMITS = (-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, TOO_LARGE)
 _TOO_EXPENSIVE = "takes too much time or memory to check; make it simpler"
+_ANSWER_TOO_EXPENSIVE = "it takes too much time or memory to check; make the schema simpler"
+_TRIES = 2  # for an answer, which is checked at the end of a run: nothing else waits for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,15 @@ class Verdict:
 
 
 class Schemas:
-    """The checks and their cached verdicts. `command` is the process that checks a schema."""
+    """The checks and their cached verdicts. `command` is the process that checks a schema, `answers` an answer."""
 
-    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "stromboli.observe.schema_judge")) -> None:
+    def __init__(
+        self,
+        command: Sequence[str] = (sys.executable, "-m", "stromboli.observe.schema_judge"),
+        answers: Sequence[str] = (sys.executable, "-m", "stromboli.observe.answer_judge"),
+    ) -> None:
         self._command = tuple(command)
+        self._answers = tuple(answers)
         self._verdicts: LRUCache[bytes, Verdict] = LRUCache(MAX_REMEMBERED, getsizeof=lambda verdict: verdict.size)
         self._free = asyncio.Semaphore(AT_ONCE)
         self._namespaces: dict[str, _Namespace] = {}
@@ -68,6 +77,25 @@ class Schemas:
             raise invalid(FIELD, verdict.text)
         return verdict.text
 
+    async def violation(self, schema: JsonValue, answer: JsonValue, namespace: str) -> str | None:
+        """How an answer violates a schema, as a clause in which keys of the answer may be; None if it is valid."""
+        try:
+            prepared = await self.prepared(schema, namespace)
+        except Refused as refusal:
+            return refusal.message
+        data = await asyncio.to_thread(_lines, prepared, answer)
+        async with self._one_at_a_time(namespace), self._free:
+            for left in reversed(range(_TRIES)):
+                try:
+                    said = await _run(self._answers, data)
+                    break
+                except (LocalFailure, OSError) as error:
+                    if not left:
+                        return f"it could not be checked: {error}"
+        if said is None:
+            return _ANSWER_TOO_EXPENSIVE
+        return None if said.get("valid") is True else str(said.get("violation"))
+
     @asynccontextmanager
     async def _one_at_a_time(self, namespace: str) -> AsyncIterator[None]:
         """One schema per namespace at a time: a namespace with many delays the others by one at most."""
@@ -82,26 +110,39 @@ class Schemas:
                 del self._namespaces[namespace]
 
     async def _judged(self, text: str) -> Verdict:
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=pipe)
-        try:
-            async with asyncio.timeout(WALL_SECONDS):
-                said, why = await process.communicate(text.encode("utf-8", "replace"))
-        except TimeoutError as e:
-            raise LocalFailure(f"{FIELD} could not be checked within {WALL_SECONDS:.0f} s; it is tried again") from e
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode in _ENDED_BY_LIMITS:
+        said = await _run(self._command, text.encode("utf-8", "replace"))
+        if said is None:
             return Verdict(_TOO_EXPENSIVE, refused=True)
-        if process.returncode != 0:
-            last = (why.decode("utf-8", "replace").strip().splitlines() or ["no word"])[-1]
-            raise LocalFailure(f"{FIELD} could not be checked: exit code {process.returncode}: {last[:200]}")
-        answer = bounds.json_document(said, bounds.ANSWER)
-        if "refused" in answer:
-            return Verdict(str(answer["refused"]), refused=True)
-        return Verdict(json.dumps(answer["schema"], ensure_ascii=False), refused=False)
+        if "refused" in said:
+            return Verdict(str(said["refused"]), refused=True)
+        return Verdict(json.dumps(said["schema"], ensure_ascii=False), refused=False)
+
+
+def _lines(schema: str, answer: JsonValue) -> bytes:
+    """The input for a check of an answer. Schemas come from `json.dumps`, and are one line."""
+    return schema.encode("utf-8", "replace") + b"\n" + json.dumps(answer).encode()
+
+
+async def _run(command: Sequence[str], data: bytes) -> Mapping[str, Any] | None:
+    """What the process says of its input; None if it exceeded its limits. Raises LocalFailure: it was not checked."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(WALL_SECONDS):
+            said, why = await process.communicate(data)
+    except TimeoutError as e:
+        raise LocalFailure(f"{FIELD} could not be checked within {WALL_SECONDS:.0f} s; it is tried again") from e
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode in _ENDED_BY_LIMITS:
+        return None
+    if process.returncode != 0:
+        last = (why.decode("utf-8", "replace").strip().splitlines() or ["no word"])[-1]
+        raise LocalFailure(f"{FIELD} could not be checked: exit code {process.returncode}: {last[:200]}")
+    found: Mapping[str, Any] = bounds.json_document(said, bounds.ANSWER)
+    return found
 
 
 @dataclass(slots=True)

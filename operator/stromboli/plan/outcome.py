@@ -7,11 +7,11 @@ container's exit code does. Only the seals decide whether the prompt was sent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from stromboli import naming
-from stromboli.grammar import duration
+from stromboli.grammar import duration, times
 from stromboli.models.agentrun import PromptSent
 from stromboli.plan import answer as answers
 from stromboli.plan import follow
@@ -29,6 +29,9 @@ from stromboli.plan.redaction import Secrets
 from stromboli.reasons import Reason
 
 KILLED = 137
+# A limit of the API that ends later than this after the attempt is no time to wait for.
+MAX_RETRY_AFTER = timedelta(days=7)
+_SHOWN_TOOLS = 8
 WITHHELD = (
     "what the agent and the hooks wrote is withheld, because the operator no longer knows which secrets to remove from "
     "it: the node has restarted since the attempt began; an administrator can read it on the node"
@@ -47,6 +50,10 @@ _NOT_STARTED: Mapping[int, str] = {
 _BY_SUBTYPE: Mapping[str, Reason] = {
     "error_max_turns": Reason.MaxTurnsReached,
     "error_max_budget_usd": Reason.BudgetExceeded,
+}
+_BY_ENDING: Mapping[str, Reason] = {
+    "max_turns": Reason.MaxTurnsReached,
+    "budget_exhausted": Reason.BudgetExceeded,
 }
 
 
@@ -80,16 +87,21 @@ def of(
     timeout: float,
     ran: float | None,
     too_large: bool = False,
+    fail_on_denied: bool = False,
+    ended: datetime | None = None,
 ) -> Outcome:
     """The outcome of an ended attempt, in which all `secrets` that the attempt was given are redacted.
 
     `oom` is what the cgroup reports. `ran` is the time in seconds from the container's start to its end, None if it is
-    unknown. `too_large` says that the folder of its records exceeded its bound.
+    unknown, and `ended` that end. `too_large` says that the folder of its records exceeded its bound. `fail_on_denied`
+    is `spec.failOnDenied`. Whether a structured answer is valid by `claude.jsonSchema` is judged afterwards (`unfit`).
     """
     answer = answers.parse(records.stdout, secrets)
     if records.end is not None:
         exit_code: int | None = records.end.exit_code
         reason, message = _by_record(records, records.end, answer, oom, timeout)
+        if reason is Reason.Completed and answer is not None:
+            reason, message = _by_answer(answer, fail_on_denied)
         if ran is not None and ran >= timeout + follow.KILL_AFTER:  # whatever the record says
             reason, message = _timed_out(timeout)
     else:
@@ -98,9 +110,19 @@ def of(
         if too_large and container_exit in follow.KILLED:
             reason, message = Reason.AgentFailed, _TOO_LARGE
     sent = prompt_sent(records, answer)
+    until = None
+    if reason is Reason.RateLimited and answer is not None:
+        until = _retry_at(answer, ended or (records.end.at if records.end is not None else None))
+        message = f"{message}; the limit ends at {times.to_text(until)}" if until is not None else message
     if not secrets.known and (answer is not None or records.stderr_tail or any(s.tail for s in records.steps)):
-        return Outcome(reason, f"{message}; {WITHHELD}", answer, exit_code, sent, withheld=True)
-    return Outcome(reason, message, answer, exit_code, sent)
+        return Outcome(reason, f"{message}; {WITHHELD}", answer, exit_code, sent, withheld=True, retry_at=until)
+    return Outcome(reason, message, answer, exit_code, sent, retry_at=until)
+
+
+def unfit(found: Outcome, why: str) -> Outcome:
+    """The outcome of an attempt whose structured answer is not what `claude.jsonSchema` describes."""
+    said = f"the agent was done, but its answer is not what claude.jsonSchema describes: {why}"
+    return replace(found, reason=Reason.AgentFailed, message=f"{said}; {WITHHELD}" if found.withheld else said)
 
 
 def prompt_sent(records: Records, answer: Answer | None = None) -> PromptSent:
@@ -123,21 +145,54 @@ def _by_record(
         return _out_of_memory()
     if not records.sent:
         return _never_sent(records, end)
-    if answer is None:
-        return Reason.AgentFailed, _with_tail(
-            f"the Claude CLI ended with exit code {end.exit_code} and no answer", records
-        )
-    if end.exit_code == 0 and not answer.is_error:
-        return Reason.Completed, f"answered in {answer.turns} turn{'s' if answer.turns != 1 else ''}"
+    if answer is None or not answer.whole:
+        said = f"the Claude CLI ended with exit code {end.exit_code} and no answer"
+        if answer is not None:
+            said += ": its output ends in the middle of the agent's work"
+        return Reason.AgentFailed, _with_tail(said, records)
+    if end.exit_code == 0 and not answer.failed:
+        return Reason.Completed, ""
     return _failed(records, end, answer)
 
 
+def _by_answer(answer: Answer, fail_on_denied: bool) -> tuple[Reason, str]:
+    """The end of an agent of which the CLI says that it was successful."""
+    said = f"answered in {answer.turns} turn{'s' if answer.turns != 1 else ''}"
+    if answer.empty:
+        return Reason.AgentFailed, "the Claude CLI says that it was successful, but the model answered nothing"
+    if total := sum(answer.denied.values()):
+        uses = "use was" if total == 1 else "uses were"
+        said = f"{said}; {total} tool {uses} denied ({_tools(answer)})"
+    if total and fail_on_denied:
+        return Reason.PermissionDenied, (
+            f"{said}, and spec.failOnDenied is true; allow in claude.allowedTools or claude.permissionMode what the "
+            "task needs"
+        )
+    return Reason.Completed, said
+
+
+def _tools(answer: Answer) -> str:
+    names = list(answer.denied)
+    more = f" and {len(names) - _SHOWN_TOOLS} more" if len(names) > _SHOWN_TOOLS else ""
+    return ", ".join(names[:_SHOWN_TOOLS]) + more
+
+
 def _failed(records: Records, end: EndRecord, answer: Answer) -> tuple[Reason, str]:
-    if reason := _BY_SUBTYPE.get(answer.subtype):
+    if reason := _BY_SUBTYPE.get(answer.subtype) or _BY_ENDING.get(answer.ending):
         field = "claude.maxTurns" if reason is Reason.MaxTurnsReached else "claude.maxBudgetUSD"
         return reason, f"{answer.text or 'a limit was reached'}; raise {field} if the task needs more"
     said = answer.text.strip() or f"ended with exit code {end.exit_code}"
+    if answer.limit is not None:
+        return Reason.RateLimited, f"the Claude API did not answer because of a limit: {said}"
     return Reason.AgentFailed, _with_tail(f"the Claude CLI says: {said}", records)
+
+
+def _retry_at(answer: Answer, ended: datetime | None) -> datetime | None:
+    """When the API's limit ends, if it said so and that is within bounds after the attempt's end."""
+    if answer.limit is None or answer.limit.until is None or ended is None:
+        return None
+    until = datetime.fromtimestamp(answer.limit.until, UTC)
+    return until if ended < until <= ended + MAX_RETRY_AFTER else None
 
 
 def _never_sent(records: Records, end: EndRecord) -> tuple[Reason, str]:

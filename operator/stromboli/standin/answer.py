@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stromboli.errors import InvalidInput
@@ -27,10 +27,15 @@ _ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Text that ends the turn, preceded by `slow_pieces` pieces of text that are streamed slowly."""
+    """Text that ends the turn, preceded by `slow_pieces` pieces of text that are streamed slowly.
 
-    text: str
+    A text of None is an answer without content. If `cut_after` is not None, the connection is closed after so many
+    events of a streamed answer.
+    """
+
+    text: str | None
     slow_pieces: int = 0
+    cut_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,17 @@ class UseTool:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """An API error with this HTTP status; `kind` is the API's `error.type`."""
+    """An API error with this HTTP status; `kind` is the API's `error.type`.
+
+    `retry_after` is in seconds. `limit` is the number of seconds until a plan's usage limit, which is the reason of the
+    error, ends.
+    """
 
     status: int
     kind: str
     message: str
+    retry_after: float | None = None
+    limit: float | None = None
 
 
 Answer = Say | UseTool | Refuse
@@ -68,12 +79,19 @@ def _answer(request: Request, directives: Directives) -> Answer:
     if not request.model.startswith("claude-"):
         return refuse(404, f"model: {request.model}")
     if directives.status is not None and directives.status_model in request.model:
-        return refuse(directives.status, f"the offline stand-in was asked for status {directives.status}")
+        said = f"the offline stand-in was asked for status {directives.status}"
+        return replace(refuse(directives.status, said), retry_after=directives.retry_after)
+    if directives.limit is not None:
+        return replace(refuse(429, "This request would exceed your account's rate limit."), limit=directives.limit)
+    if directives.empty:
+        return Say(None)
     if directives.loop is not None:
         return _bash(directives.loop)
     if directives.bash is not None and request.tool_result is None:
         return _bash(directives.bash)
-    return _structured(request, directives) or Say(_text(request, directives), directives.slow_pieces)
+    return _structured(request, directives) or Say(
+        _text(request, directives), directives.slow_pieces, directives.cut_after
+    )
 
 
 def _bash(command: str) -> UseTool:

@@ -4,6 +4,10 @@
     LOOP{cmd}        calls of the Bash tool without end: for turn and budget limits, timeouts, kills
     SLEEP{seconds}   wait before answering
     STATUS{code}     an API error with that HTTP status; STATUS{529,opus} only for models with "opus" in their name
+    RETRYAFTER{s}    with STATUS: the API's header that says to come back after that many seconds
+    LIMIT{seconds}   a plan's usage limit, as the API reports it to a subscription; it ends after that many seconds
+    EMPTY{}          an answer without any content
+    CUTSTREAM{n}     the connection is closed after n events of the answer
     SLOWSTREAM{n}    n pieces of text, 0.2 s apart, before the answer
     ECHO{text}       exactly this text as the answer
     JSON{...}        this object as the structured output; the directive's braces are those of the object
@@ -32,6 +36,10 @@ class Directives:
     sleep: float = 0.0
     status: int | None = None
     status_model: str = ""
+    retry_after: float | None = None
+    limit: float | None = None
+    empty: bool = False
+    cut_after: int | None = None
     slow_pieces: int = 0
     echo: str | None = None
     json: dict[str, Any] | None = None
@@ -46,6 +54,10 @@ def parse(text: str) -> Directives:
         sleep=_number(text, "SLEEP") or 0.0,
         status=status,
         status_model=status_model,
+        retry_after=_number(text, "RETRYAFTER"),
+        limit=_number(text, "LIMIT"),
+        empty=_after(text, "EMPTY") is not None,
+        cut_after=None if (pieces := _number(text, "CUTSTREAM")) is None else int(pieces),
         slow_pieces=int(_number(text, "SLOWSTREAM") or 0),
         echo=_argument(text, "ECHO"),
         json=_object(text),

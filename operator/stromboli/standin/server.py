@@ -86,10 +86,14 @@ class Standin:
 
 async def _stream(http: web.Request, reply: answer.Say | answer.UseTool, model: str, number: int) -> web.StreamResponse:
     slow = isinstance(reply, answer.Say) and reply.slow_pieces > 0
+    cut_after = reply.cut_after if isinstance(reply, answer.Say) else None
     response = web.StreamResponse(headers=_headers(number) | {"content-type": "text/event-stream"})
     try:
         await response.prepare(http)
-        for event in wire.events(reply, model, number):
+        for count, event in enumerate(wire.events(reply, model, number)):
+            if count == cut_after:
+                _hang_up(http)
+                return response
             await response.write(event)
             if slow and event.startswith(b"event: content_block_delta"):
                 await asyncio.sleep(_PIECE_SECONDS)
@@ -99,8 +103,14 @@ async def _stream(http: web.Request, reply: answer.Say | answer.UseTool, model: 
     return response
 
 
+def _hang_up(http: web.Request) -> None:
+    """Close the connection in the middle of an answer."""
+    if http.transport is not None:
+        http.transport.close()
+
+
 def _error(refusal: answer.Refuse, number: int) -> web.Response:
-    headers = _headers(number)
+    headers = _headers(number) | wire.error_headers(refusal, time.time())
     body = wire.error(refusal, headers["request-id"])
     return web.Response(status=refusal.status, body=body, content_type="application/json", headers=headers)
 

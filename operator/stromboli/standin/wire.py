@@ -27,6 +27,18 @@ def error(refusal: Refuse, request_id: str) -> bytes:
     return json.dumps({"type": "error", "error": inner, "request_id": request_id}).encode()
 
 
+def error_headers(refusal: Refuse, now: float) -> dict[str, str]:
+    """The headers by which the API says when to come back; `now` is in seconds since 1970."""
+    headers = {}
+    if refusal.retry_after is not None:
+        headers["retry-after"] = str(round(refusal.retry_after))
+    if refusal.limit is not None:
+        headers["anthropic-ratelimit-unified-status"] = "rejected"
+        headers["anthropic-ratelimit-unified-representative-claim"] = "five_hour"
+        headers["anthropic-ratelimit-unified-reset"] = str(round(now + refusal.limit))
+    return headers
+
+
 def message(answer: Say | UseTool, model: str, number: int) -> dict[str, Any]:
     """The complete answer as one message object; `number` makes its IDs unique."""
     return {
@@ -34,7 +46,7 @@ def message(answer: Say | UseTool, model: str, number: int) -> dict[str, Any]:
         "type": "message",
         "role": "assistant",
         "model": model,
-        "content": [_block(answer, number)],
+        "content": list(_blocks(answer, number)),
         "stop_reason": "tool_use" if isinstance(answer, UseTool) else "end_turn",
         "stop_sequence": None,
         "usage": USAGE,
@@ -46,24 +58,27 @@ def events(answer: Say | UseTool, model: str, number: int) -> Iterator[bytes]:
     whole = message(answer, model, number)
     started = {**whole, "content": [], "stop_reason": None, "usage": {**USAGE, "output_tokens": 1}}
     yield _event("message_start", message=started)
-    yield _event("content_block_start", index=0, content_block=_emptied(whole["content"][0]))
-    for delta in _deltas(answer):
-        yield _event("content_block_delta", index=0, delta=delta)
-    yield _event("content_block_stop", index=0)
+    for block in whole["content"]:
+        yield _event("content_block_start", index=0, content_block=_emptied(block))
+        for delta in _deltas(answer):
+            yield _event("content_block_delta", index=0, delta=delta)
+        yield _event("content_block_stop", index=0)
     ending = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
     yield _event("message_delta", delta=ending, usage={"output_tokens": USAGE["output_tokens"]})
     yield _event("message_stop")
 
 
-def _block(answer: Say | UseTool, number: int) -> dict[str, Any]:
+def _blocks(answer: Say | UseTool, number: int) -> Iterator[dict[str, Any]]:
+    """The answer's content: one block, or none."""
     if isinstance(answer, UseTool):
-        return {
+        yield {
             "type": "tool_use",
             "id": f"toolu_standin_{number:08d}",
             "name": answer.name,
             "input": answer.arguments,
         }
-    return {"type": "text", "text": "".join(_pieces(answer))}
+    elif answer.text is not None:
+        yield {"type": "text", "text": "".join(_pieces(answer))}
 
 
 def _emptied(block: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +94,7 @@ def _deltas(answer: Say | UseTool) -> Iterator[dict[str, Any]]:
 
 
 def _pieces(answer: Say) -> list[str]:
-    return [*(f"piece {n + 1} " for n in range(answer.slow_pieces)), answer.text]
+    return [*(f"piece {n + 1} " for n in range(answer.slow_pieces)), answer.text or ""]
 
 
 def _event(kind: str, **data: Any) -> bytes:

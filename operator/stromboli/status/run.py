@@ -15,13 +15,14 @@ from stromboli.models.agentrun import Phase, PromptSent
 from stromboli.models.objects import entries, fields
 from stromboli.models.objects import moment as parsed
 from stromboli.models.run import Run, RunStatus
+from stromboli.plan.answer import Answer
 from stromboli.plan.attempt import StepRecord
 from stromboli.plan.line import Waiter
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.progress import MCPServer
 from stromboli.plan.verdict import Refuse
 from stromboli.reasons import AllowedReason, Reason
-from stromboli.status import conditions
+from stromboli.status import conditions, usage
 
 Wire = dict[str, Any]
 
@@ -41,7 +42,6 @@ _DISALLOWED = {
     Reason.PolicyViolation: AllowedReason.PolicyViolation,
 }
 OUTPUT_EVERY = timedelta(seconds=30)
-COST_DIGITS = 6  # decimal places: sums of binary fractions end in ...99999998
 _PHASES = {"True": Phase.succeeded, "False": Phase.failed}
 
 
@@ -237,24 +237,33 @@ def ended(
 
 
 def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord]) -> RunStatus:
-    """Record the steps, the answer and its usage."""
+    """Record the steps, the answer, and what it used: in the last attempt, if there is one, and in the run's sum."""
     new: Wire = {**status.wire, "steps": [_step(s) for s in steps]}
     answer = outcome.answer
     if answer is None:
         return RunStatus(new)
     if not outcome.withheld:
-        new["result"] = {"text": answer.text, "truncated": answer.truncated}
-        if answer.structured is not None:
-            new["result"]["structured"] = answer.structured
-    new["usage"] = {
-        "turns": answer.turns,
-        "inputTokens": answer.input_tokens,
-        "outputTokens": answer.output_tokens,
-        "cacheReadTokens": answer.cache_read_tokens,
-        "cacheCreationTokens": answer.cache_creation_tokens,
-        "costUSD": round(answer.cost_usd, COST_DIGITS),
-    }
+        new["result"] = _result(answer)
+    attempts = [dict(each) for each in _attempts(status)]
+    last = attempts[-1] if attempts else {}
+    added = None if "usage" in last else answer  # what is recorded already is not added twice
+    last["usage"] = usage.of_attempt(answer)
+    if attempts:
+        new["attempts"] = attempts
+    used = [fields(each.get("usage")) for each in attempts or [last]]
+    new["usage"] = usage.of_run(used, fields(status.wire.get("usage")), added, named=not outcome.withheld)
     return RunStatus(new)
+
+
+def _result(answer: Answer) -> Wire:
+    result: Wire = {"text": answer.text, "truncated": answer.truncated}
+    if answer.structured is not None:
+        result["structured"] = answer.structured
+    if answer.is_error:
+        result["isError"] = True
+    if answer.denied:
+        result["permissionDenials"] = [{"tool": tool, "count": n} for tool, n in answer.denied.items()]
+    return result
 
 
 def without_outcome(status: RunStatus) -> RunStatus:

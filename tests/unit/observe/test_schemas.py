@@ -133,3 +133,49 @@ async def test_one_namespace_leaves_room_for_another(tmp_path: Path) -> None:
     await judge.prepared({"title": "second"}, "modest")
     done.touch()
     await asyncio.gather(*many)
+
+
+# --- answers ---
+
+
+async def test_an_answer_is_judged_by_its_schema() -> None:
+    judge = Schemas()
+    assert await judge.violation(OK, {"ok": True}, "space") is None
+    assert await judge.violation(json.dumps(OK), {"ok": "käse\n"}, "space") == 'at $.ok it violates type: "boolean"'
+    said = await judge.violation({"type": "array"}, {}, "space")
+    assert said is not None
+    assert said.startswith("spec.claude.jsonSchema: describes no object")
+
+
+EXPENSIVE: dict[str, tuple[Any, Any]] = {
+    "a regular expression": ({"type": "object", "properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 40 + "b"}),
+    "unique items": (
+        {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}},
+        {"a": [{"n": [n]} for n in range(20_000)]},
+    ),
+    "a reference to itself": ({"type": "object", "$ref": "#"}, {}),
+}
+
+
+@pytest.mark.parametrize("name", EXPENSIVE)
+async def test_an_answer_that_takes_minutes_is_not_valid(name: str) -> None:
+    quick = "import sys; from stromboli.observe import answer_judge, schema_judge as judge; judge.CPU_SECONDS = 1; "
+    judge = Schemas(answers=(sys.executable, "-c", f"{quick}sys.exit(answer_judge.main())"))
+    schema, answer = EXPENSIVE[name]
+    said = "it takes too much time or memory to check; make the schema simpler"
+    assert await judge.violation(schema, answer, "space") == said
+
+
+async def test_a_reference_to_another_server_is_not_followed() -> None:
+    schema = {"type": "object", "$id": "http://localhost:1/a", "properties": {"a": {"$ref": "b"}}}
+    said = await Schemas().violation(schema, {"a": 1}, "space")
+    assert said == "it refers to 'b', which cannot be found"
+
+
+@pytest.mark.parametrize("ending", ["raise SystemExit(1)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
+async def test_an_answer_that_could_not_be_judged_is_tried_again_and_not_valid(calls: Path, ending: str) -> None:
+    judge = Schemas(answers=(sys.executable, "-c", f"open({str(calls)!r}, 'a').write('x'); {ending}"))
+    said = await judge.violation(OK, {"ok": True}, "space")
+    assert said is not None
+    assert said.startswith("it could not be checked: ")
+    assert calls.read_text() == "xx"

@@ -46,6 +46,8 @@ def test_an_answer() -> None:
         cache_read_tokens=5,
         cache_creation_tokens=3,
         cost_usd=0.0002,
+        api_seconds=0.043,
+        unfit="there is no structured answer",
     )
 
 
@@ -217,6 +219,7 @@ def test_whatever_stands_in_it_can_be_put_into_a_status(fields: dict[str, Any]) 
     assert isinstance(found.text, str)
     assert len(found.text.encode()) <= answer.MAX_TEXT
     assert 0 <= found.turns < 2**53
+    assert found.cost_usd is not None
     assert 0 <= found.cost_usd < 1e9
 
 

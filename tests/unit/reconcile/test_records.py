@@ -60,7 +60,9 @@ async def test_an_answer_that_cannot_be_stored_is_left_out_and_the_run_ends(
 
     async def agent(inside: Inside) -> None:
         text = "x" * 3000
-        (inside.out / "stdout").write_text(f'{{"type":"result","is_error":false,"result":"{text}","num_turns":1}}\n')
+        (inside.out / "stdout").write_text(
+            f'{{"type":"result","subtype":"success","is_error":false,"result":"{text}","num_turns":1}}\n'
+        )
         (inside.out / "record").write_text("start 1.0\nbegin agent 0 1.0\nfinish 0 2.0\nend completed 0 0 2.0\n")
         inside.end(0)
 

@@ -29,6 +29,7 @@ def asked(*texts: str, schema: dict[str, Any] | None = None, **more: Any) -> Req
 def test_the_default_answer_says_that_no_model_speaks() -> None:
     answer, delay = decide(asked("first", "second"))
     assert isinstance(answer, Say)
+    assert answer.text is not None
     assert "offline stand-in" in answer.text
     assert "not from a model" in answer.text
     assert "Prompts so far in this conversation: 2. The last one was: second" in answer.text
@@ -38,6 +39,7 @@ def test_the_default_answer_says_that_no_model_speaks() -> None:
 def test_a_long_prompt_is_not_repeated_whole() -> None:
     answer, _ = decide(asked("x" * 100_000))
     assert isinstance(answer, Say)
+    assert answer.text is not None
     assert len(answer.text) < 500
 
 
@@ -100,3 +102,20 @@ def test_a_schema_beyond_it_is_an_error_that_says_how_to_go_on() -> None:
     assert isinstance(answer, Refuse)
     assert answer.status == 400
     assert "JSON{…}" in answer.message
+
+
+def test_a_status_says_when_to_come_back() -> None:
+    answer, _ = decide(asked("STATUS{429} RETRYAFTER{30}"))
+    assert isinstance(answer, Refuse)
+    assert (answer.status, answer.retry_after, answer.limit) == (429, 30.0, None)
+
+
+def test_a_usage_limit_is_a_429_that_says_when_it_ends() -> None:
+    answer, _ = decide(asked("LIMIT{3600}"))
+    assert isinstance(answer, Refuse)
+    assert (answer.status, answer.kind, answer.limit) == (429, "rate_limit_error", 3600.0)
+
+
+def test_an_empty_answer_and_one_that_is_cut() -> None:
+    assert decide(asked("EMPTY{}"))[0] == Say(None)
+    assert decide(asked("ECHO{a} CUTSTREAM{3}"))[0] == Say("a", cut_after=3)

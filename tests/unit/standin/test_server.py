@@ -118,3 +118,19 @@ async def test_a_client_that_goes_away_does_no_harm(client: httpx.AsyncClient) -
     async with client.stream("POST", "/v1/messages", json=body("SLOWSTREAM{9}", stream=True)) as answer:
         await anext(answer.aiter_bytes())
     assert (await client.post("/v1/messages", json=body("ECHO{still here}"))).status_code == 200
+
+
+async def test_a_limit_comes_with_its_headers(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/messages", json=body("LIMIT{60}"))
+    assert answer.status_code == 429
+    assert answer.headers["anthropic-ratelimit-unified-status"] == "rejected"
+    assert (await client.post("/v1/messages", json=body("STATUS{429} RETRYAFTER{9}"))).headers["retry-after"] == "9"
+
+
+async def test_a_stream_is_cut_after_so_many_events(client: httpx.AsyncClient) -> None:
+    got = b""
+    with pytest.raises(httpx.HTTPError):  # noqa: PT012 - the answer begins before it breaks off
+        async with client.stream("POST", "/v1/messages", json=body("CUTSTREAM{2}", stream=True)) as answer:
+            async for piece in answer.aiter_bytes():
+                got += piece
+    assert got.count(b"event: ") == 2

@@ -58,3 +58,18 @@ def test_an_error_has_the_api_s_shape() -> None:
     body = json.loads(wire.error(Refuse(401, "authentication_error", "no"), "req_1"))
     expected = {"type": "authentication_error", "message": "no"}
     assert body == {"type": "error", "error": expected, "request_id": "req_1"}
+
+
+def test_an_answer_without_content_has_no_block() -> None:
+    assert [name for name, _ in events(Say(None))] == ["message_start", "message_delta", "message_stop"]
+    assert wire.message(Say(None), "claude-x", 7)["content"] == []
+
+
+def test_an_error_says_when_to_come_back() -> None:
+    assert wire.error_headers(Refuse(500, "api_error", "m"), 1000.4) == {}
+    assert wire.error_headers(Refuse(429, "rate_limit_error", "m", retry_after=30.0), 1000.4) == {"retry-after": "30"}
+    assert wire.error_headers(Refuse(429, "rate_limit_error", "m", limit=60.0), 1000.4) == {
+        "anthropic-ratelimit-unified-status": "rejected",
+        "anthropic-ratelimit-unified-representative-claim": "five_hour",
+        "anthropic-ratelimit-unified-reset": "1060",
+    }

@@ -216,8 +216,65 @@ def test_an_answer() -> None:
             "cacheReadTokens": 5,
             "cacheCreationTokens": 3,
             "costUSD": 0.0002,
+            "apiDuration": "43ms",
         },
     }
+
+
+def test_what_the_agent_was_denied_and_an_error_are_told() -> None:
+    denials = [{"tool_name": "Write", "tool_input": {}}, {"tool_name": "Bash"}, {"tool_name": "Bash"}, "x", {}]
+    event = result_event(permission_denials=denials, is_error=True)
+    result = run.with_outcome(RunStatus(), _outcome(stdout=event), []).wire["result"]
+    assert result["permissionDenials"] == [{"tool": "Write", "count": 1}, {"tool": "Bash", "count": 2}]
+    assert result["isError"] is True
+
+
+def _model(tokens: int, cost: float) -> dict[str, Any]:
+    return {"inputTokens": tokens, "outputTokens": 1, "cacheReadInputTokens": 2, "costUSD": cost, "contextWindow": 9}
+
+
+def test_the_run_s_usage_is_the_sum_of_its_attempts() -> None:
+    status = RunStatus()
+    for number, models in enumerate(({"a": _model(5, 0.1)}, {"a": _model(6, 0.2), "b": _model(7, 0.3)}), start=1):
+        status = run.with_attempt(status, {**ATTEMPT, "number": number})
+        event = result_event(model_usage_since_last_result=models, modelUsage={"z": _model(1, 1)}, duration_api_ms=1700)
+        ended = _outcome(stdout=event)
+        status = run.with_outcome(status, ended, [])
+        assert run.with_outcome(status, ended, []) == status, "again, which changes nothing"
+    one = {"turns": 1, "inputTokens": 11, "outputTokens": 7, "cacheReadTokens": 5, "cacheCreationTokens": 3}
+    assert [attempt["usage"] for attempt in status.wire["attempts"]] == [{**one, "costUSD": 0.0002}] * 2
+    assert {k: v for k, v in status.wire["usage"].items() if k in one} == {k: 2 * v for k, v in one.items()}
+    assert (status.wire["usage"]["costUSD"], status.wire["usage"]["apiDuration"]) == (0.0004, "3.4s")
+    counts = {"outputTokens": 2, "cacheReadTokens": 4, "cacheCreationTokens": 0}
+    assert status.wire["usage"]["models"] == [
+        {"model": "a", "inputTokens": 11, **counts, "costUSD": 0.3},
+        {"model": "b", "inputTokens": 7, "outputTokens": 1, "cacheReadTokens": 2, "cacheCreationTokens": 0}
+        | {"costUSD": 0.3},
+    ]
+    AgentRunStatus.model_validate(json.loads(json.dumps(status.wire)))
+
+
+def test_an_attempt_without_an_answer_used_nothing_that_is_known() -> None:
+    status = run.with_outcome(run.with_attempt(RunStatus(), ATTEMPT), _outcome(stdout=b""), [])
+    assert "usage" not in status.wire
+    assert "usage" not in status.wire["attempts"][0]
+
+
+def test_what_was_used_so_far_has_no_cost() -> None:
+    line = {"type": "assistant", "session_id": "s", "message": {"id": "m", "model": "a", "usage": {"input_tokens": 3}}}
+    status = run.with_outcome(RunStatus(), _outcome(stdout=json.dumps(line).encode() + b"\n"), [])
+    counts = {"inputTokens": 3, "outputTokens": 0, "cacheReadTokens": 0, "cacheCreationTokens": 0}
+    assert status.wire["usage"] == {"turns": 1, **counts, "models": [{"model": "a", **counts}]}
+
+
+def test_models_have_a_bound() -> None:
+    status = RunStatus()
+    for number in range(1, 4):
+        status = run.with_attempt(status, {**ATTEMPT, "number": number})
+        models = {f"{number}-{n}": _model(1, 0.1) for n in range(10)}
+        status = run.with_outcome(status, _outcome(stdout=result_event(modelUsage=models)), [])
+    assert len(status.wire["usage"]["models"]) == 16
+    AgentRunStatus.model_validate(json.loads(json.dumps(status.wire)))
 
 
 def test_a_long_answer_says_so() -> None:

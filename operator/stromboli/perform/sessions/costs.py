@@ -22,7 +22,12 @@ class Costs:
         self._locks = locks
 
     async def of_attempt(self, uid: str, attempt: str, answer: Answer) -> Answer:
-        """The attempt's answer with its own cost instead of the total of the session `uid`. Idempotent."""
+        """The attempt's answer with its own cost instead of the total of the session `uid`. Idempotent.
+
+        Where the CLI did not say what an attempt cost, the next one's cost includes it.
+        """
+        if answer.cost_usd is None:
+            return answer
         folder = self._site.folder(uid)
         async with self._locks.hold(uid):
             try:
