@@ -167,7 +167,7 @@ async def test_an_answer_that_takes_minutes_is_not_valid(name: str) -> None:
 
 
 async def test_a_reference_to_another_server_is_not_followed() -> None:
-    schema = {"type": "object", "$id": "http://localhost:1/a", "properties": {"a": {"$ref": "b"}}}
+    schema: Any = {"type": "object", "$id": "http://localhost:1/a", "properties": {"a": {"$ref": "b"}}}
     said = await Schemas().violation(schema, {"a": 1}, "space")
     assert said == "it refers to 'b', which cannot be found"
 
