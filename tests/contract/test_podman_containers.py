@@ -247,6 +247,12 @@ async def test_nobody_listens(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with Podman(tmp_path_factory.mktemp("nobody") / "podman.sock") as podman:
         with pytest.raises(PodmanUnavailable, match="did not answer"):
             await podman.info()
+        with pytest.raises(PodmanUnavailable, match="did not answer"):
+            await podman.ping(1.0)
+
+
+async def test_a_podman_that_is_there_answers_a_ping(bed: Bed) -> None:
+    await bed.podman.ping(LIMIT)
 
 
 @pytest.mark.parametrize("status", [503, None])

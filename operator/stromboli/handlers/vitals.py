@@ -21,7 +21,8 @@ from stromboli.settings import Settings
 # large volume in minutes, and each of its answers is awaited for a minute.
 LONGEST = 1800.0
 QUICK = 300.0  # of parts that do nothing that takes long
-UNSWEPT = 300.0  # seconds for which sweeps may fail
+# Seconds for which sweeps may fail. A Podman that hangs on one container answers a ping, but not the sweep's list.
+UNSWEPT = 120.0
 
 
 class Vitals:
