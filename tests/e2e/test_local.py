@@ -178,7 +178,13 @@ def test_the_demo_prints_an_answer_and_who_gave_it(demonstrated: tuple[str, str]
         for stage in ("control plane", "Claude CLI running"):
             assert stage in said.split("How long it took:")[1]
         assert " env)" in said.split("Look around:")[1]
+        assert "stromboli logs hello" in said.split("Look around:")[1]
         assert "down --purge" in said.split("Stop it:")[1]
+
+
+def test_the_demos_run_can_be_watched(installation: Installation, demonstrated: tuple[str, str]) -> None:
+    """As the demo says: in a shell of the installation, without another word about where it is."""
+    assert "offline stand-in" in installation.shell("stromboli logs hello")
 
 
 def test_a_run_goes_on_while_everything_is_down(installation: Installation, runs: Runs) -> None:

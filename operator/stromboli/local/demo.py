@@ -30,6 +30,8 @@ Look around:
   eval "$({program} env)"
   kubectl get agentruns
   kubectl get agentrun hello -o yaml
+  stromboli logs hello
+  stromboli run -p "Say hello once more."
   kubectl get agentpolicy {policy} -o yaml
   podman --remote images
   stromboli status
@@ -62,24 +64,11 @@ class Demo:
     def run(self) -> bool:
         """Returns whether the run succeeded. Raises LocalFailure if it did not end."""
         with self.stack.changing():
-            chosen = self._set_up()
+            chosen = self.stack.bring_up(self._timed)
         applied = datetime.now(UTC)
         run = self._hello(self.stack.kubectl())
         self._tell(run, applied, chosen)
         return account.succeeded(run).get("status") == "True"
-
-    def _set_up(self) -> Answers:
-        with self._timed("Podman"):
-            self.stack.podman_up()
-        with self._timed("control plane"):
-            self.stack.control_plane_up()
-        with self._timed("images"):
-            self.stack.images_up()
-        with self._timed("credentials, policy"):
-            chosen = self.stack.answers_up()
-        with self._timed("operator"):
-            self.stack.operator_up()
-        return chosen
 
     def _hello(self, kubectl: Kubectl) -> account.Run:
         """Delete and apply the example, and follow it to its end; returns the finished run."""

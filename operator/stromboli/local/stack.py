@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,10 @@ _LAUNCHER = """\
 # The `stromboli` that this installation was last brought up with.
 exec {python} -P {program} "$@"
 """
+
+
+def _untimed(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +135,22 @@ class Stack:
     def up(self) -> Answers:
         """Start whatever is not running; returns who answers. Raises LocalFailure with what to do."""
         with self.changing():
+            return self.bring_up()
+
+    def bring_up(self, timed: Callable[[str], AbstractContextManager[None]] = _untimed) -> Answers:
+        """The same for a caller that is `changing` it; each step runs in the context that `timed` gives its name."""
+        with timed("Podman"):
             self.podman_up()
+        with timed("control plane"):
             self.control_plane_up()
             self.gateway_up()
+        with timed("images"):
             self.images_up()
+        with timed("credentials, policy"):
             chosen = self.answers_up()
+        with timed("operator"):
             self.operator_up()
+        with timed("gateway"):
             self.gateway_reached()
         return chosen
 

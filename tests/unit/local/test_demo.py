@@ -58,7 +58,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    for name in ("podman_up", "control_plane_up", "images_up", "operator_up"):
+    for name in ("podman_up", "control_plane_up", "gateway_up", "images_up", "operator_up", "gateway_reached"):
         monkeypatch.setattr(Stack, name, world.note(name))
     monkeypatch.setattr(Stack, "answers_up", world.answers_up)
     monkeypatch.setattr(Stack, "kubectl", lambda self: Kubectl(Path("/k"), Path("/c"), Path("/x")))
@@ -100,9 +100,11 @@ def test_the_order(world: World, tmp_path: Path) -> None:
     assert world.done == [
         "podman_up",
         "control_plane_up",
+        "gateway_up",
         "images_up",
         "answers_up",
         "operator_up",
+        "gateway_reached",
         "kubectl delete",
         "kubectl apply",
     ]
