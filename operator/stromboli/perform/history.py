@@ -34,8 +34,8 @@ class Clock:
     steady: Callable[[], float] = _steady
     _ahead: float | None = None  # the wall clock, of the steady one
 
-    def moment(self, time: datetime) -> float:
-        """When the wall clock showed that, on the steady one; now, if it has not shown it yet.
+    def moment(self, shown: datetime) -> float:
+        """When the wall clock showed that time, on the steady one; now, if it has not shown it yet.
 
         Two times are as far apart as their moments, unless the clock was set in between.
         """
@@ -43,7 +43,7 @@ class Clock:
         ahead = self.wall() - now
         if self._ahead is None or abs(ahead - self._ahead) >= SET:
             self._ahead = ahead
-        return min(time.timestamp() - self._ahead, now)
+        return min(shown.timestamp() - self._ahead, now)
 
 
 class History:

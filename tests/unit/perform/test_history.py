@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from stromboli.grammar import times
 from stromboli.kube import objects
-from stromboli.models.run import Run
+from stromboli.models.run import Run, RunStatus
 from stromboli.perform.history import Clock, History
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -137,6 +138,15 @@ def test_one_that_is_being_deleted_is_none_of_them(history: History) -> None:
 def test_one_without_a_time_is_never_deleted(history: History) -> None:
     history.ended(run("a", None))
     assert len(history) == 0
+
+
+@pytest.mark.parametrize(
+    "written", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-W05", "x", "", "5"]
+)
+def test_whatever_a_status_says_of_its_end_does_no_harm(history: History, written: str) -> None:
+    obj = run("a", START)
+    history.ended(replace(obj, status=RunStatus({**obj.status.wire, "completionTime": written})))
+    assert all(one.ended <= 1000.0 for one in history.of("space"))
 
 
 @pytest.mark.parametrize(("node", "ours"), [("node-a", True), ("node-b", False), ("", True)])

@@ -17,7 +17,7 @@ from stromboli.grammar import times
 from stromboli.perform import expiry
 from tests.support.fake_cluster import Object
 from tests.support.wire import is_finished, reason_of
-from tests.unit.reconcile.conftest import SPACE, Inside, Node, Process, Roots, elsewhere, made_node, policy
+from tests.unit.reconcile.conftest import PATIENCE, SPACE, Inside, Node, Process, Roots, elsewhere, made_node, policy
 from tests.unit.reconcile.faults import Killed, Killer
 from tests.unit.reconcile.stage import STORY, Stage
 
@@ -31,15 +31,23 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def deleting(process: Process) -> AsyncIterator[None]:
-    """As in the operator's process: beside the rest."""
+    """As in the operator's process: beside the rest. What has been deleted is cleaned up at the end."""
     task = asyncio.create_task(process.expiry.run())
     try:
         yield
         assert not task.done(), "it lasts as long as the operator"
+        await cleaned(process)
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Killed):
             await task
+
+
+async def cleaned(process: Process) -> None:
+    """Until what deleted runs had on the node is removed."""
+    async with asyncio.timeout(PATIENCE):
+        while process.store._deleted:  # noqa: ASYNC110 - nothing signals it
+            await asyncio.sleep(0.002)
 
 
 def there(node: Node) -> set[str]:
@@ -72,6 +80,7 @@ async def looked(process: Process) -> None:
     """Until nothing that is known now is due."""
     await process.expiry.look()
     await process.expiry.look()
+    await cleaned(process)
 
 
 @contextlib.contextmanager
@@ -407,6 +416,7 @@ async def test_those_that_cannot_be_deleted_are_tried_less_and_less_often(
             node.cluster.delete_run(SPACE, name)
         await process.expiry.look()
         assert (process.expiry._failed, process.expiry._next) == ({}, {}), "nothing is remembered of them"
+        await cleaned(process)
 
 
 def deleted(node: Node) -> list[str]:
@@ -552,6 +562,51 @@ def by_itself(node: Node) -> None:
 def by_policy(node: Node) -> None:
     node.cluster.all_policies[:] = [policy(historyLimit=0)]
     node.run()
+
+
+async def killed_in_a_session_at(roots: Roots, number: int | None, *, after: bool) -> list[str]:
+    """As `killed_at`; the session goes on."""
+    async with made_node(roots) as node:
+        stage = Stage(node)
+        first = stage.run("first", STORY, ttlSecondsAfterFinished=0)
+        killer = Killer(number, after=after)
+        async with node.process(killer) as process:
+            task = asyncio.create_task(process.expiry.run())
+
+            def over() -> bool:
+                return killer.dead.is_set() or ("first" not in there(node) and process.is_idle())
+
+            await node.until(over, f"an operator that is killed at call {number}, or is through")
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Killed):
+                await task
+        told = f"killed at call {number}, {killer.calls[-1]}"
+        async with node.process() as process:
+            await process.sweep.begin()
+            async with deleting(process):
+                await gone(node, "first")
+                stage.run("second", STORY)
+                status = await stage.idle()
+                await process.sweep.once()
+                await node.until(process.is_idle, "nothing is to be done")
+                left = list(node.settings.home.glob(f"sessions/*/attempts/{first}-*"))
+        assert left == [], told
+        assert stage.sent == ["first", "second"], told
+        assert status["runs"] == 2, told
+        assert reason_of(node.status("second")) == "Completed", told
+        assert len(node.agents()) == 1, told
+    return killer.calls
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_killed_at_any_call_in_a_session(roots: Roots, after: bool) -> None:
+    if not roots.facts.exists():
+        await killed_in_a_session_at(roots, None, after=False)
+    calls = await killed_in_a_session_at(roots, None, after=False)
+    last = len(calls) - calls[::-1].index("put status")
+    assert "delete run" in calls[last:]
+    for number in range(last, len(calls) + 1):
+        await killed_in_a_session_at(roots, number, after=after)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
