@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,40 @@ async def test_the_end_of_a_log_is_read(bed: Bed) -> None:
     assert await bed.podman.logs.tail(container, 10, 7) == "said\n"
     with pytest.raises(NotFound):
         await bed.podman.logs.tail("nobody", 10, 4096)
+
+
+async def test_all_of_a_log_is_read_or_what_was_written_lately(bed: Bed) -> None:
+    container = await bed.ended("sh", "-c", "echo said; exit 3", log_configuration=LOG)
+    assert await _read(bed, container) == b"said\n"
+    assert await _read(bed, container, since=time.time() - 60) == b"said\n"
+    assert await _read(bed, container, since=time.time() + 60) == b""
+    with pytest.raises(NotFound):
+        await _read(bed, "nobody")
+
+
+async def test_a_log_is_followed_until_the_container_ends(bed: Bed) -> None:
+    """Podman's answer may begin only with the first line."""
+    script = "echo first; while ! [ -e /go ]; do sleep 0.02; done; echo last"
+    if bed.fake is not None:
+        bed.fake.program = lambda _: Program(output=b"first\n")
+    container = await bed.run("sh", "-c", script, log_configuration=LOG)
+    async with asyncio.timeout(LIMIT), bed.podman.logs.whole(container, follow=True) as pieces:
+        assert await anext(pieces) == b"first\n"
+        if bed.fake is None:
+            await bed.podman.archive.make_folder(container, "/go")
+        else:
+            fake = bed.fake.find(container)
+            assert fake is not None
+            fake.log += b"last\n"
+            bed.fake.finish(fake, 0)
+        assert b"".join([piece async for piece in pieces]) == b"last\n"
+    async with asyncio.timeout(LIMIT):
+        assert await _read(bed, container, follow=True) == b"first\nlast\n", "one that has ended is not waited for"
+
+
+async def _read(bed: Bed, container: str, **how: Any) -> bytes:
+    async with bed.podman.logs.whole(container, **how) as pieces:
+        return b"".join([piece async for piece in pieces])
 
 
 async def test_a_container_without_a_log(bed: Bed) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -15,13 +17,30 @@ from tests.support.fake_podman_wire import Call
 class FakeDetail(FakeState):
     """The handler of the call about logs, and parts of answers of others."""
 
-    async def _logs(self, request: Call) -> web.Response:
+    async def _logs(self, request: Call) -> web.Response | AsyncIterator[bytes]:
         if (c := self.find(request.match_info["name"])) is None:
             return error(404, "no such container")
         if (c.body.get("log_configuration") or {}).get("driver") not in ("k8s-file", "json-file"):
             return error(500, "this container is not logging output")
-        lines = c.log.splitlines(keepends=True)[-int(request.query["tail"]) :]
-        return web.Response(body=b"".join(b"\1\0\0\0" + len(line).to_bytes(4, "big") + line for line in lines))
+        if request.query.get("follow") == "true":
+            return self._followed(c)
+        lines = c.log.splitlines(keepends=True)[-int(request.query.get("tail", "0")) :]
+        if float(request.query.get("since", "0")) > time.time():
+            lines = []
+        return web.Response(body=b"".join(map(_framed, lines)))
+
+    async def _followed(self, c: FakeContainer) -> AsyncIterator[bytes]:
+        """What it has written and writes, until it ends; the real one does not answer before there is something."""
+        sent = 0
+        while True:
+            running = c.status in ALIVE
+            part = c.log[sent:]
+            sent += len(part)
+            for line in part.splitlines(keepends=True):
+                yield _framed(line)
+            if not running:
+                return
+            await asyncio.sleep(0.01)
 
     def mounts_of(self, c: FakeContainer) -> list[dict[str, Any]]:
         volumes = [
@@ -55,3 +74,7 @@ class FakeDetail(FakeState):
         if body.get("Networks"):
             return error(500, "networks and static ip/mac address can only be used with Bridge mode networking")
         return error(500, "invalid configuration") if body.get("hostadd") else None
+
+
+def _framed(line: bytes) -> bytes:
+    return b"\1\0\0\0" + len(line).to_bytes(4, "big") + line

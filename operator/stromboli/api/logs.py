@@ -4,6 +4,7 @@
         ?uid=UID            the run has to have this UID
         &attempt=N          the last, unless given
         &step=STEP          agent (what the CLI prints; the default), stderr, supervisor, or a hook such as postStart[0]
+        &service=NAME       instead of a step: a service of the run's stack (perform/service_logs.py)
         &offset=BYTES       counted from the first byte ever written; what is no longer kept is left out
         &limitBytes=N
         &sinceSeconds=N     whole lines, written in the last so many seconds and a few more (perform/times.py);
@@ -33,7 +34,7 @@ from stromboli.api.answers import NAMESPACE
 from stromboli.api.errors import Declined
 from stromboli.attempt.records import AGENT
 from stromboli.naming import AGENTS_API, is_object_name
-from stromboli.perform.outputs import Answer, Asked, NoOutput
+from stromboli.perform.asked import Answer, Asked, NoOutput
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +113,11 @@ async def _answered(request: web.Request, answer: Answer) -> web.StreamResponse:
 
 def _asked(request: web.Request) -> Asked:
     query = request.query
+    if "step" in query and "service" in query:
+        raise Declined(400, "the parameters `step` and `service` exclude each other; leave one out")
     return Asked(
         step=query.get("step", AGENT),
+        service=query.get("service", ""),
         uid=query.get("uid", ""),
         attempt=_number(query, "attempt", 1),
         offset=_number(query, "offset", 0) or 0,

@@ -214,6 +214,7 @@ class SessionFolder:
     def remove_stack(self) -> None:
         """Its stack is gone from Podman: remove what it has on tmpfs, and that it has one. Idempotent."""
         remove_tree(self._stack_secrets)
+        self.forget_given(given.SERVICES)
         remove_tree(self._stack)
 
     def handed_to(self) -> str | None:

@@ -1,7 +1,8 @@
 """The operator's own record of the secrets that an attempt was given, kept on tmpfs to redact them from its output.
 
 Each attempt has a file in its session's folder there, which is mounted into no container. It survives a restart of the
-operator, and changes to the Kubernetes Secret; when it is removed is up to folder.py.
+operator, and changes to the Kubernetes Secret; when it is removed is up to folder.py. So has the session's stack: all
+that its services were given.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from stromboli import bounds
 from stromboli.attempt import places
 from stromboli.files import write_private
 from stromboli.plan.redaction import UNKNOWN, Secrets
+
+SERVICES = "services"  # in place of an attempt's name: what the services of the session's stack were given
 
 
 def write(folder: Path, attempt: str, secrets: Secrets) -> None:

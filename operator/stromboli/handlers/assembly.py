@@ -60,6 +60,7 @@ from stromboli.perform.outputs import Outputs
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
 from stromboli.perform.run_images import RunImages
+from stromboli.perform.service_logs import ServiceLogs
 from stromboli.perform.sessions import assembly as session_parts
 from stromboli.perform.sessions.gates import SessionGates
 from stromboli.perform.sessions.objects import SessionObjects
@@ -193,7 +194,8 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         wakers = Wakers(queue.wake, wake_all, wake_session, images.hear, wake_policies, close)
         discovery = Discovery(cluster, settings, podman, node.images, node.mounts, secrets)
         queues_by_kind = {"run": queue, "session": session_queue, "image": image_queue, "policies": policy_queue}
-        outputs = Outputs(cluster.followed_run, store, on_node.site, settings.node)
+        services = ServiceLogs(podman, on_node.site)
+        outputs = Outputs(cluster.followed_run, store, on_node.site, settings.node, services)
         yield Parts(store, queue, wakers, background, discovery, outputs, queues_by_kind)
     finally:
         await close()

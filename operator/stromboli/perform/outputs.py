@@ -11,16 +11,15 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 from stromboli import naming
 from stromboli.attempt import outputs, records, times
 from stromboli.attempt.site import Site
-from stromboli.errors import StromboliError
 from stromboli.models.run import AttemptEntry, Run
 from stromboli.node.watches import Watches
+from stromboli.perform.asked import Answer, Asked, NoOutput, State
+from stromboli.perform.service_logs import ServiceLogs
 from stromboli.plan import outcome
 from stromboli.plan.masking import Masks
 from stromboli.plan.redaction import KEYS, SHORTEST
@@ -31,50 +30,8 @@ LINE = 64 * 1024  # bytes before an offset in which the beginning of its line is
 HELD = 1.0  # seconds for which less than SHORTEST bytes that may begin a secret are held back while nothing follows
 CHECK = 1.0  # seconds between looks at whether the attempt is over, if nothing changes
 
-Why = Literal["invalid", "missing", "replaced", "elsewhere", "withheld"]
 # The run by (namespace, name), with its attempts also after its end; None if there is none. Raises ClusterUnavailable.
 Lookup = Callable[[str, str], Awaitable[Run | None]]
-
-
-class NoOutput(StromboliError):
-    """There is nothing to serve; the message says why."""
-
-    def __init__(self, why: Why, message: str) -> None:
-        super().__init__(message)
-        self.why = why
-
-
-class State(StrEnum):
-    """How far the step is when an answer begins."""
-
-    waiting = "waiting"
-    running = "running"
-    ended = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked for. `uid` is that of the run if it is not empty; `attempt` is None for the last; `limit` and
-    `since` (seconds) are None for no limit.
-    """
-
-    step: str = records.AGENT
-    uid: str = ""
-    attempt: int | None = None
-    offset: int = 0
-    limit: int | None = None
-    since: float | None = None
-    follow: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is served: `pieces` begin at `offset`, and none is empty. Without an attempt, `attempt` is 0."""
-
-    attempt: int
-    offset: int
-    state: State
-    pieces: AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +58,16 @@ class Outputs:
     """The outputs of the runs of this node."""
 
     def __init__(
-        self, lookup: Lookup, store: Store, site: Site, node: str, now: Callable[[], float] = time.time
+        self,
+        lookup: Lookup,
+        store: Store,
+        site: Site,
+        node: str,
+        services: ServiceLogs,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._lookup = lookup
+        self._services = services
         self._store = store
         self._site = site
         self._node = node
@@ -123,7 +87,13 @@ class Outputs:
             return Answer(0, asked.offset, State.ended if run.status.is_finished else State.waiting, _nothing())
         if run.status.node != self._node:
             raise NoOutput("elsewhere", f"the output of {name} is on node {run.status.node or 'of no name'}; try again")
-        return await self._of_attempt(run, _chosen(attempts, asked.attempt), asked)
+        attempt = _chosen(attempts, asked.attempt)
+        if asked.service:
+            out = self._site.folder(run.session_uid).attempt(run.uid, attempt.number) / "out"
+            return await self._services.open(
+                run, attempt.number, asked, lambda: self._is_over(run, attempt.number, out)
+            )
+        return await self._of_attempt(run, attempt, asked)
 
     async def _of_attempt(self, run: Run, attempt: AttemptEntry, asked: Asked) -> Answer:
         folder, number = self._site.folder(run.session_uid), attempt.number
@@ -173,12 +143,12 @@ class Outputs:
     async def _has_ended(self, place: _Place) -> bool:
         """Whether the step has ended, or can never begin."""
         if place.step in (records.AGENT, "stderr", outputs.SUPERVISOR):
-            return self._is_over(place)
+            return self._is_over(place.run, place.number, place.out)
         return await self._state(place) in (State.ended, None)
 
     async def _state(self, place: _Place) -> State | None:
         """How far the step is; None if it can never begin any more."""
-        over = self._is_over(place)
+        over = self._is_over(place.run, place.number, place.out)
         if place.step == outputs.SUPERVISOR:
             return State.ended if over else State.running
         steps = await asyncio.to_thread(records.steps, place.out)
@@ -191,17 +161,16 @@ class Outputs:
         ended = over or index < len(names) - 1 or steps[index].finished_at is not None
         return State.ended if ended else State.running
 
-    def _is_over(self, place: _Place) -> bool:
-        """Whether the attempt has ended: by what is known of the run now, or was when it was asked for."""
-        uid = place.run.uid
-        if place.run.status.is_finished or _has_ended(place.run, place.number):
+    def _is_over(self, run: Run, number: int, out: Path) -> bool:
+        """Whether an attempt has ended: by what is known of the run now, or was when it was asked for."""
+        if run.status.is_finished or _has_ended(run, number):
             return True
-        if self._store.is_deleted(uid) or not os.path.lexists(place.out):
+        if self._store.is_deleted(run.uid) or not os.path.lexists(out):
             return True
-        known = self._store.get(uid)
+        known = self._store.get(run.uid)
         if known is None:  # it has ended; right after a start, the operator does not know any run yet
-            return self._store.has_read(place.run)
-        return known.status.is_finished or _has_ended(known, place.number)
+            return self._store.has_read(run)
+        return known.status.is_finished or _has_ended(known, number)
 
 
 def _has_ended(run: Run, number: int) -> bool:

@@ -69,6 +69,24 @@ class Masks:
         return max((_key_begun(window), *(_begun(window, needle) for needle in self._needles)))
 
 
+class Flow:
+    """Masks what comes piece by piece and cannot be read again."""
+
+    def __init__(self, masks: Masks) -> None:
+        self._masks = masks
+        self._before = b""  # as much of what was returned as decides about what follows
+        self._held = b""
+
+    def masked(self, piece: bytes, *, last: bool = False) -> bytes:
+        """The next bytes without secrets; what may begin one is returned later."""
+        window = self._before + self._held + piece
+        begin = len(self._before)
+        data = self._masks.masked(window, begin, last=last).data
+        end = begin + len(data)
+        self._before, self._held = window[max(end - self._masks.reach, 0) : end], window[end:]
+        return data
+
+
 def _needles(secrets: Secrets) -> Iterator[bytes]:
     for form in secrets.forms:
         for part in form.split(_UNKNOWN):

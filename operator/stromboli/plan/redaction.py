@@ -113,6 +113,11 @@ def given(env: Mapping[str, bytes], credentials: bytes | None) -> Secrets:
     return Secrets(values)
 
 
+def of_files(contents: Iterable[bytes]) -> Secrets:
+    """Secrets that are files, as a service mounts them."""
+    return Secrets(content.decode("utf-8", "replace").strip() for content in contents)
+
+
 def _forms(value: str) -> Iterator[str]:
     """The ways in which a value is written: also on lines of a terminal's, and by itself each of its lines."""
     plain = value.replace("\r\n", "\n").replace("\r", "\n")

@@ -18,8 +18,9 @@ from stromboli.attempt.site import Site
 from stromboli.models.run import Run, RunStatus
 from stromboli.node import watches
 from stromboli.perform import outputs
+from stromboli.perform.asked import Answer, Asked, NoOutput, State
 from stromboli.perform.history import History
-from stromboli.perform.outputs import Answer, Asked, NoOutput, Outputs, State
+from stromboli.perform.outputs import Outputs
 from stromboli.plan.masking import Masks
 from stromboli.plan.redaction import Secrets
 from stromboli.reasons import Reason
@@ -38,9 +39,13 @@ class Bed:
         self.store = Store(lambda _: None, History("node-1"))
         self.site = Site(tmp_path / "home", tmp_path / "run", "11111111-1111-4111-8111-111111111111")
         self.run: Run | None = None
-        self.outputs = Outputs(self._lookup, self.store, self.site, "node-1")
+        self.outputs = self.of_node("node-1")
         self.attempts(1)
         self.give(1, SECRET)
+
+    def of_node(self, node: str, **more: Any) -> Outputs:
+        """The outputs as an operator of this node serves them; it has no services."""
+        return Outputs(self._lookup, self.store, self.site, node, cast(Any, None), **more)
 
     async def _lookup(self, namespace: str, name: str) -> Run | None:
         return self.run if (namespace, name) == ("team", "a") else None
@@ -190,7 +195,7 @@ async def test_what_is_not_there_is_said(bed: Bed, asked: dict[str, Any], why: s
 async def test_a_run_that_is_not_there_or_elsewhere(bed: Bed) -> None:
     with pytest.raises(NoOutput, match="the namespace team has no AgentRun b"):
         await bed.outputs.open("team", "b", Asked())
-    bed.outputs = Outputs(bed._lookup, bed.store, bed.site, "node-2")
+    bed.outputs = bed.of_node("node-2")
     with pytest.raises(NoOutput, match="the output of a is on node node-1; try again"):
         await bed.open()
 
@@ -330,7 +335,7 @@ async def test_an_attempt_ends_when_another_has_begun_or_the_run_is_deleted(bed:
 async def test_a_new_operator_that_does_not_know_the_run_yet_does_not_take_it_for_ended(bed: Bed) -> None:
     bed.record()
     bed.store = Store(lambda _: None, History("node-1"))
-    bed.outputs = Outputs(bed._lookup, bed.store, bed.site, "node-1")
+    bed.outputs = bed.of_node("node-1")
     following = Following(await bed.open(follow=True))
     assert following.answer.state is State.running
     bed.write(b"working\n")

@@ -56,6 +56,8 @@ def test_a_secret_that_an_operator_without_root_cannot_give_away_is_refused_by_i
     class Folder:
         def note_stack(self) -> None: ...
 
+        def write_given(self, *_: object) -> None: ...
+
         def write_stack_secret(self, *_: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 

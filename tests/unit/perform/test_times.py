@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from stromboli.attempt import times
-from stromboli.perform.outputs import Outputs
 from stromboli.perform.times import DENSE, EVERY, Times
 from tests.support.builders import UID
 from tests.unit.perform.test_outputs import Bed
@@ -22,7 +21,7 @@ class Clocked:
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
         self.now = BEGAN
-        bed.outputs = Outputs(bed._lookup, bed.store, bed.site, "node-1", lambda: self.now)
+        bed.outputs = bed.of_node("node-1", now=lambda: self.now)
         self.times = Times(bed.store, bed.site, "node-1", lambda: self.now)
         bed.record()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stromboli.plan.masking import Masks
+from stromboli.plan.masking import Flow, Masks
 from stromboli.plan.redaction import KEYS, UNKNOWN, Secrets
 
 KEY = b"sk-ant-" + b"k" * 20
@@ -46,6 +46,16 @@ def test_in_pieces_from_any_offset_it_is_as_when_it_is_read_whole(
 ) -> None:
     masks, offset = Masks(secrets), min(offset, len(text))
     assert read(masks, text, offset, sizes) == whole(masks, text)[offset:]
+
+
+@given(secrets=SECRETS, text=TEXTS, sizes=SIZES)
+def test_as_it_comes_it_is_as_when_it_is_read_whole(secrets: Secrets, text: bytes, sizes: list[int]) -> None:
+    masks = Masks(secrets)
+    flow, found, at = Flow(masks), b"", 0
+    for size in sizes:
+        found += flow.masked(text[at : at + size])
+        at += size
+    assert found + flow.masked(text[at:], last=True) == whole(masks, text)
 
 
 @given(data=st.data(), sizes=SIZES)

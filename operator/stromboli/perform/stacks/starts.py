@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from stromboli import naming
+from stromboli.attempt.given import SERVICES
 from stromboli.attempt.site import Site
 from stromboli.errors import ComposeProblem, Refused, ServiceFailed, Waiting
 from stromboli.models.run import Run
@@ -27,7 +28,7 @@ from stromboli.perform.report import Reporter
 from stromboli.perform.stacks import told
 from stromboli.perform.stacks.gates import refused
 from stromboli.perform.stacks.prepared import Prepared
-from stromboli.plan import services
+from stromboli.plan import redaction, services
 from stromboli.plan.stack import blueprint as blueprints
 from stromboli.plan.stack.blueprint import Blueprint, LookedUp, Owner
 from stromboli.plan.stack.sources import Source
@@ -167,6 +168,7 @@ class StackStarts:
         folder = self._site.folder(session)
         if prepared.secrets:  # they are found by that, whatever happens before there is anything in Podman
             folder.note_stack()
+        folder.write_given(SERVICES, redaction.of_files(prepared.secrets.values()))
         found: dict[str, dict[str, str]] = {}
         for name, service in prepared.selected.services.items():
             for secret in service.secrets:
