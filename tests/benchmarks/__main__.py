@@ -5,6 +5,7 @@ resume.py, fork.py, disk.py, session_queue.py              benchmarks of session
 compose.py, compose_session.py, compose_read.py            stacks of services
 images.py                                                  what is on the node, and what is in it
 agentimages.py, counted.py                                 AgentImages; the calls to Podman, counted
+logs.py                                                    a run's output: how soon it is seen, what reading it costs
 bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
 sessions.py, storage.py                                    the same for benchmarks of sessions
 traced_operator.py, stages.py                              where the time of a run is spent
@@ -32,6 +33,7 @@ from tests.benchmarks import (
     disk,
     fork,
     images,
+    logs,
     memory,
     one_run,
     report,
@@ -60,6 +62,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "compose": (compose.measure, 10),
     "compose-read": (compose_read.measure, 50),
     "compose-session": (compose_session.measure, 10),
+    "logs": (logs.measure, 10),
     "memory": (memory.measure, 3),
 }
 

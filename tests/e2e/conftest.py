@@ -41,6 +41,7 @@ LONGEST = (
     "test_compose_apart",
     "test_local",
     "test_documents",
+    "test_watch",
     "test_rootless",
     "test_compose_rootless",
     "test_sessions_killed",

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +21,17 @@ from lightkube import Client
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from stromboli.kube.client import AgentPolicy
-from stromboli.naming import AGENTS_API, API_SERVICE
-from tests.support import gateways, people
+from stromboli.naming import AGENTS_API
+from tests.support import people
 from tests.support.cluster import Kubectl
 from tests.support.documents import ROOT, blocks
+from tests.support.gateways import GatewayProcess
 from tests.support.operator import OperatorProcess
 from tests.support.runs import Runs, condition, make_namespace
 
+pytestmark = pytest.mark.usefixtures("steady_operator", "gateway")
 JANE, BOT = "watch-jane", "watch-bot"  # namespaces, and the users to whom they belong
 SECONDS = 120.0
-
-
-@pytest.fixture(scope="module")
-def gateway(steady_operator: OperatorProcess, cluster: Cluster, kubectl: Kubectl, folder: Path) -> Iterator[None]:
-    """The way from the API server to the operator."""
-    with gateways.running_gateway(cluster.kubeconfig, "stromboli-system", folder / "gateway.log") as running:
-        gateways.apply(kubectl, *gateways.registration("stromboli-system", running.port))
-        gateways.until(lambda: cluster.get(AGENTS_API)[0] == 200, "the API server reaches the gateway")
-        yield
-        kubectl("delete", "apiservice", API_SERVICE)  # no namespace could be deleted without the gateway
 
 
 @dataclass(frozen=True)
@@ -48,23 +42,33 @@ class Person:
     kubeconfig: Path
 
     def types(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end."""
+        with self.typing(command, stderr=subprocess.STDOUT) as process:
+            said, _ = process.communicate(timeout=SECONDS)
+        return subprocess.CompletedProcess(command, process.returncode, said)
+
+    @contextmanager
+    def typing(self, command: str, stderr: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
+        """A script that runs inside the block."""
         path = f"{self.programs.folder}:{Path(sys.executable).parent}:{os.defpath}"
-        return subprocess.run(
+        process = subprocess.Popen(
             ["sh", "-ec", command],
             cwd=ROOT,
             env={"PATH": path, "HOME": str(self.kubeconfig.parent), "KUBECONFIG": str(self.kubeconfig)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             text=True,
-            timeout=SECONDS,
-            check=False,
         )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="module")
 def jane(
-    gateway: None,
     cluster: Cluster,
     kubectl: Kubectl,
     client: Client,
@@ -83,9 +87,7 @@ def jane(
 
 
 @pytest.fixture(scope="module")
-def bot(
-    gateway: None, cluster: Cluster, kubectl: Kubectl, client: Client, programs: Binaries, folder: Path
-) -> Iterator[Person]:
+def bot(cluster: Cluster, kubectl: Kubectl, client: Client, programs: Binaries, folder: Path) -> Iterator[Person]:
     """A ServiceAccount that may use Stromboli in its own namespace."""
     make_namespace(client, BOT)
     _may_use(kubectl, BOT, f"--serviceaccount={BOT}:{BOT}")
@@ -131,3 +133,53 @@ def test_everybody_reads_the_logs_of_their_own_namespace_only(
         assert (raw.returncode, f"said in {own}" in raw.stdout) == (0, True), raw.stdout
         refused = person.types(f"kubectl get --raw {log.format(others)}")
         assert (refused.returncode, "agentruns/log" in refused.stdout) == (1, True), refused.stdout
+
+
+def test_what_the_real_cli_writes_is_shown(jane: Person, kubectl: Kubectl, client: Client, python_image: str) -> None:
+    """The events of the CLI's present version, as they are understood here."""
+    asked = {
+        "works": {"prompt": "BASH{echo hello; sleep 1}", "claude": {"allowedTools": ["Bash"]}},
+        "fails": {"prompt": "BASH{echo no >&2; exit 3}", "claude": {"allowedTools": ["Bash"]}},
+        "denied": {"prompt": "BASH{touch /etc/x}", "claude": {"permissionMode": "dontAsk"}},
+        "pieces": {"prompt": "SLOWSTREAM{3}", "claude": {"includePartialMessages": True}},
+        "turns": {"prompt": "LOOP{true}", "claude": {"allowedTools": ["Bash"], "maxTurns": 2}},
+    }
+    Runs(kubectl, client, JANE).run_all({name: {"image": python_image, **spec} for name, spec in asked.items()})
+    said = {name: jane.types(f"stromboli logs {name}") for name in asked}
+    assert {name: done.returncode for name, done in said.items()} == dict.fromkeys(asked, 0)
+    texts = {name: done.stdout.splitlines() for name, done in said.items()}
+    assert all(lines[0].startswith("-- Claude Code 2.") for lines in texts.values())
+    assert re.fullmatch(r"\[Bash\] echo hello; sleep 1 … ok, [1-9]\.[0-9] s", texts["works"][1])
+    assert re.fullmatch(r"\[Bash\] echo no >&2; exit 3 … failed, [0-9.]+ s: Exit code 3 no", texts["fails"][1])
+    assert texts["denied"][1].startswith("[Bash] touch /etc/x … denied: ")
+    assert texts["denied"][-2] == "-- denied: 1 tool use (Bash)"
+    assert texts["pieces"][1].startswith("piece 1 piece 2 piece 3 This answer comes from")
+    assert len(texts["pieces"]) == 3, "each piece once, and not the whole once more"
+    assert texts["turns"][-2].startswith("-- the CLI reports: Reached maximum number of turns")
+    assert texts["turns"][-1].startswith("-- failed after 3 turns, ")
+
+
+def test_a_follower_misses_nothing_while_gateway_and_operator_come_and_go(
+    jane: Person,
+    kubectl: Kubectl,
+    client: Client,
+    python_image: str,
+    gateway: GatewayProcess,
+    steady_operator: OperatorProcess,
+) -> None:
+    runs = Runs(kubectl, client, JANE)
+    claude = {"allowedTools": ["Bash"], "maxTurns": 30}
+    runs.apply("long", prompt="LOOP{sleep 0.3}", image=python_image, claude=claude)
+    with jane.typing("exec stromboli logs -f --raw long") as follower:
+        assert follower.stdout is not None
+        seen = [follower.stdout.readline() for _ in range(5)]
+        gateway.kill()
+        gateway.start()
+        seen += [follower.stdout.readline() for _ in range(5)]
+        steady_operator.kill()
+        steady_operator.start()
+        rest = follower.stdout.read()
+        assert follower.wait(SECONDS) == 0
+    whole = jane.types("stromboli logs --raw long").stdout
+    assert whole.count('"tool_result"') > 20
+    assert "".join(seen) + rest == whole
