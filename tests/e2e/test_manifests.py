@@ -174,8 +174,7 @@ def test_a_person_with_the_users_role_runs_agents_and_writes_no_outcome(onto_fre
     for who, verbs in (("jane", everything), ("vera", {"get", "list", "watch"})):
         kinds = {f"{kind}.stromboli.dev": verbs for kind in ("agentruns", "agentsessions", "agentimages")}
         policies = {POLICIES: {"get", "list", "watch"}}
-        messages = {"agentsessions.stromboli.dev/messages": {"get"}}
-        assert _ours(admin, who, "team") == kinds | policies | messages | READ
+        assert _ours(admin, who, "team") == kinds | policies | READ
         assert _ours(admin, who, "default") == policies
         assert admin("auth", "can-i", "list", "events", f"--as={who}", "--namespace=team").strip() == "yes"
 

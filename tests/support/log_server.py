@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
 
-from stromboli.api import issue
 from stromboli.api.answers import errors_as_status
-from stromboli.api.certificate import server_context
 from stromboli.api.logs import LogRoutes
+from stromboli.keys import contexts
+from stromboli.keys.certificates import Subject, new_authority, new_leaf
 from stromboli.tlslistener import Limits, Listener, bound
 from tests.unit.perform.test_outputs import Bed
 
@@ -26,8 +25,9 @@ async def serve(folder: Path) -> None:
     """Serve until the process is killed."""
     bed = Bed(folder)
     bed.record()
-    certificate = issue.make(["127.0.0.1"], datetime.now(UTC))
-    context = server_context(certificate)
+    authority = await new_authority()
+    leaf = await new_leaf(authority, Subject("stromboli-operator", ("127.0.0.1",), client=False))
+    context = contexts.server(leaf, "", required=False)
     listener = Listener(lambda: context, Limits(most=256, idle=10.0))
     app = web.Application(middlewares=[listener.middleware, errors_as_status])
     LogRoutes(bed.outputs).add_to(app.router)
@@ -35,7 +35,7 @@ async def serve(folder: Path) -> None:
     await runner.setup()
     assert runner.server is not None
     async with bound("127.0.0.1", 0) as server, listener.accepting(server, runner.server):
-        (folder / "ca.pem").write_text(certificate.authority)
+        (folder / "ca.pem").write_text(authority.certificate)
         (folder / "address.new").write_text(f"{server.getsockname()[1]} {bed.out()}")
         (folder / "address.new").replace(folder / "address")
         await asyncio.Event().wait()

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from stromboli import naming, settings
-from stromboli.kube import client, objects, reviews
+from stromboli.kube import client, objects
 from stromboli.kube.client import Cluster
 from stromboli.kube.plain import Plain
 from stromboli.models.agentpolicy import AgentPolicySpec
@@ -51,7 +51,7 @@ async def test_the_operators_role_has_exactly_the_verbs_that_are_used(monkeypatc
         for resource in rule["resources"]
     }
     used: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for resource, verb in [*await _calls_of_the_client(monkeypatch), *_reviews(), *_watches_by_kopf()]:
+    for resource, verb in [*await _calls_of_the_client(monkeypatch), *_watches_by_kopf()]:
         used[resource].add(verb)
     assert granted == used
 
@@ -92,7 +92,7 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     await cluster.installation()
     await cluster.namespace_labels("n")
     await cluster.has_namespace("n")
-    for call in (cluster.run, cluster.session, cluster.session_outline, cluster.image):
+    for call in (cluster.run, cluster.followed_run, cluster.session, cluster.session_outline, cluster.image):
         await call("s", "n")
     for data in (cluster.config_map_data, cluster.secret_data):
         await data("s", "n")
@@ -107,8 +107,9 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     await cluster.delete_finished_run("s", "n", "u", "1")
     await cluster.post_event({"metadata": {"namespace": "s", "name": "n"}, "reason": "R"})
     names = (
-        "installation namespace_labels has_namespace run session session_outline config_map_data secret_data whole_run "
-        "runs sessions image images policies run_heads create_session delete_session delete_finished_run post_event"
+        "installation namespace_labels has_namespace run followed_run session session_outline config_map_data "
+        "secret_data whole_run runs sessions image images policies run_heads create_session delete_session "
+        "delete_finished_run post_event"
     )
     return set(names.split())
 
@@ -122,13 +123,6 @@ def _permission(method: str, path: str) -> tuple[tuple[str, str], str]:
         rest = rest[2:]
     verb = "list" if method == "GET" and len(rest) == 1 else VERBS[method]
     return (group, "/".join([rest[0], *rest[2:]])), verb
-
-
-def _reviews() -> Iterator[tuple[tuple[str, str], str]]:
-    """What `kube/reviews.py` has kinds for, all of which it creates."""
-    for kind in (reviews.TokenReview, reviews.SubjectAccessReview):
-        info = kind._api_info
-        yield (info.resource.group, info.plural), "create"
 
 
 def _watches_by_kopf() -> Iterator[tuple[tuple[str, str], str]]:

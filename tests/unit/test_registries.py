@@ -19,10 +19,10 @@ import pytest
 from aiohttp import web
 
 from stromboli import registries as module
-from stromboli.api import issue
-from stromboli.api.certificate import server_context
 from stromboli.errors import RegistryError
 from stromboli.grammar.reference import Reference, parse
+from stromboli.keys import contexts
+from stromboli.keys.certificates import Subject, new_authority, new_leaf
 from stromboli.podman.registries_conf import Endpoint, Mirror, RegistriesConf, Registry
 from stromboli.registries import Manifest, Registries
 from stromboli.registry_credentials import Credentials, IdentityToken, Login
@@ -440,8 +440,9 @@ async def test_a_mirror_is_given_no_credentials(registries: Registries, server: 
 @pytest.mark.parametrize("back", [False, True])
 async def test_no_redirect_leads_from_https_to_http(registries: Registries, server: Server, back: bool) -> None:
     """Not even if it leads back: whoever is on the way may have chosen where to."""
-    secure = Server()
-    await secure.start(server_context(issue.make(["127.0.0.1"], datetime.now(UTC))))
+    secure, authority = Server(), await new_authority()
+    leaf = await new_leaf(authority, Subject("registry", ("127.0.0.1",), client=False))
+    await secure.start(contexts.server(leaf, "", required=False))
     path = "/v2/team/tool/manifests"
     server.answer = lambda _: (
         web.Response(status=307, headers={"Location": f"https://{secure.address}{path}/2"}) if back else manifest()

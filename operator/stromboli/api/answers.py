@@ -40,27 +40,6 @@ Document = Mapping[str, Any]
 
 
 @web.middleware
-async def errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Turns every error into its HTTP status and one sentence."""
-    try:
-        return await handler(request)
-    except REPORTED as e:
-        declined = of_error(e)
-        if declined.status == 503:
-            log.warning("%s: %s", request.path, e)
-        return _error(declined)
-    except web.HTTPException as e:  # raised by aiohttp: unknown path or method
-        return _error(Declined(e.status, f"{request.method} {request.path} is not served here: {e.reason}"))
-    except ConnectionError:  # the client is gone
-        raise
-    except Exception:  # whatever it is, the answer is a sentence, and the cause is in the log only
-        log.exception("%s: unexpected error", request.path)
-        return _error(UNEXPECTED)
-
-
-@web.middleware
 async def errors_as_status(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
@@ -117,16 +96,6 @@ def json_answer(status: int, body: Document, headers: Mapping[str, str] | None =
     return web.Response(status=status, body=encoded(body), content_type="application/json", headers=headers)
 
 
-def as_document(declined: Declined) -> Document:
-    """The error as it is sent."""
-    return {"error": str(declined)} | ({"reason": declined.reason} if declined.reason else {})
-
-
 def encoded(body: Document) -> bytes:
     """The document as JSON on one line; what is no text in UTF-8 is replaced."""
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def _error(declined: Declined) -> web.Response:
-    headers = {"WWW-Authenticate": "Bearer"} if declined.status == 401 else {}
-    return json_answer(declined.status, as_document(declined), headers)

@@ -24,7 +24,7 @@ from stromboli.tlslistener import notice_absence
 log = logging.getLogger(__name__)
 
 CONNECT = 5.0  # seconds for a connection with its TLS handshake
-SILENCE = 75.0  # seconds without a byte of an answer that does not follow anything; reading a conversation may take 60
+SILENCE = 60.0  # seconds without a byte of an answer that follows nothing, as for the API server
 # What an operator says in headers that is for the client.
 _PASSED = (
     "Content-Type",

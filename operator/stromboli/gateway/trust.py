@@ -7,12 +7,12 @@ publishes in kube-system/extension-apiserver-authentication. TLS has checked the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stromboli import bounds
 from stromboli.api.errors import Declined
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -40,7 +40,7 @@ def front_proxy(data: Mapping[str, bytes]) -> FrontProxy:
 
 
 def _names(data: Mapping[str, bytes], key: str) -> list[str]:
-    found = json.loads(data.get(key) or b"[]")
+    found = bounds.json_document(data.get(key) or b"[]", bounds.DOCUMENT)
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise ValueError(f"{key} is not a list of names")
     return found

@@ -14,7 +14,6 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +23,6 @@ import kopf
 
 from stromboli import naming
 from stromboli import settings as configuration
-from stromboli.api import certificate, tokens
 from stromboli.api.images import ImageRoutes
 from stromboli.api.logs import LogRoutes
 from stromboli.api.messages import Messages
@@ -40,7 +38,6 @@ from stromboli.heartbeat import beat
 from stromboli.keys.certificates import Subject
 from stromboli.keys.keyring import Keyring
 from stromboli.kube.client import Cluster
-from stromboli.kube.reviews import Reviews
 from stromboli.kube.system import System
 from stromboli.logs import log_to_stderr
 from stromboli.node.conversations import Conversations
@@ -97,16 +94,8 @@ async def _api(
     read = Conversations(podman, podman.folders, installation).read
     system = System(cluster.plain, settings.system_namespace)
     subject = Subject(naming.MANAGER, (naming.operator_host(settings.node),), client=False)
-    routes = (Messages(None, cluster.session, read), ImageRoutes(None, parts.discovery), LogRoutes(parts.outputs))
-    by_token = tokens.serving(
-        reviews=Reviews(cluster.plain),
-        lookup=cluster.session,
-        read=read,
-        discovery=parts.discovery,
-        home=settings.home,
-        certificate=certificate.ensure(settings.home, "127.0.0.1", datetime.now(UTC)),
-    )
-    async with by_token, serving(routes, Keyring(system, subject), system, node=settings.node, host=host, port=port):
+    routes = (Messages(cluster.session, read), ImageRoutes(parts.discovery), LogRoutes(parts.outputs))
+    async with serving(routes, Keyring(system, subject), system, node=settings.node, host=host, port=port):
         yield
 
 

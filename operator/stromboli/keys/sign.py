@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from stromboli import signing
+from stromboli import bounds, signing
 from stromboli.keys.certificates import AUTHORITY_LIFE, LEAF_LIFE
 
 
@@ -62,5 +62,5 @@ def _pem(certificate: x509.Certificate) -> str:
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
+    asked = bounds.json_document(sys.stdin.read(), bounds.DOCUMENT)
     print(json.dumps(leaf(asked, datetime.now(UTC)) if asked else authority(datetime.now(UTC))))

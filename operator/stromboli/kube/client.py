@@ -91,7 +91,7 @@ class Cluster:
 
     @property
     def plain(self) -> Plain:
-        """The connection itself, for reviews.py."""
+        """The connection itself, for system.py."""
         return self._plain
 
     async def installation(self) -> str:

@@ -24,18 +24,17 @@ import referencing
 from pydantic import ValidationError
 
 from stromboli import bounds, settings
-from stromboli.api import address, certificate
 from stromboli.attempt import given, session_state
 from stromboli.cli.runs import manifest
 from stromboli.controlplane import ports, processes
 from stromboli.errors import LocalFailure, StromboliError
+from stromboli.gateway.trust import front_proxy
 from stromboli.handlers.connection import _Cut
 from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.httpclient import Response
 from stromboli.inspection.cache import FactsCache
 from stromboli.kube import client, kubeconfig, objects, outline
 from stromboli.kube.client import Cluster
-from stromboli.kube.reviews import Reviews
 from stromboli.observe import policy, references
 from stromboli.perform import lookups
 from stromboli.perform.history import History
@@ -193,18 +192,8 @@ def _object(text: str) -> bytes:
     return f'{{"metadata":{meta},"spec":{spec},"status":{{"conditions":[],"x":{text}}}}}'.encode()
 
 
-class _Reviewing:
-    """A connection to an API server whose every review is this one."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    async def create(self, *_: object) -> bytes:
-        return f'{{"status":{{"authenticated":true,"user":{{"username":"u","x":{self._text}}}}}}}'.encode()
-
-
-def _review(text: str) -> None:
-    asyncio.run(Reviews(_Reviewing(text)).person("t"))
+def _front_proxy(text: str) -> None:
+    front_proxy({"requestheader-allowed-names": text.encode()})
 
 
 def _kopf(text: str) -> None:
@@ -322,12 +311,10 @@ DOORS: Mapping[str, Mapping[str, Door]] = {
         "a person's kubeconfig": _file(lambda path: kubeconfig.read([path])),
         "a person's kubeconfig, YAML": lambda text: _file(lambda path: kubeconfig.read([path]))(_yaml(text)),
         "a person's manifest": lambda text: manifest.read(text.encode(), "it"),
-        "api.json": lambda text: _named(address.FILE, text, address.read),
-        "api-certificate.json": lambda text: _named(certificate.FILE, text, _certificate),
         "ports": _file(ports.read),
         "processes": _file(processes.read),
     },
-    "cluster": {"kopf": _whole(_kopf), "our own client": _whole(_plain), "a review": _whole(_review)},
+    "cluster": {"kopf": _whole(_kopf), "our own client": _whole(_plain), "the front proxy": _front_proxy},
 }
 
 
@@ -338,16 +325,6 @@ def _yaml(text: str) -> str:
 def _lines(text: str) -> Iterator[int]:
     """Indented by one more each: of a size that still is a file."""
     return iter(range(min(text.count("{"), 3_000)))
-
-
-def _named(name: str, text: str, use: Callable[[Path], Any]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / name).write_text(text)
-        use(Path(folder))
-
-
-def _certificate(home: Path) -> None:
-    certificate._kept(home / certificate.FILE)
 
 
 @functools.cache

@@ -42,7 +42,7 @@ def discovery() -> FakeDiscovery:
 @pytest.fixture
 def api(discovery: FakeDiscovery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReadAPI]:
     """The read API, in KUBECONFIG; the namespace there is `ns`."""
-    with ReadAPI(ImageRoutes(None, discovery)).serving() as served:
+    with ReadAPI(ImageRoutes(discovery)).serving() as served:
         kubeconfig.write(tmp_path / "config", served.url, b"x", "alice", "ns")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         yield served

@@ -49,7 +49,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReadAPI]
     async def read(uid: str, conversation: str, image: str) -> Conversation | None:
         return Conversation(SAID, False)
 
-    with ReadAPI(Messages(None, lookup, read)).serving() as api:
+    with ReadAPI(Messages(lookup, read)).serving() as api:
         kubeconfig.write(tmp_path / "config", api.url, b"x", "alice", "ns")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         yield api

@@ -37,7 +37,7 @@ from stromboli.settings import Settings
 
 AT_ONCE = 4  # images that are inspected at a time, for all who list
 BEAT = 1.0  # seconds between two reports of progress
-PATIENCE = 60.0  # seconds for inspections in one list; whoever lists again goes on with the others
+PATIENCE = 40.0  # seconds for inspections in one list; whoever lists again goes on with the others
 MOST_REGISTRIES = 32  # that are searched
 
 Document = Mapping[str, Any]
