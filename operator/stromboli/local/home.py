@@ -91,6 +91,11 @@ class Home:
         return self.root / "installation"
 
     @property
+    def operator_port(self) -> Path:
+        """The port at which the operator says how it is."""
+        return self.root / "operator-port.json"
+
+    @property
     def operator_ready(self) -> Path:
         """Written by the operator once it is ready; contains its PID."""
         return self.root / "operator.ready"

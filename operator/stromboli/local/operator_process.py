@@ -11,13 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stromboli import environment
+import httpx2 as httpx
+
+from stromboli import environment, visible
+from stromboli.controlplane import ports
 from stromboli.local import code
 from stromboli.local.answers import NAMESPACE
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home
 
+_NAME = "operator"
 _READY_SECONDS = 60.0
+_ANSWER_SECONDS = 2.0
+_WRONG = "[-]"  # at the beginning of a failed check's line
 _GRACE = 15.0
 
 
@@ -29,7 +35,7 @@ class Operator:
 
     @property
     def process(self) -> Detached:
-        return Detached("operator", self.home)
+        return Detached(_NAME, self.home)
 
     def pid(self) -> int | None:
         return self.process.pid()
@@ -41,6 +47,19 @@ class Operator:
             return pid is not None and int(self.home.operator_ready.read_text(encoding="ascii")) == pid
         except (FileNotFoundError, ValueError):  # not written yet, or just being written
             return False
+
+    def problem(self) -> str | None:
+        """What it says is wrong, check by check; None if nothing is, or if it says nothing."""
+        port = ports.read(self.home.operator_port, [_NAME]).get(_NAME)
+        if self.pid() is None or port is None:
+            return None
+        try:
+            with httpx.Client(trust_env=False, timeout=_ANSWER_SECONDS) as client:
+                answer = client.get(f"http://{ports.HOST}:{port}/readyz")
+        except httpx.TransportError as e:
+            return f"it does not answer at {ports.HOST}:{port}: {e or type(e).__name__}"
+        wrong = [line for line in answer.text.splitlines() if line.startswith(_WRONG)]
+        return "; ".join(visible.text(line.removeprefix(_WRONG)) for line in wrong) or None
 
     def current(self) -> bool:
         """Whether it was started from the current code and settings; if not, it is restarted."""
@@ -68,9 +87,15 @@ class Operator:
             "STROMBOLI_NAMESPACE": NAMESPACE,
             "STROMBOLI_RUNTIME_DIR": str(self.home.runtime),
             "CONTAINER_HOST": f"unix://{podman_socket}",
+            "STROMBOLI_HEALTH_ADDRESS": f"{ports.HOST}:{self._port()}",
             "PYTHONUNBUFFERED": "1",
             "PATH": environ.get("PATH", os.defpath),
         }
+
+    def _port(self) -> int:
+        """Where it says how it is."""
+        in_use = [_NAME] if self.pid() else []
+        return ports.settle(self.home.operator_port, in_use, [_NAME])[_NAME]
 
     def _stamp(self) -> str:
         return code.stamp(self.home.settings.read_bytes())

@@ -254,7 +254,8 @@ class Stack:
         for messages in (self.standin, self.relay):
             if messages.wanted:
                 parts.append(PartStatus(messages.name, messages.pid(), messages.ready(), str(messages.socket)))
-        return [*parts, PartStatus("operator", operator.pid(), operator.ready(), str(operator.process.log))]
+        log, problem = str(operator.process.log), operator.problem() or ""
+        return [*parts, PartStatus("operator", operator.pid(), operator.ready(), log, problem)]
 
     def _gateway_status(self) -> PartStatus:
         problem = self.gateway.problem() or self.aggregation.problem()

@@ -47,6 +47,41 @@ def test_ready_once_it_says_so(operator: Operator, tmp_path: Path, monkeypatch: 
     assert not operator.home.operator_ready.exists()
 
 
+# Answers every request with one check that fails, and one that does not.
+ANSWERS = """
+import http.server, os
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(b"[-]podman failed: it is \\x1baway\\n[+]disk ok\\nreadyz check failed\\n")
+
+host, _, port = os.environ["STROMBOLI_HEALTH_ADDRESS"].partition(":")
+server = http.server.HTTPServer((host, int(port)), Answer)
+open(os.environ["STROMBOLI_HOME"] + "/operator.ready", "w").write(str(os.getpid()))
+server.serve_forever()
+"""
+
+
+def test_what_it_says_is_wrong_is_known(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert operator.problem() is None, "none is running"
+    (tmp_path / "answers.py").write_text(ANSWERS)
+    pretend(tmp_path, monkeypatch, f"exec {sys.executable} {tmp_path}/answers.py")
+    start(operator)
+    assert operator.problem() == "podman failed: it is \\x1baway"
+    operator.stop()
+    assert operator.problem() is None
+
+
+def test_one_that_says_nothing_is_told(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, 'echo $$ > "$STROMBOLI_HOME/operator.ready"; exec sleep 600')
+    start(operator)
+    said = operator.problem()
+    assert said is not None
+    assert said.startswith("it does not answer at 127.0.0.1:")
+
+
 def test_current_until_settings_or_code_change(
     operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
