@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from stromboli.kube.client import AgentRun
 from stromboli.plan.attempt import CONTINUE
 from tests.support.host import Host
 from tests.support.operator import Standin
+from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, condition, finished, reason_is
 
 FREE = {"dangerouslySkipPermissions": True}
@@ -115,23 +117,40 @@ def test_a_suspended_run_can_be_canceled(space: Runs, python_image: str) -> None
     assert "attempts" not in ended["status"]
 
 
+RETRIED = {"again": None, "in-a-session": "retried"}
+
+
 @pytest.fixture(scope="module")
-def ended(space: Runs, python_image: str) -> Mapping[str, Object]:
+def ended(
+    space: Runs, python_image: str, isolated_podman: IsolatedPodman, folder: Path, runtime_dir: Path, standin: Standin
+) -> Mapping[str, Object]:
     """Runs that fail once, side by side: an attempt after another begins after some ten seconds."""
+    host = Host(isolated_podman, folder / "home", runtime_dir)
     base: dict[str, Any] = {"image": python_image, "claude": FREE}
-    install = {"onCreateCommand": ["echo once >> /installed"]}
-    return space.run_all(
+    space.apply_all(
         {
             "silent": {**base, "prompt": "SLEEP{120}", "progressTimeout": "2s"},
-            "again": {**base, "prompt": "STATUS{500} again", "retryOn": ["AgentFailed"], "lifecycle": install},
-            "in-a-session": {
-                **base, "prompt": "STATUS{500} there", "retryOn": ["AgentFailed"], "session": {"name": "retried"},
-            },
             "limited": {**base, "prompt": "STATUS{429} limited", "retryOn": ["AgentFailed"]},
             "only-once": {**base, "prompt": "STATUS{500} once", "backoffLimit": 3},
-        },
-        within=120,
-    )  # fmt: skip
+        }
+        | {
+            name: {
+                **base,
+                "prompt": f"BASH{{sleep 200}} {name}-prompt",
+                "retryOn": ["ContainerLost"],
+                "lifecycle": {"onCreateCommand": ["echo once >> /installed"]},
+                **({"session": {"name": session}} if session else {}),
+            }
+            for name, session in RETRIED.items()
+        }
+    )
+    space.all_until(RETRIED, reason_is("Running"))
+    for name in RETRIED:  # and the conversation has its prompt
+        host.until(lambda name=name: f"{name}-prompt" in json.dumps(standin.requests()), "the prompt was sent")  # type: ignore[misc]
+    for one in host.agents():
+        if one["State"] == "running" and any(name in json.dumps(one["Labels"]) for name in ("again", "retried")):
+            host.kill(one["Id"])
+    return space.ends(["silent", "limited", "only-once", *RETRIED], within=120)
 
 
 def test_a_cli_that_writes_nothing_is_ended(ended: Mapping[str, Object]) -> None:
@@ -140,15 +159,16 @@ def test_a_cli_that_writes_nothing_is_ended(ended: Mapping[str, Object]) -> None
     assert "its last event was system/" in condition(ended["silent"])["message"]
 
 
-@pytest.mark.parametrize("name", ["again", "in-a-session"])
+@pytest.mark.parametrize("name", RETRIED)
 def test_the_next_attempt_continues_the_conversation(ended: Mapping[str, Object], name: str, standin: Standin) -> None:
     run = ended[name]
     assert condition(run)["reason"] == "Completed", condition(run)["message"]
-    assert [a["reason"] for a in run["status"]["attempts"]] == ["AgentFailed", "Completed"]
-    sent = [json.dumps(request) for request in standin.requests()]
-    word = "STATUS{500} again" if name == "again" else "STATUS{500} there"
-    [continued] = [text for text in sent if word in text and CONTINUE in text]
-    assert continued.count(word) == 1, "the prompt is in the conversation, and was not sent again"
+    assert [a["reason"] for a in run["status"]["attempts"]] == ["ContainerLost", "Completed"]
+    of_run = [one for one in standin.requests() if f"{name}-prompt" in json.dumps(one["user_texts"])]
+    continued = [one for one in of_run if CONTINUE in one["user_texts"][-1]]
+    assert continued, "the conversation goes on with the sentence"
+    for one in continued:
+        assert json.dumps(one["user_texts"]).count(f"{name}-prompt") == 1, "the prompt is there, and was not sent again"
 
 
 def test_without_its_name_nothing_is_tried_again(ended: Mapping[str, Object]) -> None:

@@ -71,6 +71,11 @@ class Host:
         answer.raise_for_status()
         return int(answer.text)
 
+    def kill(self, container: str) -> None:
+        """Kill a container, by name or ID."""
+        with self._client(PATIENCE) as client:
+            client.post(f"{_API}/containers/{container}/kill").raise_for_status()
+
     def until(self, true: Callable[[], bool], what: str, within: float = PATIENCE) -> None:
         limit = time.monotonic() + within
         while not true():

@@ -26,6 +26,7 @@ _interrupt() {
     _signalled=1
     [ -z "$_cause" ] || return
     _cause=$1
+    [ "$1" != cancelled ] || _DRAIN=0.1  # whoever cancels wants an end more than the last output
     [ -z "$_pid" ] || _stop
 }
 
