@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks [--only NAME] [--runs N] [-o json]`: measures against goals, stores the results.
 
 one_run.py, throughput.py, writes.py, burst.py, memory.py  one benchmark each
+cancel.py                                                  how soon a canceled run is gone
 resume.py, fork.py, disk.py, session_queue.py              benchmarks of sessions
 compose.py, compose_session.py, compose_read.py            stacks of services
 images.py                                                  what is on the node, and what is in it
@@ -27,6 +28,7 @@ from tests.benchmarks import (
     agentimages,
     bed,
     burst,
+    cancel,
     compose,
     compose_read,
     compose_session,
@@ -53,6 +55,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "burst": (burst.one_namespace, 200),
     "burst-namespaces": (burst.ten_namespaces, 1000),
     "writes": (writes.measure, 5),
+    "cancel": (cancel.measure, 10),
     "resume": (resume.measure, 20),
     "fork": (fork.measure, 3),
     "disk": (disk.measure, 20),

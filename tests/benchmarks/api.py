@@ -52,6 +52,10 @@ class Api:
     def create_run(self, namespace: str, name: str, spec: Object) -> Object:
         return self._ask("POST", runs_path(namespace), json=run(namespace, name, spec))
 
+    def change_run(self, namespace: str, name: str, spec: Object) -> Object:
+        headers = {"Content-Type": "application/merge-patch+json"}
+        return self._ask("PATCH", f"{runs_path(namespace)}/{name}", json={"spec": spec}, headers=headers)
+
     def runs(self, namespace: str) -> Object:
         """The list of a namespace's runs, with the resourceVersion from which to watch."""
         return self._ask("GET", runs_path(namespace))

@@ -219,3 +219,25 @@ def test_a_full_disk_does_not_hold_the_cli_up(box: Supervised) -> None:
 def test_a_cli_that_writes_nothing_at_all(box: Supervised) -> None:
     assert box.run(sh("exec >&- 2>&-; exit 5")) == 5
     assert (box.records().stdout, box.records().stderr_tail) == (b"", "")
+
+
+def test_a_step_without_progress_is_ended_as_one_that_takes_too_long(box: Supervised) -> None:
+    box.start(sh("trap '' TERM; echo ready; while :; do sleep 0.01; done", grace=0.2))
+    box.until_stdout(b"ready")
+    box.signal(signal.SIGHUP)
+    assert box.wait() == 1
+    assert (box.end().cause, box.end().exit_code) == ("no-progress", 137)
+
+
+@pytest.mark.parametrize(("asked", "least", "most"), [(signal.SIGTERM, 0.0, 0.7), (signal.SIGUSR1, 0.8, 5.0)])
+def test_what_a_step_leaves_behind_does_not_delay_an_end_that_somebody_waits_for(
+    box: Supervised, tmp_path: Path, asked: signal.Signals, least: float, most: float
+) -> None:
+    """A process in a session of its own, which ignores TERM and holds the pipe of the output open."""
+    left = f"setsid sh -c 'trap \"\" TERM; echo $$ >{tmp_path}/pid; exec sleep 30' &"
+    box.start(sh(f"{left} while ! test -s {tmp_path}/pid; do :; done; echo ready; exec sleep 30"))
+    box.until_stdout(b"ready")
+    began = time.monotonic()
+    box.signal(asked)
+    box.wait()
+    assert least <= time.monotonic() - began < most
