@@ -190,7 +190,7 @@ class Settings(Agent):
     api_address: Annotated[tuple[str, int], BeforeValidator(_address), Default("`127.0.0.1:0`")] = Field(
         ("127.0.0.1", 0),
         validation_alias="STROMBOLI_API_ADDRESS",
-        description="`HOST:PORT` of the read API; port 0 is any free port.",
+        description="`HOST:PORT` of the read API, at which the gateway reaches it; port 0 is any free port.",
     )
     health_address: Annotated[tuple[str, int] | None, BeforeValidator(_address), Default("they are not served")] = (
         Field(
