@@ -5,6 +5,8 @@ Moments are seconds of a clock that nobody sets (perform/history.py): a wall clo
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,29 +83,32 @@ def says_nothing(found: Sequence[Rules]) -> bool:
 
 def expired(finished: Collection[Finished], keeping: Keeping, now: float) -> Expired:
     """What is to be deleted of all the finished runs of one namespace."""
-    by_spec, by_policy, again = [], [], []
+    by_spec, by_policy, again = [], [], math.inf
     beyond = _beyond(finished, keeping.history)
     for one in finished:
+        ttl = keeping.ttl if one.ttl is None else one.ttl
+        over = math.inf if ttl is None else one.ended + ttl
+        moment = min(over, beyond.get(one.uid, math.inf))
         late = 0.0 if one.ours else OTHERS
-        own = None if one.ttl is None else one.ended + one.ttl + late
-        default = None if one.ttl is not None or keeping.ttl is None else one.ended + keeping.ttl + late
-        excess = beyond[one.uid] + late if one.uid in beyond else None
-        moments = [moment for moment in (own, default, excess) if moment is not None]
-        if own is not None and own <= now:
+        if moment + late > now:
+            again = min(again, moment + late)
+        elif one.ttl is not None and over + late <= now:
             by_spec.append(one)
-        elif any(moment <= now for moment in moments):
-            by_policy.append(one)
         else:
-            again += moments
-    return Expired(tuple(sorted(by_spec, key=_order)), tuple(sorted(by_policy, key=_order)), min(again, default=None))
+            by_policy.append(one)
+    by_spec.sort(key=_order)
+    by_policy.sort(key=_order)
+    return Expired(tuple(by_spec), tuple(by_policy), None if again == math.inf else again)
 
 
 def _beyond(finished: Collection[Finished], limit: int | None) -> dict[str, float]:
     """Those that the namespace keeps no more, and since when: since as many as it keeps have ended after them."""
-    if limit is None or len(finished) <= limit:
+    many = 0 if limit is None else len(finished) - limit
+    if many <= 0:
         return {}
-    newest = sorted(finished, key=_order, reverse=True)
-    return {one.uid: newest[n].ended for n, one in enumerate(newest[limit:])}
+    oldest = heapq.nsmallest(many, finished, key=_order)
+    newest = heapq.nlargest(many, finished, key=_order)
+    return {one.uid: newer.ended for one, newer in zip(oldest, reversed(newest), strict=True)}
 
 
 def _order(one: Finished) -> tuple[float, str]:
