@@ -185,7 +185,7 @@ def _pem(entry: Object, key: str, folder: Path) -> bytes:
     """The value of `KEY-data`, or of the file that KEY names."""
     if data := _text(entry, f"{key}-data"):
         try:
-            return base64.b64decode(data)
+            return base64.b64decode("".join(data.split()), validate=True)
         except ValueError as e:
             raise _Wrong(f"{key}-data is not base64") from e
     if not (name := _text(entry, key)):

@@ -14,6 +14,7 @@ import json
 import os
 import select
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -326,7 +327,11 @@ class User:
     def _opened(self) -> http.client.HTTPConnection:
         secure = self.place.server.startswith("https:")
         opened = connection.made(self.place, self._login.context() if secure else None, self._connect)
-        opened.connect()
+        try:
+            opened.connect()
+        except BaseException:
+            opened.close()
+            raise
         return opened
 
     def _keep(self, answer: _Answer) -> None:
@@ -343,6 +348,11 @@ class User:
             raise self._lost(e) from e
 
     def _lost(self, error: Exception) -> ApiUnreachable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ApiUnreachable(
+                f"the certificate of {self.place.server} cannot be trusted: {error.verify_message}",
+                f"certificate-authority and tls-server-name in {self.place.origin} say which one can be",
+            )
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         what = "does not respond" if isinstance(error, OSError) else "gives no valid answer"
         return ApiUnreachable(
