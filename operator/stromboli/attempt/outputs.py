@@ -117,17 +117,29 @@ def file_of(step: str) -> str:
 
 
 def are_free_of(out: Path, masks: Masks) -> bool:
-    """Whether no output has a secret in it. Raises as `output`."""
+    """Whether all outputs can be read, and none has a secret in it. Raises as `output`."""
     try:
-        names = os.listdir(out)
+        names = set(os.listdir(out))
+        with opened(out) as folder:
+            if not all(_is_readable(folder, name) for name in names):
+                return False
     except (FileNotFoundError, PermissionError):
         return False
     for name in {name.removesuffix(".old") for name in names} - {records.RECORD}:
         with output(out, name) as found:
             for at in range(found.begin, found.end, _WINDOW):
-                if masks.is_in(found.part(at, at + _WINDOW + masks.reach)):
+                end = min(at + _WINDOW + masks.reach, found.end)
+                part = found.part(at, end)
+                if len(part) < end - at or masks.is_in(part):
                     return False
     return True
+
+
+def _is_readable(folder: int, name: str) -> bool:
+    file = Regular.open(folder, name)
+    if file is not None:
+        file.close()
+    return file is not None
 
 
 @contextmanager
