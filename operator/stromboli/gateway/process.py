@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Coroutine, Mapping
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LIMITS = Limits(most=512, idle=90.0)  # the API server keeps its connections for as long
 _HEADERS = 4096  # of a request: a user may be in many groups, each of which has one
+_FILES = 4096
 _LEAVE_OPEN = 1.0  # seconds for answers in progress to end after a signal
 
 
@@ -39,7 +41,15 @@ def run_gateway() -> None:
     """Run the gateway until SIGTERM or SIGINT. Raises InvalidSettings."""
     settings = configuration.load(os.environ)
     log_to_stderr()
+    _allow_files()
     asyncio.run(_run(settings))
+
+
+def _allow_files() -> None:
+    """Let the process have two sockets for each connection: the usual limit, 1,024 files, is just that."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < min(most, _FILES):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _FILES), most))
 
 
 async def _run(settings: Settings) -> None:
