@@ -23,7 +23,15 @@ from tests.support.documents import DOCUMENTS, Block, blocks
 from tests.support.newcomer import Newcomer, newcomer
 from tests.support.runs import condition
 
-READING = ("README.md", "users.md", "watching.md", "administrators.md", "troubleshooting.md", "upgrade-and-removal.md")
+READING = (
+    "README.md",
+    "users.md",
+    "command-line.md",
+    "watching.md",
+    "administrators.md",
+    "troubleshooting.md",
+    "upgrade-and-removal.md",
+)
 BY_NAME = {path.name: path for path in DOCUMENTS}
 SHELL = 'eval "$(.venv/bin/stromboli env)"'
 # A rejected key would be rejected again, and the CLI would retry for minutes.
