@@ -183,7 +183,17 @@ def test_a_beginning_that_is_not_kept(user: User, server: FakeApiServer, logs: F
     added(server, DONE)
     logs.write(says("Hello.") + says("World.") + ends(), end=True)
     logs.outputs[1, "agent"].kept = 20
-    assert shown(user)[0] == f"World.\n{END}"
+    assert shown(user) == (f"World.\n{END}", "-- 20 bytes before this are no longer kept\n")
+
+
+def test_what_is_older_was_not_asked_for(user: User, server: FakeApiServer, logs: FakeLogs) -> None:
+    added(server, DONE, lifecycle={"postStart": ["x"]})
+    logs.write(b"installed\n", step="postStart[0]", end=True)
+    logs.write(says("Hello."))
+    recent = len(logs.outputs[1, "agent"].data)
+    logs.write(says("World."), end=True)
+    logs.outputs[1, "agent"].recent = recent
+    assert shown(user, Chosen(since=300)) == ("World.\n", "")
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,16 @@ def test_a_service(log: Log, logs: FakeLogs) -> None:
     assert "step" not in logs.asked[0]
 
 
+def test_a_service_that_writes_on_is_not_followed_beyond_the_end(log: Log, logs: FakeLogs) -> None:
+    logs.write(b"tick\n", 0, "db", end=True)
+    written = 0
+    for _ in pieces(log, Wanted(2, service="db", follow=True)):
+        if len(logs.asked) > written:  # with each answer once more
+            written = len(logs.asked)
+            logs.write(b"tick\n", 0, "db", end=True)
+        assert written < 5, "it does not end"
+
+
 def test_an_operator_that_is_away_is_asked_again_and_it_is_said_if_it_lasts(log: Log, logs: FakeLogs) -> None:
     logs.write(b"abc", end=True)
     logs.refused = [AWAY] * 4

@@ -108,7 +108,10 @@ class _Run:
             wanted = Wanted(attempt, step, self._chosen.service, self._chosen.since, follow)
             self._screen.begin(step, f"-- {step}" if step != AGENT and len(steps) > 1 else "")
             try:
-                for piece in output.pieces(log, wanted, over=lambda: self._over(attempt), say=self._screen.note):
+                found = output.pieces(log, wanted, over=lambda: self._over(attempt), say=self._screen.note)
+                for number, piece in enumerate(found):
+                    if piece.missing and (number or wanted.since is None):
+                        self._screen.note(f"-- {piece.missing:,} bytes before this are no longer kept")
                     self._screen.piece(piece)
             except ApiRefused as refused:
                 if refused.status == _WITHHELD and follow:
@@ -123,7 +126,7 @@ class _Run:
         """
         if self._chosen.service or self._chosen.step:
             return (self._chosen.step,)
-        if self._chosen.only_agent:
+        if self._chosen.only_agent or self._chosen.since is not None:  # nobody knows how old a hook's output is
             return (AGENT,)
         if not follow or not state.once:
             return (*state.hooks, AGENT)

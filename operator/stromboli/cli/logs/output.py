@@ -110,7 +110,8 @@ def pieces(
                     offset += len(data)
                     yield Piece(data, missing)
                     missing = 0
-            if not wanted.follow or (state == ENDED and not came):
+            # A service may write on when what is followed has ended, so there is no empty answer to wait for.
+            if not wanted.follow or (state == ENDED and (wanted.service or not came)):
                 return
         except (ApiUnreachable, ApiRefused) as e:
             tries += 1
