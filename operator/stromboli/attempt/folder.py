@@ -247,8 +247,8 @@ class SessionFolder:
         """Remove everything. Idempotent. Raises OSError for what cannot be removed."""
         self.remove_secrets()
         self.remove_stack()
-        remove_tree(self._path)
         remove_tree(self._given)
+        remove_tree(self._path)
 
     def _make_session(self) -> None:
         places.make_durable(self._path.parent)
