@@ -22,7 +22,11 @@ from aiohttp import web
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.errors import ClusterUnavailable, Conflict
 from stromboli.keys.certificates import Authority
+from stromboli.kube import wire
+from stromboli.kube.plain import Plain
+from stromboli.kube.system import System
 from stromboli.naming import AGENTS_API, API_SERVICE, GATEWAY_KEYS, OPERATORS
 from tests.support import people
 from tests.support.cluster import Kubectl
@@ -182,6 +186,48 @@ async def test_a_certificate_of_another_ca_is_not_even_connected(bed: Bed, autho
 
 async def test_who_looks_after_it_needs_no_certificate(bed: Bed) -> None:
     assert [(await direct(bed, path))[0] for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+# --- where the operators are ---
+
+
+@pytest.fixture
+async def system(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+    """As an operator has it, with the operator's account."""
+    token = bed.admin("-n", SYSTEM, "create", "token", "stromboli-operator", "--duration=1h").strip()
+    monkeypatch.setenv("KUBECONFIG", str(bed.cluster.kubeconfig_for(token, tmp_path / "kubeconfig")))
+    plain = Plain(wire.config())
+    yield System(plain, SYSTEM)
+    await plain.close()
+    bed.admin("-n", SYSTEM, "delete", "configmap", OPERATORS, "--ignore-not-found")
+
+
+async def test_each_operator_says_where_it_listens_and_leaves_others_alone(bed: Bed, system: System) -> None:
+    assert await system.operators() is None
+    await system.publish("one", "10.0.0.1:1")
+    await system.publish("two.example.org", "[fd00::2]:2")
+    await system.publish("one", "10.0.0.1:3")
+    assert await system.operators() == {"one": "10.0.0.1:3", "two.example.org": "[fd00::2]:2"}
+    version = "jsonpath={.metadata.resourceVersion}"
+    before = bed.admin("-n", SYSTEM, "get", "configmap", OPERATORS, "-o", version)
+    await system.publish("one", "10.0.0.1:3")
+    assert bed.admin("-n", SYSTEM, "get", "configmap", OPERATORS, "-o", version) == before, "it was known"
+    empty = json.dumps([{"op": "remove", "path": "/data"}])
+    bed.admin("-n", SYSTEM, "patch", "configmap", OPERATORS, "--type=json", "-p", empty)
+    assert await system.operators() == {}
+    await system.publish("one", "10.0.0.1:3")
+    assert await system.operators() == {"one": "10.0.0.1:3"}
+
+
+async def test_the_keys_are_created_once(bed: Bed, system: System) -> None:
+    keys = await system.keys()
+    assert keys is not None
+    assert keys["ca.crt"].decode() == bed.authority.certificate
+    with pytest.raises(Conflict):
+        await system.create_keys({"ca.crt": "", "ca.key": ""})
+    for elsewhere in (System(system._plain, "nowhere"), System(system._plain, "default")):
+        with pytest.raises((Conflict, ClusterUnavailable)):
+            await elsewhere.create_keys({"ca.crt": "", "ca.key": ""})
 
 
 # --- what it says by itself ---
