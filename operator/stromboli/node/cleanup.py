@@ -94,12 +94,14 @@ class Cleaner:
         return await asyncio.to_thread(folder.sessions_of, self._site.home, run_uid)
 
     async def without_attempts(self, session: str, run_uid: str) -> None:
-        """Remove the folders of a run's attempts from a session that stays."""
+        """Remove the folders of a run's attempts from a session that stays, and the secrets that they were given first:
+        as long as there is a folder, the sweep finds what was left.
+        """
         async with self._locks.hold(session):
             folder = self._site.folder(session)
             for attempt in folder.attempts_of(run_uid):
-                await self._emptied(run_uid, attempt, lambda attempt=attempt: remove_tree(attempt))  # type: ignore[misc]
                 folder.forget_given(attempt.name)
+                await self._emptied(run_uid, attempt, lambda attempt=attempt: remove_tree(attempt))  # type: ignore[misc]
 
     async def tidy(self, session: str, run_uid: str) -> None:
         """After a run's end: remove everything but the records from its attempts' `out/` folders, and the secrets of

@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stromboli.attempt.removal import remove_tree
 from stromboli.errors import ClusterUnavailable, Rejected
 from stromboli.grammar import times
+from stromboli.node import cleanup
 from stromboli.perform import expiry
 from tests.support.fake_cluster import Object
 from tests.support.wire import is_finished, reason_of
@@ -499,6 +502,33 @@ async def test_the_session_of_a_deleted_run_goes_on(node: Node) -> None:
     assert there(node) == {"second"}
 
 
+async def test_an_attempts_secrets_go_before_its_folder(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, an operator leaves the folder, which the next one finds."""
+    known: list[tuple[str, list[Path]]] = []
+
+    def secrets(attempt: str) -> list[Path]:
+        return list(node.settings.runtime_dir.rglob(attempt))
+
+    def remove(folder: Path) -> None:
+        known.append((folder.name, secrets(folder.name)))
+        remove_tree(folder)
+
+    async def says_a_secret(inside: Inside) -> None:
+        node.answer(inside, before=b"sk-of-some-length\n")
+
+    node.cluster.secrets["stromboli-system", "claude"] = {"ANTHROPIC_API_KEY": b"sk-of-some-length"}
+    node.agent = says_a_secret
+    monkeypatch.setattr(cleanup, "remove_tree", remove)
+    uid = node.run(session={"name": STORY}, ttlSecondsAfterFinished=3600)["metadata"]["uid"]
+    async with node.process() as process:
+        await finished_quietly(node, process)
+        assert len(secrets(f"{uid}-1")) == 1, "they are kept with the output"
+        ttl(node, "run", 0)
+        await node.until(process.is_idle, "the change is read")
+        await looked(process)
+    assert known == [(f"{uid}-1", [])]
+
+
 # --- what it costs ---
 
 
@@ -564,6 +594,11 @@ def by_policy(node: Node) -> None:
     node.run()
 
 
+def roots_of(node: Node) -> tuple[Path, Path]:
+    """Where everything is that the operator has on the node, and on tmpfs."""
+    return node.settings.home, node.settings.runtime_dir
+
+
 async def killed_in_a_session_at(roots: Roots, number: int | None, *, after: bool) -> list[str]:
     """As `killed_at`; the session goes on."""
     async with made_node(roots) as node:
@@ -589,7 +624,7 @@ async def killed_in_a_session_at(roots: Roots, number: int | None, *, after: boo
                 status = await stage.idle()
                 await process.sweep.once()
                 await node.until(process.is_idle, "nothing is to be done")
-                left = list(node.settings.home.glob(f"sessions/*/attempts/{first}-*"))
+                left = [path for root in roots_of(node) for path in root.rglob(f"*{first}*")]
         assert left == [], told
         assert stage.sent == ["first", "second"], told
         assert status["runs"] == 2, told
