@@ -61,9 +61,10 @@ class Cleaner:
             await self._volume_and_secrets(uid)
 
     async def left_over(self, uid: str) -> None:
-        """As `finished`, for whatever has the run's labels."""
+        """As `finished`, for whatever has the run's labels; its folder is tidied, too."""
         async with self._locks.hold(uid):
             await self._all_but_folder(uid)
+        await self.tidy(uid, uid)
 
     async def deleted(self, uid: str) -> None:
         """After the deletion of a run or session: remove everything of it."""
