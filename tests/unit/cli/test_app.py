@@ -14,6 +14,7 @@ import pytest
 from stromboli.__main__ import run
 from stromboli.cli import show
 from stromboli.cli.app import app
+from stromboli.controlplane import kubeconfig
 from stromboli.errors import LocalFailure
 from stromboli.local import doctor
 from stromboli.local.answers import Offline
@@ -70,6 +71,25 @@ def test_the_start_is_light() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["get"], ["wait", "a"], ["cancel", "a"], ["run", "i", "x", "-d"], ["messages", "a"], ["images"]]
+)
+def test_asking_the_cluster_is_light(arguments: list[str], tmp_path: Path) -> None:
+    """What a command loads for that takes no longer than the answer; a kubeconfig is YAML."""
+    kubeconfig.write(tmp_path / "config", "https://127.0.0.1:9", b"", "t")
+    probe = f"""import sys; from stromboli.__main__ import run; code = run({arguments!r})
+print([code, *(m for m in {HEAVY!r} if m in sys.modules)])"""
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={"PYTHONPATH": ":".join(sys.path), "KUBECONFIG": str(tmp_path / "config")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "127.0.0.1:9 does not respond" in done.stderr
+    assert done.stdout.strip() == "[1, 'yaml']"
 
 
 def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
