@@ -20,6 +20,7 @@ from stromboli.bounds import Bounds
 # Larger events do not count, but for a result, which plan/answer.py reads.
 _EVENT = Bounds(depth=66, size=4 * 1024 * 1024, values=50_000)
 _FIRST = 32  # lines at the beginning among which the run's session ID is looked for
+_SUMMED = 60_000  # events that are added up; of real ones, so many do not fit into the output that is kept
 _LAST = 200  # lines that are read backwards for the last event of a kind
 MAX_MODELS = 16
 _OTHERS = "(others)"  # the models beyond those
@@ -160,7 +161,7 @@ def so_far(output: bytes, of: str) -> SoFar | None:
     messages: dict[str, tuple[str, Tokens]] = {}
     turns: set[str] = set()
     found, current = SoFar(), ""
-    for line in _lines(output):
+    for line in itertools.islice(filter(_counts, _lines(output)), _SUMMED):
         event = _event(line)
         if event is None or not _is_of(event, of, inner=True):
             continue
@@ -231,8 +232,13 @@ def _backwards(output: bytes) -> Iterator[bytes]:
         end = start - 1
 
 
+def _counts(line: bytes) -> bool:
+    """Whether a line may be an event that is added up."""
+    return line.endswith(b"}") and (b'"usage"' in line or b'"message_start"' in line or b'"permission_denied"' in line)
+
+
 def _event(line: bytes) -> Event | None:
-    if not line.startswith(b"{"):
+    if not (line.startswith(b"{") and line.rstrip().endswith(b"}")):
         return None
     try:
         event = bounds.json_document(line, _EVENT)
