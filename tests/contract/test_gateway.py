@@ -35,6 +35,7 @@ from tests.support.gateways import GatewayProcess, apply, node_operator, publish
 ROOT = Path(__file__).parent.parent.parent
 SYSTEM = "stromboli-system"
 LIMIT = 60.0
+MIB = 1 << 20
 pytestmark = pytest.mark.usefixtures("registered")
 
 
@@ -399,9 +400,12 @@ async def test_fifty_follow_across_a_gateway_that_is_killed(
 
     with operators(bed, one=log.handle):
         async with asyncio.timeout(LIMIT):
+            before = bed.gateway.memory
             following = [asyncio.create_task(follow(number)) for number in range(50)]
             while len(set(begun)) < 50:  # noqa: ASYNC110 - what they have read is counted nowhere else
                 await asyncio.sleep(0.02)
+            grown = bed.gateway.memory - before
+            assert grown < 20 * MIB, f"50 followers cost the gateway {grown / MIB:.1f} MiB"
             await asyncio.to_thread(bed.gateway.kill)
             log.content += b"second\n"
             await asyncio.to_thread(bed.gateway.start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -97,6 +98,12 @@ class GatewayProcess:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(timeout=SECONDS)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of its resident memory."""
+        assert self.process is not None
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     def _ready(self) -> bool:
         assert self.process is not None

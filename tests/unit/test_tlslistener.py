@@ -110,6 +110,7 @@ async def test_a_request_that_never_ends_is_no_request() -> None:
         slow = await Caller.connected(port, stack)
         slow.says(ASKED[:-2])
         assert await slow.gone()
+    async with serving(hello, Limits(4, 60.0)) as port, AsyncExitStack() as stack:
         long = await Caller.connected(port, stack)
         long.says(ASKED[:-2] + b"".join(b"X-%d: %s\r\n" % (n, b"x" * 4000) for n in range(100)))
         assert await long.gone()
