@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -39,7 +40,7 @@ TURNS = 15  # of each run that is followed, two events each
 NAMESPACE = "real"
 SECONDS = 60.0
 SYSTEM = "stromboli-system"
-PLUGIN, RAW, START = "kubectl stromboli logs", "kubectl get --raw", "kubectl stromboli --version"
+PLUGIN, RAW, START = "kubectl stromboli logs", "kubectl get --raw", "kubectl stromboli logs, to its first request"
 _numbers = itertools.count(1)
 
 
@@ -149,12 +150,17 @@ def _reading(bed: Bed, name: str, rounds: int) -> dict[str, list[float]]:
     sides = {
         PLUGIN: [kubectl, "stromboli", "logs", "-n", NAMESPACE, name],
         RAW: [kubectl, "get", "--raw", f"{AGENTS_API}/namespaces/{NAMESPACE}/agentruns/{name}/log"],
-        START: [kubectl, "stromboli", "--version"],
+        START: [kubectl, "stromboli", "logs", "-n", NAMESPACE, name],
     }
+    nowhere = bed.folder / "nowhere.kubeconfig"
+    nowhere.write_text(re.sub(r"https://[^\s\"]+", "https://127.0.0.1:1", bed.kubeconfig.read_text()))
     samples: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(rounds + 1):
         for side, command in sides.items():
-            taken = _timed(command, _environ(bed), words="" if side == START else "forty-two")
+            if side == START:  # where nothing listens, it ends with its first request
+                taken = _timed(command, {**_environ(bed), "KUBECONFIG": str(nowhere)}, code=1)
+            else:
+                taken = _timed(command, _environ(bed), words="forty-two")
             if number:  # the first is a warm-up: page cache
                 samples[side].append(taken)
     return samples
@@ -226,11 +232,11 @@ def _environ(bed: Bed) -> dict[str, str]:
     }
 
 
-def _timed(command: Sequence[str], environ: dict[str, str], words: str) -> float:
-    """The seconds that a command takes. Raises RuntimeError if it fails, or does not print these words."""
+def _timed(command: Sequence[str], environ: dict[str, str], *, words: str = "", code: int = 0) -> float:
+    """The seconds that a command takes. Raises RuntimeError if it ends otherwise, or does not print these words."""
     began = time.perf_counter()
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=SECONDS, check=False)
     taken = time.perf_counter() - began
-    if done.returncode or words not in done.stdout:
+    if done.returncode != code or words not in done.stdout:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}{done.stdout}")
     return taken

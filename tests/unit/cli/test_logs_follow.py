@@ -12,6 +12,7 @@ import pytest
 
 from stromboli.cli.logs import follow as module
 from stromboli.cli.logs.follow import Chosen, Gone, follow, show
+from stromboli.cli.logs.output import Log
 from stromboli.cli.logs.screen import Screen
 from stromboli.errors import ApiRefused, LocalFailure
 from stromboli.kube.kubeconfig import Place
@@ -367,6 +368,24 @@ def test_raw_says_that_hooks_run(user: User, server: FakeApiServer, logs: FakeLo
     server.status("a", DONE)
     follower.done()
     assert follower.out.data == says("Hello.")
+
+
+def test_an_interruption_ends_the_line_and_says_nothing_about_it(
+    user: User, server: FakeApiServer, logs: FakeLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added(server, RUNNING)
+    logs.write(uses("t"))
+    follower = Follower(user)
+    follower.until("[Bash]")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Log, "open", interrupted)
+    logs.drop()
+    with pytest.raises(KeyboardInterrupt):
+        follower.done()
+    assert follower.out.text == "[Bash] ls /\n"
 
 
 @pytest.mark.parametrize("when", ["waiting", "running"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -184,6 +185,37 @@ def test_the_pause_has_a_limit(log: Log, logs: FakeLogs) -> None:
     assert slept[-1] == output.LAST
 
 
+def test_the_rest_of_what_is_over_is_read_once_the_operator_is_back(log: Log, logs: FakeLogs) -> None:
+    logs.write(b"abc", end=True)
+    logs.refused = [AWAY] * 4
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += 5
+
+    assert once(log, AGENT, over=lambda: True, sleep=sleep, clock=lambda: now[0]) == [Piece(b"abc")]
+    logs.refused = [AWAY] * 10
+    with pytest.raises(ApiRefused, match="the operator of node a"):
+        once(log, AGENT, over=lambda: True, sleep=sleep, clock=lambda: now[0])
+    assert len(logs.refused) == 2, "it was tried for half a minute"
+
+
+def test_what_was_written_while_an_answer_was_cut_is_read_though_it_is_over(log: Log, logs: FakeLogs) -> None:
+    """As by an operator that stops in the moment in which the run ends."""
+    logs.write(b"abc")
+    over = threading.Event()
+    reader = Reader(log, over=over.is_set, sleep=lambda seconds: None)
+    logs.until_open(asked=1)
+    logs.cut()
+    logs.until_open(asked=2)
+    over.set()
+    with logs._news:  # all of it before the next answer
+        logs.outputs[1, "agent"] = Output(b"abcdef", ended=True)
+        logs._ended_early += 1
+        logs._news.notify_all()
+    assert reader.done() == b"abcdef"
+
+
 def test_without_following_the_first_failure_counts(log: Log, logs: FakeLogs) -> None:
     logs.refused = [AWAY]
     with pytest.raises(ApiRefused, match="the operator of node a"):
@@ -212,7 +244,7 @@ def test_a_refusal_because_the_run_is_gone_is_said_so(log: Log, logs: FakeLogs) 
 def test_before_there_is_an_attempt_it_is_asked_again_until_nothing_is_to_come(log: Log, logs: FakeLogs) -> None:
     asked = iter([False, False, True])
     assert once(log, AGENT, over=lambda: next(asked), sleep=lambda seconds: None) == []
-    assert len(logs.asked) == 3
+    assert len(logs.asked) == 4, "once more after that was known"
     assert once(log, Wanted(1, "agent")) == []
 
 
@@ -234,5 +266,6 @@ def test_without_a_server(log: Log, server: FakeApiServer) -> None:
         dead = Log(user, "ns", "a", "u1")
         with pytest.raises(ApiUnreachable):
             once(dead, Wanted(1, "agent"))
-        tries = iter([False, False, True])
-        assert once(dead, AGENT, over=lambda: next(tries), sleep=lambda seconds: None) == []
+        ticks = itertools.count(step=2.0)
+        with pytest.raises(ApiUnreachable):
+            once(dead, AGENT, over=lambda: True, sleep=lambda seconds: None, clock=lambda: next(ticks))

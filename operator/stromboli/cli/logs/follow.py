@@ -70,11 +70,12 @@ def follow(
 
 @contextmanager
 def _ended(screen: Screen) -> Iterator[None]:
-    """Whatever happens, the last line on the screen is whole."""
+    """Whatever happens, the last line on the screen has an end."""
     try:
         yield
-    finally:
-        screen.end()
+    except BaseException:  # an interruption, too
+        screen.break_off()
+        raise
 
 
 class _Run:
@@ -176,7 +177,7 @@ class _Run:
         return run
 
     def _over(self, attempt: int) -> bool:
-        """Whether no output of the attempt is still to come: it has ended, and so nothing waits for its steps."""
+        """Whether the attempt has ended, so that nothing of it is still to be written."""
         try:
             state = states.of(self._now())
         except Gone:

@@ -17,6 +17,7 @@ from stromboli.naming import AGENTS_GROUP, VERSION
 SILENCE = 60.0  # seconds without a byte, after which the connection is made anew: a dead one says nothing either
 FIRST, LAST = 0.1, 5.0  # seconds between two attempts at a connection
 TOLD = 5.0  # seconds without a connection after which that is said
+PATIENCE = 30.0  # seconds for which it is tried to read the rest of what is over
 _TRIES = 4  # at an output that is not followed
 WAITING, ENDED = "waiting", "ended"  # values of the header; the third is `running`
 NO_SUCH_STEP = (400, 404)
@@ -54,11 +55,7 @@ class Piece:
 
 
 class Log:
-    """The outputs of one run, which is identified by its UID.
-
-    `over` is asked when an output keeps being absent or refused: whether nothing more is to be expected of it. It may
-    raise what ends the following. `say` is given sentences about a connection that is lost for long.
-    """
+    """The outputs of one run, which is identified by its UID."""
 
     def __init__(self, user: User, namespace: str, name: str, uid: str) -> None:
         self._user = user
@@ -90,13 +87,15 @@ def pieces(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Piece]:
-    """The output. Raises LocalFailure: what the server refuses, or, unless it is followed, a lost connection.
+    """The output. Raises LocalFailure: what the server refuses; a lost connection, unless the output is followed, or if
+    it is over and cannot be read for PATIENCE.
 
-    `over` is asked where nothing came, for whatever reason: whether nothing more is to be expected. It may raise. `say`
-    gets a sentence about a connection that is lost for longer, and one when it is there again.
+    `over` is asked where nothing came, for whatever reason: whether nothing more is written. It may raise. `say` gets a
+    sentence about a connection that is lost for longer, and one when it is there again.
     """
     offset: int | None = None
     pause, tries, lost = FIRST, 0, _Lost(say, clock)
+    last = False  # whether nothing more was written even before this answer
     while True:
         came, asked = False, clock()
         try:
@@ -113,6 +112,10 @@ def pieces(
             # A service may write on when what is followed has ended, so there is no empty answer to wait for.
             if not wanted.follow or (state == ENDED and (wanted.service or not came)):
                 return
+            if not came:
+                if last:
+                    return
+                last = over()
         except (ApiUnreachable, ApiRefused) as e:
             tries += 1
             if isinstance(e, ApiRefused) and e.status not in _OF_NOW:
@@ -123,9 +126,9 @@ def pieces(
             if isinstance(e, ApiUnreachable) and clock() - asked > SILENCE * 0.9:
                 continue  # it was silent, not lost
             lost.now(e)
+            if over() and lost.seconds > PATIENCE:
+                raise
         if not came:
-            if over():
-                return
             sleep(pause)
             pause = min(pause * 2, LAST)
 
@@ -144,6 +147,10 @@ class _Lost:
             self._said = True
             message = error.message if isinstance(error, ApiRefused) else str(error).partition("\n")[0]
             self._say(f"the log is not to be had: {message}; trying again")
+
+    @property
+    def seconds(self) -> float:
+        return 0.0 if self._since is None else self._clock() - self._since
 
     def again(self) -> None:
         if self._said:

@@ -67,6 +67,13 @@ class Screen:
         """The output has ended."""
         self._finish()
 
+    def break_off(self) -> None:
+        """The output may go on, but is not shown any more."""
+        if self._renderer is not None:
+            self._write(self._renderer.end_line())
+            self._renderer = None
+        self._settle()
+
     def note(self, sentence: str) -> None:
         """A line about the run."""
         self._settle()
