@@ -81,8 +81,12 @@ class Gateway:
         return self.process.stop()
 
     def env(self, kubeconfig: Path) -> dict[str, str]:
-        """Nothing of the caller's but its folders: it talks to this machine's API server and operator alone."""
+        """Nothing of the caller's but its folders, and where Python has found this program: it talks to this machine's
+        API server and operator alone.
+        """
+        found = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         return {
+            **found,
             "PATH": os.defpath,
             "HOME": str(self.home.root),
             "KUBECONFIG": str(kubeconfig),

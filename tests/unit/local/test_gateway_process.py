@@ -69,6 +69,16 @@ def test_ready_once_it_says_so(gateway: Gateway) -> None:
     assert not gateway.ready()
 
 
+def test_its_environment(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "secret")
+    monkeypatch.setenv("PYTHONPATH", "/own")
+    environ = gateway.env(Path("/k"))
+    assert (environ["PYTHONPATH"], environ["KUBECONFIG"]) == ("/own", "/k"), "what runs here runs there"
+    assert "secret" not in environ.values()
+    monkeypatch.delenv("PYTHONPATH")
+    assert "PYTHONPATH" not in gateway.env(Path("/k"))
+
+
 def test_what_it_answers_is_told(gateway: Gateway, tmp_path: Path) -> None:
     started(gateway)
     status = {"kind": "Status", "code": 503, "message": "the API server has no front proxy\x1b[31m"}
