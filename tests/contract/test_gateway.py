@@ -239,7 +239,7 @@ def test_discovery(bed: Bed) -> None:
     assert listed == ["images.agents.stromboli.dev"], "and subresources, which are not listed"
     resources = json.loads(bed.admin("get", "--raw", AGENTS_API))["resources"]
     verbs = {resource["name"]: resource["verbs"] for resource in resources}
-    assert verbs == {"agentruns/log": ["get"], "agentsessions/messages": ["get"], "images": ["get", "list"]}
+    assert verbs == {"agentruns/log": ["get"], "agentsessions/messages": ["get"], "images": ["get"]}
 
 
 def test_the_api_server_publishes_its_openapi(bed: Bed) -> None:

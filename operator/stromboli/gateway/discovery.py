@@ -1,6 +1,6 @@
 """What the gateway says about the API by itself: discovery and OpenAPI, as the API server and kubectl ask for it. Pure.
 
-No resource here can be deleted, watched or created, so whoever empties a namespace passes them by.
+No resource here can be listed, watched, created or deleted, so whoever empties a namespace or saves it passes them by.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class _Resource:
 _RESOURCES = (
     _Resource("agentruns/log", "AgentRunLog", ("get",)),
     _Resource("agentsessions/messages", "AgentSessionMessages", ("get",)),
-    _Resource("images", "NodeImage", ("get", "list")),
+    # For RBAC it is listed too, but what comes is no list as kubectl and others know it, who look for the verb here.
+    _Resource("images", "NodeImage", ("get",)),
 )
 
 
