@@ -479,6 +479,19 @@ def test_a_pull_is_one_line_on_a_terminal(user: User, server: FakeApiServer, log
     )
 
 
+def test_what_is_too_long_for_a_line_of_the_terminal_is_not_replaced(
+    user: User, server: FakeApiServer, logs: FakeLogs
+) -> None:
+    long = "x" * 500
+    added(server, status("Pulling", long))
+    follower = Follower(user, tty=True)
+    follower.until(long)
+    server.status("a", DONE)
+    logs.write(says("Hello."), end=True)
+    follower.done()
+    assert follower.err.text == f"Pulling: {long}\nCompleted: answered in 2 turns\n"
+
+
 def test_a_pull_is_said_now_and_then_elsewhere(user: User, server: FakeApiServer, logs: FakeLogs) -> None:
     added(server, status("Pulling", "1 of 9"))
     follower = Follower(user)

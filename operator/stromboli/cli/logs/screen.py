@@ -6,6 +6,7 @@ as the bytes that they are. A terminal is never sent what would steer it.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Protocol, TextIO
@@ -88,10 +89,10 @@ class Screen:
             return
         now, same = time.monotonic(), reason == self._reason
         sentence = f"{reason}: {message}" if message else reason
-        if self._err.isatty():
+        # One that the terminal would break into lines cannot be replaced.
+        line = visible.text(" ".join(sentence.split()))
+        if self._err.isatty() and len(line) < shutil.get_terminal_size().columns:
             self._end_line()
-            # One line, or it could not be replaced: the terminal would break it.
-            line = visible.text(" ".join(sentence.split()))
             start = "\r\x1b[K" if same and self._replaceable else ""
             if not start:
                 self._settle()
