@@ -253,9 +253,8 @@ class User:
         content = None if body is None else json.dumps(body).encode("utf-8", "surrogatepass")
         headers = {"Accept": accept or "application/json", **({"Content-Type": form} if body is not None else {})}
         answer = self._answered(method, path, query, content, headers, self._silence)
+        read = self._read(answer)
         with self._failures():
-            read = _whole(answer.response)
-            self._keep(answer)
             found = bounds.json_document(read, bounds.ANSWER)
         if not isinstance(found, dict):
             raise self._lost(ValueError("the answer is not an object"))
@@ -280,10 +279,7 @@ class User:
             answer = self._asked(method, target, body, headers, silence)
         if answer.response.status < 300:
             return answer
-        with self._failures():
-            said = _whole(answer.response)
-            self._keep(answer)
-        raise _error(answer.response.status, said, path)
+        raise _error(answer.response.status, self._read(answer), path)
 
     def _asked(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], silence: float | None
@@ -333,6 +329,17 @@ class User:
             opened.close()
             raise
         return opened
+
+    def _read(self, answer: _Answer) -> bytes:
+        """All of it; then its connection is kept."""
+        try:
+            with self._failures():
+                read = _whole(answer.response)
+        except BaseException:
+            answer.end()
+            raise
+        self._keep(answer)
+        return read
 
     def _keep(self, answer: _Answer) -> None:
         if answer.response.isclosed() and answer.connection.sock is not None and not answer.response.will_close:

@@ -261,6 +261,20 @@ def test_what_is_no_refusal_of_the_run(status: int, api: FakeApiServer) -> None:
     assert stromboli(["run", "python:3.12", "hello"]) == 1
 
 
+def test_an_answer_that_does_not_come(api: FakeApiServer, capfd: Out) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"{"
+        raise ConnectionAbortedError
+
+    path = "/apis/stromboli.dev/v1alpha1/namespaces/ns/agentruns"
+    api.routes[path] = lambda request: Reply(pieces=broken())
+    assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 1
+    said = capfd.readouterr().err
+    assert "whether the AgentRun a was created is not known" in said
+    assert "`stromboli get a -n ns`" in said
+    assert len(api.named("POST")) == 1, "it is not sent twice"
+
+
 def test_a_name_that_is_taken(api: FakeApiServer, capfd: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     api.add("agentruns", run("mine"))
     assert stromboli(["run", "python:3.12", "hello", "--name", "mine", "-d"]) == 2

@@ -192,6 +192,14 @@ def test_a_run_that_is_deleted_meanwhile(api: FakeApiServer) -> None:
         assert stromboli(["wait", "a", "--for", until]) == code
 
 
+def test_another_run_that_takes_the_name_is_not_the_one(api: FakeApiServer, capsys: Out) -> None:
+    """Its deletion may be missed, while there is no connection."""
+    api.add("agentruns", run("a"))
+    once_watched(api, lambda: api.add("agentruns", run("a", status=DONE)))
+    assert stromboli(["wait", "a"]) == 3
+    assert capsys.readouterr().err == "agentrun/a was deleted\n"
+
+
 @pytest.mark.parametrize("wrong", [["--for", "x"], ["--for", "condition="], ["--timeout", "5"], ["--for", "deleted=1"]])
 def test_a_wait_that_is_no_wait(api: FakeApiServer, wrong: list[str]) -> None:
     assert stromboli(["wait", "a", *wrong]) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import select
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import yaml
 
 from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
 from stromboli.kube import kubeconfig
+from stromboli.kube.kubeconfig import Place
 from stromboli.kube.states import states
 from stromboli.kube.user import NAMESPACES, RUNS, User
 from tests.support.fake_api_server import FakeApiServer, Refusal, Reply, Request
@@ -82,13 +85,27 @@ def test_the_next_call_has_the_same_connection(user: User, server: FakeApiServer
     assert len(kept) == 1
 
 
-def test_a_connection_that_the_server_has_closed_is_not_used(user: User, server: FakeApiServer) -> None:
-    server.add("agentruns", run("a"))
-    user.get(RUNS, "ns", "a")
-    server.routes["/once"] = lambda request: Reply(body={}, headers={"Connection": "close"})
-    user.document("/once")
-    user.patch(RUNS, "ns", "a", {"spec": {"cancel": True}})
-    assert len(server.named("PATCH")) == 1
+def test_a_connection_that_the_server_has_closed_is_not_used() -> None:
+    """Neither for a change, which is sent once only: an API server closes what is idle for long without a word."""
+    answered: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for _ in range(2):
+                client, _ = listening.accept()
+                with client:
+                    answered.append(client.recv(65536))
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with User(Place("it", f"http://127.0.0.1:{listening.getsockname()[1]}")) as user:
+            user.get(RUNS, "ns", "a")
+            [kept] = user._idle
+            assert select.select([kept.sock], [], [], 20)[0], "the server closes it"
+            user.patch(RUNS, "ns", "a", {"spec": {"cancel": True}})
+        thread.join(20)
+    assert [request[:5] for request in answered] == [b"GET /", b"PATCH"]
 
 
 def test_a_stream_comes_as_it_is_sent(user: User, server: FakeApiServer) -> None:
