@@ -61,9 +61,8 @@ class _Ended(msgspec.Struct, omit_defaults=True, rename="camel"):
 
 
 class _Followed(_Ended, omit_defaults=True, rename="camel"):
-    """The fields of a run's status that say where its output is."""
+    """Also those that say where its output is."""
 
-    node: str | None = None
     session: dict[str, Any] | None = None
     attempts: list[dict[str, Any]] | None = None
 

@@ -295,6 +295,22 @@ async def test_of_a_run_that_has_ended_a_list_has_only_the_conditions(bed: Bed) 
     assert seen.status.wire["conditions"][0]["status"] == "True"
 
 
+async def test_of_a_run_that_has_ended_the_attempts_are_there_for_whoever_reads_its_output(bed: Bed) -> None:
+    condition = {"type": "Succeeded", "status": "True", "lastTransitionTime": "2026-01-31T12:00:00Z", "reason": "R"}
+    attempt = {"number": 2, "container": "c", "bootID": "b", "timeout": "5m", "startedAt": "2026-01-31T12:00:00Z"}
+    status = {"conditions": [condition], "node": "n", "attempts": [attempt], "completionTime": "2026-01-31T12:00:00Z"}
+    await bed.cluster.write_status(
+        bed.run("large", prompt="x" * 200_000), run_status({**status, "result": {"text": "long"}})
+    )
+    found = await bed.cluster.followed_run(bed.space, "large")
+    assert found is not None
+    assert found.status.is_finished
+    assert ([a.number for a in found.status.attempts], found.status.node) == ([2], "n")
+    assert set(found.status.wire) == set(status)
+    assert "prompt" not in found.spec
+    assert await bed.cluster.followed_run(bed.space, "nowhere") is None
+
+
 async def test_a_list_has_all_its_pages(bed: Bed) -> None:
     made = {bed.run(f"r{n}").uid for n in range(PAGE + 2)}
     assert {obj.uid async for obj in bed.cluster.runs()} == made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import aclosing
 from dataclasses import replace
@@ -388,6 +389,36 @@ async def test_an_offset_beyond_the_end_is_waited_for(bed: Bed) -> None:
     await following.until(b"abc")
     bed.attempts(1, over=True)
     await following.ended()
+
+
+async def test_an_output_that_the_agent_cut_goes_on_where_it_is_longer_again(bed: Bed) -> None:
+    bed.record()
+    bed.write(b"0123456789")
+    following = Following(await bed.open(follow=True))
+    await following.until(b"0123456789")
+    (bed.out() / "stdout").write_bytes(b"")
+    bed.write(SECRET.encode()[:8])
+    bed.write(b"01" + SECRET.encode() + b"\n")  # what was sent of it is not shown again, and no secret is
+    await following.until(b"0123456789" + b"*" * len(SECRET) + b"\n")
+    bed.attempts(1, over=True)
+    await following.ended()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+async def test_what_is_no_file_is_followed_without_blocking(bed: Bed, kind: str) -> None:
+    bed.record()
+    path = bed.out() / "stdout"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(bed.out() / "record")
+        case "folder":
+            path.mkdir()
+    following = Following(await bed.open(follow=True))
+    await asyncio.sleep(watches.LOOK * 3)
+    bed.attempts(1, over=True)
+    assert await following.ended() == b""
 
 
 async def test_all_followers_of_an_attempt_share_one_watch_and_leave_none(bed: Bed) -> None:
