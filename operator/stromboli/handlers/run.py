@@ -49,6 +49,7 @@ from stromboli.sweep import EVERY, Sweep
 log = logging.getLogger(__name__)
 
 ENDING = 12.0  # seconds that kopf has to end
+_KOPF = str(Path(kopf.__file__).parent)
 RETRY = 5.0  # seconds at most until a failed sweep is retried
 T = TypeVar("T")
 
@@ -160,11 +161,21 @@ async def _watches(registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None
     """kopf's tasks, until they end. A signal that ends the process sets `stop`. This replaces kopf's own signal
     handlers, which do not report why it ends, and after which it takes up to 5 s to notice.
     """
-    others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(registry=registry, standalone=True, clusterwide=True, stop_flag=stop)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await kopf.run_tasks(tasks, ignored=others)
+    await kopf.run_tasks(tasks, ignored=_Ours())
+
+
+class _Ours(frozenset["asyncio.Task[object]"]):
+    """All tasks but those whose coroutine is one of kopf's. In the end kopf waits 5 s for every other task and cancels
+    it, also what has begun since and is not its own, such as a connection of the read API.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        assert isinstance(task, asyncio.Task)
+        code = getattr(task.get_coro(), "cr_code", None)
+        return code is None or not code.co_filename.startswith(_KOPF)
 
 
 async def _seconds_after(event: asyncio.Event, seconds: float) -> None:

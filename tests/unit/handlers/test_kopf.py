@@ -73,7 +73,7 @@ class _History:
 
 @asynccontextmanager
 async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Operator]:
-    """Not a fixture: at its end, kopf cancels every task that is newer than itself, such as a fixture's."""
+    """kopf inside the block."""
     server = WatchServer()
     await server.server.start_server()
     info = kopf.ConnectionInfo(server=str(server.server.make_url("")).rstrip("/"))
@@ -162,3 +162,18 @@ def test_backoffs_have_no_end() -> None:
     assert [next(waits) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
     for _ in range(10_000):
         assert next(waits) == 3.0
+
+
+async def test_what_has_begun_since_neither_delays_its_end_nor_is_ended_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the connection of somebody who follows a run."""
+    async with running(monkeypatch) as operator:
+        await operator.watches_all()
+        ours = asyncio.create_task(asyncio.sleep(LIMIT))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        operator.stop.set()
+        await operator.task
+        took = loop.time() - began
+        assert took < 4.0, f"kopf waited {took:.1f} s"
+        assert not ours.done()
+        ours.cancel()
