@@ -343,6 +343,13 @@ def test_an_interrupt_while_it_is_created(api: FakeApiServer) -> None:
     assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 3
 
 
+def test_an_interrupt_while_one_is_created_that_is_not_followed(api: FakeApiServer, capfd: Out) -> None:
+    api.admit = lambda obj: interrupt()
+    assert stromboli(["run", "python:3.12", "hello", "--name", "a", "-d"]) == 130
+    assert capfd.readouterr().out == "a\n"
+    assert list(api.objects) == [("agentruns", "ns", "a")]
+
+
 def test_an_interrupt_without_the_api_server(api: FakeApiServer, capfd: Out) -> None:
     def away(request: Request) -> Reply:
         if request.method == "PATCH":
@@ -356,7 +363,10 @@ def test_an_interrupt_without_the_api_server(api: FakeApiServer, capfd: Out) -> 
 
     api.changed = changed
     assert stromboli(["run", "python:3.12", "hello", "--name", "a"]) == 130
-    assert "could not be canceled: not now" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "could not be canceled: not now" in said
+    assert "and it goes on" in said
+    assert "`stromboli cancel a -n ns` stops it" in said
 
 
 def test_a_kill_leaves_the_run_alone(api: FakeApiServer, capfd: Out) -> None:

@@ -46,12 +46,13 @@ class Detached(LocalFailure):
 
 
 class Following:
-    """A run that is about to be created, or is followed. A context manager for what ^C does."""
+    """A run that is about to be created, and is followed then. A context manager for what ^C does."""
 
     def __init__(self, user: User, namespace: str) -> None:
         self._user, self._namespace = user, namespace
         self._name = ""
         self._interrupts = 0
+        self._canceling = False
 
     def __enter__(self) -> Following:
         self._before = signal.getsignal(signal.SIGINT)
@@ -70,7 +71,7 @@ class Following:
                 self._cancel()
             return shown(self._user, self._namespace, self._name, outcome.uid(run))
         except KeyboardInterrupt:  # the second ^C; or a closed terminal, or a `kill`
-            raise Detached(self._namespace, self._name, canceling=self._interrupts > 0) from None
+            raise Detached(self._namespace, self._name, canceling=self._canceling) from None
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += 1
@@ -85,6 +86,7 @@ class Following:
         _tell(f"canceling {run}; ^C again leaves that to the operator")
         try:
             self._user.patch(RUNS, self._namespace, self._name, {"spec": {"cancel": True}})
+            self._canceling = True
         except LocalFailure as e:
             _tell(f"{run} could not be canceled: {e}")
 

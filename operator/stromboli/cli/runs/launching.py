@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from stromboli import bounds, visible
-from stromboli.cli import cluster, exitcodes
+from stromboli.cli import cluster, exitcodes, interrupts
 from stromboli.cli.runs import following, getting, manifest, outcome
 from stromboli.cli.runs.run import FLAGS
 from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
@@ -45,12 +45,13 @@ def run(namespace: str | None, context: str, kubeconfig: Path | None, given: Giv
 
 def launch(user: User, namespace: str, body: manifest.Object, *, output: str, remove: bool = False) -> int:
     """Create a run, and follow it unless `output` is `detached`. Returns the exit code. Raises LocalFailure."""
+    if output == "detached":
+        with interrupts.held_back():  # its name is printed, in any case
+            click.echo(outcome.name(_created(user, namespace, body)))
+        return 0
     with following.Following(user, namespace) as watched:
         created = _created(user, namespace, body)
         name = outcome.name(created)
-        if output == "detached":
-            click.echo(name)
-            return 0
         click.echo(f"stromboli: AgentRun {namespace}/{name}", err=True)
         ended = watched.to_the_end(
             created, following.conversation if output == "conversation" else following.conditions
