@@ -402,6 +402,29 @@ def test_a_run_that_is_deleted_meanwhile(user: User, server: FakeApiServer, logs
 
 
 @pytest.mark.parametrize("when", ["waiting", "running"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["", "replaced"])
+def test_a_run_that_is_deleted_as_soon_as_it_has_ended(
+    user: User, server: FakeApiServer, logs: FakeLogs, when: str, replaced: bool
+) -> None:
+    """By a time to live of 0, before the follower has seen how it ended."""
+    first = added(server, RUNNING if when == "running" else status("Queued"))
+    logs.uid = first["metadata"]["uid"]
+    logs.write(uses("t"))
+    follower = Follower(user)
+    follower.until("Queued" if when == "waiting" else "[Bash]")
+    server.drop()
+    server.status("a", DONE)
+    server.remove("a")
+    if replaced:
+        added(server, RUNNING)
+    logs.end()
+    final = follower.done()
+    assert final["metadata"]["uid"] == first["metadata"]["uid"]
+    assert final["status"] == DONE
+    assert "answered in 2 turns" in follower.err.text
+
+
+@pytest.mark.parametrize("when", ["waiting", "running"])
 def test_a_run_that_is_replaced_by_one_of_the_same_name(
     user: User, server: FakeApiServer, logs: FakeLogs, when: str
 ) -> None:

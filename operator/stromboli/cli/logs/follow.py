@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from stromboli.cli.logs import output
@@ -22,6 +22,7 @@ from stromboli.kube.user import RUNS, Object, User
 from stromboli.reasons import Reason
 
 UNSEEN = 10.0  # seconds without a status after which it is said that no operator has seen the run
+LAST_LOOK = 5.0  # seconds at most for what became of a run that is gone
 _MOST_PAUSE = 1.0  # seconds between two looks at which hooks have begun
 _NOT_FOUND, _WITHHELD = 404, 410
 _SHOWN_BY_OUTPUT = (Reason.Starting, Reason.RunningHooks, Reason.Running)
@@ -82,8 +83,19 @@ class _Run:
     def __init__(self, user: User, namespace: str, name: str, uid: str, screen: Screen, chosen: Chosen) -> None:
         self._user, self._namespace, self._name, self._uid = user, namespace, name, uid
         self._screen, self._chosen = screen, chosen
+        self._version = ""  # of the run, as it was last seen
 
     def followed(self) -> Object:
+        """The run as it is in the end, also if it is deleted right after that (`ttlSecondsAfterFinished: 0`)."""
+        try:
+            return self._followed()
+        except Gone:
+            if (run := self._ended()) is None:
+                raise
+            self._screen.note(states.of(run).sentence)
+            return run
+
+    def _followed(self) -> Object:
         shown: int | None = None
         while True:
             run = self._waited(shown)
@@ -195,7 +207,22 @@ class _Run:
         self._uid = self._uid or state.uid
         if state.uid != self._uid:
             raise self._gone("was deleted, and there is another run of that name now")
+        self._version = state.version
         return state
+
+    def _ended(self) -> Object | None:
+        """The end of a run that was deleted since it was last seen, which the API server remembers for minutes."""
+        if not self._version:
+            return None
+        with suppress(LocalFailure):
+            found = watched.changes(
+                self._user, RUNS, self._namespace, self._version, name=self._name, seconds=LAST_LOOK
+            )
+            for kind, run in found:
+                state = states.of(run)
+                if state.uid == self._uid and (state.finished or kind == "DELETED"):
+                    return run if state.finished else None
+        return None
 
     def _none(self) -> Gone:
         return Gone(

@@ -35,6 +35,7 @@ class State:
     """
 
     uid: str
+    version: str
     reason: str
     message: str
     finished: bool
@@ -73,6 +74,7 @@ def of(run: Mapping[str, Any]) -> State:
     succeeded = condition(status, RunCondition.Succeeded)
     return State(
         uid=text(fields(run.get("metadata")).get("uid")),
+        version=text(fields(run.get("metadata")).get("resourceVersion")),
         reason=text(succeeded.get("reason")),
         message=text(succeeded.get("message")),
         finished=succeeded.get("status") in ("True", "False"),
