@@ -24,6 +24,7 @@ from stromboli.local.home import Home
 _NAME = "gateway"
 _READY_SECONDS = 60.0
 _ANSWER_SECONDS = 2.0
+_WHERE = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 _LONGEST = 300  # characters of an answer that are shown
 
 
@@ -81,10 +82,10 @@ class Gateway:
         return self.process.stop()
 
     def env(self, kubeconfig: Path) -> dict[str, str]:
-        """Nothing of the caller's but its folders, and where Python has found this program: it talks to this machine's
-        API server and operator alone.
+        """Nothing of the caller's but where this program and its libraries are found: it talks to this machine's API
+        server and operator alone.
         """
-        found = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        found = {name: os.environ[name] for name in _WHERE if name in os.environ}
         return {
             **found,
             "PATH": os.defpath,

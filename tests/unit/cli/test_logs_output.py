@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 from collections.abc import Iterator
 
@@ -96,6 +97,23 @@ def test_it_goes_on_where_the_connection_broke(log: Log, logs: FakeLogs) -> None
     assert reader.done() == b"abcdefghi"
     assert said == [], "it did not last"
     assert [query.get("offset") for query in logs.asked[:2]] == [None, "3"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_byte_comes_once_whatever_happens_to_the_connection(log: Log, logs: FakeLogs, seed: int) -> None:
+    source = random.Random(seed)
+    data = source.randbytes(4000)
+    logs.write(b"")
+    reader = Reader(log, sleep=lambda seconds: None)
+    at = 0
+    while at < len(data):
+        size = source.randrange(400)
+        logs.write(data[at : at + size])
+        at += size
+        if (happens := source.choice([logs.drop, logs.cut, logs.until_open, None])) is not None:
+            happens()
+    logs.end()
+    assert reader.done() == data
 
 
 def test_an_answer_that_ends_is_not_the_end_of_the_output(log: Log, logs: FakeLogs) -> None:
