@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -27,7 +28,7 @@ from stromboli.naming import AGENTS_API
 log = logging.getLogger(__name__)
 
 _OPEN = ("/healthz", "/readyz")
-_TRIES = 3  # of the nodes where any will do
+_SEARCH = 15.0  # seconds to find a node that answers, where any will do
 _USER = web.RequestKey("user", str)
 _KINDS = {Place.RUN: "AgentRun", Place.SESSION: "AgentSession"}
 
@@ -132,13 +133,15 @@ class Gateway:
         addresses = await self._lookups.operators()
         if wanted := asked.parameter("node"):
             return await self._onward.answer(request, asked, wanted, _address(addresses, wanted))
-        nodes = random.sample(sorted(addresses), min(_TRIES, len(addresses)))
         failed = Declined(503, "no operator has said where it listens; start one")
-        for node in nodes:
+        until = time.monotonic() + _SEARCH
+        for node in random.sample(sorted(addresses), len(addresses)):  # some may be of nodes that are gone
             try:
                 return await self._onward.answer(request, asked, node, addresses[node])
             except Unanswered as error:
                 failed = error
+            if time.monotonic() > until:
+                break
         raise failed
 
 

@@ -140,14 +140,20 @@ async def test_an_api_server_that_is_away_is_no_answer_about_the_run(bed: Bed) -
     assert (status, told["message"]) == (503, "the API server: refused")
 
 
-async def test_images_are_asked_for_where_somebody_answers(bed: Bed) -> None:
+async def test_images_are_asked_for_where_somebody_answers(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     bed.onward.down = {"one"}
     for _ in range(8):
         assert await bed.asks(f"{AGENTS_API}/namespaces/team/images") == (200, {"node": "two"})
     status, told = await bed.asks(f"{AGENTS_API}/namespaces/team/images?node=one")
     assert (status, "node one does not answer" in told["message"]) == (503, True)
-    bed.onward.down = {"one", "two"}
+    bed.cluster.addresses |= {f"gone-{n}": "10.0.0.9:9" for n in range(20)}
+    bed.onward.down = {"one", *bed.cluster.addresses} - {"two"}
+    assert await bed.asks(f"{AGENTS_API}/namespaces/team/images") == (200, {"node": "two"})
+    monkeypatch.setattr(server, "_SEARCH", -1.0)
+    bed.onward.down = set(bed.cluster.addresses)
+    before = len(bed.onward.asked)
     assert (await bed.asks(f"{AGENTS_API}/images?namespace=team"))[0] == 503
+    assert len(bed.onward.asked) == before + 1, "there is no time for another"
     bed.cluster.addresses = {}
     status, told = await bed.asks(f"{AGENTS_API}/images?namespace=team")
     assert (status, "no operator has said" in told["message"]) == (503, True)
