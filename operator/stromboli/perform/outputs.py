@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stromboli import naming
-from stromboli.attempt import outputs, records, times
+from stromboli.attempt import outputs, records, seals, times
 from stromboli.attempt.site import Site
 from stromboli.models.run import AttemptEntry, Run
-from stromboli.node.watches import Watches
+from stromboli.node.watches import LOOK, Watches
 from stromboli.perform.asked import Answer, Asked, NoOutput, State
 from stromboli.perform.service_logs import ServiceLogs
 from stromboli.plan import outcome
@@ -28,6 +28,7 @@ from stromboli.store import Store
 CHUNK = 16 * 1024  # bytes of output that are read at a time
 LINE = 64 * 1024  # bytes before an offset in which the beginning of its line is looked for
 HELD = 1.0  # seconds for which less than SHORTEST bytes that may begin a secret are held back while nothing follows
+LAUNCH = 10.0  # seconds for which a follower of an attempt that has not started waits for the beginning of the answer
 CHECK = 1.0  # seconds between looks at whether the attempt is over, if nothing changes
 
 # The run by (namespace, name), with its attempts also after its end; None if there is none. Raises ClusterUnavailable.
@@ -100,6 +101,9 @@ class Outputs:
         place = folder.attempt(run.uid, number)
         if not os.path.lexists(place):
             raise NoOutput("missing", f"the output of attempt {number} of {run.name} is no longer on the node")
+        if not await self._has_started(run, number, wait=asked.follow):
+            over = self._is_over(run, number, place / "out")
+            return Answer(number, asked.offset, State.ended if over else State.waiting, _nothing())
         secrets = KEYS
         if asked.step != outputs.SUPERVISOR:  # whose text is the operator's
             secrets = await asyncio.to_thread(folder.read_given, naming.attempt(run.uid, number))
@@ -116,6 +120,18 @@ class Outputs:
         first = await asyncio.to_thread(_begin, where, offset)
         limited = first + asked.limit if asked.limit is not None else None
         return Answer(number, first, state, self._pieces(where, first, until, limited))
+
+    async def _has_started(self, run: Run, number: int, *, wait: bool) -> bool:
+        """Whether anything can have run. Until then there is no output, and it is not final which secrets an attempt is
+        given; so whoever follows waits for that, for a while.
+        """
+        place = self._site.folder(run.session_uid).attempt(run.uid, number)
+        until = time.monotonic() + (LAUNCH if wait else 0.0)
+        while await asyncio.to_thread(seals.is_untouched, place):
+            if time.monotonic() >= until or self._is_over(run, number, place / "out"):
+                return False
+            await asyncio.sleep(LOOK)
+        return True
 
     async def _pieces(self, place: _Place, at: int, until: int | None, limit: int | None) -> AsyncIterator[bytes]:
         """The output from an offset on: to what was its end, or as it is written until the step has ended."""

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stromboli.attempt import seals
 from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.models.run import Run, RunStatus
@@ -56,9 +57,11 @@ class Bed:
         return self.site.folder(UID)
 
     def out(self, number: int = 1) -> Path:
-        found = self.folder.attempt(UID, number) / "out"
-        found.mkdir(parents=True, exist_ok=True)
-        return found
+        attempt = self.folder.attempt(UID, number)
+        if not attempt.exists():
+            attempt.mkdir(parents=True)
+            seals.make(attempt, None)
+        return attempt / "out"
 
     def attempts(self, *numbers: int, over: bool = False) -> None:
         """The run has these attempts, and all but the last have ended; with `over` the run has."""
@@ -81,7 +84,13 @@ class Bed:
         with (self.out(number) / name).open("ab") as file:
             file.write(data)
 
+    def start(self, number: int = 1) -> None:
+        """The supervisor breaks the first seal."""
+        while not seals.broken(self.out(number).parent).started:
+            os.utime(self.out(number))
+
     def record(self, text: str = BEGUN) -> None:
+        self.start()
         self.write(text.encode(), "record")
 
     async def open(self, **asked: Any) -> Answer:
@@ -230,7 +239,37 @@ async def test_after_a_restart_of_the_node_nothing_is_shown_but_what_the_supervi
     assert (await bed.all(step="supervisor")).endswith(b"agent began\n")
 
 
+async def test_an_attempt_that_has_not_started_is_waited_for_with_what_it_is_given_then(bed: Bed) -> None:
+    answer = await bed.open()
+    assert (answer.state, [piece async for piece in answer.pieces]) == (State.waiting, [])
+    opening = asyncio.ensure_future(bed.open(follow=True))
+    await asyncio.sleep(watches.LOOK * 3)
+    assert not opening.done()
+    bed.give(1, "another-that-it-is-given-as-well")
+    bed.record()
+    following = Following(await asyncio.wait_for(opening, LIMIT))
+    bed.write(f"{SECRET} another-that-it-is-given-as-well\n".encode())
+    await following.until(b"*" * len(SECRET) + b" " + b"*" * 32 + b"\n")
+    bed.attempts(1, over=True)
+    await following.ended()
+
+
+async def test_an_attempt_that_does_not_start_soon_is_answered_all_the_same(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "LAUNCH", 0.1)
+    answer = await bed.open(follow=True)
+    assert (answer.state, [piece async for piece in answer.pieces]) == (State.waiting, [])
+
+
+async def test_an_attempt_that_never_started_has_nothing_to_withhold(bed: Bed) -> None:
+    bed.folder.forget_given(f"{UID}-1")
+    bed.attempts(1, over=True)
+    assert await bed.all(follow=True) == b""
+
+
 async def test_what_has_no_secret_is_shown_after_it_too(bed: Bed) -> None:
+    bed.record()
     bed.write(b"nothing of it, but sk-ant-0123456789abcdef012")
     bed.folder.settle_given(f"{UID}-1")
     bed.folder.forget_given(f"{UID}-1")
@@ -293,6 +332,7 @@ async def test_a_follower_gets_what_is_written_within_a_tenth_of_a_second_and_th
 
 
 async def test_a_hook_is_followed_from_before_its_beginning_to_its_end(bed: Bed) -> None:
+    bed.start()
     following = Following(await bed.open(step="postStart[0]", follow=True))
     assert following.answer.state is State.waiting
     bed.record("start 1.0\nbegin postStart 0 1.0\n")
@@ -304,6 +344,7 @@ async def test_a_hook_is_followed_from_before_its_beginning_to_its_end(bed: Bed)
 
 
 async def test_a_hook_that_will_never_begin_is_not_waited_for(bed: Bed) -> None:
+    bed.start()
     following = Following(await bed.open(step="postCreate[0]", follow=True))
     bed.record()
     assert await following.ended() == b""

@@ -36,7 +36,7 @@ class Stack(Bed):
         self.folder.write_given(SERVICES, redaction.of_files([PASSWORD + b"\n"]))
         fake.program = lambda _: Program(output=b"listening\n")
 
-    async def start(self, service: str = "my_db") -> FakeContainer:
+    async def serve(self, service: str = "my_db") -> FakeContainer:
         key = names.container(UID, service)
         body = {
             "image": "db:1",
@@ -59,7 +59,7 @@ async def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def test_it_is_found_by_its_name_in_the_file_and_read_from_an_offset(stack: Stack) -> None:
-    await stack.start()
+    await stack.serve()
     answer = await stack.open(service="my_db")
     assert (answer.attempt, answer.offset, answer.state) == (1, 0, State.running)
     assert await stack.all(service="my_db") == b"listening\n"
@@ -71,14 +71,14 @@ async def test_it_is_found_by_its_name_in_the_file_and_read_from_an_offset(stack
 
 
 async def test_one_that_was_begun_anew_is_served_from_its_beginning(stack: Stack) -> None:
-    await stack.start()
+    await stack.serve()
     answer = await stack.open(service="my_db", offset=1000)
     assert answer.offset == 1000
     assert b"".join([piece async for piece in answer.pieces]) == b"listening\n"
 
 
 async def test_it_is_followed_until_the_attempt_is_over(stack: Stack) -> None:
-    container = await stack.start()
+    container = await stack.serve()
     following = Following(await stack.open(service="my_db", follow=True))
     await following.until(b"listening\n")
     container.log += b"password: " + PASSWORD[:10]
@@ -93,7 +93,7 @@ async def test_it_is_followed_until_the_attempt_is_over(stack: Stack) -> None:
 
 
 async def test_it_is_followed_until_it_ends_and_a_follower_that_goes_leaves_nothing(stack: Stack) -> None:
-    container = await stack.start()
+    container = await stack.serve()
     one, other = [Following(await stack.open(service="my_db", follow=True)) for _ in range(2)]
     await one.until(b"listening\n")
     await other.until(b"listening\n")
@@ -107,8 +107,8 @@ async def test_it_is_followed_until_it_ends_and_a_follower_that_goes_leaves_noth
 async def test_what_is_no_service_is_said(stack: Stack) -> None:
     with pytest.raises(NoOutput, match="`service` is 'db', which is no service of a; it has none on the node"):
         await stack.open(service="db")
-    await stack.start()
-    await stack.start("cache")
+    await stack.serve()
+    await stack.serve("cache")
     with pytest.raises(NoOutput, match="`service` is 'db', which is no service of a; it has cache, my_db"):
         await stack.open(service="db")
     with pytest.raises(NoOutput, match="which is no service of a"):
@@ -116,7 +116,7 @@ async def test_what_is_no_service_is_said(stack: Stack) -> None:
 
 
 async def test_without_its_secrets_nothing_is_shown(stack: Stack) -> None:
-    await stack.start()
+    await stack.serve()
     stack.folder.forget_given(SERVICES)
     with pytest.raises(NoOutput, match="is withheld") as raised:
         await stack.open(service="my_db")
