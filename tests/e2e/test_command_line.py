@@ -122,7 +122,14 @@ def test_one_that_is_held_back_waits(dev: Person, python_image: str) -> None:
     assert done.stdout == "held\n", done.stderr
     assert dev("wait", "held", "--for", "condition=Succeeded=Unknown", "--timeout", "20s").returncode == 0
     assert dev("wait", "held", "--timeout", "1s").returncode == exitcodes.NOT_YET
-    assert dev("resume", "held").stdout == "agentrun/held goes on\n"
+    with dev.start("get", "held", "--watch") as watching:
+        assert watching.stdout is not None
+        head, first = watching.stdout.readline().split(), watching.stdout.readline().split()
+        assert (head[0], first[:2]) == ("NAME", ["held", "Unknown"])
+        assert dev("resume", "held").stdout == "agentrun/held goes on\n"
+        assert any(line.split()[1:3] == ["True", "Completed"] for line in watching.stdout), "it shows the end"
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(SECONDS) == exitcodes.DETACHED
     assert dev("wait", "held", "--timeout", "40s").returncode == 0
     assert dev("cancel", "held").stdout.startswith("agentrun/held has ended already: Completed")
 
