@@ -127,3 +127,12 @@ async def test_in_a_session_others_wait_until_the_run_is_through(node: Node) -> 
     assert stage.sent == ["first", "second"]
     assert attempts(node, "first") == [(1, "HookFailed", "No"), (2, "Completed", "Yes")]
     assert sum(count for (_, hook), count in stage.hooks.items() if hook == "onCreateCommand") == 1
+
+
+async def test_what_it_used_is_the_sum_of_its_attempts(node: Node) -> None:
+    Failing(node, 1, 0)
+    node.run(retryOn=["AgentFailed"])
+    async with node.process() as process:
+        await node.cleared(process)
+    status = node.status()
+    assert status["usage"]["turns"] == sum(a["usage"]["turns"] for a in status["attempts"]) == 2
