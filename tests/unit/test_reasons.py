@@ -43,9 +43,10 @@ REASONS: tuple[type[ConditionReason], ...] = (
 ENUMS: tuple[type[StrEnum], ...] = (*TYPES, *REASONS, EventReason)
 ALL = [member for enum in ENUMS for member in enum]
 # The same words with another meaning: phases of runs, states of steps and services, fields of Podman's answers, and the
-# reasons of a metav1.Status.
+# reasons of a metav1.Status and conditions of an APIService.
 OTHER_MEANINGS = {
     ("api", "Expired"),
+    ("kube", "Available"),
     ("models", "Running"),
     ("models", "Succeeded"),
     ("models", "Created"),

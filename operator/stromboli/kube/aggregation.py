@@ -21,6 +21,7 @@ from stromboli.kube.faults import code, refused, unavailable
 from stromboli.kube.kinds import AgentRun, AgentSession, APIService, ConfigMap
 from stromboli.kube.plain import Kind, Plain
 from stromboli.naming import API_SERVICE
+from stromboli.reasons import RunCondition
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class Aggregation:
         if content is None:
             return None
         found = _decoded(lambda data: msgspec.json.decode(data, type=_Object), content)
-        finished = any(c.type == "Finished" and c.status == "True" for c in found.status.conditions)
+        finished = any(c.type == RunCondition.Finished and c.status == "True" for c in found.status.conditions)
         return Located(found.metadata.uid, found.status.node, finished)
 
     async def front_proxy(self) -> Mapping[str, bytes]:

@@ -159,6 +159,7 @@ async def settled(node: Node, process: Process) -> dict[str, int]:
     await node.until(lambda: len(process.queue) == 0, "all is quiet")
     assert await process.sweep.attempt()
     await node.until(lambda: len(process.queue) == 0, "all is quiet")
+    await process.expiry.look()  # which the process does by itself
     found = sizes(process)
     # One at most: whether the mount of the CLI is to be looked at depends on which pass over a run was the last.
     assert found.pop("CLIMounts._doubted") <= 1
