@@ -46,7 +46,7 @@ ALL = [member for enum in ENUMS for member in enum]
 # reasons of a metav1.Status and conditions of an APIService.
 OTHER_MEANINGS = {
     ("api", "Expired"),
-    ("kube", "Available"),
+    ("local", "Available"),
     ("models", "Running"),
     ("models", "Succeeded"),
     ("models", "Created"),
