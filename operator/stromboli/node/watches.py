@@ -1,4 +1,4 @@
-"""Notices that files of an attempt's `out/` have changed, for those who follow its outputs.
+"""Notices that files of an attempt's `out/` have changed, or that it is over, for those who follow its outputs.
 
 Each attempt that is followed has one watch, however many follow it, and no other has one. It looks at the files' inodes
 and sizes every LOOK seconds, which takes microseconds; inotify would need a descriptor for each, and says nothing of
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,10 +22,12 @@ _Seen = dict[str, tuple[int, int] | None]
 
 
 class Watch:
-    """The watch of one folder."""
+    """The watch of one folder, and of what `also` returns."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, also: Callable[[], bool]) -> None:
         self._out = out
+        self._also = also
+        self._also_seen = False
         self._names: Counter[str] = Counter()
         self._seen: _Seen = {}
         self._changed = asyncio.Event()
@@ -40,16 +42,17 @@ class Watch:
     def followers(self) -> int:
         return self._names.total()
 
-    def add(self, name: str) -> None:
-        """Look at this file, too."""
-        self._names[name] += 1
-        self._seen.setdefault(name, self._look_at(name))  # one who has followed for longer must not miss a change
+    def add(self, names: Iterable[str]) -> None:
+        """Look at these files, too."""
+        for name in names:
+            self._names[name] += 1
+            self._seen.setdefault(name, self._look_at(name))  # one who has followed for longer must not miss a change
         if self._looking is None:
             self._looking = spawn(self._look(), f"the watch of {self._out}")
 
-    def remove(self, name: str) -> None:
-        """One of those who asked for this file does no longer."""
-        self._names[name] -= 1
+    def remove(self, names: Iterable[str]) -> None:
+        """One of those who asked for these files does no longer."""
+        self._names.subtract(names)
         self._names += Counter()  # without those that are 0
         if not self._names and self._looking is not None:
             self._looking.cancel()
@@ -59,10 +62,11 @@ class Watch:
         while True:
             await asyncio.sleep(LOOK)
             found = {name: self._look_at(name) for name in self._names}
-            if found != {name: self._seen.get(name) for name in found}:
+            also = self._also()
+            if also != self._also_seen or found != {name: self._seen.get(name) for name in found}:
                 self._changed.set()
                 self._changed = asyncio.Event()
-            self._seen = found
+            self._seen, self._also_seen = found, also
 
     def _look_at(self, name: str) -> tuple[int, int] | None:
         try:
@@ -82,13 +86,16 @@ class Watches:
         return len(self._watches)
 
     @contextmanager
-    def of(self, out: Path, name: str) -> Iterator[Watch]:
-        """The watch of this folder, which looks at this file and at others that were asked for, inside the block."""
-        watch = self._watches.setdefault(out, Watch(out))
-        watch.add(name)
+    def of(self, out: Path, names: Collection[str], also: Callable[[], bool]) -> Iterator[Watch]:
+        """The watch of this folder, which looks at these files and at others that were asked for, inside the block.
+
+        Whoever asks for the same folder passes an `also` that returns the same.
+        """
+        watch = self._watches.setdefault(out, Watch(out, also))
+        watch.add(names)
         try:
             yield watch
         finally:
-            watch.remove(name)
+            watch.remove(names)
             if not watch.followers:
                 self._watches.pop(out, None)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stromboli import naming
@@ -29,7 +30,7 @@ CHUNK = 16 * 1024  # bytes of output that are read at a time
 LINE = 64 * 1024  # bytes before an offset in which the beginning of its line is looked for
 HELD = 1.0  # seconds for which less than SHORTEST bytes that may begin a secret are held back while nothing follows
 LAUNCH = 10.0  # seconds for which a follower of an attempt that has not started waits for the beginning of the answer
-CHECK = 1.0  # seconds between looks at whether the attempt is over, if nothing changes
+CHECK = 1.0  # seconds after which what is held back is looked at again, if nothing changes
 
 # The run by (namespace, name), with its attempts also after its end; None if there is none. Raises ClusterUnavailable.
 Lookup = Callable[[str, str], Awaitable[Run | None]]
@@ -135,7 +136,8 @@ class Outputs:
 
     async def _pieces(self, place: _Place, at: int, until: int | None, limit: int | None) -> AsyncIterator[bytes]:
         """The output from an offset on: to what was its end, or as it is written until the step has ended."""
-        with self._watches.of(place.out, outputs.file_of(place.step)) as watch:
+        names = {outputs.file_of(place.step), records.RECORD}
+        with self._watches.of(place.out, names, partial(self._is_over, place.run, place.number, place.out)) as watch:
             held_since: float | None = None
             while limit is None or at < limit:
                 changed = watch.now

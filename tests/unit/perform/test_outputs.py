@@ -326,8 +326,10 @@ async def test_a_follower_gets_what_is_written_within_a_tenth_of_a_second_and_th
     await following.until(b"first\nsecond\n")
     assert time.monotonic() - begun < 0.5  # 0.1 on a machine that does nothing else
     bed.write(b"last, and no line feed")
+    begun = time.monotonic()
     bed.attempts(1, over=True)
     assert await following.ended() == b"first\nsecond\nlast, and no line feed"
+    assert time.monotonic() - begun < outputs.CHECK / 2
     assert len(bed.outputs._watches) == 0
 
 
@@ -346,8 +348,10 @@ async def test_a_hook_is_followed_from_before_its_beginning_to_its_end(bed: Bed)
 async def test_a_hook_that_will_never_begin_is_not_waited_for(bed: Bed) -> None:
     bed.start()
     following = Following(await bed.open(step="postCreate[0]", follow=True))
+    begun = time.monotonic()
     bed.record()
     assert await following.ended() == b""
+    assert time.monotonic() - begun < outputs.CHECK / 2
 
 
 async def test_an_end_that_an_agent_wrote_itself_is_none(bed: Bed) -> None:
@@ -368,6 +372,7 @@ async def test_an_attempt_ends_when_another_has_begun_or_the_run_is_deleted(bed:
     following = Following(await bed.open(follow=True))
     bed.attempts(1, 2)
     bed.give(2)
+    bed.start(2)
     assert await following.ended() == b""
     following = Following(await bed.open(follow=True))
     bed.store.delete(UID)
