@@ -1,5 +1,5 @@
 """An API server in memory, over real HTTP, for the command line's client: objects, merge patches, watches, tables, and
-whatever a test puts at other paths. What it answers is what tests/e2e/test_command_line.py sees of the real one.
+whatever a test puts at other paths. tests/contract/cluster/test_user.py asks the same of it and of a real one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from stromboli import naming
 from stromboli.naming import API_VERSION
 
 Object = dict[str, Any]
@@ -164,12 +165,14 @@ class FakeApiServer:
             return self.routes[request.path](request)
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         match parts:
-            case ["apis", _, _, "namespaces", namespace, plural] | ["api", _, "namespaces", namespace, plural]:
+            case ["apis", naming.GROUP, _, "namespaces", namespace, plural] if plural in KINDS:
                 return self._all(request, plural, namespace)
-            case ["apis", _, _, "namespaces", namespace, plural, name]:
+            case ["apis", naming.GROUP, _, "namespaces", namespace, plural, name] if plural in KINDS:
                 return self._one(request, plural, namespace, name)
-            case ["apis", _, _, plural] | ["api", _, plural]:
+            case ["apis", naming.GROUP, _, plural] if plural in KINDS:
                 return self._all(request, plural, None)
+            case ["api", "v1", "namespaces"]:
+                return self._all(request, "namespaces", None)
         raise Refusal(404, "NotFound", "the server could not find the requested resource")
 
     def _all(self, request: Request, plural: str, namespace: str | None) -> Reply:
@@ -213,6 +216,8 @@ class FakeApiServer:
         if request.method == "GET":
             return Reply(body=_table([found], {}) if _wants_table(request) else found)
         if request.method == "PATCH":
+            if request.body.get("metadata", {}).get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
+                raise Refusal(409, "Conflict", "Precondition failed: UID", name)
             changed = self.add(plural, _merged(found, request.body))
             self.changed("MODIFIED", changed)
             return Reply(body=changed)
