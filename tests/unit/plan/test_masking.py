@@ -97,6 +97,16 @@ def test_of_a_key_all_is_masked_and_its_beginning_held_back() -> None:
     assert masks.masked(b"<" + KEY, 0, last=False).data == b"<" + b"*" * len(KEY)
 
 
+@pytest.mark.parametrize(
+    ("secrets", "text"), [(Secrets(["s" + "x" * 599]), b"s" + b"x" * 599), (KEYS, b"sk-ant-" + b"k" * 512)]
+)
+def test_to_its_last_byte_the_longest_is_masked(secrets: Secrets, text: bytes) -> None:
+    masks = Masks(secrets)
+    assert masks.reach == len(text) - 1
+    for offset in range(len(text)):
+        assert read(masks, text + b"!", offset, [1]) == b"*" * (len(text) - offset) + b"!"
+
+
 def test_what_was_sent_of_a_secret_does_not_show_its_rest() -> None:
     masks = Masks(Secrets(["password-1"]))
     assert masks.masked(b"password-1.", 3, last=False).data == b"*******."
