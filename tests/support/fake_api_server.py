@@ -203,8 +203,6 @@ class FakeApiServer:
         self.admit(obj)
         if (plural, namespace, name) in self.objects:
             raise Refusal(409, "AlreadyExists", f'{plural}.stromboli.dev "{name}" already exists', name)
-        if request.query.get("dryRun"):
-            return Reply(201, obj)
         made = self.add(plural, obj)
         self.changed("ADDED", made)
         return Reply(201, made)

@@ -187,13 +187,11 @@ class User:
         """An object. Raises ApiRefused, with status 404 if there is none."""
         return self.document(resource.path(namespace, name))
 
-    def list(
-        self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "", accept: str = ""
-    ) -> Listed:
-        """All objects, of a namespace or, with None, of the cluster; with `accept` in another form, such as tables."""
+    def list(self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "") -> Listed:
+        """All objects, of a namespace or, with None, of the cluster."""
         items: list[Object] = []
         query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
-        for page in self.pages(resource, namespace, query, accept):
+        for page in self.pages(resource, namespace, query):
             items += page.get("items") or ()
             version = _metadata(page).get("resourceVersion") or ""
         return Listed(items, version)
@@ -201,7 +199,7 @@ class User:
     def pages(
         self, resource: Resource, namespace: str | None, query: Query, accept: str = ""
     ) -> Iterator[dict[str, Any]]:
-        """The pages of a list, whole: at least one."""
+        """The pages of a list, whole: at least one; with `accept` in another form, such as tables."""
         asked = {name: value for name, value in query.items() if value}
         while True:
             page = self.document(resource.path(namespace), asked, accept=accept)
@@ -210,10 +208,9 @@ class User:
                 return
             asked["continue"] = str(more)
 
-    def create(self, resource: Resource, namespace: str | None, body: Object, *, dry: bool = False) -> Object:
-        """Create an object; with `dry` the API server only checks it. Raises ApiRefused: 409 if there is one."""
-        query = {"dryRun": "All"} if dry else {}
-        return self._sent("POST", resource.path(namespace), {"fieldValidation": "Strict", **query}, body)
+    def create(self, resource: Resource, namespace: str | None, body: Object) -> Object:
+        """Create an object. Raises ApiRefused, with status 409 if there is one."""
+        return self._sent("POST", resource.path(namespace), {"fieldValidation": "Strict"}, body)
 
     def patch(self, resource: Resource, namespace: str | None, name: str, change: Object) -> Object:
         """Change an object by a merge patch."""

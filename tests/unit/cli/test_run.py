@@ -291,6 +291,16 @@ def test_one_that_is_deleted_when_it_has_ended(api: FakeApiServer) -> None:
     assert api.objects == {}
 
 
+def test_one_that_is_gone_when_it_is_to_be_deleted(api: FakeApiServer) -> None:
+    def before(request: Request) -> None:
+        if request.method == "DELETE":
+            api.remove("a")
+
+    later(api, DONE)
+    api.before = before
+    assert stromboli(["run", "python:3.12", "hello", "--name", "a", "--rm"]) == 0
+
+
 def test_one_that_somebody_else_deletes(api: FakeApiServer, capfd: Out) -> None:
     later(api)
     once_watched(api, lambda: api.remove("a"))

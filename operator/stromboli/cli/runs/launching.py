@@ -22,7 +22,6 @@ from stromboli.models.objects import fields, text
 MAX_PROMPT = 1024 * 1024  # bytes, as in the kind
 TRIES = 3  # of generated names
 _TRY_AGAIN = (401, 429, 500, 502, 503, 504)  # refusals that are not about the run
-_GENERATED = "a generated name that is taken"
 
 Given = Mapping[str, Any]
 
@@ -58,8 +57,17 @@ def launch(user: User, namespace: str, body: manifest.Object, *, output: str, re
         )
     _print(ended, output)
     if remove:
-        user.delete(RUNS, namespace, name, uid=outcome.uid(ended))
+        _delete(user, namespace, ended)
     return outcome.of(ended).code
+
+
+def _delete(user: User, namespace: str, run: Object) -> None:
+    """Delete it, unless it is gone already, or its name is another one's now."""
+    try:
+        user.delete(RUNS, namespace, outcome.name(run), uid=outcome.uid(run))
+    except ApiRefused as e:
+        if e.status not in (404, 409):
+            raise
 
 
 def _manifest(given: Given) -> manifest.Object:
