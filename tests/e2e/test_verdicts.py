@@ -1,5 +1,5 @@
-"""Endings that look like others, with the real CLI: the stand-in refuses, limits and says nothing, and agents print
-results that are not theirs.
+"""Endings that look like others, with the real CLI: the stand-in refuses, limits, breaks off and says nothing, and
+agents print results that are not theirs.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ STORIES: dict[str, dict[str, Any]] = {
     "rate-limit": {"prompt": "STATUS{429}"},
     "overloaded": {"prompt": "STATUS{529}"},
     "unauthorized": {"prompt": "STATUS{401}"},
+    "breaks-off": {"prompt": "CUTSTREAM{4}"},
     "structured": {"prompt": 'JSON{"score": 4}', "claude": {"jsonSchema": SCHEMA}},
     "structured-invalid": {"prompt": 'JSON{"score": 2}', "claude": {"jsonSchema": SCHEMA, "maxTurns": 4}},
 }
@@ -104,7 +105,9 @@ def test_a_rate_limit_is_told_from_other_failures(ended: dict[str, Object]) -> N
     assert why == "RateLimited"
     assert "429" in message
     assert ended["rate-limit"]["status"]["result"]["isError"] is True
-    assert [reason(ended[name])[0] for name in ("overloaded", "unauthorized")] == ["AgentFailed"] * 2
+    for name in ("overloaded", "unauthorized", "breaks-off"):
+        assert reason(ended[name])[0] == "AgentFailed", name
+        assert "API Error" in reason(ended[name])[1]
 
 
 def test_a_plan_s_limit_says_when_it_ends(ended: dict[str, Object]) -> None:

@@ -30,7 +30,7 @@ class Say:
     """Text that ends the turn, preceded by `slow_pieces` pieces of text that are streamed slowly.
 
     A text of None is an answer without content. If `cut_after` is not None, the connection is closed after so many
-    events of a streamed answer.
+    events of a streamed answer, and before any other.
     """
 
     text: str | None

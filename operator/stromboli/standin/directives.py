@@ -7,7 +7,7 @@
     RETRYAFTER{s}    with STATUS: the API's header that says to come back after that many seconds
     LIMIT{seconds}   a plan's usage limit, as the API reports it to a subscription; it ends after that many seconds
     EMPTY{}          an answer without any content
-    CUTSTREAM{n}     the connection is closed after n events of the answer
+    CUTSTREAM{n}     the connection is closed after n events of the answer, and at once if it is not streamed
     SLOWSTREAM{n}    n pieces of text, 0.2 s apart, before the answer
     ECHO{text}       exactly this text as the answer
     JSON{...}        this object as the structured output; the directive's braces are those of the object

@@ -72,6 +72,8 @@ class Standin:
         if isinstance(reply, answer.Refuse):
             return _error(reply, number)
         if not asked.stream:
+            if isinstance(reply, answer.Say) and reply.cut_after is not None:
+                _hang_up(http)
             return web.json_response(wire.message(reply, asked.model, number), headers=_headers(number))
         return await _stream(http, reply, asked.model, number)
 

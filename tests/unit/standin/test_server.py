@@ -134,3 +134,5 @@ async def test_a_stream_is_cut_after_so_many_events(client: httpx.AsyncClient) -
             async for piece in answer.aiter_bytes():
                 got += piece
     assert got.count(b"event: ") == 2
+    with pytest.raises(httpx.HTTPError):
+        await client.post("/v1/messages", json=body("CUTSTREAM{2}"))
