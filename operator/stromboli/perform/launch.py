@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +81,10 @@ class Launcher:
         folder = self._site.folder(held.uid)
         await asyncio.to_thread(folder.prepare_attempt, subject.uid, subject.number, files, owner)  # it syncs the disk
 
-    async def launch(self, subject: Subject, ready: Ready, held: Held) -> str:
+    async def launch(self, subject: Subject, ready: Ready, held: Held, may_start: Callable[[], Awaitable[None]]) -> str:
         """Create the container of a prepared attempt, unless the session has one, and start it; returns its name.
+
+        `may_start` is called right before the start, and raises what keeps it from being started.
 
         Raises NoSpace, PodmanError, PodmanUnavailable, and Refused if no container with this spec can ever be started.
         No prompt was sent then.
@@ -96,7 +98,7 @@ class Launcher:
             if held.container is None:
                 await self._make(key, folder, subject, ready, held)
             nested = await self._check_landings(key.name, _mounted(ready))
-            await self._start(key, ready, nested=nested)
+            await self._start(key, ready, may_start, nested=nested)
         except Unmountable as error:
             raise volumes.misfit(error.target, error.why, ready.volumes) from error
         except TooLittleMemory as error:
@@ -110,13 +112,20 @@ class Launcher:
         folder.take_back()
         return key.name
 
-    async def _start(self, key: ContainerKey, ready: Ready, *, nested: bool) -> None:
+    async def _start(
+        self, key: ContainerKey, ready: Ready, may_start: Callable[[], Awaitable[None]], *, nested: bool
+    ) -> None:
         """Start the container, in which nothing may be mounted that was not checked, nor over what is the operator's.
 
         Only mounts that are `nested` can be: where the inner one lands is up to links in the outer one.
         """
         binds, own = _binds(ready), naming.OWN_MOUNTS if nested else ()
-        target = await checked_start.start(self._podman, key.name, binds, lambda: self._ends.listen(key), own)
+
+        async def before() -> None:
+            await self._ends.listen(key)
+            await may_start()
+
+        target = await checked_start.start(self._podman, key.name, binds, before, own)
         if target is None:
             return
         if target in binds:

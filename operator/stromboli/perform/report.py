@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from stromboli import naming
+from stromboli.errors import Conflict
 from stromboli.kube.client import Cluster
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.run import Run, RunStatus
@@ -32,6 +33,18 @@ class Reporter:
     def latest(self, run: Run) -> Run:
         """The run as last seen."""
         return self._store.get(run.uid) or run
+
+    async def check_not_withdrawn(self, run: Run) -> None:
+        """Raises Conflict if the run has been canceled or deleted since it was read, as far as the watch has reported;
+        ClusterUnavailable.
+        """
+        if self._store.is_deleted(run.uid):
+            raise Conflict(f"{run.label} was deleted")
+        if self._store.unread(run.uid) is None:
+            return
+        found = await self._cluster.run(run.namespace, run.name)
+        if found is None or found.uid != run.uid or found.is_being_deleted or found.is_canceled:
+            raise Conflict(f"{run.label} was canceled or deleted")
 
     def moment(self, run: Run) -> Moment:
         """Now, for this run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from stromboli.event_reasons import EventReason
 from stromboli.models.run import Run
@@ -63,7 +64,7 @@ class Starter:
             if given_up is not None:
                 run = await self._noted(run, given_up)
             run = await self._reporter.write_ahead(run, ready, held, number)
-            name = await self._launcher.launch(subject, ready, held)
+            name = await self._launcher.launch(subject, ready, held, partial(self._reporter.check_not_withdrawn, run))
         self._entry.started(subject.uid)
         self._notifier.emit(run, EventReason.Started, f"started container {name} of image {ready.image.id[:12]}")
         if names := variables.withheld(ready.image_env):

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.support.wire import is_finished, reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, Roots, made_node
 from tests.unit.reconcile.faults import Killer
 
-NAMED = {"retryOn": ["AgentFailed"]}
+NAMED: dict[str, Any] = {"retryOn": ["AgentFailed"]}
 
 
 @pytest.fixture(autouse=True)
@@ -79,11 +80,11 @@ def between(stage: Stage) -> bool:
 class Story:
     """What is asked of a run once `when` is true, how its agent plays, how it ends, and how many prompts were sent."""
 
-    spec: dict[str, object]
+    spec: dict[str, Any]
     ends: str
     prompts: int
     when: Callable[[Stage], bool] = nothing
-    asked: dict[str, object] | None = None
+    asked: dict[str, Any] | None = None
     fails: int = 0
     hangs: bool = False
 
