@@ -10,7 +10,8 @@ from typing import Any
 
 from stromboli import bounds
 from stromboli.errors import ApiUnreachable
-from stromboli.kube.user import SILENCE, Query, Resource, User, refused
+from stromboli.kube import refusals
+from stromboli.kube.user import SILENCE, Query, Resource, User
 from stromboli.naming import AGENTS_GROUP, VERSION
 
 _SESSIONS = Resource("agentsessions", AGENTS_GROUP, VERSION)
@@ -59,5 +60,5 @@ def _last(user: User, path: str, query: Query, report: Callable[[int, int], None
         raise ApiUnreachable(f"the answer of the read API at {path} ends before its end", "try again")
     if answer.get("kind") == "Status":
         code = answer.get("code")
-        raise refused(code if isinstance(code, int) else 500, answer, path)
+        raise refusals.of_status(code if isinstance(code, int) else 500, answer, path)
     return answer

@@ -24,25 +24,16 @@ from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 from stromboli import bounds
-from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
-from stromboli.kube import connection, kubeconfig
+from stromboli.errors import ApiUnreachable, LocalFailure
+from stromboli.kube import connection, kubeconfig, refusals
 from stromboli.kube.kubeconfig import Place
 from stromboli.kube.login import Login
-from stromboli.naming import AGENTS_API, API_SERVICE, GROUP, VERSION, is_object_name
+from stromboli.naming import GROUP, VERSION, is_object_name
 
 SILENCE = 75.0  # seconds without a byte of an answer: the operator's own limit is a minute
 QUIET = 2.0  # the same, and for a connection, where nobody waits for an answer
 PAGE = 100  # objects of a list that are read at a time: each may have a prompt of a megabyte
 _PIECE = 64 * 1024
-_HINTS = {
-    401: "log in again, or set KUBECONFIG to a kubeconfig that the cluster accepts",
-    403: "ask whoever administers the cluster: the ClusterRole stromboli-user, bound in the namespace, allows it",
-    503: "try again; `kubectl get apiservices`, or on a local installation `stromboli status`, shows what is down",
-}
-_NOT_SERVED = "the server could not find the requested resource"
-_NO_KINDS = "install Stromboli's CRDs and manifests in the cluster; `kubectl get crds` shows whether they are there"
-_NO_READ_API = f"install Stromboli's gateway in the cluster; `kubectl get apiservice {API_SERVICE}` shows how it is"
-_WORDS = 500  # characters of an error that is not the API server's
 
 Object = Mapping[str, Any]
 Query = Mapping[str, str]
@@ -276,7 +267,7 @@ class User:
             answer = self._asked(method, target, body, headers, silence)
         if answer.response.status < 300:
             return answer
-        raise _error(answer.response.status, self._read(answer), path)
+        raise refusals.of_answer(answer.response.status, self._read(answer), path)
 
     def _asked(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], silence: float | None
@@ -372,30 +363,6 @@ def _whole(response: http.client.HTTPResponse) -> bytes:
     if response.length:  # it ended before its end
         raise http.client.IncompleteRead(read, response.length)
     return read
-
-
-def _error(status: int, content: bytes, path: str) -> ApiRefused:
-    """What the API server says: a `Status` of its API, or words of whatever stands before it."""
-    try:
-        said = bounds.json_document(content, bounds.ANSWER)
-    except ValueError:
-        said = None
-    if isinstance(said, dict) and said.get("kind") == "Status":
-        return refused(status, said, path)
-    words = content.decode("utf-8", "replace").strip()[:_WORDS]
-    return refused(status, {"message": _NOT_SERVED if status == 404 else words}, path)
-
-
-def refused(status: int, said: Object, path: str) -> ApiRefused:
-    """The error that is a `Status` of the API."""
-    message = said.get("message")
-    if not isinstance(message, str) or not message:
-        message = f"the API server answers {status}"
-    hint = _HINTS.get(status, "")
-    if status == 404 and message.startswith(_NOT_SERVED):
-        message = f"{message}: {path}"
-        hint = _NO_READ_API if path.startswith(AGENTS_API) else _NO_KINDS
-    return ApiRefused(message, hint, status, str(said.get("reason") or ""))
 
 
 def _metadata(document: Object) -> Object:
