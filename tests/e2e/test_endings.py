@@ -18,6 +18,7 @@ from tests.support.operator import Standin
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, condition, finished, reason_is
 
+OBEYS = "LOOP{sleep 0.3} until canceled"
 FREE = {"dangerouslySkipPermissions": True}
 # Beside a step that ignores SIGTERM, a grandchild in a session of its own that does, too, and holds the pipe open.
 STUBBORN = "(setsid sh -c 'trap \"\" TERM; sleep 300' &); trap '' TERM; sleep 300; sleep 300"
@@ -44,7 +45,7 @@ def at_work(space: Runs, python_image: str) -> Mapping[str, Object]:
     base: dict[str, Any] = {"image": python_image, "claude": FREE, "timeout": "5m"}
     space.apply_all(
         {
-            "obeys": {**base, "prompt": "LOOP{sleep 0.3}"},
+            "obeys": {**base, "prompt": OBEYS},
             "ignores": {**base, "prompt": f"BASH{{{STUBBORN}}}", "terminationGracePeriod": "2s"},
             "hook": {**base, "prompt": "answer", "lifecycle": {"postStart": ["sleep 300"]}},
         }
@@ -54,9 +55,13 @@ def at_work(space: Runs, python_image: str) -> Mapping[str, Object]:
 
 
 def test_a_canceled_agent_is_gone_at_once_with_what_it_used(
-    space: Runs, at_work: Mapping[str, Object], host: Host
+    space: Runs, at_work: Mapping[str, Object], host: Host, standin: Standin
 ) -> None:
-    host.until(lambda: space.get("obeys")["status"].get("lastOutputTime") is not None, "it has written something")
+    def turns() -> int:
+        return sum(OBEYS in json.dumps(request["user_texts"]) for request in standin.requests())
+
+    host.until(lambda: turns() >= 2, "it has answered, and used a tool")
+    host.until(lambda: "lastOutputTime" in space.get("obeys")["status"], "its output was seen")
     time_before = time.monotonic()
     change(space, "obeys", cancel=True)
     ended = space.until("obeys", finished)
