@@ -52,8 +52,12 @@ class Judge:
         )
         if found.reason is Reason.Completed and found.answer is not None:
             found = await self._by_schema(run, found, found.answer, trace.secrets)
-        if not run.is_kept or found.answer is None:
+        if found.answer is None:
             return found
+        if not run.is_kept:
+            # A later attempt may have resumed the conversation of an earlier one, whose cost is then in the total.
+            own = found.answer.own_cost_usd if len(run.status.attempts) > 1 else None
+            return found if own is None else replace(found, answer=replace(found.answer, cost_usd=own))
         name = naming.attempt(run.uid, run.status.attempts[-1].number)
         return replace(found, answer=await self._costs.of_attempt(run.session_uid, name, found.answer))
 

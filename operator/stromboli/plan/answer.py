@@ -12,8 +12,8 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stromboli import bounds, visible
@@ -36,6 +36,7 @@ _READABLE = Bounds(depth=16 * 1024 * 1024, size=16 * 1024 * 1024, values=400_000
 _SPARED = 16 * 1024
 _MAX_TRIES = 1000  # lines that look like an event
 
+_SINCE = "model_usage_since_last_result"
 # How the CLI says that it ended (`terminal_reason`, seen: 2.1.332), where that is no success.
 _FAILED_ENDS = frozenset(
     {"aborted_streaming", "aborted_tools", "api_error", "blocking_limit", "budget_exhausted", "image_error"}
@@ -81,8 +82,9 @@ class Answer:
     `left_out` has a phrase for each part of the answer that is missing or truncated. An answer that is not `whole` is
     no result, but what the agent had said and used when its output ended. `failed` says that it is no success, whatever
     `is_error` says, which is the CLI's own; `limit` that this is because of a limit of the API. `empty` means that no
-    model said anything. `denied` has the number of denied uses by tool. `unfit` says why the structured answer cannot
-    be checked; otherwise `given` is that answer as the agent gave it, with all secrets.
+    model said anything. `denied` has the number of denied uses by tool. `cost_usd` is of all runs of the conversation,
+    `own_cost_usd` of this process. `unfit` says why the structured answer cannot be checked; otherwise `given` is that
+    answer as the agent gave it, with all secrets.
     """
 
     subtype: str
@@ -104,6 +106,7 @@ class Answer:
     limit: Limit | None = None
     ending: str = ""
     models: tuple[ModelUse, ...] = ()
+    own_cost_usd: float | None = None
     api_seconds: float | None = None
     denied: Mapping[str, int] = field(default_factory=dict)
     unfit: str | None = None
@@ -113,14 +116,22 @@ class Answer:
 def parse(output: bytes, secrets: Secrets) -> Answer | None:
     """The answer in the CLI's standard output, without `secrets`; or what there is of one; None if there is nothing."""
     session = transcript.session(output)
-    for start, stop in itertools.islice(_candidates(output), _MAX_TRIES):
+    lines = itertools.islice(_candidates(output), _MAX_TRIES)
+    for start, stop in lines:
         found = _event(output[start:stop])
         if found is None or not transcript.is_session(found[0], session):
             continue
         if transcript.goes_on(output[stop + 1 :], session):
             break
         said = transcript.has_message(output[:start], session)
-        return _answer(*found, transcript.refusal(output[:start], session), said, secrets)
+        whole = _answer(*found, transcript.refusal(output[:start], session), said, secrets)
+        used = [found[0]]
+        if count(found[0].get("result_index")):  # of several: work in the background has made the agent go on
+            others = (event[0] for begin, end in lines if (event := _event(output[begin:end])) is not None)
+            used += [event for event in others if transcript.is_session(event, session)]
+        models = _models(used, secrets)
+        own = [each.cost_usd or 0.0 for each in models] if all(_SINCE in event for event in used) else None
+        return replace(whole, models=models, own_cost_usd=None if own is None else round(sum(own), 6))
     so_far = transcript.so_far(output, session)
     return None if so_far is None else _unfinished(so_far, session, secrets)
 
@@ -194,7 +205,6 @@ def _answer(event: Mapping[str, Any], cut: bool, refused: Refusal, said: bool, s
         empty=not words.strip() and value is None and not said,
         limit=_limit(event, status, words, refused) if failed else None,
         ending=word(ending),
-        models=tuple(_models(event, secrets)),
         api_seconds=count(event.get("duration_api_ms")) / 1000,
         denied=_denied(event.get("permission_denials"), secrets),
         unfit=_unfit(event, cut),
@@ -261,21 +271,28 @@ def _limit(event: Mapping[str, Any], status: int | None, words: str, refused: Re
     return Limit(None)
 
 
-def _models(event: Mapping[str, Any], secrets: Secrets) -> Iterator[ModelUse]:
-    """The models of this run. `modelUsage` counts all runs of the conversation, so it is read only from older CLIs."""
-    used = event.get("model_usage_since_last_result", event.get("modelUsage"))
-    named = set()
-    for name, fields in itertools.islice(used.items() if isinstance(used, dict) else (), MAX_MODELS):
-        if not isinstance(fields, dict) or (shown := _name(name, secrets)) in named:
-            continue
-        named.add(shown)
-        tokens = Tokens(
-            count(fields.get("inputTokens")),
-            count(fields.get("outputTokens")),
-            count(fields.get("cacheReadInputTokens")),
-            count(fields.get("cacheCreationInputTokens")),
-        )
-        yield ModelUse(shown, tokens, _amount(fields.get("costUSD")))
+def _models(events: Sequence[Mapping[str, Any]], secrets: Secrets) -> tuple[ModelUse, ...]:
+    """The models of this run, by all of its results. `modelUsage` counts all runs of the conversation, so it is read
+    only from older CLIs.
+    """
+    found: dict[str, ModelUse] = {}
+    for event in events:
+        used = event.get(_SINCE, event.get("modelUsage"))
+        for name, fields in itertools.islice(used.items() if isinstance(used, dict) else (), MAX_MODELS):
+            shown = _name(name, secrets)
+            if not isinstance(fields, dict) or (shown not in found and len(found) >= MAX_MODELS):
+                continue
+            known = found.get(shown, ModelUse(shown, Tokens(), 0.0))
+            known.tokens.add(
+                Tokens(
+                    count(fields.get("inputTokens")),
+                    count(fields.get("outputTokens")),
+                    count(fields.get("cacheReadInputTokens")),
+                    count(fields.get("cacheCreationInputTokens")),
+                )
+            )
+            found[shown] = replace(known, cost_usd=round((known.cost_usd or 0.0) + _amount(fields.get("costUSD")), 6))
+    return tuple(found.values())
 
 
 def _denied(denials: object, secrets: Secrets) -> Mapping[str, int]:

@@ -239,6 +239,7 @@ def ended(
 def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord]) -> RunStatus:
     """Record the steps, the answer, and what it used: in the last attempt, if there is one, and in the run's sum."""
     new: Wire = {**status.wire, "steps": [_step(s) for s in steps]}
+    new.pop("result", None)  # of an attempt before it
     answer = outcome.answer
     if answer is None:
         return RunStatus(new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from stromboli.plan.follow import Finish, Phase, Seen
 from stromboli.plan.outcome import Outcome
 from stromboli.plan.redaction import UNKNOWN, Secrets
 from stromboli.reasons import Reason
+from stromboli.status.run import with_attempt
 from tests.support.builders import NOON, NOTHING_SECRET, having, named, of_uid, read, records, result_event
 
 SCHEMA: Any = {"type": "object", "additionalProperties": {"type": "integer"}}
@@ -95,3 +97,19 @@ async def test_the_schema_of_a_large_run_is_read_again() -> None:
 async def test_a_small_run_is_not_read_again() -> None:
     text = json.dumps(SCHEMA)
     assert (await judged(read(named("b"), having(claude={"jsonSchema": text})), {"a": 1})).reason is Reason.Completed
+
+
+async def test_the_cost_of_a_second_attempt_is_its_own() -> None:
+    """It may have resumed the conversation of the first one, and then the CLI reports the sum."""
+    used = {"a": {"costUSD": 0.25}}
+    event = result_event(total_cost_usd=1.0, model_usage_since_last_result=used)
+    seen = Seen(Phase.exited, started=True, sent=True, ended=True, same_boot=True, exit_code=0)
+    trace = Trace(seen, None, records(stdout=event), NOTHING_SECRET)
+    judge = Judge(cast(Any, None), Schemas(), cast(Any, None))
+    for attempts, cost in ((1, 1.0), (2, 0.25)):
+        run = read()
+        for number in range(attempts):
+            run = replace(run, status=with_attempt(run.status, {"number": number + 1}))
+        found = await judge.ended(run, trace, Finish(600.0, 5.0, NOON))
+        assert found.answer is not None
+        assert found.answer.cost_usd == cost

@@ -95,7 +95,7 @@ def test_names_are_without_secrets_and_each_is_there_once() -> None:
         modelUsage=models, permission_denials=[{"tool_name": "a-secret-1"}, {"tool_name": "a-secret-2"}]
     )
     found = parsed(event, secrets)
-    assert [used.model for used in found.models] == ["***", "b\\x1b"]
+    assert [used.model for used in found.models] == ["***", "b\\x1b"], "added up"
     assert found.denied == {"***": 2}
     assert len({used.model for used in parsed(event, UNKNOWN).models}) == len(parsed(event, UNKNOWN).models)
 
@@ -103,6 +103,18 @@ def test_names_are_without_secrets_and_each_is_there_once() -> None:
 def test_denials_have_a_bound() -> None:
     event = result_event(permission_denials=[{"tool_name": f"t{n % 100}"} for n in range(1000)])
     assert len(parsed(event).denied) == answer.MAX_DENIALS
+
+
+def test_several_results_of_a_process_are_added_up() -> None:
+    """Each has what was used since the one before it; those of other conversations have not."""
+    used = {"a": {"inputTokens": 1, "costUSD": 0.25}}
+    first = result_event(session_id=SESSION, model_usage_since_last_result=used | {"b": {"outputTokens": 2}})
+    other = result_event(session_id="other", model_usage_since_last_result=used)
+    last = result_event(session_id=SESSION, model_usage_since_last_result=used, result_index=1)
+    found = parsed(init() + first + other + last)
+    assert [(each.model, each.tokens.input, each.cost_usd) for each in found.models] == [("a", 2, 0.5), ("b", 0, 0.0)]
+    assert found.own_cost_usd == 0.5
+    assert parsed(result_event(modelUsage=used)).own_cost_usd is None, "of the conversation"
 
 
 # --- limits ---

@@ -289,6 +289,13 @@ def test_a_structured_answer(value: Any) -> None:
     assert status.wire["result"]["structured"] == value
 
 
+def test_the_answer_of_an_earlier_attempt_is_not_that_of_the_last() -> None:
+    first = run.with_outcome(run.with_attempt(RunStatus(), ATTEMPT), _outcome(), [])
+    last = run.with_outcome(run.with_attempt(first, {**ATTEMPT, "number": 2}), _outcome(stdout=b""), [])
+    assert "result" not in last.wire
+    assert last.wire["usage"] == first.wire["usage"]
+
+
 def test_no_answer_is_no_result() -> None:
     assert run.with_outcome(RunStatus(), _outcome(stdout=b""), []).wire == {"steps": []}
 
