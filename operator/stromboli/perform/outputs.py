@@ -90,18 +90,19 @@ class Outputs:
         if run.status.node != self._node:
             raise NoOutput("elsewhere", f"the output of {name} is on node {run.status.node or 'of no name'}; try again")
         attempt = _chosen(attempts, asked.attempt)
+        # Whoever may write statuses can name any session in one. That the run has been in it, the node alone says.
+        place = self._site.folder(run.session_uid).attempt(run.uid, attempt.number)
+        if not os.path.lexists(place):
+            raise NoOutput("missing", f"the output of attempt {attempt.number} of {name} is no longer on the node")
         if asked.service:
-            out = self._site.folder(run.session_uid).attempt(run.uid, attempt.number) / "out"
             return await self._services.open(
-                run, attempt.number, asked, lambda: self._is_over(run, attempt.number, out)
+                run, attempt.number, asked, lambda: self._is_over(run, attempt.number, place / "out")
             )
         return await self._of_attempt(run, attempt, asked)
 
     async def _of_attempt(self, run: Run, attempt: AttemptEntry, asked: Asked) -> Answer:
         folder, number = self._site.folder(run.session_uid), attempt.number
         place = folder.attempt(run.uid, number)
-        if not os.path.lexists(place):
-            raise NoOutput("missing", f"the output of attempt {number} of {run.name} is no longer on the node")
         if not await self._has_started(run, number, wait=asked.follow):
             over = self._is_over(run, number, place / "out")
             return Answer(number, asked.offset, State.ended if over else State.waiting, _nothing())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from stromboli import naming
 from stromboli.attempt.given import SERVICES
 from stromboli.errors import PodmanUnavailable
+from stromboli.models.run import RunStatus
 from stromboli.perform import service_logs
 from stromboli.perform.asked import NoOutput, State
 from stromboli.perform.outputs import Outputs
@@ -113,6 +115,21 @@ async def test_what_is_no_service_is_said(stack: Stack) -> None:
         await stack.open(service="db")
     with pytest.raises(NoOutput, match="which is no service of a"):
         await stack.open(service="../../etc\n")
+
+
+async def test_a_status_that_names_a_session_of_others_leads_to_none_of_its_services(stack: Stack) -> None:
+    other = "22222222-2222-4222-8222-222222222222"
+    key = names.container(other, "my_db")
+    labels = {**stack.site.labels(key, "others/b"), naming.SERVICE: "my_db"}
+    body = {"image": "db:1", "name": key.name, "labels": labels, "log_configuration": {"driver": "k8s-file"}}
+    await stack.podman.containers.start(await stack.podman.containers.create(body))
+    stack.site.folder(other).write_given(SERVICES, redaction.of_files([PASSWORD]))
+    assert stack.run is not None
+    forged = {**stack.run.status.wire, "session": {"name": "b", "uid": other}}
+    stack.run = replace(stack.run, status=RunStatus(forged))
+    for asked in ({"service": "my_db"}, {"service": "no"}, {}):
+        with pytest.raises(NoOutput, match="no longer on the node"):
+            await stack.open(**asked)
 
 
 async def test_without_its_secrets_nothing_is_shown(stack: Stack) -> None:
