@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from stromboli.compose import keys
 from stromboli.models import reference
 from stromboli.models.agentimage import AgentImageSpec
 from stromboli.models.agentpolicy import AgentPolicySpec
-from stromboli.models.agentrun import AgentRunSpec
+from stromboli.models.agentrun import MAX_RETRIES, AgentRunSpec, RetryReason
+from stromboli.models.run import DEFAULT_GRACE
+from stromboli.plan import follow, outcome, retry
+from stromboli.plan.attempt import CONTINUE
 from stromboli.reasons import CompatibleReason, PresentReason
 from tests.support.documents import DOCUMENTS, ROOT, blocks, objects
 
@@ -74,6 +78,38 @@ def _anchors(text: str) -> set[str]:
     """As GitHub makes them of headings: lower case, spaces as dashes, punctuation left out."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_promise_about_endings_has_tests_that_exist() -> None:
+    rows = README.split("| Promise | Tests |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+    assert len(rows) > 10
+    for row in rows:
+        _, promise, tests, _ = row.split("|")
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", tests)
+        assert named, promise
+        assert len(named) == len(tests.split("<br>")), promise
+        for path, name in named:
+            assert name in _functions(ROOT / "tests" / path), f"{path}::{name}"
+
+
+def _functions(module: Path) -> set[str]:
+    found = ast.parse(module.read_text()).body
+    return {node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_the_guide_to_endings_says_what_the_code_does() -> None:
+    text = TEXTS["endings.md"]
+    assert f"\n> {CONTINUE}\n" in text
+    [named] = re.findall(r"\*\*For the reasons in `retryOn`\*\*(.*?)\n\n", text, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", named)) == {str(reason) for reason in RetryReason}
+    limit = f"**How many.** `backoffLimit` (default {follow.MAX_ATTEMPTS - 1}, at most {MAX_RETRIES})"
+    delay = f"**When.** {retry.FIRST:.0f} seconds after the first attempt, {2 * retry.FIRST:.0f} after the second"
+    most = f"at most {retry.LONGEST / 60:.0f} minutes, each with up to {retry.JITTER:.0%}".replace("%", " %")
+    assert [words for words in (limit, delay, most) if words not in text] == []
+    assert f"`terminationGracePeriod` (default {DEFAULT_GRACE:.0f}s)" in text
+    assert f"{follow.KILL_AFTER - DEFAULT_GRACE:.0f} seconds after `timeout` and the grace" in text
+    assert outcome.MAX_RETRY_AFTER.days == 7
+    assert "within seven days" in text
 
 
 def test_its_manifests_are_valid() -> None:
