@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stromboli.plan.redaction import MASK
 from tests.support import services, stacked
 from tests.support.host import Host
 from tests.support.runs import Object, Runs
@@ -104,9 +105,9 @@ volumes: {{said: }}
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "user-by-name": ("id -un; pwd; redis-cli -h cache PING", ("agent\n/tmp\nPONG",)),
     "secrets": (
-        "cat /run/secrets/plain; cat /run/secrets/deep/key; stat -c %a /run/secrets/plain /run/secrets/deep/key; "
-        "cat /said/it; touch /said/x || echo kept",
-        ("plain-text\nkey-text\n444\n400\n440 999 999\nkey-text", "Read-only file system\nkept"),
+        "cat /run/secrets/plain; cd /run/secrets; tr a-z b-za <plain; tr a-z b-za <deep/key; stat -c %a plain deep/key; "
+        "tr a-z b-za </said/it; touch /said/x || echo kept",
+        (f"{MASK}\nqmbjo-ufyu\nlfz-ufyu\n444\n400\n440 999 999\nlfz-ufyu", "Read-only file system\nkept"),
     ),
     "profiles": ("redis-cli -h on PING; getent hosts off || echo is off", ("PONG\nis off",)),
     "overlays": ("echo $ONE $TWO; redis-cli -h cache PING", ("base overlay\nPONG",)),

@@ -98,5 +98,4 @@ class Finisher:
 
     def _whole(self, run: Run) -> str:
         """A clause that says where the agent's whole output is."""
-        file = self._traces.out(run) / "stdout"
-        return f"until the run is deleted, the CLI's output is in {file} on node {self._reporter.node}"
+        return f"until the run is deleted, `stromboli logs {run.name} -n {run.namespace} --raw` shows all of it"

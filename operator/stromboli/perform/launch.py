@@ -31,6 +31,7 @@ from stromboli.perform.candidate import Ready
 from stromboli.plan import argv, container, follow, managed, permissions, redaction, variables, volumes
 from stromboli.plan.attempt import CONFIGURATION_FILE, HOOKS_FILE, AttemptPlan, Conversation, render
 from stromboli.plan.container import Identity, Place
+from stromboli.plan.redaction import Secrets
 from stromboli.plan.refusal import invalid
 from stromboli.plan.session import hooks_hash, hooks_to_run
 from stromboli.plan.stack import agent
@@ -191,8 +192,7 @@ class Launcher:
         self, folder: SessionFolder, subject: Subject, ready: Ready, held: Held, owner: tuple[int, int] | None
     ) -> None:
         """Write the attempt's secrets, then point the links at the attempt, which makes it the container's next one."""
-        secrets = redaction.given(ready.credentials.env, ready.credentials.file)
-        folder.write_given(naming.attempt(subject.uid, subject.number), secrets)
+        folder.write_given(naming.attempt(subject.uid, subject.number), _given(ready))
         folder.write_secrets(ready.credentials.env.values(), ready.credentials.file, owner)
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))
@@ -244,6 +244,15 @@ class Launcher:
         if self._host is None:
             self._host = await self._podman.info()
         return self._host
+
+
+def _given(ready: Ready) -> Secrets:
+    """Every secret that the attempt is given: Claude's credentials, and the files of the service that it runs in."""
+    own = redaction.given(ready.credentials.env, ready.credentials.file)
+    if ready.stack is None:
+        return own
+    files = redaction.of_files(ready.stack.secrets[mount.source] for mount in ready.stack.agent.secrets)
+    return Secrets({*own.values, *files.values})
 
 
 def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None) -> Place:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.builders import result_event
-from tests.unit.reconcile.conftest import Inside, Node
+from tests.unit.reconcile.conftest import SPACE, Inside, Node
 
 
 def _nested(depth: int) -> Any:
@@ -27,19 +26,16 @@ def _nested(depth: int) -> Any:
     ],
 )
 async def test_an_answer_that_does_not_fit(node: Node, fields: dict[str, Any], said: str) -> None:
-    files: list[Path] = []
-
     async def agent(inside: Inside) -> None:
         node.answer(inside)
-        files.append(inside.out / "stdout")
-        files[0].write_bytes(result_event(**fields))
+        (inside.out / "stdout").write_bytes(result_event(**fields))
 
     node.agent = agent
     node.run()
     async with node.process():
         await node.finished()
         await node.until(lambda: any(e["reason"] == "AnswerIncomplete" for e in node.cluster.events.values()), "told")
-    where = f"until the run is deleted, the CLI's output is in {files[0]} on node {node.settings.node}"
+    where = f"until the run is deleted, `stromboli logs run -n {SPACE} --raw` shows all of it"
     lost = f"the status does not hold all of the answer: {said}; {where}"
     assert node.message() == f"answered in 1 turn; {lost}"
     assert node.status()["conditions"][0]["reason"] == "Completed"
