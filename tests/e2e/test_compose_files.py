@@ -105,7 +105,7 @@ volumes: {{said: }}
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "user-by-name": ("id -un; pwd; redis-cli -h cache PING", ("agent\n/tmp\nPONG",)),
     "secrets": (
-        "cat /run/secrets/plain; cd /run/secrets; tr a-z b-za <plain; tr a-z b-za <deep/key; stat -c %a plain deep/key; "
+        "cd /run/secrets; cat plain; tr a-z b-za <plain; tr a-z b-za <deep/key; stat -c %a plain deep/key; "
         "tr a-z b-za </said/it; touch /said/x || echo kept",
         (f"{MASK}\nqmbjo-ufyu\nlfz-ufyu\n444\n400\n440 999 999\nlfz-ufyu", "Read-only file system\nkept"),
     ),
