@@ -148,6 +148,7 @@ class Reconciler:
             case Cancel():
                 return await self._cancel(run, trace, said)
             case HoldBack():
+                self._entry.rests(run.uid)
                 await self._perform.stopper.hold_back(run, said)
                 return None
             case Pause():

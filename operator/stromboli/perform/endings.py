@@ -59,12 +59,18 @@ class Endings:
         self._unwatch(naming.agent(run.session_uid))
 
     async def step_aside(self, run: Run) -> None:
-        """A run that is held back before its first attempt gives its turn in its session to others.
+        """A run that is held back before its first attempt: what is prepared for it is broken off, and others get its
+        turn in its session. Without a session, services that were started for it are removed.
 
         Raises PodmanError, PodmanUnavailable, ClusterUnavailable, Rejected.
         """
         if run.is_kept:
+            await self._forks.break_off(run.uid)
+            await self._stacks.break_off(run.uid)
             await self._turns.leave(run)
+        elif self._stacks.has(run.uid):
+            await self._stacks.forget(run.uid)
+            await self._cleaner.finished(run.uid)
 
     async def leave(self, run: Run) -> None:
         """Remove what an ended run no longer needs: everything of it, or only its turn in a session that stays."""

@@ -231,11 +231,11 @@ def decide(run: Run, seen: Seen, now: datetime) -> Action:
     if run.is_canceled:
         return _finish(attempt, seen, now) if seen.started else _never_sent(attempt)
     if not seen.started and seen.same_boot and seen.phase in (Phase.absent, Phase.created):
-        return Launch(attempt.number)
+        return HoldBack() if run.is_suspended else Launch(attempt.number)
     over = seen.started and is_over(attempt, seen, now)
     if attempt.number >= most(run) or _ended_by_itself(seen) or over or seen.too_large:
         return _finish(attempt, seen, now)
-    return _again(attempt, seen, now)
+    return HoldBack() if run.is_suspended else _again(attempt, seen, now)
 
 
 def most(run: Run) -> int:

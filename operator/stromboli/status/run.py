@@ -90,8 +90,8 @@ def at(status: RunStatus, reason: Reason, message: str, moment: Moment) -> RunSt
     """The run is now in the state given by `reason`, which may be a final one."""
     new: Wire = dict(status.wire)
     new["observedGeneration"] = moment.generation
-    if status.node or reason is not Reason.Queued:
-        # A queued run has no node yet: it will go to the node that has its session.
+    if status.node or reason not in (Reason.Queued, Reason.Suspended):
+        # A run that waits like that has no node yet: it will go to the node that has its session.
         new["node"] = status.node or moment.node
     new.setdefault("startTime", moment.precise)
     new["conditions"] = conditions.update(

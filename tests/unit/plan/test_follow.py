@@ -387,6 +387,12 @@ def test_the_next_attempt_begins_when_its_time_has_come() -> None:
     assert follow.decide(between(wait=None), gone, NOW) == Launch(2)
 
 
+def test_nothing_is_started_for_a_suspended_run_whatever_is_seen() -> None:
+    for number, _, s in ALL:
+        said = follow.decide(asking(RUNS[number], suspend=True), s, NOW)
+        assert not isinstance(said, AGAIN)
+
+
 def test_a_suspended_run_waits_between_two_attempts() -> None:
     gone = seen(Phase.exited, started=True, sent=True, rested=99.0)
     assert isinstance(follow.decide(between(suspend=True), gone, NOW), HoldBack)

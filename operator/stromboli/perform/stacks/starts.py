@@ -105,6 +105,10 @@ class StackStarts:
             return
         self._notifier.emit(run, said.reason, said.message, key=_key(told.topic(happened)))
 
+    def has(self, session: str) -> bool:
+        """Whether something of a stack may be on the node."""
+        return self._site.folder(session).has_stack
+
     async def break_off(self, uid: str) -> None:
         """The run or session of this UID has ended or was deleted: nothing is started for it any more."""
         for key in self._jobs:
