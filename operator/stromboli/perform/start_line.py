@@ -26,9 +26,11 @@ class StartLine:
         return await self.start(candidate) if candidate.run.status.is_in_line else GO_ON
 
     async def start(self, candidate: Candidate) -> Verdict:
-        """The node has room for one more start. An attempt that is already recorded does not wait again."""
+        """The node has room for one more start. An attempt that is already recorded does not wait again, nor does one
+        that follows it at once; a run that has rested between two attempts has given its place away.
+        """
         run = candidate.run
-        if run.status.attempts:
+        if run.status.attempts and not run.status.is_between_attempts:
             self.gate.enter_again(run.uid)
             return GO_ON
         place = self.gate.enter(waiter(run, moment(run, self.node)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from stromboli import naming
 from stromboli.plan import retry
 from stromboli.plan.attempt import CONTINUE
 from tests.support.wire import reason_of
@@ -136,3 +138,39 @@ async def test_what_it_used_is_the_sum_of_its_attempts(node: Node) -> None:
         await node.cleared(process)
     status = node.status()
     assert status["usage"]["turns"] == sum(a["usage"]["turns"] for a in status["attempts"]) == 2
+
+
+async def test_a_run_that_rests_gives_its_place_to_others_and_takes_one_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a node on which one run is at work at a time: also its next attempt waits until there is room."""
+    monkeypatch.setattr(retry, "FIRST", 0.3)
+    node.settings = node.settings.model_copy(update={"max_runs": 1})
+    at_work: set[str] = set()
+    failed: list[str] = []
+    go_on = asyncio.Event()
+
+    async def play(inside: Inside) -> None:
+        owner = inside.container.labels[naming.OWNER]
+        at_work.add(owner)
+        assert len(at_work) == 1
+        if owner == first and not failed:
+            failed.append(owner)
+            at_work.discard(owner)
+            node.answer(inside, code=1)
+            return
+        if owner != first:
+            await go_on.wait()
+        at_work.discard(owner)
+        node.answer(inside)
+
+    node.agent = play
+    first = node.run("first", retryOn=["AgentFailed"])["metadata"]["uid"]
+    async with node.process() as process:
+        await node.reason("Retrying", "first")
+        second = node.run("second")["metadata"]["uid"]
+        await node.until(lambda: second in at_work, "the second is at work")
+        await node.reason("Queued", "first")
+        go_on.set()
+        await node.cleared(process)
+    assert attempts(node, "first") == [(1, "AgentFailed", "Yes"), (2, "Completed", "Yes")]
