@@ -10,6 +10,7 @@ Calls block briefly.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -19,13 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from stromboli.attempt import records
+from stromboli.attempt import records, usage
 from stromboli.attempt.regular import Regular, opened
 from stromboli.models.lifecycle import HookKind
 from stromboli.plan.masking import Masks
+from stromboli.plan.redaction import KEYS
 
 MOST = 16 * 1024 * 1024  # bytes that are read of an output; the supervisor keeps less, but an agent can write more
 _WINDOW = 1024 * 1024  # bytes that are searched at a time
+_MOST_SEARCHED = 64 * 1024 * 1024  # bytes of all outputs of an attempt that are searched for secrets
 _TRIES = 8  # to open the files without a rotation meanwhile, which takes far longer than that
 _MAX_NOTE = 64  # bytes
 _NOTE = re.compile(rb"([0-9]{1,20}) ([0-9]{1,16})\n")
@@ -117,16 +120,23 @@ def file_of(step: str) -> str:
 
 
 def are_free_of(out: Path, masks: Masks) -> bool:
-    """Whether all outputs can be read, and none has a secret in it. Raises as `output`."""
+    """Whether all outputs can be read, and none has a secret in it. False also where it is not certain: if an agent has
+    made more of them than is worth reading, or if one may begin with the rest of a secret that is longer than what is
+    left out there when none is known. Raises as `output`.
+    """
     try:
-        names = set(os.listdir(out))
+        with os.scandir(out) as entries:
+            names = {entry.name for entry in itertools.islice(entries, usage.MAX_ENTRIES + 1)}
         with opened(out) as folder:
-            if not all(_is_readable(folder, name) for name in names):
+            if len(names) > usage.MAX_ENTRIES or not all(_is_readable(folder, name) for name in names):
                 return False
     except (FileNotFoundError, PermissionError):
         return False
+    left, unknown = _MOST_SEARCHED, Masks(KEYS).reach
     for name in {name.removesuffix(".old") for name in names} - {records.RECORD}:
         with output(out, name) as found:
+            if (left := left - (found.end - found.begin)) < 0 or (found.begin and masks.reach > unknown):
+                return False
             for at in range(found.begin, found.end, _WINDOW):
                 end = min(at + _WINDOW + masks.reach, found.end)
                 part = found.part(at, end)

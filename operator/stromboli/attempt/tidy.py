@@ -29,16 +29,17 @@ def tidy(out: Path) -> None:
     Only for an attempt that has ended. Idempotent. Raises OSError for what cannot be removed.
     """
     try:
-        names = os.listdir(out)
+        entries = os.scandir(out)
     except FileNotFoundError:
         return
-    for name in names:
-        path = out / name
-        found = path.lstat()
-        if not (_RECORD.fullmatch(name) and stat.S_ISREG(found.st_mode)):
-            remove_tree(path)
-        elif found.st_blocks * 512 > MAX_RECORD + 1024 * 1024:
-            _cut(path)
+    with entries:  # one after the other: the names of all the files that an agent can make may take too much memory
+        for entry in entries:
+            path = out / entry.name
+            found = path.lstat()
+            if not (_RECORD.fullmatch(entry.name) and stat.S_ISREG(found.st_mode)):
+                remove_tree(path)
+            elif found.st_blocks * 512 > MAX_RECORD + 1024 * 1024:
+                _cut(path)
 
 
 def _cut(path: Path) -> None:

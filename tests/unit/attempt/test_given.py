@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stromboli.attempt import folder, given
+from stromboli.attempt import folder, given, usage
 from stromboli.attempt.folder import SessionFolder
 from stromboli.plan.redaction import KEYS, Secrets
 
@@ -150,3 +151,38 @@ def test_what_is_not_known_or_gone_is_not_noted(session: SessionFolder) -> None:
     session.write_given(TWO, Secrets(()))
     session.settle_given(TWO)  # it has no folder
     assert session.read_given(TWO).known
+
+
+def test_more_output_than_is_worth_reading_counts_as_not_free_of_them(session: SessionFolder) -> None:
+    session.write_given(ONE, Secrets(["the first secret"]))
+    out = ended(session, 1, b"hello\n")
+    for number in range(100):
+        (out / f"postStart.{number}").touch()
+        os.truncate(out / f"postStart.{number}", 10**12)
+    began = time.thread_time()
+    session.settle_given(ONE)
+    assert session.read_given(ONE).values == ("the first secret",)
+    assert time.thread_time() - began < 2.0, "that 1.6 GB are searched takes longer"
+    for path in out.glob("postStart.*"):
+        path.unlink()
+    for number in range(usage.MAX_ENTRIES):
+        (out / f"postStart.{number}").touch()
+    session.settle_given(ONE)
+    assert session.read_given(ONE).values == ("the first secret",)
+    (out / "postStart.0").unlink()
+    session.settle_given(ONE)
+    assert session.read_given(ONE) is KEYS
+
+
+def test_the_rest_of_a_long_one_at_the_beginning_is_not_forgotten(session: SessionFolder) -> None:
+    long = "a-token-as-long-as-that-of-a-cloud-" * 60
+    session.write_given(ONE, Secrets([long]))
+    session.write_given(TWO, Secrets(["the second secret"]))
+    for number in (1, 2):
+        out = ended(session, number, b"hello\n")
+        (out / "stdout.old").write_text(f"{long[100:]} was printed\n")
+        (out / "stdout.from").write_text(f"{(out / 'stdout.old').stat().st_ino} 5242880\n")
+    session.settle_given(ONE)
+    assert session.read_given(ONE).values == (long,)
+    session.settle_given(TWO)
+    assert session.read_given(TWO) is KEYS
