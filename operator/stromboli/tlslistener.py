@@ -1,9 +1,12 @@
 """A server's TLS side: limits of connections, of what each may send, and of the time without progress.
 
 A TLS connection takes memory even when idle. So at most so many are accepted at a time; further clients wait in the
-kernel's backlog, which takes none of ours, until a connection closes. A connection is closed if no request comes on it
-for a while, if what comes is too long to be one, and if the other side stops reading; but not because an answer lasts,
-since a log is followed for as long as its run takes. A peer that is gone without a word is noticed by TCP.
+kernel's backlog, which takes none of ours, until a connection closes. Whoever reaches the port could take all of them,
+so only a part is for strangers, who have shown no certificate: of more of those, the oldest is closed.
+
+A connection is closed if no request comes on it for a while, if what comes is too long to be one, and if the other side
+stops reading; but not because an answer lasts, since a log is followed for as long as its run takes. A peer that is
+gone without a word is noticed by TCP.
 """
 
 from __future__ import annotations
@@ -41,10 +44,13 @@ Context = Callable[[], ssl.SSLContext]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`most` connections; each is closed after `idle` seconds without a request."""
+    """`most` connections, of which `strangers` without a client's certificate, or still in their handshake, if there is
+    a limit for those; each is closed after `idle` seconds without a request.
+    """
 
     most: int
     idle: float
+    strangers: int | None = None
 
 
 def notice_absence(connection: socket.socket) -> None:
@@ -72,6 +78,7 @@ class Listener:
         self._limits = limits
         self._room = asyncio.Semaphore(limits.most)
         self._serving: set[asyncio.Task[None]] = set()
+        self._strangers: dict[asyncio.Task[None], None] = {}  # of those, the oldest first
         self._watched: dict[asyncio.BaseProtocol, _Watched] = {}
 
     @asynccontextmanager
@@ -107,7 +114,10 @@ class Listener:
                     continue
                 task = spawn(self._serve(connection, factory), "a connection")
                 self._serving.add(task)
+                self._strangers[task] = None
                 task.add_done_callback(self._ended)
+                await asyncio.sleep(0)  # it begins; accepting alone gives nobody a turn while there are more
+                self._turn_away()
         finally:
             for task in self._serving:
                 task.cancel()
@@ -115,7 +125,15 @@ class Listener:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)
+        self._strangers.pop(task, None)
         self._room.release()
+
+    def _turn_away(self) -> None:
+        """Close the oldest of too many strangers: a peer with a certificate is none after a moment."""
+        if self._limits.strangers is not None and len(self._strangers) > self._limits.strangers:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.cancel()
 
     async def _serve(self, connection: socket.socket, factory: Factory) -> None:
         inner = factory()
@@ -136,6 +154,8 @@ class Listener:
             ssl_shutdown_timeout=HANDSHAKE,
         )
         try:
+            if transport.get_extra_info("peercert"):
+                self._strangers.pop(cast("asyncio.Task[None]", asyncio.current_task()), None)
             while not watched.gone.is_set():
                 async with asyncio.timeout(self._limits.idle):
                     await watched.asked.wait()

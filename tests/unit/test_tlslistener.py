@@ -22,12 +22,14 @@ ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 AUTHORITY = sign.authority(datetime.now(UTC))
 
 
-def server_context() -> ssl.SSLContext:
-    made = sign.leaf(
-        {"authority": AUTHORITY, "common": "server", "hosts": ["localhost"], "client": False}, datetime.now(UTC)
-    )
+def leaf() -> Leaf:
     now = datetime.now(UTC)
-    return contexts.server(Leaf(made["chain"], now, now), "", required=False)
+    made = sign.leaf({"authority": AUTHORITY, "common": "both", "hosts": ["localhost"], "client": True}, now)
+    return Leaf(made["chain"], now, now)
+
+
+def server_context() -> ssl.SSLContext:
+    return contexts.server(leaf(), AUTHORITY["certificate"], required=False)
 
 
 @asynccontextmanager
@@ -51,8 +53,12 @@ class Caller:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def connected(cls, port: int, stack: AsyncExitStack) -> Caller:
-        context = ssl.create_default_context(cadata=AUTHORITY["certificate"])
+    async def connected(cls, port: int, stack: AsyncExitStack, *, known: bool = False) -> Caller:
+        """With a certificate of its own if it is `known`."""
+        if known:
+            context = contexts.client(leaf(), AUTHORITY["certificate"])
+        else:
+            context = ssl.create_default_context(cadata=AUTHORITY["certificate"])
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
 
         async def close() -> None:
@@ -95,6 +101,26 @@ async def test_only_so_many_are_taken_and_others_wait() -> None:
             done, _ = await asyncio.wait([third], timeout=0.2)
             assert not done
         assert b"200" in await (await third).asks()
+
+
+async def test_strangers_leave_room_for_those_with_a_certificate() -> None:
+    async with serving(hello, Limits(6, 60.0, strangers=3)) as port, AsyncExitStack() as stack:
+        first = await Caller.connected(port, stack, known=True)
+        assert b"200" in await first.asks()
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]  # not even a handshake
+        strangers = [await Caller.connected(port, stack) for _ in range(20)]
+        others = [await Caller.connected(port, stack, known=True) for _ in range(2)]
+        for known in (first, *others):
+            assert b"200" in await known.asks()
+        for reader, writer in silent:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        for early in strangers[:-3]:
+            assert await early.gone()
+        assert b"200" in await strangers[-1].asks(), "the others made room for two handshakes"
 
 
 async def test_an_idle_one_is_ended_before_and_after_a_request() -> None:

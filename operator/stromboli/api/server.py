@@ -32,7 +32,7 @@ from stromboli.tlslistener import Factory, Limits, Listener, bound
 log = logging.getLogger(__name__)
 
 # Each follower of a log has a connection, and what else the gateway asks is short.
-LIMITS = Limits(most=256, idle=10.0)
+LIMITS = Limits(most=256, idle=10.0, strangers=64)
 AGAIN = 30.0  # seconds between two looks at whether keys and address are still as they were
 _SHUTDOWN_SECONDS = 1.0
 _EVERYWHERE = ("0.0.0.0", "::")

@@ -31,7 +31,8 @@ from stromboli.tlslistener import Factory, Limits, Listener, bound
 
 log = logging.getLogger(__name__)
 
-LIMITS = Limits(most=512, idle=90.0)  # the API server keeps its connections for as long
+# The API server keeps its connections for as long; others only ask for the gateway's health.
+LIMITS = Limits(most=512, idle=90.0, strangers=128)
 _HEADERS = 4096  # of a request: a user may be in many groups, each of which has one
 _FILES = 4096
 _LEAVE_OPEN = 1.0  # seconds for answers in progress to end after a signal
