@@ -117,7 +117,13 @@ class Upkeep:
         return True
 
     async def _refresh(self) -> None:
-        await self._keyring.refresh()
+        unusable: ClusterUnavailable | Conflict | Rejected | None = None
+        try:
+            await self._keyring.refresh()
+        except (ClusterUnavailable, Conflict, Rejected) as error:
+            if self._leaf is None:
+                raise
+            unusable = error  # the keys from before serve on; whom to trust must be known nevertheless
         renewed = self._leaf is not self._keyring.leaf
         proxy = front_proxy(await self._cluster.front_proxy())
         if renewed:
@@ -127,6 +133,8 @@ class Upkeep:
             self._accepted[self._server] = proxy.authorities
         self._leaf, self._proxy = self._keyring.leaf, proxy
         await self._register()
+        if unusable is not None:
+            raise unusable
 
     async def _register(self) -> None:
         """Let the APIService have our CA. Whoever creates it later is served at the next turn."""

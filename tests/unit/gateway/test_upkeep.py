@@ -104,6 +104,19 @@ async def test_nothing_is_made_anew_while_all_is_as_it_was(cluster: Cluster, kep
     assert len(cluster.written) == 1
 
 
+async def test_keys_that_cannot_be_used_do_not_hide_another_front_proxy(cluster: Cluster, kept: Upkeep) -> None:
+    await kept.begin()
+    old, whole = kept.server(), cluster.secret
+    cluster.secret = {"ca.crt": b"half"}
+    cluster.authentication["requestheader-client-ca-file"] = PROXIES[1]
+    assert await kept.attempt(), "with the keys from before"
+    assert not kept.still_trusts(old)
+    assert kept.still_trusts(kept.server())
+    assert not kept.wrong
+    cluster.secret = whole
+    assert await kept.attempt()
+
+
 async def test_another_ca_of_the_front_proxy_counts_at_once(cluster: Cluster, kept: Upkeep) -> None:
     await kept.begin()
     old = kept.server()
