@@ -25,8 +25,8 @@ from stromboli.keys.certificates import Subject
 from stromboli.keys.keyring import Keyring
 from stromboli.kube.aggregation import Aggregation
 from stromboli.kube.system import System
-from stromboli.logs import log_to_stderr
 from stromboli.naming import GATEWAY_SERVICE
+from stromboli.stderrlog import log_to_stderr
 from stromboli.tlslistener import Factory, Limits, Listener, bound
 
 log = logging.getLogger(__name__)

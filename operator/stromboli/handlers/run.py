@@ -39,10 +39,10 @@ from stromboli.keys.certificates import Subject
 from stromboli.keys.keyring import Keyring
 from stromboli.kube.client import Cluster
 from stromboli.kube.system import System
-from stromboli.logs import log_to_stderr
 from stromboli.node.conversations import Conversations
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
+from stromboli.stderrlog import log_to_stderr
 from stromboli.supervision import Work, together
 from stromboli.sweep import EVERY, Sweep
 
