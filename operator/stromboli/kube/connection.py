@@ -32,6 +32,11 @@ def made(place: Place, context: ssl.SSLContext | None, within: float = CONNECT) 
     return found
 
 
+def path(place: Place) -> str:
+    """What comes before every path there, without a slash at its end. Raises LocalFailure."""
+    return _split(place.server, place).path.rstrip("/")
+
+
 class _Connection(http.client.HTTPConnection):
     def prepare(self, proxy: SplitResult | None, context: ssl.SSLContext | None, name: str) -> None:
         self._proxy, self._context, self._name = proxy, context, name or self.host

@@ -192,8 +192,8 @@ def _pem(entry: Object, key: str, folder: Path) -> bytes:
         return b""
     try:
         return files.beginning(folder / name, bounds.DOCUMENT.size)
-    except OSError as e:
-        raise _Wrong(f"{key}: {folder / name} cannot be read: {e.strerror}") from e
+    except (OSError, ValueError) as e:
+        raise _Wrong(f"{key}: {folder / name} cannot be read: {getattr(e, 'strerror', None) or e}") from e
 
 
 def _program(entry: Any, folder: Path) -> Program:
@@ -225,7 +225,8 @@ def _as_whom(user: Object) -> Iterator[tuple[str, str]]:
         yield "Impersonate-User", name
     if uid := _text(user, "as-uid"):
         yield "Impersonate-Uid", uid
-    for group in user.get("as-groups") or ():
+    groups = user.get("as-groups")
+    for group in groups if isinstance(groups, list) else ():
         yield "Impersonate-Group", str(group)
     extra = user.get("as-user-extra")
     for key, values in (extra if isinstance(extra, dict) else {}).items():

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from stromboli import bounds
+from stromboli import bounds, files
 from stromboli.errors import LocalFailure
 from stromboli.kube.kubeconfig import Place, Program
 
@@ -80,7 +80,8 @@ class Login:
         certificate = (place.certificate, place.key)
         if place.token_file is not None:
             try:
-                return _Given(f"Bearer {place.token_file.read_text(encoding='utf-8').strip()}", *certificate)
+                token = files.beginning(place.token_file, bounds.DOCUMENT.size).decode("utf-8").strip()
+                return _Given(f"Bearer {token}", *certificate)
             except (OSError, ValueError) as e:
                 raise _no_credentials(place, f"the token's file cannot be read: {e}") from e
         if place.token:

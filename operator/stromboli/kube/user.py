@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from stromboli import bounds
 from stromboli.errors import ApiUnreachable, LocalFailure
@@ -143,7 +143,7 @@ class User:
         self.namespace = place.namespace
         self._login = Login(place, quiet=quiet)
         self._connect, self._silence = (QUIET, QUIET) if quiet else (connection.CONNECT, SILENCE)
-        self._prefix = urlsplit(place.server).path.rstrip("/")
+        self._prefix = connection.path(place)
         self._idle: list[http.client.HTTPConnection] = []
 
     @classmethod

@@ -160,6 +160,7 @@ def test_what_is_no_kubeconfig(tmp_path: Path, content: bytes) -> None:
         ({"cluster": {"server": ""}}, "has no server"),
         ({"cluster": {"server": ["x"]}}, "server is not a string"),
         ({"cluster": {"certificate-authority": "none"}}, "none cannot be read: No such file"),
+        ({"cluster": {"certificate-authority": "a\0b"}}, "cannot be read: embedded null byte"),
         ({"user": {"client-key-data": "%"}}, "client-key-data is not base64"),
         ({"user": {"auth-provider": {"name": "gcp"}}}, "auth-provider is not supported"),
         ({"user": {"exec": {"args": []}}}, "exec has no command"),
@@ -169,6 +170,10 @@ def test_what_is_no_kubeconfig(tmp_path: Path, content: bytes) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(LocalFailure, match=said):
         of(tmp_path / "config", **changes)
+
+
+def test_groups_that_are_no_list_are_none(tmp_path: Path) -> None:
+    assert of(tmp_path / "config", user={"as": "a", "as-groups": 5}).as_whom == (("Impersonate-User", "a"),)
 
 
 def test_a_context_without_a_user(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -137,6 +138,17 @@ def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:
     place = Place("it", "http://127.0.0.1:9", token_file=tmp_path / "none")
     with pytest.raises(LocalFailure, match="has no credentials: the token's file cannot be read"):
         ask(place)
+
+
+def test_a_token_file_without_end(tmp_path: Path) -> None:
+    place = Place("it", "http://127.0.0.1:9", token_file=Path("/dev/zero"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(LocalFailure, match="the token cannot be sent"):
+            ask(place)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 class Authority:
@@ -318,7 +330,7 @@ def test_a_proxy_that_does_not_serve(url: str, said: str) -> None:
         ask(Place("it", "http://cluster.test", proxy=url))
 
 
-@pytest.mark.parametrize("server", ["ftp://x", "https://", "https://x:y"])
+@pytest.mark.parametrize("server", ["ftp://x", "https://", "https://x:y", "https://[::1"])
 def test_a_server_that_is_none(server: str) -> None:
     with pytest.raises(LocalFailure, match="it: "):
         ask(Place("it", server))
