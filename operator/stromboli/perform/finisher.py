@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+from stromboli.errors import Rejected
 from stromboli.event_reasons import EventReason
 from stromboli.models.run import Run, RunStatus
 from stromboli.observe.attempts import Trace
@@ -17,6 +20,8 @@ from stromboli.plan.follow import Cancel, Finish
 from stromboli.plan.retry import Again
 from stromboli.reasons import Reason
 from stromboli.status import run as run_status
+
+log = logging.getLogger(__name__)
 
 
 class Finisher:
@@ -60,12 +65,16 @@ class Finisher:
         return None
 
     async def _again(self, run: Run, status: RunStatus, again: Again) -> float:
-        """Another attempt follows: write that, and leave everything as it is for it. Raises Conflict, Rejected,
-        ClusterUnavailable.
+        """Another attempt follows: write that, and leave everything as it is for it. An answer that the object has no
+        room for is left out. Raises Conflict, Rejected, ClusterUnavailable.
         """
         moment = self._reporter.moment(run)
         new = run_status.retrying(status, again.at, again.message, moment)
-        await self._reporter.write(run, new)
+        try:
+            await self._reporter.write(run, new)
+        except Rejected as error:
+            log.warning("%s: the answer of an attempt is left out of its status: %s", run.label, error)
+            await self._reporter.write(run, run_status.without_outcome(new))
         self._notifier.emit_reason(run, Reason.Retrying, again.message, warning=True)
         self._endings.rest(run)
         self._entry.rests(run.uid)

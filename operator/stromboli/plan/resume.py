@@ -26,8 +26,8 @@ OWN_RECHECK = 0.5  # seconds until a container that runs for the run itself is c
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The session's container. `alive` means that it may have processes, and `own` that those are of an attempt of the
-    run that is to be started. `shape` is None if its label cannot be read; `definition` is what the service in which
+    """The session's container. `alive` means that it may have processes, and `own` that those are of the attempt that
+    is to be started. `shape` is None if its label cannot be read; `definition` is what the service in which
     the agent runs said when it was created, None without a stack.
     """
 

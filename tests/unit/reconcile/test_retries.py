@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from stromboli import naming
+from stromboli.errors import Rejected
 from stromboli.plan import retry
 from stromboli.plan.attempt import CONTINUE
 from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import Inside, Node
+from tests.unit.reconcile.faults import Trouble
 from tests.unit.reconcile.stage import STORY, Stage
 
 
@@ -43,6 +45,10 @@ class Failing:
 
 def attempts(node: Node, name: str = "run") -> list[tuple[Any, ...]]:
     return [(a["number"], a["reason"], a["promptSent"]) for a in node.status(name)["attempts"]]
+
+
+def attempts_ended(node: Node) -> int:
+    return sum("reason" in attempt for attempt in node.status().get("attempts", ()))
 
 
 async def test_by_itself_nothing_is_sent_again(node: Node) -> None:
@@ -174,3 +180,58 @@ async def test_a_run_that_rests_gives_its_place_to_others_and_takes_one_again(
         go_on.set()
         await node.cleared(process)
     assert attempts(node, "first") == [(1, "AgentFailed", "Yes"), (2, "Completed", "Yes")]
+
+
+async def test_the_answer_of_an_attempt_is_not_that_of_the_next(node: Node) -> None:
+    Failing(node, 1, 137)
+    node.run(retryOn=["AgentFailed"])
+    async with node.process() as process:
+        await node.reason("Retrying")
+        assert node.status()["result"]["text"] == "forty-two"
+        await node.cleared(process)
+    assert reason_of(node.status()) == "ContainerLost"
+    assert "result" not in node.status()
+
+
+async def test_an_answer_that_the_status_cannot_hold_keeps_no_attempt_from_following(node: Node) -> None:
+    Failing(node, 1, 0)
+    node.run(retryOn=["AgentFailed"])
+    async with node.process() as process:
+        write = node.cluster.write_status
+
+        async def full(run: Any, status: Any) -> Any:
+            if "result" in status.wire and reason_of(status.wire) == "Retrying":
+                raise Rejected("the API server refuses the status: it is too large")
+            return await write(run, status)
+
+        node.cluster.write_status = full  # type: ignore[assignment]
+        await node.cleared(process)
+    assert reason_of(node.status()) == "Completed"
+    assert attempts(node) == [(1, "AgentFailed", "Yes"), (2, "Completed", "Yes")]
+
+
+async def test_an_attempt_that_only_claims_to_have_ended_is_ended_before_the_next(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Podman cannot be asked, the records decide, which an agent can write."""
+    monkeypatch.setattr(retry, "FIRST", 1.0)
+    tries: list[int] = []
+
+    async def claims(inside: Inside) -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            return node.answer(inside)
+        (inside.out / "record").write_text("start 1.0\nbegin agent 0 1.0\nfinish 1 2.0\nend failed 1 0 2.0\n")
+        return None
+
+    node.agent = claims
+    node.run(retryOn=["AgentFailed"], timeout="300ms")
+    trouble = Trouble()
+    async with node.process(trouble=trouble) as process:
+        await node.until(lambda: bool(tries), "the agent is at work")
+        trouble.matching = "."
+        process.queue.wake(node.get()["metadata"]["uid"])
+        await node.until(lambda: attempts_ended(node) == 1, "the first attempt counts as ended")
+        trouble.matching = None
+        await node.cleared(process)
+    assert reason_of(node.status()) == "Completed"

@@ -130,7 +130,8 @@ class Resumption:
         """The session's container, and what its last attempt has left, which is read only if it is not running."""
         container = await self._resting.find(uid)
         if container is not None and container.alive:
-            own = self._resting.handed_to(uid).startswith(f"{run.uid}-")
+            handed = self._resting.handed_to(uid).startswith(f"{run.uid}-")
+            own = handed and not run.status.is_between_attempts
             kept = plan.Container(container.id, container.name, None, alive=True, own=own)
             return Found(uid, label, kept), container
         container, state = await self._resting.settled(uid)
