@@ -102,12 +102,18 @@ COPIES = ("localhost", "stromboli/session")
 BUILDS = ("localhost", "stromboli/built")  # the same of images that were built for a stack
 STACKED = "-stacked"  # tag suffix of such an image with too many layers, until it is flattened
 
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123 label
 _OBJECT_NAME = re.compile(OBJECT_NAME_PATTERN.removeprefix("^").removesuffix("$"))
 
 
 def is_object_name(text: str) -> bool:
     """Whether this is a valid object name. Only a valid name may become part of an API path."""
     return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
+
+
+def is_namespace(text: str) -> bool:
+    """Whether this is a valid name of a namespace. Only a valid one may become part of an API path."""
+    return _NAMESPACE.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,15 @@ def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     return task
 
 
+async def set_within(event: asyncio.Event, seconds: float | None) -> None:
+    """Return once the event is set, and after so many seconds in any case; None is no limit."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
 async def together(main: Work, name: str, lasting: Mapping[str, Work], passing: Mapping[str, Work]) -> None:
     """Run `main`, called `name`, and concurrently the named `lasting` and `passing` parts.
 

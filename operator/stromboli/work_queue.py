@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from stromboli.backoff import backoff
 from stromboli.errors import StromboliError
-from stromboli.supervision import spawn
+from stromboli.supervision import set_within, spawn
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class WorkQueue:
                 delay, failures = await self._pass(key, failures)
                 if not event.is_set() and delay is None:
                     return
-                await _set_within(event, delay)
+                await set_within(event, delay)
         finally:
             self._tasks.pop(key, None)
             self._woken.pop(key, None)
@@ -88,11 +88,3 @@ class WorkQueue:
         finally:
             del self._began[key]
         return backoff(failures + 1), failures + 1
-
-
-async def _set_within(event: asyncio.Event, seconds: float | None) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -64,3 +64,10 @@ def test_labels_are_ours_and_differ() -> None:
     assert len(set(labels)) == 4
     assert all(label.startswith("stromboli.dev/") for label in labels)
     assert len({naming.AGENT, naming.JANITOR, naming.COPIER, naming.ROLE_HOLDER, naming.ROLE_READER}) == 5
+
+
+def test_only_the_name_of_a_namespace_becomes_part_of_a_path() -> None:
+    for name in ("default", "kube-system", "0", "a" * 63):
+        assert naming.is_namespace(name)
+    for name in ("", "-a", "a-", "A", "a.b", "a/b", "..", "a\n", "a" * 64):
+        assert not naming.is_namespace(name)

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from stromboli.errors import ClusterUnavailable, PartDied
-from stromboli.supervision import spawn, together
+from stromboli.supervision import set_within, spawn, together
 
 
 async def forever() -> None:
@@ -102,3 +102,14 @@ async def test_a_spawned_task_that_is_cancelled_or_ends_is_nothing_to_tell_of(ca
     await asyncio.wait([cancelled, done])
     await asyncio.sleep(0)
     assert not caplog.records
+
+
+async def test_an_event_is_awaited_no_longer_than_is_said() -> None:
+    event = asyncio.Event()
+    await set_within(event, 0.01)
+    assert not event.is_set()
+    waiting = asyncio.create_task(set_within(event, None))
+    await asyncio.sleep(0.02)
+    assert not waiting.done(), "without a limit, only the event ends it"
+    event.set()
+    await asyncio.wait_for(waiting, 5)

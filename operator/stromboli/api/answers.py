@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,8 +15,6 @@ from stromboli.reasons import Reason
 
 log = logging.getLogger(__name__)
 
-# A Kubernetes namespace (RFC 1123). It becomes part of a path to the API server, so anything else is rejected.
-NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 REPORTED = (Declined, Refused, ImageMissing, ClusterUnavailable, PodmanUnavailable, PodmanError)
 
 # What is said of an error that nobody expects, whose text is for the log alone.

@@ -24,9 +24,9 @@ from typing import Protocol, cast
 from aiohttp import web
 
 from stromboli.api import answers
-from stromboli.api.answers import NAMESPACE, REPORTED, Document, json_answer
+from stromboli.api.answers import REPORTED, Document, json_answer
 from stromboli.api.errors import Declined
-from stromboli.naming import AGENTS_API
+from stromboli.naming import AGENTS_API, is_namespace
 from stromboli.perform.images.discovery import Progress
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class ImageRoutes:
 
     async def _list_all(self, request: web.Request) -> web.StreamResponse:
         namespace = request.query.get("namespace", "")
-        if not NAMESPACE.fullmatch(namespace):
+        if not is_namespace(namespace):
             raise Declined(400, "the parameter `namespace` must name the namespace whose runs could use the images")
         return await self._listed(request, namespace, everything=True)
 
@@ -131,7 +131,7 @@ async def _within(room: asyncio.Semaphore, work: Callable[[], Awaitable[Document
 
 def _namespace(request: web.Request) -> str:
     namespace = request.match_info["namespace"]
-    if not NAMESPACE.fullmatch(namespace):
+    if not is_namespace(namespace):
         raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
     return namespace
 

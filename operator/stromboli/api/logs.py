@@ -30,10 +30,9 @@ from typing import Protocol, cast
 
 from aiohttp import web
 
-from stromboli.api.answers import NAMESPACE
 from stromboli.api.errors import Declined
 from stromboli.attempt.records import AGENT
-from stromboli.naming import AGENTS_API, is_object_name
+from stromboli.naming import AGENTS_API, is_namespace, is_object_name
 from stromboli.perform.asked import Answer, Asked, NoOutput
 
 log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class LogRoutes:
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
-        if not NAMESPACE.fullmatch(namespace) or not is_object_name(name):
+        if not is_namespace(namespace) or not is_object_name(name):
             raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
         asked = _asked(request)
         if self._serving >= MOST:

@@ -8,23 +8,20 @@ Reading a conversation is in `node.conversations`.
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from stromboli.api.answers import NAMESPACE, Document, json_answer
+from stromboli.api.answers import Document, json_answer
 from stromboli.api.errors import Declined
 from stromboli.models.session import Session
-from stromboli.naming import AGENTS_API
+from stromboli.naming import AGENTS_API, is_namespace, is_object_name
 from stromboli.node.conversations import Conversation
 
 READ_SECONDS = 50.0  # for one conversation, including the wait for other readers; the API server gives up after 60
 AT_ONCE = 2  # conversations read concurrently; each may take tens of MiB of memory
 _ROUTE = f"{AGENTS_API}/namespaces/{{namespace}}/agentsessions/{{name}}/messages"
-# A Kubernetes name (RFC 1123). It becomes part of a path to the API server, so anything else is rejected.
-_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 # The AgentSession by (namespace, name); None if it does not exist. Raises ClusterUnavailable.
 Lookup = Callable[[str, str], Awaitable[Session | None]]
@@ -45,7 +42,7 @@ class Messages:
 
     async def _messages(self, request: web.Request) -> web.Response:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
-        if not NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
+        if not is_namespace(namespace) or not is_object_name(name):
             raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
         session = await self._lookup(namespace, name)
         if session is None:

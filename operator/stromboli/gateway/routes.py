@@ -6,16 +6,14 @@ nothing of a request that is not in this table.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import quote, urlencode
 
 from stromboli.api.errors import Declined
-from stromboli.naming import AGENTS_API, is_object_name
+from stromboli.naming import AGENTS_API, is_namespace, is_object_name
 
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # kubectl adds them for the API server itself.
 _FOR_THE_API_SERVER = frozenset({"timeout", "pretty"})
 _LONGEST = 8192  # characters of a parameter
@@ -90,7 +88,7 @@ def asked(path: str, query: Iterable[tuple[str, str]]) -> Asked | None:
     if form is None:
         return None
     names = [part for part, wanted in zip(parts, form.path, strict=True) if wanted == "*"]
-    if not all(map(is_object_name, names)) or (names and not _NAMESPACE.fullmatch(names[0])):
+    if not all(map(is_object_name, names)) or (names and not is_namespace(names[0])):
         raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
     namespace, name = [*names, "", ""][:2]
     return Asked(form.place, namespace, name, parts, tuple(_parameters(form, query)))

@@ -28,6 +28,7 @@ from stromboli.plan.expiry import FOREVER, Expired, Finished, Keeping
 from stromboli.plan.policy import Rules
 from stromboli.settings import Settings
 from stromboli.store import Store
+from stromboli.supervision import set_within
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Expiry:
             else:
                 failures = 0
                 await asyncio.sleep(PAUSE)
-                await _set_within(self._history.news, max(wait - PAUSE, 0.0))
+                await set_within(self._history.news, max(wait - PAUSE, 0.0))
 
     async def look(self) -> float:
         """Delete what is due now; seconds until the next look. Raises ClusterUnavailable."""
@@ -183,11 +184,3 @@ class Expiry:
             labels = await self._cluster.namespace_labels(namespace)
             known.keeping[namespace] = expiry.keeping(known.rules, labels, self._base)
         return known.keeping[namespace]
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

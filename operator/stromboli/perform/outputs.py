@@ -25,6 +25,7 @@ from stromboli.plan import outcome
 from stromboli.plan.masking import Masks
 from stromboli.plan.redaction import KEYS, SHORTEST
 from stromboli.store import Store
+from stromboli.supervision import set_within
 
 CHUNK = 16 * 1024  # bytes of output that are read at a time
 LINE = 64 * 1024  # bytes before an offset in which the beginning of its line is looked for
@@ -157,7 +158,7 @@ class Outputs:
                     return
                 if held_since is None and found.begun:
                     held_since = time.monotonic()
-                await _within(changed.wait(), CHECK)
+                await set_within(changed, CHECK)
 
     async def _has_ended(self, place: _Place) -> bool:
         """Whether the step has ended, or can never begin."""
@@ -274,11 +275,3 @@ def _piece(place: _Place, at: int, until: int | None, *, last: bool, release: bo
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield b""
-
-
-async def _within(event: Awaitable[object], seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event
-    except TimeoutError:
-        return

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from stromboli import naming, work_queue
+from stromboli import naming, supervision, work_queue
 from stromboli.attempt import busybox
 from stromboli.attempt.seals import SEAL
 from stromboli.handlers.assembly import Parts, assembled
@@ -274,12 +274,12 @@ class Roots:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for seconds here: what is tried again later is tried again soon, and timeouts may be short."""
-    original = work_queue._set_within
+    original = supervision.set_within
 
     async def soon(event: asyncio.Event, seconds: float | None) -> None:
         await original(event, None if seconds is None else min(seconds, 0.01))
 
-    monkeypatch.setattr(work_queue, "_set_within", soon)
+    monkeypatch.setattr(work_queue, "set_within", soon)
     monkeypatch.setattr("stromboli.node.ends.PAUSE", 0.01)
     monkeypatch.setattr("stromboli.plan.amounts.MIN_TIMEOUT", 0.1)
     monkeypatch.setattr("stromboli.plan.follow.AT_WORK_AFTER", 0.0)

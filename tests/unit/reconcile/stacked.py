@@ -63,7 +63,7 @@ class Stacked(Stage):
         patch.setattr(lifetime, "idle_left", lambda *_: 0.0 if self.is_idle else 20.0)
         patch.setattr(healthcheck, "SHORTEST", 0.001)
         patch.setattr(tending, "PAUSE", 0.005)
-        patch.setattr(work_queue, "_set_within", _unless_for_long(work_queue._set_within))
+        patch.setattr(work_queue, "set_within", _unless_for_long(vars(work_queue)["set_within"]))
         patch.setattr(backoff, "FIRST_DELAY", 0.005)
 
     def up(self, name: str = "run", text: str | None = None, *, session: str | None = None, **spec: Any) -> str:

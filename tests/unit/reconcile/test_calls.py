@@ -6,19 +6,19 @@ from collections import Counter
 
 import pytest
 
-from stromboli import work_queue
+from stromboli import supervision, work_queue
 from tests.unit.reconcile.conftest import SPACE, Node, policy
 from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import Stage
 
 WRITES = ("put status", "put session", "post event", "post session")
-AS_IT_IS = work_queue._set_within
+AS_IT_IS = supervision.set_within
 
 
 @pytest.fixture(autouse=True)
 def _patient(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits is woken: a run that is checked again meanwhile would add to the count."""
-    monkeypatch.setattr(work_queue, "_set_within", AS_IT_IS)
+    monkeypatch.setattr(work_queue, "set_within", AS_IT_IS)
 
 
 def reads(node: Node) -> Counter[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stromboli import naming, work_queue
+from stromboli import naming, supervision, work_queue
 from stromboli.errors import Waiting
 from stromboli.models.run import RunStatus
 from stromboli.models.session import RunRef, SessionStatus
@@ -26,7 +26,7 @@ from tests.unit.reconcile.conftest import SPACE, Node, elsewhere
 from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import STORY, Stage
 
-_as_it_is = work_queue._set_within
+_as_it_is = supervision.set_within
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def _patient_in_the_queue(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> 
         queued = seconds is None or seconds >= QUEUED_RECHECK
         await _as_it_is(event, seconds if queued else min(seconds or 0.0, 0.01))
 
-    monkeypatch.setattr(work_queue, "_set_within", wait)
+    monkeypatch.setattr(work_queue, "set_within", wait)
 
 
 @pytest.fixture
