@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from stromboli import bounds, environment, files, naming
+from stromboli import addresses, bounds, environment, files, naming
 from stromboli.errors import InvalidInput, InvalidSettings, OutOfBounds
 from stromboli.grammar import pattern, reference
 
@@ -104,13 +104,7 @@ def _secret(name: str) -> str:
 
 
 def _address(given: Any) -> Any:
-    if not isinstance(given, str):
-        return given
-    host, _, port = given.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{given!r} is not HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443")
-    return host, int(port)
+    return addresses.parse(given) if isinstance(given, str) else given
 
 
 _Reference = Annotated[str, AfterValidator(lambda text: _parsed(text, reference.parse))]

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from stromboli import addresses
 from stromboli.api.answers import errors_as_status
 from stromboli.backoff import backoff
 from stromboli.errors import ClusterUnavailable, Conflict, InvalidSettings, Rejected
@@ -93,7 +94,7 @@ async def serving(
             raise InvalidSettings(
                 f"cannot listen on {host}:{port} ({e.strerror}); choose another address", "STROMBOLI_API_ADDRESS"
             ) from e
-        address = f"{f'[{host}]' if ':' in host else host}:{server.getsockname()[1]}"
+        address = addresses.to_text(host, server.getsockname()[1])
         working = spawn(
             _serve(tls, listener, server, runner.server, partial(directory.publish, node, address)), "read API"
         )

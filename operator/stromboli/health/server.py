@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
+from stromboli import addresses
 from stromboli.errors import InvalidSettings
 from stromboli.health.checks import Answer, Health
 
@@ -36,8 +37,7 @@ async def serving(health: Health, host: str, port: int) -> AsyncIterator[str]:
         why = f"{host}:{port} cannot be bound ({error.strerror or error}); set another address"
         raise InvalidSettings(why, "STROMBOLI_HEALTH_ADDRESS") from error
     async with server:
-        bound = server.sockets[0].getsockname()
-        where = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        where = addresses.to_text(*server.sockets[0].getsockname()[:2])
         log.info("/healthz and /readyz are served at http://%s", where)
         yield where
 

@@ -6,7 +6,6 @@ it runs. Keys get there by its standard input, which nobody else on the machine 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from stromboli import bounds
+from stromboli import bounds, childprocess
 from stromboli.errors import LocalFailure
 
 AUTHORITY_LIFE = timedelta(days=20 * 365)  # of which all that trusts it would have to be told
@@ -81,21 +80,12 @@ async def _signed(asked: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 async def _output(command: Sequence[str], given: bytes) -> bytes:
-    pipe = asyncio.subprocess.PIPE
     try:
-        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-    except OSError as e:
-        raise LocalFailure(f"a certificate could not be created: {e}") from e
-    try:
-        async with asyncio.timeout(_SECONDS):
-            printed, said = await process.communicate(given)
+        ended = await childprocess.run(command, given, seconds=_SECONDS)
     except TimeoutError as e:
         raise LocalFailure(f"a certificate could not be created within {_SECONDS:.0f} s") from e
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        last = (said.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        raise LocalFailure(f"a certificate could not be created: {last}")
-    return printed
+    except OSError as e:
+        raise LocalFailure(f"a certificate could not be created: {e}") from e
+    if ended.exit_code != 0:
+        raise LocalFailure(f"a certificate could not be created: {ended.last_words(f'exit code {ended.exit_code}')}")
+    return ended.output

@@ -12,6 +12,7 @@ import socket
 import ssl
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from stromboli import addresses
 from stromboli.errors import LocalFailure
 from stromboli.kube.kubeconfig import Place
 
@@ -97,7 +98,7 @@ def _through(sock: socket.socket, proxy: SplitResult, host: str, port: int) -> N
 
 def _connect(sock: socket.socket, proxy: SplitResult, host: str, port: int) -> None:
     """HTTP's CONNECT (RFC 9110, 9.3.6)."""
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = addresses.to_text(host, port)
     lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
     if proxy.username:
         pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"

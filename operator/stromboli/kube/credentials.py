@@ -6,7 +6,6 @@ is read again once the API server has refused it.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
@@ -17,7 +16,7 @@ from typing import Any
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
-from stromboli import bounds
+from stromboli import bounds, childprocess
 from stromboli.errors import ClusterUnavailable
 
 Read = Callable[[], Awaitable[str]]
@@ -88,19 +87,10 @@ async def _of_program(program: Any) -> str:
 
 
 async def _output(command: list[str], environ: dict[str, str]) -> bytes:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-    )
     try:
-        async with asyncio.timeout(PROGRAM):
-            printed, said = await process.communicate()
+        ended = await childprocess.run(command, b"", seconds=PROGRAM, env=environ)
     except TimeoutError as e:
         raise ValueError(f"it did not end within {PROGRAM:.0f} s") from e
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise ValueError(f"it ended with {process.returncode}: {said.decode(errors='replace').strip()[-200:]}")
-    return printed
+    if ended.exit_code != 0:
+        raise ValueError(f"it ended with {ended.exit_code}: {ended.errors.decode(errors='replace').strip()[-200:]}")
+    return ended.output

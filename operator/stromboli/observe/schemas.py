@@ -20,7 +20,7 @@ from typing import Any
 from cachetools import LRUCache
 from pydantic import JsonValue
 
-from stromboli import bounds
+from stromboli import bounds, childprocess
 from stromboli.errors import LocalFailure, Refused
 from stromboli.observe.schema_judge import TOO_LARGE
 from stromboli.plan import documents
@@ -125,23 +125,16 @@ def _lines(schema: str, answer: JsonValue) -> bytes:
 
 async def _run(command: Sequence[str], data: bytes) -> Mapping[str, Any] | None:
     """What the process says of its input; None if it exceeded its limits. Raises LocalFailure: it was not checked."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
-        async with asyncio.timeout(WALL_SECONDS):
-            said, why = await process.communicate(data)
+        ended = await childprocess.run(command, data, seconds=WALL_SECONDS)
     except TimeoutError as e:
         raise LocalFailure(f"{FIELD} could not be checked within {WALL_SECONDS:.0f} s; it is tried again") from e
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode in _ENDED_BY_LIMITS:
+    if ended.exit_code in _ENDED_BY_LIMITS:
         return None
-    if process.returncode != 0:
-        last = (why.decode("utf-8", "replace").strip().splitlines() or ["no word"])[-1]
-        raise LocalFailure(f"{FIELD} could not be checked: exit code {process.returncode}: {last[:200]}")
-    found: Mapping[str, Any] = bounds.json_document(said, bounds.ANSWER)
+    if ended.exit_code != 0:
+        last = ended.last_words("it printed nothing")[:200]
+        raise LocalFailure(f"{FIELD} could not be checked: exit code {ended.exit_code}: {last}")
+    found: Mapping[str, Any] = bounds.json_document(ended.output, bounds.ANSWER)
     return found
 
 
