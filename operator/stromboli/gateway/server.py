@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from aiohttp import web
@@ -27,6 +29,9 @@ from stromboli.naming import AGENTS_API
 
 log = logging.getLogger(__name__)
 
+# Requests that are passed on at a time: they can last, and there must be connections left (process.py) for what the API
+# server asks about the API meanwhile. A user may have half of them.
+MOST, EACH = 320, 160
 _OPEN = ("/healthz", "/readyz")
 _SEARCH = 15.0  # seconds to find a node that answers, where any will do
 _USER = web.RequestKey("user", str)
@@ -53,6 +58,7 @@ class Gateway:
         self._lookups = lookups
         self._onward = onward
         self._pages = discovery.pages(release)
+        self._passing: Counter[str] = Counter()  # requests by user
 
     def application(self, outermost: Middleware) -> web.Application:
         """The aiohttp application."""
@@ -101,10 +107,26 @@ class Gateway:
         if asked is None:
             raise Declined(404, f"{request.path} is not served here")
         try:
-            return await self._answer(request, asked)
+            with self._place(request[_USER]):
+                return await self._answer(request, asked)
         except Declined as declined:
             log.info("%s asked for %s: %s", request[_USER], request.path, declined)
             raise
+
+    @contextmanager
+    def _place(self, user: str) -> Iterator[None]:
+        """The block is one of the requests that are passed on. Raises Declined if there are too many of them."""
+        if self._passing[user] >= EACH:
+            raise Declined(503, f"{EACH} of your requests are being answered; try again when one of them has ended")
+        if self._passing.total() >= MOST:
+            raise Declined(503, f"{MOST} requests are being answered; try again")
+        self._passing[user] += 1
+        try:
+            yield
+        finally:
+            self._passing[user] -= 1
+            if not self._passing[user]:
+                del self._passing[user]
 
     async def _answer(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         if asked.place is Place.ANY:

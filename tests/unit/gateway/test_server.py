@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -57,11 +58,16 @@ class Onward:
     def __init__(self) -> None:
         self.down: set[str] = set()
         self.asked: list[tuple[str, str]] = []
+        self.following: asyncio.Queue[str] = asyncio.Queue()
+        self.over = asyncio.Event()
 
     async def answer(self, request: web.Request, asked: Asked, node: str, address: str) -> web.StreamResponse:
         self.asked.append((node, address))
         if node in self.down:
             raise Unanswered(node, "refused")
+        if asked.follows:
+            self.following.put_nowait(node)
+            await self.over.wait()
         return web.json_response({"node": node})
 
 
@@ -84,7 +90,7 @@ async def nothing(request: web.Request, handler: server.Handler) -> web.StreamRe
 async def bed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bed]:
     upkeep, cluster, onward = Upkeep(), Cluster(), Onward()
     gateway = Gateway(upkeep, cluster, onward, "1.2.3")  # type: ignore[arg-type]
-    monkeypatch.setattr(trust, "user", lambda *_: "ada")
+    monkeypatch.setattr(trust, "user", lambda proxy, certificate, headers: headers.get("X-Remote-User", "ada"))
     async with TestClient(TestServer(gateway.application(nothing))) as client:
         yield Bed(client, upkeep, cluster, onward)
 
@@ -138,6 +144,34 @@ async def test_an_api_server_that_is_away_is_no_answer_about_the_run(bed: Bed) -
     bed.cluster.away = True
     status, told = await bed.asks(RUN)
     assert (status, told["message"]) == (503, "the API server: refused")
+
+
+async def test_who_follows_much_keeps_neither_others_nor_the_api_server_out(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST", 3)
+    monkeypatch.setattr(server, "EACH", 2)
+    bed.cluster.found["agentruns/team/fix"] = Located("u", "two", False)
+
+    async def follow(user: str) -> tuple[int, Any]:
+        return await bed.asks(f"{RUN}?follow=true", **{"X-Remote-User": user})
+
+    async with asyncio.timeout(20.0), asyncio.TaskGroup() as group:
+        following = [group.create_task(follow("ada")) for _ in range(2)]
+        for _ in range(2):
+            await bed.onward.following.get()
+        status, told = await follow("ada")
+        assert (status, told["message"]) == (
+            503,
+            "2 of your requests are being answered; try again when one of them has ended",
+        )
+        following.append(group.create_task(follow("eve")))
+        await bed.onward.following.get()
+        assert (await follow("bob"))[0] == 503
+        assert (await bed.asks(AGENTS_API))[0] == 200
+        bed.onward.over.set()
+    assert [task.result()[0] for task in following] == [200] * 3
+    assert (await follow("ada"))[0] == 200
 
 
 async def test_images_are_asked_for_where_somebody_answers(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
