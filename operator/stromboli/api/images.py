@@ -26,6 +26,7 @@ from aiohttp import web
 from stromboli.api import answers
 from stromboli.api.answers import REPORTED, Document, json_answer
 from stromboli.api.errors import Declined
+from stromboli.api.line import Line
 from stromboli.naming import AGENTS_API, is_namespace
 from stromboli.perform.images.discovery import Progress
 
@@ -55,9 +56,9 @@ class ImageRoutes:
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
-        self._lists = asyncio.Semaphore(LISTS)
-        self._inspections = asyncio.Semaphore(INSPECTIONS)
-        self._searches = asyncio.Semaphore(SEARCHES)
+        self._lists = Line(LISTS)
+        self._inspections = Line(INSPECTIONS)
+        self._searches = Line(SEARCHES)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get(f"{AGENTS_API}/images", self._list_all, allow_head=False)
@@ -107,7 +108,7 @@ class ImageRoutes:
 
 
 @asynccontextmanager
-async def _turn(room: asyncio.Semaphore) -> AsyncIterator[None]:
+async def _turn(room: Line) -> AsyncIterator[None]:
     """The block is one of those LISTS. Raises Declined if none of them ends soon."""
     try:
         async with asyncio.timeout(TURN):
@@ -120,7 +121,7 @@ async def _turn(room: asyncio.Semaphore) -> AsyncIterator[None]:
         room.release()
 
 
-async def _within(room: asyncio.Semaphore, work: Callable[[], Awaitable[Document]], doing: str) -> Document:
+async def _within(room: Line, work: Callable[[], Awaitable[Document]], doing: str) -> Document:
     """The result of work that waits for its turn. Raises Declined if that takes too long."""
     try:
         async with asyncio.timeout(SECONDS), room:

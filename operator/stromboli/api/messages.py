@@ -15,6 +15,7 @@ from aiohttp import web
 
 from stromboli.api.answers import Document, json_answer
 from stromboli.api.errors import Declined
+from stromboli.api.line import Line
 from stromboli.models.session import Session
 from stromboli.naming import AGENTS_API, is_namespace, is_object_name
 from stromboli.node.conversations import Conversation
@@ -35,7 +36,7 @@ class Messages:
     def __init__(self, lookup: Lookup, read: Read) -> None:
         self._lookup = lookup
         self._read = read
-        self._readers = asyncio.Semaphore(AT_ONCE)
+        self._readers = Line(AT_ONCE)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get(_ROUTE, self._messages, allow_head=False)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from stromboli.api import messages
+from stromboli.api import line, messages
 from stromboli.api.messages import Messages
 from stromboli.errors import ClusterUnavailable, PodmanError, PodmanUnavailable
 from stromboli.kube import objects
@@ -199,3 +199,15 @@ async def test_only_so_many_are_read_at_once(client: httpx.AsyncClient, bed: Bed
     answers = await asyncio.wait_for(asyncio.gather(*asked), LIMIT)
     assert {status for status, _ in answers} == {200}
     assert bed.most_reading == messages.AT_ONCE
+
+
+async def test_so_many_wait_and_no_more(client: httpx.AsyncClient, bed: Bed) -> None:
+    bed.held = asyncio.Event()
+    most = messages.AT_ONCE + line.WAITING
+    async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(client, path())) for _ in range(most)]
+        await bed.until(lambda: len(bed.looked) == most, "all ask")
+        status, told = await ask(client, path())
+        assert (status, told["message"]) == (503, "8 others wait for their turn on this node already; try again")
+        bed.held.set()
+    assert [task.result()[0] for task in asked] == [200] * most
