@@ -17,7 +17,7 @@ import pytest
 from lightkube import Client
 
 from stromboli.controlplane.cluster import Cluster
-from stromboli.kube.client import AgentPolicy, Namespace
+from stromboli.kube.kinds import AgentPolicy, Namespace
 from stromboli.naming import AGENTS_API, API_SERVICE
 from tests.support import gateways, images, light_cli
 from tests.support.cluster import Kubectl

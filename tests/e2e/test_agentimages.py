@@ -13,7 +13,7 @@ import pytest
 from lightkube import Client
 from lightkube.types import PatchType
 
-from stromboli.kube.client import AgentImageKind, AgentPolicy
+from stromboli.kube.kinds import AgentImageKind, AgentPolicy
 from tests.support import registry
 from tests.support.agentimages import AgentImages, ready_is, reasons
 from tests.support.cluster import Kubectl

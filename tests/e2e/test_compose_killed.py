@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stromboli.kube.client import AgentRun, AgentSession
+from stromboli.kube.kinds import AgentRun, AgentSession
 from tests.support import services, stacked
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin

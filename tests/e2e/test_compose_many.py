@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stromboli.kube.client import AgentSession
+from stromboli.kube.kinds import AgentSession
 from tests.support import services, stacked
 from tests.support.host import Host
 from tests.support.podman import IsolatedPodman

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lightkube.types import PatchType
 
-from stromboli.kube.client import AgentRun
+from stromboli.kube.kinds import AgentRun
 from stromboli.plan.attempt import CONTINUE
 from tests.support.host import Host
 from tests.support.operator import Standin

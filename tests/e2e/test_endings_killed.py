@@ -16,7 +16,7 @@ from lightkube.types import PatchType
 
 from stromboli import naming
 from stromboli.grammar import times
-from stromboli.kube.client import AgentRun
+from stromboli.kube.kinds import AgentRun
 from stromboli.plan.attempt import CONTINUE
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin

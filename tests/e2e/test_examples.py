@@ -19,7 +19,7 @@ from lightkube import Client
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
-from stromboli.kube.client import AgentSession
+from stromboli.kube.kinds import AgentSession
 from stromboli.local import policy as demo
 from stromboli.local.answers import Offline
 from tests.support import images, services

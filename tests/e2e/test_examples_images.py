@@ -10,7 +10,7 @@ import pytest
 import yaml
 from lightkube import Client
 
-from stromboli.kube.client import AgentImageKind, AgentPolicy, AgentRun
+from stromboli.kube.kinds import AgentImageKind, AgentPolicy, AgentRun
 from tests.support import images
 from tests.support.agentimages import AgentImages, ready_is, reasons
 from tests.support.runs import Object, Runs, condition, finished

@@ -10,7 +10,7 @@ from typing import Any
 from lightkube.types import PatchType
 
 from stromboli.grammar import times
-from stromboli.kube.client import AgentRun
+from stromboli.kube.kinds import AgentRun
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Runs, condition, finished, reason_is

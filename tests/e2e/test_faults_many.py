@@ -11,7 +11,7 @@ import pytest
 from lightkube import Client
 
 from stromboli.apart import IDLE
-from stromboli.kube.client import AgentPolicy, AgentRun
+from stromboli.kube.kinds import AgentPolicy, AgentRun
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.runs import Object, Runs, condition, finished, make_namespace, reason_is, watched

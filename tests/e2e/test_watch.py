@@ -20,7 +20,7 @@ from lightkube import Client
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
-from stromboli.kube.client import AgentPolicy
+from stromboli.kube.kinds import AgentPolicy
 from stromboli.naming import AGENTS_API
 from tests.support import people
 from tests.support.cluster import Kubectl

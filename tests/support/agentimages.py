@@ -11,7 +11,7 @@ from lightkube import Client
 from lightkube.resources.core_v1 import Event
 from lightkube.types import PatchType
 
-from stromboli.kube.client import AgentImageKind
+from stromboli.kube.kinds import AgentImageKind
 from tests.support.runs import PATIENCE, Object, condition, watched
 
 

@@ -20,7 +20,7 @@ from lightkube import ApiError, Client
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.resources.core_v1 import Event
 
-from stromboli.kube.client import AgentPolicy, AgentRun, AgentSession, Namespace
+from stromboli.kube.kinds import AgentPolicy, AgentRun, AgentSession, Namespace
 from stromboli.naming import API_VERSION
 from tests.support.cluster import Kubectl
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stromboli.kube.client import AgentSession
+from stromboli.kube.kinds import AgentSession
 from tests.support.runs import Object, Runs, condition
 from tests.support.waiting import eventually
 

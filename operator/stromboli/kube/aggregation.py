@@ -6,20 +6,18 @@ Errors are those of kube/client.py.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
-from lightkube.core.exceptions import ConfigError
-from yaml import YAMLError
 
-from stromboli import bounds
-from stromboli.errors import HttpFailed, InvalidSettings
-from stromboli.kube import answers, wire
-from stromboli.kube.faults import code, refused, unavailable
+from stromboli.errors import HttpFailed
+from stromboli.kube import answers, reads
+from stromboli.kube.faults import refused
 from stromboli.kube.kinds import AgentRun, AgentSession, APIService, ConfigMap
 from stromboli.kube.plain import Kind, Plain
+from stromboli.kube.reads import decoded
 from stromboli.naming import API_SERVICE
 from stromboli.reasons import RunCondition
 
@@ -75,37 +73,31 @@ class Aggregation:
 
     def __init__(self) -> None:
         """Raises InvalidSettings if nothing says where the API server is."""
-        try:
-            self.plain = Plain(wire.config())
-        except (ConfigError, OSError) as e:
-            raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
-        except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
-            raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
+        self.plain = Plain.found()
 
     async def close(self) -> None:
         await self.plain.close()
 
     async def located(self, plural: str, namespace: str, name: str) -> Located | None:
         """Where one of the `agentruns` or `agentsessions` is; None if it does not exist. The names must be valid."""
-        content = await self._content(_KINDS[plural], name, namespace)
+        content = await reads.content(self.plain, _KINDS[plural], namespace, name)
         if content is None:
             return None
-        found = _decoded(lambda data: msgspec.json.decode(data, type=_Object), content)
+        found = decoded(lambda data: msgspec.json.decode(data, type=_Object), content)
         finished = any(c.type == RunCondition.Finished and c.status == "True" for c in found.status.conditions)
         return Located(found.metadata.uid, found.status.node, finished)
 
     async def front_proxy(self) -> Mapping[str, bytes]:
         """The ConfigMap about the API server's front proxy; empty where it has none."""
-        namespace, name = _AUTHENTICATION
-        content = await self._content(ConfigMap, name, namespace)
-        return {} if content is None else _decoded(answers.config_map, content)
+        content = await reads.content(self.plain, ConfigMap, *_AUTHENTICATION)
+        return {} if content is None else decoded(answers.config_map, content)
 
     async def api_service_authority(self) -> str | None:
         """The CA by which the API server verifies us, empty if it is not set; None without the APIService."""
-        content = await self._content(APIService, API_SERVICE, None)
+        content = await reads.content(self.plain, APIService, None, API_SERVICE)
         if content is None:
             return None
-        found = _decoded(lambda data: msgspec.json.decode(data, type=_APIService), content)
+        found = decoded(lambda data: msgspec.json.decode(data, type=_APIService), content)
         return found.spec.authority.decode("ascii", "replace")
 
     async def set_api_service_authority(self, authority: str) -> None:
@@ -116,21 +108,3 @@ class Aggregation:
             await self.plain.patch(APIService, API_SERVICE, operations)
         except HttpFailed as e:
             raise refused(f"the caBundle of the APIService {API_SERVICE}", e) from e
-
-    async def _content(self, kind: Kind, name: str, namespace: str | None) -> bytes | None:
-        try:
-            return await self.plain.get(kind, name, namespace=namespace)
-        except HttpFailed as e:
-            if code(e) == 404:
-                return None
-            raise unavailable(e) from e
-
-
-def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
-    try:
-        try:
-            return decode(content)
-        except RecursionError:
-            return decode(bounds.cut_json(content))
-    except ValueError as e:
-        raise unavailable(e) from e

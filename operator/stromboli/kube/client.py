@@ -14,29 +14,29 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
-from yaml import YAMLError
 
-from stromboli import bounds
 from stromboli.coalesced import Coalesced
-from stromboli.errors import ClusterUnavailable, Conflict, HttpFailed, InvalidSettings, Oversized, Rejected
-from stromboli.kube import answers, objects, outline, versions, wire
+from stromboli.errors import ClusterUnavailable, Conflict, HttpFailed, Oversized, Rejected
+from stromboli.kube import answers, objects, outline, reads, versions
 from stromboli.kube.faults import code, forbidden, refused, unavailable
-from stromboli.kube.kinds import AgentImageKind as AgentImageKind
-from stromboli.kube.kinds import AgentPolicy as AgentPolicy
-from stromboli.kube.kinds import AgentRun as AgentRun
-from stromboli.kube.kinds import AgentSession as AgentSession
-from stromboli.kube.kinds import ConfigMap as ConfigMap
-from stromboli.kube.kinds import Event as Event
-from stromboli.kube.kinds import Namespace as Namespace
-from stromboli.kube.kinds import Secret as Secret
+from stromboli.kube.kinds import (
+    AgentImageKind,
+    AgentPolicy,
+    AgentRun,
+    AgentSession,
+    ConfigMap,
+    Event,
+    Namespace,
+    Secret,
+)
 from stromboli.kube.objects import K, Wire
 from stromboli.kube.outline import MAX_SPEC, Page
 from stromboli.kube.plain import HEADS, Kind, Plain
+from stromboli.kube.reads import decoded
 from stromboli.kube.room import Room
 from stromboli.models.agentsession import AgentSessionSpec
 from stromboli.models.image import AgentImage
@@ -56,7 +56,6 @@ WATCHED = ("agentruns", "agentsessions", "agentimages", "agentpolicies")
 READS = 8  # runs and sessions that are read concurrently
 WHOLE = 16 * 1024 * 1024  # bytes of memory that large runs may take together, as Python objects
 TRIES = 4  # of a write that loses to writers of metadata, before it is sent as a patch
-T = TypeVar("T")
 # A write guarded by the object's version, and one whose preconditions the API server tests; each returns the metadata.
 Write = Callable[[K], Awaitable[bytes]]
 Patch = Callable[[], Awaitable[bytes]]
@@ -69,13 +68,7 @@ class Cluster:
 
     def __init__(self) -> None:
         """Raises InvalidSettings if nothing says where the API server is."""
-        try:
-            plain = Plain(wire.config())
-        except (ConfigError, OSError) as e:
-            raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
-        except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
-            raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
-        self._over(plain)
+        self._over(Plain.found())
 
     def _over(self, plain: Plain) -> None:
         self._plain = plain
@@ -99,7 +92,7 @@ class Cluster:
         found = await self._content(Namespace, None, "kube-system")
         if found is None:
             raise ClusterUnavailable("the cluster has no kube-system namespace yet")
-        return objects.head(_decoded(outline.head, found)).uid
+        return objects.head(decoded(outline.head, found)).uid
 
     async def serves_its_kinds(self) -> None:
         """Raises ClusterUnavailable until the API server's discovery lists every kind that is watched.
@@ -112,7 +105,7 @@ class Cluster:
             documents = await asyncio.gather(*map(self._plain.document, paths))
         except HttpFailed as e:
             raise unavailable(e) from e
-        found = {name for document in documents for name in _decoded(answers.discovered, document)}
+        found = {name for document in documents for name in decoded(answers.discovered, document)}
         if missing := {GROUP, *WATCHED} - found:
             raise ClusterUnavailable(f"the API server does not list {', '.join(sorted(missing))} yet")
 
@@ -120,13 +113,13 @@ class Cluster:
         """A run: all of it if it is small, otherwise its outline."""
         async with self._reads:
             content = await self._content(AgentRun, namespace, name)
-            return None if content is None else objects.run(_decoded(outline.small, content))
+            return None if content is None else objects.run(decoded(outline.small, content))
 
     async def followed_run(self, namespace: str, name: str) -> Run | None:
         """A run without the large parts of its spec and status, but with its attempts, also after its end."""
         async with self._reads:
             content = await self._content(AgentRun, namespace, name)
-            return None if content is None else objects.run(_decoded(outline.followed, content))
+            return None if content is None else objects.run(decoded(outline.followed, content))
 
     @asynccontextmanager
     async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Run | None]:
@@ -137,16 +130,16 @@ class Cluster:
         async with self._reads:
             content = await self._content(AgentRun, namespace, name)
         if content is None or len(content) <= outline.SMALL:
-            yield None if content is None else objects.run(_decoded(outline.whole, content))
+            yield None if content is None else objects.run(decoded(outline.whole, content))
             return
-        if (size := _decoded(outline.spec_size, content)) > MAX_SPEC:
+        if (size := decoded(outline.spec_size, content)) > MAX_SPEC:
             raise Oversized(f"is {size} bytes of JSON, and at most {MAX_SPEC} leave room for a status")
         cost = outline.cost(content)
         del content  # it is read again once there is room for it
         async with self._room.taken(cost):
             async with self._reads:
                 content = await self._content(AgentRun, namespace, name)
-                run = None if content is None else objects.run(_decoded(outline.whole, content))
+                run = None if content is None else objects.run(decoded(outline.whole, content))
                 del content
             yield run
 
@@ -167,13 +160,13 @@ class Cluster:
     async def session(self, namespace: str, name: str) -> Session | None:
         async with self._reads:
             content = await self._content(AgentSession, namespace, name)
-            return None if content is None else objects.session(_decoded(outline.whole, content))
+            return None if content is None else objects.session(decoded(outline.whole, content))
 
     async def session_outline(self, namespace: str, name: str) -> Session | None:
         """A session without its template."""
         async with self._reads:
             content = await self._content(AgentSession, namespace, name)
-            return None if content is None else objects.session(_decoded(outline.of, content))
+            return None if content is None else objects.session(decoded(outline.of, content))
 
     async def sessions(self) -> AsyncIterator[Session]:
         """The outline of every AgentSession in the cluster; an incomplete list raises."""
@@ -183,7 +176,7 @@ class Cluster:
     async def image(self, namespace: str, name: str) -> AgentImage | None:
         async with self._reads:
             content = await self._content(AgentImageKind, namespace, name)
-            return None if content is None else objects.image(_decoded(outline.whole, content))
+            return None if content is None else objects.image(decoded(outline.whole, content))
 
     async def images(self) -> AsyncIterator[AgentImage]:
         """Every AgentImage in the cluster; an incomplete list raises."""
@@ -208,12 +201,12 @@ class Cluster:
 
     async def _read_labels(self, name: str) -> Mapping[str, str]:
         found = await self._content(Namespace, None, name)
-        return {} if found is None else _decoded(answers.labels, found)
+        return {} if found is None else decoded(answers.labels, found)
 
     async def config_map_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """All of a ConfigMap's data, or None if it does not exist."""
         found = await self._content(ConfigMap, namespace, name)
-        return None if found is None else _decoded(answers.config_map, found)
+        return None if found is None else decoded(answers.config_map, found)
 
     async def secret_data(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """All of a Secret's data, or None if it does not exist."""
@@ -222,7 +215,7 @@ class Cluster:
     async def _read_secret(self, place: tuple[str, str]) -> dict[str, bytes] | None:
         namespace, name = place
         found = await self._content(Secret, namespace, name)
-        return None if found is None else _decoded(answers.secret, found)
+        return None if found is None else decoded(answers.secret, found)
 
     async def write_status(self, obj: K, status: Status) -> K:
         """Replace an object's status, guarded by the version of `obj`; returns the new one. Raises Conflict, Rejected.
@@ -241,7 +234,7 @@ class Cluster:
             return await _patched(part, self._plain.patch(kind, obj.name, operations, namespace=obj.namespace))
 
         written = await self._guarded(obj, write, patch)
-        return objects.with_status(obj, _decoded(outline.head, written), _as_stored(status.wire))
+        return objects.with_status(obj, decoded(outline.head, written), _as_stored(status.wire))
 
     async def write_spec(self, obj: Session, spec: Mapping[str, Any]) -> Session:
         """Replace a session's spec, guarded by the version of `obj` as in `write_status`; returns the new one."""
@@ -249,7 +242,7 @@ class Cluster:
 
         async def write(current: Session) -> bytes:
             content = await self._content(AgentSession, current.namespace, current.name)
-            metadata = {} if content is None else _decoded(outline.metadata, content)
+            metadata = {} if content is None else decoded(outline.metadata, content)
             if objects.head(metadata).version != current.version:
                 raise Conflict(f"{part} has changed, or is gone")
             body = versions.spec(current, metadata, spec)
@@ -260,7 +253,7 @@ class Cluster:
             return await _patched(part, self._plain.patch(AgentSession, obj.name, operations, namespace=obj.namespace))
 
         written = await self._guarded(obj, write, patch)
-        return objects.with_spec(obj, _decoded(outline.head, written), _as_stored(spec))
+        return objects.with_spec(obj, decoded(outline.head, written), _as_stored(spec))
 
     async def create_session(self, namespace: str, name: str, spec: AgentSessionSpec) -> Session:
         """Create a session; as it is stored. Raises Conflict where there is one, Rejected."""
@@ -272,7 +265,7 @@ class Cluster:
             "spec": objects.session_spec(spec),
         }
         call = self._plain.create(AgentSession, body, namespace=namespace)
-        return objects.session(_decoded(outline.whole, await _written(f"a new AgentSession {name}", call)))
+        return objects.session(decoded(outline.whole, await _written(f"a new AgentSession {name}", call)))
 
     async def delete_session(self, namespace: str, name: str) -> None:
         """Delete a session. Idempotent."""
@@ -320,7 +313,7 @@ class Cluster:
     async def _now(self, obj: K) -> K | None:
         """The object as it is now, without the large parts of its spec."""
         content = await self._content(KINDS[obj.KIND], obj.namespace or None, obj.name)
-        return None if content is None else objects.another(obj, _decoded(outline.of, content))
+        return None if content is None else objects.another(obj, decoded(outline.of, content))
 
     async def _paged(self, ask: Ask, decode: Decode, select: Mapping[str, str] | None = None) -> AsyncIterator[Wire]:
         """The items of all pages of a list; an incomplete list raises."""
@@ -330,7 +323,7 @@ class Cluster:
                 content = await ask(query)
             except HttpFailed as e:
                 raise unavailable(e) from e
-            page = _decoded(decode, content)
+            page = decoded(decode, content)
             del content
             for item in page.items:
                 yield item
@@ -342,12 +335,7 @@ class Cluster:
         """An object in bytes; None if it does not exist. `namespace` is None for cluster-scoped kinds."""
         if not all(is_object_name(part) for part in (namespace, name) if part is not None):
             return None
-        try:
-            return await self._plain.get(kind, name, namespace=namespace)
-        except HttpFailed as e:
-            if code(e) == 404:
-                return None
-            raise unavailable(e) from e
+        return await reads.content(self._plain, kind, namespace, name)
 
 
 async def _written(what: str, call: Awaitable[bytes]) -> bytes:
@@ -372,14 +360,3 @@ def _as_stored(value: Wire) -> Wire:
     """What was sent, after a JSON round trip, as the server returns it."""
     found: Wire = msgspec.json.decode(msgspec.json.encode(value))
     return found
-
-
-def _decoded(decode: Callable[[bytes], T], content: bytes) -> T:
-    """The decoded bytes. They are cut only if they are too deep, since cutting is slower than skipping large parts."""
-    try:
-        try:
-            return decode(content)
-        except RecursionError:
-            return decode(bounds.cut_json(content))
-    except ValueError as e:
-        raise unavailable(e) from e

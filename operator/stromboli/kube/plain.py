@@ -6,13 +6,15 @@ Errors are HttpFailed and HttpRefused, which kube/client.py maps, and ClusterUna
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from lightkube.config.kubeconfig import SingleConfig
+from lightkube.core.exceptions import ConfigError
 from lightkube.core.resource import Resource, api_info
+from yaml import YAMLError
 
-from stromboli.errors import HttpRefused
+from stromboli.errors import HttpRefused, InvalidSettings
 from stromboli.httpclient import Response
 from stromboli.kube import wire
 from stromboli.kube.credentials import Credentials
@@ -43,6 +45,16 @@ class Plain:
     def __init__(self, config: SingleConfig) -> None:
         self._http = wire.http(config)
         self._credentials = Credentials(config)
+
+    @classmethod
+    def found(cls) -> Self:
+        """The API server that kubectl would find (in-cluster, KUBECONFIG). Raises InvalidSettings if there is none."""
+        try:
+            return cls(wire.config())
+        except (ConfigError, OSError) as e:
+            raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
+        except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
+            raise InvalidSettings("names a file that is no kubeconfig; name one that is", "KUBECONFIG") from e
 
     async def close(self) -> None:
         await self._http.close()

@@ -7,13 +7,14 @@ kind but by name.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from stromboli.errors import HttpFailed
-from stromboli.kube import answers
-from stromboli.kube.faults import code, refused, unavailable
+from stromboli.kube import answers, reads
+from stromboli.kube.faults import refused
 from stromboli.kube.kinds import ConfigMap, Secret
 from stromboli.kube.plain import Kind, Plain
+from stromboli.kube.reads import decoded
 from stromboli.naming import GATEWAY_KEYS, OPERATORS
 
 
@@ -26,8 +27,8 @@ class System:
 
     async def keys(self) -> Mapping[str, bytes] | None:
         """The data of the Secret; None if it does not exist."""
-        found = await self._content(Secret, GATEWAY_KEYS)
-        return None if found is None else _read(answers.secret, found)
+        found = await reads.content(self._plain, Secret, self._namespace, GATEWAY_KEYS)
+        return None if found is None else decoded(answers.secret, found)
 
     async def create_keys(self, data: Mapping[str, str]) -> None:
         """Create the Secret. Raises Conflict if it exists (or the namespace does not), Rejected."""
@@ -36,10 +37,10 @@ class System:
 
     async def operators(self) -> Mapping[str, str] | None:
         """`host:port` of each node's operator; None if none has said so."""
-        found = await self._content(ConfigMap, OPERATORS)
+        found = await reads.content(self._plain, ConfigMap, self._namespace, OPERATORS)
         if found is None:
             return None
-        return {node: address.decode(errors="replace") for node, address in _read(answers.config_map, found).items()}
+        return {node: address.decode(errors="replace") for node, address in decoded(answers.config_map, found).items()}
 
     async def publish(self, node: str, address: str) -> None:
         """Say where the node's operator listens, unless that is known. Raises Conflict if others write it, Rejected."""
@@ -61,21 +62,6 @@ class System:
             await self._plain.create(kind, {"apiVersion": "v1", **body}, namespace=self._namespace)
         except HttpFailed as e:
             raise refused(f"a new {body['kind']} in the namespace {self._namespace}", e) from e
-
-    async def _content(self, kind: Kind, name: str) -> bytes | None:
-        try:
-            return await self._plain.get(kind, name, namespace=self._namespace)
-        except HttpFailed as e:
-            if code(e) == 404:
-                return None
-            raise unavailable(e) from e
-
-
-def _read(decode: Callable[[bytes], Mapping[str, bytes]], content: bytes) -> Mapping[str, bytes]:
-    try:
-        return decode(content)
-    except ValueError as e:
-        raise unavailable(e) from e
 
 
 def _escaped(key: str) -> str:

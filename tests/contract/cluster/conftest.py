@@ -21,7 +21,8 @@ from lightkube.types import PatchType
 
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.kube import objects
-from stromboli.kube.client import AgentImageKind, AgentPolicy, AgentRun, AgentSession, Cluster, Namespace
+from stromboli.kube.client import Cluster
+from stromboli.kube.kinds import AgentImageKind, AgentPolicy, AgentRun, AgentSession, Namespace
 from stromboli.models.image import AgentImage
 from stromboli.models.run import Run
 from tests.support.cluster import Kubectl

@@ -14,7 +14,7 @@ from lightkube.types import PatchType
 
 from stromboli.errors import ClusterUnavailable, Conflict, Oversized, Rejected
 from stromboli.kube import client
-from stromboli.kube.client import AgentRun
+from stromboli.kube.kinds import AgentRun
 from stromboli.kube.outline import MAX_SPEC
 from stromboli.kube.plain import PAGE
 from stromboli.models.agentsession import AgentSessionSpec

@@ -33,8 +33,9 @@ from stromboli.handlers.connection import _Cut
 from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.httpclient import Response
 from stromboli.inspection.cache import FactsCache
-from stromboli.kube import client, kubeconfig, objects, outline
+from stromboli.kube import kubeconfig, objects, outline
 from stromboli.kube.client import Cluster
+from stromboli.kube.reads import decoded
 from stromboli.observe import policy, references
 from stromboli.perform import lookups
 from stromboli.perform.history import History
@@ -218,10 +219,10 @@ def _plain(text: str) -> None:
     """An object and a list with it, as kube/client.py reads them."""
     body = _object(text)
     for decode in (outline.of, outline.small, outline.whole):
-        _seen(client._decoded(decode, body))
+        _seen(decoded(decode, body))
     listed = b'{"metadata":{},"items":[' + body + b"]}"
     for decode_page in (outline.page, outline.page_whole):
-        [found] = client._decoded(decode_page, listed).items
+        [found] = decoded(decode_page, listed).items
         _seen(found)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from stromboli.kube import client, objects, outline
+from stromboli.kube import objects, outline
+from stromboli.kube.reads import decoded
 from stromboli.reasons import Reason
 from tests.support.builders import Object, at, having, run
 
@@ -95,5 +96,5 @@ def test_what_is_too_deep_to_be_skipped_is_cut_and_then_skipped() -> None:
     deep = encoded(run(having(claude={"settings": "DEEP"}))).replace(b'"DEEP"', b"[" * 9_000 + b"]" * 9_000)
     with pytest.raises(RecursionError):
         outline.of(deep)
-    assert client._decoded(outline.of, deep)["metadata"] == run()["metadata"]
+    assert decoded(outline.of, deep)["metadata"] == run()["metadata"]
     assert outline.whole(deep)["spec"]["claude"]["settings"] is not None
