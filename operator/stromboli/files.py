@@ -1,8 +1,10 @@
-"""Small file helpers: private folders, bounded reads, and atomic writes readable by the owner only."""
+"""Small file helpers: private folders, bounded reads, atomic writes readable by the owner only, files in memory."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -26,3 +28,15 @@ def write_private(path: Path, content: bytes) -> None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
     new.replace(path)
+
+
+@contextmanager
+def in_memory(content: bytes) -> Iterator[str]:
+    """A path with that content inside the block, which never gets to a disk: OpenSSL loads keys from files only."""
+    descriptor = os.memfd_create("stromboli", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

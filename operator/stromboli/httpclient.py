@@ -171,9 +171,9 @@ class Http:
                     trace_request_ctx=used,
                 )
         except _FAILURES as error:
-            raise _failure(error, silence) from error
+            raise failure(error, silence) from error
         except _Broken as broken:
-            raise _failure(broken.args[0], silence) from broken
+            raise failure(broken.args[0], silence) from broken
 
     def _session(self, keep: bool) -> aiohttp.ClientSession:
         if keep:
@@ -199,7 +199,7 @@ class _Chunks:
         try:
             chunk = await self._content.readany()
         except _FAILURES as error:
-            raise _failure(error, self._silence) from error
+            raise failure(error, self._silence) from error
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -242,7 +242,8 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     )
 
 
-def _failure(error: Exception, silence: float | None) -> HttpFailed:
+def failure(error: Exception, silence: float | None) -> HttpFailed:
+    """An error of aiohttp, or of the system, as ours; `silence` is the longest wait that there was, in seconds."""
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return HttpSilent(f"no answer within {silence or 0:.0f} s")
     # aiohttp's own text for a failed connection repeats the address and its own options.

@@ -24,6 +24,7 @@ from typing import cast
 
 from aiohttp import web
 
+from stromboli.keepalive import notice_absence
 from stromboli.supervision import spawn
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ _UNSENT = 64 * 1024  # bytes of an answer that wait for the other side, beyond w
 _UNASKED = 256 * 1024  # bytes without a whole request; a user's groups, each in a header, can be many
 # What asyncio has ready for the next bytes of each connection, used or not; a TLS record has 16 KiB at most.
 sslproto.SSLProtocol.max_size = 32 * 1024
-_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 Factory = Callable[[], asyncio.BaseProtocol]
 Context = Callable[[], ssl.SSLContext]
@@ -51,13 +51,6 @@ class Limits:
     most: int
     idle: float
     strangers: int | None = None
-
-
-def notice_absence(connection: socket.socket) -> None:
-    """Let TCP find out in a minute if the other side is gone, even while nothing is to be sent."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _ALIVE:
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 @asynccontextmanager

@@ -18,8 +18,9 @@ from yarl import URL
 
 from stromboli.api.errors import Declined
 from stromboli.gateway.routes import Asked
+from stromboli.httpclient import failure
+from stromboli.keepalive import notice_absence
 from stromboli.naming import operator_host
-from stromboli.tlslistener import notice_absence
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Onward:
                     await response.write(chunk)
             except (aiohttp.ClientError, TimeoutError) as error:
                 # It has begun, so all that is left is to break it off, by which the client sees that it is not whole.
-                log.warning("the operator of node %s broke off: %s", node, _why(error))
+                log.warning("the operator of node %s broke off: %s", node, failure(error, SILENCE))
                 if request.transport is not None:
                     request.transport.abort()
                 return response
@@ -87,8 +88,9 @@ class Onward:
                     allow_redirects=False,
                 )
         except _FAILURES as error:
-            log.warning("the operator of node %s cannot be asked at %s: %s", node, address, _why(error))
-            raise Unanswered(node, _why(error)) from error
+            why = failure(error, SILENCE)
+            log.warning("the operator of node %s cannot be asked at %s: %s", node, address, why)
+            raise Unanswered(node, str(why)) from error
         try:
             if response.connection is not None and response.connection.transport is not None:
                 notice_absence(response.connection.transport.get_extra_info("socket"))
@@ -105,10 +107,3 @@ class Onward:
                 auto_decompress=False,
             )
         return self._session
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
-        return f"no answer within {SILENCE:.0f} s"
-    # aiohttp's own text for a failed connection repeats the address and its own options.
-    return str(getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error) or "no answer"

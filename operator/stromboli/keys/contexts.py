@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 
+from stromboli import files
 from stromboli.keys.certificates import Leaf
 
 
@@ -39,9 +39,5 @@ def _trust(context: ssl.SSLContext, authorities: str) -> None:
 
 def _own(context: ssl.SSLContext, leaf: Leaf) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    file = os.memfd_create("stromboli-keys", os.MFD_CLOEXEC)  # OpenSSL loads keys from files only
-    try:
-        os.write(file, leaf.chain.encode("ascii"))
-        context.load_cert_chain(f"/proc/self/fd/{file}")
-    finally:
-        os.close(file)
+    with files.in_memory(leaf.chain.encode("ascii")) as path:
+        context.load_cert_chain(path)

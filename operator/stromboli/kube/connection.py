@@ -14,12 +14,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from stromboli import addresses
 from stromboli.errors import LocalFailure
+from stromboli.keepalive import notice_absence
 from stromboli.kube.kubeconfig import Place
 
 CONNECT = 10.0  # seconds
 _PROXIES = ("http", "socks5", "socks5h")
-# A peer that is gone is noticed on a connection that says nothing for long, as a watch may.
-_KEEPALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+_ABSENCE = 30  # seconds after which a server that is gone is noticed, while a watch says nothing
 
 
 def made(place: Place, context: ssl.SSLContext | None, within: float = CONNECT) -> http.client.HTTPConnection:
@@ -47,9 +47,7 @@ class _Connection(http.client.HTTPConnection):
         where = (proxy.hostname or "", proxy.port or 1080) if proxy is not None else (self.host, self.port)
         self.sock = socket.create_connection(where, self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE.items():
-            self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        notice_absence(self.sock, _ABSENCE)
         if proxy is not None:
             _through(self.sock, proxy, self.host, self.port)
         if self._context is not None:

@@ -13,8 +13,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +100,7 @@ class Login:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             if given.certificate:
-                with _file(given.certificate + b"\n" + given.key) as path:
+                with files.in_memory(given.certificate + b"\n" + given.key) as path:
                     context.load_cert_chain(path)
         except (OSError, ValueError) as e:  # ssl.SSLError is an OSError
             raise LocalFailure(
@@ -109,18 +108,6 @@ class Login:
                 "correct it, or set KUBECONFIG to another kubeconfig",
             ) from e
         return context
-
-
-@contextmanager
-def _file(content: bytes) -> Iterator[str]:
-    """A path with that content, which is in memory only: OpenSSL reads a key from a file."""
-    descriptor = os.memfd_create("stromboli-key")
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def _of_program(place: Place, program: Program, *, quiet: bool) -> _Given:
