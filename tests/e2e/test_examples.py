@@ -32,6 +32,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 NAMES = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
 # The folder on the node that an example mounts is replaced by one of the test's own.
 MOUNTED = "/tmp/stromboli-example"
+EXAMPLE = 180.0  # seconds for a run among all the others, on a busy machine
 Key = tuple[str, str]  # namespace and name
 
 
@@ -168,7 +169,7 @@ def _ended(example: Example, kubectl: Kubectl, client: Client) -> dict[Key, Obje
     found = {}
     for namespace, name in example.ends():
         runs = Runs(kubectl, client, namespace)
-        found[namespace, name] = runs.ends([name])[name]
+        found[namespace, name] = runs.ends([name], within=EXAMPLE)[name]
     return found
 
 
