@@ -270,7 +270,7 @@ def test_a_servers_wrong_clock_does_not_matter(node: Path, monkeypatch: pytest.M
 
 def test_a_file_that_is_written_all_the_time_is_whole_or_refused(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each version is one letter many times; half of one and half of another is none."""
-    monkeypatch.setattr(stackfiles, "SETTLED", 0.05)
+    monkeypatch.setattr(stackfiles, "SETTLED", 0.3)  # more than a busy machine keeps the writer from its second half
     path, ended = node / "srv/file", threading.Event()
     path.write_bytes(b"a" * 400_000)
 
@@ -283,7 +283,7 @@ def test_a_file_that_is_written_all_the_time_is_whole_or_refused(node: Path, mon
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        for _ in range(20):
+        for _ in range(8):
             content = read(node, path, 1 << 20)
             assert len(set(content)) == 1 or content == CHANGED
     finally:

@@ -96,20 +96,21 @@ async def test_an_attempt_that_bears_the_mark_is_never_started_again(node: Node)
 async def test_an_attempt_is_in_the_status_before_its_container_is_made(node: Node) -> None:
     """And its folder is on disk before that."""
     uid = node.run()["metadata"]["uid"]
-    seen: list[tuple[bool, bool]] = []
+    seen: list[tuple[str, bool, bool]] = []
     killer = Killer()
 
     def look(_: int) -> None:
         written = [a["container"] for a in node.status().get("attempts", [])]
         if killer.calls[-1] == "put status":
-            seen.append((node.out(uid).exists(), bool(written)))
+            seen.append(("written", node.out(uid).exists(), bool(written)))
         if killer.calls[-1] == "POST /containers/create" and len(node.fake.containers) == 1:
-            seen.append((node.out(uid).exists(), written == [naming.agent(uid).name]))
+            seen.append(("created", node.out(uid).exists(), written == [naming.agent(uid).name]))
 
     killer.before = look
     async with node.process(killer):
         await node.cleared()
-    assert seen[:2] == [(True, False), (True, True)]
+    created = [what for what, *_ in seen].index("created")
+    assert seen[created - 1 : created + 1] == [("written", True, False), ("created", True, True)]
 
 
 async def test_cut_short_before_the_prompt_was_sent_it_is_tried_again(node: Node) -> None:
