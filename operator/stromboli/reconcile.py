@@ -161,7 +161,7 @@ class Reconciler:
         begun is made unable to begin, and looked at once more.
         """
         if not trace.seen.started and not trace.seen.session_deleted and not run.status.is_between_attempts:
-            self._perform.starter.revoke(run)
+            await self._perform.starter.revoke(run)
             trace = await self._traces.of(run)
             if trace.seen.started or trace.seen.phase is follow.Phase.running:
                 return 0.0

@@ -336,6 +336,19 @@ async def test_one_that_was_initialized_and_not_started_is_put_back(bed: Bed) ->
     assert await asyncio.wait_for(containers.wait(container), LIMIT) == 0
 
 
+async def test_one_that_was_initialized_attached_to_and_never_started_is_put_back(bed: Bed) -> None:
+    containers = bed.podman.containers
+    container = await containers.create(bed.body("true"))
+    await containers.init(container)
+    async with containers.attached(container):
+        await containers.stop(container)
+    state = await containers.inspect(container)
+    assert state is not None
+    assert (state.status, state.exit_code, state.started_at) == ("exited", None, None)
+    assert await containers.start(container)
+    assert await asyncio.wait_for(containers.wait(container), LIMIT) == 0
+
+
 async def test_its_size_is_what_was_written_in_it(real: Bed) -> None:
     container = await real.run("dd", "if=/dev/zero", "of=/written", "bs=1024", "count=300")
     await real.podman.containers.wait(container)

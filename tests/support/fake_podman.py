@@ -170,7 +170,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
             return error(404, "no such container")
         if container.status in (*ALIVE, "initialized"):
             return web.Response(status=304)
-        container.before, container.status, container.over = container.status, "initialized", asyncio.Event()
+        container.status, container.over = "initialized", asyncio.Event()
         return web.Response(status=204)
 
     async def _start(self, request: Call) -> web.Response:
@@ -221,7 +221,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
             await self._end_within(container, float(request.query.get("timeout", 10)))
             return web.Response(status=204)
         if container.status == "initialized":
-            container.status = container.before
+            container.status = "exited"
             container.over.set()
             return web.Response(status=204)
         return web.Response(status=304)
@@ -301,8 +301,8 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
         """Without output, which the fake does not model: the stream only signals the end."""
         if (container := self.find(request.match_info["name"])) is None:
             return error(404, "no such container")
-        if container.status not in ALIVE:
-            container.before, container.status, container.over = container.status, "initialized", asyncio.Event()
+        if container.status not in (*ALIVE, "initialized"):
+            container.status, container.over = "initialized", asyncio.Event()
         return self._until_over(container)
 
     async def _until_over(self, container: FakeContainer) -> Body:

@@ -36,7 +36,6 @@ class FakeContainer:
     image_id: str
     created: str
     status: str = "created"
-    before: str = ""  # the status before it was initialized
     exit_code: int = 0
     oom_killed: bool = False
     started: str = NEVER

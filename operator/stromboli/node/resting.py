@@ -72,14 +72,21 @@ class Resting:
             raise PodmanUnavailable(f"the container {container.name} is {container.status}, although it was killed")
         return container
 
+    async def undone(self, uid: str) -> ContainerState | None:
+        """As `ended`; and if the session's container has been initialized, it would start with the mounts of that time:
+        these are undone. Raises as `ended`.
+        """
+        container = await self.ended(uid)
+        if container is not None and container.status == "initialized":
+            await self._podman.containers.stop(container.id)
+        return container
+
     async def settled(self, uid: str) -> tuple[ContainerState | None, SessionState]:
         """The session's container, stopped, and its state. Raises as `ended`, and OSError, NoSpace, LocalFailure."""
-        container = await self.ended(uid)
+        container = await self.undone(uid)
         folder = self._site.folder(uid)
         if container is None:
             return None, await asyncio.to_thread(folder.read_state)
-        if container.status == "initialized":  # it would start with the previous attempt's mounts
-            await self._podman.containers.stop(container.id)
         return container, await asyncio.to_thread(_noted, folder, container)
 
     async def unstartable(self, container: str, shape: Shape) -> str:

@@ -75,9 +75,10 @@ class Starter:
         said = follow.begun(run, self._reporter.moment(run).now, hooks=hooks)
         return await self._going.started(run, said)
 
-    def revoke(self, run: Run) -> None:
-        """The last attempt of the run has not begun, and must not."""
+    async def revoke(self, run: Run) -> None:
+        """The last attempt of the run has not begun, and must not. Raises PodmanError, PodmanUnavailable."""
         self._launcher.revoke(run.session_uid)
+        await self._endings.cut_off(run)
 
     async def _noted(self, run: Run, given_up: TryAgain) -> Run:
         """Record that an attempt never sent its prompt, and remove it, so that the next can start."""

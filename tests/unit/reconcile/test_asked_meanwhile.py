@@ -179,3 +179,40 @@ async def test_a_large_run_is_held_back_tried_again_and_canceled(node: Node, mon
         await node.cleared(process)
     assert reason_of(node.status()) == Reason.Canceled
     assert len(node.prompts) == len(set(node.prompts)) == len(node.status()["attempts"])
+
+
+async def test_canceled_where_a_killed_operators_start_may_still_come(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container had been initialized: with all that it mounts, it only waits for that start."""
+    Stacked(node, monkeypatch)
+    node.supervisor = None
+    folder = node.folder / "project"
+    for name in ("one", "two"):
+        (folder / name).mkdir(parents=True)
+    node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(folder)}]})]
+    node.run(volumes=[f"{folder}/one:/work", f"{folder}/two:/work/inner"])
+    killer = Killer()
+
+    def before(number: int) -> None:
+        if killer.calls[-1].endswith("/start"):
+            killer.at = number
+
+    killer.before = before
+    async with node.process(killer):
+        await node.until(killer.dead.is_set, "the operator is killed as it requests the start")
+    [agent] = node.agents()
+    assert agent.status == "initialized"
+    ask(node, cancel=True)
+    later, states = Killer(), list[str]()
+
+    def told(_: int) -> None:
+        if later.calls[-1] == "put status":
+            states.append(agent.status)
+
+    later.before = told
+    async with node.process(later) as process:
+        await node.cleared(process)
+    assert reason_of(node.status()) == Reason.Canceled
+    assert node.prompts == []
+    assert states == ["exited"], "it could be started no more before that was said"

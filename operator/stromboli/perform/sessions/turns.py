@@ -112,9 +112,11 @@ class Turns:
             return True
 
     async def end(self, uid: str) -> None:
-        """Ensure that a session's container is not running. Raises PodmanError, PodmanUnavailable if it may be."""
+        """Ensure that a session's container is not running, nor initialized for a start. Raises PodmanError,
+        PodmanUnavailable if it may be.
+        """
         async with self._locks.hold(uid):
-            await self._resting.ended(uid)
+            await self._resting.undone(uid)
 
     async def release(self, session: Session) -> None:
         """Give back the turn of a session whose container has ended. The caller holds the session's lock.
