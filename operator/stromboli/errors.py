@@ -302,6 +302,11 @@ class ApiRefused(LocalFailure):
         self.status = status
         self.reason = reason
 
+    @property
+    def is_transient(self) -> bool:
+        """Whether an API server, or what is before it, is only starting or overloaded: the same may succeed soon."""
+        return self.status in (429, 500, 502, 503, 504)
+
 
 class Conflict(StromboliError):
     """The object has changed since it was read, or is gone: read it again."""

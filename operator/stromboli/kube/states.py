@@ -17,7 +17,6 @@ from stromboli.kube.user import Object, Resource, User
 WATCH = 240.0  # seconds that one watch lasts
 FIRST, LAST = 0.2, 5.0  # seconds before a connection that was lost is made again
 _GONE = 410
-_OF_NOW = (429, 500, 502, 503, 504)  # an API server, or what stands before it, that is starting or overloaded
 
 Lost = Callable[[ApiUnreachable | ApiRefused], None]
 
@@ -52,7 +51,7 @@ def states(
                 return
             if isinstance(e, ApiRefused) and e.status == _GONE:
                 continue
-            if not begun or (isinstance(e, ApiRefused) and e.status not in _OF_NOW):
+            if not begun or (isinstance(e, ApiRefused) and not e.is_transient):
                 raise
             lost(e)
             time.sleep(pause if until is None else max(0.0, min(pause, until - time.monotonic())))

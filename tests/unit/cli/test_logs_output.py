@@ -189,8 +189,8 @@ def test_an_operator_that_is_away_is_asked_again_and_it_is_said_if_it_lasts(log:
 
     assert once(log, AGENT, say=said.append, sleep=sleep, clock=lambda: now[0]) == [Piece(b"abc")]
     assert said == [
-        "the log is not to be had: the operator of node a does not respond; trying again",
-        "the log is to be had again",
+        "the log cannot be read: the operator of node a does not respond; trying again",
+        "the log can be read again",
     ]
     assert slept == [0.1, 0.2, 0.4, 0.8]
 

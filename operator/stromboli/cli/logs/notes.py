@@ -11,6 +11,7 @@ from typing import Any
 from stromboli.cli.logs.tools import NAME, one_line
 from stromboli.grammar import times
 from stromboli.models.objects import entries, fields, number, text
+from stromboli.plan.transcript import count
 from stromboli.progress import duration
 
 _SHOWN = 8  # of a list of names
@@ -38,15 +39,15 @@ def ending(event: Mapping[str, Any]) -> Iterator[str]:
     for error in _errors(event):
         yield f"the CLI reports: {error}"
     usage = fields(event.get("usage"))
-    cached = _count(usage.get("cache_read_input_tokens"))
-    read = sum(map(_count, (usage.get("input_tokens"), cached, usage.get("cache_creation_input_tokens"))))
-    turns = _count(event.get("num_turns"))
+    cached = count(usage.get("cache_read_input_tokens"))
+    read = sum(map(count, (usage.get("input_tokens"), cached, usage.get("cache_creation_input_tokens"))))
+    turns = count(event.get("num_turns"))
     failed = event.get("is_error") is not False
     yield ", ".join(
         (
             f"{'failed' if failed else 'answered'} after {turns} turn{'s' if turns != 1 else ''}",
             f"{duration(_amount(event.get('duration_ms')) / 1000)}: {read:,} tokens in ({cached:,} cached)",
-            f"{_count(usage.get('output_tokens')):,} out",
+            f"{count(usage.get('output_tokens')):,} out",
             f"${_amount(event.get('total_cost_usd')):.4f}",
         )
     )
@@ -65,12 +66,12 @@ def _retry(event: Mapping[str, Any]) -> str:
     status, error = number(event.get("error_status")), one_line(text(event.get("error")), NAME)
     what = f"answers {status}" if status else "cannot be reached"
     pause = duration(_amount(event.get("retry_delay_ms")) / 1000)
-    count = f"{_count(event.get('attempt'))} of {_count(event.get('max_retries'))}"
-    return f"the Claude API {what}{f' ({error})' if error else ''}: retry {count} in {pause}"
+    which = f"{count(event.get('attempt'))} of {count(event.get('max_retries'))}"
+    return f"the Claude API {what}{f' ({error})' if error else ''}: retry {which} in {pause}"
 
 
 def _compacted(about: Mapping[str, Any]) -> str:
-    trigger, tokens = one_line(text(about.get("trigger")), NAME), _count(about.get("pre_tokens"))
+    trigger, tokens = one_line(text(about.get("trigger")), NAME), count(about.get("pre_tokens"))
     return (
         "the conversation was compacted"
         + (f" ({trigger})" if trigger else "")
@@ -94,8 +95,8 @@ def _denied(event: Mapping[str, Any]) -> str:
     names = Counter(one_line(text(entry.get("tool_name")), NAME) for entry in entries(event.get("permission_denials")))
     if not names:
         return ""
-    count = sum(names.values())
-    return f"{count} tool use{'s' if count != 1 else ''} ({', '.join(list(names)[:_SHOWN])})"
+    uses = names.total()
+    return f"{uses} tool use{'s' if uses != 1 else ''} ({', '.join(list(names)[:_SHOWN])})"
 
 
 def _errors(event: Mapping[str, Any]) -> Iterator[str]:
@@ -103,10 +104,6 @@ def _errors(event: Mapping[str, Any]) -> Iterator[str]:
     for error in errors[:_SHOWN] if isinstance(errors, list) else []:
         if isinstance(error, str):
             yield one_line(error)
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
 
 
 def _amount(value: object) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stromboli.errors import ApiRefused, ApiUnreachable
-from stromboli.kube.user import Stream, User
+from stromboli.kube.user import Resource, Stream, User
 from stromboli.naming import AGENTS_GROUP, VERSION
 
 SILENCE = 60.0  # seconds without a byte, after which the connection is made anew: a dead one says nothing either
@@ -21,7 +21,7 @@ PATIENCE = 30.0  # seconds for which it is tried to read the rest of what is ove
 _TRIES = 4  # at an output that is not followed
 WAITING, ENDED = "waiting", "ended"  # values of the header; the third is `running`
 NO_SUCH_STEP = (400, 404)
-_OF_NOW = (429, 500, 502, 503, 504)
+_RUNS = Resource("agentruns", AGENTS_GROUP, VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Log:
 
     def __init__(self, user: User, namespace: str, name: str, uid: str) -> None:
         self._user = user
-        self._path = f"/apis/{AGENTS_GROUP}/{VERSION}/namespaces/{namespace}/agentruns/{name}/log"
+        self._path = _RUNS.path(namespace, name, "log")
         self._uid = uid
 
     def open(self, wanted: Wanted, offset: int | None) -> Stream:
@@ -118,7 +118,7 @@ def pieces(
                 last = over()
         except (ApiUnreachable, ApiRefused) as e:
             tries += 1
-            if isinstance(e, ApiRefused) and e.status not in _OF_NOW:
+            if isinstance(e, ApiRefused) and not e.is_transient:
                 over()  # raises if that is because the run is gone
                 raise
             if not wanted.follow and (offset is None or tries == _TRIES):
@@ -146,7 +146,7 @@ class _Lost:
         if not self._said and self._clock() - self._since >= TOLD:
             self._said = True
             message = error.message if isinstance(error, ApiRefused) else str(error).partition("\n")[0]
-            self._say(f"the log is not to be had: {message}; trying again")
+            self._say(f"the log cannot be read: {message}; trying again")
 
     @property
     def seconds(self) -> float:
@@ -154,7 +154,7 @@ class _Lost:
 
     def again(self) -> None:
         if self._said:
-            self._say("the log is to be had again")
+            self._say("the log can be read again")
         self._since, self._said = None, False
 
 

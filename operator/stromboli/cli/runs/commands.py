@@ -1,5 +1,5 @@
 """`stromboli get`, `wait`, `cancel`, `suspend`, `resume` and `rerun`: arguments and exit codes. It stays light; see
-cli/app.py. `run` is in launching.py.
+cli/app.py. `run` is in run.py.
 """
 
 from __future__ import annotations

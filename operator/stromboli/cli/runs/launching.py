@@ -21,7 +21,6 @@ from stromboli.models.objects import fields, text
 
 MAX_PROMPT = 1024 * 1024  # bytes, as in the kind
 TRIES = 3  # of generated names
-_TRY_AGAIN = (401, 429, 500, 502, 503, 504)  # refusals that are not about the run
 
 Given = Mapping[str, Any]
 
@@ -169,7 +168,7 @@ def _created(user: User, namespace: str, body: manifest.Object) -> Object:
                     hint,
                     exitcodes.REFUSED,
                 ) from e
-            if e.status not in _TRY_AGAIN:
+            if e.status != 401 and not e.is_transient:  # it is about the run, not about the user or the moment
                 e.code = exitcodes.REFUSED
             raise
         except ApiUnreachable as e:

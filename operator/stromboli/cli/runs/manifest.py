@@ -1,4 +1,4 @@
-"""An AgentRun from what is on the command line, and from a file that it completes. Pure, but for reading that file."""
+"""An AgentRun from the command line, and from a manifest that it completes. Pure, but for generated names."""
 
 from __future__ import annotations
 
