@@ -91,7 +91,13 @@ class Listener:
         """The outermost middleware of the application: while a request is answered, its connection is not idle."""
         watched = self._watched.get(request.protocol)
         with watched.busy() if watched is not None else contextlib.nullcontext():
-            return await handler(request)
+            try:
+                return await handler(request)
+            except ConnectionError:
+                # aiohttp would report it as a failure of ours. Whatever is answered now, nobody gets it.
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response()
 
     async def _accept(self, server: socket.socket, factory: Factory) -> None:
         loop = asyncio.get_running_loop()

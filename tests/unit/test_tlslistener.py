@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -197,6 +198,30 @@ async def test_a_client_that_is_gone_ends_what_is_done_for_it() -> None:
             (await Caller.connected(port, stack)).says(ASKED)
             await begun.wait()
         await over.wait()
+
+
+async def test_an_answer_for_a_client_that_is_gone_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """What is written then fails at once; if it were the operator's fault, its log would have a traceback."""
+    ended = asyncio.Event()
+
+    async def answering(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"x")
+        assert request.transport is not None
+        request.transport.close()
+        try:
+            await response.write_eof()
+        finally:
+            ended.set()
+        return response
+
+    async with serving(answering, Limits(4, 60.0)) as port, AsyncExitStack() as stack:
+        caller = await Caller.connected(port, stack)
+        caller.says(ASKED)
+        await ended.wait()
+        await caller.gone()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_what_does_not_speak_tls_takes_no_place() -> None:
