@@ -6,6 +6,7 @@ interrupted; and those of cli/exitcodes.py.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -39,6 +40,8 @@ def complete() -> None:
 
 
 def _start(program: str) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for what the encoding of the locale does not have
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # it is under nohup
             signal.signal(number, _interrupt)

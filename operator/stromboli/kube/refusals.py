@@ -26,7 +26,8 @@ def of_answer(status: int, content: bytes, path: str) -> ApiRefused:
         said = bounds.json_document(content, bounds.ANSWER)
     except ValueError:
         said = None
-    if isinstance(said, dict) and said.get("kind") == "Status":
+    # The API server's own timeouts come without a kind.
+    if isinstance(said, dict) and (said.get("kind") == "Status" or said.get("status") == "Failure"):
         return of_status(status, said, path)
     words = content.decode("utf-8", "replace").strip()[:_WORDS]
     return of_status(status, {"message": _NOT_SERVED if status == 404 else words}, path)

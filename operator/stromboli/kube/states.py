@@ -28,16 +28,18 @@ def states(
     name: str,
     *,
     until: float | None = None,
+    known: bool = False,
     lost: Lost = lambda error: None,
 ) -> Generator[Object | None, None, None]:
     """Each state of the object of that name, from the present one; None while there is none, at first or once it is
     deleted. An object that takes the name afterwards has another UID.
 
     It ends at `until` (time.monotonic). A connection that is lost is made again, `lost` is called with the reason.
-    Raises LocalFailure if the first call fails, or if the API server refuses a later one.
+    Raises LocalFailure if the API server refuses a call, or if the first one fails and the object is not `known` from
+    before.
     """
     seen: tuple[str, str] | None = None
-    begun, pause = False, FIRST
+    begun, pause = known, FIRST
     while until is None or time.monotonic() < until:
         try:
             listed = user.list(resource, namespace, fields=f"metadata.name={name}")

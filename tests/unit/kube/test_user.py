@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,16 @@ def test_a_refusal_in_words_of_a_proxy(user: User, server: FakeApiServer) -> Non
         user.document("/x")
 
 
+def test_a_timeout_of_the_api_server_which_has_no_kind(user: User, server: FakeApiServer) -> None:
+    said = (
+        b'{"metadata":{},"status":"Failure","message":"Timeout: too slow","reason":"Timeout","details":{},"code":504}'
+    )
+    server.routes["/x"] = lambda request: Reply(504, said)
+    with pytest.raises(ApiRefused) as refused:
+        user.document("/x")
+    assert (refused.value.message, refused.value.reason, refused.value.status) == ("Timeout: too slow", "Timeout", 504)
+
+
 def test_a_cluster_without_the_kinds(user: User, server: FakeApiServer) -> None:
     def before(request: Request) -> None:
         raise Refusal(404, "NotFound", "the server could not find the requested resource")
@@ -207,6 +218,23 @@ def test_the_states_of_an_object_whatever_happens_to_the_watch(user: User, serve
     assert len(lost) == 1
     server.remove("a")
     assert next(seen) is None
+
+
+def test_the_states_of_an_object_that_was_there_before(user: User, server: FakeApiServer) -> None:
+    """Whoever has created a run does not give up because the API server is away for a moment."""
+    server.add("agentruns", run("a"))
+
+    def before(request: Request) -> None:
+        server.before = lambda request: None
+        raise Refusal(504, "Timeout", "too slow")
+
+    for known in (True, False):
+        server.before = before
+        lost: list[LocalFailure] = []
+        seen = states(user, RUNS, "ns", "a", known=known, lost=lost.append)
+        with nullcontext() if known else pytest.raises(ApiRefused):
+            assert _version(next(seen)) == _version(server.objects["agentruns", "ns", "a"])
+        assert len(lost) == known
 
 
 def _version(obj: Any) -> str:

@@ -112,7 +112,7 @@ def ended(
 ) -> Object:
     """The run as it is in the end. Raises LocalFailure."""
     shown = ""
-    for run in states(user, RUNS, namespace, name, lost=lambda e: _tell(f"{e.message}; trying again")):
+    for run in states(user, RUNS, namespace, name, known=True, lost=lambda e: _tell(f"{e.message}; trying again")):
         if run is None or outcome.uid(run) != uid:
             raise Deleted(namespace, name)
         now = outcome.of(run)
