@@ -212,9 +212,10 @@ def test_nothing_to_show(user: User, server: FakeApiServer, logs: FakeLogs, now:
 
 
 def test_a_run_that_is_not_there(user: User, server: FakeApiServer, logs: FakeLogs) -> None:
-    with pytest.raises(ApiRefused, match='"a" not found'):
+    words = "there is no AgentRun a in the namespace ns"
+    with pytest.raises(LocalFailure, match=words):
         shown(user)
-    with pytest.raises(Gone, match="there is no AgentRun ns/a"):
+    with pytest.raises(LocalFailure, match=words):
         Follower(user).done()
 
 

@@ -183,6 +183,12 @@ def test_wrong_usage(arguments: list[str], api: FakeApiServer) -> None:
     assert api.requests == []
 
 
+def test_a_prompt_that_stands_where_the_image_does(api: FakeApiServer, capsys: Out) -> None:
+    assert stromboli(["run", "Which Python is installed here?"]) == 2
+    assert "the image, and has no spaces; -p gives a prompt without one" in capsys.readouterr().err
+    assert api.requests == []
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [

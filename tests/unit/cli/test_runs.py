@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,14 @@ def test_wide_and_all_namespaces(api: FakeApiServer, capsys: Out) -> None:
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAMESPACE", "NAME", "REASON", "AGE", "SESSION"]
     assert [row.split()[:2] for row in rows] == [["one", "a"], ["two", "b"]]
+
+
+def test_what_the_locale_cannot_show_is_escaped(api: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.add("agentruns", run("a", status=ended("fertig ✓ é")))
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1:strict")
+    shown = subprocess.run([sys.executable, "-m", "stromboli", "get"], capture_output=True, timeout=60)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert "fertig \\u2713 é".encode("latin-1") in shown.stdout
 
 
 def test_names_of_some(api: FakeApiServer, capsys: Out) -> None:
@@ -106,7 +116,8 @@ def test_a_watch_shows_what_changes_and_goes_on_after_a_loss(api: FakeApiServer,
 
 
 @pytest.mark.parametrize(
-    "arguments", [["get", "none"], ["cancel", "none"], ["rerun", "none"], ["wait", "none"], ["resume", "none"]]
+    "arguments",
+    [["get", "none"], ["cancel", "none"], ["rerun", "none"], ["wait", "none"], ["resume", "none"], ["logs", "none"]],
 )
 def test_a_run_that_is_not_there(api: FakeApiServer, capsys: Out, arguments: list[str]) -> None:
     assert stromboli(arguments) == 1
@@ -183,6 +194,31 @@ def test_a_wait_for_several(api: FakeApiServer, capsys: Out) -> None:
 def test_what_can_be_waited_for(api: FakeApiServer, until: str, status: dict[str, object], code: int) -> None:
     api.add("agentruns", run("a", status=status))
     assert stromboli(["wait", "a", "--for", until, "--timeout", "0.2s"]) == code
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ("finished", "has not ended"),
+        ("started", "has not started"),
+        ("deleted", "is not deleted"),
+        ("condition=Allowed", "its condition Allowed is not True"),
+    ],
+)
+def test_it_is_said_what_did_not_come_true(api: FakeApiServer, until: str, said: str, capsys: Out) -> None:
+    api.add("agentruns", run("a", status=ended("Queued", "the next one", "Unknown")))
+    assert stromboli(["wait", "a", "--for", until, "--timeout", "0.2s"]) == 4
+    assert capsys.readouterr().err == f"agentrun/a {said} after 200ms: Queued: the next one\n"
+
+
+def test_names_as_they_are_written_elsewhere(api: FakeApiServer, capsys: Out) -> None:
+    """By `-o name`, and by kubectl."""
+    api.add("agentruns", run("a", status=DONE))
+    for name in ("agentrun.stromboli.dev/a", "agentrun/a", "agentruns/a", "agentruns.stromboli.dev/a", "arun/a"):
+        for command in ("get", "wait", "cancel", "suspend", "resume", "rerun"):
+            assert stromboli([command, name]) == 0
+    assert stromboli(["get", "pod/a"]) == 2
+    assert "'pod/a' is not a name" in capsys.readouterr().err
 
 
 def test_a_run_that_is_deleted_meanwhile(api: FakeApiServer) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stromboli.cli import cluster, completion
+from stromboli.cli import cluster, completion, names
 from stromboli.errors import InvalidInput
 
 
@@ -23,7 +23,7 @@ def _seconds(context: click.Context, option: click.Parameter, value: str | None)
 
 
 @click.command()
-@click.argument("run", metavar="RUN", shell_complete=completion.complete_runs)
+@click.argument("run", metavar="RUN", callback=names.of_runs, shell_complete=completion.complete_runs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended; wait if it has not started.")
 @click.option("--step", default="", metavar="STEP", help="Only agent, stderr, supervisor, or HOOK[i].")
 @click.option("--service", default="", metavar="NAME", help="A service of the run's environment instead.")

@@ -16,6 +16,7 @@ from stromboli.cli.logs import state as states
 from stromboli.cli.logs.output import Log, Wanted
 from stromboli.cli.logs.screen import Screen
 from stromboli.cli.logs.state import AGENT, Attempt, State
+from stromboli.cli.runs import reading
 from stromboli.errors import ApiRefused, LocalFailure
 from stromboli.kube import states as watched
 from stromboli.kube.user import RUNS, Object, User
@@ -45,7 +46,7 @@ class Chosen:
 
 def show(user: User, namespace: str, name: str, screen: Screen, chosen: Chosen) -> None:
     """What there is of a run's output. Raises LocalFailure, also if the run has not started."""
-    state = states.of(user.get(RUNS, namespace, name))
+    state = states.of(reading.run(user, namespace, name))
     if not state.attempts:
         if state.finished:
             raise LocalFailure(f"{namespace}/{name} ended before it started an agent: {state.sentence}")
@@ -160,7 +161,8 @@ class _Run:
         """The run, as soon as it has an attempt after those that were shown, or has ended."""
         for until in (time.monotonic() + UNSEEN, None):
             state = None
-            with closing(watched.states(self._user, RUNS, self._namespace, self._name, until=until)) as found:
+            known, names = bool(self._uid), (self._namespace, self._name)
+            with closing(watched.states(self._user, RUNS, *names, until=until, known=known)) as found:
                 for run in found:
                     state = self._checked(run)
                     if run is not None and (state.finished or self._next(state, shown) is not None):
@@ -202,7 +204,7 @@ class _Run:
     def _checked(self, run: Object | None) -> State:
         """The state of the run that is followed. Raises Gone if there is another one now, or none."""
         if run is None:
-            raise self._gone("was deleted") if self._uid else self._none()
+            raise self._gone("was deleted") if self._uid else reading.missing(self._namespace, self._name)
         state = states.of(run)
         self._uid = self._uid or state.uid
         if state.uid != self._uid:
@@ -223,11 +225,6 @@ class _Run:
                 if state.uid == self._uid and (state.finished or kind == "DELETED"):
                     return run if state.finished else None
         return None
-
-    def _none(self) -> Gone:
-        return Gone(
-            f"there is no AgentRun {self._namespace}/{self._name}", "`stromboli get` lists those that there are"
-        )
 
     def _gone(self, what: str) -> Gone:
         return Gone(f"AgentRun {self._namespace}/{self._name} {what}")

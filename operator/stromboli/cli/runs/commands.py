@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from stromboli.cli import cluster, completion, exitcodes
+from stromboli.cli import cluster, completion, exitcodes, names
 
 _CODES = f"""Exit codes, by how the run has ended: 0 it succeeded, {exitcodes.FAILED} it failed, {exitcodes.REFUSED} it
 was refused, {exitcodes.CANCELED} it was canceled, {exitcodes.TIMED_OUT} it timed out."""
 
 
-_names = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=completion.complete_runs)
-_name = click.argument("name", metavar="RUN", shell_complete=completion.complete_runs)
+_RUNS: dict[str, Any] = {"callback": names.of_runs, "shell_complete": completion.complete_runs}
+_names = click.argument("names", nargs=-1, metavar="[RUN]...", **_RUNS)
+_name = click.argument("name", metavar="RUN", **_RUNS)
 _selector = click.option("-l", "--selector", default="", help="Only those with these labels, such as team=web.")
 _every = click.option("--all", "everything", is_flag=True, help="All runs of the namespace that have not ended.")
 
@@ -71,7 +72,7 @@ def get(
     epilog=f"{_CODES} {exitcodes.NOT_YET} if that is not so after --timeout. With several runs, the code is that of the"
     " first one that did not end well."
 )
-@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.complete_runs)
+@click.argument("names", nargs=-1, required=True, metavar="RUN...", **_RUNS)
 @click.option(
     "--for",
     "until",

@@ -93,6 +93,8 @@ def _name(body: manifest.Object, namespace: str | None, given: Given) -> None:
 
 def _prompt(given: Given, *, has_prompt: bool, stdin_is_taken: bool) -> str | None:
     words = " ".join(given["words"])
+    if any(map(str.isspace, given["image"] or "")):
+        raise click.UsageError("what is written first is the image, and has no spaces; -p gives a prompt without one")
     if words and given["prompt"]:
         raise click.UsageError("give the prompt as PROMPT, or as --prompt")
     said = words or given["prompt"]

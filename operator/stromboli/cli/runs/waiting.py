@@ -22,9 +22,12 @@ _WHAT = "write finished, started, deleted, or condition=TYPE or condition=TYPE=S
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is waited for. `is_so` is asked of each state of a run; None is its deletion."""
+    """What is waited for, and how it is said that it is not so. `is_so` is asked of each state of a run; None is its
+    deletion.
+    """
 
     text: str
+    not_yet: str
     is_so: Callable[[Object | None], bool]
     is_end: bool = False  # whether it comes true of every run that ends
 
@@ -34,13 +37,15 @@ def wanted(text: str) -> Wanted:
     kind, _, rest = text.partition("=")
     if kind == "condition" and rest:
         type_, _, status = rest.partition("=")
-        return Wanted(f"its condition {type_} is {status or 'True'}", lambda run: _has(run, type_, status or "True"))
+        about = f"its condition {type_} is"
+        wanted = status or "True"
+        return Wanted(f"{about} {wanted}", f"{about} not {wanted}", lambda run: _has(run, type_, wanted))
     if rest == "" and kind in ("finished", "complete"):
-        return Wanted("it has ended", lambda run: run is not None and outcome.of(run).ended, True)
+        return Wanted("it has ended", "has not ended", lambda run: run is not None and outcome.of(run).ended, True)
     if rest == "" and kind == "started":
-        return Wanted("it has started", lambda run: bool(fields((run or {}).get("status")).get("attempts")))
+        return Wanted("it has started", "has not started", _has_started)
     if rest == "" and kind in ("deleted", "delete"):
-        return Wanted("it is deleted", lambda run: run is None)
+        return Wanted("it is deleted", "is not deleted", lambda run: run is None)
     raise click.UsageError(f"--for {text}: {_WHAT}")
 
 
@@ -76,12 +81,12 @@ def _wait(user: User, namespace: str, name: str, wanted: Wanted, until: float | 
         if now.ended and wanted.text != "it is deleted":
             _say(name, f"has ended before {wanted.text}: {now}", err=True)
             return now.code or exitcodes.FAILED
-    _say(
-        name,
-        f"{'after' if seconds is None else duration.format(seconds)}: not yet so that {wanted.text}; {now}",
-        err=True,
-    )
+    _say(name, f"{wanted.not_yet} after {duration.format(seconds or 0)}: {now}", err=True)
     return exitcodes.NOT_YET
+
+
+def _has_started(run: Object | None) -> bool:
+    return bool(fields((run or {}).get("status")).get("attempts"))
 
 
 def _has(run: Object | None, type_: str, status: str) -> bool:
