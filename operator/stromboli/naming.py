@@ -67,13 +67,13 @@ HANDED = f"{RUNTIME}/handed"
 SECRET = "/dev/shm/.stromboli"  # the container's own tmpfs, whose size Podman limits
 SESSION = f"{RUNTIME}/session"
 CONFIG_DIR = f"{SESSION}/claude"
-GATEWAY = f"{RUNTIME}/gateway"
+LLM_GATEWAY = f"{RUNTIME}/gateway"
 CLI_MOUNT = "/opt/claude"
 MANAGED = "/etc/claude-code"  # where the CLI reads the settings that override all others
 
 # In these nothing but the operator's own may be mounted; all targets of that, and the tmpfs that `SECRET` is on.
 TREES = (RUNTIME, CLI_MOUNT, MANAGED)
-OWN_MOUNTS = (PLAN, OUT, HANDED, SESSION, GATEWAY, CLI_MOUNT, MANAGED, "/dev/shm")
+OWN_MOUNTS = (PLAN, OUT, HANDED, SESSION, LLM_GATEWAY, CLI_MOUNT, MANAGED, "/dev/shm")
 
 # Environment variables that the operator sets itself …
 OWN_ENV = ("HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX")

@@ -54,7 +54,7 @@ def test_an_event_is_a_name_of_kubernetes() -> None:
 
 
 def test_paths_lie_in_each_other() -> None:
-    for path in (naming.PLAN, naming.OUT, naming.HANDED, naming.SESSION, naming.GATEWAY):
+    for path in (naming.PLAN, naming.OUT, naming.HANDED, naming.SESSION, naming.LLM_GATEWAY):
         assert path.startswith(f"{naming.RUNTIME}/")
     assert naming.CONFIG_DIR.startswith(f"{naming.SESSION}/")
 

@@ -13,7 +13,7 @@ from stromboli.kube.client import Cluster
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
-from stromboli.observe import gateway, hostpaths, references, sessions
+from stromboli.observe import hostpaths, llm_gateway, references, sessions
 from stromboli.observe.policy import Policies
 from stromboli.observe.schemas import Schemas
 from stromboli.perform.candidate import Candidate
@@ -89,10 +89,10 @@ class Lookups:
         candidate.volumes = await hostpaths.resolve(candidate.request, candidate.policy)
         return GO_ON
 
-    async def gateway(self, candidate: Candidate) -> Verdict:
-        """The gateway's socket exists."""
+    async def llm_gateway(self, candidate: Candidate) -> Verdict:
+        """The socket of the LLM gateway exists."""
         socket = candidate.request.gateway_socket
-        candidate.gateway = await gateway.folder(socket, self.settings.podman_socket)
+        candidate.gateway = await llm_gateway.folder(socket, self.settings.podman_socket)
         return GO_ON
 
     async def prompt(self, candidate: Candidate) -> Verdict:

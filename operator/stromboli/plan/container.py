@@ -200,7 +200,7 @@ def _mounts(place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
     if place.cli is not None:
         mounts.append(_bind(place.cli, naming.CLI_MOUNT, read_only=True))
     if place.gateway is not None:
-        mounts.append(_bind(place.gateway, naming.GATEWAY, read_only=True))
+        mounts.append(_bind(place.gateway, naming.LLM_GATEWAY, read_only=True))
     return mounts + [_bind(v.host, v.container, read_only=v.read_only) for v in volumes]
 
 

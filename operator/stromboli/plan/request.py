@@ -118,7 +118,7 @@ def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
     """
     env = {**{v.name: v.value for v in spec.env or []}, **policy.env}
     if socket := _gateway_socket(policy):
-        env[GATEWAY_SOCKET] = f"{naming.GATEWAY}/{posixpath.basename(socket)}"
+        env[GATEWAY_SOCKET] = f"{naming.LLM_GATEWAY}/{posixpath.basename(socket)}"
         env.setdefault(GATEWAY_URL, "http://gateway")
     return env
 
@@ -174,7 +174,7 @@ def environment_is_one_that_is_allowed(spec: AgentRunSpec, policy: Effective) ->
 
 
 def gateway_is_a_place(spec: AgentRunSpec, policy: Effective) -> None:
-    """The socket's folder is mounted, so its path must have one; the node checks its content (plan/gateway.py)."""
+    """The socket's folder is mounted, so its path must have one; the node checks its content (plan/llm_gateway.py)."""
     socket = policy.env.get(GATEWAY_SOCKET)
     if not socket:
         return

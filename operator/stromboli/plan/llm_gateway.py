@@ -1,4 +1,6 @@
-"""Decides whether the folder of a gateway's socket may be mounted into agents. Pure.
+"""Decides whether the folder with the socket of an LLM gateway may be mounted into agents. Pure.
+
+Agents use an LLM gateway in place of the Messages API; the gateway of the read API is in the package `gateway`.
 
 The folder is mounted and not the socket: a bind mount keeps the socket that it was created with, so running agents
 could not reach a gateway that was restarted. Agents can reach everything in the folder, so it must be the gateway's.

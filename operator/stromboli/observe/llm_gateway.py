@@ -1,6 +1,6 @@
-"""The folder on this node that is mounted for a gateway's socket, checked before each start.
+"""The folder on this node that is mounted for the socket of an LLM gateway, checked before each start.
 
-plan/gateway.py decides what may be in that folder.
+plan/llm_gateway.py decides what may be in that folder.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from stromboli.errors import Unanswered, Waiting
 from stromboli.observe import hostfiles
-from stromboli.plan import gateway
-from stromboli.plan.gateway import Folder
+from stromboli.plan import llm_gateway
+from stromboli.plan.llm_gateway import Folder
 from stromboli.plan.request import GATEWAY_SOCKET
 from stromboli.reasons import Reason
 
@@ -30,7 +30,7 @@ async def folder(socket: str | None, podman_socket: Path) -> Path | None:
         raise _waiting(f"the folder of {socket} is not on the node yet") from e
     except OSError as e:
         raise _waiting(f"{e.filename or socket} cannot be accessed: {e.strerror}") from e
-    gateway.judge(socket, found)
+    llm_gateway.judge(socket, found)
     if found.socket is None:
         raise _waiting(f"there is no socket at {socket} yet; goes on once the gateway has started")
     return Path(found.path)
@@ -47,7 +47,7 @@ def _contents(real: Path, socket: Path, podman_socket: Path) -> Folder:
     others: list[str] = []
     with os.scandir(real) as entries:
         for entry in entries:
-            if entry.name not in gateway.names_of(socket.name):
+            if entry.name not in llm_gateway.names_of(socket.name):
                 others.append(entry.name)
             if len(others) == NAMED:
                 break

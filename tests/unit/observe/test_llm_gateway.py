@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stromboli.errors import Refused, Waiting
-from stromboli.observe import gateway
+from stromboli.observe import llm_gateway
 from stromboli.reasons import Reason
 
 PODMAN = Path("/run/podman/podman.sock")
@@ -35,17 +35,17 @@ def node() -> Iterator[Path]:
 
 async def test_a_folder_of_the_sockets_own_is_mounted(node: Path) -> None:
     api = listen(node / "gw/api.sock")
-    assert await gateway.folder(str(api), PODMAN) == node / "gw"
+    assert await llm_gateway.folder(str(api), PODMAN) == node / "gw"
     (node / "link").symlink_to(node / "gw")
-    assert await gateway.folder(str(node / "link/api.sock"), PODMAN) == node / "gw"
+    assert await llm_gateway.folder(str(node / "link/api.sock"), PODMAN) == node / "gw"
     (node / "gw/api.sock.lock").touch()
-    assert await gateway.folder(str(api), PODMAN) == node / "gw"
-    assert await gateway.folder(None, PODMAN) is None
+    assert await llm_gateway.folder(str(api), PODMAN) == node / "gw"
+    assert await llm_gateway.folder(None, PODMAN) is None
 
 
 async def _refusal(path: Path, podman: Path = PODMAN) -> str:
     with pytest.raises(Refused) as refused:
-        await gateway.folder(str(path), podman)
+        await llm_gateway.folder(str(path), podman)
     assert refused.value.reason is Reason.PolicyViolation
     assert refused.value.message.startswith(f"the policy's env ANTHROPIC_UNIX_SOCKET: {path}: ")
     assert "such as /srv/gateway/api.sock" in refused.value.message
@@ -66,7 +66,7 @@ async def test_what_else_lies_there_is_not_mounted_with_it(node: Path, beside: s
 async def test_a_refusal_names_few_of_many(node: Path) -> None:
     for n in range(50):
         (node / f"gw/other-{n}").touch()
-    assert (await _refusal(listen(node / "gw/api.sock"))).count("other-") == gateway.NAMED
+    assert (await _refusal(listen(node / "gw/api.sock"))).count("other-") == llm_gateway.NAMED
 
 
 async def test_the_shared_folders_of_every_machine(node: Path) -> None:
@@ -82,7 +82,7 @@ async def test_a_folder_in_which_everybody_may_write_is_nobodys_own(node: Path) 
         (node / "gw").chmod(mode)
         assert f"everybody may write in its folder {node}/gw" in await _refusal(api)
     (node / "gw").chmod(0o2770)
-    assert await gateway.folder(str(api), PODMAN) == node / "gw"
+    assert await llm_gateway.folder(str(api), PODMAN) == node / "gw"
 
 
 async def test_what_is_no_gateway(node: Path) -> None:
@@ -100,11 +100,11 @@ async def test_what_is_no_gateway(node: Path) -> None:
 async def test_a_gateway_that_has_not_started_yet_is_waited_for(node: Path) -> None:
     for missing, said in (("gw/api.sock", "there is no socket at"), ("gone/api.sock", "the folder of")):
         with pytest.raises(Waiting, match=said) as waiting:
-            await gateway.folder(str(node / missing), PODMAN)
+            await llm_gateway.folder(str(node / missing), PODMAN)
         assert waiting.value.reason is Reason.WaitingForReference
 
 
 async def test_a_folder_that_cannot_be_looked_at_is_waited_for(node: Path) -> None:
     (node / "circle").symlink_to("circle")
     with pytest.raises(Waiting, match="cannot be accessed: Too many levels of symbolic links"):
-        await gateway.folder(str(node / "circle/api.sock"), PODMAN)
+        await llm_gateway.folder(str(node / "circle/api.sock"), PODMAN)
