@@ -18,7 +18,7 @@ from stromboli.api.logs import LogRoutes
 from stromboli.keys import contexts
 from stromboli.keys.certificates import Subject, new_authority, new_leaf
 from stromboli.tlslistener import Limits, Listener, bound
-from tests.unit.perform.test_outputs import Bed
+from tests.unit.perform.test_logs_steps import Bed
 
 
 async def serve(folder: Path) -> None:

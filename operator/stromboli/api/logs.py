@@ -4,10 +4,10 @@
         ?uid=UID            the run has to have this UID
         &attempt=N          the last, unless given
         &step=STEP          agent (what the CLI prints; the default), stderr, supervisor, or a hook such as postStart[0]
-        &service=NAME       instead of a step: a service of the run's stack (perform/service_logs.py)
+        &service=NAME       instead of a step: a service of the run's stack (perform/logs/services.py)
         &offset=BYTES       counted from the first byte ever written; what is no longer kept is left out
         &limitBytes=N
-        &sinceSeconds=N     whole lines, written in the last so many seconds and a few more (perform/times.py);
+        &sinceSeconds=N     whole lines, written in the last so many seconds and a few more (perform/logs/times.py);
                             of a hook and the supervisor everything
         &follow=true        until the step has ended and everything was sent
 
@@ -17,7 +17,7 @@ it began (`Stromboli-State`: waiting, running or ended). A stream may end before
 what is kept, or the operator stops. Whoever follows asks again with the offset that it has come to; an empty answer
 with the state `ended` is the end.
 
-What is served is found in `perform.outputs`. A client that does not read, or is gone, is noticed in `tlslistener`, and
+What is served is found in `perform.logs`. A client that does not read, or is gone, is noticed in `tlslistener`, and
 aiohttp then cancels what is done for it.
 """
 
@@ -33,7 +33,7 @@ from aiohttp import web
 from stromboli.api.errors import Declined
 from stromboli.attempt.records import AGENT
 from stromboli.naming import AGENTS_API, is_namespace, is_object_name
-from stromboli.perform.asked import Answer, Asked, NoOutput
+from stromboli.perform.logs.asked import Answer, Asked, NoOutput
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _REASON = {"withheld": "Withheld"}
 
 
 class Opener(Protocol):
-    """What `perform.outputs.Outputs` does."""
+    """What `perform.logs.steps.Outputs` does."""
 
     async def open(self, namespace: str, name: str, asked: Asked) -> Answer: ...
 

@@ -54,13 +54,14 @@ from stromboli.perform.images.removal import Removals as ImageRemovals
 from stromboli.perform.images.report import ImageReporter
 from stromboli.perform.judge import Judge
 from stromboli.perform.launch import Launcher
+from stromboli.perform.logs.services import ServiceLogs
+from stromboli.perform.logs.steps import Outputs
+from stromboli.perform.logs.times import Times
 from stromboli.perform.lookups import Lookups
 from stromboli.perform.notify import Notifier
-from stromboli.perform.outputs import Outputs
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
 from stromboli.perform.run_images import RunImages
-from stromboli.perform.service_logs import ServiceLogs
 from stromboli.perform.sessions import assembly as session_parts
 from stromboli.perform.sessions.gates import SessionGates
 from stromboli.perform.sessions.objects import SessionObjects
@@ -72,7 +73,6 @@ from stromboli.perform.stacks.upkeep import StackUpkeep
 from stromboli.perform.start_line import StartLine
 from stromboli.perform.starter import Starter
 from stromboli.perform.stopper import Stopper
-from stromboli.perform.times import Times
 from stromboli.podman.transport import Podman
 from stromboli.reconcile import Performers, Reconciler
 from stromboli.settings import Settings

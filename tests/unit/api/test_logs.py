@@ -16,7 +16,7 @@ from stromboli.api import logs
 from stromboli.api.answers import errors_as_status
 from stromboli.api.logs import LogRoutes
 from stromboli.errors import ClusterUnavailable
-from tests.unit.perform.test_outputs import SECRET, Bed
+from tests.unit.perform.test_logs_steps import SECRET, Bed
 
 LIMIT = 10.0
 WHERE = "/apis/agents.stromboli.dev/v1alpha1/namespaces/team/agentruns/a/log"
@@ -173,7 +173,7 @@ async def test_what_fails_in_the_middle_breaks_the_answer_off(
         def broken(*_: object, **__: object) -> None:
             raise OSError("broken")
 
-        monkeypatch.setattr("stromboli.perform.outputs._piece", broken)
+        monkeypatch.setattr("stromboli.perform.logs.steps._piece", broken)
         server.bed.write(b"line\n")
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.content.read()

@@ -90,8 +90,8 @@ _fail() {
     _end "$1"
 }
 
-# Note that the file of output $1 begins at offset $_from: before it is renamed, so that outputs.py finds the note about
-# one of the two files that it has opened.
+# Note that the file of output $1 begins at offset $_from: before it is renamed, so that attempt/outputs.py finds the
+# note about one of the two files that it has opened.
 _note_from() {
     printf '%s\n' "$_inode $_from" >"$_out/.$1.from" && $_bb mv -f "$_out/.$1.from" "$_out/$1.from"
 }

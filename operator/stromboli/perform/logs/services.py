@@ -1,7 +1,7 @@
 """Serves what a service of a run's stack has written: the log of its container, which Podman keeps.
 
 A log has no offsets of its own: they count from the first byte that Podman has. It is begun anew when it is full
-(podman/logs.py); whoever then asks with an offset beyond its end gets all of it. Called by outputs.py.
+(podman/logs.py); whoever then asks with an offset beyond its end gets all of it. Called by steps.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stromboli.attempt.given import SERVICES
 from stromboli.attempt.site import Site
 from stromboli.models.run import Run
 from stromboli.naming import ContainerKey
-from stromboli.perform.asked import Answer, Asked, NoOutput, State
+from stromboli.perform.logs.asked import Answer, Asked, NoOutput, State
 from stromboli.plan import outcome
 from stromboli.plan.masking import Flow, Masks
 from stromboli.plan.stack import names

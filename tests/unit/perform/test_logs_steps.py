@@ -19,10 +19,10 @@ from stromboli.attempt.folder import SessionFolder
 from stromboli.attempt.site import Site
 from stromboli.models.run import Run, RunStatus
 from stromboli.node import watches
-from stromboli.perform import outputs
-from stromboli.perform.asked import Answer, Asked, NoOutput, State
 from stromboli.perform.history import History
-from stromboli.perform.outputs import Outputs
+from stromboli.perform.logs import steps
+from stromboli.perform.logs.asked import Answer, Asked, NoOutput, State
+from stromboli.perform.logs.steps import Outputs
 from stromboli.plan.masking import Masks
 from stromboli.plan.redaction import Secrets
 from stromboli.reasons import Reason
@@ -257,7 +257,7 @@ async def test_an_attempt_that_has_not_started_is_waited_for_with_what_it_is_giv
 async def test_an_attempt_that_does_not_start_soon_is_answered_all_the_same(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "LAUNCH", 0.1)
+    monkeypatch.setattr(steps, "LAUNCH", 0.1)
     answer = await bed.open(follow=True)
     assert (answer.state, [piece async for piece in answer.pieces]) == (State.waiting, [])
 
@@ -297,7 +297,7 @@ def test_from_any_offset_in_any_chunks_it_is_the_whole_masked(
     bed.attempts(1, over=True)
     whole = Masks(Secrets([SECRET])).masked(text, 0, last=True).data
     with monkeypatch.context() as patched:
-        patched.setattr(outputs, "CHUNK", cut % 37 + 1)
+        patched.setattr(steps, "CHUNK", cut % 37 + 1)
         assert asyncio.run(bed.all(offset=offset)) == whole[offset:]
         assert asyncio.run(bed.all(offset=offset, limit=cut + 1)) == whole[offset : offset + cut + 1]
 
@@ -329,7 +329,7 @@ async def test_a_follower_gets_what_is_written_within_a_tenth_of_a_second_and_th
     begun = time.monotonic()
     bed.attempts(1, over=True)
     assert await following.ended() == b"first\nsecond\nlast, and no line feed"
-    assert time.monotonic() - begun < outputs.CHECK / 2
+    assert time.monotonic() - begun < steps.CHECK / 2
     assert len(bed.outputs._watches) == 0
 
 
@@ -351,7 +351,7 @@ async def test_a_hook_that_will_never_begin_is_not_waited_for(bed: Bed) -> None:
     begun = time.monotonic()
     bed.record()
     assert await following.ended() == b""
-    assert time.monotonic() - begun < outputs.CHECK / 2
+    assert time.monotonic() - begun < steps.CHECK / 2
 
 
 async def test_an_end_that_an_agent_wrote_itself_is_none(bed: Bed) -> None:
@@ -392,8 +392,8 @@ async def test_a_new_operator_that_does_not_know_the_run_yet_does_not_take_it_fo
 
 
 async def test_what_may_begin_a_secret_is_held_back_but_not_for_ever(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "HELD", 0.2)
-    monkeypatch.setattr(outputs, "CHECK", 0.05)
+    monkeypatch.setattr(steps, "HELD", 0.2)
+    monkeypatch.setattr(steps, "CHECK", 0.05)
     bed.record()
     following = Following(await bed.open(follow=True))
     bed.write(b"key: " + SECRET[:10].encode())
@@ -487,4 +487,4 @@ async def test_a_line_of_ten_megabytes_is_served_in_small_pieces(bed: Bed) -> No
     bed.attempts(1, over=True)
     sizes = [len(piece) async for piece in (await bed.open()).pieces]
     assert sum(sizes) == 10_000_000
-    assert max(sizes) <= outputs.CHUNK
+    assert max(sizes) <= steps.CHUNK

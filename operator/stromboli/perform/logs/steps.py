@@ -19,8 +19,8 @@ from stromboli.attempt import outputs, records, seals, times
 from stromboli.attempt.site import Site
 from stromboli.models.run import AttemptEntry, Run
 from stromboli.node.watches import LOOK, Watches
-from stromboli.perform.asked import Answer, Asked, NoOutput, State
-from stromboli.perform.service_logs import ServiceLogs
+from stromboli.perform.logs.asked import Answer, Asked, NoOutput, State
+from stromboli.perform.logs.services import ServiceLogs
 from stromboli.plan import outcome
 from stromboli.plan.masking import Masks
 from stromboli.plan.redaction import KEYS, SHORTEST

@@ -14,16 +14,16 @@ from stromboli import naming
 from stromboli.attempt.given import SERVICES
 from stromboli.errors import PodmanUnavailable
 from stromboli.models.run import RunStatus
-from stromboli.perform import service_logs
-from stromboli.perform.asked import NoOutput, State
-from stromboli.perform.outputs import Outputs
-from stromboli.perform.service_logs import ServiceLogs
+from stromboli.perform.logs import services as service_logs
+from stromboli.perform.logs.asked import NoOutput, State
+from stromboli.perform.logs.services import ServiceLogs
+from stromboli.perform.logs.steps import Outputs
 from stromboli.plan import redaction
 from stromboli.plan.stack import names
 from tests.support.builders import UID
 from tests.support.fake_podman import FakeContainer, FakePodman, Program
 from tests.support.fake_podman_wire import within
-from tests.unit.perform.test_outputs import Bed, Following
+from tests.unit.perform.test_logs_steps import Bed, Following
 
 PASSWORD = b"the-password-of-the-database"
 

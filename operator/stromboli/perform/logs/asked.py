@@ -1,4 +1,4 @@
-"""What is asked for of a run's output, and what is answered: by outputs.py and service_logs.py, to api/logs.py."""
+"""What is asked for of a run's output, and what is answered: by steps.py and services.py, to api/logs.py."""
 
 from __future__ import annotations
 

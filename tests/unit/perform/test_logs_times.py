@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from stromboli.attempt import times
-from stromboli.perform.times import DENSE, EVERY, Times
+from stromboli.perform.logs.times import DENSE, EVERY, Times
 from tests.support.builders import UID
-from tests.unit.perform.test_outputs import Bed
+from tests.unit.perform.test_logs_steps import Bed
 
 BEGAN = 1_700_000_000.0
 
