@@ -44,7 +44,7 @@ class Traces:
             seen = replace(seen, canceling=self._since(run, "cancel", attempt.number, 0.0))
         if seen.sent:
             written = trace.records.written, trace.records.written_at
-            last = trace.records.written_at or seen.started_at or now
+            last = trace.records.written_at or now  # no file yet: the CLI is just being started
             silent = self._since(run, "output", (attempt.number, *written), (now - last).total_seconds())
             seen = replace(seen, silent=silent)
         return seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from stromboli.grammar import times
 from stromboli.plan import follow
 from tests.support.fake_cluster import Object
+from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import SPACE, Inside, Node, send
 from tests.unit.reconcile.faults import Killer
 from tests.unit.reconcile.stage import Stage
@@ -137,3 +139,28 @@ async def test_a_prompt_that_was_sent_counts_as_such_when_it_was_killed_for_its_
     async with node.process():
         await node.reason("TimedOut")
     assert [a["promptSent"] for a in node.status()["attempts"]] == ["Unknown"]
+
+
+async def test_silence_counts_from_when_the_cli_could_write_and_not_from_the_start_of_the_hooks(node: Node) -> None:
+    """Right after the prompt was sent, there is no output yet, not even an empty one."""
+    looked = asyncio.Event()
+
+    async def long_hooks(inside: Inside) -> None:
+        await asyncio.sleep(1.2)  # longer than it may be silent
+        await node.supervise(inside)
+
+    async def late(inside: Inside) -> None:
+        process.queue.wake(node.get()["metadata"]["uid"])
+        await looked.wait()
+        node.answer(inside)
+
+    node.supervisor, node.agent = long_hooks, late
+    node.run(progressTimeout="1s")
+    async with node.process(killer := Killer()) as process:
+        await node.until(lambda: bool(node.prompts), "the prompt is sent")
+        calls = len(killer.calls)
+        await node.until(lambda: len(killer.calls) > calls + 1, "the operator has looked since")
+        looked.set()
+        await node.cleared(process)
+    assert reason_of(node.status()) == "Completed", node.message()
+    assert not any(call.endswith("/kill") for call in killer.calls)
