@@ -28,7 +28,9 @@ class Traces:
     async def of(self, run: Run) -> Trace:
         """What is seen of the attempt. Raises PodmanUnavailable, ClusterUnavailable: then nothing is concluded."""
         deleted = await sessions.was_deleted(self._cluster, run)
-        container = await self._find(naming.agent(run.session_uid))
+        # Between two attempts, nothing is asked of Podman, which may be away for as long.
+        resting = run.status.is_between_attempts
+        container = None if resting else await self._find(naming.agent(run.session_uid))
         trace = await attempts.trace(self.out(run), run.status.attempts[-1], self._given(run), container)
         return replace(trace, seen=self._timed(run, replace(trace.seen, session_deleted=deleted), trace))
 

@@ -9,7 +9,7 @@ import pytest
 
 from stromboli import naming
 from stromboli.errors import Rejected
-from stromboli.plan import retry
+from stromboli.plan import follow, retry
 from stromboli.plan.attempt import CONTINUE
 from tests.support.wire import reason_of
 from tests.unit.reconcile.conftest import Inside, Node
@@ -235,3 +235,26 @@ async def test_an_attempt_that_only_claims_to_have_ended_is_ended_before_the_nex
         trouble.matching = None
         await node.cleared(process)
     assert reason_of(node.status()) == "Completed"
+
+
+async def test_while_it_waits_for_its_next_attempt_podman_may_be_away(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", 600.0)
+    passes, decide = list[int](), follow.decide
+
+    def counted(*args: Any) -> follow.Action:
+        passes.append(1)
+        return decide(*args)
+
+    monkeypatch.setattr(follow, "decide", counted)
+    Failing(node, 1)
+    node.run(retryOn=["AgentFailed"], timeout="300ms")
+    trouble = Trouble()
+    async with node.process(trouble=trouble):
+        await node.reason("Retrying")
+        trouble.matching = "."
+        before = len(passes)
+        await node.until(lambda: len(passes) > before + 3, "it was looked at a few times")
+        assert reason_of(node.status()) == "Retrying"
+        trouble.matching = None
