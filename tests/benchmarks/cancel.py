@@ -8,7 +8,6 @@ from pathlib import Path
 from tests.benchmarks.bed import Bed, spec
 from tests.benchmarks.numbers import Goal, spread
 from tests.benchmarks.result import Result, Table
-from tests.benchmarks.watch import Watch
 
 CLI = "real"
 GRACE = 2.0  # seconds
@@ -19,8 +18,8 @@ PATIENCE = 30.0
 
 def measure(bed: Bed, runs: int) -> Result:
     """Cancel `runs` runs of each kind, one after the other."""
-    with bed.operator(), Watch(bed.api, CLI) as watch:
-        took = {kind: [_one(bed, watch, kind, number) for number in range(runs)] for kind in PROMPTS}
+    with bed.operator():
+        took = {kind: [_one(bed, kind, number) for number in range(runs)] for kind in PROMPTS}
     rows = [("the agent", "median", "worst")]
     rows += [(kind, f"{1000 * sorted(t)[len(t) // 2]:.0f} ms", f"{1000 * max(t):.0f} ms") for kind, t in took.items()]
     return Result(
@@ -34,7 +33,7 @@ def measure(bed: Bed, runs: int) -> Result:
     )
 
 
-def _one(bed: Bed, watch: Watch, kind: str, number: int) -> float:
+def _one(bed: Bed, kind: str, number: int) -> float:
     name = f"cancel-{'obeys' if kind == OBEYS else 'deaf'}-{number}"
     asked = spec(bed.image) | {
         "prompt": PROMPTS[kind],
@@ -51,7 +50,6 @@ def _one(bed: Bed, watch: Watch, kind: str, number: int) -> float:
                 raise TimeoutError(f"{name} is still there after {PATIENCE:.0f} s")
             time.sleep(0.002)
         took = time.monotonic() - began
-    watch.finished(name)
     bed.quiet()
     return took
 
