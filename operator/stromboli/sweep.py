@@ -74,7 +74,7 @@ class Sweep:
         self._stacks = stacks
         self._check_images = check_images
         self._begun: tuple[Found, Known] | None = None
-        self.problem: str | None = "the first sweep is not over"  # of the last one; None if it could be completed
+        self.problem: str | None = None  # of the last one; None if it could be completed
 
     async def begin(self) -> None:
         """List everything before the watch begins, which reports runs one by one: the order of a session's queue

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from stromboli.handlers.watches import KINDS
+from stromboli.kube.client import WATCHED
 from stromboli.naming import GROUP, VERSION
 
 
@@ -43,7 +43,9 @@ DISCOVERY: dict[str, dict[str, Any]] = {
     "/api/v1": {"resources": [_resource("namespaces", namespaced=False), _resource("events")]},
     "/apis": {"groups": [_group(GROUP, VERSION), _group("apiextensions.k8s.io", "v1")]},
     "/apis/apiextensions.k8s.io/v1": {"resources": [_resource("customresourcedefinitions", namespaced=False)]},
-    f"/apis/{GROUP}/{VERSION}": {"resources": [_resource(kind, namespaced=kind != "agentpolicies") for kind in KINDS]},
+    f"/apis/{GROUP}/{VERSION}": {
+        "resources": [_resource(kind, namespaced=kind != "agentpolicies") for kind in WATCHED]
+    },
 }
 
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 REPORTED = (Declined, Refused, ImageMissing, ClusterUnavailable, PodmanUnavailable, PodmanError)
 
 # What is said of an error that nobody expects, whose text is for the log alone.
-UNEXPECTED = Declined(500, "the operator could not answer this; its log says why")
+UNEXPECTED = Declined(500, "this could not be answered; the log of the operator, or of the gateway, says why")
 
 # The reasons of the API server, where an error has none of its own.
 _REASONS = {

@@ -84,7 +84,7 @@ class Gateway:
 
     async def _healthz(self, request: web.Request) -> web.Response:
         if self._upkeep.is_stuck:
-            raise Declined(500, "the gateway has stopped to ask the API server")
+            raise Declined(500, "the gateway has stopped asking the API server")
         return web.Response(text="ok")
 
     async def _readyz(self, request: web.Request) -> web.Response:

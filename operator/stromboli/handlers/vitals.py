@@ -8,12 +8,12 @@ from functools import partial
 
 from stromboli.attempt.folder import require_room
 from stromboli.handlers.assembly import Parts
-from stromboli.handlers.watches import KINDS
-from stromboli.health.checks import Health, Steady
+from stromboli.health.checks import Debounced, Health
 from stromboli.health.probes import PATIENCE, Probes
 from stromboli.health.server import serving
 from stromboli.health.watched import Watched
 from stromboli.heartbeat import Hearts, Work
+from stromboli.kube.client import WATCHED
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 
@@ -29,10 +29,10 @@ class Vitals:
     """The health of one operator, from its first moment on."""
 
     def __init__(self, settings: Settings, podman: Podman) -> None:
-        self.watched = Watched(KINDS)
+        self.watched = Watched(WATCHED)
         self.starting: str | None = "it has just begun"
         self._hearts = Hearts()
-        self._sweeps = Steady("the first sweep is not over", patience=UNSWEPT)
+        self._sweeps = Debounced("the first sweep is not over", patience=UNSWEPT)
         self._parts: Parts | None = None
         self._probes = Probes(
             {
@@ -67,9 +67,9 @@ class Vitals:
         """A sweep is over; None if it could be completed."""
         self._sweeps.found(problem)
 
-    def beating(self, name: str, work: Work, limit: float = LONGEST) -> Work:
+    def beating(self, name: str, work: Work) -> Work:
         """A part that gives signs of life."""
-        return self._hearts.of(name, limit, work)
+        return self._hearts.of(name, LONGEST, work)
 
     def probing(self) -> Work:
         """The part that asks what has to be asked for."""

@@ -22,8 +22,6 @@ from stromboli.models.objects import Object
 from stromboli.naming import GROUP, VERSION
 from stromboli.store import Store
 
-# The kinds that are watched.
-KINDS = ("agentruns", "agentsessions", "agentimages", "agentpolicies")
 # Seconds without a line of a watch after which it is begun anew. The API server sends a bookmark every minute.
 INACTIVE = 70.0
 CONNECT = 10.0

@@ -15,7 +15,7 @@ PATIENCE = 15.0  # seconds for which something has to be wrong before that count
 Problem = Callable[[], str | None]
 
 
-class Steady:
+class Debounced:
     """What was found the last few times, of which a short failure does not count. The first one does at once."""
 
     def __init__(self, unknown: str, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:

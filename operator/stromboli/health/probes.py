@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from stromboli.errors import StromboliError
-from stromboli.health.checks import Health, Steady
+from stromboli.health.checks import Debounced, Health
 from stromboli.heartbeat import beat
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Probes:
 
     def __init__(self, questions: Mapping[str, Ask]) -> None:
         self._questions = questions
-        self._found = {name: Steady("not asked yet") for name in questions}
+        self._found = {name: Debounced("not asked yet") for name in questions}
         self._under_way: dict[str, asyncio.Task[str | None]] = {}
 
     def problem(self, name: str) -> str | None:

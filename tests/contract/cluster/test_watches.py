@@ -15,9 +15,10 @@ import yaml
 from stromboli.controlplane.cluster import Cluster as ControlPlane
 from stromboli.handlers import run as process
 from stromboli.handlers import watches
-from stromboli.handlers.watches import KINDS, Wakers, register
+from stromboli.handlers.watches import Wakers, register
 from stromboli.health import watched as conclusions
 from stromboli.health.watched import Watched
+from stromboli.kube.client import WATCHED
 from stromboli.perform.history import History
 from stromboli.store import Store
 from tests.contract.cluster.conftest import Real
@@ -52,7 +53,7 @@ async def test_a_stalled_watch_is_begun_anew_and_misses_nothing(
         (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         woken: list[str] = []
-        watched, stop = Watched(KINDS), asyncio.Event()
+        watched, stop = Watched(WATCHED), asyncio.Event()
         none = cast(Any, lambda *_: None)
         wakers = Wakers(woken.append, none, none, none, none, _nothing)
         registry = register(Store(woken.append, History("node")), wakers, asyncio.Event(), watched)

@@ -141,7 +141,7 @@ async def test_an_error_after_the_first_line_is_the_last_line(
 async def test_what_nobody_expects_is_in_the_log_alone(
     client: httpx.AsyncClient, discovery: FakeDiscovery, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
-    message = "the operator could not answer this; its log says why"
+    message = "this could not be answered; the log of the operator, or of the gateway, says why"
     discovery.failure = OSError(28, "No space left on device", "/var/lib/stromboli/access")
     status, told = await ask(client, where)
     assert (status, told["message"]) == (500, message)

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from stromboli.handlers import connection
-from stromboli.handlers.watches import KINDS
 from stromboli.health.watched import Watched
+from stromboli.kube.client import WATCHED
 
 RUNS = "/apis/stromboli.dev/v1alpha1/agentruns"
 
@@ -42,7 +42,7 @@ async def asked() -> AsyncIterator[Asked]:
 
 @pytest.fixture
 def watched() -> Watched:
-    return Watched(KINDS)
+    return Watched(WATCHED)
 
 
 @pytest.fixture

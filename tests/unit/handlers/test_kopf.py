@@ -14,9 +14,10 @@ import pytest
 
 from stromboli.handlers import run as process
 from stromboli.handlers import watches
-from stromboli.handlers.watches import KINDS, Backoffs, Wakers, register
+from stromboli.handlers.watches import Backoffs, Wakers, register
 from stromboli.health import watched as conclusions
 from stromboli.health.watched import Watched
+from stromboli.kube.client import WATCHED
 from stromboli.store import Store
 from tests.support.fake_watches import WatchServer
 
@@ -33,7 +34,7 @@ class Operator:
     """kopf with the operator's handlers: which runs they were told of, and what is concluded from it."""
 
     server: WatchServer
-    watched: Watched = field(default_factory=lambda: Watched(KINDS))
+    watched: Watched = field(default_factory=lambda: Watched(WATCHED))
     woken: list[str] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] = field(init=False)
@@ -58,7 +59,7 @@ class Operator:
         await self.until(f"the event of {uid}", lambda: uid in self.woken)
 
     async def watches_all(self) -> None:
-        await self.until("all watches", lambda: all(self.server.asked[f"WATCH {kind}"] for kind in KINDS))
+        await self.until("all watches", lambda: all(self.server.asked[f"WATCH {kind}"] for kind in WATCHED))
 
 
 Running = AbstractAsyncContextManager[Operator]

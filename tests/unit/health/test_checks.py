@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stromboli.health.checks import PATIENCE, Answer, Health, Steady
+from stromboli.health.checks import PATIENCE, Answer, Debounced, Health
 
 
 class Clock:
@@ -60,27 +60,27 @@ def test_one_check_alone() -> None:
 
 
 def test_before_anything_is_known_all_is_not_well() -> None:
-    steady = Steady("not asked yet")
-    assert steady.problem() == "not asked yet"
-    steady.found("broken")
-    assert steady.problem() == "broken (for 0 s)"
-    steady.found(None)
-    assert steady.problem() is None
+    debounced = Debounced("not asked yet")
+    assert debounced.problem() == "not asked yet"
+    debounced.found("broken")
+    assert debounced.problem() == "broken (for 0 s)"
+    debounced.found(None)
+    assert debounced.problem() is None
 
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_failure_counts_once_it_has_lasted_and_its_end_at_once(times: int) -> None:
     clock = Clock()
-    steady = Steady("not asked yet", clock=clock)
-    steady.found(None)
+    debounced = Debounced("not asked yet", clock=clock)
+    debounced.found(None)
     for _ in range(times):
-        steady.found("broken")
+        debounced.found("broken")
         clock.now += PATIENCE / times - 0.01
-        assert steady.problem() is None
+        assert debounced.problem() is None
     clock.now += 0.1
-    steady.found("broken still")
-    assert steady.problem() == f"broken still (for {PATIENCE:.0f} s)"
-    steady.found(None)
-    assert steady.problem() is None
-    steady.found("broken again")
-    assert steady.problem() is None
+    debounced.found("broken still")
+    assert debounced.problem() == f"broken still (for {PATIENCE:.0f} s)"
+    debounced.found(None)
+    assert debounced.problem() is None
+    debounced.found("broken again")
+    assert debounced.problem() is None
