@@ -84,8 +84,7 @@ class Survey:
         """Restore a run's place in the line from before a restart, and count the runs whose containers run."""
         if run is None or run.status.node != self._node:
             return
-        if run.status.attempts:
-            if not run.status.is_between_attempts:
-                self._gate.at_work(run.uid)
-        elif run.status.is_in_line:
+        if run.status.is_in_line:
             self._gate.stand(waiter(run, moment(run, self._node)))
+        elif run.status.attempts and not run.status.is_between_attempts:
+            self._gate.at_work(run.uid)

@@ -129,8 +129,10 @@ class RunStatus(Status):
 
     @property
     def is_in_line(self) -> bool:
-        """Whether the run is in its node's start queue. A run that is queued for a session has no node yet."""
-        return self.reason == Reason.Queued and self.node != "" and not self.attempts
+        """Whether the run is in its node's start queue, for its first attempt or another one. A run that waits for a
+        session has no node yet.
+        """
+        return self.reason == Reason.Queued and self.node != "" and (not self.attempts or self.is_between_attempts)
 
     @cached_property
     def _succeeded(self) -> Mapping[str, Any]:

@@ -77,6 +77,8 @@ def test_a_time_without_a_zone_is_in_utc_and_what_is_none_is_none(started: objec
         ("Queued", "", [], False),
         ("Running", "n", [], False),
         ("Queued", "n", [ATTEMPT], False),
+        ("Queued", "n", [ATTEMPT | {"reason": "AgentFailed"}], True),
+        ("Retrying", "n", [ATTEMPT | {"reason": "AgentFailed"}], False),
     ],
 )
 def test_who_stands_in_the_line_of_its_node(reason: str, node: str, attempts: list[Any], stands: bool) -> None:
