@@ -23,6 +23,7 @@ from aiohttp import web
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
 from stromboli.errors import ClusterUnavailable, Conflict
+from stromboli.gateway.process import LIMITS
 from stromboli.keys.certificates import Authority
 from stromboli.kube import wire
 from stromboli.kube.plain import Plain
@@ -427,6 +428,23 @@ async def test_a_client_that_is_gone_is_no_longer_followed_for(
         async with asyncio.timeout(LIMIT):
             while log.following:  # noqa: ASYNC110 - it says so to nobody
                 await asyncio.sleep(0.02)
+
+
+async def test_whoever_takes_all_connections_does_not_keep_the_api_server_out(
+    bed: Bed, api: Callable[..., Any], session: aiohttp.ClientSession
+) -> None:
+    context = ssl.create_default_context(cadata=bed.authority.certificate)
+    bed.gateway.kill()  # and with it the connections that the API server has
+    bed.gateway.start()
+    loop, where = asyncio.get_running_loop(), ("localhost", bed.gateway.port)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(LIMITS.most):
+            taken, _ = await loop.create_connection(asyncio.Protocol, *where, ssl=context)
+            stack.callback(taken.abort)
+        async with asyncio.timeout(5.0):
+            for _ in range(10):
+                async with api(session, "") as answer:
+                    assert answer.status == 200
 
 
 async def test_what_an_operator_writes_arrives_at_once(
