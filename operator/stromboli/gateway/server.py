@@ -25,7 +25,7 @@ from stromboli.gateway.onward import Onward, Unanswered
 from stromboli.gateway.routes import Asked, Place
 from stromboli.gateway.upkeep import Upkeep
 from stromboli.kube.aggregation import Located
-from stromboli.naming import AGENTS_API
+from stromboli.naming import AGENTS_API, is_object_name
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +152,11 @@ class Gateway:
 
     async def _of_any(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         """The answer of the node that is asked for, or else of one that answers."""
+        wanted = asked.parameter("node")
+        if wanted and not is_object_name(wanted):  # what it says would stand in the log
+            raise Declined(400, "the parameter `node` is not a name that a node can have")
         addresses = await self._lookups.operators()
-        if wanted := asked.parameter("node"):
+        if wanted:
             return await self._onward.answer(request, asked, wanted, _address(addresses, wanted))
         failed = Declined(503, "no operator has said where it listens; start one")
         until = time.monotonic() + _SEARCH

@@ -121,6 +121,7 @@ async def test_a_run_that_never_had_a_node_has_an_empty_log(bed: Bed, finished: 
         (f"{AGENTS_API}/other", 404, "NotFound", "not served here"),
         ("/api", 404, "NotFound", "not served here"),
         (f"{AGENTS_API}/namespaces/team/images?node=three", 503, "ServiceUnavailable", "three has not said"),
+        (f"{AGENTS_API}/namespaces/team/images?node=a%0A2026-11-30%20INFO", 400, "BadRequest", "`node` is not a name"),
     ],
 )
 async def test_what_cannot_be_answered_is_a_status(bed: Bed, path: str, status: int, reason: str, words: str) -> None:
