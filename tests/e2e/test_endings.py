@@ -23,6 +23,9 @@ FREE = {"dangerouslySkipPermissions": True}
 # Beside a step that ignores SIGTERM, a grandchild in a session of its own that does, too, and holds the pipe open.
 STUBBORN = "(setsid sh -c 'trap \"\" TERM; sleep 300' &); trap '' TERM; sleep 300; sleep 300"
 
+# The CLI refuses to run a long sleep and nothing else, and its agent would be done at once (seen: 2.1.332).
+ENDLESS = "until [ -e /never ]; do sleep 1; done"
+
 
 @pytest.fixture(scope="module")
 def space(spaces: Callable[..., Runs]) -> Runs:
@@ -141,7 +144,7 @@ def ended(
         | {
             name: {
                 **base,
-                "prompt": f"BASH{{sleep 200}} {name}-prompt",
+                "prompt": f"BASH{{{ENDLESS}}} {name}-prompt",
                 "retryOn": ["ContainerLost"],
                 "lifecycle": {"onCreateCommand": ["echo once >> /installed"]},
                 **({"session": {"name": session}} if session else {}),

@@ -28,6 +28,8 @@ PATIENCE = 90.0
 FREE = {"dangerouslySkipPermissions": True}
 # An agent that hangs the first time in its container, and answers the second time.
 ONCE = "[ -e /second ] || sleep 300"
+# The CLI refuses to run a long sleep and nothing else, and its agent would be done at once (seen: 2.1.332).
+ENDLESS = "until [ -e /never ]; do sleep 1; done"
 COUNTED = {"postStart": ["[ ! -e /first ] || touch /second; touch /first"]}
 
 
@@ -181,7 +183,7 @@ STORIES = {
 REAL: dict[str, Any] = {
     "ends": "Completed",
     "attempts": ("ContainerLost", "Completed"),
-    "prompt": "BASH{sleep 300} (NAME)",
+    "prompt": f"BASH{{{ENDLESS}}} (NAME)",
     "light": False,
 }
 CONTINUED = {
