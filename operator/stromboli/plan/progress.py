@@ -10,10 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from stromboli import bounds
 from stromboli.bounds import Bounds
+from stromboli.models.objects import moment
 from stromboli.plan.answer import clip
 from stromboli.plan.redaction import Secrets
 
@@ -27,6 +29,7 @@ FIRST_CHECK, LAST_CHECK = 3.0, 30.0  # seconds between checks of an agent: the s
 
 _EVENT = Bounds(depth=32, size=256 * 1024, values=10_000)
 _TRIES = 3  # lines that look like the event in question
+_LAST_LINES = 12  # of an output: when it is ended, the CLI writes three
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +86,38 @@ def retry(output: bytes) -> Retry | None:
     )
 
 
-def last_event(output: bytes) -> str:
-    """The kind of the CLI's last event, such as `assistant` or `system/init`; empty if there is none.
+def last_event(output: bytes, until: datetime | None = None) -> tuple[str, datetime | None]:
+    """The kind of the CLI's last event, such as `assistant` or `system/init`, and when that was, if it says so. Empty
+    if there is none.
 
-    Only the last lines are looked at.
+    With `until`, the last one that is not later. One that does not say when it was counts as later if it stands among
+    such events, unless there is no other. Only the last lines are looked at.
     """
+    undated = ""
+    for event in _last_events(output):
+        part = event.get("subtype")
+        kind = f"{event['type']}/{part}" if isinstance(part, str) and _is_word(part) else str(event["type"])
+        at = moment(event.get("timestamp"))
+        if until is None or (at is not None and at <= until):
+            return kind, at
+        undated = undated if at is not None else kind
+    return undated, None
+
+
+def _last_events(output: bytes) -> Iterator[Mapping[str, Any]]:
+    """The events in the last lines, backwards."""
     stop = len(output)
-    for _ in range(_TRIES):
+    for _ in range(_LAST_LINES):
         start = output.rfind(b"\n", 0, stop) + 1
         try:
             event = bounds.json_document(output[start:stop], _EVENT)
         except ValueError:
             event = None
         if isinstance(event, dict) and isinstance(kind := event.get("type"), str) and _is_word(kind):
-            part = event.get("subtype")
-            return f"{kind}/{part}" if isinstance(part, str) and _is_word(part) else kind
+            yield event
         if start == 0:
-            break
+            return
         stop = start - 1
-    return ""
 
 
 def at_work(failing: Retry | None) -> str:

@@ -7,7 +7,7 @@ What the agent had answered, used and printed by then stays in the outcome.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from stromboli.grammar import duration, times
 from stromboli.models.run import Run
@@ -51,7 +51,12 @@ def _fell_silent(outcome: Outcome, records: Records, ended_at: datetime | None, 
 
 
 def _no_progress(records: Records, limit: float) -> str:
-    last = progress.last_event(records.stdout)
-    when = "" if records.written_at is None else f" at {times.to_text(records.written_at)}"
+    at, until = records.written_at, None
+    if at is not None and records.end is not None and records.end.at is not None:
+        silent = records.end.at - timedelta(seconds=limit)
+        until = silent if at > silent else None  # what came after that long a silence is about its being ended
+    last, said_at = progress.last_event(records.stdout, until)
+    at = at if until is None else said_at
+    when = "" if at is None else f" at {times.to_text(at)}"
     wrote = f"its last event was {last}{when}" if last else "it had written nothing at all"
     return f"the CLI wrote nothing for {duration.format(limit)} (spec.progressTimeout); {wrote}"

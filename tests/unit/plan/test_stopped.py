@@ -24,6 +24,10 @@ def run(**spec: Any) -> Run:
     return read(having(**spec))
 
 
+def dated(kind: str, minute: int) -> bytes:
+    return b'{"type":"%s","timestamp":"2026-01-31T11:%d:00.000Z"}\n' % (kind.encode(), minute)
+
+
 def judged(run: Run, what: Records, exit_code: int = 143) -> Outcome:
     ended_at = NOON + timedelta(minutes=10)
     found = outcome.of(what, NOTHING_SECRET, container_exit=exit_code, oom=False, timeout=3600.0, ran=600.0)
@@ -66,13 +70,28 @@ def test_a_term_of_somebody_else_is_no_cancel() -> None:
 
 
 def test_no_progress_says_what_was_written_last_and_when() -> None:
-    found = judged(run(progressTimeout="2m"), ended("no-progress", written_at=NOON))
+    found = judged(run(progressTimeout="2m"), ended("no-progress", written_at=NOON - timedelta(minutes=2)))
     assert found.reason is Reason.NoProgress
     assert found.message == (
-        "the CLI wrote nothing for 2m (spec.progressTimeout); its last event was assistant at 2026-01-31T12:00:00Z"
+        "the CLI wrote nothing for 2m (spec.progressTimeout); its last event was assistant at 2026-01-31T11:58:00Z"
     )
     nothing = judged(run(progressTimeout="2m"), ended("no-progress", stdout=b""))
     assert nothing.message.endswith("it had written nothing at all")
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (dated("assistant", 57), "its last event was assistant at 2026-01-31T11:57:00Z"),
+        (b'{"type":"system","subtype":"init"}\n', "its last event was system/init"),
+        (b"", "it had written nothing at all"),
+    ],
+)
+def test_what_the_cli_writes_when_it_is_ended_is_no_progress(before: bytes, said: str) -> None:
+    """It is told to end, and reports that the tool which it waited for has failed."""
+    after = b'{"type":"system","subtype":"task_notification"}\n' * bool(before) + dated("user", 59)
+    found = judged(run(progressTimeout="2m"), ended("no-progress", stdout=before + after, written_at=NOON))
+    assert found.message == f"the CLI wrote nothing for 2m (spec.progressTimeout); {said}"
 
 
 def test_one_that_was_killed_since_its_supervisor_did_not_end_it() -> None:
