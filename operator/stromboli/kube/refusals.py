@@ -17,6 +17,7 @@ _HINTS = {
 _NOT_SERVED = "the server could not find the requested resource"
 _NO_KINDS = "install Stromboli's CRDs and manifests in the cluster; `kubectl get crds` shows whether they are there"
 _NO_READ_API = f"install Stromboli's gateway in the cluster; `kubectl get apiservice {API_SERVICE}` shows how it is"
+_NO_GATEWAY = "Stromboli's gateway, which serves logs, conversations and images, does not answer"
 _WORDS = 500  # characters of an error that is not the API server's
 
 
@@ -30,6 +31,8 @@ def of_answer(status: int, content: bytes, path: str) -> ApiRefused:
     if isinstance(said, dict) and (said.get("kind") == "Status" or said.get("status") == "Failure"):
         return of_status(status, said, path)
     words = content.decode("utf-8", "replace").strip()[:_WORDS]
+    if status == 503 and path.startswith(AGENTS_API):
+        words = _NO_GATEWAY
     return of_status(status, {"message": _NOT_SERVED if status == 404 else words}, path)
 
 

@@ -21,6 +21,7 @@ from stromboli.kube import kubeconfig
 from stromboli.kube.kubeconfig import Place
 from stromboli.kube.states import states
 from stromboli.kube.user import NAMESPACES, RUNS, User
+from stromboli.naming import AGENTS_API
 from tests.support.fake_api_server import FakeApiServer, Refusal, Reply, Request
 
 
@@ -182,6 +183,14 @@ def test_a_refusal_in_words_of_a_proxy(user: User, server: FakeApiServer) -> Non
     server.routes["/x"] = lambda request: Reply(502, b"no upstream")
     with pytest.raises(ApiRefused, match="no upstream"):
         user.document("/x")
+
+
+def test_a_gateway_that_is_down(user: User, server: FakeApiServer) -> None:
+    """Of which the API server says nothing more than this."""
+    path = f"{AGENTS_API}/namespaces/ns/images"
+    server.routes[path] = lambda request: Reply(503, b"service unavailable\n")
+    with pytest.raises(ApiRefused, match=r"Stromboli's gateway, .*, does not answer\n.*`stromboli status`"):
+        user.document(path)
 
 
 def test_a_timeout_of_the_api_server_which_has_no_kind(user: User, server: FakeApiServer) -> None:
