@@ -21,7 +21,7 @@ from stromboli.controlplane import lock
 from stromboli.controlplane.binaries import Binaries, cache_folder, find
 from stromboli.controlplane.cluster import Cluster
 from stromboli.errors import LocalFailure
-from stromboli.local import aggregation, answers, checkout, doctor, images, leftovers, policy
+from stromboli.local import aggregation, answers, checkout, doctor, images, leftovers, policy, roles
 from stromboli.local.aggregation import Aggregation
 from stromboli.local.answers import Answers, Claude
 from stromboli.local.gateway_process import Gateway
@@ -160,14 +160,15 @@ class Stack:
         self._running("podman", service.pid(), str(service.socket))
 
     def control_plane_up(self) -> None:
-        """The control plane, with the CRDs in it, and with how it finds the gateway."""
+        """The control plane, with the CRDs and the roles for people in it, and with how it finds the gateway."""
         binaries = self.fetch()
         self._put_on_path(binaries)
         Cluster(self.home.controlplane, binaries).up(self.progress)
         kubectl = self.kubectl()
         # Both are created a moment after the API server has become ready.
         kubectl("wait", "--for=create", "namespace/kube-system", "namespace/default", "--timeout=30s")
-        kubectl.apply(*aggregation.objects(self.gateway.port()), folder=checkout.folder("crds"))
+        objects = (*aggregation.objects(self.gateway.port()), *roles.objects())
+        kubectl.apply(*objects, folder=checkout.folder("crds"))
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(checkout.folder("crds")))
 
     def gateway_up(self) -> None:

@@ -168,6 +168,7 @@ def test_up_in_order(installed: Stack, notes: Notes) -> None:
     ]
     assert notes.index("kubectl apply") < notes.index("gateway up"), "it writes its CA into the APIService"
     assert notes.objects["apiservice"]["spec"]["service"]["port"] == 8443
+    assert notes.objects["clusterrole"]["metadata"]["name"] == "stromboli-viewer", "as the guides have it"
     assert notes.index("control plane up") < notes.index("kubectl wait") < notes.index("standin up")
     assert notes.images, "the images are there before the operator is"
 

@@ -1,0 +1,20 @@
+"""The ClusterRoles for people, as every cluster with Stromboli has them, so that the guides' commands work here, too.
+
+The roles of operator and gateway are not needed: they use the administrator's kubeconfig.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from stromboli.local import checkout
+
+NAMES = ("stromboli-user", "stromboli-viewer")
+
+
+def objects() -> list[dict[str, Any]]:
+    """Those of manifests/rbac.yaml. Raises LocalFailure."""
+    documents = yaml.safe_load_all((checkout.folder("manifests") / "rbac.yaml").read_text(encoding="utf-8"))
+    return [each for each in documents if each["kind"] == "ClusterRole" and each["metadata"]["name"] in NAMES]
