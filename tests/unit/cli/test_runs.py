@@ -89,14 +89,22 @@ def test_a_watch_shows_what_changes_and_goes_on_after_a_loss(api: FakeApiServer,
 
     def story() -> None:
         api.until(lambda: api.watches, "it watches")
+        api.before = starting
         api.status("a", ended("Running", status="Unknown"))
         api.until(lambda: len(api.named("GET")) > 1, "it watches")
         api.drop()
         api.until(lambda: not api.watches, "the watch has broken off")
         api.status("a", DONE)
-        api.until(lambda: api.watches, "it watches again")
+        api.until(lambda: refused and api.watches, "it watches again")
         api.before = forbid
         api.drop()
+
+    refused: list[Request] = []
+
+    def starting(request: Request) -> None:
+        if not refused:
+            refused.append(request)
+            raise Refusal(503, "ServiceUnavailable", "it is starting")
 
     def forbid(request: Request) -> None:
         raise Refusal(403, "Forbidden", "no more")
@@ -112,7 +120,8 @@ def test_a_watch_shows_what_changes_and_goes_on_after_a_loss(api: FakeApiServer,
         ["a", "Running", "5s"],
         ["a", "Completed", "5s"],
     ]
-    assert "trying again" in printed.err
+    assert "IncompleteRead(0 bytes read); trying again" in printed.err
+    assert "it is starting; trying again" in printed.err
 
 
 @pytest.mark.parametrize(

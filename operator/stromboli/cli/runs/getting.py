@@ -87,13 +87,14 @@ def _watched(
                 if not names or text(fields(obj.get("metadata")).get("name")) in names:
                     shown.add(found)
                     shown.print_so_far()
-    except ApiUnreachable as e:
+    except (ApiUnreachable, ApiRefused) as e:
+        if isinstance(e, ApiRefused) and e.status == _GONE:
+            newest = user.document(RUNS.path(namespace), {"limit": "1"})
+            return text(fields(newest.get("metadata")).get("resourceVersion"))
+        if isinstance(e, ApiRefused) and not e.is_transient:
+            raise
         click.echo(f"stromboli: {line(e.message)}; trying again", err=True)
         time.sleep(_PAUSE)
-    except ApiRefused as e:
-        if e.status != _GONE:
-            raise
-        return text(fields(user.document(RUNS.path(namespace), {"limit": "1"}).get("metadata")).get("resourceVersion"))
     return version
 
 
