@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ from stromboli.gateway.onward import Onward, Unanswered
 from stromboli.gateway.routes import Asked, Place
 from stromboli.gateway.upkeep import Upkeep
 from stromboli.kube.aggregation import Located
-from stromboli.naming import AGENTS_API, is_object_name
+from stromboli.naming import AGENTS_API
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 # server asks about the API meanwhile. A user may have half of them.
 MOST, EACH = 320, 160
 _OPEN = ("/healthz", "/readyz")
+_NODE = re.compile(r"[-._A-Za-z0-9]{1,253}")  # as a key of the ConfigMap in which its address is
 _SEARCH = 15.0  # seconds to find a node that answers, where any will do
 _USER = web.RequestKey("user", str)
 _KINDS = {Place.RUN: "AgentRun", Place.SESSION: "AgentSession"}
@@ -153,7 +155,7 @@ class Gateway:
     async def _of_any(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         """The answer of the node that is asked for, or else of one that answers."""
         wanted = asked.parameter("node")
-        if wanted and not is_object_name(wanted):  # what it says would stand in the log
+        if wanted and not _NODE.fullmatch(wanted):  # it would be quoted in the log
             raise Declined(400, "the parameter `node` is not a name that a node can have")
         addresses = await self._lookups.operators()
         if wanted:

@@ -120,7 +120,7 @@ async def test_a_run_that_never_had_a_node_has_an_empty_log(bed: Bed, finished: 
         (f"{RUN}?x=1", 400, "BadRequest", "no parameter 'x'"),
         (f"{AGENTS_API}/other", 404, "NotFound", "not served here"),
         ("/api", 404, "NotFound", "not served here"),
-        (f"{AGENTS_API}/namespaces/team/images?node=three", 503, "ServiceUnavailable", "three has not said"),
+        (f"{AGENTS_API}/namespaces/team/images?node=My_Host.3", 503, "ServiceUnavailable", "My_Host.3 has not said"),
         (f"{AGENTS_API}/namespaces/team/images?node=a%0A2026-11-30%20INFO", 400, "BadRequest", "`node` is not a name"),
     ],
 )
