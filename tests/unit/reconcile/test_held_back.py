@@ -98,3 +98,25 @@ async def test_a_run_is_held_back_before_another_attempt_that_would_follow_by_it
         await node.cleared(process)
     assert reason_of(node.status()) == Reason.Completed
     assert len(starts) == 2
+
+
+@pytest.mark.parametrize("at", ["put session", "put status", "/start"])
+async def test_one_that_is_let_go_as_a_later_one_begins_is_next(node: Node, at: str) -> None:
+    """It is ahead in the queue, and the other one has the session."""
+    stage, resumed = Stage(node), list[str]()
+    killer = Killer()
+
+    def before(_: int) -> None:
+        if killer.calls[-1].endswith(at) and len(stage.names) == 2 and not resumed:
+            resumed.append(at)
+            suspend(node, False, "first")
+
+    async with node.process(killer):
+        stage.run("first", suspend=True)
+        await node.reason(Reason.Suspended, "first")
+        killer.before = before
+        stage.run("second")
+        await stage.idle()
+    assert resumed
+    assert sorted(stage.sent) == ["first", "second"]
+    assert [reason_of(node.status(name)) for name in ("first", "second")] == [Reason.Completed] * 2
