@@ -44,6 +44,7 @@ LONGEST = (
     "test_watch",
     "test_rootless",
     "test_compose_rootless",
+    "test_endings_killed",
     "test_sessions_killed",
     "test_podman_copies",
     "test_copies",
