@@ -4,7 +4,8 @@
     GET /healthz/CHECK …     one check
 
 Whoever reaches the address may ask, so there is nothing secret in an answer, and a connection is served for a few
-seconds at most, with one request; of too many at a time, the last ones are closed.
+seconds at most, with one request; of too many at a time, the oldest ones are closed: a probe is done in milliseconds,
+and those that keep silent must not make the kubelet end the operator.
 """
 
 from __future__ import annotations
@@ -45,21 +46,24 @@ async def serving(health: Health, host: str, port: int) -> AsyncIterator[str]:
 class _Server:
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._open = 0
+        self._open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, with one request."""
-        self._open += 1
+        self._open[writer] = None
+        if len(self._open) > MOST:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
         try:
-            if self._open <= MOST:
-                async with asyncio.timeout(LIFE):
-                    request = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(_response(*self._answer(request)))
-                    await writer.drain()
+            async with asyncio.timeout(LIFE):
+                request = await reader.readuntil(b"\r\n\r\n")
+                writer.write(_response(*self._answer(request)))
+                await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client is gone, too slow, or speaks something else
         finally:
-            self._open -= 1
+            self._open.pop(writer, None)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
