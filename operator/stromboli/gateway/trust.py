@@ -33,10 +33,18 @@ class FrontProxy:
 def front_proxy(data: Mapping[str, bytes]) -> FrontProxy:
     """What the ConfigMap says. Raises ValueError for another form."""
     return FrontProxy(
-        data.get("requestheader-client-ca-file", b"").decode("ascii"),
+        _certificates(data.get("requestheader-client-ca-file", b"")),
         frozenset(_names(data, "requestheader-allowed-names")),
         tuple(_names(data, "requestheader-username-headers")),
     )
+
+
+def _certificates(bundle: bytes) -> str:
+    """The certificates of a bundle, without the comments that may stand between them, in any characters."""
+    found = _PEM.findall(bundle.decode("utf-8", "replace"))
+    if bundle.strip() and not found:
+        raise ValueError("requestheader-client-ca-file has no PEM certificate")
+    return "\n".join(found)
 
 
 def _names(data: Mapping[str, bytes], key: str) -> list[str]:

@@ -86,3 +86,12 @@ def test_a_connection_is_trusted_for_as_long_as_all_that_it_was_trusted_by() -> 
     assert not trust.covers(both, a), "one was taken away"
     assert not trust.covers(a, pem("B"))
     assert trust.covers("", a), "without a CA nobody's certificate was verified"
+
+
+def test_a_bundle_may_have_comments() -> None:
+    one, two = (f"-----BEGIN CERTIFICATE-----\n{n}\n-----END CERTIFICATE-----" for n in "ab")
+    bundle = f"# Autorité de certification\n{one}\n\n# other\n{two}\n".encode()
+    found = trust.front_proxy({"requestheader-client-ca-file": bundle})
+    assert found.authorities == f"{one}\n{two}"
+    with pytest.raises(ValueError, match="no PEM certificate"):
+        trust.front_proxy({"requestheader-client-ca-file": b"-----BEGIN CERTIFICATE-----"})
