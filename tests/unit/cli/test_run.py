@@ -154,6 +154,8 @@ def test_a_file_that_is_no_manifest(content: str, said: str, tmp_path: Path, cap
 @pytest.mark.parametrize("words", [[], ["-"]])
 def test_the_prompt_is_piped(words: list[str], capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, "é\nlines\n".encode())
+    assert dry(capsys, *words)["spec"] == {"prompt": "é\nlines\n"}
+    piped(monkeypatch, "é\nlines\n".encode())
     assert dry(capsys, "python:3.12", *words)["spec"]["prompt"] == "é\nlines\n"
 
 

@@ -284,6 +284,21 @@ def test_suspend_and_resume(api: FakeApiServer, capsys: Out) -> None:
     assert "has begun" in second
 
 
+def test_one_that_waits_for_its_next_attempt_is_suspended_at_once(api: FakeApiServer, capsys: Out) -> None:
+    api.add("agentruns", run("a", status={**ended("Retrying", status="Unknown"), "attempts": [{"number": 1}]}))
+    assert stromboli(["suspend", "a"]) == 0
+    assert capsys.readouterr().out == "agentrun/a is suspended: its next attempt is held back\n"
+
+
+@pytest.mark.parametrize("command", ["cancel", "suspend", "resume"])
+def test_none_are_left_that_could_be_changed(api: FakeApiServer, capsys: Out, command: str) -> None:
+    api.add("agentruns", run("a", status=DONE))
+    assert stromboli([command, "--all"]) == 0
+    assert capsys.readouterr().err == "no AgentRuns that have not ended in the namespace ns\n"
+    assert stromboli([command, "-l", "x=y"]) == 0
+    assert capsys.readouterr().err == "no AgentRuns that have not ended in the namespace ns with these labels\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["a", "--all"], ["a", "-l", "x=y"]])
 def test_it_is_clear_what_is_canceled(api: FakeApiServer, arguments: list[str]) -> None:
     assert stromboli(["cancel", *arguments]) == 2

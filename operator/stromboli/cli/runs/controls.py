@@ -10,6 +10,7 @@ from stromboli import visible
 from stromboli.cli.runs import following, outcome, reading
 from stromboli.kube.user import RUNS, Object, User
 from stromboli.models.objects import fields, number
+from stromboli.reasons import Reason
 
 
 def cancel(
@@ -27,7 +28,9 @@ def cancel(
 def suspend(user: User, namespace: str, *, names: Sequence[str], selector: str, everything: bool) -> None:
     for run in _going(user, namespace, names, selector, everything):
         changed = _set(user, namespace, run, "suspend", True)
-        if fields(changed.get("status")).get("attempts"):
+        if outcome.of(changed).reason == Reason.Retrying:
+            _say(run, "is suspended: its next attempt is held back")
+        elif fields(changed.get("status")).get("attempts"):
             _say(run, "has begun: this holds back only an attempt after the present one; `stromboli cancel` stops it")
         else:
             _say(run, "is suspended")
@@ -50,6 +53,11 @@ def _going(user: User, namespace: str, names: Sequence[str], selector: str, ever
             going.append(run)
         elif names:
             _say(run, f"has ended already: {now}")
+    if not going and not names:
+        click.echo(
+            f"no AgentRuns that have not ended in the namespace {namespace}{' with these labels' if selector else ''}",
+            err=True,
+        )
     return going
 
 

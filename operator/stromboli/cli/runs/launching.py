@@ -74,6 +74,8 @@ def _manifest(given: Given) -> manifest.Object:
         raise click.UsageError("--rm needs somebody who follows the run; --ttl 0 deletes it without")
     if given["name"] and given["generate_name"]:
         raise click.UsageError("give --name, or --generate-name")
+    if given["image"] == "-":  # no image, but standard input: `stromboli run - < question.txt`
+        given = {**given, "image": None, "words": ("-", *given["words"])}
     run, origin = None, given["filename"]
     if origin is not None:
         content = sys.stdin.buffer.read(bounds.DOCUMENT.size + 1) if origin == "-" else _file(Path(origin))
