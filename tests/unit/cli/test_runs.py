@@ -135,6 +135,15 @@ def test_a_run_that_is_not_there(api: FakeApiServer, capsys: Out, arguments: lis
     assert "`stromboli get -n ns`" in said
 
 
+@pytest.mark.parametrize("output", ["table", "name", "json", "yaml"])
+def test_those_that_are_there_are_shown_all_the_same(api: FakeApiServer, capsys: Out, output: str) -> None:
+    api.add("agentruns", run("a"))
+    assert stromboli(["get", "none", "a", "neither", "-o", output]) == 1
+    printed = capsys.readouterr()
+    assert "a" in printed.out.replace("/", " ").replace('"', " ").split()
+    assert printed.err.startswith("stromboli: there is no AgentRun none, neither in the namespace ns\n")
+
+
 @pytest.mark.parametrize("arguments", [["get"], ["get", "a"], ["cancel", "a"], ["wait", "a"], ["rerun", "a"]])
 def test_who_may_not(api: FakeApiServer, capsys: Out, arguments: list[str]) -> None:
     def forbid(request: Request) -> None:

@@ -36,12 +36,19 @@ def show(
     session: str = "",
     watch: bool = False,
 ) -> None:
-    """Print the runs of a namespace, or with None of all; then, with `watch`, those that change."""
+    """Print the runs of a namespace, or with None of all; then, with `watch`, those that change.
+
+    Raises LocalFailure, also if there is none of a name, after the others were printed.
+    """
     shown = Objects(output, len(names) == 1) if output in ("json", "yaml") else Rows(output, namespace is None)
-    version = ""
-    for page in _pages(user, namespace, names, shown.accept, labels, session):
+    version, missed = "", list[str]()
+    for page in _pages(user, namespace, names, shown.accept, labels, session, missed):
         version = text(fields(page.get("metadata")).get("resourceVersion"))
         shown.add(page)
+    if missed and namespace is not None:
+        if len(missed) < len(set(names)):
+            shown.print(namespace)
+        raise reading.missing(namespace, *missed)
     if not watch:
         shown.print(namespace)
         return
@@ -51,13 +58,26 @@ def show(
 
 
 def _pages(
-    user: User, namespace: str | None, names: Sequence[str], accept: str, labels: str, session: str
+    user: User,
+    namespace: str | None,
+    names: Sequence[str],
+    accept: str,
+    labels: str,
+    session: str,
+    missed: list[str],
 ) -> Iterator[Object]:
+    """What there is; `missed` gets the names of which there is none."""
     if names:
         assert namespace is not None, "the command has checked that"
         for name in dict.fromkeys(names):
-            with reading.existing(namespace, name):
-                yield user.document(RUNS.path(namespace, name), accept=accept)
+            try:
+                found = user.document(RUNS.path(namespace, name), accept=accept)
+            except ApiRefused as e:
+                if e.status != 404 or e.hint:
+                    raise
+                missed.append(name)
+            else:
+                yield found
         return
     query = {"limit": "500" if accept else "100", "labelSelector": labels, "fieldSelector": _of_session(session)}
     yield from user.pages(RUNS, namespace, query, accept)

@@ -37,6 +37,6 @@ def existing(namespace: str, name: str) -> Iterator[None]:
         raise
 
 
-def missing(namespace: str, name: str) -> LocalFailure:
+def missing(namespace: str, *names: str) -> LocalFailure:
     hint = f"`stromboli get -n {namespace}` lists those that there are"
-    return LocalFailure(f"there is no AgentRun {name} in the namespace {namespace}", hint)
+    return LocalFailure(f"there is no AgentRun {', '.join(names)} in the namespace {namespace}", hint)
