@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
+from stromboli import bounds
 from stromboli.local import checkout
 
 NAMES = ("stromboli-user", "stromboli-viewer")
@@ -16,5 +15,6 @@ NAMES = ("stromboli-user", "stromboli-viewer")
 
 def objects() -> list[dict[str, Any]]:
     """Those of manifests/rbac.yaml. Raises LocalFailure."""
-    documents = yaml.safe_load_all((checkout.folder("manifests") / "rbac.yaml").read_text(encoding="utf-8"))
+    manifest = (checkout.folder("manifests") / "rbac.yaml").read_bytes()
+    documents = bounds.yaml_documents(manifest, bounds.DOCUMENT)
     return [each for each in documents if each["kind"] == "ClusterRole" and each["metadata"]["name"] in NAMES]
