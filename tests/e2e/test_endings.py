@@ -172,6 +172,7 @@ def test_the_next_attempt_continues_the_conversation(ended: Mapping[str, Object]
     run = ended[name]
     assert condition(run)["reason"] == "Completed", condition(run)["message"]
     assert [a["reason"] for a in run["status"]["attempts"]] == ["ContainerLost", "Completed"]
+    assert [a.get("continued", False) for a in run["status"]["attempts"]] == [False, True]
     of_run = [one for one in standin.requests() if f"{name}-prompt" in json.dumps(one["user_texts"])]
     continued = [one for one in of_run if CONTINUE in one["user_texts"][-1]]
     assert continued, "the conversation goes on with the sentence"

@@ -267,6 +267,9 @@ class Attempt(Model):
         description="Set when the attempt has ended: Yes if the agent has answered, No if the prompt cannot have been "
         "sent, otherwise Unknown. Only after No is another attempt made automatically.",
     )
+    continued: bool | None = Field(
+        None, description="Whether it continued the conversation, with a fixed sentence in place of the prompt."
+    )
     usage: AttemptUsage | None = Field(None, description="What it used; absent if the CLI did not say.")
 
 

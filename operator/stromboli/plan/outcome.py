@@ -62,6 +62,7 @@ class Outcome:
     """How an attempt ended. `withheld` means that nothing it wrote may be shown, except the numbers of its answer.
 
     `retry_at` is when the limit ends for which the API did not answer, if it said so; only with RateLimited.
+    `continued` means that the CLI got the fixed sentence in place of the prompt.
     """
 
     reason: Reason
@@ -71,6 +72,7 @@ class Outcome:
     prompt_sent: PromptSent
     withheld: bool = False
     retry_at: datetime | None = None
+    continued: bool = False
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -114,9 +116,10 @@ def of(
     if reason is Reason.RateLimited and answer is not None:
         until = _retry_at(answer, ended or (records.end.at if records.end is not None else None))
         message = f"{message}; the limit ends at {times.to_text(until)}" if until is not None else message
+    continued = records.sent and records.continued
     if not secrets.known and (answer is not None or records.stderr_tail or any(s.tail for s in records.steps)):
-        return Outcome(reason, f"{message}; {WITHHELD}", answer, exit_code, sent, withheld=True, retry_at=until)
-    return Outcome(reason, message, answer, exit_code, sent, retry_at=until)
+        return Outcome(reason, f"{message}; {WITHHELD}", answer, exit_code, sent, True, until, continued)
+    return Outcome(reason, message, answer, exit_code, sent, retry_at=until, continued=continued)
 
 
 def unfit(found: Outcome, why: str) -> Outcome:

@@ -233,7 +233,10 @@ def ended(
 ) -> RunStatus:
     """The last attempt ended with this outcome: close its entry and record the results."""
     sent, code = outcome.prompt_sent, outcome.exit_code
-    return with_outcome(closed(status, outcome.reason, sent, moment, exit_code=code, finished=finished), outcome, steps)
+    new = closed(status, outcome.reason, sent, moment, exit_code=code, finished=finished)
+    if outcome.continued:
+        new = with_attempt(new, {**_attempts(new)[-1], "continued": True})
+    return with_outcome(new, outcome, steps)
 
 
 def with_outcome(status: RunStatus, outcome: Outcome, steps: Sequence[StepRecord]) -> RunStatus:

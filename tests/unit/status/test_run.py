@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stromboli.models.agentrun import AgentRunStatus, StepState
+from stromboli.models.agentrun import AgentRunStatus, PromptSent, StepState
 from stromboli.models.run import RunStatus
 from stromboli.plan import outcome
 from stromboli.plan.attempt import StepRecord
@@ -327,3 +327,11 @@ def test_steps() -> None:
 def test_an_exit_code_of_0_is_one() -> None:
     step = StepRecord("agent", 0, StepState.succeeded, 0, None, None, "")
     assert run.with_outcome(RunStatus(), _outcome(), [step]).wire["steps"][0]["exitCode"] == 0
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_an_attempt_that_continued_says_so(continued: bool) -> None:
+    begun = run.begun(RunStatus(), 2, "stromboli-x", "boot", 60.0, moment())
+    outcome = Outcome(Reason.Completed, "answered", None, 0, PromptSent.yes, continued=continued)
+    [attempt] = run.ended(begun, outcome, [], None, moment()).wire["attempts"]
+    assert attempt.get("continued", False) is continued
