@@ -69,10 +69,12 @@ async def trace(out: Path, attempt: AttemptEntry, secrets: Secrets, container: C
 
 
 def _since(attempt: AttemptEntry, state: ContainerState | None) -> ContainerState | None:
-    """How the container has been since the attempt was written down: a session's has an end of its last run."""
-    if state is None or state.alive or state.started_at is None:
+    """How the container has been since the attempt was written down: a session's has an end of its last run. One that
+    was initialized and put back counts as exited for Podman, although it was never started.
+    """
+    if state is None or state.alive:
         return state
-    if attempt.started is None or state.started_at >= attempt.started:
+    if state.started_at is not None and (attempt.started is None or state.started_at >= attempt.started):
         return state
     return replace(state, status="created", exit_code=None, started_at=None, finished_at=None)
 

@@ -245,6 +245,22 @@ async def test_a_mount_inside_another_one_is_looked_at(node: Node, stage: Stacke
     assert len(stage.sent) == (0 if nested else 1)
 
 
+async def test_what_is_swapped_as_it_is_mounted_costs_no_attempt(node: Node, stage: Stacked) -> None:
+    """A container that is put back without having run is as one that was never started."""
+    folder = node.folder / "project"
+    (folder / "more").mkdir(parents=True)
+    (folder / "compose.yaml").write_text(file(app="image: python:3.12, volumes: ['./more:/more']"))
+    node.cluster.all_policies[:] = [policy(volumes={"allowed": [{"path": str(folder)}]})]
+    stage.mounts.swapped = {"/more"}
+    stage.up(environment={"path": str(folder / "compose.yaml")})
+    async with node.process():
+        await node.until(lambda: len(stage.mounts.compared) > 6, "its start was tried often")
+        stage.mounts.swapped = set()
+        await node.finished()
+    assert reason_of(node.status()) == Reason.Completed, node.message()
+    assert [attempt["number"] for attempt in node.status()["attempts"]] == [1]
+
+
 def with_secrets(node: Node) -> Path:
     """A stack with a file that is a secret; its path. The policy allows its folder."""
     folder = node.folder / "project"
