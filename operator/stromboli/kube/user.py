@@ -88,14 +88,19 @@ class Stream:
 
     def lines(self) -> Iterator[bytes]:
         """The lines without their ends; one that is longer than an answer may be is an ApiUnreachable."""
-        begun = b""
+        begun: list[bytes] = []
+        size = 0
         for piece in self:
-            *lines, begun = (begun + piece).split(b"\n")
-            yield from lines
-            if len(begun) > bounds.ANSWER.size:
+            whole, newline, rest = piece.rpartition(b"\n")
+            if newline:
+                yield from b"".join((*begun, whole)).split(b"\n")
+                begun, size = [], 0
+            begun.append(rest)
+            size += len(rest)
+            if size > bounds.ANSWER.size:
                 raise self._lost(ValueError("a line of the answer is too long"))
-        if begun:
-            yield begun
+        if last := b"".join(begun):
+            yield last
 
     def close(self) -> None:
         self._closed = True
