@@ -16,7 +16,7 @@ import httpx2
 from stromboli import naming
 from tests.support.podman import IsolatedPodman
 
-PATIENCE = 20.0
+PATIENCE = 60.0  # seconds that a busy machine may take
 AGAIN = 5
 _API = "http://podman/v4.0.0/libpod"
 
