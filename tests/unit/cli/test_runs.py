@@ -14,6 +14,8 @@ import yaml
 
 from stromboli.__main__ import run as stromboli
 from stromboli.cli import exitcodes
+from stromboli.cli.outage import Outage
+from stromboli.errors import ApiUnreachable
 from stromboli.reasons import Reason
 from tests.support.fake_api_server import FakeApiServer, Refusal, Request
 from tests.unit.cli.cluster import api as api
@@ -52,6 +54,16 @@ def test_what_the_locale_cannot_show_is_escaped(api: FakeApiServer, monkeypatch:
     shown = subprocess.run([sys.executable, "-m", "stromboli", "get"], capture_output=True, timeout=60)
     assert (shown.returncode, shown.stderr) == (0, b"")
     assert "fertig \\u2713 é".encode("latin-1") in shown.stdout
+
+
+def test_an_outage_is_said_once_until_its_cause_is_another_one() -> None:
+    said: list[str] = []
+    outage = Outage(said.append)
+    for error in ("refused", "refused", "silent", "silent"):
+        outage.lost(ApiUnreachable(error))
+    outage.over()
+    outage.lost(ApiUnreachable("silent"))
+    assert said == ["refused; trying again", "silent; trying again", "silent; trying again"]
 
 
 def test_names_of_some(api: FakeApiServer, capsys: Out) -> None:

@@ -16,6 +16,7 @@ from stromboli import visible
 from stromboli.cli import exitcodes
 from stromboli.cli.logs import follow
 from stromboli.cli.logs.screen import Screen
+from stromboli.cli.outage import Outage
 from stromboli.cli.runs import outcome
 from stromboli.errors import LocalFailure
 from stromboli.kube.states import states
@@ -111,8 +112,9 @@ def ended(
     user: User, namespace: str, name: str, uid: str, say: Callable[[str], None] = lambda sentence: None
 ) -> Object:
     """The run as it is in the end. Raises LocalFailure."""
-    shown = ""
-    for run in states(user, RUNS, namespace, name, known=True, lost=lambda e: _tell(f"{e.message}; trying again")):
+    shown, outage = "", Outage(_tell)
+    for run in states(user, RUNS, namespace, name, known=True, lost=outage.lost):
+        outage.over()
         if run is None or outcome.uid(run) != uid:
             raise Deleted(namespace, name)
         now = outcome.of(run)

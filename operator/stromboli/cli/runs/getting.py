@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from stromboli.cli.outage import Outage
 from stromboli.cli.runs import reading
 from stromboli.cli.tables import line
 from stromboli.errors import ApiRefused, ApiUnreachable
@@ -53,8 +54,9 @@ def show(
         shown.print(namespace)
         return
     shown.print_so_far()
+    outage = Outage(lambda sentence: click.echo(f"stromboli: {line(sentence)}", err=True))
     while True:
-        version = _watched(user, namespace, names, shown, labels, session, version)
+        version = _watched(user, namespace, names, shown, labels, session, version, outage)
 
 
 def _pages(
@@ -95,6 +97,7 @@ def _watched(
     labels: str,
     session: str,
     version: str,
+    outage: Outage,
 ) -> str:
     """One watch: prints what changes. Returns the version to continue from."""
     name = names[0] if len(names) == 1 else ""
@@ -102,6 +105,7 @@ def _watched(
         for _, found in changes(
             user, RUNS, namespace, version, name=name, labels=labels, fields=_of_session(session), accept=shown.accept
         ):
+            outage.over()
             for obj in _inside(found):
                 version = text(fields(obj.get("metadata")).get("resourceVersion")) or version
                 if not names or text(fields(obj.get("metadata")).get("name")) in names:
@@ -113,7 +117,7 @@ def _watched(
             return text(fields(newest.get("metadata")).get("resourceVersion"))
         if isinstance(e, ApiRefused) and not e.is_transient:
             raise
-        click.echo(f"stromboli: {line(e.message)}; trying again", err=True)
+        outage.lost(e)
         time.sleep(_PAUSE)
     return version
 
