@@ -137,7 +137,7 @@ def ended(
     base: dict[str, Any] = {"image": python_image, "claude": FREE}
     space.apply_all(
         {
-            "silent": {**base, "prompt": "SLEEP{120}", "progressTimeout": "8s"},
+            "silent": {**base, "prompt": "SLEEP{120}", "progressTimeout": "15s"},
             "limited": {**base, "prompt": "STATUS{429} limited", "retryOn": ["AgentFailed"]},
             "only-once": {**base, "prompt": "STATUS{500} once", "backoffLimit": 3},
         }
@@ -163,7 +163,7 @@ def ended(
 
 def test_a_cli_that_writes_nothing_is_ended(ended: Mapping[str, Object]) -> None:
     assert condition(ended["silent"])["reason"] == "NoProgress"
-    assert "wrote nothing for 8s (spec.progressTimeout)" in condition(ended["silent"])["message"]
+    assert "wrote nothing for 15s (spec.progressTimeout)" in condition(ended["silent"])["message"]
     assert "its last event was system/" in condition(ended["silent"])["message"]
 
 
