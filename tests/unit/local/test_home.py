@@ -31,7 +31,7 @@ def test_a_relative_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_only_its_owner_gets_in(tmp_path: Path) -> None:
-    home = Home(tmp_path / "data" / "stromboli")
+    home = Home(tmp_path / "d" / "s")
     home.ensure()
     assert stat.S_IMODE(home.root.stat().st_mode) == 0o700
     assert home.exists
