@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from lightkube import Client
 
+from stromboli.plan.redaction import MASK
 from tests.support import images, rootless, services
 from tests.support.cluster import Kubectl
 from tests.support.operator import Standin
@@ -105,9 +106,12 @@ def test_a_stack_with_a_network_lives_over_two_runs_of_a_session(bed: Bed) -> No
     text = NETWORKED.replace("PORT", str(port))
     stack = environment(bed, "networked", text, **{"plain.txt": "whispered"})
     create = f"{QUERY.format(host='db')} -c 'CREATE TABLE kept AS SELECT 11 AS n'"
-    first = "cat /run/secrets/plain; touch by-agent; redis-cli -h cache SET key stays; " + create
+    first = (
+        "cat /run/secrets/plain; tr a-z b-za </run/secrets/plain; touch by-agent; redis-cli -h cache SET key stays; "
+        + create
+    )
     said = shown(bed, "first", first, stack, session={"name": "networked"})
-    assert "whispered" in said
+    assert f"{MASK}xijtqfsfe" in said
     assert said.endswith("42\nSELECT 1")
     assert owners(bed.work / "networked") == {bed.user.uid}
     with socket.create_connection(("127.0.0.1", port), timeout=WITHIN) as client:

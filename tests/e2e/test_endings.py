@@ -24,7 +24,9 @@ FREE = {"dangerouslySkipPermissions": True}
 STUBBORN = "(setsid sh -c 'trap \"\" TERM; sleep 300' &); trap '' TERM; sleep 300; sleep 300"
 
 # The CLI refuses to run a long sleep and nothing else, and its agent would be done at once (seen: 2.1.332).
-ENDLESS = "until [ -e /never ]; do sleep 1; done"
+# And the second time in its container, it ends: the conversation may have been cut off before the answer to the prompt,
+# which the API then gets once more, together with the sentence.
+ENDLESS = "test -e /begun && exit; touch /begun; until [ -e /never ]; do sleep 1; done"
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,9 @@ FREE = {"dangerouslySkipPermissions": True}
 # An agent that hangs the first time in its container, and answers the second time.
 ONCE = "[ -e /second ] || sleep 300"
 # The CLI refuses to run a long sleep and nothing else, and its agent would be done at once (seen: 2.1.332).
-ENDLESS = "until [ -e /never ]; do sleep 1; done"
+# And the second time in its container, it ends: the conversation may have been cut off before the answer to the prompt,
+# which the API then gets once more, together with the sentence.
+ENDLESS = "test -e /begun && exit; touch /begun; until [ -e /never ]; do sleep 1; done"
 COUNTED = {"postStart": ["[ ! -e /first ] || touch /second; touch /first"]}
 
 

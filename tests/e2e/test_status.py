@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stromboli.grammar import duration
 from stromboli.reasons import AllowedReason, Reason
 from tests.support.cluster import Kubectl
 from tests.support.operator import OperatorProcess, Standin
@@ -152,7 +153,10 @@ def test_what_it_took(ended: dict[str, Object], folder: Path) -> None:
     uid = ended["counted"]["metadata"]["uid"]
     output = folder / "home/sessions" / uid / "attempts" / f"{uid}-1" / "out/stdout"
     result = json.loads(output.read_text().splitlines()[-1])
-    assert ended["counted"]["status"]["usage"] == {
+    used = dict(ended["counted"]["status"]["usage"])
+    assert [model["outputTokens"] for model in used.pop("models")] == [result["usage"]["output_tokens"]]
+    assert duration.parse(used.pop("apiDuration")) == pytest.approx(result["duration_api_ms"] / 1000, abs=0.1)
+    assert used == {
         "turns": result["num_turns"],
         "inputTokens": result["usage"]["input_tokens"],
         "outputTokens": result["usage"]["output_tokens"],
