@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stromboli.gateway.operations import OPERATIONS, Operation
 from stromboli.naming import AGENTS_API, AGENTS_GROUP, VERSION
 
 Document = Mapping[str, Any]
@@ -31,71 +32,6 @@ _RESOURCES = (
     _Resource("agentsessions/messages", "AgentSessionMessages", ("get",)),
     # For RBAC it is listed too, but what comes is no list as kubectl and others know it, who look for the verb here.
     _Resource("images", "NodeImage", ("get",)),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Operation:
-    """One path of the API below the version, for OpenAPI; `parameters` by name with a type and a description."""
-
-    path: str
-    says: str
-    produces: str
-    parameters: tuple[tuple[str, str, str], ...] = ()
-
-
-_OPERATIONS = (
-    _Operation(
-        "namespaces/{namespace}/agentruns/{name}/log",
-        "What a step of an AgentRun has printed, as it is printed.",
-        "text/plain",
-        (
-            ("uid", "string", "The UID that the AgentRun must have."),
-            ("attempt", "integer", "The attempt; the last one by default."),
-            ("step", "string", "agent (the default), stderr, supervisor, or a hook such as postStart[0]."),
-            ("service", "string", "A service of the run's stack, in place of a step."),
-            ("offset", "integer", "The first byte, counted from the beginning of the output."),
-            ("limitBytes", "integer", "The most bytes to send."),
-            ("sinceSeconds", "integer", "Only what was printed in so many seconds."),
-            ("follow", "boolean", "Send what is printed until the step ends."),
-        ),
-    ),
-    _Operation(
-        "namespaces/{namespace}/agentsessions/{name}/messages",
-        "The conversation of an AgentSession.",
-        "application/json",
-    ),
-    _Operation(
-        "namespaces/{namespace}/images",
-        "The images of a node that runs of a namespace may use.",
-        "application/x-ndjson",
-        (("node", "string", "The node; any by default."),),
-    ),
-    _Operation(
-        "namespaces/{namespace}/images/inspect",
-        "What is in an image.",
-        "application/json",
-        (("reference", "string", "The image."), ("node", "string", "The node; any by default.")),
-    ),
-    _Operation(
-        "namespaces/{namespace}/images/search",
-        "Images in the registries that a node searches.",
-        "application/json",
-        (
-            ("query", "string", "The words to search for."),
-            ("limit", "integer", "The most results of each registry."),
-            ("node", "string", "The node; any by default."),
-        ),
-    ),
-    _Operation(
-        "images",
-        "All images of a node.",
-        "application/x-ndjson",
-        (
-            ("namespace", "string", "The namespace whose runs could use them."),
-            ("node", "string", "The node; any by default."),
-        ),
-    ),
 )
 
 
@@ -158,7 +94,7 @@ def _info(release: str) -> Document:
 
 
 def _openapi_v2(release: str) -> Document:
-    def operation(o: _Operation) -> Document:
+    def operation(o: Operation) -> Document:
         return {
             "get": {
                 "operationId": _operation_id(o),
@@ -172,7 +108,7 @@ def _openapi_v2(release: str) -> Document:
             }
         }
 
-    paths = {f"{AGENTS_API}/{o.path}": operation(o) for o in _OPERATIONS}
+    paths = {f"{AGENTS_API}/{o.path}": operation(o) for o in OPERATIONS}
     return {"swagger": "2.0", "info": _info(release), "paths": paths, "definitions": {}}
 
 
@@ -181,7 +117,7 @@ def _openapi_v3(release: str) -> Document:
         required = {"required": True} if place == "path" else {"description": says}
         return {"name": name, "in": place, "schema": {"type": kind}, **required}
 
-    def operation(o: _Operation) -> Document:
+    def operation(o: Operation) -> Document:
         return {
             "get": {
                 "operationId": _operation_id(o),
@@ -194,15 +130,15 @@ def _openapi_v3(release: str) -> Document:
             }
         }
 
-    paths = {f"{AGENTS_API}/{o.path}": operation(o) for o in _OPERATIONS}
+    paths = {f"{AGENTS_API}/{o.path}": operation(o) for o in OPERATIONS}
     return {"openapi": "3.0.0", "info": _info(release), "paths": paths}
 
 
-def _in_path(operation: _Operation) -> list[str]:
+def _in_path(operation: Operation) -> list[str]:
     return [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
 
 
-def _operation_id(operation: _Operation) -> str:
+def _operation_id(operation: Operation) -> str:
     """A name for generated clients, and the aggregator, which wants each to be unique."""
     words = [part for part in operation.path.split("/") if not part.startswith("{")]
     return "readAgentsStromboliDev" + "".join(word.capitalize() for word in words)

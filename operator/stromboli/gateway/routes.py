@@ -1,30 +1,22 @@
 """What may be asked of the gateway, and whose node answers it. Pure.
 
 Only known paths with known parameters are passed on, and what is passed on is built anew from them: an operator gets
-nothing of a request that is not in this table.
+nothing of a request that is not in the table of operations.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from urllib.parse import quote, urlencode
 
 from stromboli.api.errors import Declined
+from stromboli.gateway.operations import OPERATIONS, Operation, Place
 from stromboli.naming import AGENTS_API, is_namespace, is_object_name
 
 # kubectl adds them for the API server itself.
 _FOR_THE_API_SERVER = frozenset({"timeout", "pretty"})
 _LONGEST = 8192  # characters of a parameter
-
-
-class Place(Enum):
-    """Where an answer is."""
-
-    RUN = "agentruns"  # on the node of the AgentRun
-    SESSION = "agentsessions"  # on the node of the AgentSession
-    ANY = ""  # on any node, or on that of the parameter `node`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +28,12 @@ class _Form:
     parameters: frozenset[str]
 
 
-def _form(path: str, place: Place, parameters: str = "") -> _Form:
-    return _Form(tuple(path.split("/")), place, frozenset(parameters.split()))
+def _form(operation: Operation) -> _Form:
+    path = tuple("*" if part.startswith("{") else part for part in operation.path.split("/"))
+    return _Form(path, operation.place, frozenset(name for name, *_ in operation.parameters))
 
 
-_FORMS = (
-    _form(
-        "namespaces/*/agentruns/*/log",
-        Place.RUN,
-        "uid attempt step service offset limitBytes sinceSeconds follow",
-    ),
-    _form("namespaces/*/agentsessions/*/messages", Place.SESSION),
-    _form("namespaces/*/images/inspect", Place.ANY, "node reference"),
-    _form("namespaces/*/images/search", Place.ANY, "node query limit"),
-    _form("namespaces/*/images", Place.ANY, "node"),
-    _form("images", Place.ANY, "node namespace"),
-)
+_FORMS = tuple(map(_form, OPERATIONS))
 
 
 @dataclass(frozen=True, slots=True)

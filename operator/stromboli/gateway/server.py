@@ -23,7 +23,8 @@ from stromboli.api.answers import errors_as_status
 from stromboli.api.errors import Declined
 from stromboli.gateway import discovery, routes, trust
 from stromboli.gateway.onward import Onward, Unanswered
-from stromboli.gateway.routes import Asked, Place
+from stromboli.gateway.operations import Place
+from stromboli.gateway.routes import Asked
 from stromboli.gateway.upkeep import Upkeep
 from stromboli.kube.aggregation import Located
 from stromboli.naming import AGENTS_API
