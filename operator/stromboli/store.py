@@ -27,7 +27,7 @@ class Reported:
 
 
 class Finished(Protocol):
-    """What is told of each finished run that is put, and of each run that is gone: perform/history.py."""
+    """Is called with each finished run that is put, and with each run that is gone: perform/history.py."""
 
     def ended(self, run: Run) -> None: ...
 

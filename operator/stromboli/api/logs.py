@@ -103,7 +103,7 @@ async def _answered(request: web.Request, answer: Answer) -> web.StreamResponse:
                 await request.writer.drain()  # aiohttp itself waits only after several
         except ConnectionError:
             raise
-        except Exception as error:
+        except Exception as error:  # as in answers.py, but bytes have been sent, so no sentence can follow
             log.exception("%s: unexpected error", request.path)
             raise ConnectionAbortedError("the answer could not be completed") from error
         await response.write_eof()

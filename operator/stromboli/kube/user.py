@@ -299,7 +299,7 @@ class User:
                     used.close()
                 if kept is None or method != "GET":
                     raise
-            except BaseException:
+            except BaseException:  # an interruption, too, leaves no connection open in the middle of an answer
                 if used is not None:
                     used.close()
                 raise
@@ -318,7 +318,7 @@ class User:
         opened = connection.made(self.place, self._login.context() if secure else None, self._connect)
         try:
             opened.connect()
-        except BaseException:
+        except BaseException:  # an interruption, too
             opened.close()
             raise
         return opened

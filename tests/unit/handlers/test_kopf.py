@@ -31,7 +31,7 @@ async def _nothing(*_: object) -> None:
 
 @dataclass
 class Operator:
-    """kopf with the operator's handlers: which runs they were told of, and what is concluded from it."""
+    """kopf with the operator's handlers: which runs it has reported to them, and what is concluded from it."""
 
     server: WatchServer
     watched: Watched = field(default_factory=lambda: Watched(WATCHED))
