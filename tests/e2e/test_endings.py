@@ -16,17 +16,12 @@ from stromboli.plan.attempt import CONTINUE
 from tests.support.host import Host
 from tests.support.operator import Standin
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import ENDLESS, Object, Runs, condition, finished, reason_is
 
 OBEYS = "LOOP{sleep 0.3} until canceled"
 FREE = {"dangerouslySkipPermissions": True}
 # Beside a step that ignores SIGTERM, a grandchild in a session of its own that does, too, and holds the pipe open.
 STUBBORN = "(setsid sh -c 'trap \"\" TERM; sleep 300' &); trap '' TERM; sleep 300; sleep 300"
-
-# The CLI refuses to run a long sleep and nothing else, and its agent would be done at once (seen: 2.1.332).
-# And the second time in its container, it ends: the conversation may have been cut off before the answer to the prompt,
-# which the API then gets once more, together with the sentence.
-ENDLESS = "test -e /begun && exit; touch /begun; until [ -e /never ]; do sleep 1; done"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from stromboli.kube.kinds import AgentRun
 from stromboli.plan.attempt import CONTINUE
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import ENDLESS, Object, Runs, condition, finished, reason_is
 
 SEED = 14
 KILLS = 30
@@ -28,10 +28,6 @@ PATIENCE = 90.0
 FREE = {"dangerouslySkipPermissions": True}
 # An agent that hangs the first time in its container, and answers the second time.
 ONCE = "[ -e /second ] || sleep 300"
-# The CLI refuses to run a long sleep and nothing else, and its agent would be done at once (seen: 2.1.332).
-# And the second time in its container, it ends: the conversation may have been cut off before the answer to the prompt,
-# which the API then gets once more, together with the sentence.
-ENDLESS = "test -e /begun && exit; touch /begun; until [ -e /never ]; do sleep 1; done"
 COUNTED = {"postStart": ["[ ! -e /first ] || touch /second; touch /first"]}
 
 

@@ -30,6 +30,10 @@ SLOW = 10.0  # seconds more than the server was given that it may take to end a 
 # A namespace with this label has only the policies that its own test creates.
 OWN_POLICIES = "stromboli.test/own-policies"
 MANAGER = "kubectl"  # the field manager
+# A command that goes on for ever, the first time in a container. The CLI refuses to run a long sleep and nothing else,
+# and its agent would be done at once (seen: 2.1.332). The second time it ends: a conversation may have been cut off
+# before the answer to its prompt, which the API then gets once more, together with the sentence of a later attempt.
+ENDLESS = "test -e /begun && exit; touch /begun; until [ -e /never ]; do sleep 1; done"
 
 
 @contextmanager

@@ -554,22 +554,27 @@ async def test_a_simple_run_costs_no_call_more(roots: Roots) -> None:
 # --- killed at each call ---
 
 
+async def until_killed_or_gone(node: Node, killer: Killer, name: str) -> str:
+    """One operator, until it is killed or the run of that name is gone; which of the two, for messages."""
+    async with node.process(killer) as process:
+        task = asyncio.create_task(process.expiry.run())
+
+        def over() -> bool:
+            return killer.dead.is_set() or (name not in there(node) and process.is_idle())
+
+        await node.until(over, f"an operator that is killed at call {killer.at}, or is through")
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Killed):
+            await task
+    return f"killed at call {killer.at}, {killer.calls[-1]}"
+
+
 async def killed_at(roots: Roots, prepare: Callable[[Node], None], number: int | None, *, after: bool) -> list[str]:
     async with made_node(roots) as node:
         prepare(node)
         uids = [obj["metadata"]["uid"] for obj in node.cluster.objects.values()]
         killer = Killer(number, after=after)
-        async with node.process(killer) as process:
-            task = asyncio.create_task(process.expiry.run())
-
-            def over() -> bool:
-                return killer.dead.is_set() or ("run" not in there(node) and process.is_idle())
-
-            await node.until(over, f"an operator that is killed at call {number}, or is through")
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Killed):
-                await task
-        told = f"killed at call {number}, {killer.calls[-1]}"
+        told = await until_killed_or_gone(node, killer, "run")
         async with node.process() as process:
             await process.sweep.begin()
             async with deleting(process):
@@ -605,17 +610,7 @@ async def killed_in_a_session_at(roots: Roots, number: int | None, *, after: boo
         stage = Stage(node)
         first = stage.run("first", STORY, ttlSecondsAfterFinished=0)
         killer = Killer(number, after=after)
-        async with node.process(killer) as process:
-            task = asyncio.create_task(process.expiry.run())
-
-            def over() -> bool:
-                return killer.dead.is_set() or ("first" not in there(node) and process.is_idle())
-
-            await node.until(over, f"an operator that is killed at call {number}, or is through")
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Killed):
-                await task
-        told = f"killed at call {number}, {killer.calls[-1]}"
+        told = await until_killed_or_gone(node, killer, "first")
         async with node.process() as process:
             await process.sweep.begin()
             async with deleting(process):
