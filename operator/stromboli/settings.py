@@ -8,7 +8,6 @@ ignored with a warning.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import socket
@@ -22,14 +21,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from stromboli import addresses, bounds, environment, files, naming
-from stromboli.errors import InvalidInput, InvalidSettings, OutOfBounds
+from stromboli import addresses, configfile, environment, naming
+from stromboli.errors import InvalidInput, InvalidSettings
 from stromboli.grammar import pattern, reference
 
 DEFAULT_CLI_IMAGE = "ghcr.io/tomblancdev/stromboli-agent"
 STARTS_PER_CORE = 2
 _MOST = 99_999
-# Keys and sections of Stromboli's own server that this operator does not use.
+# Keys of Stromboli's own server that this operator does not use.
 _FOREIGN_AGENT = frozenset(
     {
         "image_tag",
@@ -45,9 +44,6 @@ _FOREIGN_AGENT = frozenset(
         "default_cpus",
         "default_timeout",
     }
-)
-_FOREIGN_SECTIONS = frozenset(
-    {"server", "resources", "auth", "rate_limit", "jwt", "jobs", "tracing", "compose", "metrics"}
 )
 
 
@@ -232,13 +228,13 @@ class _Environment(EnvSettingsSource):
 
 def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     """Read and check the settings. Raises InvalidSettings, which names the invalid key."""
-    document = _document(config) if config else {}
-    in_file, in_environment = _section(document), environment.stated(environ)
+    file = configfile.read(config)
+    in_file, in_environment = file.section(configfile.AGENT, "cli_image: …"), environment.stated(environ)
     known = {
         "home": environment.home(environ),
         "runtime_dir": environment.runtime_dir(environ),
         "podman_socket": environment.podman_socket(environ),
-        "warnings": (*_foreign_sections(document), *_foreign_keys(in_file), *_foreign_keys(in_environment)),
+        "warnings": (*file.warnings, *_foreign_keys(in_file), *_foreign_keys(in_environment)),
     }
     stated = {key: value for key, value in in_file.items() if key in AGENT and value != ""}
     sources = (InitSettingsSource(Settings, known), _Environment(environ), InitSettingsSource(Settings, stated))
@@ -256,56 +252,14 @@ def _expanded(path: Path, environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME", "/"), *path.parts[1:]) if path.parts[:1] == ("~",) else path
 
 
-def _document(config: Path) -> dict[str, Any]:
-    """The sections of the file."""
-    try:
-        document = bounds.yaml_document(files.beginning(config, bounds.DOCUMENT.size + 1), bounds.DOCUMENT) or {}
-    except OSError as e:
-        why = f"{config} cannot be read ({e.strerror}); give the path of a YAML file"
-        raise InvalidSettings(why, "--config") from e
-    except OutOfBounds as e:
-        raise InvalidSettings(f"{config.name} {e}", "--config") from e
-    except ValueError as e:
-        raise InvalidSettings(f"{config.name} is not YAML: {e}", "--config") from e
-    if not isinstance(document, dict):
-        raise InvalidSettings(f"{config.name} is not a mapping; it has to begin with `agent:`", "--config")
-    return {str(section): keys for section, keys in document.items()}
-
-
-def _section(document: Mapping[str, Any]) -> dict[str, Any]:
-    agent = document.get("agent") or {}
-    if not isinstance(agent, dict):
-        raise InvalidSettings("is not a mapping; write keys below it, such as `cli_image: …`", "agent")
-    return {str(key): value for key, value in agent.items()}
-
-
-def _foreign_sections(document: Mapping[str, Any]) -> list[str]:
-    """A warning for each section of Stromboli's server. Raises InvalidSettings for an unknown section."""
-    others = sorted(section for section in document if section != "agent")
-    for section in others:
-        if section not in _FOREIGN_SECTIONS:
-            raise InvalidSettings(
-                f"there is no such section; the operator reads only `agent:`{_near(section)}", section
-            )
-    return [_ignored(section) for section in others]
-
-
 def _foreign_keys(stated: Mapping[str, Any]) -> list[str]:
     """A warning for each key of Stromboli's server. Raises InvalidSettings for an unknown key."""
     others = sorted(stated.keys() - AGENT.keys())
     for key in others:
         if key not in _FOREIGN_AGENT:
-            raise InvalidSettings(f"there is no such key{_near(key)}; the keys are {', '.join(AGENT)}", f"agent.{key}")
-    return [_ignored(f"agent.{key}") for key in others]
-
-
-def _ignored(name: str) -> str:
-    return f"{name}: is a setting of Stromboli's own server, not of this operator, and is ignored"
-
-
-def _near(key: str) -> str:
-    close = difflib.get_close_matches(key, [*AGENT, "agent"], n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+            near = configfile.did_you_mean(key, tuple(AGENT))
+            raise InvalidSettings(f"there is no such key{near}; the keys are {', '.join(AGENT)}", f"agent.{key}")
+    return [configfile.ignored(f"agent.{key}") for key in others]
 
 
 def _refusal(error: ValidationError) -> InvalidSettings:

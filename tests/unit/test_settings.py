@@ -221,12 +221,17 @@ def test_a_key_that_is_like_nothing(config: Write) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("- a\n", "--config: stromboli.yaml is not a mapping; it has to begin with `agent:`"),
+        ("- a\n", "--config: stromboli.yaml is not a mapping; it has to begin with a section, such as `agent:`"),
         ("text", "--config: stromboli.yaml is not a mapping"),
         ("a: [\n", "--config: stromboli.yaml is not YAML: "),
         ("agent: [a]\n", "agent: is not a mapping"),
         ("agent: x\n", "agent: is not a mapping"),
-        ("agnet: {}\n", "agnet: there is no such section; the operator reads only `agent:` (did you mean agent?)"),
+        (
+            "agnet: {}\n",
+            "agnet: there is no such section; `agent:` is read by the operator, `server:` and `rate_limit:` by the"
+            " gateway (did you mean agent?)",
+        ),
+        ("rate_limits: {}\n", "rate_limits: there is no such section; `agent:` is read by the operator, "),
         ("cli_image: x\n", "cli_image: there is no such section"),
         ("1: x\n", "1: there is no such section"),
     ],
@@ -249,20 +254,28 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 # --- what is only a warning ---
 
 
-@pytest.mark.parametrize("section", ["server", "resources", "auth", "rate_limit", "jwt", "jobs", "tracing"])
+@pytest.mark.parametrize("section", ["resources", "auth", "jwt", "jobs", "tracing", "compose", "metrics"])
 def test_stromboli_s_other_sections_warn(section: str, config: Write) -> None:
     found = settings.load({}, config({section: {"a": 1}, "agent": {"image": "python"}}))
     assert found.image == "python"
     assert found.warnings == (
-        f"{section}: is a setting of Stromboli's own server, not of this operator, and is ignored",
+        f"{section}: is a setting of Stromboli's own server, which neither operator nor gateway uses; it is ignored",
     )
 
 
 @pytest.mark.parametrize("key", ["image_tag", "sessions_dir", "workdir_auto_create", "token_cache"])
 def test_stromboli_s_other_keys_warn(key: str, config: Write) -> None:
-    expected = (f"agent.{key}: is a setting of Stromboli's own server, not of this operator, and is ignored",)
+    expected = (
+        f"agent.{key}: is a setting of Stromboli's own server, which neither operator nor gateway uses; it is ignored",
+    )
     assert settings.load({}, config({"agent": {key: {"enabled": True}}})).warnings == expected
     assert settings.load({_key(key): "x"}).warnings == expected
+
+
+@pytest.mark.parametrize("section", ["server", "rate_limit"])
+def test_what_is_the_gateways_is_no_warning(section: str, config: Write) -> None:
+    found = settings.load({}, config({section: {"a": 1}, "agent": {"image": "python"}}))
+    assert (found.image, found.warnings) == ("python", ())
 
 
 def test_each_has_a_warning_of_its_own(config: Write) -> None:
