@@ -23,7 +23,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks
 
 crds: setup
-	$(BIN)/python -c 'from pathlib import Path; from stromboli.compose import keys; from stromboli.models import crd, reference; crd.write(Path("crds")); reference.write(Path()); keys.write(Path())'
+	$(BIN)/python -c 'from pathlib import Path; from stromboli.compose import keys; from stromboli.httpapi import app, openapi; from stromboli.models import crd, reference; crd.write(Path("crds")); reference.write(Path()); keys.write(Path()); openapi.FILE.write_text(openapi.text(app.document()))'
 
 setup:
 	@operator/setup.sh

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +17,7 @@ from aiohttp import web
 
 from stromboli.errors import InvalidSettings
 from stromboli.gateway import settings as configuration
+from stromboli.gateway.http import http_api
 from stromboli.gateway.onward import Onward
 from stromboli.gateway.server import Gateway
 from stromboli.gateway.settings import Settings
@@ -82,7 +83,10 @@ async def _run(settings: Settings) -> None:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         assert runner.server is not None, "the runner was set up"
-        await _until_stopped(_serve(upkeep, listener, server, runner.server))
+        parts = [_serve(upkeep, listener, server, runner.server)]
+        if settings.http is not None:
+            parts.append(await stack.enter_async_context(http_api(settings.http, upkeep)))
+        await _until_stopped(_all(parts))
 
 
 async def _serve(upkeep: Upkeep, listener: Listener, server: socket.socket, factory: Factory) -> None:
@@ -91,6 +95,13 @@ async def _serve(upkeep: Upkeep, listener: Listener, server: socket.socket, fact
     async with listener.accepting(server, factory):
         log.info("listening on port %d", server.getsockname()[1])
         await upkeep.keep_up()
+
+
+async def _all(parts: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run them side by side; when one ends, or fails, the others end, too."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(part)
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:

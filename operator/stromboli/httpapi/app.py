@@ -1,0 +1,153 @@
+"""The FastAPI application: what every call passes, the routes, and the OpenAPI document.
+
+Each error is answered as `errors.ErrorAnswer`; what the API server refuses is translated in one place, here. A call is
+logged without its query, which may have a prompt in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+from stromboli import visible
+from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
+from stromboli.httpapi import openapi
+from stromboli.httpapi.caller import Access
+from stromboli.httpapi.calls import ROUTERS
+from stromboli.httpapi.errors import Refusal, errors_of, of_api
+from stromboli.httpapi.ratelimit import RateLimit
+from stromboli.httpapi.settings import HttpSettings
+
+log = logging.getLogger(__name__)
+
+API_VERSION = "0.4.0"  # of Stromboli's API, which its clients compare
+_UNEXPECTED = Refusal(500, "this could not be answered; the log of the gateway says why", "InternalError")
+# What each call can be answered, whatever it is.
+_ALWAYS = errors_of(400, 401, 403, 413, 429, 503)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def application(settings: HttpSettings, access: Access | None, operator_version: str, **state: Any) -> FastAPI:
+    """The application; without `access` for its OpenAPI document only. `state` is what single routes need more."""
+    app = FastAPI(
+        title="Stromboli",
+        version=API_VERSION,
+        description="Runs Claude Code in any glibc container image. Each call works on objects of the cluster, as the "
+        "caller.",
+        responses=_ALWAYS,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.access = access
+    app.state.operator_version = operator_version
+    app.state.body_limit = settings.body_limit
+    for name, value in state.items():
+        setattr(app.state, name, value)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(ApiRefused, _refused)
+    app.add_exception_handler(ApiUnreachable, _refused)
+    app.add_exception_handler(LocalFailure, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    for status in (400, 404, 405):
+        app.add_exception_handler(status, _not_served)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    limit = RateLimit(settings.rate, settings.burst) if settings.rate_limited else None
+    app.add_middleware(_Outermost, limit=limit)
+    return app
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document, of an application that serves nobody."""
+    return openapi.document(application(HttpSettings(), None, ""))
+
+
+class _Outermost:
+    """Pure ASGI around everything: the rate limit, the log, and an answer for what nobody expected."""
+
+    def __init__(self, app: Asgi, limit: RateLimit | None) -> None:
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = time.monotonic(), 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            if (refusal := self._limited(scope)) is not None:
+                await _answer(refusal)(scope, receive, noting)
+            else:
+                await self._app(scope, receive, noting)
+        except Exception:
+            log.exception("%s %s: unexpected error", scope["method"], visible.text(scope["path"]))
+            if status:  # the answer has begun; that it breaks off says that it is not whole
+                raise
+            await _answer(_UNEXPECTED)(scope, receive, noting)
+        finally:
+            took = time.monotonic() - begun
+            log.info("%s %s %d %.3f s", scope["method"], visible.text(scope["path"])[:200], status, took)
+
+    def _limited(self, scope: Scope) -> Refusal | None:
+        if self._limit is None:
+            return None
+        wait = self._limit.wait(_who(scope), time.monotonic())
+        if not wait:
+            return None
+        return Refusal(429, "too many calls; wait a moment", headers={"Retry-After": str(math.ceil(wait))})
+
+
+def _who(scope: Scope) -> str:
+    """Whose calls are counted together: those with one token, or else from one address."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return hashlib.sha256(value).hexdigest()
+    return str((scope.get("client") or ("",))[0])
+
+
+def _answer(refusal: Refusal) -> JSONResponse:
+    return JSONResponse(refusal.answer().model_dump(), refusal.status, refusal.headers)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal | LocalFailure), "it is registered for these"
+    refusal = error if isinstance(error, Refusal) else of_api(error)
+    if refusal.status == 503:
+        log.warning("%s", refusal)
+    return _answer(refusal)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """A parameter of a path, a query or a header that FastAPI has checked."""
+    assert isinstance(error, RequestValidationError), "it is registered for these"
+    first = error.errors()[0]
+    name = str(first["loc"][-1])
+    said = f"the parameter `{name}` is not valid: {first['msg']}"
+    return _answer(Refusal(400, visible.text(said), "BadRequest", {"field": name}))
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    """FastAPI knows no such path or method."""
+    status, detail = getattr(error, "status_code", 404), getattr(error, "detail", "")
+    what = f"{request.method} {visible.text(request.url.path)[:200]}"
+    return _answer(Refusal(status, f"{what} is not served here: {detail}", headers=getattr(error, "headers", None)))

@@ -1,0 +1,66 @@
+"""Serves the application by uvicorn, in the event loop that is there: the gateway's."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from stromboli import addresses
+from stromboli.errors import InvalidSettings
+from stromboli.httpapi.settings import HttpSettings
+
+_LEAVE_OPEN = 1  # seconds for answers in progress to end after a signal
+_BACKLOG = 2048
+_HEAD = 256 * 1024  # bytes of a request before its body: a prompt may be in the query
+_IDLE = 75  # seconds for which an idle connection is kept
+
+
+class _Server(uvicorn.Server):
+    """Signals are the process's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listening(settings: HttpSettings) -> socket.socket:
+    """A socket that listens at the address. Raises InvalidSettings if it is taken."""
+    try:
+        return socket.create_server(
+            (settings.host, settings.port), family=_family(settings.host), backlog=_BACKLOG, reuse_port=False
+        )
+    except OSError as e:
+        where = addresses.to_text(settings.host, settings.port)
+        raise InvalidSettings(
+            f"cannot listen on {where} ({e.strerror}); choose another address", "STROMBOLI_SERVER_ADDRESS"
+        ) from e
+
+
+async def serve(app: FastAPI, sock: socket.socket) -> None:
+    """Serve until it is cancelled."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # ours has no query
+        server_header=False,
+        proxy_headers=False,  # a caller's address counts: nobody may state another one
+        h11_max_incomplete_event_size=_HEAD,
+        timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=_LEAVE_OPEN,
+    )
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        server.should_exit = True
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
