@@ -60,6 +60,11 @@ class Refusal(StromboliError):
         return ErrorAnswer(error=self.error, reason=self.reason, details=self.details)
 
 
+def invalid(field: str, why: str) -> Refusal:
+    """The refusal of a request because of one of its fields, which is named by its path; of the whole, if empty."""
+    return Refusal(400, f"{field}: {why}" if field else why, "InvalidRequest", {"field": field} if field else {})
+
+
 def of_api(error: LocalFailure) -> Refusal:
     """What the API server's answer, or that there was none, means for the caller. Its own account of an object that it
     does not accept (422) is a bad request; its troubles are a 503.
