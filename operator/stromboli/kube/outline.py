@@ -48,6 +48,7 @@ class _Spec(msgspec.Struct, omit_defaults=True, rename="camel"):
     suspend: bool | None = None
     cancel: bool | None = None
     ttl_seconds_after_finished: int | None = None
+    notify: dict[str, Any] | None = None
     forked_from: dict[str, Any] | None = None
     ttl_after_last_use: str | None = None
 
@@ -58,6 +59,7 @@ class _Ended(msgspec.Struct, omit_defaults=True, rename="camel"):
     completion_time: str | None = None
     node: str | None = None
     conditions: list[dict[str, Any]] | None = None
+    notification: dict[str, Any] | None = None
 
 
 class _Followed(_Ended, omit_defaults=True, rename="camel"):
@@ -65,6 +67,18 @@ class _Followed(_Ended, omit_defaults=True, rename="camel"):
 
     session: dict[str, Any] | None = None
     attempts: list[dict[str, Any]] | None = None
+
+
+class _Text(msgspec.Struct, omit_defaults=True):
+    """What the agent answered, as text."""
+
+    text: str = ""
+
+
+class _Answered(_Followed, omit_defaults=True):
+    """Also the answer."""
+
+    result: _Text | None = None
 
 
 class _Outline(msgspec.Struct, rename="camel"):
@@ -135,9 +149,18 @@ def of(content: bytes) -> Wire:
 
 def followed(content: bytes) -> Wire:
     """An outline in which the status is only what says where a run's output is. Raises ValueError."""
+    return _with_status(content, _Followed)
+
+
+def answered(content: bytes) -> Wire:
+    """An outline in which the status is what says how a run has ended, and its answer as text. Raises ValueError."""
+    return _with_status(content, _Answered)
+
+
+def _with_status(content: bytes, status: type[_Followed]) -> Wire:
     found = msgspec.json.decode(content, type=_Outline)
-    status = msgspec.json.decode(found.status, type=_Followed | None)
-    return {**_object(found), "status": {} if status is None else msgspec.to_builtins(status)}
+    reduced = msgspec.json.decode(found.status, type=status | None)
+    return {**_object(found), "status": {} if reduced is None else msgspec.to_builtins(reduced)}
 
 
 def small(content: bytes) -> Wire:

@@ -17,6 +17,7 @@ from stromboli.models.agentsession import MAX_SERVICES
 from stromboli.models.base import NO_NUL, EnvVar, Model, ObjectName, matches, rules, without_nul
 from stromboli.models.conditions import Conditions
 from stromboli.models.fields import Duration, ImageRef, MaxBudget, MaxTurns, Memory, Pids, PolicyCpus
+from stromboli.models.notify import NotifyRules
 
 Pattern = Annotated[
     str,
@@ -286,6 +287,7 @@ class AgentPolicySpec(Model):
     )
     volumes: VolumeRules | None = Field(None, description="Which host folders may be mounted.")
     compose: ComposePolicy | None = Field(None, description="What stacks of services (`environment`) may do.")
+    notify: NotifyRules | None = Field(None, description="Where notifications of runs' ends (`spec.notify`) may go.")
     network: Network | None = Field(None, description="bridge (a network for each namespace) or none.")
     env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
         None,

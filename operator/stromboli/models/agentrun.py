@@ -26,6 +26,7 @@ from stromboli.models.conditions import Conditions
 from stromboli.models.environment import NO_IMAGE_BESIDE, Environment
 from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageRef, PullSecrets, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
+from stromboli.models.notify import Notification, Notify
 from stromboli.reasons import Reason
 
 MAX_PROMPT = 1024 * 1024
@@ -165,6 +166,9 @@ class AgentRunSpec(Model):
         None,
         description="Seconds after its end until the run is deleted (default: that of the policy, or never). Can be "
         "changed.",
+    )
+    notify: Notify | None = Field(
+        None, description="Whom the run's end is reported to, by an HTTP request; repeated for a day until it succeeds."
     )
 
 
@@ -373,3 +377,8 @@ class AgentRunStatus(Model):
     start_time: str | None = Field(None, description="When the operator first processed the run.", max_length=64)
     completion_time: str | None = Field(None, description="When it ended.", max_length=64)
     duration: str = Field("", description="How long its attempts took, excluding waits.", max_length=32)
+    notification: Notification | None = Field(
+        None,
+        description="What has become of the notification that `spec.notify` asks for. It is the only part of the "
+        "status that changes after the run's end.",
+    )

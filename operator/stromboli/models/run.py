@@ -45,6 +45,21 @@ class AttemptEntry:
     finished: datetime | None = None
     reason: str = ""
     sent: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationEntry:
+    """What has become of the notification. Before its first attempt, there is none."""
+
+    attempts: int
+    next: datetime | None
+    delivered: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was delivered, or given up."""
+        return self.delivered is not None or self.next is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +131,20 @@ class RunStatus(Status):
     def session(self) -> SessionEntry | None:
         """Its place in the session that it names."""
         return _session(fields(self.wire.get("session")))
+
+    @cached_property
+    def notification(self) -> NotificationEntry | None:
+        """What has become of the notification of its end; None before the first attempt at it."""
+        found = fields(self.wire.get("notification"))
+        if not found:
+            return None
+        delivered, following = moment(found.get("deliveryTime")), moment(found.get("nextAttemptTime"))
+        return NotificationEntry(number(found.get("attempts")), following, delivered)
+
+    @cached_property
+    def answer(self) -> str:
+        """The agent's last message; empty if there is none, and in an outline."""
+        return text(fields(self.wire.get("result")).get("text"))
 
     @cached_property
     def mcp_servers(self) -> tuple[str, ...]:
@@ -215,6 +244,17 @@ class Run(Resource):
         return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
 
     @property
+    def notify(self) -> Mapping[str, Any]:
+        """Whom its end is reported to, in API form; empty for nobody."""
+        return fields(self.spec.get("notify"))
+
+    @property
+    def awaits_notification(self) -> bool:
+        """Whether it has ended, and that is still to be reported."""
+        told = self.status.notification
+        return self.status.is_finished and bool(self.notify) and (told is None or not told.is_over)
+
+    @property
     def sessions(self) -> tuple[str, ...]:
         """The names of the sessions in whose queues the run is: to run in one, and to copy another."""
         return tuple(filter(None, (self.session, self.fork)))
@@ -235,6 +275,7 @@ def _attempt(wire: Mapping[str, Any]) -> AttemptEntry:
         finished=moment(wire.get("finishedAt")),
         reason=text(wire.get("reason")),
         sent=text(wire.get("promptSent")),
+        exit_code=code if isinstance(code := wire.get("exitCode"), int) else None,
     )
 
 
