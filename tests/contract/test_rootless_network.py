@@ -1,9 +1,12 @@
-"""The incomplete network that rootless Podman leaves behind if /dev/net/tun is unusable, on the real one."""
+"""The incomplete network that rootless Podman leaves behind if /dev/net/tun is unusable, on the real one; and who may
+use that device in tests.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from stromboli.attempt import busybox
 from stromboli.local import podman_config, rootless_network
 from stromboli.local.home import Home
 from stromboli.local.images import PodmanCommand
+from tests.support import tun
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user
 
 
@@ -73,3 +77,28 @@ def test_what_was_left_incomplete_is_made_anew(home: tuple[Home, AsUser]) -> Non
     assert "/dev/net/tun" in start(podman), "it is retried, and reports the real cause"
     assert rootless_network.heal(folder, podman)
     assert list(Path(folder / "run/netns").iterdir()) == []
+
+
+def can_open(device: Path, uid: int) -> bool:
+    reading_and_writing = ["sh", "-c", f"exec 3<>{device}"]
+    return subprocess.run(reading_and_writing, user=uid, group=uid, extra_groups=(), check=False).returncode == 0
+
+
+@pytest.fixture
+def device() -> Iterator[Path]:
+    """In a folder that everybody may enter, which a test's own is not."""
+    with tempfile.TemporaryDirectory(prefix="stromboli-tun-") as folder:
+        Path(folder).chmod(0o755)
+        device = Path(folder) / "tun"
+        device.touch(mode=0o640)
+        yield device
+
+
+def test_tests_side_by_side_share_the_device(device: Path) -> None:
+    mode = device.stat().st_mode
+    with tun.usable(54321, device):
+        with tun.usable(54322, device):
+            assert [can_open(device, uid) for uid in (54321, 54322, 54323)] == [True, True, False]
+        assert [can_open(device, uid) for uid in (54321, 54322)] == [True, False]
+    assert not can_open(device, 54321)
+    assert device.stat().st_mode == mode

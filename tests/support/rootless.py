@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from lightkube import Client
 
 from stromboli import naming
-from tests.support import images
+from tests.support import images, tun
 from tests.support.cluster import Kubectl
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user, program
@@ -22,8 +21,6 @@ from tests.support.podman import IsolatedPodman
 from tests.support.runs import Object, Runs, make_namespace
 
 KEY = "ordinary-key-77aa"
-TUN = Path("/dev/net/tun")
-_ACL = "system.posix_acl_access"
 
 
 @dataclass(frozen=True)
@@ -64,34 +61,9 @@ class Bed:
 
 
 @contextmanager
-def networks(user: OrdinaryUser) -> Iterator[None]:
-    """For the block, the user can open /dev/net/tun, which a rootless Podman's networks need: it is on an access list
-    of the device. Nobody else gets access.
-    """
-    mode = TUN.stat().st_mode
-    if mode & 0o006 == 0o006:
-        yield
-        return
-    os.setxattr(TUN, _ACL, _access_list(user.uid))
-    try:
-        yield
-    finally:
-        with suppress(FileNotFoundError):
-            os.removexattr(TUN, _ACL)
-            TUN.chmod(mode & 0o777)  # the list's mask was in the group's bits
-
-
-def _access_list(uid: int) -> bytes:
-    """Only root and this user may read and write, in the format of linux/posix_acl_xattr.h."""
-    owner, named, group, mask, other, nobody = 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
-    entries = ((owner, 6, nobody), (named, 6, uid), (group, 0, nobody), (mask, 6, nobody), (other, 0, nobody))
-    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
-
-
-@contextmanager
 def rootless(namespace: str, archives: Iterable[Path], cluster: Cluster, **policy: Any) -> Iterator[Bed]:
     """A bed with these images, one of which is the CLI's; `policy` is added to the namespace's policy."""
-    with ordinary_user() as user, networks(user), IsolatedPodman(user=user) as podman:
+    with ordinary_user() as user, tun.usable(user.uid), IsolatedPodman(user=user) as podman:
         for archive in archives:
             with archive.open("rb") as saved:
                 podman.run("load", "--quiet", stdin=saved)
