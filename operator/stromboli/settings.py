@@ -54,14 +54,15 @@ class Default:
     words: str
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of strings, or one text with commas. Raises ValueError."""
     items = value.split(",") if isinstance(value, str) else value
     if isinstance(items, list | tuple) and all(isinstance(i, str) for i in items):
         return tuple(i.strip() for i in items if i.strip())
     raise ValueError("must be a list of strings (in the environment: separated by commas)")
 
 
-def _flag(value: Any) -> Any:
+def flag(value: Any) -> Any:
     """Reject numbers, which the library would accept as flags; it parses strings itself."""
     if isinstance(value, bool | str):
         return value
@@ -105,7 +106,7 @@ def _address(given: Any) -> Any:
 
 _Reference = Annotated[str, AfterValidator(lambda text: _parsed(text, reference.parse))]
 _Pattern = Annotated[str, AfterValidator(lambda text: _parsed(text, pattern.parse))]
-_Flag = Annotated[bool, BeforeValidator(_flag)]
+_Flag = Annotated[bool, BeforeValidator(flag)]
 _Number = Annotated[int, Field(ge=1, le=_MOST)]
 
 
@@ -116,13 +117,13 @@ class Agent(BaseSettings):
         env_prefix=environment.PREFIX, enable_decoding=False, extra="forbid", frozen=True, populate_by_name=True
     )
 
-    allowed_image_patterns: Annotated[tuple[_Pattern, ...], BeforeValidator(_texts), Default("every image")] = Field(
+    allowed_image_patterns: Annotated[tuple[_Pattern, ...], BeforeValidator(texts), Default("every image")] = Field(
         (),
         description="Patterns of allowed images; commas separate them in the environment. AgentPolicies can only narrow"
         " this list.",
     )
     allowed_volumes: Annotated[
-        tuple[Annotated[str, AfterValidator(_folder)], ...], BeforeValidator(_texts), Default("no host path")
+        tuple[Annotated[str, AfterValidator(_folder)], ...], BeforeValidator(texts), Default("no host path")
     ] = Field(
         (),
         description="Host folders that runs may mount; commas separate them in the environment. AgentPolicies can only"

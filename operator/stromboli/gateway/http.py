@@ -14,7 +14,7 @@ from stromboli.gateway.upkeep import Upkeep
 from stromboli.httpapi import server
 from stromboli.httpapi.app import application
 from stromboli.httpapi.caller import Access
-from stromboli.httpapi.settings import HttpSettings
+from stromboli.httpsettings import HttpSettings
 from stromboli.kube import kubeconfig
 from stromboli.kube.caller import Callers
 
@@ -22,16 +22,18 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def http_api(settings: HttpSettings, upkeep: Upkeep) -> AsyncIterator[Coroutine[Any, Any, None]]:
+async def http_api(
+    address: tuple[str, int], settings: HttpSettings, upkeep: Upkeep
+) -> AsyncIterator[Coroutine[Any, Any, None]]:
     """It listens; the coroutine serves it for ever. Raises InvalidSettings."""
     try:
-        local = None if settings.local is None else kubeconfig.read([settings.local])
+        local = None if settings.local_kubeconfig is None else kubeconfig.read([settings.local_kubeconfig])
         callers = Callers(kubeconfig.find(os.environ), local)
     except LocalFailure as e:
         raise InvalidSettings(e.message, "KUBECONFIG") from e
     access = Access(callers, local.namespace if local is not None else "default")
     app = application(settings, access, version("stromboli-operator"), trouble=lambda: upkeep.wrong)
-    sock = server.listening(settings)
+    sock = server.listening(*address)
     try:
         log.info("the HTTP API is at port %d", sock.getsockname()[1])
         yield server.serve(app, sock)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -39,10 +40,12 @@ _FILES = 4096
 _LEAVE_OPEN = 1.0  # seconds for answers in progress to end after a signal
 
 
-def run_gateway() -> None:
+def run_gateway(config: Path | None) -> None:
     """Run the gateway until SIGTERM or SIGINT. Raises InvalidSettings."""
-    settings = configuration.load(os.environ)
+    settings = configuration.load(os.environ, config)
     log_to_stderr()
+    for warning in settings.http.warnings:
+        log.warning("%s", warning)
     _allow_files()
     asyncio.run(_run(settings))
 
@@ -84,8 +87,8 @@ async def _run(settings: Settings) -> None:
         stack.push_async_callback(runner.cleanup)
         assert runner.server is not None, "the runner was set up"
         parts = [_serve(upkeep, listener, server, runner.server)]
-        if settings.http is not None:
-            parts.append(await stack.enter_async_context(http_api(settings.http, upkeep)))
+        if (address := settings.http.server.address) is not None:
+            parts.append(await stack.enter_async_context(http_api(address, settings.http, upkeep)))
         await _until_stopped(_all(parts))
 
 

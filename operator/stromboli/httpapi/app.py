@@ -24,7 +24,7 @@ from stromboli.httpapi.caller import Access
 from stromboli.httpapi.calls import ROUTERS
 from stromboli.httpapi.errors import Refusal, errors_of, of_api
 from stromboli.httpapi.ratelimit import RateLimit
-from stromboli.httpapi.settings import HttpSettings
+from stromboli.httpsettings import HttpSettings
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def application(settings: HttpSettings, access: Access | None, operator_version:
     )
     app.state.access = access
     app.state.operator_version = operator_version
-    app.state.body_limit = settings.body_limit
+    app.state.body_limit = settings.server.body_limit
     for name, value in state.items():
         setattr(app.state, name, value)
     for router in ROUTERS:
@@ -66,7 +66,8 @@ def application(settings: HttpSettings, access: Access | None, operator_version:
     for status in (400, 404, 405):
         app.add_exception_handler(status, _not_served)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    limit = RateLimit(settings.rate, settings.burst) if settings.rate_limited else None
+    stated = settings.rate_limit
+    limit = RateLimit(stated.rate, stated.burst) if stated.enabled else None
     app.add_middleware(_Outermost, limit=limit)
     return app
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from stromboli import addresses
 from stromboli.errors import InvalidSettings
-from stromboli.httpapi.settings import HttpSettings
+from stromboli.httpsettings import ADDRESS
 
 _LEAVE_OPEN = 1  # seconds for answers in progress to end after a signal
 _BACKLOG = 2048
@@ -27,17 +27,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listening(settings: HttpSettings) -> socket.socket:
-    """A socket that listens at the address. Raises InvalidSettings if it is taken."""
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at the address; without a host, at all of the machine's. Raises InvalidSettings."""
+    every = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if every or ":" in host else socket.AF_INET
     try:
-        return socket.create_server(
-            (settings.host, settings.port), family=_family(settings.host), backlog=_BACKLOG, reuse_port=False
-        )
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=every)
     except OSError as e:
-        where = addresses.to_text(settings.host, settings.port)
-        raise InvalidSettings(
-            f"cannot listen on {where} ({e.strerror}); choose another address", "STROMBOLI_SERVER_ADDRESS"
-        ) from e
+        where = addresses.to_text(host, port)
+        raise InvalidSettings(f"cannot listen on {where} ({e.strerror}); choose another address", ADDRESS) from e
 
 
 async def serve(app: FastAPI, sock: socket.socket) -> None:
@@ -60,7 +58,3 @@ async def serve(app: FastAPI, sock: socket.socket) -> None:
         await server.serve(sockets=[sock])
     finally:
         server.should_exit = True
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from stromboli import environment, settings
+from stromboli import environment, httpsettings, settings
 from stromboli.event_reasons import EventReason
 from stromboli.models import crd
 from stromboli.reasons import (
@@ -40,7 +40,7 @@ _HEAD = """\
 
 [Conditions](#conditions) · [Reasons](#reasons) · [Events](#events) · [AgentRun](#agentrun) ·
 [AgentSession](#agentsession) · [AgentImage](#agentimage) · [AgentPolicy](#agentpolicy) ·
-[Operator settings](#operator-settings)
+[Operator settings](#operator-settings) · [HTTP API settings](#http-api-settings)
 
 `kubectl explain agentrun.spec` and the like show the same fields. How to use them is described in the
 [user's guide](users.md) and the [administrator's guide](administrators.md). A bound such as `string (≤ 64)` is in
@@ -67,8 +67,8 @@ _REASONS: tuple[tuple[str, ConditionType, str, type[ConditionReason]], ...] = (
 
 def as_markdown() -> str:
     """The whole document."""
-    parts = [_HEAD, _conditions(), _reasons(), _events(), *(_kind(kind) for kind in crd.KINDS), _settings()]
-    return "\n".join(parts)
+    parts = [_HEAD, _conditions(), _reasons(), _events(), *(_kind(kind) for kind in crd.KINDS)]
+    return "\n".join([*parts, _settings(), _http_settings()])
 
 
 def write(root: Path) -> None:
@@ -176,6 +176,23 @@ def _settings() -> str:
     )
     lines += _table(("Environment", "Default", "Meaning"), others)
     return "\n".join(lines)
+
+
+def _http_settings() -> str:
+    lines = [
+        "## HTTP API settings",
+        "",
+        "Of the gateway, from the environment, or from the sections `server:` and `rate_limit:` of a YAML file"
+        " (`stromboli gateway --config FILE`), which may be the operator's. The environment wins; an unknown key stops"
+        " the start.",
+        "",
+    ]
+    rows = (
+        (f"`{section}.{key}`", f"`{httpsettings.variable(section, key)}`", _default(field), field.description or "")
+        for section, model in httpsettings.SECTIONS.items()
+        for key, field in model.model_fields.items()
+    )
+    return "\n".join([*lines, *_table(("Key", "Environment", "Default", "Meaning"), rows)])
 
 
 def _default(setting: FieldInfo) -> str:
