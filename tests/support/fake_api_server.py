@@ -1,9 +1,10 @@
-"""An API server in memory, over real HTTP, for the command line's client: objects, merge patches, watches, tables, and
-whatever a test puts at other paths. tests/contract/cluster/test_user.py asks the same of it and of a real one.
+"""An API server in memory, over real HTTP, for clients: objects, merge patches, watches, tables, and whatever a test
+puts at other paths. tests/contract/cluster/test_user.py and test_caller.py ask the same of it and of a real one.
 """
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import ssl
@@ -23,6 +24,7 @@ from stromboli.naming import API_VERSION
 Object = dict[str, Any]
 LIMIT = 20.0
 KINDS = {"agentruns": "AgentRun", "agentsessions": "AgentSession", "agentimages": "AgentImage"}
+CORE = {"secrets": "Secret", "configmaps": "ConfigMap", "namespaces": "Namespace"}
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,15 @@ class Refusal(Exception):
 
 class FakeApiServer:
     """`objects` by (plural, namespace, name). `before` sees each request first, and may raise a Refusal; `admit` each
-    object that is created. `routes` are answered by a test. `requests` were all of them.
+    object that is created. `routes` are answered by a test. `requests` were all of them. `users` by their tokens are
+    the only ones, if it is set.
     """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self.requests: list[Request] = []
         self.routes: dict[str, Route] = {}
+        self.users: dict[str, str] | None = None
         self.before: Callable[[Request], None] = lambda request: None
         self.admit: Callable[[Object], None] = lambda obj: None
         self.changed: Callable[[str, Object], None] = lambda event, obj: None
@@ -89,8 +93,8 @@ class FakeApiServer:
         with self._news:
             meta = obj.setdefault("metadata", {})
             key = (plural, meta.get("namespace", ""), meta["name"])
-            obj.setdefault("apiVersion", API_VERSION)
-            obj.setdefault("kind", KINDS.get(plural, plural))
+            obj.setdefault("apiVersion", "v1" if plural in CORE else API_VERSION)
+            obj.setdefault("kind", KINDS.get(plural) or CORE.get(plural, plural))
             meta.setdefault("uid", str(uuid.uuid4()))
             meta.setdefault("creationTimestamp", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
             meta.setdefault("generation", 1)
@@ -160,6 +164,7 @@ class FakeApiServer:
     def answer(self, request: Request) -> Reply:
         """Raises Refusal."""
         self.requests.append(request)
+        user = self._user(request)
         self.before(request)
         if request.path in self.routes:
             return self.routes[request.path](request)
@@ -173,7 +178,21 @@ class FakeApiServer:
                 return self._all(request, plural, None)
             case ["api", "v1", "namespaces"]:
                 return self._all(request, "namespaces", None)
+            case ["api", "v1", "namespaces", namespace, plural] if plural in CORE:
+                return self._all(request, plural, namespace)
+            case ["api", "v1", "namespaces", namespace, plural, name] if plural in CORE:
+                return self._one(request, plural, namespace, name)
+            case ["apis", "authentication.k8s.io", "v1", "selfsubjectreviews"]:
+                return Reply(201, {**request.body, "status": {"userInfo": {"username": user}}})
         raise Refusal(404, "NotFound", "the server could not find the requested resource")
+
+    def _user(self, request: Request) -> str:
+        token = request.headers.get("authorization", "").partition(" ")[2]
+        if self.users is None:
+            return token
+        if token not in self.users:
+            raise Refusal(401, "Unauthorized", "Unauthorized")
+        return self.users[token]
 
     def _all(self, request: Request, plural: str, namespace: str | None) -> Reply:
         if request.method == "POST":
@@ -200,9 +219,11 @@ class FakeApiServer:
         if not meta.get("name"):
             meta["name"] = f"{meta['generateName']}{uuid.uuid4().hex[:5]}"
         name = meta["name"]
+        for key, value in obj.pop("stringData", {}).items():
+            obj.setdefault("data", {})[key] = base64.b64encode(value.encode()).decode()
         self.admit(obj)
         if (plural, namespace, name) in self.objects:
-            raise Refusal(409, "AlreadyExists", f'{plural}.stromboli.dev "{name}" already exists', name)
+            raise Refusal(409, "AlreadyExists", f'{_kind(plural)} "{name}" already exists', name)
         made = self.add(plural, obj)
         self.changed("ADDED", made)
         return Reply(201, made)
@@ -210,12 +231,16 @@ class FakeApiServer:
     def _one(self, request: Request, plural: str, namespace: str, name: str) -> Reply:
         found = self.objects.get((plural, namespace, name))
         if found is None:
-            raise Refusal(404, "NotFound", f'{plural}.stromboli.dev "{name}" not found', name)
+            raise Refusal(404, "NotFound", f'{_kind(plural)} "{name}" not found', name)
         if request.method == "GET":
             return Reply(body=_table([found], {}) if _wants_table(request) else found)
         if request.method == "PATCH":
             if request.body.get("metadata", {}).get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
                 raise Refusal(409, "Conflict", "Precondition failed: UID", name)
+            if request.body.get("metadata", {}).get("resourceVersion", version := _version(found)) != version:
+                modified = "the object has been modified; please apply your changes to the latest version and try again"
+                said = f'Operation cannot be fulfilled on {_kind(plural)} "{name}": {modified}'
+                raise Refusal(409, "Conflict", said, name)
             changed = self.add(plural, _merged(found, request.body))
             self.changed("MODIFIED", changed)
             return Reply(body=changed)
@@ -290,14 +315,33 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
 
+def _kind(plural: str) -> str:
+    """As it stands in messages."""
+    return plural if plural in CORE else f"{plural}.{naming.GROUP}"
+
+
+def _version(obj: Object) -> str:
+    version: str = obj["metadata"]["resourceVersion"]
+    return version
+
+
 def _is_wanted(obj: Object, request: Request, namespace: str | None) -> bool:
     meta = obj["metadata"]
-    selected = request.query.get("fieldSelector", "")
-    if selected.startswith("metadata.name=") and meta["name"] != selected.partition("=")[2]:
-        return False
+    fields = [pair.split("=") for pair in request.query.get("fieldSelector", "").split(",") if pair]
     wanted = dict(pair.split("=") for pair in request.query.get("labelSelector", "").split(",") if pair)
     labels = meta.get("labels") or {}
-    return namespace in (None, meta.get("namespace")) and all(labels.get(k) == v for k, v in wanted.items())
+    return (
+        namespace in (None, meta.get("namespace"))
+        and all(labels.get(k) == v for k, v in wanted.items())
+        and all(_at(obj, path) == value for path, value in fields)
+    )
+
+
+def _at(obj: Any, path: str) -> str:
+    """What a field selector compares."""
+    for key in path.split("."):
+        obj = (obj or {}).get(key)
+    return obj or ""
 
 
 def _merged(old: Any, change: Any) -> Any:
