@@ -20,9 +20,11 @@ from stromboli.controlplane.cluster import Cluster
 from stromboli.kube.kinds import AgentPolicy, Namespace
 from stromboli.naming import AGENTS_API, API_SERVICE
 from tests.support import gateways, images, light_cli
+from tests.support import http_api as http
 from tests.support.cluster import Kubectl
 from tests.support.gateways import GatewayProcess
 from tests.support.host import Host
+from tests.support.http_api import HttpApi
 from tests.support.operator import OperatorProcess, Standin, service_account_kubeconfig
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import OWN_POLICIES, Runs, connected, make_namespace
@@ -215,7 +217,8 @@ def steady_operator(new_operator: Callable[[], OperatorProcess]) -> Iterator[Ope
 
 @pytest.fixture(scope="session")
 def gateway(installed: None, cluster: Cluster, kubectl: Kubectl, folder: Path) -> Iterator[GatewayProcess]:
-    """The gateway behind the API server, with its own service account: the way to the read API of a running operator.
+    """The gateway behind the API server, with its own service account: the way to the read API of a running operator,
+    and the HTTP API, where calls without a token act as the administrator.
 
     A test that ends it has to start it again: while it is down, no namespace can be deleted. An operator says where it
     listens a moment after it is ready.
@@ -223,7 +226,14 @@ def gateway(installed: None, cluster: Cluster, kubectl: Kubectl, folder: Path) -
     kubeconfig = service_account_kubeconfig(kubectl, cluster.kubeconfig, folder, "gateway")
     port = gateways.free_port()
     gateways.apply(kubectl, *gateways.registration("stromboli-system", port))
-    process = GatewayProcess(kubeconfig, "stromboli-system", port, folder / "gateway.log")
+    process = GatewayProcess(
+        kubeconfig,
+        "stromboli-system",
+        port,
+        folder / "gateway.log",
+        http_port=gateways.free_port(),
+        local=cluster.kubeconfig,
+    )
     process.start()
     try:
         gateways.until(lambda: cluster.get(AGENTS_API)[0] == 200, "the API server reaches the gateway")
@@ -289,6 +299,18 @@ def spaces(
             client.delete(AgentPolicy, str(policy.metadata.name))
     for runs in made:
         runs.clear()
+
+
+@pytest.fixture(scope="module")
+def http_api(
+    spaces: Callable[..., Runs], gateway: GatewayProcess, kubectl: Kubectl, request: pytest.FixtureRequest
+) -> HttpApi:
+    """The HTTP API, called by a user of a namespace of the module's own, with the session's policy and the light CLI.
+    Calls without a token are in the namespace `default`, with the same policy and the real CLI.
+    """
+    name = request.node.path.stem.removeprefix("test_").replace("_", "-")
+    namespace = spaces(name, light=True).namespace
+    return HttpApi(gateway, kubectl, namespace, http.user(kubectl, namespace))
 
 
 def _of(policy: str, namespaces: list[str]) -> bool:

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,12 +65,19 @@ def apply(kubectl: Kubectl, *objects: dict[str, object]) -> None:
 
 @dataclass
 class GatewayProcess:
-    """`stromboli gateway`, which can be killed and started again on its port."""
+    """`stromboli gateway`, which can be killed and started again on its port.
+
+    With `http_port`, it serves the HTTP API there, and calls without a token act as the user of `local`, a kubeconfig.
+    `environ` adds to its environment.
+    """
 
     kubeconfig: Path
     namespace: str
     port: int
     log: Path
+    http_port: int = 0
+    local: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> None:
@@ -81,6 +88,9 @@ class GatewayProcess:
             "KUBECONFIG": str(self.kubeconfig),
             "STROMBOLI_NAMESPACE": self.namespace,
             "STROMBOLI_GATEWAY_ADDRESS": f"127.0.0.1:{self.port}",
+            **({"STROMBOLI_SERVER_ADDRESS": f"127.0.0.1:{self.http_port}"} if self.http_port else {}),
+            **({"STROMBOLI_LOCAL_KUBECONFIG": str(self.local)} if self.local else {}),
+            **self.environ,
         }
         with self.log.open("ab") as log:
             command = [sys.executable, "-P", "-m", "stromboli", "gateway"]
