@@ -81,7 +81,7 @@ class RateLimit(_Section):
 
     enabled: Annotated[bool, BeforeValidator(flag)] = Field(
         False,
-        description="Limit the calls with each token, or without one from each address; a call beyond is answered with 429.",
+        description="Limit the calls with each token, or without one from each address; others get 429.",
     )
     rate: Annotated[int, BeforeValidator(_number)] = Field(10, description="Calls a second.")
     burst: Annotated[int, BeforeValidator(_number)] = Field(20, description="Calls at once.")
