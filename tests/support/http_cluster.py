@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from stromboli.httpapi import server
 from stromboli.httpapi.app import application
 from stromboli.httpapi.caller import Access
-from stromboli.httpapi.settings import HttpSettings
+from stromboli.httpsettings import HttpSettings
 from stromboli.kube.caller import Callers
 from stromboli.kube.kubeconfig import Place
 from stromboli.models.agentimage import AgentImageSpec
@@ -88,7 +88,7 @@ async def http_cluster(
     user = Place("the local user", api.url, namespace=NAMESPACE, token=LOCAL) if local else None
     callers = Callers(Place("the test", api.url), user)
     app = application(settings or HttpSettings(), Access(callers, NAMESPACE), "0.0.0-test", **state)
-    with server.listening(HttpSettings(port=0)) as sock:
+    with server.listening("127.0.0.1", 0) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         serving = asyncio.create_task(server.serve(app, sock))
         try:
