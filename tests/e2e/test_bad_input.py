@@ -13,6 +13,7 @@ from tests.support.runs import Object, Runs, condition
 
 MIB = 1 << 20
 HELLO = {"prompt": "hello", "image": "python:3.12"}
+KEY = {"name": "s", "key": "k"}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,21 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("spec.env[0].value", {"env": [{"name": "A", "value": "a\0"}]}, "has a NUL character in it"),
     ("spec.env", {"env": [{"name": "A"}, {"name": "A"}]}, "duplicate entries for key"),
+    ("spec.env[0]", {"env": [{"name": "A", "value": "", "valueFrom": {"secretKeyRef": KEY}}]}, "value or valueFrom"),
+    ("spec.env[0]", {"env": [{"name": "LD_X", "valueFrom": {"secretKeyRef": KEY}}]}, LOADS),
+    (
+        "spec.env[0].valueFrom",
+        {"env": [{"name": "A", "valueFrom": {"secretKeyRef": KEY, "configMapKeyRef": KEY}}]},
+        "give exactly one of secretKeyRef and configMapKeyRef",
+    ),
+    ("spec.env[0].valueFrom", {"env": [{"name": "A", "valueFrom": {}}]}, "give exactly one of secretKeyRef and"),
+    ("spec.env[0].valueFrom.secretKeyRef.key", {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}}]},
+     "Required value"),
+    ("spec.envFrom[0]", {"envFrom": [{"prefix": "A_"}]}, "give exactly one of secretRef and configMapRef"),
+    ("spec.envFrom[0].prefix", {"envFrom": [{"secretRef": {"name": "s"}, "prefix": "1"}]}, "cannot begin the name of"),
+    ("spec.secretFiles", {"secretFiles": [{"name": "a", "secretKeyRef": KEY}] * 2}, "duplicate entries for key"),
+    ("spec.secretFiles[0].name", {"secretFiles": [{"name": "..", "secretKeyRef": KEY}]}, "neither . nor .."),
+    ("spec.secretFiles[0].name", {"secretFiles": [{"name": "a/b", "secretKeyRef": KEY}]}, "is not the name of a file"),
     ("spec.resources.memory", {"resources": {"memory": "512m"}}, "write 512Mi"),
     ("spec.resources.memory", {"resources": {"memory": "-1Gi"}}, "is not a memory size"),
     ("spec.resources.memory", {"resources": {"memory": "lots"}}, "such as 512Mi"),

@@ -14,7 +14,6 @@ from pydantic import ConfigDict, Field
 from stromboli.models.base import (
     NO_NUL,
     OBJECT_NAME_PATTERN,
-    EnvVar,
     KeyRef,
     Model,
     matches,
@@ -27,6 +26,7 @@ from stromboli.models.environment import NO_IMAGE_BESIDE, Environment
 from stromboli.models.fields import PULL_SECRETS, AbsolutePath, Duration, ImageRef, PullSecrets, Resources, Volumes
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.models.notify import Notification, Notify
+from stromboli.models.sources import TOGETHER, EnvFroms, RunVariable, SecretFiles
 from stromboli.reasons import Reason
 
 MAX_PROMPT = 1024 * 1024
@@ -118,10 +118,20 @@ class AgentRunSpec(Model):
     volumes: Volumes = Field(
         None, description="Host folders to mount, `host:container[:ro|rw]`, if a policy allows them."
     )
-    env: Annotated[list[EnvVar], Field(max_length=256)] | None = Field(
+    env: Annotated[list[RunVariable], Field(max_length=256)] | None = Field(
         None,
-        description="Literal environment variables.",
+        description=f"Environment variables of the hooks and the agent. They override those of `envFrom`. {TOGETHER}",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    env_from: EnvFroms | None = Field(
+        None,
+        description="Environment variables from all keys of ConfigMaps and Secrets; later ones override earlier ones. "
+        f"Keys that are no names of variables are left out, with a warning event. {TOGETHER}",
+    )
+    secret_files: SecretFiles | None = Field(
+        None,
+        description="Files in /run/stromboli/secret, each with a key of a Secret. Only the agent's user may read "
+        f"them. {TOGETHER}",
     )
     lifecycle: Lifecycle | None = Field(None, description="Commands that run in the container before the agent.")
     environment: Environment | None = Field(

@@ -95,26 +95,30 @@ VariableName = Annotated[
 VariableValue = Annotated[str, Field(max_length=32768, json_schema_extra=rules(NO_NUL)), without_nul]
 
 
+# Which variables may be set: (rule, message) each.
+VARIABLE_RULES = (
+    (
+        " && ".join(f"!self.name.startsWith('{prefix}')" for prefix in naming.LOADER_ENV_PREFIXES)
+        + f" && !(self.name in {_words(naming.LOADER_ENV)})",
+        "this variable changes which code the agent's process loads and may not be set here",
+    ),
+    (
+        f"!(self.name in {_words(naming.OWN_ENV)}) && !self.name.startsWith('{naming.OWN_ENV_PREFIX}')",
+        f"{', '.join(naming.OWN_ENV)} and {naming.OWN_ENV_PREFIX}* are set by the operator",
+    ),
+    (
+        f"!self.name.matches(r'{naming.SUPERVISOR_ENV_RE2}')",
+        "names that begin with _ and a lower-case letter belong to the supervisor; choose another name",
+    ),
+)
+VARIABLE_NAME = "Name of the variable: letters, digits and _, not beginning with a digit."
+LITERAL_VALUE = "Its literal value: nothing in it is expanded."
+
+
 class EnvVar(Model):
     """A literal environment variable."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                " && ".join(f"!self.name.startsWith('{prefix}')" for prefix in naming.LOADER_ENV_PREFIXES)
-                + f" && !(self.name in {_words(naming.LOADER_ENV)})",
-                "this variable changes which code the agent's process loads and may not be set here",
-            ),
-            (
-                f"!(self.name in {_words(naming.OWN_ENV)}) && !self.name.startsWith('{naming.OWN_ENV_PREFIX}')",
-                f"{', '.join(naming.OWN_ENV)} and {naming.OWN_ENV_PREFIX}* are set by the operator",
-            ),
-            (
-                f"!self.name.matches(r'{naming.SUPERVISOR_ENV_RE2}')",
-                "names that begin with _ and a lower-case letter belong to the supervisor; choose another name",
-            ),
-        )
-    )
+    model_config = ConfigDict(json_schema_extra=rules(*VARIABLE_RULES))
 
-    name: VariableName = Field(description="Name of the variable: letters, digits and _, not beginning with a digit.")
-    value: VariableValue = Field("", description="Its literal value: nothing in it is expanded.")
+    name: VariableName = Field(description=VARIABLE_NAME)
+    value: VariableValue = Field("", description=LITERAL_VALUE)

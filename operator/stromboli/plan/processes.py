@@ -23,7 +23,7 @@ _POINTER = 8  # bytes that each takes in addition to its text
 
 def arguments_and_variables_fit(spec: AgentRunSpec, policy: Effective) -> None:
     """Raises Refused(InvalidSpec), or Refused(PolicyViolation) for a policy's own."""
-    own = {v.name: v.value for v in spec.env or []}
+    own = {v.name: v.literal or "" for v in spec.env or []}
     for n, (name, value) in enumerate(own.items()):
         if (size := _variable(name, value)) > MAX_STRING:
             raise invalid(f"spec.env[{n}]", _too_large(name, size))

@@ -18,10 +18,11 @@ from stromboli.errors import InvalidInput, Refused
 from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentrun import AgentRunSpec
-from stromboli.models.base import ENV_NAME_PATTERN
+from stromboli.models.base import ENV_NAME_PATTERN, KEY_PATTERN
 from stromboli.models.claude import ClaudeOptions
 from stromboli.models.environment import IMAGE_OF_SERVICE, ONE_SOURCE, Environment
 from stromboli.models.lifecycle import Lifecycle
+from stromboli.models.sources import NO_FILE_NAME, NO_PREFIX, ONE_KEY, ONE_OBJECT, ONE_VALUE
 from stromboli.plan import amounts, documents, limits, mcp, processes, variables, volumes
 from stromboli.plan.admission import admit
 from stromboli.plan.attempt import Hook
@@ -33,6 +34,7 @@ from stromboli.reasons import Reason
 DEFAULT_PIDS = 2048
 GATEWAY_SOCKET = "ANTHROPIC_UNIX_SOCKET"
 GATEWAY_URL = "ANTHROPIC_BASE_URL"
+_LATER = object()  # in place of a value that is read when the run starts
 T = TypeVar("T")
 
 
@@ -112,11 +114,12 @@ def _gateway_socket(policy: Effective) -> str | None:
 
 
 def _env(spec: AgentRunSpec, policy: Effective) -> dict[str, str]:
-    """The run's variables, overridden by the policy's. A gateway's socket has the path where it is mounted.
+    """The run's literal variables, overridden by the policy's. A gateway's socket has the path where it is mounted.
 
     Without a base URL the CLI would speak TLS to the socket; a local one speaks plain HTTP unless told otherwise.
     """
-    env = {**{v.name: v.value for v in spec.env or []}, **policy.env}
+    own = {variable.name: variable.literal for variable in spec.env or []}
+    env = {**{name: value for name, value in own.items() if value is not None}, **policy.env}
     if socket := _gateway_socket(policy):
         env[GATEWAY_SOCKET] = f"{naming.LLM_GATEWAY}/{posixpath.basename(socket)}"
         env.setdefault(GATEWAY_URL, "http://gateway")
@@ -204,7 +207,32 @@ def env_names_are_free(spec: AgentRunSpec, policy: Effective) -> None:
                 field,
                 f"{variable.name!r} is not a name: letters, digits and _ only, not beginning with a digit",
             )
-        variables.check(field, variable.name, variable.value, policy.env)
+        # Whatever is read for it later is not what a policy says.
+        variables.check(field, variable.name, _LATER if variable.literal is None else variable.literal, policy.env)
+
+
+def sources_are_given_once(spec: AgentRunSpec, policy: Effective) -> None:
+    for n, variable in enumerate(spec.env or []):
+        source = variable.value_from
+        if source is None:
+            continue
+        if variable.value is not None:
+            raise invalid(f"spec.env[{n}]", ONE_VALUE)
+        if (source.secret_key_ref is None) == (source.config_map_key_ref is None):
+            raise invalid(f"spec.env[{n}].valueFrom", ONE_KEY)
+    for n, each in enumerate(spec.env_from or []):
+        if (each.secret_ref is None) == (each.config_map_ref is None):
+            raise invalid(f"spec.envFrom[{n}]", ONE_OBJECT)
+        if each.prefix and not re.fullmatch(ENV_NAME_PATTERN, each.prefix):
+            raise invalid(f"spec.envFrom[{n}].prefix", f"{each.prefix!r} {NO_PREFIX}")
+    seen: set[str] = set()
+    for n, file in enumerate(spec.secret_files or []):
+        field = f"spec.secretFiles[{n}].name"
+        if file.name in seen:
+            raise invalid(field, f"{file.name} is given twice; keep one")
+        seen.add(file.name)
+        if file.name in (".", "..") or not re.fullmatch(KEY_PATTERN, file.name):
+            raise invalid(field, f"{file.name!r} {NO_FILE_NAME}")
 
 
 def resources_are_quantities(spec: AgentRunSpec, policy: Effective) -> None:
@@ -244,6 +272,7 @@ CHECKS: tuple[Check, ...] = (
     gateway_is_a_place,
     volumes_are_allowed,
     env_names_are_free,
+    sources_are_given_once,
     resources_are_quantities,
     nothing_is_over_a_ceiling,
     documents_are_json,
