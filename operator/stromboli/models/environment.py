@@ -25,9 +25,9 @@ from stromboli.models.fields import AbsolutePath, ImageRef
 # As of a prompt: what of it fits into an object beside the rest is checked when the run starts (kube/outline.py).
 MAX_INLINE = 1024 * 1024
 MAX_SERVICE_NAME = 253
-_SERVICE_NAME = re.compile(r"[a-zA-Z0-9._-]+")  # as the Compose Specification's schema has it
-_SERVICE_NAME_RE2 = f"^{_SERVICE_NAME.pattern}$"
-_NO_SERVICE = "is not the name of a service: letters, digits, dots, - and _ only"
+SERVICE_NAME = re.compile(r"[a-zA-Z0-9._-]+")  # as the Compose Specification's schema has it
+_SERVICE_NAME_RE2 = f"^{SERVICE_NAME.pattern}$"
+NO_SERVICE = "is not the name of a service: letters, digits, dots, - and _ only"
 
 Source = Literal["path", "paths", "inline", "configMapKeyRef"]
 SOURCES: tuple[Source, ...] = ("path", "paths", "inline", "configMapKeyRef")
@@ -63,8 +63,8 @@ def _once_each(variables: list[Variable] | None) -> list[Variable] | None:
 
 def _of_services(images: dict[str, str] | None) -> dict[str, str] | None:
     for service in images or ():
-        if len(service) > MAX_SERVICE_NAME or not _SERVICE_NAME.fullmatch(service):
-            raise ValueError(f"has a key that {_NO_SERVICE}")
+        if len(service) > MAX_SERVICE_NAME or not SERVICE_NAME.fullmatch(service):
+            raise ValueError(f"has a key that {NO_SERVICE}")
     return images or None
 
 
@@ -100,7 +100,7 @@ class Environment(Model):
             Field(
                 min_length=1,
                 max_length=MAX_SERVICE_NAME,
-                json_schema_extra=matches(_SERVICE_NAME_RE2, _NO_SERVICE),
+                json_schema_extra=matches(_SERVICE_NAME_RE2, NO_SERVICE),
             ),
         ]
         | None
