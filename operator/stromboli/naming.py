@@ -51,6 +51,10 @@ STACK_VOLUME = f"{GROUP}/volume"  # a volume without a name in the file is `SERV
 DEFINITION = f"{GROUP}/definition"
 SUPERVISION = f"{GROUP}/supervision"
 
+# On a Secret that the HTTP API has made: that it is one of /secrets, and (an annotation) the name that it was given.
+SECRET_LABEL = f"{GROUP}/secret"
+SECRET_NAME = f"{GROUP}/secret-name"
+
 # What a container is for in its session: a word that is unique there, and valid as a label and as part of a name. What
 # finds, watches or removes containers takes any role.
 Role = NewType("Role", str)

@@ -210,6 +210,8 @@ class FakeApiServer:
         page = items[first : first + limit]
         if _wants_table(request):
             return Reply(body=_table(page, meta))
+        if _wants_heads(request):
+            page = [_head(obj) for obj in page]
         return Reply(body={"kind": "List", "metadata": meta, "items": page})
 
     def _create(self, request: Request, plural: str, namespace: str) -> Reply:
@@ -233,7 +235,9 @@ class FakeApiServer:
         if found is None:
             raise Refusal(404, "NotFound", f'{_kind(plural)} "{name}" not found', name)
         if request.method == "GET":
-            return Reply(body=_table([found], {}) if _wants_table(request) else found)
+            if _wants_table(request):
+                return Reply(body=_table([found], {}))
+            return Reply(body=_head(found) if _wants_heads(request) else found)
         if request.method == "PATCH":
             if request.body.get("metadata", {}).get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
                 raise Refusal(409, "Conflict", "Precondition failed: UID", name)
@@ -360,6 +364,14 @@ def _wants_table(request: Request) -> bool:
     return "as=Table" in request.headers.get("accept", "")
 
 
+def _wants_heads(request: Request) -> bool:
+    return "as=PartialObjectMetadata" in request.headers.get("accept", "")
+
+
+def _head(obj: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
 def _table(items: list[Object], meta: Object) -> Object:
     """Some of the columns that the kinds have."""
     columns = [("Name", 0), ("Reason", 0), ("Age", 0), ("Session", 1)]
@@ -368,8 +380,7 @@ def _table(items: list[Object], meta: Object) -> Object:
         ends = {c["type"]: c for c in (obj.get("status") or {}).get("conditions", ())}
         reason = ends.get("Succeeded", {}).get("reason")
         session = ((obj.get("spec") or {}).get("session") or {}).get("name")
-        about = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
-        rows.append({"cells": [obj["metadata"]["name"], reason, "5s", session], "object": about})
+        rows.append({"cells": [obj["metadata"]["name"], reason, "5s", session], "object": _head(obj)})
     defined = [{"name": name, "type": "string", "priority": priority} for name, priority in columns]
     return {
         "kind": "Table",

@@ -34,6 +34,8 @@ _CONNECT = 10.0  # seconds
 _GONE = 410
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
+_HEAD = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_HEADS = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,21 @@ class Caller:
         """An object. Raises ApiRefused, with status 404 if there is none."""
         return await self.document("GET", resource.path(namespace, name))
 
+    async def head(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """The metadata of an object, which alone is sent. Raises ApiRefused, with status 404 if there is none."""
+        found = await self.document("GET", resource.path(namespace, name), accept=_HEAD)
+        return dict(found["metadata"])
+
+    async def heads(self, resource: Resource, namespace: str | None, *, labels: str = "") -> list[Object]:
+        """The metadata of all objects of a list, which alone is sent."""
+        found: list[Object] = []
+        following = ""
+        while True:
+            part = await self.page(resource, namespace, labels=labels, following=following, accept=_HEADS)
+            found += [item["metadata"] for item in part.items]
+            if not (following := part.following):
+                return found
+
     async def page(
         self,
         resource: Resource,
@@ -65,11 +82,12 @@ class Caller:
         fields: str = "",
         limit: int = PAGE,
         following: str = "",
+        accept: str = _JSON,
     ) -> Page:
         """One part of a list, of at most `limit` objects; with `following`, the token of another part, what follows."""
         asked = {"limit": str(limit), "labelSelector": labels, "fieldSelector": fields, "continue": following}
         query = {name: value for name, value in asked.items() if value}
-        found = await self.document("GET", resource.path(namespace), query)
+        found = await self.document("GET", resource.path(namespace), query, accept=accept)
         about = found.get("metadata") or {}
         return Page(found.get("items") or [], about.get("resourceVersion") or "", about.get("continue") or "")
 
@@ -158,11 +176,18 @@ class Caller:
                 yield answer
 
     async def document(
-        self, method: str, path: str, query: Query | None = None, body: Object | None = None, *, form: str = _JSON
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Object | None = None,
+        *,
+        form: str = _JSON,
+        accept: str = _JSON,
     ) -> dict[str, Any]:
         """One call to any path, and the JSON object that answers it."""
         content = None if body is None else json.dumps(body).encode("utf-8", "surrogatepass")
-        headers = {**self._headers, "Accept": _JSON, **({"Content-Type": form} if content is not None else {})}
+        headers = {**self._headers, "Accept": accept, **({"Content-Type": form} if content is not None else {})}
         with _failures():
             call = self._http.stream(
                 method, path, query=query, headers=headers, body=content, silence=SILENCE, short=True

@@ -61,6 +61,7 @@ RUNS = Resource("agentruns")
 SESSIONS = Resource("agentsessions")
 IMAGES = Resource("agentimages")
 NAMESPACES = Resource("namespaces", "", "v1")
+SECRETS = Resource("secrets", "", "v1")
 
 
 class Stream:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from stromboli.httpapi.calls import system
+from stromboli.httpapi.calls import secrets, system
 
-ROUTERS: tuple[APIRouter, ...] = (system.router,)
+ROUTERS: tuple[APIRouter, ...] = (secrets.router, system.router)
