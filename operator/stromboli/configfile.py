@@ -16,7 +16,8 @@ from stromboli import bounds, files
 from stromboli.errors import InvalidSettings, OutOfBounds
 
 AGENT, SERVER, RATE_LIMIT = "agent", "server", "rate_limit"
-_USED = (AGENT, SERVER, RATE_LIMIT)
+# Each section that is used, with a key as an example.
+_USED = {AGENT: "cli_image: …", SERVER: 'address: ":8080"', RATE_LIMIT: "enabled: true"}
 _FOREIGN = frozenset({"resources", "auth", "jwt", "jobs", "tracing", "compose", "metrics", "webhook", "log"})
 
 
@@ -27,23 +28,23 @@ class ConfigFile:
     sections: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
 
-    def section(self, name: str, example: str) -> dict[str, Any]:
-        """The keys of a section, empty if it is missing. Raises InvalidSettings, with the `example`."""
+    def section(self, name: str) -> dict[str, Any]:
+        """The keys of a section that is used, empty if it is missing. Raises InvalidSettings."""
         keys = self.sections.get(name) or {}
         if not isinstance(keys, dict):
-            raise InvalidSettings(f"is not a mapping; write keys below it, such as `{example}`", name)
+            raise InvalidSettings(f"is not a mapping; write keys below it, such as `{_USED[name]}`", name)
         return {str(key): value for key, value in keys.items()}
 
 
 def read(config: Path | None) -> ConfigFile:
     """The file, which has no section if there is none. Raises InvalidSettings, also for an unknown section."""
     document = _document(config) if config else {}
-    others = sorted(document.keys() - set(_USED))
+    others = sorted(document.keys() - _USED.keys())
     for section in others:
         if section not in _FOREIGN:
             raise InvalidSettings(
                 f"there is no such section; `{AGENT}:` is read by the operator, `{SERVER}:` and `{RATE_LIMIT}:` by the"
-                f" gateway{did_you_mean(section, _USED)}",
+                f" gateway{did_you_mean(section, tuple(_USED))}",
                 section,
             )
     return ConfigFile(document, tuple(ignored(section) for section in others))

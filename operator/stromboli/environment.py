@@ -13,11 +13,26 @@ from pathlib import Path
 from stromboli.errors import InvalidSettings
 
 PREFIX = "STROMBOLI_AGENT_"  # of the variables that stand for keys under `agent:`
+# The variable that Stromboli documents for `rate_limit.rate`; its server, too, takes STROMBOLI_RATE_LIMIT_RATE as well.
+_RPS, _RATE = "STROMBOLI_RATE_LIMIT_RPS", "STROMBOLI_RATE_LIMIT_RATE"
 
 
-def stated(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment's values for the keys under `agent:`, unparsed; an empty value means that the key is unset."""
-    return {k.removeprefix(PREFIX).lower(): v for k, v in environ.items() if k.startswith(PREFIX)}
+def stated(environ: Mapping[str, str], section: str = "agent") -> dict[str, str]:
+    """The environment's values for the keys of a section, unparsed; an empty value means that the key is unset."""
+    return {key: environ[name] for key, name in variables(environ, section).items()}
+
+
+def variables(environ: Mapping[str, str], section: str) -> dict[str, str]:
+    """By key of a section, the variable that says something of it."""
+    prefix = f"STROMBOLI_{section.upper()}_"
+    names = sorted((name for name in environ if name.startswith(prefix)), key=lambda name: name != _RPS)
+    return {(_RATE if name == _RPS else name).removeprefix(prefix).lower(): name for name in names}
+
+
+def variable(section: str, key: str) -> str:
+    """The name of a key in the environment, as it is documented."""
+    name = f"STROMBOLI_{section.upper()}_{key.upper()}"
+    return _RPS if name == _RATE else name
 
 
 def home(environ: Mapping[str, str]) -> Path:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from stromboli import addresses, bounds, configfile
+from stromboli import addresses, bounds, configfile, environment
 from stromboli.configfile import ConfigFile
 from stromboli.errors import InvalidSettings
 from stromboli.settings import Default, flag
@@ -23,8 +23,6 @@ ADDRESS = "STROMBOLI_SERVER_ADDRESS"
 LOCAL_KUBECONFIG = "STROMBOLI_LOCAL_KUBECONFIG"
 _MOST = 99_999
 _LEAST_BODY, _MOST_BODY = 1024, bounds.DOCUMENT.size
-# The variable that Stromboli documents for `rate`; its server, too, takes STROMBOLI_RATE_LIMIT_RATE as well.
-_RPS = "STROMBOLI_RATE_LIMIT_RPS"
 # Keys of Stromboli's own server that the gateway does not use.
 _FOREIGN = {configfile.RATE_LIMIT: ("trusted_proxies",)}
 
@@ -32,12 +30,7 @@ _FOREIGN = {configfile.RATE_LIMIT: ("trusted_proxies",)}
 def _address(given: Any) -> Any:
     if not isinstance(given, str):
         raise ValueError(f'{given!r} is not a string; put it in quotes, such as "127.0.0.1:8080"')
-    if not given.startswith(":"):
-        return addresses.parse(given)
-    port = given.removeprefix(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{given!r} is neither :PORT nor HOST:PORT, such as :8080 or 127.0.0.1:8080")
-    return "", int(port)
+    return addresses.parse_listening(given)
 
 
 def _size(given: Any) -> int:
@@ -87,7 +80,6 @@ class RateLimit(_Section):
     burst: Annotated[int, BeforeValidator(_number)] = Field(20, description="Calls at once.")
 
 
-_EXAMPLES = {configfile.SERVER: 'address: ":8080"', configfile.RATE_LIMIT: "enabled: true"}
 SECTIONS: Mapping[str, type[_Section]] = {configfile.SERVER: Server, configfile.RATE_LIMIT: RateLimit}
 
 
@@ -114,30 +106,11 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> HttpSettings
     return HttpSettings(server, rate_limit, Path(local) if local else None, warnings)
 
 
-def variable(section: str, key: str) -> str:
-    """The name of a key in the environment."""
-    return _RPS if (section, key) == (configfile.RATE_LIMIT, "rate") else f"{_prefix(section)}{key.upper()}"
-
-
-def stated(section: str, environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The environment's values for the keys of a section, unparsed, each with the name of its variable.
-
-    An empty value means that the key is unset.
-    """
-    prefix = _prefix(section)
-    names = sorted((name for name in environ if name.startswith(prefix)), key=lambda name: name != _RPS)
-    keys = ("rate" if name == _RPS else name.removeprefix(prefix).lower() for name in names)
-    return {key: (environ[name], name) for key, name in zip(keys, names, strict=True)}
-
-
-def _prefix(section: str) -> str:
-    return f"STROMBOLI_{section.upper()}_"
-
-
 def _read(model: type[S], section: str, file: ConfigFile, environ: Mapping[str, str]) -> tuple[S, list[str]]:
     """The settings of a section, and the names of those that only Stromboli's own server uses."""
-    in_file = {key: (value, f"{section}.{key}") for key, value in file.section(section, _EXAMPLES[section]).items()}
-    in_environment = stated(section, environ)
+    in_file = {key: (value, f"{section}.{key}") for key, value in file.section(section).items()}
+    names = environment.variables(environ, section)
+    in_environment = {key: (environ[name], name) for key, name in names.items()}
     keys, foreign = tuple(model.model_fields), []
     for key, (_, name) in (*in_file.items(), *in_environment.items()):
         if key in _FOREIGN.get(section, ()):

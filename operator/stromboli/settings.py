@@ -230,7 +230,7 @@ class _Environment(EnvSettingsSource):
 def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     """Read and check the settings. Raises InvalidSettings, which names the invalid key."""
     file = configfile.read(config)
-    in_file, in_environment = file.section(configfile.AGENT, "cli_image: …"), environment.stated(environ)
+    in_file, in_environment = file.section(configfile.AGENT), environment.stated(environ)
     known = {
         "home": environment.home(environ),
         "runtime_dir": environment.runtime_dir(environ),

@@ -146,6 +146,8 @@ def installed_in(
         # A service of its own, even if the machine's Podman has one.
         "CONTAINER_HOST": f"unix://{home.podman_socket}",
         ASSETS: str(programs.folder),
+        # A port of its own, even if nothing else has the usual one: tests run side by side.
+        "STROMBOLI_SERVER_ADDRESS": "127.0.0.1:0",
         "STROMBOLI_AGENT_CLI_IMAGE": image,
         "STROMBOLI_AGENT_CLI_IMAGE_TAG": tag,
         "STROMBOLI_AGENT_IMAGE": images.RECIPES["glibc"].reference,

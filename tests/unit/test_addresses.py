@@ -24,3 +24,14 @@ def test_an_ipv6_host_may_come_without_brackets() -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not HOST:PORT, such as 127\.0\.0\.1:8443"):
         addresses.parse(text)
+
+
+@pytest.mark.parametrize(("text", "host"), [(":8080", ""), ("127.0.0.1:8080", "127.0.0.1"), ("[::]:8080", "::")])
+def test_an_address_to_listen_at(text: str, host: str) -> None:
+    assert addresses.parse_listening(text) == (host, 8080)
+
+
+@pytest.mark.parametrize("text", ["8080", ":", ":x", ":70000", "host", ""])
+def test_what_is_no_address_to_listen_at(text: str) -> None:
+    with pytest.raises(ValueError, match="is neither :PORT nor HOST:PORT, such as :8080"):
+        addresses.parse_listening(text)

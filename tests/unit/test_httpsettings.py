@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stromboli import httpsettings, settings
+from stromboli import environment, httpsettings, settings
 from stromboli.errors import InvalidSettings
 from stromboli.httpsettings import HttpSettings, RateLimit, Server
 
@@ -69,7 +69,7 @@ def test_by_environment_by_file_and_the_environment_wins(
     by_environment = _value(httpsettings.load({variable: other}), section, key)
     assert by_environment != read
     assert _value(httpsettings.load({variable: other}, path), section, key) == by_environment
-    assert httpsettings.variable(section, key) == variable
+    assert environment.variable(section, key) == variable
 
 
 @_each_key
@@ -122,7 +122,7 @@ def test_who_the_local_user_is() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "written", "said"),
     [
-        ("server", "address", "8080", "server.address: '8080' is not HOST:PORT, such as 127.0.0.1:8443"),
+        ("server", "address", "8080", "server.address: '8080' is neither :PORT nor HOST:PORT, such as :8080"),
         ("server", "address", 8080, "server.address: 8080 is not a string; put it in quotes"),
         ("server", "address", ":x", "server.address: ':x' is neither :PORT nor HOST:PORT, such as :8080"),
         ("server", "address", ":70000", "server.address: ':70000' is neither :PORT nor HOST:PORT"),
@@ -142,7 +142,7 @@ def test_who_the_local_user_is() -> None:
 def test_a_value_that_is_malformed(section: str, key: str, written: Any, said: str, config: Write) -> None:
     assert _refused({}, config({section: {key: written}})).startswith(said)
     if isinstance(written, str):
-        name = httpsettings.variable(section, key)
+        name = environment.variable(section, key)
         assert _refused({name: written}).startswith(said.replace(f"{section}.{key}", name)), "by the name in use"
 
 

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 from stromboli.errors import LocalFailure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stromboli.local.stack import Stack
     from stromboli.progress import Progress
 
 
-def stack(progress: Progress | None = None) -> Stack:
+def stack(progress: Progress | None = None, config: Path | None = None) -> Stack:
     """The local installation, which may not exist yet; it reports on `progress` (or standard error)."""
     from stromboli.local.home import Home
     from stromboli.local.stack import Stack
     from stromboli.progress import Progress
 
-    return Stack(Home.of(os.environ), dict(os.environ), progress or Progress(sys.stderr))
+    return Stack(Home.of(os.environ), dict(os.environ), progress or Progress(sys.stderr), config)
 
 
 def existing() -> Stack:

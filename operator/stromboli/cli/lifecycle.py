@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
@@ -10,18 +11,29 @@ from stromboli.cli import installation
 
 
 @click.command()
-def up() -> None:
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="YAML file with settings under `agent:`, `server:` and `rate_limit:`, which are kept; variables named "
+    "STROMBOLI_AGENT_… and so on override them.",
+)
+def up(config: Path | None) -> None:
     """Start every part of the installation that is not running.
 
     The parts are Podman's service, a control plane (etcd, kube-apiserver, kube-controller-manager), the gateway of the
-    read API, and the operator. Everything is as it was before `down` or a restart of the machine. The first `up`
-    creates the installation and gets the images that a run needs; if ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is
-    set then, Claude answers from then on, otherwise an offline stand-in (see `stromboli login`).
+    read API and of the HTTP API, and the operator. Everything is as it was before `down` or a restart of the machine.
+    The first `up` creates the installation and gets the images that a run needs; if ANTHROPIC_API_KEY or
+    CLAUDE_CODE_OAUTH_TOKEN is set then, Claude answers from then on, otherwise an offline stand-in (see `stromboli
+    login`).
+
+    The HTTP API is at 127.0.0.1:8080, or at another port if that is taken. STROMBOLI_SERVER_ADDRESS chooses one, and is
+    kept, as are STROMBOLI_AGENT_… and STROMBOLI_RATE_LIMIT_…; an empty value removes one.
     """
-    stack = installation.stack()
+    stack = installation.stack(config=config)
     answers = stack.up()
     stack.report(f"{answers}; `stromboli login` and `stromboli logout` change that")
     click.echo(f"KUBECONFIG={stack.kubeconfig}")
+    click.echo(f"STROMBOLI_URL={stack.gateway.http_api.url()}")
 
 
 @click.command()

@@ -54,12 +54,13 @@ def doctor(output: str) -> None:
 def env() -> None:
     """Print the variables that point a shell at the installation.
 
-    Use it as eval "$(stromboli env)". It sets KUBECONFIG, CONTAINER_HOST, a PATH with kubectl and stromboli, and
-    STROMBOLI_HOME if that is set now.
+    Use it as eval "$(stromboli env)". It sets KUBECONFIG, CONTAINER_HOST, STROMBOLI_URL (the HTTP API), a PATH with
+    kubectl and stromboli, and STROMBOLI_HOME if that is set now.
     """
     stack = installation.existing()
     home = stack.home.root if os.environ.get("STROMBOLI_HOME") else None
-    click.echo(exports(stack.kubeconfig, stack.home.bin, stack.podman.socket, os.environ.get("PATH", ""), home))
+    path, url = os.environ.get("PATH", ""), stack.gateway.http_api.url()
+    click.echo(exports(stack.kubeconfig, stack.home.bin, stack.podman.socket, path, home, url))
 
 
 @click.command()
@@ -68,13 +69,17 @@ def kubeconfig() -> None:
     click.echo(installation.existing().kubeconfig)
 
 
-def exports(kubeconfig: Path, programs: Path, socket: Path, path: str, home: Path | None = None) -> str:
+def exports(
+    kubeconfig: Path, programs: Path, socket: Path, path: str, home: Path | None = None, url: str | None = None
+) -> str:
     """Lines for a POSIX shell; PATH is left out if it already begins with the folder `programs`."""
     lines = [f"export KUBECONFIG={shlex.quote(str(kubeconfig))}"]
     if path.split(os.pathsep)[0] != str(programs):
         lines.append(f'export PATH={shlex.quote(str(programs))}:"$PATH"')
     if home is not None:
         lines.append(f"export STROMBOLI_HOME={shlex.quote(str(home))}")
+    if url is not None:
+        lines.append(f"export STROMBOLI_URL={shlex.quote(url)}")
     return "\n".join([*lines, f"export CONTAINER_HOST={shlex.quote(f'unix://{socket}')}"])
 
 
@@ -84,7 +89,8 @@ def _parts(parts: Sequence[PartStatus]) -> str:
     rows = [("PART", "STATE", "PID", "WHERE")]
     lines = table([*rows, *((p.name, _state(p), str(p.pid or "-"), p.where) for p in parts)])
     problems = [f"{p.name}: {p.problem}; `stromboli up` repairs it" for p in parts if p.pid and p.problem]
-    return "\n".join([*lines, *problems])
+    reached = [f"HTTP API: {p.url}" for p in parts if p.url]
+    return "\n".join([*lines, *reached, *problems])
 
 
 def _state(part: PartStatus) -> str:

@@ -39,12 +39,12 @@ def settle(file: Path, in_use: Collection[str], names: Collection[str] = NAMES) 
     return settled
 
 
-def free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
-    with socket.socket() as probe:
+def free(port: int, host: str = HOST) -> bool:
+    """Whether a server could listen on the port now, at this address; an empty one is every address."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Go does: TIME_WAIT does not matter
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

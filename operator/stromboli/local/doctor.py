@@ -1,5 +1,5 @@
 """Checks whether this machine has what a local installation needs, and says how to get what is missing; and, where an
-installation is up, whether its API server reaches the gateway.
+installation is up, whether its API server reaches the gateway, and whether the HTTP API answers.
 
 Each check is a function in `CHECKS`; nothing is installed or changed.
 """
@@ -26,6 +26,7 @@ from stromboli.local import machine
 from stromboli.local.aggregation import Aggregation
 from stromboli.local.gateway_process import Gateway
 from stromboli.local.home import Home
+from stromboli.local.http_api import HttpApi
 
 _OLDEST_PODMAN = (4, 3)
 _NEEDED_GIB, _BUILD_GIB = 3.0, 8.0  # a running installation; a control plane built from source
@@ -187,7 +188,15 @@ def gateway(context: Context) -> list[Check]:
         "`stromboli up` repairs it; until then logs, messages and images cannot be read, and no namespace of this "
         "installation can be deleted"
     )
-    return [Check("gateway", problem is None, problem or "reached through the API server", hint)]
+    found = [Check("gateway", problem is None, problem or "reached through the API server", hint)]
+    return [*found, http_api(Gateway(context.home).http_api)] if problem is None else found
+
+
+def http_api(api: HttpApi) -> Check:
+    """Whether the HTTP API can serve, where it is."""
+    trouble = api.trouble()
+    hint = "the gateway's log says more; `stromboli status` has its path, and `stromboli up` repairs what is down"
+    return Check("HTTP API", trouble is None, trouble or str(api.url()), hint)
 
 
 def architecture(context: Context) -> list[Check]:

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from stromboli import bounds, visible
+from stromboli import addresses, bounds, visible
+from stromboli.configfile import SERVER
 from stromboli.controlplane import ports
-from stromboli.local import code
+from stromboli.local import code, kept
 from stromboli.local.answers import NAMESPACE
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home
+from stromboli.local.http_api import ADDRESS, Address, HttpApi
 
 _NAME = "gateway"
 _READY_SECONDS = 60.0
@@ -40,6 +42,10 @@ class Gateway:
 
     def pid(self) -> int | None:
         return self.process.pid()
+
+    @property
+    def http_api(self) -> HttpApi:
+        return HttpApi(self.home, kept.section(self.home.gateway_settings, SERVER))
 
     def port(self) -> int:
         """The port that it listens on, the same each time, unless another process has taken it meanwhile."""
@@ -62,16 +68,22 @@ class Gateway:
                 answer = client.get(f"https://{ports.HOST}:{port}/readyz")
         except httpx.TransportError as e:
             return f"it does not answer at {ports.HOST}:{port}: {e or type(e).__name__}"
-        return None if answer.is_success else f"it answers {answer.status_code}: {_message(answer.text)}"
+        if not answer.is_success:
+            return f"it answers {answer.status_code}: {_message(answer.text)}"
+        return self.http_api.problem()
 
     def current(self) -> bool:
-        """Whether it was started from the current code, for the current port; if not, it is started anew."""
-        return self.process.stamp == self._stamp()
+        """Whether it was started from the current code and settings, for the current addresses; if not, it is started
+        anew. Raises LocalFailure if the address that the user has set for the HTTP API is taken.
+        """
+        return self.process.stamp == self._stamp(self._http_address())
 
     def start(self, kubeconfig: Path) -> None:
         """Start it; `await_ready` waits for it. Raises LocalFailure."""
-        command = [sys.executable, "-P", "-m", "stromboli", "gateway"]
-        self.process.start(command, self.env(kubeconfig), self._stamp())
+        http = self._http_address()
+        self.http_api.record(http)
+        command = [sys.executable, "-P", "-m", "stromboli", "gateway", "--config", str(self.home.gateway_settings)]
+        self.process.start(command, self.env(kubeconfig, http), self._stamp(http))
 
     def await_ready(self) -> None:
         """Raises LocalFailure with the end of its log if it does not become ready."""
@@ -81,7 +93,7 @@ class Gateway:
         """Stop it; False if it was not running."""
         return self.process.stop()
 
-    def env(self, kubeconfig: Path) -> dict[str, str]:
+    def env(self, kubeconfig: Path, http: Address) -> dict[str, str]:
         """Nothing of the caller's but where this program and its libraries are found: it talks to this machine's API
         server and operator alone.
         """
@@ -94,10 +106,17 @@ class Gateway:
             "PYTHONUNBUFFERED": "1",
             "STROMBOLI_NAMESPACE": NAMESPACE,
             "STROMBOLI_GATEWAY_ADDRESS": f"{ports.HOST}:{self.port()}",
+            ADDRESS: addresses.to_text(*http),
+            "STROMBOLI_LOCAL_KUBECONFIG": str(kubeconfig),
         }
 
-    def _stamp(self) -> str:
-        return code.stamp(str(self.port()).encode())
+    def _http_address(self) -> Address:
+        return self.http_api.address(running=self.pid() is not None)
+
+    def _stamp(self, http: Address) -> str:
+        file = self.home.gateway_settings
+        settings = file.read_bytes() if file.exists() else b""
+        return code.stamp(f"{self.port()} {addresses.to_text(*http)} ".encode() + settings)
 
 
 def _message(text: str) -> str:

@@ -106,6 +106,21 @@ class Home:
         return self.root / "gateway-port.json"
 
     @property
+    def gateway_settings(self) -> Path:
+        """The gateway's settings file: what the user has set of the HTTP API."""
+        return self.root / "gateway.yaml"
+
+    @property
+    def http_port(self) -> Path:
+        """Records the port of the HTTP API for as long as it cannot have the usual one."""
+        return self.root / "http-port.json"
+
+    @property
+    def http_address(self) -> Path:
+        """Records where the gateway was last told to serve the HTTP API."""
+        return self.root / "http-address"
+
+    @property
     def runtime(self) -> Path:
         """On tmpfs, for secrets in use; named after the home, so that two installations stay apart."""
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stromboli import bounds, environment, files
+from stromboli import configfile, environment, files
 from stromboli.controlplane import lock
 from stromboli.controlplane.binaries import Binaries, cache_folder, find
 from stromboli.controlplane.cluster import Cluster
 from stromboli.errors import LocalFailure
-from stromboli.local import aggregation, answers, checkout, doctor, images, leftovers, policy, roles
+from stromboli.local import aggregation, answers, checkout, doctor, images, kept, leftovers, policy, roles
 from stromboli.local.aggregation import Aggregation
 from stromboli.local.answers import Answers, Claude
 from stromboli.local.gateway_process import Gateway
@@ -57,7 +57,7 @@ def _untimed(_: str) -> AbstractContextManager[None]:
 class PartStatus:
     """The state of one part: `pid` is None if it has no process of ours; `where` is its socket or log.
 
-    `problem` says why it is not ready, if that is known.
+    `problem` says why it is not ready, if that is known; `url` is where programs reach it, if they do.
     """
 
     name: str
@@ -65,18 +65,21 @@ class PartStatus:
     ready: bool
     where: str
     problem: str = ""
+    url: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return {"pid": self.pid, "ready": self.ready, "where": self.where, "problem": self.problem}
+        found = {"pid": self.pid, "ready": self.ready, "where": self.where, "problem": self.problem}
+        return {**found, "url": self.url} if self.url else found
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The installation in `home`, for a shell with the environment `environ`."""
+    """The installation in `home`, for a shell with the environment `environ`; `config` is a file with settings."""
 
     home: Home
     environ: Mapping[str, str]
     progress: Progress = field(default_factory=Progress)
+    config: Path | None = None
 
     @property
     def podman(self) -> PodmanService:
@@ -139,6 +142,7 @@ class Stack:
 
     def bring_up(self, timed: Callable[[str], AbstractContextManager[None]] = _untimed) -> Answers:
         """The same for a caller that is `changing` it; each step runs in the context that `timed` gives its name."""
+        self._check_what_is_set()
         with timed("Podman"):
             self.podman_up()
         with timed("control plane"):
@@ -172,7 +176,8 @@ class Stack:
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(checkout.folder("crds")))
 
     def gateway_up(self) -> None:
-        """Start the gateway, without waiting for it: what follows does not need it."""
+        """Start the gateway, without waiting for it: what follows does not need it. Raises LocalFailure."""
+        self._keep_what_is_set_for_the_gateway()
         if not self.gateway.ready() or not self.gateway.current():
             self.gateway.stop()
             self.gateway.start(self.kubeconfig)
@@ -182,10 +187,11 @@ class Stack:
         self.gateway.await_ready()
         self.aggregation.await_reached(self.kubectl())
         self._running("gateway", self.gateway.pid(), str(self.gateway.process.log))
+        self.report(self.gateway.http_api.line())
 
     def images_up(self) -> None:
         """Ensure the CLI's image and a base image, as the settings name them, and write the settings file."""
-        stated = policy.stated(self._settings(), environment.stated(self.environ))
+        stated = policy.stated(kept.section(self.home.settings, configfile.AGENT), self._set(configfile.AGENT))
         wanted = self._checked(stated)
         cli = wanted.cli_image if "@" in wanted.cli_image else f"{wanted.cli_image}:{wanted.cli_image_tag}"
         environ, cache = self.podman.command.environ, cache_folder(self.environ)
@@ -260,8 +266,9 @@ class Stack:
 
     def _gateway_status(self) -> PartStatus:
         problem = self.gateway.problem() or self.aggregation.problem()
-        log = str(self.gateway.process.log)
-        return PartStatus("gateway", self.gateway.pid(), problem is None, log, problem or "")
+        pid, log = self.gateway.pid(), str(self.gateway.process.log)
+        url = self.gateway.http_api.url() if pid is not None else None
+        return PartStatus("gateway", pid, problem is None, log, problem or "", url or "")
 
     def _messages_api(self, chosen: Answers) -> Path | None:
         """Start the process that agents use in place of the API, if they need one; returns its socket."""
@@ -280,15 +287,25 @@ class Stack:
         )
         return self.relay.socket
 
-    def _settings(self) -> dict[str, Any]:
-        try:
-            found = bounds.yaml_document(self.home.settings.read_bytes(), bounds.DOCUMENT)
-        except FileNotFoundError:
-            return {}
-        except ValueError as e:
-            raise LocalFailure(f"{self.home.settings} cannot be read: {e}", "correct the file, or remove it") from e
-        agent = found.get("agent") if isinstance(found, dict) else None
-        return dict(agent) if isinstance(agent, dict) else {}
+    def _set(self, section: str) -> dict[str, Any]:
+        """What this call sets of a section: by its file, and by its environment, which wins."""
+        in_file = configfile.read(self.config).section(section)
+        return {**in_file, **environment.stated(self.environ, section)}
+
+    def _check_what_is_set(self) -> None:
+        """Raises InvalidSettings, before anything is started."""
+        from stromboli import httpsettings, settings  # imported here, since they load a large library
+
+        found = settings.load(self.environ, self.config), httpsettings.load(self.environ, self.config)
+        for warning in dict.fromkeys(warning for each in found for warning in each.warnings):
+            self.report(warning)
+
+    def _keep_what_is_set_for_the_gateway(self) -> None:
+        """Write its settings file."""
+        file = self.home.gateway_settings
+        sections = (configfile.SERVER, configfile.RATE_LIMIT)
+        told = {section: kept.joined(kept.section(file, section), self._set(section)) for section in sections}
+        files.write_private(file, kept.text(told).encode())
 
     def _checked(self, agent: Mapping[str, Any]) -> Settings:
         """The settings with these keys. Raises InvalidSettings, before anything is written to the settings file."""

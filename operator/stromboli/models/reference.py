@@ -188,7 +188,7 @@ def _http_settings() -> str:
         "",
     ]
     rows = (
-        (f"`{section}.{key}`", f"`{httpsettings.variable(section, key)}`", _default(field), field.description or "")
+        (f"`{section}.{key}`", f"`{environment.variable(section, key)}`", _default(field), field.description or "")
         for section, model in httpsettings.SECTIONS.items()
         for key, field in model.model_fields.items()
     )

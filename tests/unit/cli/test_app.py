@@ -20,6 +20,7 @@ from stromboli.local import doctor
 from stromboli.local.answers import Offline
 from stromboli.local.doctor import Check
 from stromboli.local.home import Home
+from stromboli.local.http_api import HttpApi
 from stromboli.local.stack import PartStatus, Stack
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +48,18 @@ def test_status_fails_where_a_part_is_down(ready: bool, code: int, monkeypatch: 
     parts = [PartStatus("podman", 1, True, "/s"), PartStatus("operator", 2, ready, "/l")]
     monkeypatch.setattr(Stack, "status", lambda self: parts)
     assert run(["status"]) == code
+
+
+def test_status_shows_where_the_http_api_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway = PartStatus("gateway", 2, True, "/l", url="http://127.0.0.1:8080")
+    monkeypatch.setattr(Stack, "status", lambda self: [PartStatus("podman", 1, True, "/s"), gateway])
+    assert run(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "HTTP API: http://127.0.0.1:8080"
+    assert run(["status", "-o", "json"]) == 0
+    parts = json.loads(capsys.readouterr().out)
+    assert (parts["gateway"]["url"], "url" in parts["podman"]) == ("http://127.0.0.1:8080", False)
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,15 +166,22 @@ def test_a_command_that_is_ended_removes_what_it_was_making(number: signal.Signa
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_up_prints_where_the_cluster_is(
+def test_up_prints_where_the_cluster_and_the_http_api_are(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Stack, "up", lambda self: Offline())
+    home.ensure()
+    HttpApi(home, {}).record(("127.0.0.1", 8080))
     assert run(["up"]) == 0
     said = capsys.readouterr()
-    assert said.out == f"KUBECONFIG={home.controlplane}/kubeconfig\n"
+    assert said.out == f"KUBECONFIG={home.controlplane}/kubeconfig\nSTROMBOLI_URL=http://127.0.0.1:8080\n"
     assert "offline stand-in answers" in said.err
     assert "`stromboli login`" in said.err
+
+
+def test_up_with_a_file_that_is_missing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["up", "--config", "/none.yaml"]) == 1
+    assert "--config: /none.yaml cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["down"], ["down", "--purge"]])

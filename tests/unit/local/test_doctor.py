@@ -14,6 +14,7 @@ from stromboli.local import doctor, machine
 from stromboli.local.aggregation import Aggregation
 from stromboli.local.gateway_process import Gateway
 from stromboli.local.home import Home
+from stromboli.local.http_api import HttpApi
 
 Lay = Callable[..., Path]
 
@@ -161,9 +162,20 @@ def test_the_gateway_of_an_installation_that_is_up(
     given.home.ensure()
     assert doctor.gateway(given) == [], "its control plane is down"
     monkeypatch.setattr(Cluster, "get", lambda self, path: (200, "ok"))
-    [check] = doctor.gateway(given)
+    check, *http = doctor.gateway(given)
     assert (check.ok, check.found) == (process is way is None, found)
     assert "no namespace of this installation can be deleted" in check.hint
+    assert bool(http) is check.ok, "without the gateway there is none"
+
+
+@pytest.mark.parametrize("trouble", [None, "it answers 503: the API server is away"])
+def test_the_http_api_can_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str | None) -> None:
+    monkeypatch.setattr(HttpApi, "trouble", lambda self: trouble)
+    api = HttpApi(Home(tmp_path), {})
+    api.record(("127.0.0.1", 8080))
+    check = doctor.http_api(api)
+    assert (check.name, check.ok, check.required) == ("HTTP API", trouble is None, True)
+    assert check.found == (trouble or "http://127.0.0.1:8080")
 
 
 @pytest.mark.parametrize(("gib", "ok", "required"), [(1, False, True), (5, False, False), (50, True, False)])

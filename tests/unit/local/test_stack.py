@@ -233,6 +233,75 @@ def test_what_is_wrong_is_not_kept(installed: Stack, notes: Notes, tmp_path: Pat
     assert [p.name for p in installed.home.root.glob("settings*")] == ["settings.yaml"]
 
 
+def gateway_settings(installed: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(installed.home.gateway_settings.read_text())
+    return found
+
+
+def test_what_a_shell_has_set_for_the_http_api_holds_in_the_next_one(
+    installed: Stack, notes: Notes, tmp_path: Path
+) -> None:
+    installed.up()
+    assert gateway_settings(installed) == {"server": {}, "rate_limit": {}}
+    shell = {"STROMBOLI_SERVER_ADDRESS": "127.0.0.1:0", "STROMBOLI_RATE_LIMIT_RPS": "5"}
+    on(tmp_path, **shell, STROMBOLI_RATE_LIMIT_ENABLED="true").up()
+    installed.up()
+    limit = {"enabled": "true", "rate": "5"}
+    assert gateway_settings(installed) == {"server": {"address": "127.0.0.1:0"}, "rate_limit": limit}
+    on(tmp_path, STROMBOLI_SERVER_ADDRESS="", STROMBOLI_RATE_LIMIT_RPS="").up()
+    assert gateway_settings(installed) == {"server": {}, "rate_limit": {"enabled": "true"}}
+    assert stat.S_IMODE(installed.home.gateway_settings.stat().st_mode) == 0o600
+
+
+def test_a_settings_file_is_for_operator_and_gateway_and_the_environment_wins(
+    installed: Stack, notes: Notes, tmp_path: Path
+) -> None:
+    file = tmp_path / "stromboli.yaml"
+    agent = {"allowed_image_patterns": ["python:*"], "mount_claude_cli": True, "image_tag": "latest"}
+    limit = {"enabled": True, "rate": 50, "burst": 100}
+    server = {"address": "127.0.0.1:9090"}
+    file.write_text(yaml.safe_dump({"agent": agent, "server": server, "rate_limit": limit, "auth": {"enabled": True}}))
+    output = io.StringIO()
+    environ = {"PATH": os.defpath, "STROMBOLI_SERVER_ADDRESS": "127.0.0.1:0"}
+    Stack(installed.home, environ, Progress(output, terminal=False), file).up()
+    installed.up()
+    assert gateway_settings(installed) == {"server": {"address": "127.0.0.1:0"}, "rate_limit": limit}
+    kept = yaml.safe_load(installed.home.settings.read_text())["agent"]
+    assert (kept["allowed_image_patterns"], kept["mount_claude_cli"]) == (["python:*"], True)
+    ignored = [line.partition(":")[0] for line in output.getvalue().splitlines() if "is ignored" in line]
+    assert ignored == ["auth", "agent.image_tag"], "once each"
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"STROMBOLI_SERVER_ADDRESS": "8080"}, "STROMBOLI_SERVER_ADDRESS: '8080' is neither :PORT nor HOST:PORT"),
+        ({"STROMBOLI_RATE_LIMIT_BURTS": "1"}, "did you mean burst?"),
+        ({"STROMBOLI_AGENT_CLI_IMGE": "x"}, "did you mean cli_image?"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_started(
+    environ: dict[str, str], said: str, installed: Stack, notes: Notes, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        on(tmp_path, **environ).up()
+    assert said in str(refused.value)
+    assert notes == []
+    assert not installed.home.gateway_settings.exists()
+
+
+def test_status_has_where_the_http_api_is(installed: Stack, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def url() -> str:
+        return next(part for part in installed.status() if part.name == "gateway").url
+
+    installed.home.ensure()
+    assert url() == ""
+    installed.gateway.http_api.record(("", 8080))
+    assert url() == "http://127.0.0.1:8080"
+    monkeypatch.setattr(Gateway, "pid", lambda self: None)
+    assert url() == "", "nothing is there"
+
+
 KEY = {"ANTHROPIC_API_KEY": "sk-1"}
 
 
