@@ -374,13 +374,14 @@ def _head(obj: Object) -> Object:
 
 def _table(items: list[Object], meta: Object) -> Object:
     """Some of the columns that the kinds have."""
-    columns = [("Name", 0), ("Reason", 0), ("Age", 0), ("Session", 1)]
+    columns = [("Name", 0), ("Succeeded", 0), ("Reason", 0), ("Age", 0), ("Session", 1)]
     rows = []
     for obj in items:
         ends = {c["type"]: c for c in (obj.get("status") or {}).get("conditions", ())}
-        reason = ends.get("Succeeded", {}).get("reason")
+        end = ends.get("Succeeded", {})
         session = ((obj.get("spec") or {}).get("session") or {}).get("name")
-        rows.append({"cells": [obj["metadata"]["name"], reason, "5s", session], "object": _head(obj)})
+        cells = [obj["metadata"]["name"], end.get("status"), end.get("reason"), "5s", session]
+        rows.append({"cells": cells, "object": _head(obj)})
     defined = [{"name": name, "type": "string", "priority": priority} for name, priority in columns]
     return {
         "kind": "Table",

@@ -175,6 +175,17 @@ class Caller:
                     raise refusals.of_answer(answer.status, await answer.read(bounds.ANSWER.size), path)
                 yield answer
 
+    async def content(self, path: str, query: Query | None = None, *, accept: str = _JSON) -> bytes:
+        """What is at any path, whole, or more than an answer may have: then its beginning."""
+        headers = {**self._headers, "Accept": accept}
+        with _failures():
+            call = self._http.stream("GET", path, query=query, headers=headers, silence=SILENCE, short=True)
+            async with call as answer:
+                read = await answer.read(bounds.ANSWER.size)
+            if answer.status >= 300:
+                raise refusals.of_answer(answer.status, read, path)
+            return read
+
     async def document(
         self,
         method: str,

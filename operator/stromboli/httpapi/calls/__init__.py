@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from stromboli.httpapi.calls import secrets, system
+from stromboli.httpapi.calls import jobs, secrets, system
 
-ROUTERS: tuple[APIRouter, ...] = (secrets.router, system.router)
+ROUTERS: tuple[APIRouter, ...] = (jobs.router, secrets.router, system.router)
