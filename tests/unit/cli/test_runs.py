@@ -35,7 +35,11 @@ def test_the_table_has_the_newest_last(api: FakeApiServer, capsys: Out) -> None:
     api.add("agentruns", at("12:00:00", "new", status=DONE))
     api.add("agentruns", at("11:00:00", "old-one"))
     assert stromboli(["get"]) == 0
-    assert capsys.readouterr().out == "NAME      REASON      AGE\nold-one   -           5s\nnew       Completed   5s\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME      SUCCEEDED   REASON      AGE",
+        "old-one   -           -           5s",
+        "new       True        Completed   5s",
+    ]
     assert "as=Table" in api.requests[-1].headers["accept"]
 
 
@@ -44,7 +48,7 @@ def test_wide_and_all_namespaces(api: FakeApiServer, capsys: Out) -> None:
     api.add("agentruns", run("b", "two"))
     assert stromboli(["get", "-A", "-o", "wide"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["NAMESPACE", "NAME", "REASON", "AGE", "SESSION"]
+    assert head.split() == ["NAMESPACE", "NAME", "SUCCEEDED", "REASON", "AGE", "SESSION"]
     assert [row.split()[:2] for row in rows] == [["one", "a"], ["two", "b"]]
 
 
@@ -127,10 +131,10 @@ def test_a_watch_shows_what_changes_and_goes_on_after_a_loss(api: FakeApiServer,
     teller.join()
     printed = capsys.readouterr()
     assert [line.split() for line in printed.out.splitlines()] == [
-        ["NAME", "REASON", "AGE"],
-        ["a", "-", "5s"],
-        ["a", "Running", "5s"],
-        ["a", "Completed", "5s"],
+        ["NAME", "SUCCEEDED", "REASON", "AGE"],
+        ["a", "-", "-", "5s"],
+        ["a", "Unknown", "Running", "5s"],
+        ["a", "True", "Completed", "5s"],
     ]
     assert "IncompleteRead(0 bytes read); trying again" in printed.err
     assert "it is starting; trying again" in printed.err
