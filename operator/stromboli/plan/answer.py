@@ -136,6 +136,22 @@ def parse(output: bytes, secrets: Secrets) -> Answer | None:
     return None if so_far is None else _unfinished(so_far, session, secrets)
 
 
+def result_line(output: bytes) -> bytes | None:
+    """The line of the last result event, as the CLI wrote it; None if there is none."""
+    session = transcript.session(output)
+    for start, stop in itertools.islice(_candidates(output), _MAX_TRIES):
+        found = _event(output[start:stop])
+        if found is not None and transcript.is_session(found[0], session):
+            return output[start:stop]
+    return None
+
+
+def words(line: bytes) -> str:
+    """What a result event's line says, with all secrets: the agent's text or, if there is none, the CLI's errors."""
+    found = _event(line)
+    return "" if found is None else _said(found[0])
+
+
 def _candidates(output: bytes) -> Iterator[tuple[int, int]]:
     """Where the lines are that may be a result event, the last first."""
     end = len(output)
