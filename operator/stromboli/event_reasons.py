@@ -73,6 +73,18 @@ class EventReason(StrEnum):
         "Warning",
         "No policy restricts the images of the namespace: an administrator should set `images.allowed` in one.",
     )
+    NotificationGivenUp = (
+        "NotificationGivenUp",
+        "Warning",
+        "The receiver that `notify` names has not accepted the notification within a day, or never can; the message"
+        " says why, and it is not tried again.",
+    )
+    NotificationRefused = (
+        "NotificationRefused",
+        "Warning",
+        "The receiver that `notify` names is at an address that is not public, and that the policies do not allow in"
+        " `notify.allowedNetworks`. It is tried again for a day, since either may change.",
+    )
     RequestsFail = (
         "RequestsFail",
         "Warning",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from stromboli.errors import InvalidInput
 
@@ -57,4 +58,14 @@ def parse(text: str) -> Receiver:
     port = int(found[3][1:]) if found[3] else _PORTS[scheme]
     if not 0 < port < 65536:
         raise InvalidInput(f"has the port {port}; a port is 1 to 65535")
+    bracketed = found[2].startswith("[")
+    if (bracketed or re.fullmatch("[0-9.]+", host)) and not _is_address(host, 6 if bracketed else 4):
+        raise InvalidInput(f"has the host {found[2]}, which is not an address; write all of it, such as 192.0.2.1")
     return Receiver(scheme, host, port)
+
+
+def _is_address(host: str, version: int) -> bool:
+    try:
+        return ip_address(host).version == version
+    except ValueError:
+        return False

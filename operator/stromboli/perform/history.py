@@ -7,6 +7,7 @@ wall clock that is set afterwards changes no deadline. Only after a restart of t
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 
 from stromboli.models.run import Run
 from stromboli.plan.expiry import Finished
+from stromboli.plan.notify import KEPT
 
 SET = 1.0  # seconds by which the wall clock differs once somebody has set it, and does not just run a little faster
 
@@ -71,14 +73,16 @@ class History:
             self.gone(run.uid)
             return
         known = self._runs.get(run.namespace, {}).get(run.uid)
+        moment = known.ended if known and known.completed == completed else self._clock.moment(completed)
         new = Finished(
             uid=run.uid,
             name=run.name,
             version=run.version,
             completed=completed,
-            ended=known.ended if known and known.completed == completed else self._clock.moment(completed),
+            ended=moment,
             ttl=run.ttl,
             ours=run.status.node in ("", self._node),
+            held=moment + KEPT if run.awaits_notification else -math.inf,
         )
         if new != known:
             self._runs.setdefault(run.namespace, {})[run.uid] = new

@@ -25,7 +25,7 @@ class Finished:
     """What is kept in memory of a finished run.
 
     `completed` is its status's time, and `ended` the moment that this was. `ttl` is in seconds, None if the spec states
-    none. `ours` says whether this operator finished it.
+    none. `ours` says whether this operator finished it. Until the moment `held`, it is kept for its notification.
     """
 
     uid: str
@@ -35,6 +35,7 @@ class Finished:
     ended: float
     ttl: int | None
     ours: bool
+    held: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def expired(finished: Collection[Finished], keeping: Keeping, now: float) -> Exp
     for one in finished:
         ttl = keeping.ttl if one.ttl is None else one.ttl
         over = math.inf if ttl is None else one.ended + ttl
-        moment = min(over, beyond.get(one.uid, math.inf))
+        moment = max(min(over, beyond.get(one.uid, math.inf)), one.held)
         late = 0.0 if one.ours else OTHERS
         if moment + late > now:
             again = min(again, moment + late)

@@ -1,7 +1,8 @@
 """Several policies → the one that is in effect for a namespace. Pure.
 
 Allowlists are kept apart, each with its owner's name, because each of them must admit an image. Of limits, switches,
-`historyLimit` and the rules for stacks (plan/compose_rules.py), the strictest applies. Values (`cli`, `defaults`, `env`
+`historyLimit` and the rules for stacks (plan/compose_rules.py), the strictest applies. Of networks for notifications,
+what all lists have. Values (`cli`, `defaults`, `env`
 by name, `credentials`, `pullPolicy`) must agree: if two policies differ, the run is refused with a message that names
 both. Of Secrets for pulls, all are used. The operator's settings count as one more allowlist, and are the fallback for
 values that no policy sets.
@@ -15,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from stromboli.errors import InvalidInput, Refused
-from stromboli.grammar import duration, pattern, reference
+from stromboli.grammar import duration, network, pattern, reference
 from stromboli.grammar.pattern import Pattern
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentpolicy import (
@@ -33,6 +34,7 @@ from stromboli.models.agentpolicy import (
 from stromboli.plan import amounts, compose_rules, limits
 from stromboli.plan.compose_rules import ComposeRules
 from stromboli.plan.limits import Limits
+from stromboli.plan.receivers import NetworkList
 from stromboli.reasons import Reason
 
 SETTINGS = "the operator's settings"
@@ -123,6 +125,7 @@ class Effective:
     pull_secrets: tuple[PullSecretRef, ...] = ()
     ttl: float | None = None
     history_limit: int | None = None
+    networks: tuple[NetworkList, ...] = ()
 
 
 def selects(policy: Rules, labels: Mapping[str, str]) -> bool:
@@ -167,6 +170,7 @@ def combine(policies: Iterable[Rules], base: Base) -> Effective:
         compose=_compose(found),
         ttl=one("defaults.ttl", lambda s: _ttl(s.defaults)),
         history_limit=min((limit for p in found if (limit := p.spec.history_limit) is not None), default=None),
+        networks=_networks(found),
     )
 
 
@@ -284,6 +288,17 @@ def _volumes(found: Sequence[Rules], base: Base) -> tuple[VolumeList, ...]:
             folders = tuple((v.path, v.read_only) for v in policy.spec.volumes.allowed)
             lists.append(VolumeList(policy.owner, folders))
     return tuple(lists)
+
+
+def _networks(found: Sequence[Rules]) -> tuple[NetworkList, ...]:
+    stated = [(p.owner, p.spec.notify.allowed_networks) for p in found if p.spec.notify is not None]
+    return tuple(
+        NetworkList(
+            owner, tuple(_read(owner, "notify.allowedNetworks", partial(network.parse, text)) for text in texts)
+        )
+        for owner, texts in stated
+        if texts is not None
+    )
 
 
 def _limits(found: Sequence[Rules]) -> Limits:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from stromboli import naming
 from stromboli.errors import InvalidInput, Refused
-from stromboli.grammar import reference
+from stromboli.grammar import receiver, reference
 from stromboli.grammar.reference import Reference
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.base import ENV_NAME_PATTERN, KEY_PATTERN
@@ -23,7 +23,7 @@ from stromboli.models.claude import ClaudeOptions
 from stromboli.models.environment import IMAGE_OF_SERVICE, ONE_SOURCE, Environment
 from stromboli.models.lifecycle import Lifecycle
 from stromboli.models.sources import NO_FILE_NAME, NO_PREFIX, ONE_KEY, ONE_OBJECT, ONE_VALUE
-from stromboli.plan import amounts, documents, limits, mcp, processes, variables, volumes
+from stromboli.plan import amounts, documents, limits, mcp, processes, receivers, variables, volumes
 from stromboli.plan.admission import admit
 from stromboli.plan.attempt import Hook
 from stromboli.plan.policy import DEFAULT_TIMEOUT, Effective
@@ -263,6 +263,19 @@ def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
     documents.schema(options.json_schema, "spec.claude.jsonSchema")  # whether it is valid is checked later
 
 
+def notification_may_go_there(spec: AgentRunSpec, policy: Effective) -> None:
+    """What a name stands for is known only when it is sent (perform/notifications/)."""
+    if spec.notify is None:
+        return
+    leads_to = _parsed("spec.notify.url", partial(receiver.parse, spec.notify.url))
+    address = receivers.literal(leads_to.host)
+    if address is not None and (why := receivers.refusal(address, policy.networks)):
+        raise Refused(
+            Reason.PolicyViolation,
+            f"spec.notify.url: {why}; name a receiver at a public address, or ask an administrator",
+        )
+
+
 Check = Callable[[AgentRunSpec, Effective], None]
 CHECKS: tuple[Check, ...] = (
     prompt_is_given_once,
@@ -276,6 +289,7 @@ CHECKS: tuple[Check, ...] = (
     resources_are_quantities,
     nothing_is_over_a_ceiling,
     documents_are_json,
+    notification_may_go_there,
     variables.documents_set_none_of_others,
     processes.arguments_and_variables_fit,
 )

@@ -12,6 +12,8 @@ from stromboli.errors import InvalidInput
 from stromboli.grammar import receiver
 from stromboli.grammar.receiver import SCHEME_MEANT, URL_MEANT, USER_MEANT, Receiver
 
+NO_ADDRESS = "which is not an address; write all of it, such as 192.0.2.1"
+
 
 @pytest.mark.parametrize(
     ("url", "leads_to", "shown"),
@@ -58,6 +60,12 @@ def test_a_url_leads_to_a_host(url: str, leads_to: Receiver, shown: str) -> None
         ("https://example.com/" + "a" * 2048, URL_MEANT),
         ("https://example.com:0/", "has the port 0; a port is 1 to 65535"),
         ("https://example.com:65536/", "has the port 65536; a port is 1 to 65535"),
+        ("http://127.1/", f"has the host 127.1, {NO_ADDRESS}"),
+        ("http://2130706433:8080", f"has the host 2130706433, {NO_ADDRESS}"),
+        ("http://1.2.3.4./", f"has the host 1.2.3.4., {NO_ADDRESS}"),
+        ("http://127.0.0.01/", f"has the host 127.0.0.01, {NO_ADDRESS}"),
+        ("http://[127.0.0.1]/", f"has the host [127.0.0.1], {NO_ADDRESS}"),
+        ("http://[1:2]/", f"has the host [1:2], {NO_ADDRESS}"),
     ],
 )
 def test_what_is_no_receiver_gets_a_sentence(url: str, said: str) -> None:
@@ -67,7 +75,7 @@ def test_what_is_no_receiver_gets_a_sentence(url: str, said: str) -> None:
 
 
 @given(st.text(st.sampled_from("htps:/@?#[]%.\\a1é \n"), max_size=24).map(lambda rest: f"http://{rest}"))
-def test_each_url_is_refused_by_one_rule_of_the_schema_or_by_its_port_alone(url: str) -> None:
+def test_each_url_is_refused_by_one_rule_of_the_schema_or_for_a_number_in_it(url: str) -> None:
     """As the API server counts: one rule is violated, or none, and then the URL can be read."""
     user, whole = re.search(receiver.USER_RE2, url), re.fullmatch(receiver.URL_RE2, url)
     assert not (user and whole)
@@ -77,9 +85,9 @@ def test_each_url_is_refused_by_one_rule_of_the_schema_or_by_its_port_alone(url:
 
 
 def _said(url: str) -> str | None:
-    """What is wrong with the URL, other than its port."""
+    """What is wrong with the URL, other than its port, or an address that is none."""
     try:
         receiver.parse(url)
     except InvalidInput as refusal:
-        return None if "a port is 1 to" in refusal.message else refusal.message
+        return None if refusal.message.startswith(("has the port ", "has the host ")) else refusal.message
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,36 @@ def test_one_that_is_being_deleted_is_none_of_them(history: History) -> None:
     history.ended(run("a", START))
     history.ended(run("a", START, version=2, metadata={"deletionTimestamp": "2026-01-31T12:00:00Z"}))
     assert len(history) == 0
+
+
+HOOK = {"url": "https://example.com"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "notification", "held"),
+    [
+        ({}, {}, False),
+        ({"notify": HOOK}, {}, True),
+        ({"notify": HOOK}, {"attempts": 1, "nextAttemptTime": times.to_micro(START)}, True),
+        ({"notify": HOOK}, {"attempts": 1, "deliveryTime": times.to_micro(START)}, False),
+        ({"notify": HOOK}, {"attempts": 1, "lastError": "given up"}, False),
+    ],
+)
+def test_one_that_is_to_be_reported_is_held_for_a_day(
+    history: History, fields: dict[str, Any], notification: dict[str, Any], held: bool
+) -> None:
+    obj = run("a", START, ttlSecondsAfterFinished=0, **fields)
+    history.ended(replace(obj, status=RunStatus({**obj.status.wire, "notification": notification})))
+    (one,) = history.of("space")
+    assert one.held == (one.ended + 24 * HOUR + 60.0 if held else -math.inf)
+
+
+def test_that_it_was_reported_is_news(history: History) -> None:
+    obj = run("a", START, notify=HOOK)
+    history.ended(obj)
+    history.take_changed()
+    history.ended(replace(obj, status=RunStatus({**obj.status.wire, "notification": {"deliveryTime": "2026-01-31"}})))
+    assert history.take_changed() == {"space"}
 
 
 def test_one_without_a_time_is_never_deleted(history: History) -> None:

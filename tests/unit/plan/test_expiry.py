@@ -72,6 +72,20 @@ def test_of_the_history_too_from_when_a_newer_run_ended() -> None:
     assert expired([theirs, newer], Keeping(history=1), 500.0 + OTHERS).by_policy == (theirs,)
 
 
+def test_a_run_is_held_for_its_notification() -> None:
+    run = replace(finished("a", 100.0, 10), held=500.0)
+    assert expired([run], FOREVER, 499.0) == Expired((), (), 500.0)
+    assert expired([run], FOREVER, 500.0) == Expired((run,), (), None)
+    later = replace(finished("a", 100.0, 1000), held=500.0)
+    assert expired([later], FOREVER, 500.0) == Expired((), (), 1100.0), "its own time is later"
+
+
+def test_a_run_beyond_the_history_is_held_too_and_no_other_goes_in_its_place() -> None:
+    runs = [replace(finished("a", 1.0), held=500.0), finished("b", 2.0)]
+    assert expired(runs, Keeping(history=1), 2.0) == Expired((), (), 500.0)
+    assert uids(expired(runs, Keeping(history=1), 500.0).by_policy) == ["a"]
+
+
 # --- any runs at any time ---
 
 RUNS = st.lists(

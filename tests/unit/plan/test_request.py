@@ -265,6 +265,47 @@ def test_the_first_that_is_wrong_is_what_is_said(first: int) -> None:
     assert _refusal(spec(**fields)).message.startswith(WRONG[first][0])
 
 
+# --- where its end is reported to ---
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/hook?token=x", "https://localhost/", "http://1.1.1.1/", "http://[2606:4700::1111]:80/"]
+)
+def test_a_receiver_at_a_public_address_or_a_name_may_be_named(url: str) -> None:
+    request.build(spec(notify={"url": url}), effective())
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("[::ffff:10.0.0.1]:8080", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_a_receiver_at_an_address_that_no_policy_allows_is_refused(host: str, address: str) -> None:
+    refusal = _refusal(spec(notify={"url": f"http://{host}/hook?token=s3cret"}))
+    assert refusal.reason is Reason.PolicyViolation
+    assert refusal.message.startswith(f"spec.notify.url: {address} is a ")
+    assert refusal.message.endswith(
+        ", and no policy has it in notify.allowedNetworks; name a receiver at a public address, or ask an administrator"
+    )
+
+
+def test_a_policy_may_allow_it() -> None:
+    allowing = policy(notify={"allowedNetworks": ["10.0.0.0/8"]})
+    request.build(spec(notify={"url": "http://10.1.2.3:8080/hook"}), effective(allowing))
+
+
+@pytest.mark.parametrize("url", ["http://127.1/", "https://example.com:99999/"])
+def test_what_the_schema_does_not_check_of_a_url(url: str) -> None:
+    stored = spec(notify={"url": "https://example.com"})
+    assert stored.notify is not None
+    read = stored.model_copy(update={"notify": stored.notify.model_copy(update={"url": url})})
+    assert _refusal(read).message.startswith("spec.notify.url: has the ")
+
+
 @pytest.mark.parametrize("name", ["localhost/stromboli/session:u", "LOCALHOST/stromboli/session@sha256:" + "0" * 64])
 def test_a_sessions_copy_is_nobodys_image(name: str) -> None:
     with pytest.raises(Refused, match="is the copy of a session") as refused:
@@ -285,6 +326,7 @@ def test_the_order_of_the_checks() -> None:
         "resources_are_quantities",
         "nothing_is_over_a_ceiling",
         "documents_are_json",
+        "notification_may_go_there",
         "documents_set_none_of_others",
         "arguments_and_variables_fit",
     ]
