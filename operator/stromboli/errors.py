@@ -38,6 +38,7 @@ StromboliError
 ├── Conflict              the object has changed since it was read, or is gone: read it again
 ├── Rejected              the API server will never accept what was written
 ├── Oversized             a run's spec leaves no space for its status
+├── NotDelivered          a notification of a run's end was not delivered
 ├── PartDied              a part of the operator has failed: the process exits
 └── LocalFailure          a command failed on the user's machine: the message says what to do
     ├── ApiUnreachable    … the API server of the kubeconfig did not answer, or the connection was lost
@@ -274,6 +275,16 @@ class HttpRefused(HttpFailed):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class NotDelivered(StromboliError):
+    """A notification was not delivered. `str()` of it is a clause with the receiver's scheme and host, and nothing else
+    of its URL. `refused` says that it was not sent, since no address of the receiver may be called.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class PartDied(StromboliError):

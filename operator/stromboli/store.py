@@ -27,7 +27,9 @@ class Reported:
 
 
 class Finished(Protocol):
-    """Is called with each finished run that is put, and with each run that is gone: perform/history.py."""
+    """Is called with each finished run that is put, and with each run that is gone: perform/history.py and
+    perform/notifications/deliveries.py.
+    """
 
     def ended(self, run: Run) -> None: ...
 
@@ -40,7 +42,7 @@ class Store:
     `wake` is called with the UID of the run that is next in a session's queue after another has left it.
     """
 
-    def __init__(self, wake: Callable[[str], None], finished: Finished) -> None:
+    def __init__(self, wake: Callable[[str], None], *finished: Finished) -> None:
         self._wake = wake
         self._finished = finished
         self._objects: dict[str, Run] = {}
@@ -88,7 +90,8 @@ class Store:
         if run.status.is_finished:
             # One that was started holds its session, and the next can go on only once that is given back.
             self._drop(uid, wakes_next=not run.status.attempts)
-            self._finished.ended(run)
+            for one in self._finished:
+                one.ended(run)
         elif known != version or run.is_whole or not self._is_whole(uid):
             # an outline adds nothing to the whole run
             self._objects[uid] = objects.kept(run)
@@ -131,7 +134,8 @@ class Store:
         self._deleted.add(uid)
         self._reported.pop(uid, None)
         self._drop(uid, wakes_next=True)
-        self._finished.gone(uid)
+        for one in self._finished:
+            one.gone(uid)
 
     def known(self) -> set[str]:
         """The UIDs of all known runs, including finished ones."""

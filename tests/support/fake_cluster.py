@@ -142,6 +142,25 @@ class FakeCluster(Cluster):
             found = self.objects.get((namespace, name))
             return None if found is None else objects.run(outline.followed(msgspec.json.encode(found)))
 
+    async def answered_run(self, namespace: str, name: str) -> Run | None:
+        async with self._call("run", namespace, name):
+            found = self.objects.get((namespace, name))
+            return None if found is None else objects.run(outline.answered(msgspec.json.encode(found)))
+
+    async def write_notification(self, run: Run, new: Mapping[str, Any]) -> Run:
+        async with self._call("patch notification", run.namespace, run.name):
+            stored = self.objects.get((run.namespace, run.name), {"metadata": {}})
+            found, known = objects.run(stored), run.status.wire.get("notification")
+            if found.uid != run.uid or found.status.wire.get("notification") != known:
+                raise Conflict(f"{run.name} has changed or is gone")
+            written = _copied(stored)
+            written["status"]["notification"] = dict(new)
+            if len(msgspec.json.encode(written)) > MAX_OBJECT:
+                raise Rejected("the API server refuses it: the request is too large")
+            self.writes.append(f"notification {run.namespace}/{run.name}")
+            made = self._store(written, "MODIFIED")
+            return objects.with_status(run, made["metadata"], {**run.status.wire, "notification": dict(new)})
+
     @asynccontextmanager
     async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Run | None]:
         async with self._call("whole run", namespace, name):

@@ -92,7 +92,14 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     await cluster.installation()
     await cluster.namespace_labels("n")
     await cluster.has_namespace("n")
-    for call in (cluster.run, cluster.followed_run, cluster.session, cluster.session_outline, cluster.image):
+    for call in (
+        cluster.run,
+        cluster.answered_run,
+        cluster.followed_run,
+        cluster.session,
+        cluster.session_outline,
+        cluster.image,
+    ):
         await call("s", "n")
     for data in (cluster.config_map_data, cluster.secret_data):
         await data("s", "n")
@@ -103,13 +110,14 @@ async def _called(cluster: Cluster, *, lost: bool) -> set[str]:
     await cluster.policies()
     await cluster.run_heads("s", "n")
     await cluster.create_session("s", "n", AgentSessionSpec())
+    await cluster.write_notification(run, {})
     await cluster.delete_session("s", "n")
     await cluster.delete_finished_run("s", "n", "u", "1")
     await cluster.post_event({"metadata": {"namespace": "s", "name": "n"}, "reason": "R"})
     names = (
-        "installation namespace_labels has_namespace run followed_run session session_outline config_map_data "
-        "secret_data whole_run runs sessions image images policies run_heads create_session delete_session "
-        "delete_finished_run post_event"
+        "installation namespace_labels has_namespace run answered_run followed_run session session_outline "
+        "config_map_data secret_data whole_run runs sessions image images policies run_heads create_session "
+        "delete_session delete_finished_run write_notification post_event"
     )
     return set(names.split())
 

@@ -58,6 +58,9 @@ from stromboli.perform.logs.services import ServiceLogs
 from stromboli.perform.logs.steps import Outputs
 from stromboli.perform.logs.times import Times
 from stromboli.perform.lookups import Lookups
+from stromboli.perform.notifications.deliveries import Deliveries
+from stromboli.perform.notifications.due import AllDue
+from stromboli.perform.notifications.sending import Sender
 from stromboli.perform.notify import Notifier
 from stromboli.perform.policies import EVERY_POLICY, PolicyStatuses
 from stromboli.perform.report import Reporter
@@ -112,11 +115,14 @@ class Parts:
 async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Parts]:
     """Create the parts and connect them; they are closed at the end of the block."""
     history = History(settings.node)
-    store = Store(lambda uid: queue.wake(uid), history)
+    due = AllDue(settings.node, lambda uid: delivery_queue.wake(uid))
+    store = Store(lambda uid: queue.wake(uid), history, due)
     queue = WorkQueue(lambda uid: reconciler.reconcile(uid))
     session_queue = WorkQueue(lambda uid: upkeep.reconcile(uid))
     policy_queue = WorkQueue(PolicyStatuses(cluster).reconcile)
     image_queue = WorkQueue(lambda uid: images.reconcile(uid))
+    # Its passes wait for receivers and for each other: how long one takes says nothing about the operator's health.
+    delivery_queue = WorkQueue(lambda uid: deliveries.reconcile(uid))
 
     def wake(uid: str) -> None:
         """Wake a run or an AgentImage."""
@@ -125,6 +131,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     node = _node(settings, podman, installation, wake)
     on_node = node.on_node
     voice = _voice(settings, cluster, store)
+    deliveries = Deliveries(cluster, settings, store, due, voice.notifier, Sender())
     queues = Queues(cluster, store)
     index = Index(cluster.session_outline, cluster.sessions)
     sessions = session_parts.assembled(
@@ -178,7 +185,7 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
     sweep = Sweep(survey, Inventory(podman, on_node.site), on_node.cleaner, shared, stacks, images.check)
 
     async def close() -> None:
-        queues_of_work = (queue, session_queue, policy_queue, image_queue)
+        queues_of_work = (queue, session_queue, policy_queue, image_queue, delivery_queue)
         for part in (*queues_of_work, sessions, starts, stacks, node.ends, node.images, voice.notifier):
             await part.close()
 

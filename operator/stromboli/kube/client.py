@@ -121,6 +121,12 @@ class Cluster:
             content = await self._content(AgentRun, namespace, name)
             return None if content is None else objects.run(decoded(outline.followed, content))
 
+    async def answered_run(self, namespace: str, name: str) -> Run | None:
+        """A run without the large parts of its spec and status, but with its answer as text."""
+        async with self._reads:
+            content = await self._content(AgentRun, namespace, name)
+            return None if content is None else objects.run(decoded(outline.answered, content))
+
     @asynccontextmanager
     async def whole_run(self, namespace: str, name: str) -> AsyncIterator[Run | None]:
         """A run with its whole spec, inside the block; only a few large ones are in memory at a time.
@@ -254,6 +260,15 @@ class Cluster:
 
         written = await self._guarded(obj, write, patch)
         return objects.with_spec(obj, decoded(outline.head, written), _as_stored(spec))
+
+    async def write_notification(self, run: Run, new: Wire) -> Run:
+        """Replace what has become of a run's notification, guarded by what was read of it; returns the new run. The
+        rest of its status, which is final, is not touched. Raises Conflict, Rejected, ClusterUnavailable.
+        """
+        operations = versions.notification(run, new)
+        call = self._plain.patch(AgentRun.Status, run.name, operations, namespace=run.namespace)
+        written = await _patched(f"the notification of AgentRun {run.name}", call)
+        return objects.with_status(run, decoded(outline.head, written), {**run.status.wire, "notification": dict(new)})
 
     async def create_session(self, namespace: str, name: str, spec: AgentSessionSpec) -> Session:
         """Create a session; as it is stored. Raises Conflict where there is one, Rejected."""

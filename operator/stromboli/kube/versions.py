@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from stromboli.models.objects import Resource
+from stromboli.models.run import Run
 from stromboli.naming import API_VERSION
 
 Wire = Mapping[str, Any]
@@ -43,6 +44,17 @@ def patch(obj: Resource, part: Literal["spec", "status"], value: Wire) -> Operat
     }
     tests = [{"op": "test", "path": path, "value": expected} for path, expected in judged.items()]
     return [*tests, {"op": "add", "path": f"/{part}", "value": dict(value)}]
+
+
+def notification(run: Run, new: Wire) -> Operations:
+    """A JSON patch of a run's status that replaces what has become of its notification, and nothing else, if that is
+    still as it was read.
+    """
+    place, known = "/status/notification", run.status.wire.get("notification")
+    tests = [
+        {"op": "test", "path": path, "value": value} for path, value in (("/metadata/uid", run.uid), (place, known))
+    ]
+    return [*tests, {"op": "add", "path": place, "value": dict(new)}]
 
 
 def _judged(obj: Resource) -> tuple[object, ...]:

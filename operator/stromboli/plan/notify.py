@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from stromboli.models.run import Run
+from stromboli.models.run import NotificationEntry, Run
 from stromboli.plan import answered
 
 GIVE_UP = timedelta(days=1)  # after the run's end
@@ -46,13 +46,10 @@ class Failed:
 Attempted = Delivered | Failed
 
 
-def wait(run: Run, now: datetime) -> float | None:
-    """Seconds until the next attempt; None if none is due any more. The wall clock may have been set in between: a time
-    that is further away than any delay is one that has passed.
+def wait(told: NotificationEntry | None, now: datetime) -> float:
+    """Seconds until the next attempt, for a notification that is not over. The wall clock may have been set in between:
+    a time that is further away than any delay is one that has passed.
     """
-    if not run.awaits_notification:
-        return None
-    told = run.status.notification
     left = 0.0 if told is None or told.next is None else (told.next - now).total_seconds()
     return left if 0.0 < left <= LONGEST * (1 + JITTER) else 0.0
 
@@ -98,7 +95,7 @@ def headers(run: Run, content: bytes, key: bytes | None, now: datetime) -> dict[
     with it its own signature. What stays the same is the delivery's identifier.
     """
     timestamp = str(int(now.timestamp()))
-    made = {"Content-Type": "application/json", TIMESTAMP: timestamp, DELIVERY: run.uid}
+    made = {"Content-Type": "application/json", "User-Agent": "stromboli", TIMESTAMP: timestamp, DELIVERY: run.uid}
     if key is not None:
         made[SIGNATURE] = f"sha256={signature(key, timestamp, content)}"
     return made

@@ -20,6 +20,7 @@ PROTOCOLS: dict[type, tuple[type, set[str]]] = {
     reads.ClusterReads: (
         Cluster,
         {
+            "answered_run",
             "config_map_data",
             "followed_run",
             "has_namespace",
@@ -65,6 +66,7 @@ WRITES: dict[type, set[str]] = {
         "delete_session",
         "plain",
         "post_event",
+        "write_notification",
         "write_spec",
         "write_status",
     },

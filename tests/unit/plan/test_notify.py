@@ -36,8 +36,10 @@ def ended(*modifiers: Modifier, reason: Reason = Reason.Completed, message: str 
 
 
 def seconds(run: Run, after: float = 0.0) -> float | None:
-    """How long to wait, so many seconds after noon."""
-    return notify.wait(run, NOON + timedelta(seconds=after))
+    """How long to wait, so many seconds after noon; None if nothing is to be reported."""
+    if not run.awaits_notification:
+        return None
+    return notify.wait(run.status.notification, NOON + timedelta(seconds=after))
 
 
 def later(after: float) -> str:
@@ -218,6 +220,7 @@ def test_the_headers_of_an_attempt() -> None:
     timestamp = str(int(NOON.timestamp()))
     assert made == {
         "Content-Type": "application/json",
+        "User-Agent": "stromboli",
         "X-Stromboli-Timestamp": timestamp,
         "X-Stromboli-Delivery": UID,
     }

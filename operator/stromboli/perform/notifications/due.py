@@ -1,0 +1,61 @@
+"""Which ends of runs are still to be reported by this node's operator, with a small record of each.
+
+The store reports finished runs; deliveries.py does the rest. All of it can be made anew from the cluster at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stromboli.errors import InvalidInput
+from stromboli.grammar import receiver
+from stromboli.models.objects import text
+from stromboli.models.run import NotificationEntry, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A run whose end is to be reported to `receiver`, a scheme and a host, and what has become of that."""
+
+    namespace: str
+    name: str
+    receiver: str
+    told: NotificationEntry | None
+
+
+class AllDue:
+    """Those of the runs of one node. `wake` is called with the UID of each that is new, or has changed."""
+
+    def __init__(self, node: str, wake: Callable[[str], None]) -> None:
+        self._node = node
+        self._wake = wake
+        self._due: dict[str, Due] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def get(self, uid: str) -> Due | None:
+        return self._due.get(uid)
+
+    def ended(self, run: Run) -> None:
+        """A finished run, as it was read."""
+        if not run.awaits_notification or run.status.node != self._node or run.is_being_deleted:
+            self.gone(run.uid)
+            return
+        new = Due(run.namespace, run.name, _shown(text(run.notify.get("url"))), run.status.notification)
+        if self._due.get(run.uid) != new:
+            self._due[run.uid] = new
+            self._wake(run.uid)
+
+    def gone(self, uid: str) -> None:
+        """A run that no longer exists, or of which nothing is due any more."""
+        if self._due.pop(uid, None) is not None:
+            self._wake(uid)
+
+
+def _shown(url: str) -> str:
+    try:
+        return receiver.parse(url).shown
+    except InvalidInput:
+        return ""
