@@ -135,13 +135,16 @@ class Caller:
                     if kind != "BOOKMARK":
                         yield kind, found
 
-    async def states(self, resource: Resource, namespace: str, name: str) -> AsyncGenerator[Object | None, None]:
+    async def states(
+        self, resource: Resource, namespace: str, name: str, *, known: bool = False
+    ) -> AsyncGenerator[Object | None, None]:
         """Each state of the object of that name, from the present one; None while there is none. A state may be passed
         over: what counts is the last one. A connection that is lost is made again, for ever.
 
-        Raises ApiRefused, ApiUnreachable if the first call fails, and ApiRefused for later ones unless it is passing.
+        Raises ApiRefused, ApiUnreachable if the first call fails and the object is not `known` from before, and
+        ApiRefused for later ones unless it is passing.
         """
-        seen, begun, pause = "", False, FIRST
+        seen, begun, pause = "", known, FIRST
         while True:
             try:
                 now = await self.page(resource, namespace, fields=f"metadata.name={name}")

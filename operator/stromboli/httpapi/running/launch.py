@@ -1,0 +1,143 @@
+"""Creates the run that a request asks for, once, whatever is repeated or breaks off in between.
+
+With an `Idempotency-Key`, the names of the run and of its session follow from the caller and the key, so a request that
+is repeated finds the run of the first one. Without one they are random; but where the API server's answer to the
+creation was lost, the run's fate is found out by its name, so that the caller is never told to try again while a prompt
+may have been sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+
+from stromboli.errors import ApiRefused, ApiUnreachable
+from stromboli.httpapi.caller import Caller
+from stromboli.httpapi.errors import Refusal
+from stromboli.httpapi.running import sessions
+from stromboli.httpapi.shapes.run import RunRequest
+from stromboli.httpapi.translate.request import manifest
+from stromboli.kube.caller import FIRST, LAST
+from stromboli.kube.user import RUNS, Object
+from stromboli.naming import GROUP
+
+KEY = "Idempotency-Key"
+LONGEST_KEY = 255  # characters
+_TRIES = 4  # of a creation that the API server answers with an error of its own
+REQUEST = f"{GROUP}/request-hash"  # annotation: of the request that the run was created for
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A run that exists. `session` is the ID that is answered, empty without a session; `state` the run as it was when
+    it was created, or found.
+    """
+
+    name: str
+    uid: str
+    session: str
+    state: Object
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    run: str
+    session: str
+    request: str  # identifies the request: of two with the same run's name, whether they ask for the same
+
+
+async def launched(caller: Caller, request: RunRequest, key: str) -> Launched:
+    """Create the run. `key` is the request's idempotency key, or empty.
+
+    Raises Refusal (400, 404, 409), ApiRefused, and ApiUnreachable only if the run does not exist.
+    """
+    names = await _names(caller, request, key)
+    if key and (found := await _found(caller, names)) is not None:
+        return found
+    session = await sessions.choose(caller, request.options, names.run, names.session)
+    body = manifest(
+        request, name=names.run, namespace=caller.namespace, session=session, annotations={REQUEST: names.request}
+    )
+    try:
+        return await _created(caller, names, body)
+    except ApiRefused:
+        if session is not None:
+            await sessions.discard(caller, session["name"], names.run)
+        raise
+
+
+def key_of(given: str | None) -> str:
+    """The value of the header KEY. Raises Refusal."""
+    key = given or ""
+    if len(key) > LONGEST_KEY or not key.isprintable():
+        raise Refusal(400, f"the header `{KEY}` has at most {LONGEST_KEY} printable characters", details={"field": KEY})
+    return key
+
+
+async def _names(caller: Caller, request: RunRequest, key: str) -> _Names:
+    if not key:
+        return _Names(f"run-{secrets.token_hex(6)}", str(uuid.uuid4()), secrets.token_hex(32))
+    seed = "\0".join((caller.namespace, await caller.user(), key)).encode()
+    asked = hashlib.sha256(request.model_dump_json(by_alias=True).encode()).hexdigest()
+    fresh = uuid.UUID(bytes=hashlib.sha256(b"session\0" + seed).digest()[:16], version=4)
+    return _Names(f"run-{hashlib.sha256(seed).hexdigest()[:24]}", str(fresh), asked)
+
+
+async def _created(caller: Caller, names: _Names, body: Object) -> Launched:
+    """Create it, or find it. A creation whose outcome is unknown is repeated: its name can be taken only once."""
+    pause, refused = FIRST, 0
+    while True:
+        try:
+            return _launched(await caller.cluster.create(RUNS, caller.namespace, body))
+        except ApiRefused as e:
+            if e.status == 409 and (found := await _surely_found(caller, names)) is not None:
+                return found
+            if e.status < 500:
+                raise
+            refused += 1
+            if refused >= _TRIES and await _surely_found(caller, names) is None:
+                raise
+        except ApiUnreachable:
+            refused = 0
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LAST)
+
+
+async def _surely_found(caller: Caller, names: _Names) -> Launched | None:
+    """The run of that name; asks until the API server says whether it exists."""
+    pause = FIRST
+    while True:
+        try:
+            return await _found(caller, names)
+        except (ApiUnreachable, ApiRefused) as e:
+            if isinstance(e, ApiRefused) and not e.is_transient:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LAST)
+
+
+async def _found(caller: Caller, names: _Names) -> Launched | None:
+    """The run that the same request has created before. Raises Refusal if another one has."""
+    try:
+        run = await caller.cluster.get(RUNS, caller.namespace, names.run)
+    except ApiRefused as e:
+        if e.status == 404:
+            return None
+        raise
+    if (run["metadata"].get("annotations") or {}).get(REQUEST) != names.request:
+        raise Refusal(
+            409,
+            f"another request had the same `{KEY}`: its run is {names.run}; use a new key for each request",
+            "IdempotencyKeyReused",
+            {"job_id": names.run},
+        )
+    return _launched(run)
+
+
+def _launched(run: Object) -> Launched:
+    about = run["metadata"]
+    session = ((run.get("spec") or {}).get("session") or {}).get("name") or ""
+    return Launched(about["name"], about["uid"], session, run)
