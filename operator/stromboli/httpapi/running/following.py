@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -105,14 +104,3 @@ def is_finished(state: Object) -> bool:
 def attempts(state: Object) -> int:
     """How many attempts have begun."""
     return len((state.get("status") or {}).get("attempts") or ())
-
-
-async def or_gone(work: asyncio.Task[Object], gone: asyncio.Task[None]) -> Object | None:
-    """What the work finds; None if the client is gone first, when the work is ended."""
-    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-    if work.done():
-        return work.result()
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
-    return None

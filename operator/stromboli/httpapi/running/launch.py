@@ -57,7 +57,7 @@ async def launched(caller: Caller, request: RunRequest, key: str) -> Launched:
     names = await _names(caller, request, key)
     if key and (found := await _found(caller, names)) is not None:
         return found
-    session = await sessions.choose(caller, request.options, names.run, names.session)
+    session = await sessions.choose(caller, request.claude, names.run, names.session)
     body = manifest(
         request, name=names.run, namespace=caller.namespace, session=session, annotations={REQUEST: names.request}
     )
@@ -91,7 +91,7 @@ async def _created(caller: Caller, names: _Names, body: Object) -> Launched:
     pause, refused = FIRST, 0
     while True:
         try:
-            return _launched(await caller.cluster.create(RUNS, caller.namespace, body))
+            return of_object(await caller.cluster.create(RUNS, caller.namespace, body))
         except ApiRefused as e:
             if e.status == 409 and (found := await _surely_found(caller, names)) is not None:
                 return found
@@ -134,10 +134,11 @@ async def _found(caller: Caller, names: _Names) -> Launched | None:
             "IdempotencyKeyReused",
             {"job_id": names.run},
         )
-    return _launched(run)
+    return of_object(run)
 
 
-def _launched(run: Object) -> Launched:
+def of_object(run: Object) -> Launched:
+    """A run as it was read."""
     about = run["metadata"]
     session = ((run.get("spec") or {}).get("session") or {}).get("name") or ""
     return Launched(about["name"], about["uid"], session, run)

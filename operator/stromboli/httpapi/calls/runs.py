@@ -1,0 +1,84 @@
+"""POST /run and POST /run/async: an AgentRun, whose end the first one waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from stromboli.httpapi import body
+from stromboli.httpapi.caller import CallerOf
+from stromboli.httpapi.errors import errors_of
+from stromboli.httpapi.openapi import body_of
+from stromboli.httpapi.running import following, launch
+from stromboli.httpapi.running.answers import answered
+from stromboli.httpapi.shapes.run import AsyncAnswer, RunAnswer, RunRequest, parse_run
+
+router = APIRouter(tags=["runs"])
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias=launch.KEY,
+        description="A repeated request with the same key, from the same user in the same namespace, finds the first "
+        "one's run instead of creating another.",
+    ),
+]
+Cancel = Annotated[bool, Query(description="Cancel the run if the client hangs up before it has ended.")]
+_GONE = 499  # nobody reads it; it is for the log
+
+
+@router.post(
+    "/run",
+    summary="Run an agent, and wait for its end",
+    response_model=RunAnswer,
+    response_model_exclude_none=True,
+    responses=errors_of(404, 408, 409, 502),
+    openapi_extra=body_of(RunRequest),
+)
+async def run(
+    request: Request, caller: CallerOf, idempotency_key: Key = None, cancel_on_disconnect: Cancel = False
+) -> Response:
+    """A client that hangs up does not end the run: it is a job of `GET /jobs` like any other."""
+    wanted = parse_run(await body.read(request))
+    launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key))
+    gone = asyncio.ensure_future(_gone(request))
+    work = asyncio.ensure_future(following.ended(caller, launched))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            status, answer = await answered(caller, launched, work.result(), wanted)
+            return JSONResponse(answer.model_dump(mode="json", exclude_none=True), status)
+    finally:
+        for task in (gone, work):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(gone, work, return_exceptions=True)
+    if cancel_on_disconnect:
+        await following.cancel(caller, launched)
+    return Response(status_code=_GONE)
+
+
+@router.post(
+    "/run/async",
+    status_code=202,
+    summary="Start a run",
+    response_model=AsyncAnswer,
+    response_model_exclude_none=True,
+    responses=errors_of(404, 409),
+    openapi_extra=body_of(RunRequest),
+)
+async def run_async(request: Request, caller: CallerOf, idempotency_key: Key = None) -> AsyncAnswer:
+    """Its end is in `GET /jobs/{id}`, and posted to `webhook_url`, if there is one."""
+    wanted = parse_run(await body.read(request), webhook=True)
+    launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key))
+    return AsyncAnswer(job_id=launched.name, session_id=launched.session or None)
+
+
+async def _gone(request: Request) -> None:
+    """Returns once the client has hung up. The request's body has to be read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
