@@ -35,7 +35,7 @@ from stromboli.httpapi.running.answers import answered
 from stromboli.httpapi.running.launch import Launched
 from stromboli.httpapi.running.lines import Position, lines
 from stromboli.httpapi.shapes.run import RunRequest, parse_run
-from stromboli.httpapi.shapes.runquery import parse_query, parameters
+from stromboli.httpapi.shapes.runquery import parameters, parse_query
 from stromboli.kube.user import RUNS
 from stromboli.naming import is_object_name
 
