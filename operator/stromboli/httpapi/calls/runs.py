@@ -50,8 +50,8 @@ async def run(
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
-            status, answer = await answered(caller, launched, work.result(), wanted)
-            return JSONResponse(answer.model_dump(mode="json", exclude_none=True), status)
+            answer = await answered(caller, launched, work.result(), wanted)
+            return JSONResponse(answer.model_dump(mode="json", exclude_none=True))
     finally:
         for task in (gone, work):
             task.cancel()

@@ -114,8 +114,8 @@ async def _events(caller: Caller, run: Launched, begin: Position, wanted: RunReq
             async for line in found:
                 at = f"{run.name}/{line.after.attempt}/{line.after.offset}"
                 yield b"id: %s\ndata: %s\n\n" % (at.encode(), line.content.replace(b"\r", b""))
-        status, answer = await answered(caller, run, await following.ended(caller, run), wanted)
-        yield _event({"event": "done" if status == 200 else "error"}, answer.model_dump(mode="json", exclude_none=True))
+        answer = await answered(caller, run, await following.ended(caller, run), wanted)
+        yield _event({"event": "done"}, answer.model_dump(mode="json", exclude_none=True))
     except (Refusal, ApiRefused, ApiUnreachable) as e:
         refusal = e if isinstance(e, Refusal) else of_api(e)
         yield _event({"event": "error"}, refusal.answer().model_dump())

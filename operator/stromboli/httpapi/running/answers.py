@@ -4,38 +4,40 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from pydantic import BaseModel
-
 from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.running.launch import Launched
 from stromboli.httpapi.running.lines import Position, lines
-from stromboli.httpapi.shapes.run import RunRequest
+from stromboli.httpapi.shapes.run import RunAnswer, RunRequest
 from stromboli.httpapi.translate import answer
+from stromboli.kube import objects
 from stromboli.kube.user import Object
 
-MOST = 16 * 1024 * 1024  # bytes of output in an answer
+MOST = 16 * 1024 * 1024  # bytes of output in an answer: more than the operator keeps of an attempt
 
 
-async def answered(caller: Caller, run: Launched, state: Object, wanted: RunRequest) -> tuple[int, BaseModel]:
-    """The HTTP status and the body."""
+async def answered(caller: Caller, run: Launched, state: Object, wanted: RunRequest) -> RunAnswer:
+    """Raises Refusal for an end that is an error."""
+    found = objects.run(state)
     form = wanted.claude.output_format or "text"
-    printed = await _printed(caller, run) if answer.needs_lines(state, form) else None
-    return answer.run_answer(state, form, printed)
+    said = None
+    if answer.refusal(found) is None and answer.needs_output(found, form):
+        said = answer.of_log(await _log(caller, run), form)
+    return answer.of_run(found, said)
 
 
-async def _printed(caller: Caller, run: Launched) -> list[bytes] | None:
-    """The CLI's lines; None if they can no longer be read."""
+async def _log(caller: Caller, run: Launched) -> bytes:
+    """What the CLI has printed in all attempts, as far as it can be read."""
     found: list[bytes] = []
     size = 0
     try:
         async with aclosing(lines(caller, run, Position(1, 0))) as printed:
             async for line in printed:
-                found.append(line.content)
-                size += len(line.content)
+                found.append(line.content + b"\n")
+                size += len(found[-1])
                 if size > MOST:
-                    return None
+                    break
     except (Refusal, ApiRefused, ApiUnreachable):
-        return None
-    return found
+        pass  # the run has ended, which is to be said, whatever can still be read of it
+    return b"".join(found)
