@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.support.http_api import HttpApi
-from tests.support.operator import OperatorProcess, Standin
+from tests.support.operator import Standin
 from tests.support.runs import ENDLESS, condition
 from tests.support.waiting import eventually
 
@@ -49,7 +49,7 @@ def sent(standin: Standin, prompt: str) -> int:
     return sum(prompt in each["last_user_text"] for each in standin.requests())
 
 
-def test_a_run_is_answered_as_kubectl_shows_it(http_api: HttpApi, operator: OperatorProcess, python_image: str) -> None:
+def test_a_run_is_answered_as_kubectl_shows_it(http_api: HttpApi, python_image: str) -> None:
     answer = http_api.call("POST", "/run", request("say something", python_image))
     assert answer.status == 200, answer.body
     run = run_of(http_api, answer.body["id"])
@@ -63,7 +63,7 @@ def test_a_run_is_answered_as_kubectl_shows_it(http_api: HttpApi, operator: Oper
     assert (taken.status, taken.body["reason"]) == (409, "AlreadyExists")
 
 
-def test_curl_as_the_documentation_has_it(http_api: HttpApi, operator: OperatorProcess, python_image: str) -> None:
+def test_curl_as_the_documentation_has_it(http_api: HttpApi, python_image: str) -> None:
     """`curl -d` sends the Content-Type of a form, and no token."""
     body = '{\n"prompt": "Run the tests",\n"podman": {"image": "IMAGE"}\n}'.replace("IMAGE", python_image)
     command = ["curl", "-s", "-X", "POST", f"{http_api.base}/run", "-H", f"X-Stromboli-Namespace: {http_api.namespace}"]
@@ -72,9 +72,7 @@ def test_curl_as_the_documentation_has_it(http_api: HttpApi, operator: OperatorP
     assert (answer["status"], answer["id"][:4]) == ("completed", "run-"), answer
 
 
-def test_what_a_run_is_refused_for_is_a_bad_request(
-    http_api: HttpApi, operator: OperatorProcess, python_image: str
-) -> None:
+def test_what_a_run_is_refused_for_is_a_bad_request(http_api: HttpApi, python_image: str) -> None:
     for body, field in (
         ({"prompt": "x", "podman": {"imgae": python_image}}, "podman.imgae"),
         ({"prompt": "x", "podman": {"image": "Not A Reference"}}, "podman.image"),
@@ -87,7 +85,7 @@ def test_what_a_run_is_refused_for_is_a_bad_request(
     assert (answer.status, answer.body["reason"]) == (400, "PolicyViolation"), answer.body
 
 
-def test_a_long_answer_is_whole(http_api: HttpApi, operator: OperatorProcess, python_image: str) -> None:
+def test_a_long_answer_is_whole(http_api: HttpApi, python_image: str) -> None:
     prompt = "BASH{seq 1 9000}"
     answer = http_api.call("POST", "/run", request(prompt, python_image))
     assert answer.body["output"].rstrip().endswith("9000"), answer.body["output"][-200:]
@@ -96,7 +94,7 @@ def test_a_long_answer_is_whole(http_api: HttpApi, operator: OperatorProcess, py
     assert json.loads(event)["type"] == "result"
 
 
-def test_the_lines_of_a_stream_are_the_clis(http_api: HttpApi, operator: OperatorProcess, python_image: str) -> None:
+def test_the_lines_of_a_stream_are_the_clis(http_api: HttpApi, python_image: str) -> None:
     with http_api.stream("POST", "/run/stream", request("say something", python_image)) as answer:
         _, *lines, done = events(answer.iter_lines())
     assert [json.loads(line["data"])["type"] for line in lines][-1] == "result"
@@ -109,9 +107,7 @@ def test_the_lines_of_a_stream_are_the_clis(http_api: HttpApi, operator: Operato
     assert json.loads(done["data"]) == outcome
 
 
-def test_a_gateway_that_dies_ends_no_run(
-    http_api: HttpApi, operator: OperatorProcess, standin: Standin, python_image: str
-) -> None:
+def test_a_gateway_that_dies_ends_no_run(http_api: HttpApi, standin: Standin, python_image: str) -> None:
     """In the middle of a call that waits, of a stream, and of an asynchronous one: each run goes on, is found again,
     and its prompt was sent once.
     """
@@ -126,7 +122,7 @@ def test_a_gateway_that_dies_ends_no_run(
 
     with ThreadPoolExecutor() as pool:
         job = http_api.call("POST", "/run/async", bodies["async"], headers=keys["async"]).body["job_id"]
-        broken = [
+        broken: list[Future[Any]] = [
             pool.submit(http_api.call, "POST", "/run", bodies["wait"], headers=keys["wait"]),
             pool.submit(streams),
         ]
@@ -146,9 +142,7 @@ def test_a_gateway_that_dies_ends_no_run(
     assert {how: sent(standin, f"echo begun-{how}") for how in bodies} == dict.fromkeys(bodies, 1)
 
 
-def test_a_client_that_hangs_up_cancels_its_run_only_if_it_asked_for_that(
-    http_api: HttpApi, operator: OperatorProcess, python_image: str
-) -> None:
+def test_a_client_that_hangs_up_cancels_its_run_only_if_it_asked_for_that(http_api: HttpApi, python_image: str) -> None:
     prompt = f"BASH{{{ENDLESS}}}"
     for query, key in (("", "stays"), ("?cancel_on_disconnect=true", "ends")):
         with pytest.raises(httpx2.TimeoutException):
