@@ -32,6 +32,7 @@ _RESOURCES = (
     _Resource("agentsessions/messages", "AgentSessionMessages", ("get",)),
     # For RBAC it is listed too, but what comes is no list as kubectl and others know it, who look for the verb here.
     _Resource("images", "NodeImage", ("get",)),
+    _Resource("claudestatus", "ClaudeStatus", ("get",)),
 )
 
 

@@ -10,10 +10,11 @@ from importlib.metadata import version
 from typing import Any
 
 from stromboli.errors import InvalidSettings, LocalFailure
-from stromboli.gateway.upkeep import Upkeep
+from stromboli.gateway.operators import Operators
 from stromboli.httpapi import server
 from stromboli.httpapi.app import application
 from stromboli.httpapi.caller import Access
+from stromboli.httpapi.health import Health
 from stromboli.httpsettings import HttpSettings
 from stromboli.kube import kubeconfig
 from stromboli.kube.caller import Callers
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def http_api(
-    address: tuple[str, int], settings: HttpSettings, upkeep: Upkeep
+    address: tuple[str, int], settings: HttpSettings, operators: Operators
 ) -> AsyncIterator[Coroutine[Any, Any, None]]:
     """It listens; the coroutine serves it for ever. Raises InvalidSettings."""
     try:
@@ -32,7 +33,8 @@ async def http_api(
     except LocalFailure as e:
         raise InvalidSettings(e.message, "KUBECONFIG") from e
     access = Access(callers, local.namespace if local is not None else "default")
-    app = application(settings, access, version("stromboli-operator"), trouble=lambda: upkeep.wrong)
+    health = Health({"kubernetes": callers.problem, "operator": operators.problem})
+    app = application(settings, access, version("stromboli-operator"), health)
     sock = server.listening(*address)
     try:
         log.info("the HTTP API is at port %d", sock.getsockname()[1])

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from stromboli import bounds
 from stromboli.api.errors import Declined
+from stromboli.api.readiness import READYZ
 from stromboli.gateway.routes import Asked
 from stromboli.httpclient import failure
 from stromboli.keepalive import notice_absence
@@ -35,6 +37,7 @@ _PASSED = (
     "Stromboli-Offset",
     "Stromboli-State",
 )
+_PROBLEMS = 16 * 1024  # bytes
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)
 
 
@@ -59,7 +62,8 @@ class Onward:
 
     async def answer(self, request: web.Request, asked: Asked, node: str, address: str) -> web.StreamResponse:
         """The answer of that node's operator, passed on. Raises Unanswered."""
-        async with self._asked(asked, node, address) as answered:
+        silence = None if asked.follows else SILENCE
+        async with self._asked(asked.onward, silence, node, address) as answered:
             headers = {name: answered.headers[name] for name in _PASSED if name in answered.headers}
             response = web.StreamResponse(status=answered.status, headers=headers)
             await response.prepare(request)
@@ -75,13 +79,24 @@ class Onward:
             await response.write_eof()
             return response
 
+    async def problems(self, node: str, address: str) -> Sequence[str]:
+        """The names of the checks that fail at that node's operator. Raises Unanswered."""
+        async with self._asked(READYZ, SILENCE, node, address) as answered:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    found = bounds.json_document(await answered.content.read(_PROBLEMS), bounds.DOCUMENT)
+                return [str(name) for name in found["problems"]]
+            except (*_FAILURES, KeyError, TypeError) as error:
+                raise Unanswered(node, str(failure(error, SILENCE))) from error
+
     @asynccontextmanager
-    async def _asked(self, asked: Asked, node: str, address: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        silence = None if asked.follows else SILENCE
+    async def _asked(
+        self, path: str, silence: float | None, node: str, address: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with asyncio.timeout(SILENCE):
                 response = await self._opened().get(
-                    URL(f"https://{address}{asked.onward}", encoded=True),
+                    URL(f"https://{address}{path}", encoded=True),
                     ssl=self._context(),
                     server_hostname=operator_host(node),
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, connect=CONNECT, sock_read=silence),

@@ -79,6 +79,13 @@ OPERATIONS = (
         ),
     ),
     Operation(
+        "namespaces/{namespace}/claudestatus",
+        Place.ANY,
+        "Whether runs of a namespace have credentials for Claude.",
+        "application/json",
+        (_NODE,),
+    ),
+    Operation(
         "images",
         Place.ANY,
         "All images of a node.",

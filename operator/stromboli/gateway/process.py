@@ -20,6 +20,7 @@ from stromboli.errors import InvalidSettings
 from stromboli.gateway import settings as configuration
 from stromboli.gateway.http import http_api
 from stromboli.gateway.onward import Onward
+from stromboli.gateway.operators import Operators
 from stromboli.gateway.server import Gateway
 from stromboli.gateway.settings import Settings
 from stromboli.gateway.upkeep import Upkeep
@@ -66,7 +67,8 @@ async def _run(settings: Settings) -> None:
         upkeep = Upkeep(cluster, Keyring(system, Subject(GATEWAY_SERVICE, hosts, client=True)))
         onward = Onward(upkeep.client)
         stack.push_async_callback(onward.close)
-        gateway = Gateway(upkeep, _Lookups(cluster, system), onward, version("stromboli-operator"))
+        lookups = _Lookups(cluster, system)
+        gateway = Gateway(upkeep, lookups, onward, version("stromboli-operator"))
         listener = Listener(upkeep.server, LIMITS)
         try:
             server = await stack.enter_async_context(bound(settings.host, settings.port))
@@ -88,7 +90,8 @@ async def _run(settings: Settings) -> None:
         assert runner.server is not None, "the runner was set up"
         parts = [_serve(upkeep, listener, server, runner.server)]
         if (address := settings.http.server.address) is not None:
-            parts.append(await stack.enter_async_context(http_api(address, settings.http, upkeep)))
+            operators = Operators(lookups.operators, onward, lambda: upkeep.wrong)
+            parts.append(await stack.enter_async_context(http_api(address, settings.http, operators)))
         await _until_stopped(_all(parts))
 
 

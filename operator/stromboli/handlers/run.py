@@ -23,9 +23,11 @@ import kopf
 
 from stromboli import naming
 from stromboli import settings as configuration
+from stromboli.api.claude import ClaudeRoutes
 from stromboli.api.images import ImageRoutes
 from stromboli.api.logs import LogRoutes
 from stromboli.api.messages import Messages
+from stromboli.api.readiness import ReadinessRoute
 from stromboli.api.server import serving
 from stromboli.attempt import busybox
 from stromboli.attempt.folder import private_runtime
@@ -40,6 +42,7 @@ from stromboli.keys.keyring import Keyring
 from stromboli.kube.client import Cluster
 from stromboli.kube.system import System
 from stromboli.node.conversations import Conversations
+from stromboli.observe import claude
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 from stromboli.stderrlog import log_to_stderr
@@ -81,21 +84,27 @@ async def _serve(settings: Settings) -> None:
         await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds, vitals)
         async with (
             assembled(settings, cluster, podman, installation) as parts,
-            _api(settings, cluster, podman, installation, parts),
+            _api(settings, cluster, podman, installation, parts, vitals),
         ):
             await _watch(settings, parts, vitals)
 
 
 @asynccontextmanager
 async def _api(
-    settings: Settings, cluster: Cluster, podman: Podman, installation: str, parts: Parts
+    settings: Settings, cluster: Cluster, podman: Podman, installation: str, parts: Parts, vitals: Vitals
 ) -> AsyncIterator[None]:
     """The read API, served inside the block."""
     host, port = settings.api_address
     read = Conversations(podman, podman.folders, installation).read
     system = System(cluster.plain, settings.system_namespace)
     subject = Subject(naming.MANAGER, (naming.operator_host(settings.node),), client=False)
-    routes = (Messages(cluster.session, read), ImageRoutes(parts.discovery), LogRoutes(parts.outputs))
+    routes = (
+        Messages(cluster.session, read),
+        ImageRoutes(parts.discovery),
+        LogRoutes(parts.outputs),
+        ClaudeRoutes(partial(claude.status, cluster, settings)),
+        ReadinessRoute(vitals.health.problems),
+    )
     async with serving(routes, Keyring(system, subject), system, node=settings.node, host=host, port=port):
         yield
 

@@ -23,6 +23,7 @@ from stromboli.httpapi import openapi
 from stromboli.httpapi.caller import Access
 from stromboli.httpapi.calls import ROUTERS
 from stromboli.httpapi.errors import Refusal, errors_of, of_api
+from stromboli.httpapi.health import Health
 from stromboli.httpapi.ratelimit import RateLimit
 from stromboli.httpsettings import HttpSettings
 
@@ -40,7 +41,9 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def application(settings: HttpSettings, access: Access | None, operator_version: str, **state: Any) -> FastAPI:
+def application(
+    settings: HttpSettings, access: Access | None, operator_version: str, health: Health | None = None, **state: Any
+) -> FastAPI:
     """The application; without `access` for its OpenAPI document only. `state` is what single routes need more."""
     app = FastAPI(
         title="Stromboli",
@@ -53,6 +56,7 @@ def application(settings: HttpSettings, access: Access | None, operator_version:
     )
     app.state.access = access
     app.state.operator_version = operator_version
+    app.state.health = health or Health({})
     app.state.body_limit = settings.server.body_limit
     for name, value in state.items():
         setattr(app.state, name, value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -25,12 +26,15 @@ from stromboli.kube.kubeconfig import Place
 from stromboli.kube.login import Login
 from stromboli.kube.user import Object, Query, Resource
 
+log = logging.getLogger(__name__)
+
 SILENCE = 75.0  # seconds without a byte of an answer: the operator's own limit is a minute
 WATCH = 240.0  # seconds that one watch lasts
 PAGE = 100  # objects of a list that are read at a time
 FIRST, LAST = 0.2, 5.0  # seconds before a connection that was lost is made again
 _KEPT = 16  # connections that are kept between calls: a new one costs a TLS handshake
 _CONNECT = 10.0  # seconds
+_PROBE = 3.0  # seconds for the API server to say that it is there
 _GONE = 410
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
@@ -244,6 +248,18 @@ class Callers:
     def local(self) -> Caller | None:
         """The local user."""
         return self._local
+
+    async def problem(self) -> str:
+        """What keeps the API server from answering anybody, as a sentence without its address; empty if it answers."""
+        call = self._http.stream("GET", "/readyz", headers={"Accept": "*/*"}, silence=_PROBE, short=True)
+        try:
+            async with asyncio.timeout(_PROBE), call as answer:
+                await answer.read(bounds.ANSWER.size)
+        except (HttpFailed, TimeoutError) as e:
+            log.warning("the API server does not answer: %s", e)
+            return "the API server does not answer"
+        # Whoever is not logged in may be refused; that is an answer, too.
+        return f"the API server is not ready: it answers {answer.status}" if answer.status >= 500 else ""
 
     def with_token(self, token: str) -> Caller:
         """Whoever has this token, which can be sent in a header."""

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from stromboli.httpapi.calls import jobs, runs, secrets, stream, system
+from stromboli.httpapi.calls import (
+    auth,
+    jobs,
+    runs,
+    secrets,
+    stream,
+    system,
+)
 
-ROUTERS: tuple[APIRouter, ...] = (runs.router, stream.router, jobs.router, secrets.router, system.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    runs.router,
+    stream.router,
+    jobs.router,
+    secrets.router,
+    system.router,
+    auth.router,
+)
