@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from stromboli.controlplane.binaries import Binaries
@@ -63,7 +67,25 @@ def test_status_shows_each_part_with_its_pid(installation: Installation) -> None
         os.kill(part["pid"], 0)
     table = installation("status").splitlines()
     assert table[0].split() == ["PART", "STATE", "PID", "WHERE"]
-    assert {line.split()[0]: line.split()[2] for line in table[1:]} == {n: str(p["pid"]) for n, p in parts.items()}
+    url = parts["gateway"]["url"]
+    assert table[-1] == f"HTTP API: {url}"
+    assert {line.split()[0]: line.split()[2] for line in table[1:-1]} == {n: str(p["pid"]) for n, p in parts.items()}
+
+
+def test_the_http_api_is_where_up_says(installation: Installation) -> None:
+    """Not at the usual port here: tests run side by side."""
+    [url] = re.findall(r"^STROMBOLI_URL=(http://127\.0\.0\.1:\d+)$", installation("up"), re.MULTILINE)
+    assert url == installation.status()["gateway"]["url"] == installation.shell("echo $STROMBOLI_URL").strip()
+    said = httpx2.get(f"{url}/health", trust_env=False)
+    assert (said.status_code, said.json()["status"]) == (200, "ok")
+    assert f"HTTP API: {url}" in installation("doctor")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        installed = installation.environ
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        there = replace(installation, environ={**installed, "STROMBOLI_SERVER_ADDRESS": taken}).attempt("up")
+    assert (there.returncode, f"another process has {taken}" in there.stderr) == (1, True)
+    installation("up")
+    assert installation.status()["gateway"]["url"] == url
 
 
 def test_a_killed_operator_is_started_again(installation: Installation) -> None:
