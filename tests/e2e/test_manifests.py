@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,19 @@ def test_one_line_installs_all_of_it(onto_fresh: str, admin: Kubectl) -> None:
 def test_an_update_needs_the_second_half_only(onto_fresh: str, admin: Kubectl) -> None:
     """Also with another field manager, as used by GitOps tools."""
     admin("apply", "--server-side", "--field-manager=gitops", "--force-conflicts", "-k", str(MANIFESTS))
+
+
+def test_the_http_api_is_switched_on_by_its_component(onto_fresh: str, admin: Kubectl, tmp_path: Path) -> None:
+    """As kustomization.yaml says: by removing a #."""
+    for name in ("crds", "manifests"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    file = tmp_path / "manifests/kustomization.yaml"
+    switched = file.read_text().replace("\n# components: [http]", "\ncomponents: [http]")
+    assert switched != file.read_text()
+    file.write_text(switched)
+    said = admin("apply", "--dry-run=server", "-k", str(file.parent)).splitlines()
+    assert [line for line in said if " created" in line] == ["service/stromboli-http created (server dry run)"]
+    assert "deployment.apps/stromboli-gateway configured (server dry run)" in said
 
 
 def test_the_deployment_and_its_pod_are_valid(onto_fresh: str, admin: Kubectl) -> None:

@@ -42,6 +42,11 @@ def _of_kind(kind: str, name: str = "gateway.yaml") -> dict[str, Any]:
     return dict(found)
 
 
+def _container() -> dict[str, Any]:
+    [container] = _of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
 def _granted(account: str) -> set[Permission]:
     """What the bindings of an account give it, but for roles that are not ours."""
     documents = _documents("rbac.yaml")
@@ -164,7 +169,7 @@ def test_it_is_there_while_one_is_replaced_or_moved() -> None:
 
 
 def test_its_settings_are_read_as_they_are_meant() -> None:
-    [container] = _of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    container = _container()
     given = {e["name"]: e.get("value", SYSTEM).replace("$(POD_IP)", "fd00::7") for e in container["env"]}
     read = settings.load(given)
     assert (read.host, read.namespace) == ("fd00::7", SYSTEM)
@@ -172,6 +177,39 @@ def test_its_settings_are_read_as_they_are_meant() -> None:
     assert read.port == port["containerPort"]
     for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": port["name"], "scheme": "HTTPS"}
+
+
+# --- the component for the HTTP API ---
+
+
+def _one(name: str) -> dict[str, Any]:
+    [found] = _documents(name)
+    return dict(found)
+
+
+def test_the_http_api_is_off_unless_the_component_is_named() -> None:
+    assert "STROMBOLI_SERVER_ADDRESS" not in {e["name"] for e in _container()["env"]}
+    assert "components" not in _one("kustomization.yaml")
+    assert "\n# components: [http]" in (ROOT / "manifests/kustomization.yaml").read_text()
+    component = _one("http/kustomization.yaml")
+    assert component["kind"] == "Component"
+    files = {*component["resources"], *(patch["path"] for patch in component["patches"])}
+    assert files == {file.name for file in (ROOT / "manifests/http").iterdir()} - {"kustomization.yaml"}
+
+
+def test_the_component_is_of_the_same_gateway() -> None:
+    whole, patch = _of_kind("Deployment"), _one("http/deployment.yaml")
+    assert (patch["kind"], patch["metadata"]["name"]) == ("Deployment", whole["metadata"]["name"])
+    [added] = patch["spec"]["template"]["spec"]["containers"]
+    assert added["name"] == _container()["name"]
+    read = settings.load({e["name"]: e["value"] for e in added["env"]})
+    [port] = added["ports"]
+    assert read.http.server.address == ("", port["containerPort"]), "at every address: for `kubectl port-forward`, too"
+    assert read.http.local_kubeconfig is None, "every call needs a token"
+    service = _one("http/service.yaml")
+    assert service["spec"]["selector"] == whole["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["ports"] == [{"name": "http", "port": 8080, "targetPort": port["name"]}]
+    assert service["metadata"]["name"] != naming.GATEWAY_SERVICE, "that one is the API server's"
 
 
 def test_it_is_the_operators_image() -> None:

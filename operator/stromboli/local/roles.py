@@ -10,7 +10,7 @@ from typing import Any
 from stromboli import bounds
 from stromboli.local import checkout
 
-NAMES = ("stromboli-user", "stromboli-viewer")
+NAMES = ("stromboli-user", "stromboli-viewer", "stromboli-secret-keeper")
 
 
 def objects() -> list[dict[str, Any]]:
