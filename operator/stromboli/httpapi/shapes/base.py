@@ -68,6 +68,7 @@ def parse(body: bytes, shape: type[R]) -> R:
 
 def validated(document: Mapping[str, Any], shape: type[R]) -> R:
     """The request in a JSON object. Raises Refusal."""
+    _check_texts(document)
     try:
         return shape.model_validate(document)
     except ValidationError as e:
@@ -75,7 +76,7 @@ def validated(document: Mapping[str, Any], shape: type[R]) -> R:
 
 
 def read(body: bytes) -> Any:
-    """The JSON in a body, each of whose texts can be stored. Raises Refusal."""
+    """The JSON in a body. Raises Refusal."""
     try:
         bounds.measure_json(body, bounds.DOCUMENT)
     except OutOfBounds as e:
@@ -91,7 +92,6 @@ def read(body: bytes) -> Any:
     except ValueError as e:
         where = f"{e.msg} (line {e.lineno}, column {e.colno})" if isinstance(e, json.JSONDecodeError) else str(e)
         raise invalid("", f"the body is not JSON: {where}") from e
-    _check_texts(document)
     return document
 
 
@@ -100,7 +100,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for n, name in enumerate(names) if name in names[:n])
-        raise ValueError(f"{_shown(twice)} is given twice in one object; keep one")
+        raise ValueError(f"{shown(twice)} is given twice in one object; keep one")
     return found
 
 
@@ -142,11 +142,12 @@ def path(parts: Sequence[str | int]) -> str:
     """The path of a field: `podman.volumes[0]`."""
     text = ""
     for part in parts:
-        text += f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" if text else _shown(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{shown(part)}" if text else shown(part)
     return text
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name that somebody else has chosen, for a message."""
     shown = visible.text(name).replace("\n", "\\n")
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
 

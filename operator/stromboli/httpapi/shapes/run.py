@@ -212,9 +212,14 @@ class RunRequest(RequestShape):
 
 def parse_run(body: bytes, *, webhook: bool = False) -> RunRequest:
     """The request in a body; `webhook` says whether the call may have a webhook. Raises Refusal."""
-    request = base.parse(body, RunRequest)
+    request = checked(base.parse(body, RunRequest))
     if request.webhook_url is not None and not webhook:
         raise invalid("webhook_url", "is for POST /run/async only: this call waits for the outcome; leave it out")
+    return request
+
+
+def checked(request: RunRequest) -> RunRequest:
+    """The request, if its fields agree with each other. Raises Refusal."""
     if request.workdir is not None and request.workspace not in (None, request.workdir):
         raise invalid("workspace", "is an older name of workdir, which says something else; leave it out")
     return request
