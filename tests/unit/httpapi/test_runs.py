@@ -231,6 +231,14 @@ async def test_without_persistence_there_is_no_session(cluster: HttpCluster) -> 
     assert "session" not in runs(cluster)[0]["spec"]
 
 
+async def test_a_request_that_is_refused_makes_no_session(cluster: HttpCluster) -> None:
+    """Or the same request, once it is corrected, would find the session in its way."""
+    body = {**HELLO, "claude": {"session_id": "mine"}, "podman": {"memory": "much"}}
+    answer = await cluster.http.post("/run/async", content=json.dumps(body))
+    assert (answer.status_code, answer.json()["details"]) == (400, {"field": "podman.memory"})
+    assert sessions(cluster) == []
+
+
 async def test_a_run_that_is_refused_leaves_no_session(cluster: HttpCluster) -> None:
     def forbids(request: Request) -> None:
         if request.method == "POST" and request.path.endswith("agentruns"):

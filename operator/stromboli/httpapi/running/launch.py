@@ -57,10 +57,10 @@ async def launched(caller: Caller, request: RunRequest, key: str) -> Launched:
     names = await _names(caller, request, key)
     if key and (found := await _found(caller, names)) is not None:
         return found
+    annotations = {REQUEST: names.request}
+    manifest(request, name=names.run, namespace=caller.namespace, annotations=annotations)  # before a session is made
     session = await sessions.choose(caller, request.claude, names.run, names.session)
-    body = manifest(
-        request, name=names.run, namespace=caller.namespace, session=session, annotations={REQUEST: names.request}
-    )
+    body = manifest(request, name=names.run, namespace=caller.namespace, session=session, annotations=annotations)
     try:
         return await _created(caller, names, body)
     except ApiRefused:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from types import NoneType
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from stromboli.httpapi.errors import invalid
 from stromboli.httpapi.shapes import base
-from stromboli.httpapi.shapes.run import ClaudeOptions, PodmanOptions, RunRequest
+from stromboli.httpapi.shapes.run import ClaudeOptions, PodmanOptions, RunRequest, checked
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
 _TYPES: dict[Any, dict[str, Any]] = {
@@ -72,9 +73,7 @@ def parse_query(given: Iterable[tuple[str, str]]) -> RunRequest:
     document: dict[str, Any] = {}
     for name, text in given:
         if name not in _FIELDS:
-            raise invalid(
-                base.path([name]), "is no parameter of this call; POST /run/stream has all fields in its body"
-            )
+            raise invalid(base.path([name]), f"is no parameter of this call; {_advice(name)}")
         at, kind, _ = _FIELDS[name]
         into = document
         for part in at[:-1]:
@@ -85,7 +84,13 @@ def parse_query(given: Iterable[tuple[str, str]]) -> RunRequest:
             raise invalid(name, "is given twice; keep one")
         else:
             into[name] = _value(name, text, kind)
-    return base.validated(document, RunRequest)
+    return checked(base.validated(document, RunRequest))
+
+
+def _advice(name: str) -> str:
+    if alike := difflib.get_close_matches(name.lower(), _FIELDS, 1, 0.8):
+        return f"did you mean {alike[0]}?"
+    return "POST /run/stream has all fields in its body"
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
