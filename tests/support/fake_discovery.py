@@ -24,6 +24,8 @@ def row(image: str, *, rank: int | None = 3, allowed: bool = True, **changes: An
         "message": "glibc 2.36 for amd64; the Claude CLI needs glibc 2.17 or newer",
         "tools": [{"name": "python", "version": "3.12.4"}],
         "summary": {"libc": "glibc 2.36", "tools": "python 3.12.4", "size": "129 MB"},
+        "claudeCLI": "",
+        "description": "for \x1b[2Jdata",
     } | changes
 
 
@@ -36,10 +38,9 @@ def inspected(image: str, **changes: Any) -> dict[str, Any]:
         "refusal": "",
         "libc": {"family": "glibc", "version": "2.36"},
         "shell": "/bin/sh",
-        "claudeCLI": "",
         "user": "0:0",
         "os": {"id": "debian", "version": "12", "name": "Debian GNU/Linux 12"},
-        "description": "for \x1b[2Jdata",
+        "labels": {},
         "untrueLabels": [],
     } | changes
 

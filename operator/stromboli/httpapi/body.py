@@ -1,4 +1,4 @@
-"""A request's body, read up to a limit."""
+"""A request's body, read up to a limit; and when its client hangs up."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ async def read(request: Request) -> bytes:
         if size > limit:
             raise Refusal(413, f"the body is longer than {limit} bytes", headers={"Connection": "close"})
     return b"".join(pieces)
+
+
+async def gone(request: Request) -> None:
+    """Returns once the client has hung up. The request's body has to be read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -28,6 +28,7 @@ SHOWN_TOOLS = 4  # in a column of a table
 DESCRIPTION = 1024  # characters that are kept of it
 PATH = 4096  # … and of a path or a platform
 PLATFORM = 128
+LABELS, LABEL_NAME, LABEL = 128, 256, 4096  # labels that are shown; characters of a name, and of a value
 REFRESH = 6 * 3600.0  # seconds; the default
 JITTER = 0.1  # of the interval, by which the refreshes of different images are spread
 
@@ -87,6 +88,12 @@ def _claimed(labels: Mapping[str, str]) -> set[str]:
 def description(labels: Mapping[str, str]) -> str:
     """The image's own description, on one line."""
     return shown(" ".join(labels.get(LABEL_DESCRIPTION, "").split()), DESCRIPTION)
+
+
+def labels(found: Mapping[str, str]) -> dict[str, str]:
+    """The image's labels: the first ones by name, each up to a length."""
+    names = sorted(name for name in found if len(name) <= LABEL_NAME)[:LABELS]
+    return {name: found[name][:LABEL] for name in names}
 
 
 def shown(text: str, most: int) -> str:

@@ -13,14 +13,15 @@ import pytest
 from stromboli import naming
 from stromboli.__main__ import _interrupt, run
 from stromboli.cli import exitcodes
-from stromboli.cli.images import pull, state
-from stromboli.cli.images.state import Ended, Failed, Fetching
+from stromboli.cli.images import pull
 from stromboli.controlplane import kubeconfig
 from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.grammar import reference
 from stromboli.kube import objects
 from stromboli.kube.user import User
 from stromboli.models.image import AgentImage
+from stromboli.plan import awaited_image
+from stromboli.plan.awaited_image import Ended, Failed, Fetching
 from stromboli.podman.pulls import PullProgress
 from stromboli.registry_problem import RegistryProblem
 
@@ -149,7 +150,7 @@ def test_one_of_the_same_image_is_followed(cluster: Cluster) -> None:
 
 
 def test_one_that_somebody_creates_at_the_same_moment(cluster: Cluster) -> None:
-    cluster.add(pull._name(reference.parse("python:3.12")), "python:3.12", fetching(1.0))
+    cluster.add(awaited_image.name_for(reference.parse("python:3.12")), "python:3.12", fetching(1.0))
     cluster.raced = True
     cluster.steps = [PRESENT]
     assert run(["images", "pull", "python:3.12"]) == 0
@@ -292,7 +293,7 @@ def test_what_is_no_image(cluster: Cluster, arguments: list[str]) -> None:
 
 def read(found: Wire) -> Ended | Failed | Fetching:
     wire = {"metadata": {"generation": 1}, "spec": {}, "status": found}
-    return state.of(objects.image(wire))
+    return awaited_image.of(objects.image(wire))
 
 
 def test_what_a_status_says() -> None:
@@ -319,7 +320,7 @@ def test_every_problem_has_an_exit_code() -> None:
 
 def test_names_differ_with_the_image() -> None:
     names = {
-        pull._name(reference.parse(text))
+        awaited_image.name_for(reference.parse(text))
         for text in ("python", "python:3", "ghcr.io/x/python:3", f"a/b@sha256:{'1' * 64}", f"x/{'y' * 200}:1")
     }
     assert len(names) == 5

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from stromboli.httpapi.calls import stream
+from stromboli.httpapi import sse
 from stromboli.naming import AGENTS_API
 from stromboli.reasons import Reason
 from tests.support.builders import at
@@ -134,7 +134,7 @@ async def test_a_run_that_fails_ends_with_an_error(cluster: HttpCluster) -> None
 
 
 async def test_a_comment_comes_while_nothing_else_does(cluster: HttpCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "BEAT", 0.05)
+    monkeypatch.setattr(sse, "BEAT", 0.05)
     async with cluster.http.stream("POST", "/run/stream", content=json.dumps(HELLO)) as answer:
         read = answer.aiter_lines()
         while not (await anext(read)).startswith(":"):

@@ -168,7 +168,9 @@ async def test_what_is_in_an_image(node: Node, process: Process, roots: Roots) -
     told = await process.discovery.inspect(SPACE, f"{APP}:1")
     assert (told["image"], told["rank"], told["description"], told["refusal"]) == (f"{APP}:1", 1, "for data", "")
     assert told["libc"]["family"] == "glibc"
-    assert told["untrueLabels"] == []
+    assert (told["labels"], told["untrueLabels"]) == (LABELLED["Labels"], [])
+    [row] = [row for row in (await listed(process.discovery))[1] if row["image"] == f"{APP}:1"]
+    assert {key: row[key] for key in ("claudeCLI", "description")} == {"claudeCLI": "", "description": "for data"}
 
 
 async def test_the_sentence_that_a_run_would_be_refused_with(node: Node, process: Process, roots: Roots) -> None:

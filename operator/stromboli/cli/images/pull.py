@@ -1,27 +1,25 @@
 """`stromboli images pull`: an AgentImage is created, and followed until its image is on the node or cannot get there.
 
-What its status means is in state.py. What was created is deleted if it does not lead to an image: an operator that
-nobody asks for the image any more breaks off its pull.
+What its status means is in plan/awaited_image.py. What was created is deleted if it does not lead to an image: an
+operator that nobody asks for the image any more breaks off its pull.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from stromboli.cli import exitcodes, interrupts
-from stromboli.cli.images import state
-from stromboli.cli.images.state import Ended, Failed, Fetching
 from stromboli.errors import ApiRefused, InvalidInput, LocalFailure
 from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.kube.image_objects import ImageObjects
 from stromboli.kube.user import User
 from stromboli.models.image import AgentImage
+from stromboli.plan import awaited_image
+from stromboli.plan.awaited_image import Ended, Failed, Fetching
 from stromboli.progress import Progress, Step
 
 FIRST, LAST = 0.1, 0.5  # seconds between two looks at the object
@@ -44,7 +42,7 @@ def pull(user: User, text: str, secrets: Sequence[str] = ()) -> Ended:
         raise LocalFailure(e.message, "write an image's name, such as python:3.12", 2) from e
     objects = ImageObjects(user)
     with _failures(), _wanted(objects, image, secrets) as wanted:
-        if isinstance(now := state.of(wanted), Ended):
+        if isinstance(now := awaited_image.of(wanted), Ended):
             return now
         with Progress().step(f"pulling {image}") as step:
             return _followed(objects, wanted, _Shown(step))
@@ -54,15 +52,15 @@ def pull(user: User, text: str, secrets: Sequence[str] = ()) -> Ended:
 def _wanted(objects: ImageObjects, image: Reference, secrets: Sequence[str]) -> Iterator[AgentImage]:
     """The AgentImage of that image, created unless there is one; what was created is deleted if the block fails."""
     for found in objects.all():
-        if _is_of(found, image):
+        if awaited_image.is_of(found, image):
             yield found
             return
-    name, made = _name(image), _Made(objects)
+    name, made = awaited_image.name_for(image), _Made(objects)
     try:
         created = made.create(name, image, secrets)
         if created is None:
             found_meanwhile = objects.get(name)
-            if found_meanwhile is None or not _is_of(found_meanwhile, image):
+            if found_meanwhile is None or not awaited_image.is_of(found_meanwhile, image):
                 raise LocalFailure(f"there is an AgentImage {name} of another image", "delete it, and try again")
             yield found_meanwhile
         else:
@@ -93,29 +91,16 @@ class _Made:
                 self._objects.delete(self._created)
 
 
-def _is_of(found: AgentImage, image: Reference) -> bool:
-    try:
-        return not found.is_being_deleted and reference.parse(found.reference) == image
-    except InvalidInput:
-        return False
-
-
-def _name(image: Reference) -> str:
-    """The name of the object for an image: readable, and another one for each image."""
-    words = re.sub(r"[^a-z0-9]+", "-", f"{image.path}-{image.tag or ''}".lower()).strip("-")[:40].strip("-")
-    return f"{words}-{hashlib.sha256(str(image).encode()).hexdigest()[:8]}"
-
-
 def _followed(objects: ImageObjects, image: AgentImage, shown: _Shown) -> Ended:
     """Follow the object to the end. Raises LocalFailure."""
     pause = FIRST
     while True:
-        match state.of(image):
+        match awaited_image.of(image):
             case Ended() as ended:
                 shown.complete()
                 return ended
-            case Failed(message, code):
-                raise LocalFailure(message, code=code)
+            case Failed() as failed:
+                raise LocalFailure(failed.message, code=_code(failed))
             case Fetching() as fetching:
                 shown.fetching(fetching)
         time.sleep(pause)
@@ -124,6 +109,12 @@ def _followed(objects: ImageObjects, image: AgentImage, shown: _Shown) -> Ended:
         if found is None or found.uid != image.uid or found.is_being_deleted:
             raise _Gone(f"AgentImage {image.label} was deleted meanwhile")
         image = found
+
+
+def _code(failed: Failed) -> int:
+    """The exit code: of what a registry said, if that is why, or else of the reason."""
+    codes = map(exitcodes.of_problem, failed.problems)
+    return next((code for code in codes if code), None) or exitcodes.of_reason(failed.reason)
 
 
 class _Shown:

@@ -45,7 +45,7 @@ async def run(
     """A client that hangs up does not end the run: it is a job of `GET /jobs` like any other."""
     wanted = parse_run(await body.read(request))
     launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key))
-    gone = asyncio.ensure_future(_gone(request))
+    gone = asyncio.ensure_future(body.gone(request))
     work = asyncio.ensure_future(following.ended(caller, launched))
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -76,9 +76,3 @@ async def run_async(request: Request, caller: CallerOf, idempotency_key: Key = N
     wanted = parse_run(await body.read(request), webhook=True)
     launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key))
     return AsyncAnswer(job_id=launched.name, session_id=launched.session or None)
-
-
-async def _gone(request: Request) -> None:
-    """Returns once the client has hung up. The request's body has to be read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -24,12 +24,17 @@ def details(image: ImageInfo, facts: ImageFacts, contents: Contents) -> dict[str
         "platform": holding.shown(f"{image.os}/{image.architecture}", holding.PLATFORM),
         "libc": {"family": str(facts.libc), "version": facts.libc_version},
         "shell": holding.shown(facts.shell or "", holding.PATH),
-        "claudeCLI": holding.shown(facts.claude or "", holding.PATH),
+        "claudeCLI": cli(facts),
         "user": "" if facts.user is None else f"{facts.user.uid}:{facts.user.gid}",
         "os": None if contents.os is None else asdict(contents.os),
         "tools": [asdict(tool) for tool in contents.tools],
         "description": holding.description(image.labels),
     }
+
+
+def cli(facts: ImageFacts) -> str:
+    """The path of the Claude CLI that an image brings, if it brings one."""
+    return holding.shown(facts.claude or "", holding.PATH)
 
 
 def summary(size: int, known: tuple[ImageFacts, Contents] | None) -> dict[str, str]:

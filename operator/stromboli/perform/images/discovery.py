@@ -219,8 +219,11 @@ class Discovery:
                 "compatible": None,
                 "message": message,
                 "summary": describe.summary(image.size, None),
+                "claudeCLI": "",
+                "description": holding.description(image.labels),
             }
-        return row | _judged(known, cli, image)
+        says = {"claudeCLI": describe.cli(known[0]), "description": holding.description(image.labels)}
+        return row | says | _judged(known, cli, image)
 
     def _document(
         self, image: Reference, found: ImageInfo, known: tuple[ImageFacts, Contents], cli: _CLI, refusal: str
@@ -231,6 +234,7 @@ class Discovery:
             "node": self._settings.node,
             "digest": digest_of(found, image) or "",
             **describe.details(found, *known),
+            "labels": holding.labels(found.labels),
             "allowed": not refusal,
             **judged,
             "refusal": refusal or ("" if judged["compatible"] is not False else judged["message"]),

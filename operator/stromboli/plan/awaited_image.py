@@ -1,11 +1,14 @@
-"""What an AgentImage's status says to whoever waits for its image. Pure."""
+"""The AgentImage by which somebody waits for an image: its name, and what its status says meanwhile. Pure."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
-from stromboli.cli import exitcodes
+from stromboli.errors import InvalidInput
+from stromboli.grammar import reference
+from stromboli.grammar.reference import Reference
 from stromboli.models.image import AgentImage
 from stromboli.models.objects import condition, text
 from stromboli.reasons import ImageCondition, PresentReason
@@ -16,7 +19,7 @@ _AMOUNTS = re.compile(
     r"(?P<fetched>[0-9]{1,9}\.[0-9]) of (?P<size>[0-9]{1,9}\.[0-9]) MiB"
     r"(?:, (?P<complete>[0-9]{1,6}) of (?P<layers>[0-9]{1,6}) layers)?"
 )
-_AROUND = re.compile(r"^pulling \S+: |, [0-9]+ s so far$")  # what the command line shows itself
+_AROUND = re.compile(r"^pulling \S+: |, [0-9]+ s so far$")  # what whoever shows it says anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,27 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It does not get there; `code` is the command's exit code."""
+    """It does not get there, for the reason of `Ready`. `problems` are values of RegistryProblem, one of each node that
+    had one, if a registry is the reason; not all nodes fail for one.
+    """
 
     message: str
-    code: int
+    reason: str
+    problems: tuple[str, ...] = ()
+
+
+def name_for(image: Reference) -> str:
+    """The name of the object for an image: readable, and another one for each image."""
+    words = re.sub(r"[^a-z0-9]+", "-", f"{image.path}-{image.tag or ''}".lower()).strip("-")[:40].strip("-")
+    return f"{words}-{hashlib.sha256(str(image).encode()).hexdigest()[:8]}"
+
+
+def is_of(found: AgentImage, image: Reference) -> bool:
+    """Whether an object is of that image, and stays."""
+    try:
+        return not found.is_being_deleted and reference.parse(found.reference) == image
+    except InvalidInput:
+        return False
 
 
 def of(image: AgentImage) -> Fetching | Ended | Failed:
@@ -55,18 +75,16 @@ def of(image: AgentImage) -> Fetching | Ended | Failed:
     if status.reason == PresentReason.Present:
         return Ended(status.message, _incompatible(image))
     if status.reason == PresentReason.RegistryUnavailable:
-        return Failed(status.message, exitcodes.REGISTRY_AWAY)
+        return Failed(status.message, status.reason)
     if condition(status.wire, ImageCondition.Stalled).get("status") == "True":
-        return Failed(status.message, _problem(image) or exitcodes.of_reason(status.reason))
+        return Failed(status.message, status.reason, _problems(image))
     return _fetching(status.message)
 
 
-def _problem(image: AgentImage) -> int | None:
-    """The exit code of what a registry said, if that is why there is no image; not all nodes fail for one reason."""
+def _problems(image: AgentImage) -> tuple[str, ...]:
     if image.status.reason != PresentReason.ImagePullFailed:
-        return None
-    problems = (exitcodes.of_problem(held.problem) for held in image.status.held.values())
-    return next((code for code in problems if code), None)
+        return ()
+    return tuple(held.problem for held in image.status.held.values() if held.problem)
 
 
 def _incompatible(image: AgentImage) -> str:
