@@ -16,8 +16,6 @@ from tests.support.gateways import GatewayProcess
 
 SECONDS = 120.0  # for an answer: a run may be behind it
 NO_TOKEN = ""  # a call as the local user
-# What Kubernetes' own role `edit` may do with Secrets; the role of Stromboli's users may nothing.
-_SECRETS = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "delete", "get", "list"]}
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class HttpApi:
-    """The HTTP API, and a user of it: a ServiceAccount of `namespace` with the role stromboli-user there, who may also
-    use its Secrets.
+    """The HTTP API, and a user of it: a ServiceAccount of `namespace` with the roles stromboli-user and
+    stromboli-secret-keeper there.
     """
 
     gateway: GatewayProcess
@@ -104,10 +102,9 @@ def user(kubectl: Kubectl, namespace: str) -> str:
     who = {"kind": "ServiceAccount", "name": "http-user", "namespace": namespace}
     objects: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": who["name"], "namespace": namespace}},
-        _rbac(namespace, "Role", "http-secrets", rules=[_SECRETS]),
-        _rbac(namespace, "RoleBinding", "http-secrets", subjects=[who], roleRef=_reference("Role", "http-secrets")),
-        _rbac(
-            namespace, "RoleBinding", "http-user", subjects=[who], roleRef=_reference("ClusterRole", "stromboli-user")
+        *(
+            _rbac(namespace, "RoleBinding", role, subjects=[who], roleRef=_reference("ClusterRole", role))
+            for role in ("stromboli-user", "stromboli-secret-keeper")
         ),
     ]
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))

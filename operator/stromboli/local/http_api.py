@@ -5,14 +5,15 @@ By default it is 127.0.0.1:8080, as in Stromboli's documentation, or another por
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import httpx2 as httpx
 
-from stromboli import addresses, files, visible
+from stromboli import addresses, bounds, files, visible
 from stromboli.controlplane import ports
 from stromboli.errors import InvalidSettings, LocalFailure
 from stromboli.local.home import Home
@@ -20,7 +21,10 @@ from stromboli.local.home import Home
 ADDRESS = "STROMBOLI_SERVER_ADDRESS"
 PORT = 8080
 _NAME = "http"
-_ANSWER_SECONDS = 2.0
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 15.0  # it may wait for an operator that says nothing
+_WELL_SECONDS = 5.0
+_AGAIN = 0.1
 _LONGEST = 300  # characters of an answer that are shown
 _EVERY = ("", "0.0.0.0", "::")
 
@@ -75,9 +79,7 @@ class HttpApi:
         """Where programs on this machine reach it; None if it never was anywhere."""
         if (used := self.used()) is None:
             return None
-        host, port = used
-        loopback = "::1" if host == "::" else ports.HOST
-        return f"http://{addresses.to_text(loopback if host in _EVERY else host, port)}"
+        return f"http://{addresses.to_text(_loopback(used[0]), used[1])}"
 
     def line(self) -> str:
         """For people: where it is, and why not elsewhere."""
@@ -89,26 +91,35 @@ class HttpApi:
         return said
 
     def problem(self) -> str | None:
-        """Why it does not answer at all; None if it does, whatever it says."""
-        found = self._health()
-        return found if isinstance(found, str) else None
+        """Why nothing listens there; None if something does, whatever it says."""
+        if (used := self.used()) is None:
+            return "the HTTP API was never started"
+        host, port = _loopback(used[0]), used[1]
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+        except OSError as e:
+            return f"the HTTP API does not answer at {addresses.to_text(host, port)}: {e.strerror or e}"
+        return None
 
     def trouble(self) -> str | None:
         """What it says is wrong, or why it says nothing; None if it can serve."""
-        found = self._health()
-        if isinstance(found, str) or found.status_code == HTTPStatus.OK:
-            return found if isinstance(found, str) else None
-        return f"it answers {found.status_code}: {visible.text(found.text.strip())[:_LONGEST]}"
-
-    def _health(self) -> httpx.Response | str:
-        url = self.url()
-        if url is None:
-            return "the HTTP API was never started"
+        if (problem := self.problem()) is not None:
+            return problem
         try:
             with httpx.Client(trust_env=False, timeout=_ANSWER_SECONDS) as client:
-                return client.get(f"{url}/health")
+                answer = client.get(f"{self.url()}/health")
         except httpx.TransportError as e:
-            return f"the HTTP API does not answer at {url}: {e or type(e).__name__}"
+            return f"the HTTP API does not answer at {self.url()}: {e or type(e).__name__}"
+        return None if answer.is_success else f"it answers {answer.status_code}: {_wrong(answer.text)}"
+
+    def await_well(self) -> str | None:
+        """The same, once nothing is wrong or a few seconds have passed: it may have seen the operator a moment ago,
+        before that was started.
+        """
+        limit = time.monotonic() + _WELL_SECONDS
+        while (trouble := self.trouble()) is not None and time.monotonic() < limit:
+            time.sleep(_AGAIN)
+        return trouble
 
     def _wanted(self) -> Address | None:
         if not (given := self.stated.get("address")):
@@ -125,3 +136,20 @@ class HttpApi:
         """A free port, the same each time while no other process takes it."""
         in_use = [_NAME] if used is not None and used[1] == self._own_port() else []
         return ports.settle(self.home.http_port, in_use, [_NAME])[_NAME]
+
+
+def _loopback(host: str) -> str:
+    """Where programs of this machine reach a server that listens there."""
+    if host in _EVERY:
+        return "::1" if host == "::" else ports.HOST
+    return host
+
+
+def _wrong(text: str) -> str:
+    """What an answer of /health says is wrong, part by part."""
+    try:
+        parts = bounds.json_document(text, bounds.ANSWER)["components"]
+        said = "; ".join(f"{part['name']}: {part['error']}" for part in parts if part["error"])
+    except (ValueError, KeyError, TypeError):
+        said = text.strip()
+    return visible.text(said)[:_LONGEST]

@@ -187,7 +187,8 @@ class Stack:
         self.gateway.await_ready()
         self.aggregation.await_reached(self.kubectl())
         self._running("gateway", self.gateway.pid(), str(self.gateway.process.log))
-        self.report(self.gateway.http_api.line())
+        api = self.gateway.http_api
+        self.report(api.line() if (trouble := api.await_well()) is None else f"{api.line()}; {trouble}")
 
     def images_up(self) -> None:
         """Ensure the CLI's image and a base image, as the settings name them, and write the settings file."""

@@ -109,13 +109,16 @@ def test_its_http_api_has_to_answer_whatever_it_says(gateway: Gateway, tmp_path:
     started(gateway)
     url = gateway.http_api.url()
     assert url is not None
-    (tmp_path / "health").write_text('503\n{"error": "the API server is\\u001b away"}')
+    parts = [{"name": "api-server", "error": ""}, {"name": "operators", "error": "none is ready\x1b"}]
+    (tmp_path / "health").write_text("503\n" + json.dumps({"components": parts}))
     assert gateway.ready(), "the operator may not be there yet"
-    assert gateway.http_api.trouble() == 'it answers 503: {"error": "the API server is\\u001b away"}'
+    assert gateway.http_api.trouble() == "it answers 503: operators: none is ready\\x1b"
+    (tmp_path / "health").write_text("500\n" + "x" * 1000)
+    assert gateway.http_api.trouble() == "it answers 500: " + "x" * 300
     (tmp_path / "health").write_text("200\n{}")
     assert gateway.http_api.trouble() is None
     gateway.home.http_address.write_text(f"127.0.0.1:{free_port()}")
-    assert (gateway.problem() or "").startswith("the HTTP API does not answer at http://127.0.0.1:")
+    assert (gateway.problem() or "").startswith("the HTTP API does not answer at 127.0.0.1:")
     assert gateway.http_api.trouble() == gateway.problem()
 
 

@@ -124,6 +124,16 @@ def test_every_address_is_not_free_if_one_is_taken(home: Home) -> None:
     assert ports.free(port, "")
 
 
+def test_it_is_asked_again_until_it_is_well(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str | None] = ["no operator is ready", "no operator is ready", None, "never asked"]
+    monkeypatch.setattr(HttpApi, "trouble", lambda self: found.pop(0))
+    assert of(home).await_well() is None
+    assert found == ["never asked"]
+    monkeypatch.setattr(HttpApi, "trouble", lambda self: "no operator is ready")
+    monkeypatch.setattr(http_api, "_WELL_SECONDS", 0.2)
+    assert of(home).await_well() == "no operator is ready"
+
+
 def test_what_is_no_address(home: Home) -> None:
     with pytest.raises(InvalidSettings, match="STROMBOLI_SERVER_ADDRESS: '8080' is neither"):
         of(home, 8080).address(running=False)

@@ -24,6 +24,7 @@ from stromboli.local.answers import Claude, Offline
 from stromboli.local.doctor import Check
 from stromboli.local.gateway_process import Gateway
 from stromboli.local.home import Home
+from stromboli.local.http_api import HttpApi
 from stromboli.local.images import Image
 from stromboli.local.kubectl import Kubectl
 from stromboli.local.messages_process import MessagesProcess
@@ -41,6 +42,7 @@ class Notes(list[str]):
     gateway_ready = False
     gateway_current = True
     aggregation_problem: str | None = None
+    trouble: str | None = None
     network = True
     objects: dict[str, Any]
     images: list[str]
@@ -105,6 +107,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Notes:
     monkeypatch.setattr(Gateway, "pid", lambda self: 8)
     monkeypatch.setattr(Gateway, "problem", lambda self: None if notes.gateway_ready else "it is not running")
     monkeypatch.setattr(Gateway, "current", lambda self: notes.gateway_current)
+    monkeypatch.setattr(HttpApi, "await_well", lambda self: notes.trouble)
     monkeypatch.setattr(Aggregation, "await_reached", note("gateway reached"))
     monkeypatch.setattr(Aggregation, "problem", lambda self: notes.aggregation_problem)
     monkeypatch.setattr(leftovers, "running", lambda podman, uid: 2)
@@ -168,7 +171,7 @@ def test_up_in_order(installed: Stack, notes: Notes) -> None:
     ]
     assert notes.index("kubectl apply") < notes.index("gateway up"), "it writes its CA into the APIService"
     assert notes.objects["apiservice"]["spec"]["service"]["port"] == 8443
-    assert notes.objects["clusterrole"]["metadata"]["name"] == "stromboli-viewer", "as the guides have it"
+    assert notes.objects["clusterrole"]["metadata"]["name"] == "stromboli-secret-keeper", "as the guides have it"
     assert notes.index("control plane up") < notes.index("kubectl wait") < notes.index("standin up")
     assert notes.images, "the images are there before the operator is"
 
@@ -288,6 +291,19 @@ def test_what_is_wrong_is_said_before_anything_is_started(
     assert said in str(refused.value)
     assert notes == []
     assert not installed.home.gateway_settings.exists()
+
+
+@pytest.mark.parametrize("trouble", [None, "it answers 503: operators: none is ready"])
+def test_up_says_where_the_http_api_is_and_what_is_wrong_with_it(
+    trouble: str | None, installed: Stack, notes: Notes, tmp_path: Path
+) -> None:
+    installed.home.ensure()
+    installed.gateway.http_api.record(("127.0.0.1", 8080))
+    notes.trouble = trouble
+    output = io.StringIO()
+    printing(output, tmp_path, {}).up()
+    said = "HTTP API: http://127.0.0.1:8080"
+    assert output.getvalue().splitlines()[-1] == (said if trouble is None else f"{said}; {trouble}")
 
 
 def test_status_has_where_the_http_api_is(installed: Stack, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
