@@ -29,6 +29,7 @@ KNOW_THE_WIRE = ("kube/", "status/", "handlers/watches.py", "cli/", "local/", "c
 IMPORT = re.compile(r"^[ \t]*(?:from +(\w[\w.]*) +import\b|import +([\w., ]+?)[ \t]*(?:#.*)?$)", re.MULTILINE)
 # Development tools that are run and not imported.
 TOOLS = {
+    "schemathesis",
     "hatchling",
     "import-linter",
     "mypy",
