@@ -95,8 +95,9 @@ class _Outermost:
 
         async def noting(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            match message:
+                case {"type": "http.response.start", "status": int(begun_as)}:
+                    status = begun_as
             await send(message)
 
         try:

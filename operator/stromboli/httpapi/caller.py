@@ -21,13 +21,11 @@ from stromboli import bounds
 from stromboli.errors import OutOfBounds
 from stromboli.httpapi.errors import Refusal
 from stromboli.kube import caller as kube
-from stromboli.kube.user import Resource
 from stromboli.naming import is_namespace
 
 NAMESPACE = "X-Stromboli-Namespace"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,65536}")  # RFC 6750, section 2.1, and what opaque ones may have
 _NO_TOKEN = "send one of Kubernetes in the header `Authorization: Bearer TOKEN`, such as `kubectl create token` prints"
-_REVIEWS = Resource("selfsubjectreviews", "authentication.k8s.io", "v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +34,6 @@ class Caller:
 
     cluster: kube.Caller
     namespace: str
-
-    async def user(self) -> str:
-        """The user's name, as the API server knows it."""
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        found = await self.cluster.create(_REVIEWS, None, body)
-        return str(found["status"]["userInfo"]["username"])
 
 
 @dataclass(frozen=True, slots=True)

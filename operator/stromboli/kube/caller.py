@@ -36,6 +36,7 @@ _KEPT = 16  # connections that are kept between calls: a new one costs a TLS han
 _CONNECT = 10.0  # seconds
 _PROBE = 3.0  # seconds for the API server to say that it is there
 _GONE = 410
+_REVIEWS = Resource("selfsubjectreviews", "authentication.k8s.io", "v1")
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
 _HEAD = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -118,6 +119,13 @@ class Caller:
         """Delete an object; with `uid` only that one: 409 if the name is another's now."""
         body = {"preconditions": {"uid": uid}} if uid else {}
         return await self.document("DELETE", resource.path(namespace, name), {}, body)
+
+    async def user(self) -> str:
+        """The caller's name, as the API server knows it."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        found = await self.create(_REVIEWS, None, body)
+        with _failures():
+            return str(found["status"]["userInfo"]["username"])
 
     async def changes(
         self, resource: Resource, namespace: str | None, version: str, *, name: str = "", seconds: float = WATCH
@@ -264,6 +272,12 @@ class Callers:
     def with_token(self, token: str) -> Caller:
         """Whoever has this token, which can be sent in a header."""
         return Caller(self._http, {"Authorization": f"Bearer {token}"})
+
+
+def annotation(obj: Object, name: str) -> str:
+    """An annotation of an object; empty if it has none of that name."""
+    about = obj.get("metadata") or {}
+    return str((about.get("annotations") or {}).get(name) or "")
 
 
 @contextmanager

@@ -157,7 +157,7 @@ async def test_the_states_of_an_object_that_comes_and_goes(caller: Caller) -> No
 
 
 async def test_who_calls(caller: Caller) -> None:
-    assert await caller.user()
+    assert await caller.cluster.user()
 
 
 async def test_what_is_not_served(caller: Caller) -> None:

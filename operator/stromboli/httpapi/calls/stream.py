@@ -43,6 +43,11 @@ LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", description="The last id that came: the run continues from there, none is created."),
 ]
+_FIELDS = {
+    "id": {"type": "string", "description": "The position after the line, for `Last-Event-ID`."},
+    "event": {"type": "string", "description": "`done` or `error` for the last event; the others have none."},
+    "data": {"type": "string", "description": "A line, or how the run has ended, as JSON."},
+}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The CLI's lines, then an event `done` or `error`.",

@@ -11,20 +11,18 @@ from stromboli.httpapi.running.launch import Launched
 from stromboli.httpapi.running.lines import Position, lines
 from stromboli.httpapi.shapes.run import RunAnswer, RunRequest
 from stromboli.httpapi.translate import answer
-from stromboli.kube import objects
-from stromboli.kube.user import Object
+from stromboli.models.run import Run
 
 MOST = 16 * 1024 * 1024  # bytes of output in an answer: more than the operator keeps of an attempt
 
 
-async def answered(caller: Caller, run: Launched, state: Object, wanted: RunRequest) -> RunAnswer:
+async def answered(caller: Caller, run: Launched, ended: Run, wanted: RunRequest) -> RunAnswer:
     """Raises Refusal for an end that is an error."""
-    found = objects.run(state)
     form = wanted.claude.output_format or "text"
     said = None
-    if answer.refusal(found) is None and answer.needs_output(found, form):
+    if answer.refusal(ended) is None and answer.needs_output(ended, form):
         said = answer.of_log(await _log(caller, run), form)
-    return answer.of_run(found, said)
+    return answer.of_run(ended, said)
 
 
 async def _log(caller: Caller, run: Launched) -> bytes:

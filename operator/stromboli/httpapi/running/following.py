@@ -10,15 +10,17 @@ from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.running.launch import Launched
+from stromboli.kube import objects
 from stromboli.kube.caller import FIRST, LAST
-from stromboli.kube.user import RUNS, Object
-from stromboli.reasons import Reason, RunCondition
+from stromboli.kube.user import RUNS
+from stromboli.models.run import Run
+from stromboli.reasons import Reason
 
 # Seconds for which a call waits for Podman before any prompt was sent: its client may as well ask again later.
 PATIENCE = 30.0
 
 
-async def ended(caller: Caller, run: Launched) -> Object:
+async def ended(caller: Caller, run: Launched) -> Run:
     """The run once it has ended. Raises Refusal: 404 if it was deleted, 503 if Podman is away before it has begun, when
     it was canceled; ApiRefused.
     """
@@ -26,7 +28,7 @@ async def ended(caller: Caller, run: Launched) -> Object:
     canceled = False
     clock = asyncio.get_running_loop().time
     async with aclosing(states(caller, run)) as following:
-        pending: asyncio.Task[Object] | None = None
+        pending: asyncio.Task[Run] | None = None
         try:
             while True:
                 pending = pending or asyncio.ensure_future(anext(following))
@@ -36,8 +38,8 @@ async def ended(caller: Caller, run: Launched) -> Object:
                     canceled = await cancel(caller, run)
                     continue
                 state, pending = pending.result(), None
-                if is_finished(state):
-                    if canceled and reason(state) == Reason.Canceled:
+                if state.status.is_finished:
+                    if canceled and state.status.reason == Reason.Canceled:
                         raise Refusal(
                             503,
                             f"Podman has been away for {PATIENCE:.0f} s; the run {run.name} was canceled before its "
@@ -46,7 +48,7 @@ async def ended(caller: Caller, run: Launched) -> Object:
                             {"job_id": run.name},
                         )
                     return state
-                waits = reason(state) == Reason.PodmanUnavailable and not attempts(state)
+                waits = state.status.reason == Reason.PodmanUnavailable and not state.status.attempts
                 since = (clock() if since is None else since) if waits else None
         finally:
             if pending is not None:
@@ -54,17 +56,15 @@ async def ended(caller: Caller, run: Launched) -> Object:
                 await asyncio.wait({pending})
 
 
-async def states(caller: Caller, run: Launched) -> AsyncGenerator[Object, None]:
+async def states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
     """Each state of the run, without end. Raises Refusal (404) if it is deleted, ApiRefused."""
-    yield run.state
-    seen = run.state["metadata"].get("resourceVersion")
+    yield run.run
     async with aclosing(caller.cluster.states(RUNS, caller.namespace, run.name, known=True)) as following:
-        async for state in following:
-            if state is None or state["metadata"]["uid"] != run.uid:
+        async for wire in following:
+            state = None if wire is None else objects.run(wire)
+            if state is None or state.uid != run.uid:
                 raise Refusal(404, f"the run {run.name} was deleted", "NotFound", {"job_id": run.name})
-            if state["metadata"].get("resourceVersion") != seen:
-                seen = None
-                yield state
+            yield state
 
 
 async def cancel(caller: Caller, run: Launched) -> bool:
@@ -85,22 +85,3 @@ async def cancel(caller: Caller, run: Launched) -> bool:
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST)
     return False
-
-
-def condition(state: Object) -> Object:
-    """The run's condition Succeeded; empty before the operator has seen it."""
-    found = (state.get("status") or {}).get("conditions") or []
-    return next((each for each in found if each.get("type") == RunCondition.Succeeded), {})
-
-
-def reason(state: Object) -> str:
-    return str(condition(state).get("reason") or "")
-
-
-def is_finished(state: Object) -> bool:
-    return condition(state).get("status") in ("True", "False")
-
-
-def attempts(state: Object) -> int:
-    """How many attempts have begun."""
-    return len((state.get("status") or {}).get("attempts") or ())

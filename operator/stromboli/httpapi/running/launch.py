@@ -20,9 +20,12 @@ from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.running import sessions
 from stromboli.httpapi.shapes.run import RunRequest
 from stromboli.httpapi.translate.request import manifest
-from stromboli.kube.caller import FIRST, LAST
+from stromboli.kube import objects
+from stromboli.kube.caller import FIRST, LAST, annotation
 from stromboli.kube.user import RUNS, Object
+from stromboli.models.run import Run
 from stromboli.naming import GROUP
+from stromboli.plan import answered
 
 KEY = "Idempotency-Key"
 LONGEST_KEY = 255  # characters
@@ -32,14 +35,22 @@ REQUEST = f"{GROUP}/request-hash"  # annotation: of the request that the run was
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A run that exists. `session` is the ID that is answered, empty without a session; `state` the run as it was when
-    it was created, or found.
-    """
+    """A run that exists, as it was when it was created, or found."""
 
-    name: str
-    uid: str
-    session: str
-    state: Object
+    run: Run
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
+    def uid(self) -> str:
+        return self.run.uid
+
+    @property
+    def session(self) -> str:
+        """The ID of its session, which is answered; empty without one."""
+        return answered.session_id(self.run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ def key_of(given: str | None) -> str:
 async def _names(caller: Caller, request: RunRequest, key: str) -> _Names:
     if not key:
         return _Names(f"run-{secrets.token_hex(6)}", str(uuid.uuid4()), secrets.token_hex(32))
-    seed = "\0".join((caller.namespace, await caller.user(), key)).encode()
+    seed = "\0".join((caller.namespace, await caller.cluster.user(), key)).encode()
     asked = hashlib.sha256(request.model_dump_json(by_alias=True).encode()).hexdigest()
     fresh = uuid.UUID(bytes=hashlib.sha256(b"session\0" + seed).digest()[:16], version=4)
     return _Names(f"run-{hashlib.sha256(seed).hexdigest()[:24]}", str(fresh), asked)
@@ -127,7 +138,7 @@ async def _found(caller: Caller, names: _Names) -> Launched | None:
         if e.status == 404:
             return None
         raise
-    if (run["metadata"].get("annotations") or {}).get(REQUEST) != names.request:
+    if annotation(run, REQUEST) != names.request:
         raise Refusal(
             409,
             f"another request had the same `{KEY}`: its run is {names.run}; use a new key for each request",
@@ -137,8 +148,6 @@ async def _found(caller: Caller, names: _Names) -> Launched | None:
     return of_object(run)
 
 
-def of_object(run: Object) -> Launched:
+def of_object(wire: Object) -> Launched:
     """A run as it was read."""
-    about = run["metadata"]
-    session = ((run.get("spec") or {}).get("session") or {}).get("name") or ""
-    return Launched(about["name"], about["uid"], session, run)
+    return Launched(objects.run(wire))

@@ -11,6 +11,7 @@ from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.running import following
 from stromboli.httpapi.running.launch import Launched
+from stromboli.kube import objects
 from stromboli.kube.caller import FIRST, LAST
 from stromboli.kube.user import RUNS, Resource
 from stromboli.naming import AGENTS_GROUP, VERSION
@@ -45,12 +46,12 @@ async def lines(caller: Caller, run: Launched, begin: Position) -> AsyncGenerato
     attempt, offset = max(begin.attempt, 1), begin.offset
     async with aclosing(following.states(caller, run)) as states:
         async for state in states:
-            while attempt <= following.attempts(state):
+            while attempt <= len(state.status.attempts):
                 async with aclosing(_Attempt(caller, run, attempt, offset).lines()) as found:
                     async for line in found:
                         yield line
                 attempt, offset = attempt + 1, 0
-            if following.is_finished(state):
+            if state.status.is_finished:
                 return
 
 
@@ -109,7 +110,7 @@ class _Attempt:
 
     async def _is_over(self) -> bool:
         try:
-            state = await self._caller.cluster.get(RUNS, self._caller.namespace, self._run.name)
+            state = objects.run(await self._caller.cluster.get(RUNS, self._caller.namespace, self._run.name))
         except (ApiRefused, ApiUnreachable) as e:
             return isinstance(e, ApiRefused) and not e.is_transient
-        return following.is_finished(state) or following.attempts(state) > self._number
+        return state.status.is_finished or len(state.status.attempts) > self._number

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from stromboli.errors import ApiRefused
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal, invalid
 from stromboli.httpapi.shapes.run import ClaudeOptions
-from stromboli.kube.user import SESSIONS, Object
+from stromboli.kube import objects
+from stromboli.kube.caller import annotation
+from stromboli.kube.user import SESSIONS
+from stromboli.models.session import Session
 from stromboli.naming import API_VERSION, GROUP, is_object_name
 
 MADE_FOR = f"{GROUP}/made-for"  # annotation: the run that a session was created for
@@ -48,8 +52,9 @@ async def discard(caller: Caller, name: str, run: str) -> None:
     """Delete the session if it was created for that run, which was refused."""
     try:
         found = await caller.cluster.get(SESSIONS, caller.namespace, name)
-        if _made_for(found) == run and not found.get("status"):
-            await caller.cluster.delete(SESSIONS, caller.namespace, name, uid=found["metadata"]["uid"])
+        session = objects.session(found)
+        if annotation(found, MADE_FOR) == run and not session.status.has_conditions:
+            await caller.cluster.delete(SESSIONS, caller.namespace, name, uid=session.uid)
     except ApiRefused as e:
         if e.status not in (404, 409):
             raise
@@ -69,18 +74,17 @@ async def _existing(caller: Caller, name: str) -> str:
 
 async def _last(caller: Caller, field: str) -> str:
     """The session that was used last."""
-    last, when = "", ""
-    following = None
+    last: Session | None = None
+    following: str | None = None
     while following != "":
         page = await caller.cluster.page(SESSIONS, caller.namespace, following=following or "")
         following = page.following
-        for session in page.items:
-            used = str((session.get("status") or {}).get("lastUsed") or "")
-            if used > when:
-                last, when = session["metadata"]["name"], used
-    if not last:
+        for session in map(objects.session, page.items):
+            if session.status.last_used and (last is None or _when(session) > _when(last)):
+                last = session
+    if last is None:
         raise invalid(f"claude.{field}", "finds no session that was used before; give its `session_id`")
-    return last
+    return last.name
 
 
 async def _created(caller: Caller, name: str, run: str) -> None:
@@ -96,7 +100,7 @@ async def _created(caller: Caller, name: str, run: str) -> None:
         if e.status != 409:
             raise
         found = await caller.cluster.get(SESSIONS, caller.namespace, name)
-        if _made_for(found) != run:  # otherwise an earlier try of the same request made it
+        if annotation(found, MADE_FOR) != run:  # otherwise an earlier try of the same request made it
             raise Refusal(
                 409,
                 f"the session {name} exists; set `resume` to continue it, or choose another ID",
@@ -105,5 +109,6 @@ async def _created(caller: Caller, name: str, run: str) -> None:
             ) from e
 
 
-def _made_for(session: Object) -> str:
-    return str((session["metadata"].get("annotations") or {}).get(MADE_FOR) or "")
+def _when(session: Session) -> datetime:
+    assert session.status.last_used is not None, "the caller has looked"
+    return session.status.last_used
