@@ -68,7 +68,7 @@ class GatewayProcess:
     """`stromboli gateway`, which can be killed and started again on its port.
 
     With `http_port`, it serves the HTTP API there, and calls without a token act as the user of `local`, a kubeconfig.
-    `environ` adds to its environment.
+    `environ` adds to its environment, `config` is its settings file.
     """
 
     kubeconfig: Path
@@ -78,6 +78,7 @@ class GatewayProcess:
     http_port: int = 0
     local: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+    config: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> None:
@@ -94,6 +95,7 @@ class GatewayProcess:
         }
         with self.log.open("ab") as log:
             command = [sys.executable, "-P", "-m", "stromboli", "gateway"]
+            command += ["--config", str(self.config)] if self.config else []
             self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
         until(lambda: self._ready(), f"the gateway is ready; its log is {self.log}")
 

@@ -12,6 +12,7 @@ import yaml
 from stromboli import environment, httpsettings, settings
 from stromboli.errors import InvalidSettings
 from stromboli.httpsettings import HttpSettings, RateLimit, Server
+from tests.support import stromboli_yaml
 
 Write = Callable[[Any], Path]
 IGNORED = "is a setting of Stromboli's own server, which neither operator nor gateway uses; it is ignored"
@@ -179,45 +180,22 @@ def test_a_file_that_is_none(content: str, said: str, config: Write) -> None:
 
 # --- one file for both ---
 
-DOCUMENTED = """
-server:
-  address: ":8080"
-agent:
-  image: "ghcr.io/tomblancdev/stromboli-agent"
-  image_tag: "latest"
-  mount_claude_cli: true
-  cli_image: "ghcr.io/tomblancdev/stromboli-agent"
-  cli_image_tag: "latest"
-  auto_pull_cli: true
-  credentials_file: "~/.claude/.credentials.json"
-  sessions_dir: ".stromboli/sessions"
-  allowed_image_patterns: ["python:*", "node:*", "ghcr.io/myorg/*"]
-  allowed_volumes: ["/home/user/projects"]
-  token_cache: {enabled: true, ttl: "5m"}
-resources: {memory: "512m", cpus: "1", timeout: "30m"}
-auth: {enabled: true}
-jwt: {secret: "", access_expiry: "24h", refresh_expiry: "168h"}
-rate_limit: {enabled: true, rate: 50, burst: 100, trusted_proxies: ["10.0.0.0/8"]}
-tracing: {enabled: false, service_name: "stromboli", endpoint: "localhost:4317", insecure: false}
-jobs: {cleanup_ttl: "1h", cleanup_interval: "5m"}
-compose: {allow_privileged: false, build_timeout: "10m"}
-metrics: {enabled: true, address: "127.0.0.1:9090"}
-"""
-
 
 def test_the_file_of_stromboli_s_own_server_is_read_by_operator_and_gateway(config: Write) -> None:
     """Each takes what is its own, and neither says of the other's that it is ignored."""
-    path = config(DOCUMENTED)
+    path = config(stromboli_yaml.TEXT)
     of_the_operator, of_the_gateway = settings.load({"HOME": "/h"}, path), httpsettings.load({}, path)
-    assert (of_the_operator.cli_image, of_the_operator.cli_image_tag) == (settings.DEFAULT_CLI_IMAGE, "latest")
+    assert (of_the_operator.cli_image, of_the_operator.cli_image_tag) == (stromboli_yaml.CLI_IMAGE, "latest")
     assert (of_the_operator.auto_pull_cli, of_the_operator.mount_claude_cli) == (True, True)
-    assert of_the_operator.allowed_image_patterns == ("python:*", "node:*", "ghcr.io/myorg/*")
-    assert of_the_gateway.server == Server.model_validate({"address": ":8080"})
+    assert of_the_operator.allowed_image_patterns == stromboli_yaml.IMAGES
+    assert of_the_gateway.server.address == ("", stromboli_yaml.PORT)
     assert of_the_gateway.rate_limit == RateLimit(enabled=True, rate=50, burst=100)
-    foreign = ("auth", "compose", "jobs", "jwt", "metrics", "resources", "tracing")
-    agent = ("agent.image_tag", "agent.sessions_dir", "agent.token_cache")
-    assert of_the_operator.warnings == tuple(f"{name}: {IGNORED}" for name in (*foreign, *agent))
-    assert of_the_gateway.warnings == tuple(f"{name}: {IGNORED}" for name in (*foreign, "rate_limit.trusted_proxies"))
+    foreign = stromboli_yaml.SECTIONS
+    for found, own in (
+        (of_the_operator.warnings, stromboli_yaml.OF_THE_OPERATORS),
+        (of_the_gateway.warnings, stromboli_yaml.OF_THE_GATEWAYS),
+    ):
+        assert found == tuple(f"{name}: {IGNORED}" for name in (*foreign, *own))
 
 
 def test_what_is_wrong_in_the_others_sections_stops_nothing(config: Write) -> None:
