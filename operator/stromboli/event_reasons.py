@@ -57,6 +57,11 @@ class EventReason(StrEnum):
         "Warning",
         "The tag of the session's image now names another image; the session goes on with the one that it began with.",
     )
+    InvalidEnvironmentVariableNames = (
+        "InvalidEnvironmentVariableNames",
+        "Warning",
+        "Keys of `envFrom` were left out, because they are not names of variables; the message names them.",
+    )
     LimitsNotEnforced = (
         "LimitsNotEnforced",
         "Warning",

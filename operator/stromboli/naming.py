@@ -69,6 +69,7 @@ PLAN = f"{RUNTIME}/plan"
 OUT = f"{RUNTIME}/out"
 HANDED = f"{RUNTIME}/handed"
 SECRET = "/dev/shm/.stromboli"  # the container's own tmpfs, whose size Podman limits
+SECRET_FILES = f"{RUNTIME}/secret"  # a tmpfs of its own, for the files of `spec.secretFiles`
 SESSION = f"{RUNTIME}/session"
 CONFIG_DIR = f"{SESSION}/claude"
 LLM_GATEWAY = f"{RUNTIME}/gateway"
@@ -77,7 +78,7 @@ MANAGED = "/etc/claude-code"  # where the CLI reads the settings that override a
 
 # In these nothing but the operator's own may be mounted; all targets of that, and the tmpfs that `SECRET` is on.
 TREES = (RUNTIME, CLI_MOUNT, MANAGED)
-OWN_MOUNTS = (PLAN, OUT, HANDED, SESSION, LLM_GATEWAY, CLI_MOUNT, MANAGED, "/dev/shm")
+OWN_MOUNTS = (RUNTIME, PLAN, OUT, HANDED, SECRET_FILES, SESSION, LLM_GATEWAY, CLI_MOUNT, MANAGED, "/dev/shm")
 
 # Environment variables that the operator sets itself …
 OWN_ENV = ("HOME", "PATH", "CLAUDE_CONFIG_DIR", "IS_SANDBOX")

@@ -36,6 +36,9 @@ cat /proc/net/dev > net
 (echo x > /run/stromboli/handed) 2>/dev/null && echo writable > handed
 mkdir -p /dev/shm/.stromboli && echo writable > own-secret
 grep ' /dev/shm ' /proc/self/mounts > shm
+grep ' /run/stromboli/secret ' /proc/self/mounts > secret-files
+(umask 377; echo x > /run/stromboli/secret/x) && stat -c '%a %u %g' /run/stromboli/secret/x > secret-file
+(stat -c %a /run/stromboli/secret; ls -A /run/stromboli/secret) > secret-folder
 (echo x > /dev/sda) 2>/dev/null && echo writable > device
 true
 """
@@ -61,6 +64,7 @@ def demanding_image(isolated_podman: IsolatedPodman, busybox_only_image: str, tm
     name = "localhost/stromboli-test/demanding:1"
     lines = [f"FROM {busybox_only_image}", "VOLUME /anonymous", "HEALTHCHECK CMD true", 'ENTRYPOINT ["/bin/false"]']
     lines.append("STOPSIGNAL QUIT")
+    lines.append("RUN mkdir -p /run/stromboli/secret && echo x > /run/stromboli/secret/of-the-image")
     (tmp_path / "Containerfile").write_text("\n".join(lines))
     build = ["build", "--quiet", "--format", "docker", "--isolation", "chroot", "--tag", name]
     isolated_podman.run(*build, "--file", str(tmp_path / "Containerfile"), str(tmp_path))
@@ -118,6 +122,10 @@ async def test_a_run_s_body_takes_effect(real: Bed, podman_socket: Path, attempt
     written = sorted(file for file in seen if seen[file] == "writable\n")
     assert written == ["own-secret", "rw", "session"]
     assert "size=64000k" in seen["shm"]
+    assert seen["secret-files"].startswith("tmpfs /run/stromboli/secret tmpfs rw,")
+    assert {"nosuid", "nodev", "noexec", "size=2048k"} <= set(seen["secret-files"].split()[3].split(","))
+    assert seen["secret-folder"].split() == ["1777", "x"], "nothing of the image is there, not even its mode"
+    assert seen["secret-file"] == f"400 {UID} {GID}\n"
     assert {m["Destination"]: (m["Type"], m["RW"]) for m in found["Mounts"]} == {
         naming.PLAN: ("bind", False),
         naming.OUT: ("bind", True),

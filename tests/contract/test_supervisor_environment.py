@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -67,14 +68,47 @@ def test_the_cli_is_not_given_what_is_withheld_and_hooks_are(box: Supervised, tm
 
 def test_secrets_become_variables_and_lie_nowhere_else(box: Supervised, tmp_path: Path) -> None:
     box.hand_over(AWKWARD, "")
-    what = hooks(f'ls -A {box.root}/secret >{tmp_path}/left; printf %s "$TOKEN" >{tmp_path}/hook; ls /proc/$$/fd')
+    what = hooks(
+        f'ls -A {box.root}/secret {box.root}/shm >{tmp_path}/left; printf %s "$TOKEN" >{tmp_path}/hook; ls /proc/$$/fd'
+    )
     _, env, _ = seen(box, tmp_path, secret_env=("TOKEN", "EMPTY"), hooks=what)
     assert (env["TOKEN"], env["EMPTY"]) == (AWKWARD, "")
     assert (tmp_path / "hook").read_bytes() == AWKWARD.encode()
-    assert (tmp_path / "left").read_text() == ""
+    assert (tmp_path / "left").read_text().split() == [f"{box.root}/secret:", f"{box.root}/shm:"]
     assert box.records().steps[0].tail.split() == ["0", "1", "2"], "none of our variables is inherited"
     kept = [f for f in [*box.root.rglob("plan/*"), *box.root.rglob("out/*")] if f.is_file() and not f.is_symlink()]
     assert all(AWKWARD.encode() not in f.read_bytes() for f in kept)
+
+
+def test_secret_files_have_any_bytes_and_can_only_be_read_by_their_owner(box: Supervised, tmp_path: Path) -> None:
+    contents = {
+        "binary": bytes(range(256)) * 1000,
+        "-n": b"a\nb\0",
+        "empty": b"",
+        ".pgpass": AWKWARD.encode(),
+        "large": b"x" * (1 << 20),
+    }
+    box.hand_over("t", "u", files=list(contents.values()), credentials="{}")
+    folder = box.root / "secret"
+    kept = tmp_path / "kept"
+    copy = f"mkdir {kept}; cp -p {folder}/* {folder}/.pgpass {kept}"
+    hook = hooks(f"cat {folder}/-n >{tmp_path}/hook")
+    what = sh(copy, secret_env=("A", "B"), secret_files=tuple(contents), credentials=True, hooks=hook)
+    assert box.run(what) == 0, box.records()
+    assert {file.name: file.read_bytes() for file in kept.iterdir()} == contents
+    assert {stat.S_IMODE(file.stat().st_mode) for file in kept.iterdir()} == {0o400}
+    assert (tmp_path / "hook").read_bytes() == contents["-n"]
+    assert (box.root / "shm/.credentials.json").read_text() == "{}"
+
+
+def test_a_secret_file_that_is_not_there_is_said_before_anything_runs(box: Supervised) -> None:
+    box.hand_over("t")
+    assert box.run(plan(secret_env=("A",), secret_files=("a",))) == attempt.SECRET_MISSING
+    assert not box.records().started
+    box.hand_over("t", files=[b"x"])
+    (box.root / "secret").rmdir()
+    assert box.run(plan(secret_env=("A",), secret_files=("a",))) == attempt.SECRET_MISSING
+    assert not box.records().started
 
 
 def test_the_cli_folder_is_first_on_the_path(box: Supervised, tmp_path: Path) -> None:
@@ -128,7 +162,7 @@ def test_credentials_are_a_link_while_it_runs_and_gone_afterwards(box: Supervise
     renew = f"{shown}; echo renewed >{link}.new; mv {link}.new {link}"
     assert box.run(sh(renew, credentials=True, secret_env=("TOKEN",))) == 0
     assert box.records().stdout.decode() == '600\n{"awkward": "é\\n"}\n'
-    assert (tmp_path / "link").read_text().strip() == f"{box.root}/secret/.credentials.json"
+    assert (tmp_path / "link").read_text().strip() == f"{box.root}/shm/.credentials.json"
     assert not os.path.lexists(link)
 
 

@@ -165,7 +165,7 @@ def test_a_secret_that_is_not_there_stops_it_before_any_mark(box: Supervised) ->
 
 def test_credentials_that_do_not_fit_stop_it_before_any_mark(box: Supervised) -> None:
     box.hand_over(credentials="{}")
-    (box.root / "secret/.credentials.json").symlink_to("/dev/full")
+    (box.root / "shm/.credentials.json").symlink_to("/dev/full")
     assert box.run(sh(":", credentials=True)) == attempt.SECRET_MISSING
     assert seals.broken(box.root) == Broken(started=False, sent=False)
 

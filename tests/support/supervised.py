@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -94,13 +94,13 @@ class Supervised(Recorded):
     def __init__(self, root: Path, busybox: Path) -> None:
         self.root = root
         self._processes: list[subprocess.Popen[bytes]] = []
-        for folder in ("plan", "secret", "session", "home", "cgroup"):
+        for folder in ("plan", "secret", "shm", "session", "home", "cgroup"):
             (root / folder).mkdir(parents=True)
         self.hand_over()
         self._seal()
         (root / "plan/busybox").symlink_to(busybox)
         script = supervisor.script()
-        moved = script.replace(naming.SECRET, str(root / "secret"))
+        moved = script.replace(naming.SECRET, str(root / "shm"))
         moved = moved.replace(naming.RUNTIME, str(root)).replace("/sys/fs/cgroup", str(root / "cgroup"))
         self.script(moved)
 
@@ -117,10 +117,11 @@ class Supervised(Recorded):
         (self.root / seals.NOTE).unlink()
         self._seal()
 
-    def hand_over(self, *values: str, credentials: str = "") -> None:
+    def hand_over(self, *values: str, files: Sequence[bytes] = (), credentials: str = "") -> None:
         """Write the secrets that the supervisor is given."""
-        text = "".join(f"{value}\0" for value in values) + credentials
-        (self.root / "handed").write_bytes(text.encode())
+        given = b"".join(f"{value}\0".encode() for value in values)
+        given += b"".join(b"%d\0%b" % (len(content), content) for content in files)
+        (self.root / "handed").write_bytes(given + credentials.encode())
 
     def script(self, text: str | None = None, change: Callable[[str], str] | None = None) -> None:
         """Replace the supervisor, or change it."""

@@ -94,11 +94,13 @@ class SessionFolder:
             self._write_plan(folder, {**files, **own})
         return folder
 
-    def write_secrets(self, env: Iterable[bytes], credentials: bytes | None, owner: Owner | None) -> None:
+    def write_secrets(
+        self, env: Iterable[bytes], credentials: bytes | None, owner: Owner | None, files: Iterable[bytes] = ()
+    ) -> None:
         """Write this attempt's secrets, replacing any earlier ones, and point the link `secret` at them.
 
-        `env` are the values of its variables, in order. Raises NoSpace, or LocalFailure if another user could read
-        them.
+        `env` are the values of its variables, and `files` the contents of its secret files, in order. Raises NoSpace,
+        or LocalFailure if another user could read them.
         """
         with places.watching_space(self._runtime_dir):
             places.make_private(self._runtime_dir)
@@ -106,7 +108,8 @@ class SessionFolder:
             remove_tree(self._secrets)
             self._secrets.mkdir(mode=0o700)
             values = b"".join(value.partition(b"\0")[0] + b"\0" for value in env)
-            places.write(self._handed, values + (credentials or b""), 0o400, owner)
+            sized = b"".join(b"%d\0%b" % (len(content), content) for content in files)
+            places.write(self._handed, values + sized + (credentials or b""), 0o400, owner)
         self.point("secret", self._handed)
 
     def take_back(self) -> None:

@@ -1,4 +1,4 @@
-"""The ConfigMaps and Secrets that a run names: its prompt and Claude's credentials.
+"""The ConfigMaps and Secrets that a run names: its prompt, Claude's credentials, and what its variables and files have.
 
 They are read by name at each attempt. The run waits for what is missing, and is refused if something is malformed.
 Messages never contain values.
@@ -17,8 +17,9 @@ from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.base import KeyRef
 from stromboli.observe import hostfiles
 from stromboli.observe.reads import ClusterReads
-from stromboli.plan import documents
+from stromboli.plan import documents, references
 from stromboli.plan.policy import Effective
+from stromboli.plan.references import Taken, Wanted
 from stromboli.reasons import Reason
 from stromboli.settings import Settings
 
@@ -54,6 +55,42 @@ async def config_map_key(cluster: ClusterReads, namespace: str, ref: KeyRef, fie
     """What a key of a ConfigMap has. `field` is the one that names it. Raises Waiting, ClusterUnavailable."""
     data = await cluster.config_map_data(namespace, ref.name)
     return _value(data, ref, f"{field}: the ConfigMap {ref.name}", namespace, f"; {_keys(data or {})}")
+
+
+async def taken(cluster: ClusterReads, namespace: str, spec: AgentRunSpec, policy: Effective) -> Taken:
+    """What the run's variables and files have. Raises Waiting(WaitingForReference), Refused, ClusterUnavailable.
+
+    The objects are read one after the other, and only what is needed of them is kept.
+    """
+    wanted = references.wanted(spec)
+    found: dict[int, Mapping[str, bytes]] = {}
+    notes: dict[int, str] = {}
+    total = 0
+    for each in dict.fromkeys(want.object for want in wanted):
+        read = cluster.secret_data if each.kind == "Secret" else cluster.config_map_data
+        data = await read(namespace, each.name)
+        for n, want in enumerate(wanted):
+            if want.object != each:
+                continue
+            found[n] = _found(want, data, namespace)
+            if (said := references.skipped(want, data or {})) is not None:
+                notes[n] = said
+            total += references.size(found[n])
+            references.check_size(total, want)
+    in_order = [(want, found[n]) for n, want in enumerate(wanted)]
+    return references.taken(spec, policy, in_order, [notes[n] for n in sorted(notes)])
+
+
+def _found(want: Wanted, data: Mapping[str, bytes] | None, namespace: str) -> Mapping[str, bytes]:
+    """Raises Waiting(WaitingForReference) for what is missing, unless it is optional."""
+    found = references.found(want, data or {})
+    if want.optional or (data is not None and (found or want.key is None)):
+        return found
+    what = f"{want.field}: the {want.object}"
+    if data is None:
+        raise Waiting(Reason.WaitingForReference, f"{what} is not in namespace {namespace} yet")
+    keys = f"; {_keys(data)}" if want.object.kind == "ConfigMap" else ""
+    raise Waiting(Reason.WaitingForReference, f"{what} has no key {want.key} yet{keys}")
 
 
 def _value(data: Mapping[str, bytes] | None, ref: KeyRef, what: str, namespace: str, keys: str = "") -> bytes:

@@ -17,6 +17,7 @@ from stromboli.plan import container
 from stromboli.plan.compatibility import ImageFacts, ImageUser
 from stromboli.plan.container import Shape
 from stromboli.plan.policy import Effective
+from stromboli.plan.references import Taken
 from stromboli.plan.request import Request
 from stromboli.plan.stack.blueprint import Blueprint
 from stromboli.plan.volumes import Volume
@@ -34,9 +35,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Everything that an attempt needs. `gateway` is the folder of a gateway's socket; `configuration` is a tar of the
-    image's configuration of the CLI, None if it has none; `managed` are its files in /etc/claude-code. With an
-    environment, `stack` and `stack_images` are what was found of it, and `blueprint` the stack that is up.
+    """Everything that an attempt needs. `taken` is what its variables and files have from elsewhere. `gateway` is the
+    folder of a gateway's socket; `configuration` is a tar of the image's configuration of the CLI, None if it has none;
+    `managed` are its files in /etc/claude-code. With an environment, `stack` and `stack_images` are what was found of
+    it, and `blueprint` the stack that is up.
     """
 
     judged: Judged
@@ -47,6 +49,7 @@ class Ready:
     cli: MountedCLI | None
     prompt: str
     credentials: Credentials
+    taken: Taken
     configuration: bytes | None
     managed: Mapping[str, bytes]
     stack: Prepared | None = None
@@ -79,6 +82,7 @@ class Candidate:
     gateway: Path | None
     prompt: str
     credentials: Credentials
+    taken: Taken
     cli: MountedCLI | None
     image: ImageInfo
     facts: ImageFacts
@@ -101,6 +105,7 @@ class Candidate:
             cli=self.cli,
             prompt=self.prompt,
             credentials=self.credentials,
+            taken=self.taken,
             configuration=configuration.archive_of(self.facts.configuration) if self.facts.configuration else None,
             managed=configuration.files_of(self.facts.managed),
             stack=self.stack,

@@ -64,7 +64,7 @@ class Gates:
             lookup.schema,
             lookup.volumes,
             stack.stack,
-            at_once(lookup.llm_gateway, lookup.prompt, lookup.credentials, image.cli, stack.services),
+            at_once(lookup.llm_gateway, lookup.prompt, lookup.credentials, lookup.taken, image.cli, stack.services),
             image.image,
             image.inside,
             image.user,

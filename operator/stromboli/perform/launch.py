@@ -193,7 +193,8 @@ class Launcher:
     ) -> None:
         """Write the attempt's secrets, then point the links at the attempt, which makes it the container's next one."""
         folder.write_given(naming.attempt(subject.uid, subject.number), _given(ready))
-        folder.write_secrets(ready.credentials.env.values(), ready.credentials.file, owner)
+        secret, files = _secret_env(ready), ready.taken.files
+        folder.write_secrets(secret.values(), ready.credentials.file, owner, files.values())
         if ready.cli is not None:
             folder.point("cli", Path(ready.cli.mount))
         if held.stays:
@@ -247,12 +248,20 @@ class Launcher:
 
 
 def _given(ready: Ready) -> Secrets:
-    """Every secret that the attempt is given: Claude's credentials, and the files of the service that it runs in."""
-    own = redaction.given(ready.credentials.env, ready.credentials.file)
+    """Every secret that the attempt is given: Claude's credentials, the run's own secrets, and the files of the service
+    that it runs in.
+    """
+    credentials = redaction.given(ready.credentials.env, ready.credentials.file)
+    own = redaction.taken([*ready.taken.secret_env.values(), *ready.taken.files.values()])
     if ready.stack is None:
-        return own
+        return Secrets({*credentials.values, *own.values})
     files = redaction.of_files(ready.stack.secrets[mount.source] for mount in ready.stack.agent.secrets)
-    return Secrets({*own.values, *files.values})
+    return Secrets({*credentials.values, *own.values, *files.values})
+
+
+def _secret_env(ready: Ready) -> dict[str, bytes]:
+    """The variables whose values are handed over: Claude's credentials go before the run's own."""
+    return {**ready.taken.secret_env, **ready.credentials.env}
 
 
 def _place(folder: SessionFolder, held: Held, ready: Ready, network: str | None) -> Place:
@@ -290,7 +299,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
     request, cli = ready.judged.request, ready.cli
     program = cli.program if cli is not None else "claude"
     arguments, files = argv.build(program, request.claude)
-    env = dict(_CLI_ENV) | dict(request.env)
+    env = {**_CLI_ENV, **ready.taken.env, **request.env}
     if ready.user.uid == 0 and permissions.are_skipped(request.claude):
         env["IS_SANDBOX"] = "1"
     files = {**files, "prompt": ready.prompt.encode(), HOOKS_FILE: hooks_hash(request.hooks).encode()}
@@ -298,7 +307,8 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         files[CONFIGURATION_FILE] = ready.configuration
     return AttemptPlan(
         env=env,
-        secret_env=tuple(ready.credentials.env),
+        secret_env=tuple(_secret_env(ready)),
+        secret_files=tuple(ready.taken.files),
         credentials=ready.credentials.file is not None,
         workdir=request.workdir or ready.image.workdir or None,
         hooks=hooks_to_run(request.hooks, held.initialized),
@@ -312,7 +322,7 @@ def _plan(subject: Subject, ready: Ready, held: Held) -> AttemptPlan:
         files=files,
         withheld=variables.withheld(ready.image_env),
         recalls=held.initialized and any(hook.kind in INIT_HOOKS for hook in request.hooks),
-        kept_env=tuple(ready.judged.policy.env),
+        kept_env=(*ready.judged.policy.env, *ready.credentials.env),
         continues=subject.continues,
         managed=managed.files(ready.managed, {n: request.env[n] for n in ready.judged.policy.env}),
     )

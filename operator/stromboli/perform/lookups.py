@@ -104,3 +104,9 @@ class Lookups:
         """The credentials that the policies name exist."""
         candidate.credentials = await references.credentials(self.cluster, self.settings, candidate.policy)
         return GO_ON
+
+    async def taken(self, candidate: Candidate) -> Verdict:
+        """The ConfigMaps and Secrets of its variables and files exist, and may become such."""
+        namespace, spec = candidate.run.namespace, candidate.spec
+        candidate.taken = await references.taken(self.cluster, namespace, spec, candidate.policy)
+        return GO_ON

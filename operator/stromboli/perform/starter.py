@@ -69,6 +69,8 @@ class Starter:
         self._notifier.emit(run, EventReason.Started, f"started container {name} of image {ready.image.id[:12]}")
         if names := variables.withheld(ready.image_env):
             self._notifier.emit(run, EventReason.VariablesWithheld, _withheld(names))
+        if skipped := ready.taken.skipped:
+            self._notifier.emit(run, EventReason.InvalidEnvironmentVariableNames, "; ".join(skipped))
         if (lost := await self._launcher.unenforced(ready)) is not None:
             self._notifier.emit(run, EventReason.LimitsNotEnforced, lost)
         hooks = bool(hooks_to_run(ready.judged.request.hooks, held.initialized))

@@ -71,15 +71,15 @@ class Conversation:
 class AttemptPlan:
     """Everything that the supervisor needs for one attempt; times are in seconds.
 
-    `secret_env` names the variables whose values are handed over, in this order; `credentials` means that the
-    credentials file follows them. `cli` is the program whose presence is checked first, and whose folder comes first on
-    PATH; it is empty if the image has its own. `files` contains the prompt, which goes to the CLI's standard input, and
-    the files that argv refers to; the supervisor adds the options for the `conversation`, if there is one. `withheld`
-    are variables of the container that are not passed to the CLI. `managed` are files by their name below
-    /etc/claude-code. `recalls` means that initial hooks of the session have run, which may have passed on something;
-    `kept_env` are variables that hooks may not set. A `workdir` of None is the image's own. `continues` means that an
-    earlier attempt of the same `run` (its UID) may have sent the prompt: if it is in the conversation, the CLI gets
-    CONTINUE instead.
+    `secret_env` names the variables whose values are handed over, in this order; `secret_files` are the files that
+    follow them, and `credentials` means that the credentials file comes last. `cli` is the program whose presence is
+    checked first, and whose folder comes first on PATH; it is empty if the image has its own. `files` contains the
+    prompt, which goes to the CLI's standard input, and the files that argv refers to; the supervisor adds the options
+    for the `conversation`, if there is one. `withheld` are variables of the container that are not passed to the CLI.
+    `managed` are files by their name below /etc/claude-code. `recalls` means that initial hooks of the session have
+    run, which may have passed on something; `kept_env` are the administrators' variables, which hooks may not set. A
+    `workdir` of None is the image's own. `continues` means that an earlier attempt of the same `run` (its UID) may have
+    sent the prompt: if it is in the conversation, the CLI gets CONTINUE instead.
     """
 
     env: Mapping[str, str]
@@ -100,6 +100,7 @@ class AttemptPlan:
     recalls: bool = False
     kept_env: tuple[str, ...] = ()
     continues: bool = False
+    secret_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,8 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
     yield "    :"
     for number, name in enumerate(plan.secret_env):
         yield f"    _secret {number} {_variable(name)}"
+    for name in plan.secret_files:
+        yield f"    _secret_file {quote(name)}"
     yield "}"
     yield "_steps() {"
     initial = [hook for hook in plan.hooks if hook.kind in INIT_HOOKS]
@@ -219,15 +222,16 @@ def _steps(plan: AttemptPlan) -> Iterator[str]:
 
 
 def _rules(plan: AttemptPlan) -> Iterator[str]:
-    """The variables that a hook may pass on: those that a spec may set, without the policies' and the credentials."""
+    """The variables that a hook may pass on: those that a spec may set, without those of administrators."""
     own = (*naming.OWN_ENV, f"{naming.OWN_ENV_PREFIX}*")
     loaders = (*naming.LOADER_ENV, *(f"{prefix}*" for prefix in naming.LOADER_ENV_PREFIXES))
     yield "_may_be_set() {"
     yield "    case $1 in"
     yield f"    {' | '.join(own)}) _why_not='is set by the operator; choose another name' ;;"
     yield f"    {' | '.join(loaders)}) _why_not='changes which code the agent loads and may not be set' ;;"
-    if kept := (*plan.kept_env, *plan.secret_env):
-        yield f"    {' | '.join(map(_variable, kept))}) _why_not='is set by an administrator and cannot be changed' ;;"
+    if plan.kept_env:
+        kept = " | ".join(map(_variable, plan.kept_env))
+        yield f"    {kept}) _why_not='is set by an administrator and cannot be changed' ;;"
     yield "    _[a-z]*) _why_not='is a name of the supervisor; choose another' ;;"
     yield "    *) return 0 ;;"
     yield "    esac"

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from stromboli import bounds, naming
 from stromboli.models.agentpolicy import Network
+from stromboli.models.sources import MAX_TAKEN
 from stromboli.plan.attempt import MANAGED_FOLDER
 from stromboli.plan.limits import Limits
 from stromboli.plan.request import DEFAULT_PIDS, Request
@@ -31,7 +32,9 @@ STOP_SIGNAL = 15  # TERM, which the supervisor passes on; the image's own signal
 # timers while the operator is down. It counts from each start, but is fixed when the container is created.
 BACKSTOP_MARGIN = 120
 # The version of our mounts in a container. A container of another version cannot be given an attempt.
-LAYOUT = 1
+LAYOUT = 2
+# Containers of earlier versions that sessions still have: since 2, there is a place for `spec.secretFiles`.
+_EARLIER = (1,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +141,14 @@ def shape(request: Request, network: Network, cli: bool, volumes: tuple[Volume, 
     return Shape(network.value, cli, tuple(mounts), request.memory, request.cpus, request.pids, LAYOUT)
 
 
-def misfit(found: Shape, wanted: Shape, limits: Limits) -> str:
+def misfit(found: Shape, wanted: Shape, limits: Limits, *, files: bool) -> str:
     """What today's policies do not allow about a container that was created under earlier ones, as a predicate that
-    continues "the container …"; empty if they allow it.
+    continues "the container …"; empty if they allow it. `files` is whether the run has secret files.
     """
-    if found.layout != wanted.layout:
+    if found.layout in _EARLIER:
+        if files:
+            return "was created by an earlier version of the operator, without a place for spec.secretFiles"
+    elif found.layout != wanted.layout:
         return "was created by another version of the operator, which mounted other files into it"
     if wanted.network == Network.none and found.network != wanted.network:
         return "is on a network, which a policy no longer allows"
@@ -196,12 +202,26 @@ def _mounts(place: Place, volumes: tuple[Volume, ...]) -> list[Body]:
         _bind(f"{place.attempt}/out", naming.OUT, read_only=False),
         # Read-only, since all sessions share the node's tmpfs. The CLI writes to the container's own (/dev/shm).
         _bind(place.secret, naming.HANDED, read_only=True),
+        *_for_secret_files(),
     ]
     if place.cli is not None:
         mounts.append(_bind(place.cli, naming.CLI_MOUNT, read_only=True))
     if place.gateway is not None:
         mounts.append(_bind(place.gateway, naming.LLM_GATEWAY, read_only=True))
     return mounts + [_bind(v.host, v.container, read_only=v.read_only) for v in volumes]
+
+
+def _for_secret_files() -> Iterator[Body]:
+    """What the supervisor writes there is gone with the container's processes, whatever happens to the operator.
+
+    Everybody in the container may write there, as in /tmp: Podman gives a tmpfs to root, and the agent's user need not
+    be root. runc gives it the mode of a folder that is already there, from an earlier start or the image (seen: 1.1.5).
+    So the folder above is a tmpfs as well, in which it is new each time.
+    """
+    options = ["rw", "nosuid", "nodev", "noexec", "notmpcopyup"]
+    for destination, mode, size in ((naming.RUNTIME, 755, MAX_TAKEN), (naming.SECRET_FILES, 1777, 2 * MAX_TAKEN)):
+        own = [*options, f"mode={mode}", f"size={size}"]
+        yield {"type": "tmpfs", "source": "tmpfs", "destination": destination, "options": own}
 
 
 def _bind(source: str, destination: str, *, read_only: bool) -> Body:

@@ -6,7 +6,7 @@ stack's limit, which is 2 MiB nearly everywhere. Some of that is left to the ima
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from stromboli.errors import Refused
 from stromboli.models.agentrun import AgentRunSpec
@@ -23,15 +23,25 @@ _POINTER = 8  # bytes that each takes in addition to its text
 
 def arguments_and_variables_fit(spec: AgentRunSpec, policy: Effective) -> None:
     """Raises Refused(InvalidSpec), or Refused(PolicyViolation) for a policy's own."""
-    own = {v.name: v.literal or "" for v in spec.env or []}
-    for n, (name, value) in enumerate(own.items()):
-        if (size := _variable(name, value)) > MAX_STRING:
-            raise invalid(f"spec.env[{n}]", _too_large(name, size))
+    for n, variable in enumerate(spec.env or []):
+        variable_fits(f"spec.env[{n}]", variable.name, variable.literal or "")
     for name, value in policy.env.items():
         if (size := _variable(name, value)) > MAX_STRING:
             raise Refused(Reason.PolicyViolation, f"the policy's env {_too_large(name, size)}")
+    all_fit(spec, policy, {})
+
+
+def variable_fits(field: str, name: str, value: str) -> None:
+    """Raises Refused(InvalidSpec) for a variable that is too large by itself."""
+    if (size := _variable(name, value)) > MAX_STRING:
+        raise invalid(field, _too_large(name, size))
+
+
+def all_fit(spec: AgentRunSpec, policy: Effective, taken: Mapping[str, str]) -> None:
+    """`taken` are the variables that come from ConfigMaps and Secrets. Raises Refused(InvalidSpec)."""
+    own = {variable.name: variable.literal or "" for variable in spec.env or []}
     words, _ = argv.build("claude", spec.claude or ClaudeOptions())
-    total = _total(words) + _total(f"{name}={value}" for name, value in (own | dict(policy.env)).items())
+    total = _total(words) + _total(f"{name}={value}" for name, value in {**own, **taken, **policy.env}.items())
     if total > MAX_TOTAL:
         raise invalid(
             "spec",

@@ -7,6 +7,7 @@ secret that is encoded before it is printed is not found, as with any filter.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,6 +112,17 @@ def given(env: Mapping[str, bytes], credentials: bytes | None) -> Secrets:
         except ValueError:
             values.append(credentials.decode("utf-8", "replace"))
     return Secrets(values)
+
+
+def taken(values: Iterable[bytes]) -> Secrets:
+    """What a run takes from Secrets. A value can be a JSON document with secrets in it, such as an account's key."""
+    said: list[str] = []
+    for value in values:
+        said.append(value.decode("utf-8", "replace"))
+        if value.lstrip()[:1] in (b"{", b"["):
+            with contextlib.suppress(ValueError):
+                said += _strings(bounds.json_document(value, bounds.DOCUMENT))
+    return Secrets(said)
 
 
 def of_files(contents: Iterable[bytes]) -> Secrets:

@@ -71,14 +71,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the run asks for: the shape of its container, today's limits, the hash of its initial hooks, and what its
-    service says by now, None without a stack.
+    """What the run asks for: the shape of its container, today's limits, the hash of its initial hooks, what its
+    service says by now, None without a stack, and whether it has secret files.
     """
 
     shape: Shape
     limits: Limits
     hooks: str
     definition: Definition | None = None
+    files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def _judged(container: Container, found: Found, wanted: Wanted) -> Action:
     """Decide about a container in which the initial hooks have succeeded, by today's policies and its state."""
     if container.shape is None:
         return Refuse(Reason.PolicyViolation, labels_lost(container.name))
-    if what := misfit(container.shape, wanted.shape, wanted.limits):
+    if what := misfit(container.shape, wanted.shape, wanted.limits, files=wanted.files):
         what = f"the container of {found.label} {what}; begin a new session, or fork this one"
         return Refuse(Reason.PolicyViolation, what)
     if wanted.definition is not None and (why := definitions.changes(container.definition, wanted.definition)):

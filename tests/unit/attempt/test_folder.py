@@ -164,6 +164,11 @@ def test_secrets_lie_apart_in_one_file_of_the_images_user(session: SessionFolder
     assert (place / "handed").read_bytes() == b"t\n\0\0cut\0{}"
 
 
+def test_files_follow_the_variables_after_their_sizes(session: SessionFolder) -> None:
+    session.write_secrets([b"t"], b"{}", OWNER, [b"a\0b\n", b""])
+    assert session.link("secret").read_bytes() == b"t\0" + b"4\0a\0b\n" + b"0\0" + b"{}"
+
+
 def test_once_handed_over_they_are_taken_back_and_the_next_are_new(session: SessionFolder, tmp_path: Path) -> None:
     session.write_secrets([b"1"], b"{}", None)
     for _ in range(2):

@@ -84,6 +84,18 @@ def test_secrets_are_named_and_never_there(shell: Path) -> None:
     assert {"TOKEN=a", "KEY=b\n\n", "A=1"} <= set(_words(shell, what, export))
 
 
+def test_secret_files_are_named_after_the_variables(shell: Path) -> None:
+    what = plan(secret_env=("TOKEN",), secret_files=("id_rsa", "-n", ".pgpass"))
+    read = '_secret() { printf \'%s\\0\' "$@"; }; _secret_file() { _secret "$@"; }; . ./steps; _read_secrets'
+    assert _words(shell, what, read) == ["0", "TOKEN", "id_rsa", "-n", ".pgpass"]
+
+
+def test_a_hook_may_replace_a_secret_of_the_runs_own(shell: Path) -> None:
+    what = plan(secret_env=("KEY", "OWN"), kept_env=("KEY",))
+    ask = 'for n in KEY OWN; do _may_be_set $n || printf "%s\\0" $n; done'
+    assert _words(shell, what, f". ./steps; {ask}") == ["KEY"]
+
+
 def test_a_variable_cannot_stand_in_for_a_secret(shell: Path) -> None:
     what = plan(secret_env=("KEY",), env={"_secret_0": "mine", "_secret_1": "mine", "KEY": "mine"})
     export = "_secret_0=given; . ./env; exec env -0"

@@ -48,10 +48,13 @@ def _rows(body: Body, kind: str) -> list[tuple[int, int, int]]:
 
 
 def _binds(body: Body) -> dict[str, tuple[str, list[str]]]:
-    assert all(m["type"] == "bind" for m in body["mounts"])
+    own = ("/run/stromboli", "/run/stromboli/secret")
+    assert [(m["type"], m["destination"]) for m in body["mounts"] if m["type"] != "bind"] == [
+        ("tmpfs", at) for at in own
+    ]
     found = {m["destination"]: (m["source"], m["options"]) for m in body["mounts"]}
     assert len(found) == len(body["mounts"]), "two mounts at one place"
-    return found
+    return {at: mount for at, mount in found.items() if at not in own}
 
 
 def test_the_frame() -> None:
@@ -92,6 +95,15 @@ def test_our_own_mounts() -> None:
         "/opt/claude": (f"{HOME}/cli", ["ro", "rbind", "nosuid", "nodev"]),
     }
     assert _body()["volumes"] == [{"Name": "stromboli-u", "Dest": "/run/stromboli/session", "Options": ["rw"]}]
+
+
+def test_secret_files_have_a_tmpfs_of_bounded_size_from_which_nothing_is_executed() -> None:
+    above, own = [mount["options"] for mount in _body()["mounts"] if mount["type"] == "tmpfs"]
+    for options in (above, own):
+        assert {"rw", "nosuid", "nodev", "noexec", "notmpcopyup"} <= set(options)
+    assert f"size={2 * 1024 * 1024}" in own
+    assert "mode=1777" in own
+    assert "mode=755" in above
 
 
 def test_an_image_that_brings_its_own_cli_gets_none() -> None:

@@ -14,7 +14,7 @@ from stromboli.kube import objects
 from stromboli.models.agentrun import StepState
 from stromboli.models.agentsession import SessionTemplate
 from stromboli.models.fields import PullSecretName, Resources
-from stromboli.plan import session
+from stromboli.plan import container, session
 from stromboli.plan.attempt import Hook, StepRecord
 from stromboli.plan.container import Shape, misfit
 from stromboli.plan.limits import Limits
@@ -367,15 +367,23 @@ MADE = Shape("bridge", True, (), 2**30, 2000, 2048)
         (replace(MADE), None),
         (replace(MADE, network="none"), "on a network"),
         (replace(MADE, cli=False), None),
-        (replace(MADE, layout=1), "another version of the operator"),
+        (replace(MADE, layout=2), "another version of the operator"),
         (replace(MADE, volumes=("/srv/a:/a:rw",)), "which are now"),
         (replace(MADE, memory=None, cpus=None, pids=16), None),
     ],
 )
 def test_what_a_policy_no_longer_allows_is_said(wanted: Shape, said: str | None) -> None:
     found = Shape.from_label(MADE.to_label())
-    what = misfit(found, wanted, NO_LIMITS)
+    what = misfit(found, wanted, NO_LIMITS, files=False)
     assert what == "" if said is None else said in what
+
+
+def test_a_container_of_an_earlier_version_has_no_place_for_secret_files() -> None:
+    before, now = replace(MADE, layout=1), replace(MADE, layout=container.LAYOUT)
+    assert misfit(before, now, NO_LIMITS, files=False) == ""
+    assert "without a place for spec.secretFiles" in misfit(before, now, NO_LIMITS, files=True)
+    assert misfit(now, now, NO_LIMITS, files=True) == ""
+    assert "another version" in misfit(replace(MADE, layout=container.LAYOUT + 1), now, NO_LIMITS, files=False)
 
 
 @pytest.mark.parametrize(
@@ -400,8 +408,8 @@ def test_a_label_of_another_shape_is_none(label: str) -> None:
 
 
 def test_a_container_without_a_network_stays_without_one() -> None:
-    assert misfit(replace(MADE, network="none"), MADE, NO_LIMITS) == ""
-    assert "CLI's mount" in misfit(Shape("none", False, ()), Shape("none", True, ()), NO_LIMITS)
+    assert misfit(replace(MADE, network="none"), MADE, NO_LIMITS, files=False) == ""
+    assert "CLI's mount" in misfit(Shape("none", False, ()), Shape("none", True, ()), NO_LIMITS, files=False)
 
 
 @pytest.mark.parametrize(
@@ -419,11 +427,11 @@ def test_a_container_without_a_network_stays_without_one() -> None:
 def test_a_container_is_judged_by_the_ceilings_of_today(ceilings: dict[str, Any], said: str | None) -> None:
     """A run in it that asks for less changes nothing: its limits are those that it was made with."""
     limits = effective(policy(limits=ceilings)).limits
-    what = misfit(MADE, MADE if said is None else replace(MADE, memory=1, cpus=1, pids=16), limits)
+    what = misfit(MADE, MADE if said is None else replace(MADE, memory=1, cpus=1, pids=16), limits, files=False)
     assert what == "" if said is None else what.startswith(f"was created {said}")
 
 
 def test_a_container_that_was_made_without_a_limit_is_over_every_ceiling() -> None:
     before = Shape.from_label('{"network": "bridge", "cli": true, "volumes": []}')
-    what = misfit(before, MADE, effective(policy(limits={"memory": "64Gi"})).limits)
+    what = misfit(before, MADE, effective(policy(limits={"memory": "64Gi"})).limits, files=False)
     assert "without a limit on memory, which exceeds the ceiling of 64Gi" in what

@@ -21,7 +21,10 @@
 
 _root=/run/stromboli
 _plan=$_root/plan _out=$_root/out _session=$_root/session
-_secret_file=$_root/handed  # the secrets, read-only: NUL-terminated values in order, then the credentials file
+# The secrets, read-only: NUL-terminated values in order, then each secret file after its size and a NUL, then the
+# credentials file.
+_given=$_root/handed
+_files=$_root/secret  # where the secret files are written: a tmpfs of the container's own
 _secrets=/dev/shm/.stromboli  # where the CLI may write its credentials: the container's own tmpfs, of limited size
 _bb=$_plan/busybox _cli_mount=/opt/claude
 _claude=$_session/claude

@@ -50,8 +50,17 @@ _secret() {
     IFS= read -r -d '' -u 6 "_secret_$1" || exit "$_SECRET_MISSING"
 }
 
+# Called by plan/steps for each secret file. It may have any bytes in it, so its size comes before it.
+_secret_file() {
+    IFS= read -r -d '' -u 6 _size || exit "$_SECRET_MISSING"
+    (
+        umask 0377
+        $_bb dd bs=64k iflag=count_bytes count="$_size" <&6 >"$_files/$1" 2>/dev/null
+    ) || exit "$_SECRET_MISSING"
+}
+
 _take_secrets() {
-    [ -r "$_secret_file" ] && command exec 6<"$_secret_file" || exit "$_SECRET_MISSING"
+    [ -r "$_given" ] && command exec 6<"$_given" || exit "$_SECRET_MISSING"
     _read_secrets
     [ -z "$_credentials" ] || (
         umask 077

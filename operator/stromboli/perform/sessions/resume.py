@@ -69,7 +69,8 @@ class Resumption:
         """What becomes of the session's container, and that container."""
         judged = ready.judged
         definition = ready.blueprint.part.definition if ready.blueprint is not None else None
-        wanted = Wanted(ready.shape, judged.policy.limits, hooks_hash(judged.request.hooks), definition)
+        hooks, files = hooks_hash(judged.request.hooks), bool(ready.taken.files)
+        wanted = Wanted(ready.shape, judged.policy.limits, hooks, definition, files)
         found, container = await self._first(run, uid, label)
         said = plan.decide(found, wanted)
         while not isinstance(said, plan.Settled):
