@@ -20,6 +20,7 @@ from stromboli import naming
 from stromboli.errors import PodmanError
 from stromboli.node import conversations
 from stromboli.node.conversations import Conversations
+from stromboli.plan.history import Wanted
 from stromboli.podman.connection import Connection
 from stromboli.podman.folders import Folders
 from stromboli.podman.transport import Podman
@@ -196,6 +197,45 @@ async def test_what_was_said_is_read_back(reader: Conversations, spoken: Session
     times = [m.time for m in found.messages]
     assert None not in times
     assert times == sorted(times, key=str)
+
+
+async def test_all_that_the_cli_has_recorded_of_it(reader: Conversations, spoken: Session) -> None:
+    async def part(wanted: Wanted) -> conversations.History:
+        found = await asyncio.wait_for(reader.entries(spoken.uid, spoken.id, spoken.image_id, wanted), LIMIT)
+        assert found is not None
+        assert not found.truncated
+        return found
+
+    whole = await part(Wanted())
+    entries = [entry.json for entry in whole.entries]
+    assert whole.total == len(entries)
+    assert [entry["type"] for entry in entries if entry["content"]["blocks"]] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
+    assert {(entry["cwd"], entry["truncated"]) for entry in entries} == {(WORKDIR, False)}
+    assert all(str(uuid.UUID(entry["uuid"])) == entry["uuid"] and entry["timestamp"] for entry in entries)
+    assert entries[-1]["parentUUID"] == entries[-2]["uuid"]
+    assert all(entry["parentUUID"] for entry in entries[1:])  # some are the CLI's own notes, which are no messages
+    assert all(entry["version"].count(".") == 2 for entry in entries)
+    answers = [entry for entry in entries if entry["type"] == "assistant"]
+    assert all(answer["content"]["model"] and answer["content"]["messageID"] for answer in answers)
+    assert all(answer["content"]["usage"]["outputTokens"] > 0 for answer in answers)
+    [called] = [block for entry in entries for block in entry["content"]["blocks"] if block["type"] == "tool_use"]
+    assert (called["name"], called["input"]["command"]) == ("Bash", "echo one; echo two")
+    [told] = [entry for entry in entries if entry["toolResult"] is not None]
+    assert told["toolResult"] == {"stdout": "one\ntwo", "stderr": "", "interrupted": False, "isImage": False}
+    assert told["content"]["blocks"] == [
+        {"type": "tool_result", "toolUseID": called["id"], "content": "one\ntwo", "isError": False}
+    ]
+    assert (await part(Wanted(1, 2))).entries == whole.entries[1:3]
+    alone = await part(Wanted(uuid=told["uuid"]))
+    assert ([entry.json for entry in alone.entries], alone.total) == ([told], whole.total)
+    assert (await part(Wanted(uuid="none"))).entries == ()
 
 
 async def test_the_throw_away_container_is_thrown_away(reader: Conversations, spoken: Session) -> None:

@@ -52,6 +52,12 @@ OPERATIONS = (
         Place.SESSION,
         "The conversation of an AgentSession.",
         "application/json",
+        (
+            ("full", "boolean", "Entries with all that the CLI has recorded of them, in parts."),
+            ("offset", "integer", "With `full`: how many of the oldest to leave out."),
+            ("limit", "integer", "With `full`: the most entries to send."),
+            ("uuid", "string", "With `full`: the entry of this id only."),
+        ),
     ),
     Operation(
         "namespaces/{namespace}/images",

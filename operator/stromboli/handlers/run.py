@@ -95,11 +95,11 @@ async def _api(
 ) -> AsyncIterator[None]:
     """The read API, served inside the block."""
     host, port = settings.api_address
-    read = Conversations(podman, podman.folders, installation).read
+    conversations = Conversations(podman, podman.folders, installation)
     system = System(cluster.plain, settings.system_namespace)
     subject = Subject(naming.MANAGER, (naming.operator_host(settings.node),), client=False)
     routes = (
-        Messages(cluster.session, read),
+        Messages(cluster.session, conversations),
         ImageRoutes(parts.discovery),
         LogRoutes(parts.outputs),
         ClaudeRoutes(partial(claude.status, cluster, settings)),

@@ -1,8 +1,8 @@
 """Reads a session's conversation from its volume, through a temporary container.
 
-The file is parsed in plan/conversation.py. Nothing is cached here, and nothing is executed. The session's own container
-cannot be used: before sending a file, Podman reads the root's /etc/passwd, which an agent may have replaced by a pipe,
-and Podman would block forever.
+The file is parsed in plan/conversation.py, or with all that it has in plan/history.py. Nothing is cached here, and
+nothing is executed. The session's own container cannot be used: before sending a file, Podman reads the root's
+/etc/passwd, which an agent may have replaced by a pipe, and Podman would block forever.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from stromboli.inspection import startfiles
 from stromboli.node.images import never_started
 from stromboli.plan import ownership
 from stromboli.plan.conversation import Message, Transcript
+from stromboli.plan.history import Entry, Part, Wanted
+from stromboli.plan.record import Record
 from stromboli.podman.folders import Folders
 from stromboli.podman.tarstream import FoundFile
 from stromboli.podman.transport import Podman
@@ -35,6 +37,15 @@ class Conversation:
     truncated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """Some of a conversation's entries, the oldest first, of `total`; `truncated` if there are more than these."""
+
+    entries: tuple[Entry, ...]
+    total: int
+    truncated: bool
+
+
 class Conversations:
     """The conversations of one installation on this node."""
 
@@ -48,15 +59,29 @@ class Conversations:
 
         `image_id` is the image of the session's container. Raises PodmanError, PodmanUnavailable.
         """
+        transcript = Transcript()
+        if not await self._has_fed(transcript, session_uid, conversation, image_id):
+            return None
+        return Conversation(transcript.finish(), transcript.truncated)
+
+    async def entries(self, session_uid: str, conversation: str, image_id: str, wanted: Wanted) -> History | None:
+        """Some of the same, with all that the CLI has recorded of it. None, and raises, as `read`."""
+        part = Part(wanted)
+        if not await self._has_fed(part, session_uid, conversation, image_id):
+            return None
+        return History(part.finish(), part.total, part.truncated)
+
+    async def _has_fed(self, record: Record, session_uid: str, conversation: str, image_id: str) -> bool:
+        """Whether there is a conversation, which the record has then read up to its last line."""
         volume = await self._podman.volumes.inspect(naming.volume(session_uid))
         if volume is None:
-            return None
+            return False
         if ownership.session_of_volume(volume.name, volume.labels, self._installation) != session_uid:
-            return None
+            return False
         async with self._opened(volume.name, image_id) as helper:
-            return await self._read(helper, conversation)
+            return await self._has_read(record, helper, conversation)
 
-    async def _read(self, container: str, conversation: str) -> Conversation | None:
+    async def _has_read(self, record: Record, container: str, conversation: str) -> bool:
         # The folder in between is named by the CLI after the working directory.
         def is_it(path: str) -> bool:
             return path.count("/") == 2 and path.endswith(f"/{conversation}.jsonl")
@@ -68,13 +93,16 @@ class Conversations:
                 # A symlink leads to something in the volume or nowhere, and looks like a folder (seen on 4.3.1).
                 place = await self._podman.archive.stat(container, folder)
                 if place is None or not place.directory or place.path != folder:
-                    return None
+                    return False
             async with self._folders.find(container, _PROJECTS, is_it, MAX_FOLDER) as found:
-                return None if found is None else await _transcribed(found)
+                if found is None:
+                    return False
+                await _feed(record, found)
+                return True
         except NotFound as error:
             if await self._podman.containers.inspect(container) is None:
                 raise PodmanError("the container that reads it was removed in the meantime; retry") from error
-            return None
+            return False
 
     @asynccontextmanager
     async def _opened(self, volume: str, image_id: str) -> AsyncIterator[str]:
@@ -95,12 +123,9 @@ class Conversations:
                 await self._podman.volumes.remove(volume)
 
 
-async def _transcribed(found: FoundFile) -> Conversation:
-    transcript = Transcript()
+async def _feed(record: Record, found: FoundFile) -> None:
     skip = max(found.size - MAX_FILE, 0)
-    cut = skip > 0
+    record.truncated |= skip > 0
     async for piece in found.content:
-        transcript.feed(piece[skip:])
+        record.feed(piece[skip:])
         skip = max(skip - len(piece), 0)
-    messages = transcript.finish()
-    return Conversation(messages, cut or transcript.truncated)

@@ -14,8 +14,9 @@ from stromboli.api.messages import Messages
 from stromboli.errors import ClusterUnavailable, PodmanError, PodmanUnavailable
 from stromboli.kube import objects
 from stromboli.models.session import Session
-from stromboli.node.conversations import Conversation
+from stromboli.node.conversations import Conversation, History
 from stromboli.plan.conversation import Message
+from stromboli.plan.history import Entry, Wanted
 from tests.unit.api.served import ask, client_of
 
 LIMIT = 20.0
@@ -36,6 +37,8 @@ class Bed:
             "unused": _session({}),
         }
         self.conversation: Conversation | None = Conversation(SAID, False)
+        self.history: History | None = History((Entry({"uuid": "u1", "cwd": "\udc80"}),), 7, True)
+        self.wanted: list[Wanted] = []
         self.looked: list[tuple[str, str]] = []
         self.was_read: list[tuple[str, str, str]] = []
         self.look_failure: Exception | None = None
@@ -61,6 +64,11 @@ class Bed:
             raise self.look_failure
         found = self.sessions.get(name)
         return None if found is None else objects.session(found)
+
+    async def entries(self, uid: str, conversation: str, image: str, wanted: Wanted) -> History | None:
+        self.wanted.append(wanted)
+        await self.read(uid, conversation, image)
+        return self.history
 
     async def read(self, uid: str, conversation: str, image: str) -> Conversation | None:
         self.was_read.append((uid, conversation, image))
@@ -92,7 +100,7 @@ def bed() -> Bed:
 
 @pytest.fixture
 async def client(bed: Bed) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(Messages(bed.lookup, bed.read)) as client:
+    async with client_of(Messages(bed.lookup, bed)) as client:
         yield client
 
 
@@ -115,6 +123,54 @@ async def test_what_was_said(client: httpx.AsyncClient, bed: Bed) -> None:
         ],
     }
     assert bed.was_read == [(UID, ID, "abc")]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", Wanted(0, 200)),
+        ("&offset=3", Wanted(3, 200)),
+        ("&limit=5&offset=0", Wanted(0, 5)),
+        ("&uuid=u1", Wanted(uuid="u1")),
+    ],
+)
+async def test_a_part_of_all_that_was_recorded(client: httpx.AsyncClient, bed: Bed, query: str, wanted: Wanted) -> None:
+    status, told = await ask(client, f"{path()}?full=true{query}")
+    assert (status, told) == (
+        200,
+        {
+            "session": "mine",
+            "conversation": ID,
+            "truncated": True,
+            "total": 7,
+            "entries": [{"uuid": "u1", "cwd": "?"}],
+        },
+    )
+    assert (bed.wanted, bed.was_read) == ([wanted], [(UID, ID, "abc")])
+    bed.history = None
+    status, told = await ask(client, f"{path()}?full=true{query}")
+    assert (status, "no conversation on this node" in told["message"]) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("full=yes", "full"),
+        ("offset=1", "offset"),
+        ("full=false&uuid=u", "uuid"),
+        ("full=true&offset=-1", "offset"),
+        ("full=true&limit=0", "limit"),
+        ("full=true&limit=201", "limit"),
+        ("full=true&limit=٣", "limit"),
+        ("full=true&offset=99999999999", "offset"),
+        ("full=true&uuid=", "uuid"),
+        (f"full=true&uuid={'u' * 65}", "uuid"),
+        ("full=true&uuid=u&limit=1", "uuid"),
+    ],
+)
+async def test_a_parameter_that_is_wrong(client: httpx.AsyncClient, bed: Bed, query: str, name: str) -> None:
+    status, told = await ask(client, f"{path()}?{query}")
+    assert (status, f"`{name}`" in told["message"], bed.looked) == (400, True, [])
 
 
 @pytest.mark.parametrize(

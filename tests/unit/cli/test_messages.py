@@ -15,8 +15,9 @@ from stromboli.controlplane import kubeconfig
 from stromboli.kube import objects
 from stromboli.local.home import Home
 from stromboli.models.session import Session
-from stromboli.node.conversations import Conversation
+from stromboli.node.conversations import Conversation, History
 from stromboli.plan.conversation import Message
+from stromboli.plan.history import Wanted
 from tests.unit.cli.read_api import ReadAPI
 
 ID = "33333333-3333-4333-8333-333333333333"
@@ -26,6 +27,16 @@ SAID = (
     Message("assistant", TIME, "", False, ("Bash",)),
     Message("tool", None, "a\nb\x1b[2J", True, ("Bash",)),
 )
+
+
+class Node:
+    """It has the conversation of any session."""
+
+    async def read(self, session_uid: str, conversation: str, image_id: str) -> Conversation | None:
+        return Conversation(SAID, False)
+
+    async def entries(self, session_uid: str, conversation: str, image_id: str, wanted: Wanted) -> History | None:
+        raise AssertionError("the command does not ask for them")
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +57,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReadAPI]
         status = {"claudeSessionID": ID, "imageID": "i"} if name == "mine" else {}
         return objects.session({"metadata": {"uid": "u"}, "status": status}) if name != "none" else None
 
-    async def read(uid: str, conversation: str, image: str) -> Conversation | None:
-        return Conversation(SAID, False)
-
-    with ReadAPI(Messages(lookup, read)).serving() as api:
+    with ReadAPI(Messages(lookup, Node())).serving() as api:
         kubeconfig.write(tmp_path / "config", api.url, b"x", "alice", "ns")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         yield api

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli.plan import conversation
-from stromboli.plan.conversation import MAX_LINE, MAX_MESSAGES, MAX_TEXT, MAX_TOTAL, Message, Transcript
+from stromboli.plan.conversation import MAX_MESSAGES, MAX_TEXT, MAX_TOTAL, Message, Transcript
+from stromboli.plan.record import MAX_LINE
 
 TIME = "2026-11-25T06:44:27.270Z"
 
