@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.shapes.run import ClaudeOptions, RunRequest, parse_run
 from stromboli.httpapi.translate import request as translate
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.claude import ClaudeOptions as RunOptions
-
-SECRET = {"secretKeyRef": {"name": "github-token", "key": "value"}}
+from tests.support.http_requests import OPTIONS, TRANSLATED, bodies
 
 
 def asked(**fields: Any) -> RunRequest:
@@ -52,87 +50,6 @@ def test_a_whole_object() -> None:
         "metadata": {"name": "run-1", "namespace": "team", "annotations": {"stromboli.dev/request-hash": "ab"}},
         "spec": {"prompt": "x", "image": "python:3.12", "session": {"name": "s"}},
     }
-
-
-TRANSLATED: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({}, {}),
-    ({"claude": {}, "podman": {"lifecycle": {}, "environment": {"type": ""}}}, {}),
-    ({"workdir": "/w"}, {"workdir": "/w"}),
-    ({"workspace": "/w"}, {"workdir": "/w"}),
-    ({"workdir": "/w", "workspace": "/w"}, {"workdir": "/w"}),
-    ({"podman": {"image": "python:3.12"}}, {"image": "python:3.12"}),
-    ({"podman": {"volumes": ["/a:/b", "/c:/d:ro"]}}, {"volumes": ["/a:/b", "/c:/d:ro"]}),
-    ({"podman": {"secrets_env": {"GH_TOKEN": "github-token"}}}, {"env": [{"name": "GH_TOKEN", "valueFrom": SECRET}]}),
-    ({"podman": {"timeout": "5m"}}, {"timeout": "5m"}),
-    ({"podman": {"timeout": "0"}}, {}),
-    (
-        {"podman": {"memory": "512m", "cpus": "0.5", "cpu_shares": 512}},
-        {"resources": {"memory": "512Mi", "cpus": "0.5", "cpuShares": 512}},
-    ),
-    ({"podman": {"memory": "0", "cpus": "0", "cpu_shares": 0}}, {}),
-    (
-        {
-            "podman": {
-                "lifecycle": {
-                    "on_create_command": ["a"],
-                    "post_create": ["b"],
-                    "post_start": ["c"],
-                    "hooks_timeout": "90s",
-                }
-            }
-        },
-        {"lifecycle": {"onCreateCommand": ["a"], "postCreate": ["b"], "postStart": ["c"], "hooksTimeout": "90s"}},
-    ),
-    (
-        {"podman": {"environment": {"type": "compose", "path": "/c.yml", "service": "dev", "build_timeout": "15m"}}},
-        {"environment": {"type": "compose", "path": "/c.yml", "service": "dev"}},
-    ),
-    (
-        {"podman": {"environment": {"type": "compose", "path": "/c.yml"}}},
-        {"environment": {"type": "compose", "path": "/c.yml"}},
-    ),
-    (
-        {"webhook_url": "https://example.com/hook"},
-        {
-            "notify": {
-                "url": "https://example.com/hook",
-                "secretKeyRef": {"name": "stromboli-webhook", "key": "secret", "optional": True},
-            }
-        },
-    ),
-]
-OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"model": "sonnet", "fallback_model": "haiku"}, {"model": "sonnet", "fallbackModel": "haiku"}),
-    ({"system_prompt": "a", "append_system_prompt": "b"}, {"systemPrompt": "a", "appendSystemPrompt": "b"}),
-    ({"tools": ["Bash"]}, {"tools": ["Bash"]}),
-    ({"tools": ["default"]}, {"tools": ["default"]}),
-    ({"tools": [""]}, {"tools": []}),
-    ({"tools": []}, {}),
-    ({"allowed_tools": ["Bash(git *)"]}, {"allowedTools": ["Bash(git *)"]}),
-    ({"disallowed_tools": ["Write"]}, {"disallowedTools": ["Write"]}),
-    ({"permission_mode": "bypassPermissions"}, {"permissionMode": "bypassPermissions"}),
-    ({"dangerously_skip_permissions": True}, {"dangerouslySkipPermissions": True}),
-    ({"include_partial_messages": True}, {"includePartialMessages": True}),
-    ({"json_schema": '{"type": "object"}'}, {"jsonSchema": '{"type": "object"}'}),
-    ({"max_budget_usd": 5, "max_turns": 3}, {"maxBudgetUSD": 5.0, "maxTurns": 3}),
-    ({"max_budget_usd": 0, "max_turns": 0}, {}),
-    ({"mcp_configs": ["/mcp.json", '{"mcpServers": {}}']}, {"mcpConfigs": ["/mcp.json", '{"mcpServers": {}}']}),
-    ({"strict_mcp_config": True}, {"strictMcpConfig": True}),
-    ({"agent": "a", "agents": {"a": {"prompt": "x"}}}, {"agent": "a", "agents": {"a": {"prompt": "x"}}}),
-    ({"add_dirs": ["/a"], "plugin_dirs": ["/b"]}, {"addDirs": ["/a"], "pluginDirs": ["/b"]}),
-    ({"settings": "/s.json"}, {"settings": "/s.json"}),
-    ({"settings": '{"env": {"A": "b"}}'}, {"settings": '{"env": {"A": "b"}}'}),
-    ({"setting_sources": ["user"]}, {"settingSources": ["user"]}),
-    ({"setting_sources": [""]}, {"settingSources": []}),
-    (
-        {"betas": ["b"], "disable_slash_commands": True, "effort": "high"},
-        {"betas": ["b"], "disableSlashCommands": True, "effort": "high"},
-    ),
-    ({"debug": "api,hooks"}, {"debug": True}),
-    ({"verbose": True, "input_format": "text", "output_format": "stream-json"}, {}),
-    ({"allow_dangerously_skip_permissions": True}, {}),
-    ({"session_id": "s", "resume": True, "continue": True, "fork_session": True, "no_persistence": True}, {}),
-]
 
 
 @pytest.mark.parametrize(("fields", "spec"), TRANSLATED)
@@ -255,37 +172,9 @@ def test_the_form_of_the_output() -> None:
 
 # --- whatever a request is, it is an AgentRun that the API takes, or refused with a field that it has ---
 
-_word = st.sampled_from(
-    ["", "sonnet", "plan", "high", "json", "text", "/a", "{}", "x y", "a\nb", "é", "5m", "512m", "2"]
-)
-_words = st.lists(_word, max_size=3)
-_CLAUDE = {
-    name: st.booleans() if "bool" in str(field.annotation) else _words if "list" in str(field.annotation) else _word
-    for name, field in ClaudeOptions.model_fields.items()
-    if not re.search("int|float|dict", str(field.annotation))
-}
-_podman = st.fixed_dictionaries(
-    {},
-    optional={
-        "image": _word,
-        "volumes": st.lists(st.sampled_from(["/a:/b", "/a:/c:ro", "a:b", "/a:/sys", ""]), max_size=3),
-        "secrets_env": st.dictionaries(st.sampled_from(["A", "B", "PATH", "1", ""]), _word, max_size=3),
-        "timeout": _word,
-        "memory": _word,
-        "cpus": _word,
-        "cpu_shares": st.integers(0, 300_000),
-        "lifecycle": st.fixed_dictionaries({}, optional={"post_start": _words, "hooks_timeout": _word}),
-        "environment": st.fixed_dictionaries(
-            {}, optional={"type": st.sampled_from(["", "compose"]), "path": _word, "service": _word}
-        ),
-    },
-)
 
-
-@given(st.fixed_dictionaries({}, optional=_CLAUDE), _podman, st.fixed_dictionaries({}, optional={"workdir": _word}))
-def test_a_request_is_a_run_or_names_what_is_wrong(claude: Any, podman: Any, top: Any) -> None:
-    claude = {"continue" if name == "continue_" else name: value for name, value in claude.items()}
-    fields = {"claude": claude, "podman": podman, **top}
+@given(bodies())
+def test_a_request_is_a_run_or_names_what_is_wrong(fields: dict[str, Any]) -> None:
     try:
         made(**fields)
     except Refusal as e:
