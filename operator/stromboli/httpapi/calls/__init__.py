@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from stromboli.httpapi.calls import (
     auth,
+    images,
     jobs,
     runs,
     secrets,
@@ -17,6 +18,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
     stream.router,
     jobs.router,
+    images.router,
     secrets.router,
     system.router,
     auth.router,
