@@ -209,6 +209,22 @@ def test_the_demos_run_can_be_watched(installation: Installation, demonstrated: 
     assert "offline stand-in" in installation.shell("stromboli logs hello")
 
 
+def test_a_call_without_a_token_is_this_users(installation: Installation, runs: Runs) -> None:
+    """As the documentation of Stromboli prints it: `curl -d` says that it sends a form."""
+    url = installation.status()["gateway"]["url"]
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = httpx2.post(
+        f"{url}/run", content=b'{"prompt": "ECHO{by HTTP}"}', headers=form, trust_env=False, timeout=120
+    )
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert (said["status"], said["output"]) == ("completed", "by HTTP"), said
+    run = json.loads(runs.kubectl("get", "agentrun", said["id"], "-o", "json"))
+    assert condition(run)["reason"] == "Completed"
+    strange = httpx2.get(f"{url}/jobs", headers={"Origin": "http://evil.example"}, trust_env=False)
+    assert strange.status_code == 403, "a web page is not this user"
+
+
 def test_a_run_goes_on_while_everything_is_down(installation: Installation, runs: Runs) -> None:
     wait = "until [ -e /tmp/go ]; do sleep 0.1; done; echo went on"
     runs.apply("long", prompt=f"BASH{{{wait}}}", claude={"dangerouslySkipPermissions": True})

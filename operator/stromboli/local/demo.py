@@ -32,6 +32,7 @@ Look around:
   kubectl get agentrun hello -o yaml
   stromboli logs hello
   stromboli run -p "Say hello once more."
+  curl "$STROMBOLI_URL/run" -d '{{"prompt": "And once more."}}'
   kubectl get agentpolicy {policy} -o yaml
   podman --remote images
   stromboli status
