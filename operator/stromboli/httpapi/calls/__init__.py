@@ -10,6 +10,7 @@ from stromboli.httpapi.calls import (
     jobs,
     runs,
     secrets,
+    sessions,
     stream,
     system,
 )
@@ -19,6 +20,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     stream.router,
     jobs.router,
     images.router,
+    sessions.router,
     secrets.router,
     system.router,
     auth.router,
