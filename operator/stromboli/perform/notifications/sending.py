@@ -9,6 +9,7 @@ after a while.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -81,7 +82,7 @@ class Sender:
         )
         session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=TOTAL, sock_connect=CONNECT),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # neither a proxy nor a .netrc
             auto_decompress=False,
@@ -154,8 +155,8 @@ def _said(error: Exception) -> str:
             return f"has a certificate that is not valid: {why.verify_message}"
         case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
             return "does not speak TLS as it should"
-        case aiohttp.ClientConnectorError(os_error=OSError(strerror=str() as why)):
-            return f"cannot be connected to: {why}"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=int() as number)):
+            return f"cannot be connected to: {os.strerror(number)}"
         case aiohttp.ClientConnectorError():
             return "cannot be connected to"
         case TimeoutError():
