@@ -74,8 +74,8 @@ class Deliveries:
 
     async def _attempt(self, uid: str, due: Due) -> None:
         run = await self._cluster.answered_run(due.namespace, due.name)
-        if run is None or run.uid != uid or run.is_being_deleted:
-            self._due.gone(uid)
+        if run is None or run.uid != uid or run.is_being_deleted or not run.status.is_finished:
+            self._due.gone(uid)  # not even finished, if somebody else has written its status
             return
         self._store.put(run)
         if not run.awaits_notification or notify.wait(run.status.notification, _now()) != 0.0:

@@ -83,7 +83,6 @@ class Sender:
         session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
-            cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # neither a proxy nor a .netrc
             auto_decompress=False,
             max_line_size=_HEADERS,
