@@ -18,8 +18,9 @@ StromboliError
 │   ├── NotRegular        … the path in a container is not a regular file
 │   ├── TooLarge          … a folder in a container has more than was to be read of it
 │   ├── NoSpace           … the disk is full
-│   ├── Unmountable       … the runtime cannot mount something at its target in this container
-│   ├── TooLittleMemory   … the runtime cannot start a container within its memory limit
+│   ├── Unstartable       … a container cannot be started as it was created
+│   │   ├── Unmountable       … the runtime cannot mount something at its target in it
+│   │   └── TooLittleMemory   … the runtime cannot start it within its memory limit
 │   ├── PullFailed        … an image could not be pulled (see `problem`)
 │   └── BuildFailed       … an image could not be built (see `output`)
 ├── PodmanUnavailable     Podman did not answer: the outcome is unknown, retry
@@ -159,7 +160,11 @@ class NoSpace(PodmanError):
     """Podman's disk, or the operator's own, is full."""
 
 
-class Unmountable(PodmanError):
+class Unstartable(PodmanError):
+    """A container cannot be started as it was created, whenever that is tried; or a port that it publishes is taken."""
+
+
+class Unmountable(Unstartable):
     """The mount at `target` does not fit the file type found there; `why` is the kernel's error message."""
 
     def __init__(self, message: str, status: int, target: str, why: str) -> None:
@@ -168,7 +173,7 @@ class Unmountable(PodmanError):
         self.why = why
 
 
-class TooLittleMemory(PodmanError):
+class TooLittleMemory(Unstartable):
     """A container's memory limit is lower than what starting it takes."""
 
 

@@ -1,23 +1,28 @@
 """Starts that the real Podman and its runtime refuse, one per row: the cause, and the message for the user.
 
 They are grouped into errors in the spec (which end a run at once), in the image, and on the node (which are temporary).
+For services of stacks, there are those for good, which are not tried again at once, and all others.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stromboli.errors import NotFound, PodmanError, TooLittleMemory, Unmountable
+from stromboli.errors import NotFound, PodmanError, TooLittleMemory, Unmountable, Unstartable
 from stromboli.plan import volumes
 from stromboli.plan.verdict import Wait, verdict
 from stromboli.plan.volumes import Volume
+from stromboli.podman import Podman
 from stromboli.reasons import Reason
 from tests.contract.conftest import Bed
+from tests.support.podman import BUSYBOX_IMAGE, IsolatedPodman
 
 LONG = "x" * 300
 
@@ -146,3 +151,80 @@ async def test_what_the_node_cannot_do_now_is_tried_again(real: Bed, what: str) 
     waits = verdict(refused.value)
     assert isinstance(waits, Wait)
     assert waits.reason is Reason.PodmanUnavailable
+
+
+# --- for good ---
+
+FOR_GOOD: dict[str, dict[str, Any]] = {
+    "a program that is nowhere in PATH": {"entrypoint": ["nowhere"]},
+    "a program that is not there": {"entrypoint": ["/nowhere"]},
+    "a program that is a folder": {"entrypoint": ["/etc"]},
+    "a user whom the image lacks": {"user": "nobody-there"},
+    "a group that the image lacks": {"user": "0:nobody-there"},
+    "a folder to work in that the image lacks": {"work_dir": "/no/such"},
+    "a limit that may not be raised": {"r_limits": [{"type": "nofile", "soft": 2**30, "hard": 2**30}]},
+}
+
+
+@pytest.mark.parametrize("what", FOR_GOOD)
+async def test_what_can_never_be_started(real: Bed, what: str) -> None:
+    with pytest.raises(Unstartable):
+        await real.run("true", **FOR_GOOD[what])
+
+
+async def test_a_port_that_is_taken(real: Bed) -> None:
+    network = real.name()
+    await real.podman.networks.create(network, real.mark, isolate=True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = {"container_port": 80, "host_ip": "127.0.0.1", "host_port": taken.getsockname()[1]}
+        with pytest.raises(Unstartable, match="address already in use"):
+            await real.run("true", netns={"nsmode": "bridge"}, Networks={network: {}}, portmappings=[port])
+
+
+# --- for a while ---
+
+# Netavark, but for one time for each file of this name.
+BUSY = """#!/bin/sh
+cat >{folder}/input
+if rm {folder}/busy 2>/dev/null; then
+  echo '{{"error": "IO error: it is busy"}}'; exit 1
+fi
+exec /usr/lib/podman/netavark "$@" <{folder}/input
+"""
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[tuple[IsolatedPodman, Path]]:
+    """A Podman whose netavark fails once for each time that a file is there."""
+    program, flag = tmp_path / "netavark", tmp_path / "busy"
+    program.write_text(BUSY.format(folder=tmp_path))
+    program.chmod(0o755)
+    podman = IsolatedPodman()
+    conf = podman.root / "conf" / "containers.conf"
+    found = f'[engine]\nhelper_binaries_dir = ["{tmp_path}", "/usr/lib/podman", "/usr/libexec/podman"]'
+    conf.write_text(conf.read_text().replace("[engine]", found))
+    with podman:
+        podman.import_busybox()
+        yield podman, flag
+
+
+async def test_a_start_that_is_refused_once_has_run_nothing_and_then_succeeds(
+    busy: tuple[IsolatedPodman, Path],
+) -> None:
+    """Both of a container that has never run, and of one that has."""
+    isolated, flag = busy
+    async with Podman(isolated.socket) as podman:
+        await podman.networks.create("net", {}, isolate=True)
+        body = {"image": BUSYBOX_IMAGE, "command": ["sleep", "60"], "netns": {"nsmode": "bridge"}}
+        container = await podman.containers.create({**body, "Networks": {"net": {}}})
+        for status, has_run in (("created", False), ("exited", True)):
+            flag.touch()
+            with pytest.raises(PodmanError, match="netavark: IO error: it is busy") as refused:
+                await podman.containers.start(container)
+            assert type(refused.value) is PodmanError
+            assert refused.value.status == 500
+            found = await podman.containers.inspect(container)
+            assert found is not None
+            assert (found.status, found.alive, found.started_at is not None) == (status, False, has_run)
+            assert await podman.containers.start(container)
+            assert await podman.containers.stop(container)

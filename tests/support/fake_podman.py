@@ -115,7 +115,7 @@ class FakePodman(FakeDetail, FakeExecs, FakeFiles, FakeBuilds):
             await self._handled(request)
         if failure.status is None:
             raise Dropped
-        return error(failure.status, "injected by the test")
+        return error(failure.status, failure.says)
 
     async def _handled(self, request: Call) -> Answer:
         if (route := _ROUTES.find(request)) is None:

@@ -77,6 +77,7 @@ class Failure:
     status: int | None
     left: int
     after: bool
+    says: str
 
 
 class FakeState:
@@ -122,12 +123,20 @@ class FakeState:
         self.images.append(image)
         return image
 
-    def fail(self, call: str, status: int | None = 500, *, times: int = 1, after: bool = False) -> None:
+    def fail(
+        self,
+        call: str,
+        status: int | None = 500,
+        *,
+        times: int = 1,
+        after: bool = False,
+        says: str = "injected by the test",
+    ) -> None:
         """Make the next calls that match the pattern answer `status`, or (None) drop the connection.
 
         `after`: the call takes effect first, as if Podman were killed between the effect and the response.
         """
-        self.failures.append(Failure(re.compile(call), status, times, after))
+        self.failures.append(Failure(re.compile(call), status, times, after, says))
 
     def end(self, name: str, exit_code: int = 0, *, oom: bool = False) -> None:
         """Make a running container exit now."""

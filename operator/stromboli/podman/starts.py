@@ -1,8 +1,9 @@
-"""Classifies start failures that the container's own configuration causes, by the OCI runtime's error messages.
+"""Classifies start failures that the container's own configuration causes, by the messages of the OCI runtime and of
+Podman.
 
-Podman passes the runtime's message on unchanged, with the same cause for all of them, so a table tells them apart. A
-message that matches no row counts as a transient problem of the node. The rows for runc were observed (1.1.5), those
-for crun are from its source; each row for runc has a contract test.
+Podman passes the runtime's message on unchanged, with the same few causes for all of them, so a table tells them apart.
+A message that matches no row counts as a transient problem of the node. The rows for runc were observed (1.1.5), those
+for crun are from its source; each row for runc, and each of Podman's own (4.3.1), has a contract test.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 
 from stromboli import bounds
-from stromboli.errors import PodmanError, TooLittleMemory, Unmountable
+from stromboli.errors import PodmanError, TooLittleMemory, Unmountable, Unstartable
 
 # strerror() of ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP, EROFS: the source cannot be mounted at this target.
 _MISFITS = (
@@ -29,6 +30,16 @@ _MOUNTS = (
     re.compile(rf"crun: mount `[^`]*` to `(?P<target>[^`]*)`: {_WHY}{_END}", re.S | re.I),
 )
 _MEMORY = re.compile(r"unable to set memory limit to \d+ \(current usage|memory limit too low", re.I)
+# Ends of messages. The first two are what Podman makes of a runtime's words about a program that cannot be executed.
+_FOR_GOOD = re.compile(
+    r"(?:OCI runtime attempted to invoke a command that was not found"
+    r"|OCI permission denied"
+    r"|no matching entries in (?:passwd|group) file"
+    r'|workdir ".*" does not exist on container [0-9a-f]+'
+    r"|listen (?:tcp|udp)[46]? \S+: bind: (?:address already in use|cannot assign requested address|permission denied)"
+    r")\s*$",
+    re.S,
+)
 
 
 def classified(message: str, text: str, status: int) -> PodmanError | None:
@@ -36,7 +47,9 @@ def classified(message: str, text: str, status: int) -> PodmanError | None:
     for pattern in _MOUNTS:
         if found := pattern.search(message):
             return Unmountable(text, status, _path(found["target"]), found["why"].lower())
-    return TooLittleMemory(text, status) if _MEMORY.search(message) else None
+    if _MEMORY.search(message):
+        return TooLittleMemory(text, status)
+    return Unstartable(text, status) if _FOR_GOOD.search(message) else None
 
 
 def _path(written: str) -> str:

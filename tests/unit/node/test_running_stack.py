@@ -13,9 +13,9 @@ from stromboli.compose.document.load import Source, load
 from stromboli.compose.files import NoFiles
 from stromboli.compose.selection import select
 from stromboli.compose.typed.read import typed
-from stromboli.errors import Conflict, PodmanError, PodmanUnavailable
+from stromboli.errors import Conflict, NoSpace, PodmanError, PodmanUnavailable
 from stromboli.node.serial import SessionLocks
-from stromboli.node.stacks import sockets
+from stromboli.node.stacks import parts, sockets
 from stromboli.node.stacks.parts import Parts
 from stromboli.node.stacks.running import Told
 from stromboli.node.stacks.stacks import Stacks
@@ -227,12 +227,66 @@ async def test_a_container_whose_first_start_was_broken_off_is_created_once_more
     assert bed.running == ["cache", "db"]
     assert len(refused) == 2
     assert refused[0] not in bed.fake.containers, "it was replaced"
-    bed.fake.end(refused[1], 1)
-    bed.fake.fail("POST .*/start", times=1)
-    await bed.stacks.forget(UID)
+
+
+def starts(bed: Bed) -> int:
+    return len([call for call in bed.fake.calls if call.endswith("/start")])
+
+
+def why(bed: Bed, service: str) -> str:
+    return next(one.state.why for one in bed.stacks.of(UID).seen if one.name == service)
+
+
+async def test_a_start_that_is_refused_for_a_while_succeeds(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "AGAIN", (0.0, 0.0, 0.0))
+    bed.fake.fail("POST .*/start", times=3, says="netavark: IO error: busy")
     await bed.up()
-    assert next(one.state.why for one in bed.stacks.of(UID).seen if one.name == "db").startswith("cannot be started")
-    assert refused[1] in bed.fake.containers, "it has run, and may have data"
+    assert bed.running == ["cache", "db"]
+    assert len(bed.fake.containers) == 2, "of those that were created once more, only the last is left"
+
+
+async def test_a_start_that_goes_on_being_refused_is_given_up(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "AGAIN", (0.0, 0.0, 0.0))
+    bed.fake.fail("POST .*/start", times=100, says="netavark: IO error: busy")
+    await bed.up()  # no service is required
+    assert bed.running == []
+    assert why(bed, "db").startswith("cannot be started: Podman refused POST ")
+    assert why(bed, "db").endswith("netavark: IO error: busy")
+    assert starts(bed) == 2 * 4
+
+
+async def test_a_container_that_has_run_is_started_again_as_it_is(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "AGAIN", (0.0, 0.0, 0.0))
+    await bed.up()
+    before = set(bed.fake.containers)
+    assert await bed.stacks.stop(UID, nobody)
+    bed.fake.fail("POST .*/start", times=3)
+    await bed.up()
+    assert bed.running == ["cache", "db"]
+    assert set(bed.fake.containers) == before, "they have run, and may have data"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        'runc: exec: "x": executable file not found: OCI runtime attempted to invoke a command that was not found',
+        "rootlessport listen tcp 127.0.0.1:5432: bind: address already in use",
+        "unable to find user nobody-there: no matching entries in passwd file",
+    ],
+)
+async def test_a_start_that_cannot_succeed_is_not_tried_again(bed: Bed, says: str) -> None:
+    bed.fake.fail("POST .*/start", times=100, says=says)
+    await bed.up()
+    assert why(bed, "db").endswith(says)
+    assert starts(bed) == 2
+
+
+async def test_a_start_waits_for_room_on_the_node(bed: Bed) -> None:
+    bed.fake.fail("POST .*/start", times=2, says="mkdir /run/x: no space left on device")
+    with pytest.raises(NoSpace):
+        await bed.up()
+    await bed.up()
+    assert bed.running == ["cache", "db"]
 
 
 async def test_a_start_that_fails_leaves_no_other_one_under_way(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

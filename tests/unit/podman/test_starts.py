@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stromboli.errors import PodmanError, TooLittleMemory, Unmountable
+from stromboli.errors import PodmanError, TooLittleMemory, Unmountable, Unstartable
 from stromboli.podman import failures
 
 RUNC = "runc: runc create failed: unable to start container process: error during container init: "
@@ -58,9 +58,33 @@ def test_memory_that_is_not_enough(message: str) -> None:
     assert isinstance(_error(message), TooLittleMemory)
 
 
+NOT_FOUND = ": OCI runtime attempted to invoke a command that was not found"
+
+
 @pytest.mark.parametrize(
     "message",
     [
+        f'runc: runc create failed: unable to start container process: exec: "x": executable file not found{NOT_FOUND}',
+        f"crun: executable file `x` not found in $PATH: No such file or directory{NOT_FOUND}",
+        "crun: open executable: Permission denied: OCI permission denied",
+        "unable to find user x: no matching entries in passwd file",
+        "unable to find group x: no matching entries in group file",
+        'workdir "/a b/\nc" does not exist on container 24cc961937b5a79d712163a1c30275c9d2042b2dc3daddf1',
+        "cannot listen on the TCP port: listen tcp4 127.0.0.1:5432: bind: address already in use",
+        "rootlessport listen tcp 198.51.100.7:80: bind: cannot assign requested address",
+        "rootlessport cannot expose privileged port 80, …: listen tcp 0.0.0.0:80: bind: permission denied\n",
+    ],
+)
+def test_what_can_never_be_started(message: str) -> None:
+    assert type(_error(message)) is Unstartable
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "netavark: IO error: aardvark-dns failed to start: address already in use",
+        "unable to find user x: no matching entries in passwd file, or so somebody says",
+        "failed to mount runtime directory for rootless netns: no such file or directory",
         f'{RUNC}error mounting "/h" to rootfs at "/w": mount /h:/w: no such file or directory{END}',
         f'{RUNC}error mounting "/h" to rootfs at "/w": mount /h:/w: permission denied{END}',
         f"{RUNC}error setting rlimits for ready process: error setting rlimit type 7: operation not permitted{END}",

@@ -14,7 +14,7 @@ from stromboli import naming, pathwalk
 from stromboli.apart import apart
 from stromboli.attempt import containers
 from stromboli.attempt.site import Site
-from stromboli.errors import NotFound, PodmanError, ServiceFailed, Swapped
+from stromboli.errors import NoSpace, NotFound, PodmanError, ServiceFailed, Swapped, Unstartable
 from stromboli.naming import Role
 from stromboli.node import checked_start
 from stromboli.plan.stack import names
@@ -26,6 +26,8 @@ from stromboli.podman.transport import Podman
 
 log = logging.getLogger(__name__)
 
+INTERNAL = 500  # the HTTP status of what Podman itself failed at
+AGAIN = (0.0, 0.5, 2.0)  # seconds before each further try of a start that was refused
 MOST_GRACE = 120  # seconds: the session's lock is held meanwhile, for which its deletion waits
 
 
@@ -107,18 +109,26 @@ class Parts:
     async def start_planned(self, planned: Planned, container: str) -> str:
         """Start the container of a blueprint; returns its id. Raises as `start`.
 
-        If Podman was killed in the middle of an earlier start, the runtime knows a container that has never run, and
-        refuses it for ever: such a one, which has nothing to lose, is created once more.
+        Podman may refuse a start for a reason that passes: it or a program that it needs for the networks was busy or
+        killed. A container that is not running is started again then, a few times. One that has never run, and so has
+        nothing to lose, is created once more before: the runtime may know it by a start in which Podman was killed,
+        and refuse it for ever.
         """
-        try:
-            await self.start(container, planned.binds)
-        except PodmanError:
-            found = await self.podman.containers.inspect(container)
-            if found is None or found.alive or found.started_at is not None:
-                raise
-            container = await self.create(planned)
-            await self.start(container, planned.binds)
-        return container
+        pauses = iter(AGAIN)
+        while True:
+            try:
+                await self.start(container, planned.binds)
+            except PodmanError as error:
+                found = await self.podman.containers.inspect(container) if _may_pass(error) else None
+                pause = next(pauses, None)
+                if found is None or found.alive or pause is None:
+                    raise
+                log.warning("a start of the service %s is tried again: %s", planned.service, error)
+            else:
+                return container
+            await asyncio.sleep(pause)
+            if found.started_at is None:
+                container = await self.create(planned)
 
     async def binds(self, container: str) -> dict[str, Identity]:
         """What a container that was created before has to have mounted: what is at its sources now, if no link leads
@@ -150,6 +160,11 @@ class Parts:
 
     def _role(self, container: ContainerState) -> Role:
         return Role(container.labels.get(naming.ROLE, ""))
+
+
+def _may_pass(error: PodmanError) -> bool:
+    """Whether a start that was refused may succeed a moment later. For room on a disk, the whole run waits."""
+    return error.status >= INTERNAL and not isinstance(error, NotFound | NoSpace | Unstartable)
 
 
 def _identities(sources: Mapping[str, str]) -> dict[str, Identity]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stromboli import naming
-from stromboli.errors import PodmanError, ServiceFailed, Swapped
+from stromboli.errors import NoSpace, PodmanError, ServiceFailed, Swapped
 from stromboli.naming import Role
 from stromboli.node.serial import SessionLocks
 from stromboli.node.stacks.parts import Parts
@@ -312,7 +312,7 @@ class RunningStack:
         self._changed()
 
     async def _started(self, services: Sequence[str]) -> None:
-        """Start them side by side. Raises PodmanUnavailable, but only once nothing is under way any more."""
+        """Start them side by side. Raises NoSpace, PodmanUnavailable, but only once nothing is under way any more."""
         done = await asyncio.gather(*map(self._start, services), return_exceptions=True)
         for failure in filter(None, done):
             raise failure
@@ -325,6 +325,8 @@ class RunningStack:
             tending.container = await self._parts.start_planned(planned, tending.container)
         except Swapped as error:
             tending.has_failed(f"cannot be started: {planned.places.get(error.target, '')}: {error}")
+        except NoSpace:
+            raise
         except PodmanError as error:
             tending.has_failed(f"cannot be started: {error}")
         else:
