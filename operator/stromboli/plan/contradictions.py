@@ -93,6 +93,7 @@ def _contradictions(one: _Read, beside: Sequence[_Read]) -> Iterator[str]:
             yield from _values(one, other)
             yield from _images(one, other)
             yield from _capabilities(one, other)
+            yield from _networks(one, other)
         yield from _digests(one, other)
         yield from _default_image(one, other)
         yield from _defaults(one, other)
@@ -121,6 +122,18 @@ def _capabilities(one: _Read, other: _Read) -> Iterator[str]:
             shared = any(theirs.has(name) for name in mine.names) or any(mine.has(name) for name in theirs.names)
             if mine.names and theirs.names and not shared:
                 yield f"compose.capabilities: {other.owner} has none of them, so that no service gets any under both"
+
+
+def _networks(one: _Read, other: _Read) -> Iterator[str]:
+    """An empty list allows none on purpose."""
+    for mine in one.alone.networks:
+        for theirs in other.alone.networks:
+            shared = any(a.overlaps(b) for a in mine.networks for b in theirs.networks)
+            if mine.networks and theirs.networks and not shared:
+                yield (
+                    f"notify.allowedNetworks: {other.owner} has no address of its networks, so that notifications go "
+                    "to public addresses only under both"
+                )
 
 
 def _stacks(one: _Read) -> Iterator[str]:

@@ -48,10 +48,13 @@ def literal(host: str) -> Address | None:
         return None
 
 
-def refusal(address: Address, lists: Sequence[NetworkList]) -> str | None:
-    """Why no notification may go to an address, as a clause; None if it may."""
+def refusal(address: Address, lists: Sequence[NetworkList], *, own: bool = False) -> str | None:
+    """Why no notification may go to an address, as a clause; None if it may. `own` says that it is one of the node's
+    own, behind which there may be what a firewall keeps from everybody else.
+    """
     called = _called(address)
-    if (kind := _kind(called)) is None or _is_allowed(address, lists) or _is_allowed(called, lists):
+    kind = _kind(called) or ("an address of the node itself" if own else None)
+    if kind is None or _is_allowed(address, lists) or _is_allowed(called, lists):
         return None
     lacking = next((one.owner for one in lists if not (one.has(address) or one.has(called))), None)
     said = f"{lacking} does not have it" if lacking else "no policy has it"

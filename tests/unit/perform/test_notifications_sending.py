@@ -43,7 +43,7 @@ def resolving(*answers: Sequence[str]) -> tuple[list[str], Callable[[str, int], 
 
 def allowing(*allowed: str) -> Judge:
     """All addresses but these are refused."""
-    return lambda address: None if str(address) in allowed else f"{address} is refused"
+    return lambda address, _: None if str(address) in allowed else f"{address} is refused"
 
 
 async def post(sender: Sender, url: str, judge: Judge, body: bytes = b"{}") -> int:
@@ -106,7 +106,7 @@ async def test_of_several_addresses_only_those_that_are_allowed_are_called(hook:
 
 async def test_one_address_that_does_not_answer_is_not_the_end(hook: Receiver) -> None:
     _, resolve = resolving(["127.0.0.3", "127.0.0.1"])  # nobody listens on the first one
-    assert await post(Sender(resolve), hook.url(host="many.example"), lambda _: None) == 204
+    assert await post(Sender(resolve), hook.url(host="many.example"), lambda *_: None) == 204
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -125,6 +125,23 @@ async def test_an_address_is_judged_in_whichever_form_it_is_written(hook: Receiv
     with pytest.raises(NotDelivered, match="may not be called: ::ffff:7f00:1 is refused"):
         await post(Sender(), hook.url(host="[::ffff:127.0.0.1]"), allowing("127.0.0.1"))
     assert hook.received == []
+
+
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False), ("2001:db8::1", False)],
+)
+async def test_the_nodes_own_addresses_are_known_as_such(hook: Receiver, address: str, own: bool) -> None:
+    judged: list[tuple[str, bool]] = []
+
+    def judge(one: Address, is_own: bool) -> str:
+        judged.append((str(one), is_own))
+        return "refused"
+
+    _, resolve = resolving([address])
+    with pytest.raises(NotDelivered, match="may not be called: refused"):
+        await post(Sender(resolve), hook.url(host="own.example"), judge)
+    assert judged == [(address, own)]
 
 
 async def test_no_socket_is_made_for_an_address_that_was_not_judged() -> None:

@@ -205,6 +205,25 @@ def test_one_that_cannot_be_read_is_not_accepted_and_none_is_effective(odd: Rule
     assert "AgentPolicy odd cannot be read, which stops every run" in found["fine"].effective[1]
 
 
+# --- networks of receivers ---
+
+
+def test_lists_of_networks_without_a_common_address() -> None:
+    def listing(name: str, *networks: str) -> Rules:
+        return policy(name, notify={"allowedNetworks": list(networks)})
+
+    one = listing("a", "10.0.0.0/16", "fd00::/64")
+    other = listing("b", "10.1.0.0/16", "::/128")
+    said = (
+        "notify.allowedNetworks: AgentPolicy {} has no address of its networks, so that notifications go to public "
+        "addresses only under both"
+    )
+    assert _said("a", one, other) == said.format("b")
+    assert _said("b", one, other) == said.format("a")
+    for fits in (listing("b", "10.0.0.0/8"), listing("b", "fd00::1/128"), listing("b"), policy("b", notify={})):
+        assert _said("a", one, fits) == _said("b", one, fits) == ""
+
+
 # --- stacks ---
 
 

@@ -162,6 +162,16 @@ def test_an_ipv4_address_in_an_ipv6_one_is_allowed_as_what_it_is() -> None:
     assert refusal(ip_address("127.0.0.1"), (allowing("::/0"),)) is not None
 
 
+def test_an_address_of_the_node_itself_is_none_of_the_public_ones() -> None:
+    public = ip_address("1.1.1.1")
+    assert refusal(public, (), own=False) is None
+    assert refusal(public, (), own=True) == (
+        "1.1.1.1 is an address of the node itself, and no policy has it in notify.allowedNetworks"
+    )
+    assert refusal(public, (allowing("1.1.1.0/24"),), own=True) is None
+    assert refusal(ip_address("127.0.0.1"), (allowing("127.0.0.0/8"),), own=True) is None
+
+
 def test_policies_state_networks_and_one_that_states_none_has_no_say() -> None:
     def networks(*found: Rules) -> tuple[NetworkList, ...]:
         return effective(*found).networks

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -96,8 +95,13 @@ class Deliveries:
             key = await self._key(run.namespace, wanted.secret_key_ref)
             content = notify.body(run)
             headers = notify.headers(run, content, key, _now())
-            judge = partial(receivers.refusal, lists=policy.networks)
-            status = await self._sender.post(wanted.url, receiver.parse(wanted.url), headers, content, judge)
+            status = await self._sender.post(
+                wanted.url,
+                receiver.parse(wanted.url),
+                headers,
+                content,
+                lambda address, own: receivers.refusal(address, policy.networks, own=own),
+            )
         except Refused as error:
             return Failed(f"no policy can say where it may go: {error.message}")
         except NotDelivered as error:

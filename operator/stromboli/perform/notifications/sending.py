@@ -30,7 +30,7 @@ TOTAL = 15.0  # seconds for everything
 _HEADERS = 16 * 1024  # bytes of one line of an answer's head
 MOST = 8  # addresses of a name that are tried
 
-Judge = Callable[[Address], str | None]  # why no notification may go to an address
+Judge = Callable[[Address, bool], str | None]  # why none may go to an address, which may be the node's own
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
@@ -63,7 +63,7 @@ class Sender:
         except (OSError, UnicodeError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else "its name is not valid"
             raise NotDelivered(f"{receiver.shown} cannot be resolved: {why}") from None
-        refusals = {address: judge(address) for address in found}
+        refusals = {address: judge(address, _is_own(address)) for address in found}
         good = [address for address, why in refusals.items() if why is None]
         if not good:
             why = next((why for why in refusals.values() if why), "the name has no address")
@@ -141,6 +141,16 @@ def _only(addresses: Sequence[Address]) -> Callable[[Any], socket.socket]:
         return socket.socket(family, kind, protocol)
 
     return made
+
+
+def _is_own(address: Address) -> bool:
+    """Whether it is an address of this node: what is sent there comes from there. Nothing is sent to find that out."""
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(address), 9))
+        except OSError:  # nothing leads there
+            return False
+        return ip_address(probe.getsockname()[0]) == address
 
 
 def _family(address: Address) -> socket.AddressFamily:
