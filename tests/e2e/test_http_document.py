@@ -37,7 +37,6 @@ def test_no_request_gets_an_answer_that_the_document_does_not_have(
         f"--max-examples={EXAMPLES}",
         "--phases=examples,coverage,fuzzing",
         "--request-timeout=30",
-        "--workers=4",
         "--continue-on-failure",
         "--no-shrink",
         "--warnings=off",

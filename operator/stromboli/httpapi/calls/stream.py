@@ -51,7 +51,7 @@ _FIELDS = {
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The CLI's lines, then an event `done` or `error`.",
-        "content": {sse.MEDIA: {"schema": {"type": "string"}}},
+        "content": {sse.MEDIA: {"schema": {"type": "object", "properties": _FIELDS}}},
     }
 }
 
