@@ -224,9 +224,10 @@ class FakeApiServer:
         for key, value in obj.pop("stringData", {}).items():
             obj.setdefault("data", {})[key] = base64.b64encode(value.encode()).decode()
         self.admit(obj)
-        if (plural, namespace, name) in self.objects:
-            raise Refusal(409, "AlreadyExists", f'{_kind(plural)} "{name}" already exists', name)
-        made = self.add(plural, obj)
+        with self._news:  # of several requests only one creates it
+            if (plural, namespace, name) in self.objects:
+                raise Refusal(409, "AlreadyExists", f'{_kind(plural)} "{name}" already exists', name)
+            made = self.add(plural, obj)
         self.changed("ADDED", made)
         return Reply(201, made)
 
@@ -239,13 +240,7 @@ class FakeApiServer:
                 return Reply(body=_table([found], {}))
             return Reply(body=_head(found) if _wants_heads(request) else found)
         if request.method == "PATCH":
-            if request.body.get("metadata", {}).get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
-                raise Refusal(409, "Conflict", "Precondition failed: UID", name)
-            if request.body.get("metadata", {}).get("resourceVersion", version := _version(found)) != version:
-                modified = "the object has been modified; please apply your changes to the latest version and try again"
-                said = f'Operation cannot be fulfilled on {_kind(plural)} "{name}": {modified}'
-                raise Refusal(409, "Conflict", said, name)
-            changed = self.add(plural, _merged(found, request.body))
+            changed = self._patched(request, plural, namespace, name)
             self.changed("MODIFIED", changed)
             return Reply(body=changed)
         uid = ((request.body or {}).get("preconditions") or {}).get("uid")
@@ -253,6 +248,17 @@ class FakeApiServer:
             raise Refusal(409, "Conflict", "Precondition failed: UID", name)
         self.remove(name, namespace, plural)
         return Reply(body={"kind": "Status", "status": "Success"})
+
+    def _patched(self, request: Request, plural: str, namespace: str, name: str) -> Object:
+        with self._news:
+            found = self.objects[plural, namespace, name]
+            if request.body.get("metadata", {}).get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
+                raise Refusal(409, "Conflict", "Precondition failed: UID", name)
+            if request.body.get("metadata", {}).get("resourceVersion", version := _version(found)) != version:
+                modified = "the object has been modified; please apply your changes to the latest version and try again"
+                said = f'Operation cannot be fulfilled on {_kind(plural)} "{name}": {modified}'
+                raise Refusal(409, "Conflict", said, name)
+            return self.add(plural, _merged(found, request.body))
 
     def _watch(self, request: Request, plural: str, namespace: str | None) -> Iterator[bytes]:
         after = int(request.query.get("resourceVersion") or 0)

@@ -8,12 +8,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from stromboli import bounds
+from stromboli import bounds, naming
 from stromboli.httpapi import listing
 from stromboli.httpapi.calls import jobs
 from stromboli.reasons import Reason
 from tests.support.builders import Modifier, Object, at
-from tests.support.fake_api_server import Refusal, Request
+from tests.support.fake_api_server import Refusal, Reply, Request
 from tests.support.http_cluster import NAMESPACE, HttpCluster
 
 
@@ -60,6 +60,35 @@ async def test_a_crash_has_its_signal(cluster: HttpCluster, client: httpx2.Async
     assert answer["crash_info"]["exit_code"] == 137
     assert answer["crash_info"]["signal"] == "SIGKILL"
     assert answer["crash_info"]["reason"] == "AgentFailed"
+
+
+RESULT = b'{"type":"result","subtype":"success","is_error":false,"result":"all of it"}\n'
+
+
+@pytest.mark.parametrize(
+    ("form", "output"), [("", "all of it"), ("json", RESULT.decode().strip()), ("stream-json", RESULT.decode())]
+)
+async def test_what_the_agent_said_is_whole_and_in_the_form_that_was_asked_for(
+    form: str, output: str, cluster: HttpCluster, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"prompt": "x", "podman": {"image": "i"}, "claude": {"output_format": form}}
+    name = (await client.post("/run/async", json=asked)).json()["job_id"]
+    cluster.progress(name, at(Reason.Completed), exited(0), with_status(result={"text": "all", "truncated": True}))
+    state = {"Stromboli-Attempt": "1", "Stromboli-Offset": "0", "Stromboli-State": "ended"}
+
+    def log(request: Request) -> Reply:
+        return Reply(body=RESULT[int(request.query.get("offset", 0)) :], headers=state)
+
+    def away(request: Request) -> Reply:
+        raise Refusal(503, "ServiceUnavailable", "the node is away")
+
+    path = f"{naming.AGENTS_API}/namespaces/{NAMESPACE}/agentruns/{name}/log"
+    cluster.api.routes[path] = log
+    assert (await client.get(f"/jobs/{name}")).json()["output"] == output
+    assert (await client.get("/jobs")).json()["jobs"][0]["output"] == "all"
+    cluster.api.routes[path] = away
+    monkeypatch.setattr(jobs, "READ", 0.2)
+    assert (await client.get(f"/jobs/{name}")).json()["output"] == "all"
 
 
 @pytest.mark.parametrize("name", ["nothing", "No_Name", "a%2Fb", "x" * 300])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated
@@ -15,16 +16,19 @@ from stromboli.httpapi import listing
 from stromboli.httpapi.caller import Caller, CallerOf
 from stromboli.httpapi.errors import Refusal, errors_of, invalid
 from stromboli.httpapi.listing import MOST, Limit, Line, Offset
+from stromboli.httpapi.running import answers, launch
 from stromboli.httpapi.shapes.job import CancelAnswer, JobAnswer, JobsAnswer
 from stromboli.httpapi.translate import job as translate
 from stromboli.kube import objects
+from stromboli.kube.caller import annotation
 from stromboli.kube.rows import Row
-from stromboli.kube.user import RUNS
+from stromboli.kube.user import RUNS, Object
 from stromboli.models.run import Run
 from stromboli.plan.answered import JobStatus
 
 router = APIRouter(tags=["jobs"])
 
+READ = 10.0  # seconds for all of what an agent said, of which the status has only the beginning
 WAIT = 20.0  # seconds for a canceled run to end: the CLI has 10 s after SIGTERM, unless the run says otherwise
 TRIES = 10  # of a cancel, while the operator changes the run, too
 _AT_ONCE = 4  # runs that are read at a time: each may have a prompt of a megabyte
@@ -56,7 +60,14 @@ async def list_jobs(
 @router.get("/jobs/{id}", summary="Look at a run", response_model_exclude_none=True, responses=errors_of(404))
 async def get_job(caller: CallerOf, id: Id) -> JobAnswer:
     """A run as it is now."""
-    return translate.job(await _run(caller, id))
+    wire = await _read(caller, id)
+    run = launch.of_object(wire)
+    output = None
+    if run.run.status.is_finished:
+        with contextlib.suppress(TimeoutError):  # what the status has of it is better than no answer
+            async with asyncio.timeout(READ):
+                output = await answers.output(caller, run, run.run, annotation(wire, launch.FORM) or "text")
+    return translate.job(run.run, output)
 
 
 @router.delete("/jobs/{id}", summary="Cancel a run", responses=errors_of(404, 409))
@@ -109,11 +120,11 @@ async def _job(caller: Caller, name: str) -> JobAnswer | None:
         return None
 
 
-async def _run(caller: Caller, name: str) -> Run:
-    """The run of that name. Raises Refusal (404)."""
+async def _read(caller: Caller, name: str) -> Object:
+    """The run of that name, as it is read. Raises Refusal (404)."""
     if naming.is_object_name(name):
         try:
-            return objects.run(await caller.cluster.get(RUNS, caller.namespace, name))
+            return await caller.cluster.get(RUNS, caller.namespace, name)
         except ApiRefused as e:
             if e.status != _NOT_FOUND:
                 raise
@@ -123,7 +134,7 @@ async def _run(caller: Caller, name: str) -> Run:
 async def _cancel(caller: Caller, name: str) -> Run:
     """The run, with `cancel` set. Raises Refusal (404, 409)."""
     for _ in range(TRIES):
-        run = await _run(caller, name)
+        run = objects.run(await _read(caller, name))
         if run.status.is_finished:
             raise _too_late(run)
         if run.is_canceled:

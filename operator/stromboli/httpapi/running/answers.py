@@ -11,6 +11,7 @@ from stromboli.httpapi.running.launch import Launched
 from stromboli.httpapi.running.lines import Position, lines
 from stromboli.httpapi.shapes.run import RunAnswer, RunRequest
 from stromboli.httpapi.translate import answer
+from stromboli.httpapi.translate.request import output_format
 from stromboli.models.run import Run
 
 MOST = 16 * 1024 * 1024  # bytes of output in an answer: more than the operator keeps of an attempt
@@ -18,11 +19,16 @@ MOST = 16 * 1024 * 1024  # bytes of output in an answer: more than the operator 
 
 async def answered(caller: Caller, run: Launched, ended: Run, wanted: RunRequest) -> RunAnswer:
     """Raises Refusal for an end that is an error."""
-    form = wanted.claude.output_format or "text"
-    said = None
-    if answer.refusal(ended) is None and answer.needs_output(ended, form):
-        said = answer.of_log(await _log(caller, run), form)
-    return answer.of_run(ended, said)
+    return answer.of_run(ended, await output(caller, run, ended, output_format(wanted)))
+
+
+async def output(caller: Caller, run: Launched, ended: Run, form: str) -> str | None:
+    """What the agent of a run that has ended said, in that form; None if it is what the status has, or nothing more can
+    be read.
+    """
+    if answer.refusal(ended) is not None or not answer.needs_output(ended, form):
+        return None
+    return answer.of_log(await _log(caller, run), form)
 
 
 async def _log(caller: Caller, run: Launched) -> bytes:

@@ -19,7 +19,7 @@ from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.running import sessions
 from stromboli.httpapi.shapes.run import RunRequest
-from stromboli.httpapi.translate.request import manifest
+from stromboli.httpapi.translate.request import manifest, output_format
 from stromboli.kube import objects
 from stromboli.kube.caller import FIRST, LAST, annotation
 from stromboli.kube.user import RUNS, Object
@@ -31,6 +31,7 @@ KEY = "Idempotency-Key"
 LONGEST_KEY = 255  # characters
 _TRIES = 4  # of a creation that the API server answers with an error of its own
 REQUEST = f"{GROUP}/request-hash"  # annotation: of the request that the run was created for
+FORM = f"{GROUP}/output-format"  # annotation: the form of `output` that the request asked for, unless it is text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ async def launched(caller: Caller, request: RunRequest, key: str) -> Launched:
     if key and (found := await _found(caller, names)) is not None:
         return found
     annotations = {REQUEST: names.request}
+    if (form := output_format(request)) != "text":
+        annotations[FORM] = form
     manifest(request, name=names.run, namespace=caller.namespace, annotations=annotations)  # before a session is made
     session = await sessions.choose(caller, request.claude, names.run, names.session)
     body = manifest(request, name=names.run, namespace=caller.namespace, session=session, annotations=annotations)

@@ -19,7 +19,10 @@ class JobAnswer(AnswerShape):
 
     id: str = Field(description="The AgentRun's name.", examples=[_RUN_ID])
     status: JobStatus = Field(description="`crashed` if the agent was killed or lost; `failed` for any other failure.")
-    output: str | None = Field(None, description="What the agent said, in the form of `claude.output_format`.")
+    output: str | None = Field(
+        None,
+        description="What the agent said, in the form of `claude.output_format`; in a list the first 32 KiB, as text.",
+    )
     error: str | None = Field(None, description="Why it did not complete.")
     session_id: str | None = Field(None, description="The session, to continue it with `claude.resume`.")
     created_at: str = Field(description="When it was created; RFC 3339.", examples=[_TIME])

@@ -82,7 +82,7 @@ def of_run(run: Run, output: str | None = None) -> RunAnswer:
         status=_word(run),
         output=(answered.output(run) or None) if output is None else output,
         structured_output=_result(run).get("structured"),
-        error=_error(run) or None,
+        error=error(run) or None,
         session_id=answered.session_id(run) or None,
         usage=usage(run),
         crash_info=crash_info(run),
@@ -95,7 +95,7 @@ def refusal(run: Run) -> Refusal | None:
     if status in (200, _ACCEPTED):
         return None
     names = tuple(text(variable.get("name")) for variable in entries(run.spec.get("env")))
-    field, why = fields.sentence(_error(run), names)
+    field, why = fields.sentence(error(run), names)
     details = {"id": run.name}
     if session := answered.session_id(run):
         details["session_id"] = session
@@ -164,7 +164,7 @@ def _word(run: Run) -> RunStatus:
     return "crashed" if answered.is_crash(run) else "error"
 
 
-def _error(run: Run) -> str:
+def error(run: Run) -> str:
     """Nobody has to delete a run in order to repeat a call."""
     return answered.error_text(run).removesuffix(f"; {AFTERWARDS}")
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from stromboli.grammar import times
 from stromboli.httpapi.shapes.job import JobAnswer
-from stromboli.httpapi.shapes.run import CrashInfo
+from stromboli.httpapi.translate import answer
 from stromboli.models.objects import NOTHING, Object, entries, moment
 from stromboli.models.run import Run, RunStatus
 from stromboli.plan import answered
@@ -20,18 +20,18 @@ _KILLED = answered.SIGNALLED + signal.SIGKILL
 _NOBODY = Object("", "", "", "", 0, "", None)
 
 
-def job(run: Run) -> JobAnswer:
-    """The run as it is now."""
-    status = answered.job_status(run)
+def job(run: Run, output: str | None = None) -> JobAnswer:
+    """The run as it is now; `output` if it is not what the status has of it."""
+    refused = answer.refusal(run)
     return JobAnswer(
         id=run.name,
-        status=status,
-        output=answered.output(run) or None,
-        error=answered.error_text(run) or None,
+        status=answered.job_status(run),
+        output=(answered.output(run) or None) if output is None else output,
+        error=(answer.error(run) if refused is None else refused.error) or None,
         session_id=answered.session_id(run) or None,
         created_at=run.created,
         updated_at=updated(run),
-        crash_info=_crash_info(run) if status is JobStatus.crashed else None,
+        crash_info=answer.crash_info(run),
     )
 
 
@@ -58,14 +58,3 @@ def _changes(run: Run) -> Iterator[datetime]:
     found += [moment(condition.get("lastTransitionTime")) for condition in entries(wire.get("conditions"))]
     found += [when for attempt in run.status.attempts for when in (attempt.started, attempt.finished)]
     return (when for when in found if when is not None)
-
-
-def _crash_info(run: Run) -> CrashInfo:
-    number = answered.signal(run)
-    names = {each.value: each.name for each in signal.Signals}
-    return CrashInfo(
-        exit_code=answered.exit_code(run),
-        signal=None if number is None else names.get(number, str(number)),
-        reason=run.status.reason,
-        partial_output=answered.output(run) or None,
-    )
