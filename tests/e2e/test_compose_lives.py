@@ -16,7 +16,7 @@ from stromboli import naming
 from tests.support import services, stacked
 from tests.support.host import Host
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Object, Runs, condition, finished
+from tests.support.runs import Object, Runs, completed, condition, finished
 from tests.support.sessions import idle, session
 
 AGENT = "localhost/stromboli-test/workbench:1"
@@ -245,7 +245,7 @@ services:
         assert stacked.answer(done).partition(": ")[2].split() == ["1", str(n)]
         steps = {step["hook"]: step["tail"].split() for step in done["status"]["steps"]}
         assert steps.get("onCreateCommand") == (["1", "lava", "/srv"] if n == 1 else None)
-        assert condition(done)["status"] == "True"
+        completed(done)
         idle(space, "hooks")
 
 

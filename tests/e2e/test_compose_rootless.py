@@ -15,7 +15,7 @@ from tests.support import images, rootless, services
 from tests.support.cluster import Kubectl
 from tests.support.operator import Standin
 from tests.support.rootless import Bed, Cluster
-from tests.support.runs import Object, condition
+from tests.support.runs import Object, completed
 from tests.support.sessions import session
 from tests.support.waiting import eventually
 
@@ -77,8 +77,7 @@ def run(bed: Bed, name: str, shell: str, stack: dict[str, Any], **more: Any) -> 
 
 def shown(bed: Bed, name: str, shell: str, stack: dict[str, Any], **more: Any) -> str:
     """The output of a shell command in a run that has to complete."""
-    done = run(bed, name, shell, stack, **more)
-    assert condition(done)["reason"] == "Completed", (condition(done), bed.operator.last_words())
+    done = completed(run(bed, name, shell, stack, **more), bed.operator.last_words())
     return str(done["status"]["result"]["text"])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Object, Runs, condition, reason_is
+from tests.support.runs import Object, Runs, completed, condition, reason_is
 
 SKIP = {"dangerouslySkipPermissions": True}
 ODD = {
@@ -176,7 +176,7 @@ def test_the_containers_limits_and_rights(space: Runs, isolated_podman: Isolated
     for container in (limited, unlimited):
         _is_confined(container, isolated_podman)
     for run in space.ends(running).values():
-        assert condition(run)["reason"] == "Completed"
+        completed(run)
 
 
 def _inspect(podman: IsolatedPodman, run: Object) -> dict[str, Any]:

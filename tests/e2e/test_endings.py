@@ -16,7 +16,7 @@ from stromboli.plan.attempt import CONTINUE
 from tests.support.host import Host
 from tests.support.operator import Standin
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import ENDLESS, Object, Runs, condition, finished, reason_is
+from tests.support.runs import ENDLESS, Object, Runs, completed, condition, finished, reason_is
 
 OBEYS = "LOOP{sleep 0.3} until canceled"
 FREE = {"dangerouslySkipPermissions": True}
@@ -110,7 +110,7 @@ def test_a_suspended_run_waits_until_it_may_go_on(space: Runs, python_image: str
     held = space.until("held", reason_is("Suspended"))
     assert containers(host, held) == []
     change(space, "held", suspend=False)
-    assert condition(space.until("held", finished))["reason"] == "Completed"
+    completed(space.until("held", finished))
 
 
 def test_a_suspended_run_can_be_canceled(space: Runs, python_image: str) -> None:

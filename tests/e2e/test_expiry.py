@@ -13,7 +13,7 @@ from stromboli.grammar import times
 from stromboli.kube.kinds import AgentRun
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess, Standin
-from tests.support.runs import Runs, condition, finished, reason_is
+from tests.support.runs import Runs, completed, condition, finished, reason_is
 
 LATE = 3.0  # seconds that a deletion may be late; a quarter of a second on an idle machine
 PATIENCE = 60.0
@@ -80,7 +80,7 @@ def test_the_policies_time_to_live_is_not_for_a_run_at_work(
     name = light_runs.policy("short", defaults={"ttl": "1s"})
     light_runs.apply("run", prompt="SLEEP{3} ECHO{a}", image=python_image)
     obj = light_runs.until("run", finished)
-    assert condition(obj)["reason"] == "Completed"
+    completed(obj)
     await_deleted(light_runs, "run", within=1.0 + LATE)
     light_runs.kubectl("delete", "agentpolicy", name)
 

@@ -12,7 +12,7 @@ from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import OperatorProcess
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Runs, condition, make_namespace, reason_is
+from tests.support.runs import Runs, completed, condition, make_namespace, reason_is
 
 AT_ONCE = 5.0  # seconds; half a second on an idle machine
 OTHERS = "22222222-2222-4222-8222-222222222222"
@@ -109,7 +109,7 @@ def test_a_namespace_goes_with_all_that_its_runs_have(
     policy = runs.policy("light", **spec)
     uids = [at_work(runs, python_image, f"run-{n}") for n in range(2)]
     done = runs.run("done", prompt="ECHO{done}", image=python_image)
-    assert condition(done)["reason"] == "Completed"
+    completed(done)
     kubectl("delete", "namespace", space)
     for uid in (*uids, done["metadata"]["uid"]):
         host.await_gone(uid)

@@ -19,7 +19,7 @@ import pytest
 from stromboli.controlplane.binaries import Binaries
 from tests.support import images, stores
 from tests.support.installation import Installation, installed_in
-from tests.support.runs import Runs, condition, finished, reason_is
+from tests.support.runs import Runs, completed, condition, finished, reason_is
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
@@ -220,7 +220,7 @@ def test_a_call_without_a_token_is_this_users(installation: Installation, runs: 
     said = answer.json()
     assert (said["status"], said["output"]) == ("completed", "by HTTP"), said
     run = json.loads(runs.kubectl("get", "agentrun", said["id"], "-o", "json"))
-    assert condition(run)["reason"] == "Completed"
+    completed(run)
     strange = httpx2.get(f"{url}/jobs", headers={"Origin": "http://evil.example"}, trust_env=False)
     assert strange.status_code == 403, "a web page is not this user"
 
@@ -241,7 +241,7 @@ def test_a_run_goes_on_while_everything_is_down(installation: Installation, runs
     assert {o["metadata"]["name"] for o in kept} == {"hello", "long", "local"}
     installation.podman("exec", container, "touch", "/tmp/go")
     done = runs.until("long", finished)
-    assert condition(done)["reason"] == "Completed"
+    completed(done)
     assert "went on" in done["status"]["result"]["text"]
     assert len(done["status"]["attempts"]) == 1
     assert installation.asked(wait) == 1
@@ -279,7 +279,7 @@ def test_two_homes_side_by_side(
         second = other.pids()
         assert not set(first.values()) & set(second.values())
         with other.runs() as runs:
-            assert condition(runs.run("first", prompt="hello"))["reason"] == "Completed", "of a fresh installation"
+            completed(runs.run("first", prompt="hello"), "of a fresh installation")
             assert runs.kubectl("get", "agentruns", "-o", "name").split() == ["agentrun.stromboli.dev/first"]
         assert "agent:real" not in other.podman("images")
     finally:
@@ -307,7 +307,7 @@ def test_what_was_set_stays_until_told_otherwise(
     finally:
         installation("logout")
     assert installation.status()["standin"]["ready"]
-    assert condition(runs.run("offline-again", prompt="hello"))["reason"] == "Completed"
+    completed(runs.run("offline-again", prompt="hello"))
 
 
 def test_the_policy_for_clusters_narrows_the_local_one(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.cluster import Kubectl
 from tests.support.operator import Standin
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import Object, Runs, completed, condition, finished, reason_is
 
 MIB = 1 << 20
 
@@ -88,7 +88,7 @@ def started(space: Runs, kubectl: Kubectl, python_image: str) -> Runs:
     ],
 )
 def test_a_prompt_from_an_object_arrives(started: Runs, standin: Standin, case: str, prompt: str) -> None:
-    assert condition(started.until(case, finished))["reason"] == "Completed"
+    completed(started.until(case, finished))
     assert [r["last_user_text"] for r in standin.requests()].count(prompt) == 1
 
 
@@ -131,7 +131,7 @@ def test_what_is_missing_is_waited_for_and_then_used(started: Runs, kubectl: Kub
     )
     for case in ("late-map", "late-key", "late-secret"):
         done = started.until(case, finished)
-        assert condition(done)["reason"] == "Completed"
+        completed(done)
         assert done["status"]["result"]["text"] == case
         assert "waitingSince" not in done["status"]
 
@@ -173,7 +173,7 @@ def test_credentials_of_each_kind_reach_the_agent(
     apply(kubectl, *(secret(made[kind].namespace, "mine", data) for kind, (data, _) in CREDENTIALS.items()))
     for kind, (_, header) in CREDENTIALS.items():
         done = made[kind].until("run", finished)
-        assert condition(done)["reason"] == "Completed", (kind, condition(done)["message"])
+        completed(done, kind)
         requests = [r for r in standin.requests() if prompts[kind] in r["user_texts"]]
         assert {tuple(r["credentials"]) for r in requests} == {(header,)}
         assert ('{"claudeAiOauth": {}}' in done["status"]["result"]["text"]) == (kind == "file")

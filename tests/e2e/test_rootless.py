@@ -13,7 +13,7 @@ from tests.support import images, rootless
 from tests.support.cluster import Kubectl
 from tests.support.operator import Standin
 from tests.support.rootless import Bed, Cluster
-from tests.support.runs import Object, condition, finished, reason_is
+from tests.support.runs import Object, completed, condition, finished, reason_is
 from tests.support.waiting import eventually
 
 # By the image's user: root, one with a passwd entry, and a number without one.
@@ -52,7 +52,7 @@ def _writing(bed: Bed, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "uid"), [("root", 0), ("named", images.NONROOT_UID), ("numeric", images.NUMERIC_UID)])
 def test_a_run_succeeds_as_the_images_own_user(done: dict[str, Object], bed: Bed, name: str, uid: int) -> None:
     run = done[name]
-    assert condition(run)["reason"] == "Completed", (condition(run), bed.operator.last_words())
+    completed(run, bed.operator.last_words())
     assert run["status"]["result"]["text"].strip().endswith(f": {uid}")
 
 
@@ -92,7 +92,7 @@ def test_nothing_stays_of_deleted_runs(done: dict[str, Object], bed: Bed) -> Non
         image=images.RECIPES["glibc"].reference,
         claude={"dangerouslySkipPermissions": True},
     )
-    assert condition(run)["reason"] == "Completed", (condition(run), bed.operator.last_words())
+    completed(run, bed.operator.last_words())
     given = bed.session(run).rglob("out/deep")
     assert [p.stat().st_uid == bed.user.uid for p in given] == [False], "nothing was given away"
     bed.runs.kubectl("-n", bed.runs.namespace, "delete", "agentruns", "--all")

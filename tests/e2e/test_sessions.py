@@ -14,7 +14,7 @@ from tests.support.cluster import Kubectl
 from tests.support.host import Host
 from tests.support.operator import Standin
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Runs, condition, finished, reason_is
+from tests.support.runs import Runs, completed, condition, finished, reason_is
 from tests.support.sessions import go, idle, session, tails
 
 COUNT = "echo x >> /usr/lib/count-{0}; echo {0}: $(wc -l < /usr/lib/count-{0})"
@@ -177,7 +177,7 @@ def test_a_deleted_run_ends_and_lets_the_next_go(light: Runs, python_image: str)
     queued = condition(light.until("p-second", reason_is("Queued")))
     assert queued["message"] == "behind the run p-first in the queue of the session passed-on"
     light.delete("p-first")
-    assert condition(light.until("p-second", finished))["reason"] == "Completed"
+    completed(light.until("p-second", finished))
 
 
 def test_deleting_a_session_cancels_its_run_and_leaves_nothing(

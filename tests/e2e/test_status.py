@@ -15,7 +15,7 @@ from stromboli.reasons import AllowedReason, Reason
 from tests.support.cluster import Kubectl
 from tests.support.operator import OperatorProcess, Standin
 from tests.support.podman import IsolatedPodman
-from tests.support.runs import Object, Runs, condition, finished, reason_is
+from tests.support.runs import Object, Runs, completed, condition, finished, reason_is
 
 API_KEY = "stand-in-key-5f1c"  # as in conftest.py
 MAX_WRITES = 6
@@ -221,7 +221,7 @@ def test_neither_prompt_nor_secret_shows_anywhere(
     uid = running["metadata"]["uid"]
     secrets = [path.name for path in (runtime_dir / "secrets" / uid).rglob("*")]
     done = space.until("private", lambda run: seen.append(run) or finished(run))  # type: ignore[func-returns-value]
-    assert condition(done)["reason"] == "Completed"
+    completed(done)
     assert any("claude" in command for command in commands)
     shown = {
         "the container": json.dumps(inspected),
@@ -262,7 +262,7 @@ def test_a_simple_run_takes_few_writes(
 ) -> None:
     before = writes(kubectl)
     space.apply("frugal", prompt="SLEEP{1}ECHO{ok}", image=python_image)
-    assert condition(space.until("frugal", finished))["reason"] == "Completed"
+    completed(space.until("frugal", finished))
     kubectl(
         "-n",
         space.namespace,

@@ -50,6 +50,15 @@ def condition(obj: Object, type_: str = "Succeeded") -> Object:
     return found[0] if found else {}
 
 
+def completed(obj: Object, *more: str) -> Object:
+    """A run that has to have completed. If it has not, all of its message is shown, and `more`: of a tuple in an
+    assertion, pytest shows a part.
+    """
+    found = condition(obj)
+    assert found.get("reason") == "Completed", "\n".join((json.dumps(found, ensure_ascii=False), *more))
+    return obj
+
+
 def finished(obj: Object) -> bool:
     return condition(obj).get("status") in ("True", "False")
 

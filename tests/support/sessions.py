@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from stromboli.kube.kinds import AgentSession
-from tests.support.runs import Object, Runs, condition
+from tests.support.runs import Object, Runs, completed
 from tests.support.waiting import eventually
 
 
 def go(space: Runs, name: str, **spec: Any) -> Object:
     """A run that has to complete successfully."""
-    done = space.run(name, **spec)
-    assert condition(done)["reason"] == "Completed", condition(done)["message"]
-    return done
+    return completed(space.run(name, **spec))
 
 
 def tails(run: Object) -> list[str]:
