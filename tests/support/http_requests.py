@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
 
-from stromboli.httpapi.shapes.run import ClaudeOptions
+from stromboli.httpapi.shapes.run import ClaudeOptions, PodmanOptions, RunRequest
 
 SECRET = {"secretKeyRef": {"name": "github-token", "key": "value"}}
 TRANSLATED: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -115,7 +116,8 @@ _WORDS = (
 )
 _word = st.sampled_from(_WORDS)
 _words = st.lists(_word, max_size=3)
-_volume = st.sampled_from(["/a:/b", "/a:/c:ro", "/a/:/d/", "a:b", "/a:/sys", "/a:/run", "/a:/b:z", "/a b:/é", ""])
+_VOLUMES = ("/a:/b", "/a:/c:ro", "/a/:/d/", "a:b", "/a:/sys", "/a:/run", "/a:/b:z", "/a b:/é", "/a/..:/b", "")
+_VARIABLES = ("A", "B_c", "PATH", "1", "_a", "", "A B", "LD_X", "STROMBOLI_A", "a" * 257)
 _ENVIRONMENT = {"type": st.sampled_from(["", "compose"]), "path": _word, "service": _word, "build_timeout": _word}
 # By path, what each field may be.
 _FIELDS: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
@@ -123,8 +125,8 @@ _FIELDS: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
     ("workspace",): _word,
     ("webhook_url",): _word,
     ("podman", "image"): _word,
-    ("podman", "volumes"): st.lists(_volume, max_size=3),
-    ("podman", "secrets_env"): st.dictionaries(st.sampled_from(["A", "B_c", "PATH", "1", "_a", ""]), _word, max_size=3),
+    ("podman", "volumes"): st.lists(st.sampled_from(_VOLUMES), max_size=3),
+    ("podman", "secrets_env"): st.dictionaries(st.sampled_from(_VARIABLES), _word, max_size=3),
     ("podman", "timeout"): _word,
     ("podman", "memory"): _word,
     ("podman", "cpus"): _word,
@@ -154,3 +156,40 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
             into = into.setdefault(part, {})
         into[path[-1]] = draw(_FIELDS[path])
     return body
+
+
+def singles() -> Iterator[dict[str, Any]]:
+    """Bodies with one field each, which has each of the values in turn."""
+    for shape, inside in ((RunRequest, None), (ClaudeOptions, "claude"), (PodmanOptions, "podman")):
+        for name, field in shape.model_fields.items():
+            for value in _values(name, str(field.annotation)):
+                own = {field.alias or name: value}
+                yield {"prompt": "x", **(own if inside is None else {inside: own})}
+
+
+def _values(name: str, annotation: str) -> Iterator[Any]:
+    match name:
+        case "volumes":
+            yield from ([volume] for volume in _VOLUMES)
+        case "secrets_env":
+            yield from ({variable: "a"} for variable in _VARIABLES)
+            yield from ({"A": word} for word in _WORDS)
+        case "lifecycle":
+            yield from ({"post_start": [word]} for word in _WORDS)
+            yield from ({"hooks_timeout": word} for word in _WORDS)
+        case "environment":
+            whole = {"type": "compose", "path": "/a", "service": "a"}
+            yield from ({**whole, part: word} for part in (*whole, "build_timeout") for word in _WORDS)
+        case "agents":
+            yield from ({word: {"prompt": "x"}} for word in _WORDS)
+        case "cpu_shares" | "max_turns":
+            yield from (0, 1, 2, 100_000, 100_001, 262_144, 262_145)
+        case "max_budget_usd":
+            yield from (0, 1e-9, 100_000, 100_000.5)
+        case _ if "list" in annotation:
+            yield from ([word] for word in _WORDS)
+            yield [word for word in _WORDS if word] * 20
+        case _ if "bool" in annotation:
+            yield True
+        case _ if "str" in annotation:
+            yield from _WORDS

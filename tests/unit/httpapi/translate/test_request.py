@@ -14,7 +14,7 @@ from stromboli.httpapi.shapes.run import ClaudeOptions, RunRequest, parse_run
 from stromboli.httpapi.translate import request as translate
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.claude import ClaudeOptions as RunOptions
-from tests.support.http_requests import OPTIONS, TRANSLATED, bodies
+from tests.support.http_requests import OPTIONS, TRANSLATED, bodies, singles
 
 
 def asked(**fields: Any) -> RunRequest:
@@ -173,8 +173,17 @@ def test_the_form_of_the_output() -> None:
 # --- whatever a request is, it is an AgentRun that the API takes, or refused with a field that it has ---
 
 
+def test_every_field_with_every_value_is_a_runs_or_named() -> None:
+    for fields in singles():
+        check(fields)
+
+
 @given(bodies())
 def test_a_request_is_a_run_or_names_what_is_wrong(fields: dict[str, Any]) -> None:
+    check(fields)
+
+
+def check(fields: dict[str, Any]) -> None:
     try:
         made(**fields)
     except Refusal as e:
