@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import random
 import shutil
 import signal
 import socket
@@ -66,6 +67,8 @@ volume_path = "{root}/volumes"
 # Unless it is set, Podman 4.3 takes CNI for a storage that has images already.
 network_backend = "netavark"
 network_config_dir = "{root}/net"
+# By default every Podman takes the first subnet that it has no network for, unless that is up at this moment.
+default_subnet_pools = [{{"base" = "{subnets}", "size" = 24}}]
 """
 _STORAGE_CONF = """\
 [storage]
@@ -251,7 +254,7 @@ class IsolatedPodman:
         for folder in ("conf", "tmp", "net", "runtime"):
             (self.root / folder).mkdir(mode=0o700 if folder == "runtime" else 0o755, parents=True, exist_ok=True)
         conf = self.root / "conf"
-        containers = _CONTAINERS_CONF.format(root=self.root, runtime=_runtime_line())
+        containers = _CONTAINERS_CONF.format(root=self.root, runtime=_runtime_line(), subnets=_some_subnets())
         (conf / "containers.conf").write_text(containers)
         (conf / "storage.conf").write_text(_STORAGE_CONF.format(root=self.root))
         (conf / "registries.conf").write_text(registries)
@@ -279,6 +282,11 @@ class IsolatedPodman:
 def _runtime_line() -> str:
     """crun does not support cgroups v1 ("hybrid mode"), so runc is used there; with v2 the default applies."""
     return "" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 'runtime = "runc"'
+
+
+def _some_subnets() -> str:
+    """128 subnets for a Podman of its own: not the first ones, which every other Podman takes."""
+    return f"10.{random.randrange(96, 256)}.{random.choice((0, 128))}.0/17"
 
 
 def _answers(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,7 @@ class Networks:
         also from an internal network (4.3.1): a container there can send questions out.
         """
         body: dict[str, object] = {"name": name, "driver": "bridge", "labels": dict(labels)}
+        body |= {"network_interface": _bridge(name)}
         body |= {"internal": internal, "dns_enabled": dns}
         if isolate:
             body["options"] = {"isolate": "true"}
@@ -81,6 +83,15 @@ class Networks:
         response = await self._connection.request("GET", "/networks/json", params=params)
         with reading("its networks"):
             return [_info(entry) for entry in answer(response.content) or []]
+
+
+def _bridge(name: str) -> str:
+    """The bridge of a network, in at most the 15 bytes of an interface's name.
+
+    Podman would take the first of podman1, podman2 … that it does not use itself and that is not up. So if the node has
+    another Podman with a network whose containers are all stopped, both would share a bridge as soon as they run.
+    """
+    return f"strom-{hashlib.sha256(name.encode()).hexdigest()[:9]}"
 
 
 def _same(
