@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import services
+from tests.support import lookups, services
 from tests.support.podman import IsolatedPodman
 from tests.support.waiting import eventually
 
@@ -162,4 +162,4 @@ def test_python_reaches_postgres_too(box: Box) -> None:
         "import psycopg2; cursor = psycopg2.connect(host='db', user='postgres', password='p').cursor(); "
         "cursor.execute('SELECT 6 * 7'); print(cursor.fetchone()[0])"
     )
-    assert box.beside(f'python3 -c "{script}"') == "42"
+    assert box.beside(lookups.repeated(f'python3 -c "{script}"')) == "42"

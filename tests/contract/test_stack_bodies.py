@@ -28,6 +28,7 @@ from stromboli.plan.stack.networking import networking
 from stromboli.plan.stack.ports import listening
 from stromboli.podman.failures import answer
 from tests.contract.conftest import Bed
+from tests.support import lookups
 from tests.support.builders import effective, policy, spec
 from tests.support.podman import BUSYBOX, IsolatedPodman
 
@@ -208,11 +209,11 @@ async def test_a_holder_s_namespace_is_shared_with_all_its_networks(real: Bed, i
         await real.podman.containers.start(created)
     app = names.container(uid, "app").name
     script = "/bin/busybox nslookup db; /bin/busybox cat /etc/hosts"
-    said = await real.podman.execs.run(app, ["/bin/busybox", "sh", "-c", script], limit=LIMIT)
+    said = await lookups.answered(real.podman, app, script)
     holder = await real.podman.containers.detail(held)
     assert holder is not None
-    assert holder.addresses[names.network(uid, "default")] in said.output
-    assert "192.0.2.7\tfar" in said.output
+    assert holder.addresses[names.network(uid, "default")] in said
+    assert "192.0.2.7\tfar" in said
     async with asyncio.timeout(LIMIT):
         while not (found := listening([await tables(real, app)])).loopback:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.05)

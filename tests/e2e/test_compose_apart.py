@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stromboli.node.stacks import host as node
-from tests.support import services, stacked
+from tests.support import lookups, services, stacked
 from tests.support.host import Host
 from tests.support.runs import Runs
 from tests.support.sessions import idle
@@ -65,6 +65,11 @@ def reaches(address: str) -> str:
     return f"timeout {TRIED} bash -c '</dev/tcp/{address}' 2>/dev/null && echo {address} open || echo {address} shut"
 
 
+def reaches_by_name(address: str) -> str:
+    """The same for one that has to be reachable, and that is looked up by Podman's name server."""
+    return lookups.repeated(f"{reaches(address)} | grep open")
+
+
 def test_an_agent_reaches_its_own_database_alone(space: Runs, sides: dict[str, str], host: Host) -> None:
     own, theirs = (stacked.containers(host, sides[side])["db"] for side in ("left", "right"))
     mine, other = (f"{stacked.address(host, each['Id'])}/6379" for each in (own, theirs))
@@ -86,7 +91,7 @@ def test_an_agent_reaches_its_own_database_alone(space: Runs, sides: dict[str, s
 def test_a_service_reaches_none_of_another_stack(space: Runs, sides: dict[str, str], host: Host) -> None:
     own, theirs = (stacked.containers(host, sides[side])["db"] for side in ("left", "right"))
     other = f"{stacked.address(host, theirs['Id'])}/6379"
-    shell = f"{reaches('db/6379')}; {reaches(other)}; getent hosts {theirs['Names'][0]} || echo no name"
+    shell = f"{reaches_by_name('db/6379')}; {reaches(other)}; getent hosts {theirs['Names'][0]} || echo no name"
     said = host.podman.run("exec", own["Id"], "bash", "-c", shell)
     assert said.splitlines() == ["db/6379 open", f"{other} shut", "no name"]
 

@@ -22,6 +22,7 @@ from tests.support.sessions import idle, session
 AGENT = "localhost/stromboli-test/workbench:1"
 IDLE = 2.0  # seconds, the idle TTL of the second namespace
 CACHE = "redis-server --appendonly yes"
+READY = "pg_isready --host 127.0.0.1"  # after a crash, it listens before it lets anybody in
 PSQL = "PGPASSWORD=pw psql -h db -U postgres -At"
 
 
@@ -60,11 +61,15 @@ def moment(text: str) -> datetime:
 
 
 def test_a_database_killed_meanwhile_is_back_with_its_data_before_the_next_prompt(space: Runs, host: Host) -> None:
-    """The second run comes at once after the kill, when nobody may have noticed it yet."""
+    """The next run comes at once after its end, when nobody may have noticed it yet.
+
+    A database takes its time to end after SIGTERM. A run that came meanwhile might find it running, and a service that
+    ends with 0 during a run is not started again.
+    """
     file = f"""
 services:
   app: {{image: "{AGENT}", depends_on: [db]}}
-  db: {{image: "postgres:16", environment: {{POSTGRES_PASSWORD: pw}}}}
+  db: {{image: "postgres:16", environment: {{POSTGRES_PASSWORD: pw}}, healthcheck: {{test: {READY}, interval: 500ms}}}}
 """
     create = f"""{PSQL} -c "CREATE TABLE kept AS SELECT 'lava' AS word" """
     stacked.go(space, "killed-1", stacked.spec(create, {"inline": file}, "killed"))
@@ -73,6 +78,8 @@ services:
     for again, way in enumerate(ways, 2):
         database = stacked.containers(host, uid)["db"]["Id"]
         host.podman.run(*way, database)
+        if "TERM" in way:
+            host.podman.run("wait", database)
         read = stacked.spec(f'{PSQL} -c "TABLE kept"', {"inline": file}, "killed")
         assert stacked.go(space, f"killed-{again}", read).endswith("lava"), way
         assert (stacked.containers(host, uid)["db"]["Id"] == database) == (way[0] != "rm"), "the same, if it is there"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from stromboli.kube.kinds import AgentSession
-from tests.support import services, stacked
+from tests.support import lookups, services, stacked
 from tests.support.host import Host
 from tests.support.podman import IsolatedPodman
 from tests.support.runs import Runs, condition
@@ -25,11 +25,7 @@ volumes: {{{volume}: }}
 
 
 def asked(name: str) -> str:
-    """A shell command that looks a name up.
-
-    Whenever a container starts anywhere on the node, Podman's name server (1.4) answers nothing for a moment.
-    """
-    return f"for n in 1 2 3 4 5 6 7 8 9; do getent hosts {name} && break; sleep 0.2; done"
+    return lookups.repeated(f"getent hosts {name}")
 
 
 @pytest.mark.usefixtures("steady_operator")

@@ -2,7 +2,8 @@
 
 They have the names and the ways of Docker Hub's images, so that a compose file written for those works as it is: the
 same variables, volumes, ports and stop signals, and no HEALTHCHECK. The entrypoints are ours. A server gives up root
-before it begins, which needs no more than Podman's default capabilities, and works with no-new-privileges.
+before it begins, which needs no more than Podman's default capabilities, and works with no-new-privileges. Clients
+ask for a name again while Podman's name server does not answer (lookups.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from stromboli.local import debian
 from stromboli.local.rootfs import Root
-from tests.support import images
+from tests.support import images, lookups
 from tests.support.images import Recipe, Sources
 
 SERVICE_UID = 999  # the user of a server, postgres or redis, as in Docker Hub's images
@@ -111,6 +112,18 @@ fi
 exec "$@"
 """
 
+# The program with the same name in usr/bin, which reads nothing and does nothing before it has found its server.
+_CLIENT = f"""\
+#!/bin/sh
+for try in $(seq {lookups.TRIES}); do
+  {{ said=$("/usr/bin/${{0##*/}}" "$@" 2>&1 >&3); code=$?; }} 3>&1
+  [ $code != 0 ] || break
+  case $said in {lookups.PATTERN}) sleep {lookups.PAUSE} ;; *) break ;; esac
+done
+[ -z "$said" ] || printf '%s\\n' "$said" >&2
+exit $code
+"""
+
 
 def build(name: str, environ: Mapping[str, str]) -> str:
     """Ensure that an image (a key of RECIPES) is in the Podman of `environ`. Returns its reference."""
@@ -138,6 +151,7 @@ def _postgres(root: Root, sources: Sources) -> None:
 def _redis(root: Root, sources: Sources) -> None:
     _system(root, sources, "redis", _REDIS)
     root.directory("data", owner=SERVICE_UID)
+    _patient(root, "redis-cli")
     root.packages(_without_scripts(sources.closure(*_SYSTEM, "redis-server")), debian.wanted)
 
 
@@ -145,6 +159,7 @@ def _workbench(root: Root, sources: Sources) -> None:
     clients = ("postgresql-client", "python3-psycopg2", "redis-tools")
     debs = _without_scripts(sources.closure(*debian.BASE_PACKAGES, *clients))
     _client(root, debs)
+    _patient(root, "redis-cli")
     debian.write_base(root, debs)
 
 
@@ -165,6 +180,11 @@ def _client(root: Root, debs: Iterable[Path], *more: str) -> None:
     [version] = {found[1] for deb in debs if (found := re.match(r"postgresql-client-([0-9]+)_", deb.name))}
     for program in ("createdb", "dropdb", "pg_dump", "pg_isready", "psql", *more):
         root.symlink(f"usr/bin/{program}", f"../lib/postgresql/{version}/bin/{program}")
+    _patient(root, "psql")
+
+
+def _patient(root: Root, client: str) -> None:
+    root.file(f"usr/local/bin/{client}", _CLIENT.encode(), mode=0o755)
 
 
 def _without_scripts(debs: Iterable[Path]) -> list[Path]:
@@ -176,7 +196,7 @@ def _is_zone(path: str) -> bool:
 
 
 # The archive's name depends on the changes: editing this module builds its images again.
-_THIS = f"LABEL recipe={hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
+_THIS = f"LABEL recipe={hashlib.sha256(Path(__file__).read_bytes() + _CLIENT.encode()).hexdigest()[:16]}"
 
 RECIPES: dict[str, Recipe] = {
     "postgres": Recipe(

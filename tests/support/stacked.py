@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,6 @@ from stromboli import naming
 from tests.support.host import Host
 from tests.support.runs import Object, Runs, completed, condition, finished
 
-REDIS_AGAIN = (  # without braces, which end a directive of the stand-in
-    'asked_redis() ( for n in 1 2 3 4 5 6 7 8; do said=$(command redis-cli "$@" 2>&1); case $said in '
-    '*"No address"*|*"not known"*|*"Temporary failure"*) sleep 0.3;; *) break;; esac; done; echo "$said" ); '
-)
 WITHIN = 90.0  # seconds for a run that starts a stack on a busy machine
 
 
@@ -22,14 +17,7 @@ def spec(shell: str, environment: dict[str, Any], session: str | None = None, **
     """The spec of a run with the light CLI, whose answer is the output of a shell command in the service `app`."""
     named = {"session": {"name": session}} if session is not None else {}
     given = {"type": "compose", "service": "app", **environment}
-    # Podman's name server fails for a moment whenever a container has started, also that of another run.
-    again = REDIS_AGAIN if "redis-cli" in shell else ""
-    shell = shell.replace("redis-cli", "asked_redis")  # a shell's function cannot have a name with a dash
-    known = "".join(
-        f"timeout 10 sh -c 'until getent hosts {name}; do sleep 0.1; done' >/dev/null; "
-        for name in sorted(set(re.findall(r"-h ([a-z][a-z_-]*)", shell)))
-    )
-    return {"prompt": f"BASH{{{again}{known}{shell}}}", "environment": given, **named, **more}
+    return {"prompt": f"BASH{{{shell}}}", "environment": given, **named, **more}
 
 
 def on_node(folder: Path, text: str, name: str = "compose.yaml") -> dict[str, Any]:
