@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,8 @@ from tests.support.runs import Runs, completed, condition, finished, reason_is
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
+_JOBS = r"GET /jobs HTTP/1.0\r\nHost: localhost\r\n\r\n"
+_NOBODY = 65534
 PARTS = ("podman", "etcd", "kube-apiserver", "kube-controller-manager", "gateway", "operator")
 
 
@@ -221,8 +224,15 @@ def test_a_call_without_a_token_is_this_users(installation: Installation, runs: 
     assert (said["status"], said["output"]) == ("completed", "by HTTP"), said
     run = json.loads(runs.kubectl("get", "agentrun", said["id"], "-o", "json"))
     completed(run)
-    strange = httpx2.get(f"{url}/jobs", headers={"Origin": "http://evil.example"}, trust_env=False)
-    assert strange.status_code == 403, "a web page is not this user"
+    for header, status in (("Origin", 403), ("X-Forwarded-For", 401)):
+        strange = httpx2.get(f"{url}/jobs", headers={header: "http://evil.example"}, trust_env=False)
+        assert strange.status_code == status, "a web page is not this user, nor is who calls by a proxy"
+    ask = f"exec 3<>/dev/tcp/{url.removeprefix('http://').replace(':', '/')}; printf '{_JOBS}' >&3; head -n 1 <&3"
+    for user, status in ((os.getuid(), 200), (_NOBODY, 401)):
+        told = subprocess.run(
+            ["bash", "-c", ask], user=user, cwd="/", capture_output=True, text=True, timeout=60, check=True
+        )
+        assert told.stdout.split()[1] == str(status), f"{told.stdout} for the user {user}"
 
 
 def test_a_run_goes_on_while_everything_is_down(installation: Installation, runs: Runs) -> None:

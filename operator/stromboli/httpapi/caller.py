@@ -1,9 +1,9 @@
 """On whose behalf a call acts, and in which namespace.
 
 A bearer token is one of Kubernetes, and goes to the API server with everything that the call needs: it authenticates
-and authorizes. On a local installation, a call without a token acts as the local user, if it comes from this machine
-and no web page can have made it: another site's page can neither be told from the local one by its address, nor does
-it need to read the answer of what it starts.
+and authorizes. On a local installation, a call without a token acts as the local user, if a program of this user (or
+root's) has made it on this machine, and no web page can have: another site's page can neither be told from the local
+one by its address, nor does it need to read the answer of what it starts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,6 +20,7 @@ from fastapi import Depends, Request
 
 from stromboli import bounds
 from stromboli.errors import OutOfBounds
+from stromboli.httpapi import peer
 from stromboli.httpapi.errors import Refusal
 from stromboli.kube import caller as kube
 from stromboli.naming import is_namespace
@@ -26,6 +28,8 @@ from stromboli.naming import is_namespace
 NAMESPACE = "X-Stromboli-Namespace"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,65536}")  # RFC 6750, section 2.1, and what opaque ones may have
 _NO_TOKEN = "send one of Kubernetes in the header `Authorization: Bearer TOKEN`, such as `kubectl create token` prints"
+# By one of these, a proxy says that it passes on a call, which may be anybody's.
+_PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,14 @@ CallerOf = Annotated[Caller, Depends(caller_of)]
 
 
 def check_local(request: Request) -> None:
-    """Raises Refusal unless the call can only have been made by a program of this machine, and not by a web page."""
-    peer = request.client.host if request.client is not None else ""
-    if not _is_loopback(peer):
+    """Raises Refusal unless the call can only have been made by a program of the local user, and not by a web page."""
+    client, server = request.client, request.scope.get("server")
+    if client is None or server is None or not _is_loopback(client.host):
         raise Refusal(401, f"only this machine's own calls need no token; {_NO_TOKEN}")
+    if any(name in request.headers for name in _PASSED_ON):
+        raise Refusal(401, f"what a proxy passes on needs a token; {_NO_TOKEN}")
+    if peer.owner((client.host, client.port), (server[0], server[1])) not in (os.getuid(), 0):
+        raise Refusal(401, f"only calls by the user of this installation need no token; {_NO_TOKEN}")
     host = request.headers.get("host", "")
     if not _is_loopback(_hostname(host)):
         raise Refusal(403, f"the Host {host[:100]!r} is not this machine's: call localhost, or send a token")
