@@ -36,8 +36,8 @@ class Operators:
 
     async def problem(self) -> str:
         """Why no run can start, as a sentence; empty if an operator is ready."""
-        if wrong := self._wrong():
-            return f"the gateway waits: {wrong}"
+        if self._wrong():  # which may have the API server's address
+            return "the gateway is not ready; its log says why"
         try:
             async with asyncio.timeout(SECONDS):
                 addresses = await self._addresses()

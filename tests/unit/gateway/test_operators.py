@@ -57,4 +57,4 @@ async def test_none_can_be_asked() -> None:
     assert await found(nodes) == "no operator has said where it listens"
     nodes.away = True
     assert "10.0.0.1" not in await found(nodes)
-    assert await found(nodes, "it has not asked yet") == "the gateway waits: it has not asked yet"
+    assert await found(nodes, "10.0.0.1 does not answer") == "the gateway is not ready; its log says why"

@@ -106,7 +106,7 @@ async def pull_image(request: Request, caller: CallerOf) -> Response:
     """
     asked = base.parse(await body.read(request), PullRequest)
     wanted = await pulling.wanted(caller, reference.parse(asked.image))
-    if sse.MEDIA in request.headers.get("accept", ""):
+    if sse.MEDIA in request.headers.get("accept", "").lower():
         return sse.answer(_events(caller, wanted, asked), "the pull goes on")
     gone = asyncio.ensure_future(body.gone(request))
     work = asyncio.ensure_future(_pulled(caller, wanted, asked))
