@@ -162,6 +162,7 @@ def test_objects_of_the_cluster_are_typed_outside_of_the_rooms_that_know_the_wir
     }
     # A condition's own `status`, and an image's pull as Podman reports it.
     assert found == {
+        "models/objects.py": ['return condition(status, type_).get("status") == as_'],
         "models/run.py": ['return self._succeeded.get("status") in ("True", "False")'],
         "podman/pulls.py": ['elif entry.get("status") in ("Download complete", "Already exists"):'],
     }

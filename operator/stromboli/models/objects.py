@@ -101,3 +101,8 @@ def entries(value: object) -> Iterator[Mapping[str, Any]]:
 def condition(status: Mapping[str, Any], type_: ConditionType) -> Mapping[str, Any]:
     """The condition of that type; an empty mapping if there is none."""
     return next((found for found in entries(status.get("conditions")) if found.get("type") == type_), NOTHING)
+
+
+def stands(status: Mapping[str, Any], type_: ConditionType, as_: str) -> bool:
+    """Whether the condition of that type is True, or False, as `as_` says."""
+    return condition(status, type_).get("status") == as_

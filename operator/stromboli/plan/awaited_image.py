@@ -10,7 +10,7 @@ from stromboli.errors import InvalidInput
 from stromboli.grammar import reference
 from stromboli.grammar.reference import Reference
 from stromboli.models.image import AgentImage
-from stromboli.models.objects import condition, text
+from stromboli.models.objects import condition, stands, text
 from stromboli.reasons import ImageCondition, PresentReason
 
 _MIB = 1024 * 1024
@@ -76,7 +76,7 @@ def of(image: AgentImage) -> Fetching | Ended | Failed:
         return Ended(status.message, _incompatible(image))
     if status.reason == PresentReason.RegistryUnavailable:
         return Failed(status.message, status.reason)
-    if condition(status.wire, ImageCondition.Stalled).get("status") == "True":
+    if stands(status.wire, ImageCondition.Stalled, "True"):
         return Failed(status.message, status.reason, _problems(image))
     return _fetching(status.message)
 
@@ -88,8 +88,8 @@ def _problems(image: AgentImage) -> tuple[str, ...]:
 
 
 def _incompatible(image: AgentImage) -> str:
-    found = condition(image.status.wire, ImageCondition.Compatible)
-    return text(found.get("message")) if found.get("status") == "False" else ""
+    wire, type_ = image.status.wire, ImageCondition.Compatible
+    return text(condition(wire, type_).get("message")) if stands(wire, type_, "False") else ""
 
 
 def _fetching(message: str) -> Fetching:
