@@ -6,6 +6,7 @@ resume.py, fork.py, disk.py, session_queue.py              benchmarks of session
 compose.py, compose_session.py, compose_read.py            stacks of services
 images.py                                                  what is on the node, and what is in it
 agentimages.py, counted.py                                 AgentImages; the calls to Podman, counted
+http_api.py                                                runs by the HTTP API, streams, calls that wait
 logs.py                                                    a run's output: how soon it is seen, what reading it costs
 bed.py, api.py, watch.py, baseline.py, applied.py          the test bed and the measuring tools
 sessions.py, storage.py                                    the same for benchmarks of sessions
@@ -34,6 +35,7 @@ from tests.benchmarks import (
     compose_session,
     disk,
     fork,
+    http_api,
     images,
     logs,
     memory,
@@ -66,6 +68,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bed, int], Result], int]] = {
     "compose-read": (compose_read.measure, 50),
     "compose-session": (compose_session.measure, 10),
     "logs": (logs.measure, 10),
+    "http": (http_api.measure, 10),
     "memory": (memory.measure, 3),
 }
 

@@ -29,7 +29,7 @@ from stromboli.kube.user import RUNS, User
 from stromboli.naming import AGENTS_API
 from tests.benchmarks import proc
 from tests.benchmarks.bed import Bed, say
-from tests.benchmarks.numbers import Goal, ms, rounded, spread
+from tests.benchmarks.numbers import Goal, ms, p95, rounded, spread
 from tests.benchmarks.result import Result, Table
 from tests.benchmarks.watch import Watch
 from tests.support import gateways
@@ -68,8 +68,8 @@ def measure(bed: Bed, rounds: int) -> Result:
                 f"From the CLI's event to the follower's line, {rounds} runs",
                 [
                     ("", "p50", "p95", "max", "lines"),
-                    ("the first line", ms(median(first)), ms(_p95(first)), ms(max(first)), str(len(first))),
-                    ("every line", ms(median(late)), ms(_p95(late)), ms(max(late)), str(len(late))),
+                    ("the first line", ms(median(first)), ms(p95(first)), ms(max(first)), str(len(first))),
+                    ("every line", ms(median(late)), ms(p95(late)), ms(max(late)), str(len(late))),
                 ],
             ),
             Table(f"Reading the log of a run that has ended, {rounds} rounds", reading),
@@ -79,8 +79,8 @@ def measure(bed: Bed, rounds: int) -> Result:
             ),
         ],
         goals=[
-            Goal("first line of logs -f after the CLI wrote it, p95", _p95(first), 0.3, "at most", " s"),
-            Goal("every line of logs -f, p95", _p95(late), 0.3, "at most", " s"),
+            Goal("first line of logs -f after the CLI wrote it, p95", p95(first), 0.3, "at most", " s"),
+            Goal("every line of logs -f, p95", p95(late), 0.3, "at most", " s"),
             Goal("kubectl stromboli logs beyond get --raw / its own start", more / middle[START], 1.0, "at most"),
             Goal(f"{FOLLOWERS} followers, memory of the operator", grown, 10, "at most", " MB"),
         ],
@@ -213,11 +213,6 @@ def _started(user: User, name: str) -> str:
 
     gateways.until(begun, f"the agent of {name} has begun")
     return str(found["metadata"]["uid"])
-
-
-def _p95(samples: Sequence[float]) -> float:
-    ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
 
 
 def _program() -> str:

@@ -70,3 +70,9 @@ def ms(seconds: float) -> str:
 def fine(seconds: float) -> str:
     """Seconds formatted as milliseconds with one decimal, for short times."""
     return f"{seconds * 1000:.1f} ms"
+
+
+def p95(samples: Sequence[float]) -> float:
+    """The value that 95 of 100 samples do not exceed."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
