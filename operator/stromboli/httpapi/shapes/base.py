@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
@@ -96,11 +96,11 @@ def read(body: bytes) -> Any:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for n, name in enumerate(names) if name in names[:n])
-        raise ValueError(f"{shown(twice)} is given twice in one object; keep one")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{shown(name)} is given twice in one object; keep one")
+        found[name] = value
     return found
 
 
@@ -148,8 +148,8 @@ def path(parts: Sequence[str | int]) -> str:
 
 def shown(name: str) -> str:
     """A name that somebody else has chosen, for a message."""
-    shown = visible.text(name).replace("\n", "\\n")
-    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+    text = visible.text(name[:_MAX_SHOWN]).replace("\n", "\\n")
+    return text if len(name) <= _MAX_SHOWN else f"{text}…"
 
 
 def _refusal(error: ValidationError, shape: type[BaseModel]) -> Refusal:
@@ -201,18 +201,25 @@ def _advice(loc: Sequence[str | int], shape: type[BaseModel]) -> str:
 
 
 def _unknown(loc: Sequence[str | int], shape: type[BaseModel]) -> str:
-    name, parents = str(loc[-1]), [part for part in loc[:-1] if isinstance(part, str)]
+    name, parents = str(loc[-1])[: _MAX_SHOWN + 1], [part for part in loc[:-1] if isinstance(part, str)]
     inside = path(parents)
     said = f"is no field of {inside}" if inside else "is no field of the request"
     at = _shape(parents, shape)
     fields = list(_names(at)) if at is not None else []
-    if alike := difflib.get_close_matches(name.lower(), fields, 1, 0.7):
-        return f"{said}; did you mean {path([*parents, alike[0]])}?"
+    if meant := alike(name, fields):
+        return f"{said}; did you mean {path([*parents, meant])}?"
     if (elsewhere := next((each for each in _paths(shape) if each[-1] == name.lower()), None)) is not None:
         return f"{said}; it belongs in {path(elsewhere)}"
     if 0 < len(fields) <= _MAX_LISTED:
         return f"{said}, which has {', '.join(fields)}"
     return f"{said}; take it out"
+
+
+def alike(name: str, names: Iterable[str]) -> str | None:
+    """What was probably meant by a name that is none of `names`."""
+    if len(name) > _MAX_SHOWN:  # to compare it takes a time that grows with its length
+        return None
+    return next(iter(difflib.get_close_matches(name.lower(), names, 1, 0.7)), None)
 
 
 def _names(shape: type[BaseModel]) -> Iterator[str]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from types import NoneType
@@ -88,8 +87,8 @@ def parse_query(given: Iterable[tuple[str, str]]) -> RunRequest:
 
 
 def _advice(name: str) -> str:
-    if alike := difflib.get_close_matches(name.lower(), _FIELDS, 1, 0.8):
-        return f"did you mean {alike[0]}?"
+    if meant := base.alike(name, _FIELDS):
+        return f"did you mean {meant}?"
     return "POST /run/stream has all fields in its body"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -189,6 +190,28 @@ def test_an_unknown_field_comes_before_what_is_missing_because_of_it() -> None:
 
 def test_a_long_name_is_shown_in_part() -> None:
     assert len(refused(json.dumps({"prompt": "x", "y" * 10_000: 1}).encode()).error) < 200
+
+
+MANY = ",".join(f'"{n:05}": 0' for n in range(40_000))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"prompt": "x", {MANY}, "39999": 0}}',
+        f'{{"prompt": "x", {MANY}}}',
+        f'{{"prompt": "x", "claude": {{{MANY}}}}}',
+        '{"prompt": "x", "' + "prompt" * 600_000 + '": 0}',
+        '{"prompt": "x", "claude": {"max_turns": "' + "9" * 4_000_000 + '"}}',
+        '{"prompt": "x", "claude": {"tools": [' + "0," * 40_000 + "0]}}",
+        '{"prompt": "x", "claude": {"agents": {"a": ' + "[" * 60 + "0," * 40_000 + "0" + "]" * 60 + "}}, 0: 0}",
+    ],
+    ids=range(7),
+)
+def test_no_body_takes_long_to_refuse(body: str) -> None:
+    began = time.process_time()
+    assert len(refused(body.encode()).error) < 400
+    assert time.process_time() - began < 2
 
 
 def test_a_body_that_is_too_large_has_a_status_of_its_own() -> None:
