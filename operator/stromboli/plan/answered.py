@@ -5,6 +5,8 @@ Notifications (plan/notify.py) and the HTTP API say the same of a run, so both a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 from stromboli.models.run import Run
@@ -27,6 +29,8 @@ class JobStatus(StrEnum):
 
 
 _AT_WORK = frozenset({Reason.Starting, Reason.RunningHooks, Reason.Running, Reason.Canceling, Reason.Retrying})
+_GAVE_UP = re.compile(r"gave up after [^ ()]+ \((?P<reason>[A-Za-z]+)\): ")  # as follow.out_of_time says it
+_ABOUT_THE_NODE: Mapping[str, Reason] = {reason: reason for reason in (Reason.PodmanUnavailable, Reason.NodeOutOfDisk)}
 _CRASHES = frozenset({Reason.OutOfMemory, Reason.ContainerLost})
 
 
@@ -65,9 +69,25 @@ def output(run: Run) -> str:
 
 
 def error_text(run: Run) -> str:
-    """Why the run has not succeeded; empty if it has, or goes on."""
-    failed = run.status.is_finished and run.status.reason != Reason.Completed
-    return run.status.message if failed else ""
+    """Why the run has not succeeded; empty if it has, or goes on. It goes to people who may not know the node, so what
+    is wrong with that is not said in its own words, which have paths.
+    """
+    if not run.status.is_finished or run.status.reason == Reason.Completed:
+        return ""
+    found = _gave_up(run)
+    if found is not None and (reason := _ABOUT_THE_NODE.get(found["reason"])) is not None:
+        return found[0] + reason.text
+    return run.status.message
+
+
+def waited_for(run: Run) -> str:
+    """The reason for which a run had waited until its time was over; empty for any other end."""
+    found = _gave_up(run)
+    return "" if found is None else found["reason"]
+
+
+def _gave_up(run: Run) -> re.Match[str] | None:
+    return _GAVE_UP.match(run.status.message) if run.status.reason == Reason.TimedOut else None
 
 
 def session_id(run: Run) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from stromboli.models.run import Run
-from stromboli.plan import answered
+from stromboli.plan import answered, follow
+from stromboli.plan.follow import GiveUp
+from stromboli.plan.verdict import Wait
 from stromboli.reasons import Reason
-from tests.support.builders import Modifier, at, having, read
+from tests.support.builders import NOON, Modifier, at, having, read
 
 FAILED = {
     Reason.InvalidSpec,
@@ -91,3 +93,22 @@ def test_output_error_and_session() -> None:
 
 def said(run: Run) -> tuple[str, str, str]:
     return answered.output(run), answered.error_text(run), answered.session_id(run)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.status == "Unknown"])
+def test_a_wait_that_was_too_long_says_nothing_of_the_nodes_paths(reason: Reason) -> None:
+    waits = Wait(reason, "the operator's folders on the node: /var/lib/x: Input/output error", 1.0)
+    late = follow.out_of_time(read(), None, NOON, waits, 5400.0)
+    assert isinstance(late, GiveUp)
+    run = read(at(late.reason, late.message))
+    assert answered.waited_for(run) == reason
+    error = answered.error_text(run)
+    assert error.startswith(f"gave up after 1h30m ({reason}): ")
+    assert ("/var/lib" in error) == (reason not in (Reason.PodmanUnavailable, Reason.NodeOutOfDisk))
+
+
+def test_only_a_run_that_gave_up_has_waited() -> None:
+    message = "gave up after 1h30m (PodmanUnavailable): x"
+    assert answered.waited_for(read(at(Reason.AgentFailed, message))) == ""
+    assert answered.error_text(read(at(Reason.AgentFailed, message))) == message
+    assert answered.waited_for(read(at(Reason.TimedOut, "the attempt took longer"))) == ""

@@ -5,7 +5,6 @@ Clients repeat a call that is answered with a 5xx, so none is once the prompt ma
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Mapping
 
@@ -52,7 +51,6 @@ _WAITS: Mapping[str, int] = {
     Reason.RegistryUnavailable: 502,
 }
 _ACCEPTED = 202
-_GAVE_UP = re.compile(r"gave up after [^ ()]+ \((?P<reason>[A-Za-z]+)\): ")  # plan/follow.py: out_of_time
 
 
 def http_status(run: Run) -> int:
@@ -60,8 +58,7 @@ def http_status(run: Run) -> int:
     if not run.status.is_finished:
         return _ACCEPTED
     found = _ENDS.get(run.status.reason, 200)
-    if run.status.reason == Reason.TimedOut:
-        found = _WAITS.get(_waited_for(run), found)
+    found = _WAITS.get(answered.waited_for(run), found)
     return 200 if found >= 500 and may_have_been_sent(run) else found
 
 
@@ -167,12 +164,6 @@ def _word(run: Run) -> RunStatus:
 def error(run: Run) -> str:
     """Nobody has to delete a run in order to repeat a call."""
     return answered.error_text(run).removesuffix(f"; {AFTERWARDS}")
-
-
-def _waited_for(run: Run) -> str:
-    """What a run that has timed out had waited for; empty if it had not."""
-    found = _GAVE_UP.match(run.status.message)
-    return "" if found is None else found["reason"]
 
 
 def _signal(run: Run) -> str | None:
