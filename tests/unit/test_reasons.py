@@ -46,6 +46,7 @@ ALL = [member for enum in ENUMS for member in enum]
 # reasons of a metav1.Status and conditions of an APIService.
 OTHER_MEANINGS = {
     ("api", "Expired"),
+    ("httpapi", "Invalid"),  # the API server's, for what it does not accept
     ("local", "Available"),
     ("models", "Running"),
     ("models", "Succeeded"),

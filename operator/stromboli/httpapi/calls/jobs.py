@@ -25,6 +25,7 @@ from stromboli.kube.rows import Row
 from stromboli.kube.user import RUNS, Object
 from stromboli.models.run import Run
 from stromboli.plan.answered import JobStatus
+from stromboli.reasons import RunCondition
 
 router = APIRouter(tags=["jobs"])
 
@@ -32,7 +33,7 @@ READ = 10.0  # seconds for all of what an agent said, of which the status has on
 WAIT = 20.0  # seconds for a canceled run to end: the CLI has 10 s after SIGTERM, unless the run says otherwise
 TRIES = 10  # of a cancel, while the operator changes the run, too
 _AT_ONCE = 4  # runs that are read at a time: each may have a prompt of a megabyte
-_COLUMNS = ("Succeeded", "Reason")
+_COLUMNS = (RunCondition.Succeeded, "Reason")  # of the CRD
 _NOT_FOUND, _CONFLICT = 404, 409
 
 Id = Annotated[str, Path(description="The AgentRun's name.", examples=["run-4f0c1d2e3a5b"])]
