@@ -17,9 +17,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
 
 from stromboli import signing
-from stromboli.errors import NotDelivered
+from stromboli.errors import InvalidInput, NotDelivered
 from stromboli.grammar import receiver
 from stromboli.perform.notifications import sending
 from stromboli.perform.notifications.sending import Judge, Sender
@@ -364,3 +367,32 @@ async def test_a_receiver_that_does_not_speak_tls(hook: Receiver) -> None:
     assert await said(Sender(), hook.url(scheme="https")) == (
         f"https://127.0.0.1:{hook.port} does not speak TLS as it should"
     )
+
+
+# --- the URL, as it is read by those who send it ---
+
+
+HOSTS = st.text(st.sampled_from("aZ0.-_"), min_size=1, max_size=12) | st.sampled_from(
+    ["[::1]", "[::ffff:10.0.0.1]", "1.2.3.4", "0x7f.1", "localhost", "a.example."]
+)
+RESTS = st.just("") | st.builds(
+    str.__add__, st.sampled_from("/?"), st.text(st.sampled_from("/?@:a%2F[]&;='.~"), max_size=10)
+)
+
+
+@given(st.sampled_from(["http", "https"]), HOSTS, st.sampled_from(["", ":", ":80", ":08443", ":65536"]), RESTS)
+def test_a_url_leads_where_it_was_found_to_lead(scheme: str, host: str, port: str, rest: str) -> None:
+    url = f"{scheme}://{host}{port}{rest}"
+    try:
+        found = receiver.parse(url)
+    except InvalidInput:
+        return
+    sent = URL(url, encoded=True)
+    assert (sent.scheme, (sent.host or "").lower(), sent.port, sent.user) == (
+        found.scheme,
+        found.host,
+        found.port,
+        None,
+    )
+    path, _, query = rest.partition("?")
+    assert (sent.raw_path, sent.raw_query_string) == (path or "/", query)
