@@ -266,8 +266,12 @@ class Cluster:
         rest of its status, which is final, is not touched. Raises Conflict, Rejected, ClusterUnavailable.
         """
         operations = versions.notification(run, new)
-        call = self._plain.patch(AgentRun.Status, run.name, operations, namespace=run.namespace)
-        written = await _patched(f"the notification of AgentRun {run.name}", call)
+        what = f"the notification of AgentRun {run.name}"
+        try:
+            written = await self._plain.patch(AgentRun.Status, run.name, operations, namespace=run.namespace)
+        except HttpFailed as e:
+            # 422 is what the API server says where a test has failed; the value is always a valid one
+            raise Conflict(f"{what} has changed") if code(e) == 422 else refused(what, e) from e
         return objects.with_status(run, decoded(outline.head, written), {**run.status.wire, "notification": dict(new)})
 
     async def create_session(self, namespace: str, name: str, spec: AgentSessionSpec) -> Session:

@@ -311,6 +311,52 @@ async def test_of_a_run_that_has_ended_the_attempts_are_there_for_whoever_reads_
     assert await bed.cluster.followed_run(bed.space, "nowhere") is None
 
 
+async def test_of_a_run_that_has_ended_its_notification_is_written_and_nothing_else(bed: Bed) -> None:
+    condition = {"type": "Succeeded", "status": "True", "lastTransitionTime": "2026-01-31T12:00:00Z", "reason": "R"}
+    attempt = {"number": 1, "container": "c", "bootID": "b", "exitCode": 137}
+    result = {"text": "long", "structured": {"a": None, "b": [1.5, "x" * 40_000]}}
+    status = {
+        "conditions": [condition],
+        "attempts": [attempt],
+        "result": result,
+        "completionTime": "2026-01-31T12:00:00Z",
+    }
+    ended = await bed.cluster.write_status(bed.run("a", notify={"url": "https://example.com"}), run_status(status))
+    read = await bed.cluster.answered_run(bed.space, "a")
+    assert read is not None
+    assert (read.status.answer, read.status.attempts[0].exit_code, read.version) == ("long", 137, ended.version)
+    assert read.status.wire["result"] == {"text": "long"}
+    assert read.notify == {"url": "https://example.com"}
+    assert await bed.cluster.answered_run(bed.space, "nowhere") is None
+    told = {"attempts": 1, "lastError": "no", "nextAttemptTime": "2026-01-31T12:00:10Z"}
+    bed.annotate("a")
+    first = await bed.cluster.write_notification(read, told)
+    assert first.version != read.version
+    assert first.status.wire == {**read.status.wire, "notification": told}
+    with pytest.raises(Conflict):
+        await bed.cluster.write_notification(read, {"attempts": 1})
+    await bed.cluster.write_notification(first, {"attempts": 2, "deliveryTime": "2026-01-31T12:00:10Z"})
+    async with bed.cluster.whole_run(bed.space, "a") as found:
+        assert found is not None
+        kept = {key: value for key, value in found.status.wire.items() if key in status}
+        assert {**kept, "conditions": [condition]} == {**ended.status.wire, "conditions": [condition]}
+        assert found.status.wire["notification"] == {"attempts": 2, "deliveryTime": "2026-01-31T12:00:10Z"}
+    bed.delete("a")
+    with pytest.raises(Conflict):
+        await bed.cluster.write_notification(first, told)
+    another = replace(first, version=bed.run("a").version)
+    with pytest.raises(Conflict):
+        await bed.cluster.write_notification(another, told)
+
+
+async def test_a_notification_for_which_an_object_has_no_room_is_rejected(bed: Bed) -> None:
+    room = MAX_OBJECT - 1_200
+    full = run_status({"result": {"structured": "x" * room}, "completionTime": "2026-01-31T12:00:00Z"})
+    ended = await bed.cluster.write_status(bed.run("a"), full)
+    with pytest.raises(Rejected):
+        await bed.cluster.write_notification(ended, {"attempts": 1, "lastError": "x" * 1024})
+
+
 async def test_a_list_has_all_its_pages(bed: Bed) -> None:
     made = {bed.run(f"r{n}").uid for n in range(PAGE + 2)}
     assert {obj.uid async for obj in bed.cluster.runs()} == made

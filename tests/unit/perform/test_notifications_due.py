@@ -73,6 +73,26 @@ def test_a_run_that_is_deleted_is_not_due_any_more(due: AllDue, woken: list[str]
     assert (len(due), woken) == (0, [UID, UID])
 
 
+def test_what_cannot_be_written_is_remembered_until_it_is(due: AllDue) -> None:
+    run = read(having(notify=HOOK), ENDED)
+    due.ended(run)
+    due.remember(run, {"attempts": 1, "nextAttemptTime": "2026-01-31T12:00:10Z"})
+    due.ended(run)
+    found = due.get(UID)
+    assert found is not None
+    assert found.told is not None
+    assert (found.told.attempts, due.known(run).status.notification) == (1, found.told)
+    due.remember(run, {"attempts": 2, "deliveryTime": "2026-01-31T12:00:10Z"})
+    due.ended(run)
+    assert due.get(UID) is None
+    due.wrote(UID)
+    due.ended(run)
+    assert due.get(UID) is not None
+    due.remember(run, {"attempts": 9})
+    due.gone(UID)
+    assert due.known(run) is run
+
+
 @pytest.mark.parametrize("url", [5, None, "", "http://127.1", "x"])
 def test_a_url_that_is_none_has_no_receiver(due: AllDue, url: object) -> None:
     due.ended(read(having(notify={"url": url, "secretKeyRef": None}), ENDED))

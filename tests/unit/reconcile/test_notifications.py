@@ -390,12 +390,35 @@ async def test_an_object_that_is_full_is_not_sent_again_and_again(
         raise Rejected("the request is too large")
 
     monkeypatch.setattr(FakeCluster, "write_notification", full)
+    hook.statuses = [500, 200]
+    async with node.process() as process:
+        run(node, hook)
+        await asyncio.to_thread(hook.wait, 2)
+        for _ in range(3):
+            assert await process.sweep.attempt(), "which reads all runs again"
+            await asyncio.sleep(0.03)
+    assert len(hook.received) == 2
+    assert told(node) == {}
+
+
+async def test_somebody_else_who_writes_of_the_notification_is_overwritten(
+    node: Node, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is sent again because of that."""
+    write, first = FakeCluster.write_notification, [True]
+
+    async def late(self: FakeCluster, *args: Any) -> Any:
+        if first:
+            first.clear()
+            other = {"attempts": 77, "nextAttemptTime": times.to_micro(datetime.now(UTC))}
+            self.change(SPACE, "run", lambda obj: obj["status"].update(notification=other))
+        return await write(self, *args)
+
+    monkeypatch.setattr(FakeCluster, "write_notification", late)
     async with node.process():
         run(node, hook)
-        await asyncio.to_thread(hook.wait, 1)
-        await asyncio.sleep(0.1)
+        assert (await reported(node))["attempts"] == 1
     assert len(hook.received) == 1
-    assert told(node) == {}
 
 
 async def test_somebody_else_who_writes_metadata_disturbs_nothing(node: Node, hook: Receiver) -> None:

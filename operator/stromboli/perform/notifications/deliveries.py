@@ -9,18 +9,17 @@ same identifier.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from stromboli.errors import ClusterUnavailable, Conflict, NotDelivered, Refused, Rejected
+from stromboli.errors import ClusterUnavailable, NotDelivered, Refused, Rejected
 from stromboli.event_reasons import EventReason
 from stromboli.grammar import receiver
 from stromboli.kube.client import Cluster
 from stromboli.models.notify import Notify, SigningKeyRef
-from stromboli.models.run import Run, RunStatus
+from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
 from stromboli.observe import policy as policies
 from stromboli.perform.notifications.due import AllDue, Due
@@ -52,7 +51,7 @@ class Deliveries:
         self._notifier = notifier
         self._sender = sender
         self._lanes = Lanes()
-        self._unwritten: dict[str, tuple[Run, Wire]] = {}  # results by the UID of the run
+        self._unwritten: dict[str, Wire] = {}  # results by the UID of the run
 
     async def reconcile(self, uid: str) -> float | None:
         """One attempt, if it is due; seconds until the next pass, None for "when something happens".
@@ -64,7 +63,7 @@ class Deliveries:
             self._unwritten.pop(uid, None)
             return None
         if uid in self._unwritten:
-            await self._write(*self._unwritten[uid])
+            await self._write_again(uid, due)
         elif notify.wait(due.told, _now()) == 0.0:
             async with self._lanes.taken(due.namespace, due.receiver):
                 await self._attempt(uid, due)
@@ -72,18 +71,27 @@ class Deliveries:
         return None if left is None else notify.wait(left.told, _now())
 
     async def _attempt(self, uid: str, due: Due) -> None:
+        run = await self._read(uid, due)
+        if run is None:
+            return
+        self._store.put(run)
+        known = self._due.known(run)
+        if not known.awaits_notification or notify.wait(known.status.notification, _now()) != 0.0:
+            return
+        attempted = await self._sent(known)
+        now = _now()
+        following = notify.following(known, attempted, now)
+        self._say(known, attempted, over=following is None)
+        self._unwritten[uid] = notification.after(known, attempted, following, now)
+        await self._write(run)
+
+    async def _read(self, uid: str, due: Due) -> Run | None:
+        """The run, if there is anything to report of it. Raises ClusterUnavailable."""
         run = await self._cluster.answered_run(due.namespace, due.name)
         if run is None or run.uid != uid or run.is_being_deleted or not run.status.is_finished:
             self._due.gone(uid)  # not even finished, if somebody else has written its status
-            return
-        self._store.put(run)
-        if not run.awaits_notification or notify.wait(run.status.notification, _now()) != 0.0:
-            return
-        attempted = await self._sent(run)
-        now = _now()
-        following = notify.following(run, attempted, now)
-        self._say(run, attempted, over=following is None)
-        await self._write(run, notification.after(run, attempted, following, now))
+            return None
+        return run
 
     async def _sent(self, run: Run) -> Attempted:
         try:
@@ -140,20 +148,23 @@ class Deliveries:
             case Failed(error=error):
                 log.info("%s: its end could not be reported yet: %s", run.label, error)
 
-    async def _write(self, run: Run, new: Wire) -> None:
-        """Write the result of an attempt. Until that has succeeded, it is in memory."""
-        self._unwritten[run.uid] = (run, new)
+    async def _write_again(self, uid: str, due: Due) -> None:
+        run = await self._read(uid, due)
+        if run is not None:
+            await self._write(run)
+
+    async def _write(self, run: Run) -> None:
+        """Write the result of an attempt. Raises Conflict, ClusterUnavailable; it is then written later."""
+        new = self._unwritten[run.uid]
         try:
             written = await self._cluster.write_notification(run, new)
         except Rejected as error:  # the object may be full
             log.warning("%s: its status does not say what has become of its notification: %s", run.label, error)
-            self._due.ended(replace(run, status=RunStatus({**run.status.wire, "notification": new})))
-        except Conflict:
-            del self._unwritten[run.uid]
-            raise
+            self._due.remember(run, new)
         else:
+            self._due.wrote(run.uid)
             self._store.put(written)
-        del self._unwritten[run.uid]
+        self._unwritten.pop(run.uid, None)
 
 
 def _now() -> datetime:

@@ -5,13 +5,14 @@ The store reports finished runs; deliveries.py does the rest. All of it can be m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from stromboli.errors import InvalidInput
 from stromboli.grammar import receiver
 from stromboli.models.objects import text
-from stromboli.models.run import NotificationEntry, Run
+from stromboli.models.run import NotificationEntry, Run, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class AllDue:
         self._node = node
         self._wake = wake
         self._due: dict[str, Due] = {}
+        self._unwritable: dict[str, Mapping[str, Any]] = {}  # what the cluster should say of a notification, by UID
 
     def __len__(self) -> int:
         return len(self._due)
@@ -40,16 +42,35 @@ class AllDue:
 
     def ended(self, run: Run) -> None:
         """A finished run, as it was read."""
+        run = self.known(run)
         if not run.awaits_notification or run.status.node != self._node or run.is_being_deleted:
-            self.gone(run.uid)
+            self._drop(run.uid)
             return
         new = Due(run.namespace, run.name, _shown(text(run.notify.get("url"))), run.status.notification)
         if self._due.get(run.uid) != new:
             self._due[run.uid] = new
             self._wake(run.uid)
 
+    def remember(self, run: Run, notification: Mapping[str, Any]) -> None:
+        """What has become of a run's notification cannot be written. While this process lives, it is known here."""
+        self._unwritable[run.uid] = notification
+        self.ended(run)
+
+    def known(self, run: Run) -> Run:
+        """The run with what is known here."""
+        found = self._unwritable.get(run.uid)
+        return run if found is None else replace(run, status=RunStatus({**run.status.wire, "notification": found}))
+
+    def wrote(self, uid: str) -> None:
+        """The run's status says all that is known."""
+        self._unwritable.pop(uid, None)
+
     def gone(self, uid: str) -> None:
-        """A run that no longer exists, or of which nothing is due any more."""
+        """A run that no longer exists."""
+        self.wrote(uid)
+        self._drop(uid)
+
+    def _drop(self, uid: str) -> None:
         if self._due.pop(uid, None) is not None:
             self._wake(uid)
 
