@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stromboli.plan.needles import Needles
 from stromboli.plan.redaction import KEY_BEGINS, KEY_LONGEST, KEY_SHORTEST, SHORTEST, Secrets
 
 _BEGINS = KEY_BEGINS.encode("ascii")
@@ -34,8 +35,8 @@ class Masks:
     def __init__(self, secrets: Secrets) -> None:
         """`secrets` have to be known."""
         assert secrets.known, "without its secrets, nothing of an output may be shown"
-        self._needles = tuple(sorted(set(_needles(secrets))))
-        self.reach = max([len(_BEGINS) + KEY_LONGEST, *map(len, self._needles)]) - 1
+        self._needles = Needles(_needles(secrets), SHORTEST)
+        self.reach = max(len(_BEGINS) + KEY_LONGEST, self._needles.longest) - 1
 
     def masked(self, window: bytes, begin: int, *, last: bool) -> Masked:
         """`window[begin:]` without secrets, where `window` has the `reach` bytes before that, or all that there are.
@@ -60,13 +61,11 @@ class Masks:
         for at in _places(window, _BEGINS):
             if match := _REST.match(window, at + len(_BEGINS)):
                 yield at, match.end()
-        for needle in self._needles:
-            for at in _places(window, needle):
-                yield at, at + len(needle)
+        yield from self._needles.spans(window)
 
     def _begun(self, window: bytes) -> int:
         """The length of the longest end of `window` that is the beginning of a secret, but no whole one."""
-        return max((_key_begun(window), *(_begun(window, needle) for needle in self._needles)))
+        return max(_key_begun(window), self._needles.begun(window))
 
 
 class Flow:
@@ -99,15 +98,6 @@ def _places(window: bytes, needle: bytes) -> Iterator[int]:
     while at >= 0:
         yield at
         at = window.find(needle, at + 1)
-
-
-def _begun(window: bytes, needle: bytes) -> int:
-    """The length of the longest end of `window` that begins `needle` and is shorter."""
-    tail = window[-(len(needle) - 1) :]
-    for at in _places(tail, needle[:SHORTEST]):
-        if needle.startswith(tail[at:]):
-            return len(tail) - at
-    return next((n for n in range(min(SHORTEST - 1, len(tail)), 0, -1) if needle.startswith(tail[-n:])), 0)
 
 
 def _key_begun(window: bytes) -> int:

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stromboli import bounds
+from stromboli.plan.needles import Needles
 
 SHORTEST = 8  # characters: shorter values occur in too many texts
+LONGEST = 4096  # characters: longer ones are found piece by piece, since a text is read in windows of this size
 MASK = "***"
 WITHHELD = "(withheld: the secrets that the attempt was given are no longer known)"
 
@@ -35,6 +37,7 @@ class Secrets:
         self.values = tuple(sorted({value for value in values if len(value) >= SHORTEST}))
         self.known = known
         self.forms = frozenset(form for value in self.values for form in _forms(value))
+        self._needles = Needles(self.forms, SHORTEST)
         # No secret is longer, in characters or in bytes of UTF-8.
         self.longest = max(
             [KEY_LONGEST + len(KEY_BEGINS), *(len(form.encode("utf-8", "replace")) for form in self.forms)]
@@ -83,11 +86,7 @@ class Secrets:
     def _spans(self, said: str) -> Iterator[tuple[int, int]]:
         """Where they stand, in order; those that overlap are one."""
         found = [match.span() for match in _KEY.finditer(said)]
-        for needle in self.forms:
-            at = said.find(needle)
-            while at >= 0:
-                found.append((at, at + len(needle)))
-                at = said.find(needle, at + 1)
+        found += self._needles.spans(said)
         begin = end = -1
         for start, stop in sorted(found):
             if start > end:
@@ -135,9 +134,17 @@ def _forms(value: str) -> Iterator[str]:
     plain = value.replace("\r\n", "\n").replace("\r", "\n")
     lines = [line.strip() for line in plain.split("\n")]
     for text in (value, plain, *(line for line in lines if len(line) >= SHORTEST)):
-        yield text
-        yield json.dumps(text)[1:-1]
-        yield json.dumps(text, ensure_ascii=False)[1:-1]
+        for piece in _pieces(text):
+            yield piece
+            yield json.dumps(piece)[1:-1]
+            yield json.dumps(piece, ensure_ascii=False)[1:-1]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text, in pieces of at most LONGEST characters; none is too short to be found."""
+    whole = range(0, max(len(text) - SHORTEST, 1), LONGEST)
+    for at in whole:
+        yield text[at : at + LONGEST] if at != whole[-1] else text[at:]
 
 
 def _withheld(said: str) -> str:
