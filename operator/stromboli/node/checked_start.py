@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from stromboli import naming
 from stromboli.apart import apart
 from stromboli.errors import PodmanError
-from stromboli.node import cleanups, mounted
+from stromboli.node import bridges, cleanups, mounted
 from stromboli.plan.stack.sources import Identity
 from stromboli.podman.container_state import ContainerState
 from stromboli.podman.transport import Podman
@@ -35,6 +35,19 @@ async def start(
     returned, and nothing of the container has run: look at its sources again. Raises PodmanError, also if the operator
     cannot see the container's process, and PodmanUnavailable.
     """
+    try:
+        return await _started(podman, container, expected, listen, own)
+    finally:
+        await apart(bridges.hold)  # its start may have brought one up
+
+
+async def _started(
+    podman: Podman,
+    container: str,
+    expected: Mapping[str, Identity],
+    listen: Callable[[], Awaitable[None]] | None,
+    own: Collection[str],
+) -> str | None:
     if not expected and not own:
         await _heard(listen)
         await podman.containers.start(container)

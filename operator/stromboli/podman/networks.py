@@ -11,6 +11,9 @@ from stromboli.errors import NotFound, PodmanError
 from stromboli.podman.connection import Connection, label_filter, segment
 from stromboli.podman.failures import answer, reading, refusal
 
+BRIDGE = "strom-"
+"""How the name of a network's bridge begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkInfo:
@@ -44,7 +47,7 @@ class Networks:
         also from an internal network (4.3.1): a container there can send questions out.
         """
         body: dict[str, object] = {"name": name, "driver": "bridge", "labels": dict(labels)}
-        body |= {"network_interface": _bridge(name)}
+        body |= {"network_interface": bridge(name)}
         body |= {"internal": internal, "dns_enabled": dns}
         if isolate:
             body["options"] = {"isolate": "true"}
@@ -85,13 +88,13 @@ class Networks:
             return [_info(entry) for entry in answer(response.content) or []]
 
 
-def _bridge(name: str) -> str:
+def bridge(name: str) -> str:
     """The bridge of a network, in at most the 15 bytes of an interface's name.
 
     Podman would take the first of podman1, podman2 … that it does not use itself and that is not up. So if the node has
     another Podman with a network whose containers are all stopped, both would share a bridge as soon as they run.
     """
-    return f"strom-{hashlib.sha256(name.encode()).hexdigest()[:9]}"
+    return f"{BRIDGE}{hashlib.sha256(name.encode()).hexdigest()[:9]}"
 
 
 def _same(
