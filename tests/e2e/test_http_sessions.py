@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
-from tests.support.http_api import HttpApi
+import pytest
+
+from tests.support.http_api import NO_TOKEN, HttpApi
 from tests.support.runs import ENDLESS, condition
 from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def local(http_api: HttpApi) -> HttpApi:
+    """As the local user, where the real CLI records what was said."""
+    return replace(http_api, namespace="default", token=NO_TOKEN)
 
 
 def body(prompt: str, image: str, **claude: Any) -> dict[str, Any]:
@@ -41,10 +50,10 @@ def texts(page: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def test_a_conversation_is_read_in_stromboli_s_shape(http_api: HttpApi, python_image: str) -> None:
-    id = run(http_api, "ECHO{hello}", python_image)
-    assert run(http_api, "BASH{echo one; echo two}", python_image, session_id=id, resume=True) == id
-    whole = get(http_api, f"/sessions/{id}/messages")
+def test_a_conversation_is_read_in_stromboli_s_shape(local: HttpApi, python_image: str) -> None:
+    id = run(local, "ECHO{hello}", python_image)
+    assert run(local, "BASH{echo one; echo two}", python_image, session_id=id, resume=True) == id
+    whole = get(local, f"/sessions/{id}/messages")
     said = texts(whole)
     assert said[:3] == [("user", "ECHO{hello}"), ("assistant", "hello"), ("user", "BASH{echo one; echo two}")]
     assert said[3] == ("user", "one\ntwo")
@@ -62,66 +71,64 @@ def test_a_conversation_is_read_in_stromboli_s_shape(http_api: HttpApi, python_i
     [told] = [message for message in whole["messages"] if "tool_result" in message]
     assert told["tool_result"] == {"stdout": "one\ntwo", "stderr": "", "interrupted": False, "is_image": False}
     assert told["content"]["content"][0]["tool_use_id"] == called["id"]
-    pages = [get(http_api, f"/sessions/{id}/messages?limit=2&offset={at}") for at in range(0, whole["total"], 2)]
+    pages = [get(local, f"/sessions/{id}/messages?limit=2&offset={at}") for at in range(0, whole["total"], 2)]
     assert [message for page in pages for message in page["messages"]] == whole["messages"]
     assert [page["has_more"] for page in pages] == [True] * (len(pages) - 1) + [False]
-    assert get(http_api, f"/sessions/{id}/messages/{told['uuid']}") == {"message": told}
-    unknown = http_api.call("GET", f"/sessions/{id}/messages/{uuid.uuid4()}")
+    assert get(local, f"/sessions/{id}/messages/{told['uuid']}") == {"message": told}
+    unknown = local.call("GET", f"/sessions/{id}/messages/{uuid.uuid4()}")
     assert (unknown.status, unknown.body["details"]) == (404, {"session_id": id})
 
 
-def test_sessions_are_listed_and_deleted(http_api: HttpApi, python_image: str) -> None:
-    id = run(http_api, "ECHO{hello}", python_image)
-    fork = run(http_api, "ECHO{there}", python_image, session_id=id, resume=True, fork_session=True)
+def test_sessions_are_listed_and_deleted(local: HttpApi, python_image: str) -> None:
+    id = run(local, "ECHO{hello}", python_image)
+    fork = run(local, "ECHO{there}", python_image, session_id=id, resume=True, fork_session=True)
     assert fork != id
-    listed = get(http_api, "/sessions")
+    listed = get(local, "/sessions")
     assert list(listed) == ["sessions"]
     assert {id, fork} <= set(listed["sessions"])
-    found = {each["id"]: each for each in get(http_api, "/sessions?view=full")["sessions"]}
+    found = {each["id"]: each for each in get(local, "/sessions?view=full")["sessions"]}
     assert (found[id]["runs"], found[id]["state"]) == (1, "Available")
     assert found[id]["node"]
     assert found[id]["last_used"] >= found[id]["created_at"]
     assert found[fork]["forked_from"] == id
-    assert texts(get(http_api, f"/sessions/{fork}/messages"))[:2] == [("user", "ECHO{hello}"), ("assistant", "hello")]
-    answer = http_api.call("DELETE", f"/sessions/{id}")
+    assert texts(get(local, f"/sessions/{fork}/messages"))[:2] == [("user", "ECHO{hello}"), ("assistant", "hello")]
+    answer = local.call("DELETE", f"/sessions/{id}")
     assert (answer.status, answer.body) == (200, {"success": True, "session_id": id})
-    assert id not in get(http_api, "/sessions")["sessions"]
+    assert id not in get(local, "/sessions")["sessions"]
     for method, path in (("DELETE", ""), ("GET", "/messages"), ("GET", "/messages/x")):
-        assert http_api.call(method, f"/sessions/{id}{path}").status == 404
-    again = http_api.call("POST", "/run", body("ECHO{x}", python_image, session_id=id, resume=True))
+        assert local.call(method, f"/sessions/{id}{path}").status == 404
+    again = local.call("POST", "/run", body("ECHO{x}", python_image, session_id=id, resume=True))
     assert again.status == 404
-    assert texts(get(http_api, f"/sessions/{fork}/messages"))[-1] == ("assistant", "there")
+    assert texts(get(local, f"/sessions/{fork}/messages"))[-1] == ("assistant", "there")
 
 
 def test_a_session_is_there_before_anything_was_said_and_its_end_cancels_its_run(
-    http_api: HttpApi, python_image: str
+    local: HttpApi, python_image: str
 ) -> None:
     fresh = str(uuid.uuid4())
     asked = body(f"BASH{{{ENDLESS}}}", python_image, session_id=fresh)
-    job = http_api.call("POST", "/run/async", asked).body
+    job = local.call("POST", "/run/async", asked).body
     assert job["session_id"] == fresh
-    first = get(http_api, f"/sessions/{fresh}/messages")
+    first = get(local, f"/sessions/{fresh}/messages")
     assert first["total"] == len(first["messages"]) <= 2
 
     def current() -> dict[str, Any]:
-        found = get(http_api, "/sessions?view=full")["sessions"]
+        found = get(local, "/sessions?view=full")["sessions"]
         return next(each for each in found if each["id"] == fresh)
 
     eventually(lambda: current().get("current_run") == job["job_id"], "the run is in it", current, 60)
-    eventually(
-        lambda: get(http_api, f"/sessions/{fresh}/messages")["total"] > 0, "it can be read meanwhile", current, 60
-    )
-    assert http_api.call("DELETE", f"/sessions/{fresh}").status == 200
+    eventually(lambda: get(local, f"/sessions/{fresh}/messages")["total"] > 0, "it can be read meanwhile", current, 60)
+    assert local.call("DELETE", f"/sessions/{fresh}").status == 200
 
     def reason() -> Any:
-        found = http_api.kubectl("-n", http_api.namespace, "get", "agentrun", job["job_id"], "-o", "json")
+        found = local.kubectl("-n", local.namespace, "get", "agentrun", job["job_id"], "-o", "json")
         return condition(json.loads(found)).get("reason")
 
     eventually(lambda: reason() == "Canceled", "the run is canceled", reason, 60)
-    assert http_api.call("GET", f"/jobs/{job['job_id']}").body["status"] == "cancelled"
+    assert local.call("GET", f"/jobs/{job['job_id']}").body["status"] == "cancelled"
 
 
-def test_what_an_agent_writes_into_its_conversation_is_answered(http_api: HttpApi, python_image: str) -> None:
+def test_what_an_agent_writes_into_its_conversation_is_answered(local: HttpApi, python_image: str) -> None:
     """It is not believed, nor does it keep anybody from reading the rest."""
     script = """
 import json, pathlib, os
@@ -137,8 +144,8 @@ with record.open("a") as out:
     out.write('{"type":"user","message":{"content":' + "[" * 100000 + "\\n")
     out.write('{"type":"user","message":{"content":"' + "x" * 100000 + '"}}\\n')
 """
-    id = run(http_api, f"BASH{{python3 -c '{script}'}}", python_image)
-    page = get(http_api, f"/sessions/{id}/messages")
+    id = run(local, f"BASH{{python3 -c '{script}'}}", python_image)
+    page = get(local, f"/sessions/{id}/messages")
     assert texts(page)[0][1].startswith("BASH{")
     [long] = [message for message in page["messages"] if message.get("truncated")]
     assert len(long["content"]["content"][0]["text"]) == 32 * 1024

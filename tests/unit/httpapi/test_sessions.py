@@ -10,6 +10,8 @@ import pytest
 
 from stromboli.api.answers import encoded
 from stromboli.plan.history import Part, Wanted
+from stromboli.reasons import Reason
+from tests.support.builders import at
 from tests.support.fake_api_server import Refusal, Reply, Request
 from tests.support.http_cluster import NAMESPACE, HttpCluster
 
@@ -244,6 +246,13 @@ async def test_before_anything_was_said_there_is_nothing(cluster: HttpCluster, c
         answer = await client.get(f"/sessions/{name}/messages")
         assert (answer.status_code, answer.json()) == (200, nothing)
         assert (await client.get(f"/sessions/{name}/messages/u0")).status_code == 404
+
+
+async def test_a_session_that_was_deleted_is_gone_whatever_runs_it_had(
+    cluster: HttpCluster, client: httpx2.AsyncClient
+) -> None:
+    cluster.run("asked", at(Reason.Completed), session={"name": TALK})
+    assert (await client.get(f"/sessions/{TALK}/messages")).status_code == 404
 
 
 async def test_a_node_that_is_away_and_one_that_says_nonsense(cluster: HttpCluster, client: httpx2.AsyncClient) -> None:

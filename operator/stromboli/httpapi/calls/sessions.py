@@ -145,15 +145,16 @@ async def _messages(caller: Caller, name: str, part: Mapping[str, str]) -> tuple
 
 
 async def _session(caller: Caller, name: str) -> Session | None:
-    """The session; None if it is still to be made, by a run that there is. Raises Refusal (404)."""
+    """The session; None if it is still to be made, by a run that has not ended. Raises Refusal (404)."""
     if naming.is_object_name(name):
         try:
             return objects.session(await caller.cluster.get(SESSIONS, caller.namespace, name))
         except ApiRefused as e:
             if e.status != _NOT_FOUND:
                 raise
-        async for _ in listing.rows(caller, RUNS, fields=f"spec.session.name={name}"):
-            return None
+        async for row in listing.rows(caller, RUNS, "Succeeded", fields=f"spec.session.name={name}"):
+            if row.cells[0] not in ("True", "False"):
+                return None
     raise _unknown(caller, name)
 
 
