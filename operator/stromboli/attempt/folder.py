@@ -129,6 +129,14 @@ class SessionFolder:
             before = given.read(self._given, attempt).values
             given.write(self._given, attempt, Secrets({*before, *secrets.values}))
 
+    def given_before(self, attempt: str) -> Secrets:
+        """What the session's other attempts were given, as far as it is still known: the conversation may have it."""
+        return Secrets(given.others(self._given, attempt))
+
+    def inherit_given(self, parent: SessionFolder) -> None:
+        """This session begins as a copy of another one, with its conversation. Raises NoSpace, LocalFailure."""
+        self.write_given(given.INHERITED, parent.given_before(""))
+
     def read_given(self, attempt: str) -> Secrets:
         """The secrets that an attempt was given, as far as its output may have any; known until the node restarts."""
         found = given.read(self._given, attempt)

@@ -16,6 +16,8 @@ from stromboli.files import write_private
 from stromboli.plan.redaction import UNKNOWN, Secrets
 
 SERVICES = "services"  # in place of an attempt's name: what the services of the session's stack were given
+INHERITED = "inherited"  # the same: what a fork's parent was given
+_MOST = 4 * 1024 * 1024  # characters of other attempts' secrets that an attempt has to know as well
 
 
 def write(folder: Path, attempt: str, secrets: Secrets) -> None:
@@ -30,6 +32,25 @@ def read(folder: Path, attempt: str) -> Secrets:
         case {"attempt": str(name), "values": list(values)} if name == attempt:
             return Secrets(value for value in values if isinstance(value, str))
     return UNKNOWN
+
+
+def others(folder: Path, attempt: str) -> set[str]:
+    """What the session's other attempts were given, the newest first, as far as it is still known, and not too much."""
+    paths = [folder / name for name in places.names(folder) - {attempt, SERVICES}] if folder.is_dir() else []
+    found: set[str] = set()
+    for path in sorted(paths, key=_written, reverse=True):
+        more = set(read(folder, path.name).values) - found
+        if sum(map(len, found)) + sum(map(len, more)) > _MOST:
+            break
+        found |= more
+    return found
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # its attempt was removed meanwhile
+        return 0.0
 
 
 def by_attempt(folder: Path) -> None:

@@ -192,7 +192,8 @@ class Launcher:
         self, folder: SessionFolder, subject: Subject, ready: Ready, held: Held, owner: tuple[int, int] | None
     ) -> None:
         """Write the attempt's secrets, then point the links at the attempt, which makes it the container's next one."""
-        folder.write_given(naming.attempt(subject.uid, subject.number), _given(ready))
+        attempt = naming.attempt(subject.uid, subject.number)
+        folder.write_given(attempt, Secrets({*_given(ready).values, *folder.given_before(attempt).values}))
         secret, files = _secret_env(ready), ready.taken.files
         folder.write_secrets(secret.values(), ready.credentials.file, owner, files.values())
         if ready.cli is not None:

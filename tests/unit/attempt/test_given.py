@@ -50,6 +50,31 @@ def test_each_attempt_has_its_own_and_what_it_was_given_twice_is_merged(session:
     assert session.read_given(ONE).known
 
 
+def test_what_a_conversation_may_have_is_known_in_the_session_and_in_its_forks(
+    session: SessionFolder, tmp_path: Path
+) -> None:
+    session.write_given(ONE, Secrets(["the first secret"]))
+    session.write_given(TWO, Secrets(["the second secret"]))
+    session.write_given(given.SERVICES, Secrets(["a service's secret"]))
+    assert session.given_before(TWO).values == ("the first secret",)
+    session.forget_given(ONE)
+    assert session.given_before(TWO).values == ()
+    fork = SessionFolder(tmp_path / "home", tmp_path / "run", "fork")
+    fork.inherit_given(session)
+    assert fork.given_before("fork-1").values == ("the second secret",)
+    again = SessionFolder(tmp_path / "home", tmp_path / "run", "again")
+    again.inherit_given(fork)
+    assert again.given_before("again-1").values == ("the second secret",)
+
+
+def test_of_too_much_the_newest_is_known(session: SessionFolder, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given, "_MOST", 20)
+    for number, name in enumerate((ONE, TWO)):
+        session.write_given(name, Secrets([f"the secret of {number}"]))
+        os.utime(place / name, (number, number))
+    assert session.given_before(f"{UID}-3").values == ("the secret of 1",)
+
+
 def test_they_go_with_the_session_and_with_the_attempt(session: SessionFolder, place: Path, tmp_path: Path) -> None:
     session.write_given(ONE, Secrets(()))
     session.write_given(TWO, Secrets(()))

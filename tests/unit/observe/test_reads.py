@@ -72,8 +72,10 @@ WRITES: dict[type, set[str]] = {
     },
     SessionFolder: {
         "forget_given",
+        "given_before",
         "note_completed",
         "note_stack",
+        "inherit_given",
         "nothing",
         "point",
         "prepare_attempt",

@@ -170,7 +170,9 @@ class Forks:
         whole = SessionState(
             copy=copy, copy_hooks=state.hooks, begun=state.begun, spent=state.spent, spent_before=state.spent
         )
-        await to_its_end(asyncio.to_thread(self._on_node.site.folder(uid).write_state, whole))
+        own = self._on_node.site.folder(uid)
+        await asyncio.to_thread(own.inherit_given, self._on_node.site.folder(origin.uid))
+        await to_its_end(asyncio.to_thread(own.write_state, whole))
 
     async def _await_room(self, parent: str, container: str, copy: str) -> None:
         """Ensure that the copy would not fill the disk. Raises Waiting, NotFound, PodmanError, PodmanUnavailable."""
