@@ -47,9 +47,14 @@ def _or_empty(value: Any) -> Any:
     return {} if value is None else value
 
 
-# For the annotations of fields: what is empty or zero becomes None; null becomes an empty object.
+# For the annotation of a field: what is empty or zero becomes None.
 unless_empty = AfterValidator(_or_none)
-null_is_empty = BeforeValidator(_or_empty)
+
+
+def null_is_empty(shape: type[BaseModel]) -> BeforeValidator:
+    """For the annotation of a field with that shape: null becomes an empty object."""
+    return BeforeValidator(_or_empty, json_schema_input_type=shape | None)
+
 
 Text = Annotated[str | None, unless_empty]
 Texts = Annotated[list[str] | None, unless_empty]

@@ -167,10 +167,10 @@ class PodmanOptions(RequestShape):
     memory: Text = Field(None, description="Memory limit as Podman writes it: `512m` is 512 MiB.", examples=["512m"])
     cpus: Text = Field(None, description="CPU limit, as a string.", examples=["0.5"])
     cpu_shares: Count = Field(None, description="Relative weight when CPUs are scarce (default 1024).", examples=[512])
-    lifecycle: Annotated[Lifecycle, null_is_empty] = Field(
+    lifecycle: Annotated[Lifecycle, null_is_empty(Lifecycle)] = Field(
         default_factory=Lifecycle, description="Commands before the agent.", examples=[{"post_start": ["make deps"]}]
     )
-    environment: Annotated[Environment, null_is_empty] = Field(
+    environment: Annotated[Environment, null_is_empty(Environment)] = Field(
         default_factory=Environment,
         description="A stack of services, instead of `image`.",
         examples=[{"type": "compose", "path": "/srv/project/docker-compose.yml", "service": "dev"}],
@@ -191,7 +191,7 @@ class RunRequest(RequestShape):
     )
 
     prompt: Annotated[str, AfterValidator(_not_blank)] = Field(
-        description="What the agent is to do.", examples=["Run the tests"]
+        json_schema_extra={"pattern": r"\S"}, description="What the agent is to do.", examples=["Run the tests"]
     )
     workdir: Text = Field(
         None, description="Working directory in the container; it is created if missing.", examples=["/workspace"]
@@ -202,10 +202,10 @@ class RunRequest(RequestShape):
         description="Where the outcome is posted; for `POST /run/async` only.",
         examples=["https://example.com/hook"],
     )
-    claude: Annotated[ClaudeOptions, null_is_empty] = Field(
+    claude: Annotated[ClaudeOptions, null_is_empty(ClaudeOptions)] = Field(
         default_factory=ClaudeOptions, description="Options of the Claude CLI.", examples=[{"model": "sonnet"}]
     )
-    podman: Annotated[PodmanOptions, null_is_empty] = Field(
+    podman: Annotated[PodmanOptions, null_is_empty(PodmanOptions)] = Field(
         default_factory=PodmanOptions, description="Options of the container.", examples=[{"image": "python:3.12"}]
     )
 

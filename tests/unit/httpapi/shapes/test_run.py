@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.shapes.base import path
@@ -242,6 +243,22 @@ def test_whatever_a_field_is_it_is_read_or_refused_by_name(claude: dict[str, Any
     body = json.dumps({"prompt": "x", "claude": claude, "podman": podman}).encode()
     if answered(body) != 200:
         assert refused(body).details["field"].split(".")[0] in ("claude", "podman")
+
+
+SCHEMA = Draft202012Validator(RunRequest.model_json_schema())
+_podman = st.dictionaries(st.sampled_from([*PODMAN, "typo"]), _values)
+
+
+@given(st.dictionaries(st.sampled_from(["claude", "podman", "workdir", "prompt", "typo"]), _values | _podman))
+def test_what_the_schema_does_not_allow_is_refused(body: dict[str, Any]) -> None:
+    """The OpenAPI document has this schema."""
+    if not SCHEMA.is_valid(body):
+        refused(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("body", [WHOLE, *({"prompt": "x", **each} for each in EMPTY)])
+def test_the_schema_allows_what_clients_send(body: dict[str, Any]) -> None:
+    SCHEMA.validate(body)
 
 
 def test_a_path_has_brackets_for_what_is_in_a_list() -> None:
