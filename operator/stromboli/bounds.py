@@ -72,15 +72,23 @@ _NESTED = "exceeded maximum nesting depth"
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
-def json_document(document: bytes | str, bounds: Bounds, *, constant: Callable[[str], object] | None = None) -> Any:
-    """Parse JSON. Bytes are decoded as UTF-8, invalid sequences replaced; `constant` is called for NaN and infinities.
+def json_document(
+    document: bytes | str,
+    bounds: Bounds,
+    *,
+    constant: Callable[[str], object] | None = None,
+    real: Callable[[str], object] | None = None,
+    pairs: Callable[[list[tuple[str, Any]]], object] | None = None,
+) -> Any:
+    """Parse JSON. Bytes are decoded as UTF-8, invalid sequences replaced. What the result has for them is made by
+    `constant` of NaN and infinities, by `real` of numbers with a fraction or an exponent, by `pairs` of objects.
 
     Raises OutOfBounds, and ValueError if it is not JSON.
     """
     data = document.encode("utf-8", "surrogatepass") if isinstance(document, str) else document
     measure_json(data, bounds)
     text = document if isinstance(document, str) else document.decode("utf-8", "replace")
-    return json.loads(text, parse_constant=constant)
+    return json.loads(text, parse_constant=constant, parse_float=real, object_pairs_hook=pairs)
 
 
 def yaml_document(document: bytes | str, bounds: Bounds) -> Any:

@@ -237,7 +237,9 @@ async def test_the_keys_are_created_once(bed: Bed, system: System) -> None:
 
 def test_discovery(bed: Bed) -> None:
     listed = bed.admin("api-resources", "--api-group=agents.stromboli.dev", "-o", "name").split()
-    assert listed == ["images.agents.stromboli.dev"], "and subresources, which are not listed"
+    assert listed == ["claudestatus.agents.stromboli.dev", "images.agents.stromboli.dev"], (
+        "and subresources, which are not listed"
+    )
     resources = json.loads(bed.admin("get", "--raw", AGENTS_API))["resources"]
     verbs = {resource["name"]: resource["verbs"] for resource in resources}
     assert verbs == {"agentruns/log": ["get"], "agentsessions/messages": ["get"], "images": ["get"]}

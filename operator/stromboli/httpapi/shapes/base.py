@@ -83,21 +83,18 @@ def validated(document: Mapping[str, Any], shape: type[R]) -> R:
 def read(body: bytes) -> Any:
     """The JSON in a body. Raises Refusal."""
     try:
-        bounds.measure_json(body, bounds.DOCUMENT)
-    except OutOfBounds as e:
-        if len(body) > bounds.DOCUMENT.size:
-            raise Refusal(413, f"the body {e}") from e
-        raise invalid("", f"the body {e}") from e
-    try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as e:
         raise invalid("", f"the body is not UTF-8 (byte {e.start}); send JSON in UTF-8") from e
     try:
-        document = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant, parse_float=_finite)
+        return bounds.json_document(text, bounds.DOCUMENT, constant=_no_constant, real=_finite, pairs=_once_each)
+    except OutOfBounds as e:
+        if len(body) > bounds.DOCUMENT.size:
+            raise Refusal(413, f"the body {e}") from e
+        raise invalid("", f"the body {e}") from e
     except ValueError as e:
         where = f"{e.msg} (line {e.lineno}, column {e.colno})" if isinstance(e, json.JSONDecodeError) else str(e)
         raise invalid("", f"the body is not JSON: {where}") from e
-    return document
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
