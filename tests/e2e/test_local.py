@@ -233,6 +233,8 @@ def test_a_call_without_a_token_is_this_users(installation: Installation, runs: 
             ["bash", "-c", ask], user=user, cwd="/", capture_output=True, text=True, timeout=60, check=True
         )
         assert told.stdout.split()[1] == str(status), f"{told.stdout} for the user {user}"
+    runs.kubectl("delete", "agentrun", said["id"])
+    runs.kubectl("delete", "agentsession", said["session_id"])
 
 
 def test_a_run_goes_on_while_everything_is_down(installation: Installation, runs: Runs) -> None:
