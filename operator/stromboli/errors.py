@@ -18,7 +18,7 @@ StromboliError
 │   ├── NotRegular        … the path in a container is not a regular file
 │   ├── TooLarge          … a folder in a container has more than was to be read of it
 │   ├── NoSpace           … the disk is full
-│   ├── Unstartable       … a container cannot be started as it was created
+│   ├── Unstartable       … a container cannot be started, also not a moment later
 │   │   ├── Unmountable       … the runtime cannot mount something at its target in it
 │   │   └── TooLittleMemory   … the runtime cannot start it within its memory limit
 │   ├── PullFailed        … an image could not be pulled (see `problem`)
@@ -161,7 +161,9 @@ class NoSpace(PodmanError):
 
 
 class Unstartable(PodmanError):
-    """A container cannot be started as it was created, whenever that is tried; or a port that it publishes is taken."""
+    """A container cannot be started, also not a moment later: as it was created, or with a port that another one has,
+    or on a node that has no network for it.
+    """
 
 
 class Unmountable(Unstartable):

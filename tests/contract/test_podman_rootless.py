@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from stromboli.errors import Unstartable
 from stromboli.podman import Podman
 from stromboli.podman.builds import Recipe
 from stromboli.podman.execs import Executed
 from tests.contract.test_podman_builds import context
+from tests.support import tun
 from tests.support.ordinary_user import ordinary_user
 from tests.support.podman import BUSYBOX_IMAGE, IsolatedPodman
 
@@ -26,7 +29,7 @@ BODY = {
 
 @pytest.fixture(scope="module")
 def isolated() -> Iterator[IsolatedPodman]:
-    with ordinary_user() as user, IsolatedPodman(user=user) as podman:
+    with ordinary_user() as user, tun.usable(user.uid), IsolatedPodman(user=user) as podman:
         podman.import_busybox()
         yield podman
 
@@ -49,6 +52,20 @@ async def test_commands_end_and_are_forgotten(client: Podman) -> None:
         assert await client.containers.stop(container, grace=1)
     finally:
         await client.containers.remove(container)
+
+
+async def test_a_port_that_is_taken(client: Podman) -> None:
+    await client.networks.create("net", {}, isolate=True)
+    body = {**BODY, "netns": {"nsmode": "bridge"}, "Networks": {"net": {}}}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = {"container_port": 80, "host_ip": "127.0.0.1", "host_port": taken.getsockname()[1]}
+        container = await client.containers.create({**body, "portmappings": [port]})
+        with pytest.raises(Unstartable, match="address already in use"):
+            await client.containers.start(container)
+    # As it is free now; and Podman ends what it has started for the networks only after a container that has run.
+    assert await client.containers.start(container)
+    await client.containers.remove(container)
+    await client.networks.remove("net")
 
 
 async def test_a_folder_is_made(client: Podman) -> None:

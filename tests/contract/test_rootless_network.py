@@ -4,6 +4,7 @@ use that device in tests.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -17,8 +18,16 @@ from stromboli.attempt import busybox
 from stromboli.local import podman_config, rootless_network
 from stromboli.local.home import Home
 from stromboli.local.images import PodmanCommand
+from stromboli.podman import starts
 from tests.support import tun
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user
+
+# Podman asks it first for its options.
+SLIRP4NETNS = """#!/bin/sh
+case $1 in --help) echo --enable-ipv6; exit;; esac
+echo 'open("/dev/net/tun"): Permission denied' >&2
+exit 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ def home() -> Iterator[tuple[Home, AsUser]]:
         home = Home(user.folder / "home")
         broken = user.folder / "bin" / "slirp4netns"
         broken.parent.mkdir()
-        broken.write_text("#!/bin/sh\necho 'open(\"/dev/net/tun\"): Permission denied' >&2\nexit 1\n")
+        broken.write_text(SLIRP4NETNS)
         broken.chmod(0o755)
         environ = podman_config.env(home, user.environ, rootless=True)
         podman = AsUser({**environ, "PATH": f"{broken.parent}:{environ['PATH']}"}, user)
@@ -71,8 +80,10 @@ def start(podman: AsUser) -> str:
 def test_what_was_left_incomplete_is_made_anew(home: tuple[Home, AsUser]) -> None:
     folder, podman = home[0].podman, home[1]
     assert not rootless_network.heal(folder, podman), "nothing exists yet"
-    assert "/dev/net/tun" in start(podman)
-    assert "rootless netns" in start(podman), "Podman takes the remains for a network"
+    first, second = start(podman), start(podman)
+    assert "/dev/net/tun" in first
+    assert "rootless netns" in second, "Podman takes the remains for a network"
+    assert all(re.search(starts.NO_NETWORK, said) for said in (first, second)), "to try it again is of no use"
     assert rootless_network.heal(folder, podman)
     assert "/dev/net/tun" in start(podman), "it is retried, and reports the real cause"
     assert rootless_network.heal(folder, podman)

@@ -68,7 +68,7 @@ _REGISTRY = (
 # Remedies for errors whose own message does not suggest one: (pattern, what to do).
 _REMEDIES = (
     (
-        r"slirp4netns failed: .*/dev/net/tun|for rootless netns",
+        starts.NO_NETWORK,
         "for a network, Podman's user must be able to open /dev/net/tun: run modprobe tun && chmod 666 /dev/net/tun "
         "(as root), then `podman system migrate` (on a local installation: stromboli up); "
         "without it, runs need network: none in a policy, and services of a stack network_mode: none or service:NAME",

@@ -30,6 +30,8 @@ _MOUNTS = (
     re.compile(rf"crun: mount `[^`]*` to `(?P<target>[^`]*)`: {_WHY}{_END}", re.S | re.I),
 )
 _MEMORY = re.compile(r"unable to set memory limit to \d+ \(current usage|memory limit too low", re.I)
+# A rootless Podman has no network without /dev/net/tun; what 4.3 has then left incomplete, it does not complete later.
+NO_NETWORK = r"slirp4netns failed: .*/dev/net/tun|for rootless netns"
 # Ends of messages. The first two are what Podman makes of a runtime's words about a program that cannot be executed.
 _FOR_GOOD = re.compile(
     r"(?:OCI runtime attempted to invoke a command that was not found"
@@ -49,7 +51,9 @@ def classified(message: str, text: str, status: int) -> PodmanError | None:
             return Unmountable(text, status, _path(found["target"]), found["why"].lower())
     if _MEMORY.search(message):
         return TooLittleMemory(text, status)
-    return Unstartable(text, status) if _FOR_GOOD.search(message) else None
+    if _FOR_GOOD.search(message) or re.search(NO_NETWORK, message):
+        return Unstartable(text, status)
+    return None
 
 
 def _path(written: str) -> str:

@@ -73,6 +73,8 @@ NOT_FOUND = ": OCI runtime attempted to invoke a command that was not found"
         "cannot listen on the TCP port: listen tcp4 127.0.0.1:5432: bind: address already in use",
         "rootlessport listen tcp 198.51.100.7:80: bind: cannot assign requested address",
         "rootlessport cannot expose privileged port 80, …: listen tcp 0.0.0.0:80: bind: permission denied\n",
+        "failed to mount runtime directory for rootless netns: no such file or directory",
+        '/usr/bin/slirp4netns failed: "open(\\"/dev/net/tun\\"): Permission denied\\nchild failed(1)\\n"',
     ],
 )
 def test_what_can_never_be_started(message: str) -> None:
@@ -83,8 +85,8 @@ def test_what_can_never_be_started(message: str) -> None:
     "message",
     [
         "netavark: IO error: aardvark-dns failed to start: address already in use",
+        '/usr/bin/slirp4netns failed: "ioctl(TUNSETIFF): Device or resource busy"',
         "unable to find user x: no matching entries in passwd file, or so somebody says",
-        "failed to mount runtime directory for rootless netns: no such file or directory",
         f'{RUNC}error mounting "/h" to rootfs at "/w": mount /h:/w: no such file or directory{END}',
         f'{RUNC}error mounting "/h" to rootfs at "/w": mount /h:/w: permission denied{END}',
         f"{RUNC}error setting rlimits for ready process: error setting rlimit type 7: operation not permitted{END}",
