@@ -80,6 +80,12 @@ def error_text(run: Run) -> str:
     return run.status.message
 
 
+def wait_text(run: Run) -> str:
+    """What a run waits for, to the same people."""
+    reason = _ABOUT_THE_NODE.get(run.status.reason)
+    return run.status.message if reason is None else reason.text
+
+
 def waited_for(run: Run) -> str:
     """The reason for which a run had waited until its time was over; empty for any other end."""
     found = _gave_up(run)

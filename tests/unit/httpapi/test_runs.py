@@ -40,6 +40,12 @@ async def nobody_watches(cluster: HttpCluster) -> None:
     await cluster.until(none, "the call has ended")
 
 
+def with_attempt(run: Object) -> Object:
+    """A modifier: the first attempt has begun."""
+    attempt = {"number": 1, "container": "c", "bootID": "b"}
+    return {**run, "status": {**run["status"], "attempts": [attempt]}}
+
+
 @asynccontextmanager
 async def waiting(
     cluster: HttpCluster, body: Object | None = None, path: str = "/run", **headers: str
@@ -114,17 +120,38 @@ async def test_a_call_outlives_its_connections_to_the_api_server(cluster: HttpCl
         assert (await call).status_code == 200
 
 
-async def test_while_podman_is_away_before_the_prompt_a_call_ends_and_so_does_its_run(
-    cluster: HttpCluster, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("missing", "status"),
+    [
+        (Reason.PodmanUnavailable, 503),
+        (Reason.NodeOutOfDisk, 503),
+        (Reason.CLIImageUnavailable, 503),
+        (Reason.RegistryUnavailable, 502),
+        (Reason.WaitingForReference, 400),
+    ],
+)
+async def test_a_call_does_not_wait_long_for_what_is_missing_before_the_prompt(
+    cluster: HttpCluster, monkeypatch: pytest.MonkeyPatch, missing: Reason, status: int
 ) -> None:
     monkeypatch.setattr(following, "PATIENCE", 0.2)
     async with waiting(cluster) as (call, name):
-        cluster.progress(name, at(Reason.PodmanUnavailable))
+        cluster.progress(name, at(missing, "it is not there"))
         await cluster.until(lambda: runs(cluster)[0]["spec"].get("cancel"), "the run is canceled")
         assert not call.done()
         cluster.progress(name, at(Reason.Canceled))
         answer = await call
-    assert (answer.status_code, answer.json()["reason"]) == (503, "PodmanUnavailable")
+    assert (answer.status_code, answer.json()["reason"]) == (status, missing.name)
+    assert "safe to try again" in answer.json()["error"]
+
+
+async def test_an_attempt_that_has_begun_is_waited_for(cluster: HttpCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "PATIENCE", 0.0)
+    async with waiting(cluster) as (call, name):
+        cluster.progress(name, at(Reason.PodmanUnavailable), with_attempt)
+        cluster.progress(name, at(Reason.Running), with_attempt)
+        cluster.progress(name, at(Reason.Completed), with_attempt)
+        assert (await call).status_code == 200
+    assert "cancel" not in runs(cluster)[0]["spec"]
 
 
 # --- once ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from stromboli.errors import ApiRefused, ApiUnreachable
@@ -14,50 +14,80 @@ from stromboli.kube import objects
 from stromboli.kube.caller import FIRST, LAST
 from stromboli.kube.user import RUNS
 from stromboli.models.run import Run
+from stromboli.plan import answered
 from stromboli.reasons import Reason
 
-# Seconds for which a call waits for Podman before any prompt was sent: its client may as well ask again later.
+# Seconds for which a call waits for something that is missing before any attempt was made: its client may as well ask
+# again once it is there. A run that nobody waits for goes on waiting.
 PATIENCE = 30.0
+# What a run can wait for, and how a call is answered that does not wait any longer.
+_MISSING: Mapping[str, int] = {
+    Reason.WaitingForReference: 400,
+    Reason.RegistryUnavailable: 502,
+    Reason.PodmanUnavailable: 503,
+    Reason.CLIImageUnavailable: 503,
+    Reason.NodeOutOfDisk: 503,
+}
 
 
 async def ended(caller: Caller, run: Launched) -> Run:
-    """The run once it has ended. Raises Refusal: 404 if it was deleted, 503 if Podman is away before it has begun, when
-    it was canceled; ApiRefused.
-    """
-    since: float | None = None
-    canceled = False
-    clock = asyncio.get_running_loop().time
+    """The run once it has ended. Raises as `states`."""
     async with aclosing(states(caller, run)) as following:
+        async for state in following:
+            if state.status.is_finished:
+                return state
+    raise AssertionError("states come without end")
+
+
+async def states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
+    """Each state of the run, without end.
+
+    Raises Refusal: 404 if it was deleted; 400, 502 or 503 if it was canceled here, because what it needs is missing;
+    and ApiRefused.
+    """
+    clock = asyncio.get_running_loop().time
+    lost: Run | None = None  # as it was when it was canceled here
+    last, since = run.run, clock()
+    async with aclosing(_states(caller, run)) as following:
         pending: asyncio.Task[Run] | None = None
         try:
             while True:
                 pending = pending or asyncio.ensure_future(anext(following))
-                left = None if since is None or canceled else max(0.0, since + PATIENCE - clock())
-                done, _ = await asyncio.wait({pending}, timeout=left)
+                left = since + PATIENCE - clock() if lost is None and _waits(last) else None
+                done, _ = await asyncio.wait({pending}, timeout=None if left is None else max(0.0, left))
                 if not done:
-                    canceled = await cancel(caller, run)
+                    lost = last if await cancel(caller, run) else None
+                    since = clock()
                     continue
                 state, pending = pending.result(), None
-                if state.status.is_finished:
-                    if canceled and state.status.reason == Reason.Canceled:
-                        raise Refusal(
-                            503,
-                            f"Podman has been away for {PATIENCE:.0f} s; the run {run.name} was canceled before its "
-                            "prompt was sent, so it is safe to try again",
-                            Reason.PodmanUnavailable,
-                            {"job_id": run.name},
-                        )
-                    return state
-                waits = state.status.reason == Reason.PodmanUnavailable and not state.status.attempts
-                since = (clock() if since is None else since) if waits else None
+                if lost is not None and state.status.reason == Reason.Canceled:
+                    raise _missing(lost)
+                if not _waits(last):
+                    since = clock()
+                last = state
+                yield state
         finally:
             if pending is not None:
                 pending.cancel()
                 await asyncio.wait({pending})
 
 
-async def states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
-    """Each state of the run, without end. Raises Refusal (404) if it is deleted, ApiRefused."""
+def _waits(run: Run) -> bool:
+    return run.status.reason in _MISSING and not run.status.attempts
+
+
+def _missing(run: Run) -> Refusal:
+    """The error for a run that was canceled because of what it waited for."""
+    return Refusal(
+        _MISSING[run.status.reason],
+        f"{answered.wait_text(run)}; the run {run.name} was canceled before its prompt was sent, so it is safe to try "
+        "again",
+        run.status.reason,
+        {"id": run.name},
+    )
+
+
+async def _states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
     yield run.run
     async with aclosing(caller.cluster.states(RUNS, caller.namespace, run.name, known=True)) as following:
         async for wire in following:
