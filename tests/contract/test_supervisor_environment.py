@@ -153,21 +153,3 @@ def test_a_working_directory_that_cannot_be_is_said(box: Supervised, tmp_path: P
     assert box.end().cause == "failed"
     assert "no working directory" in found.stderr_tail
     assert f"{tmp_path}/file" in found.stderr_tail
-
-
-def test_credentials_are_a_link_while_it_runs_and_gone_afterwards(box: Supervised, tmp_path: Path) -> None:
-    box.hand_over("t", credentials='{"awkward": "é\\n"}\n')
-    link = box.root / "session/claude/.credentials.json"
-    shown = f"readlink {link} >{tmp_path}/link; stat -c %a $(readlink {link}); cat {link}"
-    renew = f"{shown}; echo renewed >{link}.new; mv {link}.new {link}"
-    assert box.run(sh(renew, credentials=True, secret_env=("TOKEN",))) == 0
-    assert box.records().stdout.decode() == '600\n{"awkward": "é\\n"}\n'
-    assert (tmp_path / "link").read_text().strip() == f"{box.root}/shm/.credentials.json"
-    assert not os.path.lexists(link)
-
-
-def test_credentials_that_a_killed_run_left_do_not_outlive_the_next(box: Supervised, tmp_path: Path) -> None:
-    left = box.root / "session/claude/.credentials.json"
-    left.parent.mkdir()
-    left.symlink_to("/nowhere")
-    assert box.run(sh(f"test ! -L {left}")) == 0

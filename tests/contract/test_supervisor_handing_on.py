@@ -90,7 +90,7 @@ def test_what_an_agent_writes_into_it_is_held_to_the_rules(box: Supervised, tmp_
     (handed / "beginning.env").write_text("LD_PRELOAD=/x.so\nHTTPS_PROXY=mine\n_bb=/x\nnonsense\nOTHER=1\n")
     (handed / "beginning.path").write_text("bin\n/a:/b\n/other\n")
     box.hand_over_again()
-    _, env, _ = seen(box, tmp_path, recalls=True, kept_env=("HTTPS_PROXY",))
+    _, env, _ = seen(box, tmp_path, recalls=True, kept_env=("HTTPS_PROXY", "TOKEN"))
     assert (env.get("OTHER"), env.get("LD_PRELOAD"), env.get("HTTPS_PROXY")) == ("1", None, None)
     assert env["PATH"] == f"/other:{os.defpath}"
 

@@ -19,7 +19,7 @@ _prepare_workdir() {
 }
 
 # An agent wrote what an earlier run left in the CLI's folder. Conversations and memory are kept; everything else
-# (settings, hooks, MCP servers, credentials, plugins) is reset to the image's, in plan/claude.tar. The old folder is
+# (settings, hooks, MCP servers, plugins) is reset to the image's, in plan/claude.tar. The old folder is
 # moved aside as a whole and removed in the background, so that nothing in it, however deep or locked, delays the start.
 _KEPT_FOLDERS='projects todos tasks plans file-history agent-memory' _KEPT_FILES='CLAUDE.md history.jsonl'
 
@@ -43,6 +43,7 @@ _prepare_configuration() {
 # Move what is kept from the folder _old, replacing what the image has.
 _keep() {
     [ -w "$_old" ] || $_bb chmod u+rwx "$_old"
+    _take_renewed
     for _name in $_KEPT_FOLDERS; do
         [ -d "$_old/$_name" ] && [ ! -L "$_old/$_name" ] || continue
         [ -w "$_old/$_name" ] || $_bb chmod u+rwx "$_old/$_name"
@@ -54,15 +55,60 @@ _keep() {
     done
 }
 
-# The credentials themselves stay on tmpfs; a regular file of that name is one that the CLI replaced the link with.
-_forget_credentials() {
-    [ -e "$_claude/.credentials.json" ] || [ -L "$_claude/.credentials.json" ] || return 0
-    $_bb rm -f "$_claude/.credentials.json"
+# The credentials stay on tmpfs, and the CLI gets a link to them. When it refreshes its token, the one before is dead: so
+# what it has written then stays with the session, as a file in place of the link, until the run is given others. It may
+# also replace the link by itself. Forks do not get that file (node/copy.py).
+_login=$_claude/.credentials.json
+_given_before=$_session/.credentials.given  # a hash of those that the file was made of
+_renewed='' _watcher=''
+_LOOK=2  # seconds between looks whether the CLI has written them, in case that everything is killed
+
+_hash_of_given() {
+    $_bb sha256sum <"$_secrets/.credentials.json"
+}
+
+# Called for the last run's folder: take its file, if it was made of what this run is given.
+_take_renewed() {
+    [ -n "$_credentials" ] && [ -f "$_old/.credentials.json" ] && [ ! -L "$_old/.credentials.json" ] || return 0
+    [ -f "$_given_before" ] && [ ! -L "$_given_before" ] && command exec 6<>"$_given_before" || return 0
+    IFS= read -r -t 1 _hash <&6
+    exec 6<&-
+    [ "$_hash" = "$(_hash_of_given)" ] && $_bb mv "$_old/.credentials.json" "$_login" && _renewed=1
 }
 
 _prepare_credentials() {
-    [ -n "$_credentials" ] || return 0
-    $_bb ln -s "$_secrets/.credentials.json" "$_claude/.credentials.json"
+    [ -n "$_credentials" ] && [ -z "$_renewed" ] || return 0
+    if [ -e "$_given_before" ] || [ -L "$_given_before" ]; then
+        $_bb mv "$_given_before" "$_session/.replaced.$EPOCHREALTIME" || return 0
+    fi
+    _hash_of_given >"$_given_before"
+    : >"$_secrets/.given"
+    $_bb touch -d @946684800 "$_secrets/.given" "$_secrets/.credentials.json"  # what is written from now on is newer
+    $_bb ln -s "$_secrets/.credentials.json" "$_login"
+    _watch_credentials 2>/dev/null 7>&- 8>&- &
+    _watcher=$!
+}
+
+_watch_credentials() {
+    while [ -L "$_login" ]; do
+        read -r -t "$_LOOK" -u 9 _
+        _keep_renewed
+    done
+}
+
+# If the CLI has written through the link, put a copy in its place. It may be just about to write.
+_keep_renewed() {
+    [ -L "$_login" ] && [ "$_secrets/.credentials.json" -nt "$_secrets/.given" ] || return 0
+    case $($_bb tail -c 2 "$_secrets/.credentials.json") in *'}') ;; *) return 0 ;; esac
+    _copy=$_session/.replaced.$EPOCHREALTIME
+    (umask 077 && $_bb cp "$_secrets/.credentials.json" "$_copy") && $_bb mv -f "$_copy" "$_login"
+}
+
+_forget_credentials() {
+    [ -z "$_watcher" ] || { kill "$_watcher" 2>/dev/null; _keep_renewed; }
+    [ -e "$_login" ] || [ -L "$_login" ] || return 0
+    [ -z "$_credentials" ] || [ -L "$_login" ] || return 0
+    $_bb rm -f "$_login"
 }
 
 # Whether $_cli belongs to the mounted CLI: a volume whose target goes through a symlink may be mounted over it, or over
