@@ -68,7 +68,7 @@ def test_a_beginning_that_is_made_anew_recalls_nothing(box: Supervised, tmp_path
 )
 def test_a_hook_may_hand_on_no_more_than_a_spec_may_set(box: Supervised, tmp_path: Path, line: str, said: str) -> None:
     box.hand_over("t")
-    given = {"kept_env": ("HTTPS_PROXY",), "secret_env": ("TOKEN",)}
+    given = {"kept_env": ("HTTPS_PROXY", "TOKEN"), "secret_env": ("TOKEN",)}
     what = sh(f"touch {tmp_path}/ran", hooks=_begin(f"echo '{line}' >>$STROMBOLI_ENV"), **given)
     assert box.run(what) == 1
     [step] = box.records().steps
@@ -90,7 +90,7 @@ def test_what_an_agent_writes_into_it_is_held_to_the_rules(box: Supervised, tmp_
     (handed / "beginning.env").write_text("LD_PRELOAD=/x.so\nHTTPS_PROXY=mine\n_bb=/x\nnonsense\nOTHER=1\n")
     (handed / "beginning.path").write_text("bin\n/a:/b\n/other\n")
     box.hand_over_again()
-    _, env, _ = seen(box, tmp_path, recalls=True, kept_env=("HTTPS_PROXY", "TOKEN"))
+    _, env, _ = seen(box, tmp_path, recalls=True, kept_env=("HTTPS_PROXY",))
     assert (env.get("OTHER"), env.get("LD_PRELOAD"), env.get("HTTPS_PROXY")) == ("1", None, None)
     assert env["PATH"] == f"/other:{os.defpath}"
 
