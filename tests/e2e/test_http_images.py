@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.support import light_cli
 from tests.support.agentimages import AgentImages
 from tests.support.cluster import Kubectl
 from tests.support.gateways import GatewayProcess, until
-from tests.support.http_api import HttpApi
+from tests.support.http_api import HttpApi, Typed
 from tests.support.operator import OperatorProcess
 from tests.support.podman import IsolatedPodman
 from tests.support.registry import HUB_FOLDER, Registry
@@ -29,7 +28,6 @@ from tests.support.runs import Runs, condition, make_namespace
 SPACE = "http-images"
 PYTHON = "docker.io/library/python"
 SECONDS = 120.0
-Typed = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +64,7 @@ def api(
 
 @pytest.fixture(scope="module")
 def typed(api: HttpApi, folder: Path) -> Typed:
-    """Types a command into a shell, on a machine where the gateway is at localhost:8080; its answer, as JSON."""
-    home = folder / "curl"
-    home.mkdir()
-    lines = (
-        f'connect-to = "localhost:8080:127.0.0.1:{api.gateway.http_port}"',
-        f'header = "X-Stromboli-Namespace: {SPACE}"',
-    )
-    (home / ".curlrc").write_text("".join(f"{line}\n" for line in lines))
-
-    def run(script: str) -> Any:
-        environ = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
-        done = subprocess.run(
-            ["sh", "-ec", script], env=environ, capture_output=True, text=True, timeout=SECONDS, check=True
-        )
-        return json.loads(done.stdout)
-
-    return run
+    return http.shell(api, folder / "curl", SPACE)
 
 
 @pytest.fixture(scope="module")

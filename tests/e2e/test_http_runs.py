@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -61,15 +60,6 @@ def test_a_run_is_answered_as_kubectl_shows_it(http_api: HttpApi, python_image: 
     assert http_api.call("POST", "/run", again).body["session_id"] == answer.body["session_id"]
     taken = http_api.call("POST", "/run", request("say more", python_image, session_id=answer.body["session_id"]))
     assert (taken.status, taken.body["reason"]) == (409, "AlreadyExists")
-
-
-def test_curl_as_the_documentation_has_it(http_api: HttpApi, python_image: str) -> None:
-    """`curl -d` sends the Content-Type of a form, and no token."""
-    body = '{\n"prompt": "Run the tests",\n"podman": {"image": "IMAGE"}\n}'.replace("IMAGE", python_image)
-    command = ["curl", "-s", "-X", "POST", f"{http_api.base}/run", "-H", f"X-Stromboli-Namespace: {http_api.namespace}"]
-    done = subprocess.run([*command, "-d", body], capture_output=True, text=True, timeout=120, check=True)
-    answer = json.loads(done.stdout)
-    assert (answer["status"], answer["id"][:4]) == ("completed", "run-"), answer
 
 
 def test_what_a_run_is_refused_for_is_a_bad_request(http_api: HttpApi, python_image: str) -> None:

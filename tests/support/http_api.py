@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +17,7 @@ from tests.support.cluster import Kubectl
 from tests.support.gateways import GatewayProcess
 
 SECONDS = 120.0  # for an answer: a run may be behind it
+Typed = Callable[[str], Any]
 NO_TOKEN = ""  # a call as the local user
 
 
@@ -95,6 +98,26 @@ class HttpApi:
     def _headers(self, token: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
         shown = self.token if token is None else token
         return {**({"Authorization": f"Bearer {shown}"} if shown else {}), **(headers or {})}
+
+
+def shell(api: HttpApi, home: Path, namespace: str) -> Typed:
+    """Types a command into a shell, on a machine where the gateway is at localhost:8080; its answer, as JSON. What it
+    does is in that namespace.
+    """
+    home.mkdir()
+    lines = (
+        f'connect-to = "localhost:8080:127.0.0.1:{api.gateway.http_port}"',
+        f'header = "X-Stromboli-Namespace: {namespace}"',
+    )
+    (home / ".curlrc").write_text("".join(f"{line}\n" for line in lines))
+
+    def run(script: str) -> Any:
+        environ = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+        command = ["sh", "-ec", script]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=SECONDS, check=True)
+        return json.loads(done.stdout)
+
+    return run
 
 
 def user(kubectl: Kubectl, namespace: str) -> str:
