@@ -198,6 +198,22 @@ async def test_a_creation_whose_answer_is_lost_is_not_repeated_under_another_nam
     assert [run["metadata"]["name"] for run in runs(cluster)] == [answer.json()["job_id"]]
 
 
+async def test_a_session_whose_creation_is_not_answered_belongs_to_the_call_all_the_same(cluster: HttpCluster) -> None:
+    """Or a client that repeats its request, as it does after a 5xx, would never get past its own session."""
+    lost: list[Object] = []
+
+    def breaks_off(event: str, obj: Object) -> None:
+        if event == "ADDED" and obj["kind"] == "AgentSession" and not lost:
+            lost.append(obj)
+            raise ConnectionResetError
+
+    cluster.api.changed = breaks_off
+    answer = await cluster.http.post("/run/async", content=json.dumps({**HELLO, "claude": {"session_id": "mine"}}))
+    assert lost
+    assert (answer.status_code, answer.json()["session_id"]) == (202, "mine")
+    assert (len(runs(cluster)), sessions(cluster)) == (1, ["mine"])
+
+
 async def test_an_api_server_that_cannot_create_runs_is_said_to_be_away(cluster: HttpCluster) -> None:
     def away(request: Request) -> None:
         if request.method == "POST" and request.path.endswith("agentruns"):

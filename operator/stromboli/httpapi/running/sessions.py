@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from stromboli.errors import ApiRefused
+from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal, invalid
 from stromboli.httpapi.shapes.run import ClaudeOptions
@@ -17,6 +18,7 @@ from stromboli.models.session import Session
 from stromboli.naming import API_VERSION, GROUP, is_object_name
 
 MADE_FOR = f"{GROUP}/made-for"  # annotation: the run that a session was created for
+_PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before a creation whose answer was lost is repeated
 
 Choice = Mapping[str, str]  # `spec.session` of an AgentRun
 
@@ -88,25 +90,41 @@ async def _last(caller: Caller, field: str) -> str:
 
 
 async def _created(caller: Caller, name: str, run: str) -> None:
+    """Create it for that run. A creation whose outcome is unknown is repeated, so that whoever asks again, under the
+    name of another run, does not find in the way what this call has made. Raises Refusal (409), ApiRefused,
+    ApiUnreachable.
+    """
     body: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": "AgentSession",
         "metadata": {"name": name, "namespace": caller.namespace, "annotations": {MADE_FOR: run}},
         "spec": {},
     }
-    try:
-        await caller.cluster.create(SESSIONS, caller.namespace, body)
-    except ApiRefused as e:
-        if e.status != 409:
-            raise
-        found = await caller.cluster.get(SESSIONS, caller.namespace, name)
-        if annotation(found, MADE_FOR) != run:  # otherwise an earlier try of the same request made it
-            raise Refusal(
-                409,
-                f"the session {name} exists; set `resume` to continue it, or choose another ID",
-                "AlreadyExists",
-                {"session_id": name},
-            ) from e
+    for pause in (*_PAUSES, None):
+        try:
+            await caller.cluster.create(SESSIONS, caller.namespace, body)
+            return
+        except ApiRefused as e:
+            if e.status == 409 and await _is_made_for(caller, name, run):
+                return
+            if e.status == 409:
+                raise Refusal(
+                    409,
+                    f"the session {name} exists; set `resume` to continue it, or choose another ID",
+                    "AlreadyExists",
+                    {"session_id": name},
+                ) from e
+            if e.status < 500 or pause is None:
+                raise
+        except ApiUnreachable:
+            if pause is None:
+                raise
+        await asyncio.sleep(pause)
+
+
+async def _is_made_for(caller: Caller, name: str, run: str) -> bool:
+    """Whether an earlier try of the same request has made the session."""
+    return annotation(await caller.cluster.get(SESSIONS, caller.namespace, name), MADE_FOR) == run
 
 
 def _when(session: Session) -> datetime:
