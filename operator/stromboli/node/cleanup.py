@@ -84,6 +84,10 @@ class Cleaner:
             await self._podman.containers.remove(agent.id)
         await self._volume_and_secrets(uid)
 
+    def take_back(self, uid: str) -> None:
+        """Remove what was handed over for a start, if the operator that started the container was killed before that."""
+        self._site.folder(uid).take_back()
+
     async def without_secrets(self, uid: str) -> None:
         """Remove the secrets on tmpfs. The caller holds the session's lock."""
         self._locks.check(uid)

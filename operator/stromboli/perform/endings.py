@@ -55,8 +55,9 @@ class Endings:
         self._notifier.emit_reason(run, reason, message, warning=reason.status == "False")
 
     def rest(self, run: Run) -> None:
-        """Another attempt follows later: its container is watched again then."""
+        """Another attempt follows later: its container is watched again then, and it is given its own secrets."""
         self._unwatch(naming.agent(run.session_uid))
+        self._cleaner.take_back(run.session_uid)
 
     async def step_aside(self, run: Run) -> None:
         """A run that is held back before its first attempt: what is prepared for it is broken off, and others get its

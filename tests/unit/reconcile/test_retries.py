@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from stromboli import naming
+from stromboli.attempt.folder import SessionFolder
 from stromboli.errors import Rejected
+from stromboli.perform.launch import Launcher
 from stromboli.plan import follow, retry
 from stromboli.plan.attempt import CONTINUE
 from tests.support.wire import reason_of
@@ -70,6 +72,29 @@ async def test_a_reason_that_is_named_is_tried_again_in_the_same_container(node:
     assert len(set(failing.containers)) == 1
     assert failing.plans == [None, CONTINUE.encode(), CONTINUE.encode()]
     assert len(node.prompts) == len(set(node.prompts)) == 3
+
+
+async def test_what_was_handed_over_does_not_stay_between_two_attempts(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the operator had been killed between the start and taking back what the container has mounted."""
+    monkeypatch.setattr(retry, "FIRST", 60.0)
+    monkeypatch.setattr(Launcher, "take_back", lambda *_: None)
+    taken_back = SessionFolder.take_back
+    calls: list[SessionFolder] = []
+
+    def later(folder: SessionFolder) -> None:
+        calls.append(folder)
+        if len(calls) > 1:
+            taken_back(folder)
+
+    monkeypatch.setattr(SessionFolder, "take_back", later)
+    Failing(node, 1, 0)
+    node.run(retryOn=["AgentFailed"])
+    async with node.process():
+        await node.until(lambda: reason_of(node.status()) == "Retrying", "the run is Retrying")
+        await node.until(lambda: not (calls[0].secrets / "handed").exists(), "what was handed over is gone")
+    assert len(calls) == 2
 
 
 async def test_a_reason_that_is_not_named_is_final(node: Node) -> None:
