@@ -85,7 +85,7 @@ class Cleaner:
         await self._volume_and_secrets(uid)
 
     def take_back(self, uid: str) -> None:
-        """Remove what was handed over for a start, if the operator that started the container was killed before that."""
+        """Remove what was handed over for a start, if the operator that made it was killed before it did."""
         self._site.folder(uid).take_back()
 
     async def without_secrets(self, uid: str) -> None:
