@@ -93,6 +93,7 @@ def test_later_sources_override_earlier_ones_and_env_all_of_them(
     found = _taken(what, data)
     assert _variables(what, found) == expected
     assert set(found.secret_env) == secret
+    assert set(found.env).isdisjoint(secret)
 
 
 def test_a_value_that_is_optional_and_not_there_leaves_that_of_an_earlier_source() -> None:
