@@ -272,6 +272,10 @@ class HttpFailed(StromboliError):
     """A call over HTTP failed. `podman` and `kube` map it to errors of their own: it says nothing about whose it is."""
 
 
+class HttpUnsent(HttpFailed):
+    """There was no connection to the server, so nothing was sent."""
+
+
 class HttpSilent(HttpFailed):
     """The server accepted the call and then sent nothing for too long."""
 
@@ -310,6 +314,10 @@ class LocalFailure(StromboliError):
 
 class ApiUnreachable(LocalFailure):
     """The API server of the user's kubeconfig did not answer, or the connection was lost: the outcome is unknown."""
+
+
+class ApiAbsent(ApiUnreachable):
+    """There was no connection to the API server, so nothing was sent to it."""
 
 
 class ApiRefused(LocalFailure):

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from stromboli.errors import HttpFailed, HttpSilent
+from stromboli.errors import HttpFailed, HttpSilent, HttpUnsent
 
 Query = Mapping[str, str | Sequence[str]]
 
@@ -248,4 +248,5 @@ def failure(error: Exception, silence: float | None) -> HttpFailed:
         return HttpSilent(f"no answer within {silence or 0:.0f} s")
     # aiohttp's own text for a failed connection repeats the address and its own options.
     why: Any = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    return HttpFailed(str(why) or type(error).__name__)
+    unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return (HttpUnsent if unsent else HttpFailed)(str(why) or type(error).__name__)

@@ -1,7 +1,8 @@
 """The API server on behalf of whoever called the HTTP API: with their token, or as the local user.
 
 It is asynchronous, and nothing of it is cached: RBAC decides each call anew. Errors are those of user.py: ApiRefused
-if the API server answered with one, ApiUnreachable if there was no answer, or one that broke off.
+if the API server answered with one, ApiUnreachable if there was no answer, or one that broke off; ApiAbsent, which is
+one of those, if there was no connection.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import aiohttp
 
 from stromboli import bounds
-from stromboli.errors import ApiRefused, ApiUnreachable, HttpFailed
+from stromboli.errors import ApiAbsent, ApiRefused, ApiUnreachable, HttpFailed, HttpUnsent
 from stromboli.httpclient import Answer, Http
 from stromboli.kube import refusals
 from stromboli.kube.kubeconfig import Place
@@ -285,7 +286,9 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except (HttpFailed, ValueError, LookupError, TypeError) as e:
-        raise ApiUnreachable(f"the API server does not answer: {e}") from e
+        raise (ApiAbsent if isinstance(e, HttpUnsent) else ApiUnreachable)(
+            f"the API server does not answer: {e}"
+        ) from e
 
 
 def _http(place: Place, context: ssl.SSLContext) -> Http:

@@ -14,7 +14,7 @@ import pytest
 from stromboli.httpapi.running import following
 from stromboli.reasons import Reason
 from tests.support.builders import at
-from tests.support.fake_api_server import Refusal, Request
+from tests.support.fake_api_server import FakeApiServer, Refusal, Request
 from tests.support.http_cluster import NAMESPACE, HttpCluster, http_cluster
 
 Object = dict[str, Any]
@@ -222,6 +222,29 @@ async def test_an_api_server_that_cannot_create_runs_is_said_to_be_away(cluster:
     cluster.api.before = away
     answer = await cluster.http.post("/run/async", content=json.dumps(HELLO))
     assert (answer.status_code, answer.json()["error"]) == (503, "etcd has no leader")
+
+
+async def test_without_an_api_server_there_is_an_answer_at_once(unused_tcp_port: int) -> None:
+    nobody = FakeApiServer()
+    nobody.url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with http_cluster(api=nobody) as cluster:
+        for path in ("/run", "/run/async", "/run/stream"):
+            answer = await cluster.http.post(path, content=json.dumps(HELLO))
+            assert answer.status_code == 503
+            assert "does not answer" in answer.json()["error"]
+
+
+async def test_who_may_begin_sessions_but_no_runs_is_told_so(cluster: HttpCluster) -> None:
+    def refuse(request: Request) -> None:
+        if request.path.endswith("/agentruns"):
+            raise Refusal(403, "Forbidden", "local cannot create agentruns")
+        if request.path.endswith("/agentsessions/mine"):
+            raise Refusal(403, "Forbidden", "local cannot get agentsessions")
+
+    cluster.api.before = refuse
+    body = {**HELLO, "claude": {"session_id": "mine"}}
+    answer = await cluster.http.post("/run", content=json.dumps(body))
+    assert (answer.status_code, answer.json()["error"]) == (403, "local cannot create agentruns")
 
 
 # --- sessions ---

@@ -9,12 +9,13 @@ may have been sent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 import uuid
 from dataclasses import dataclass
 
-from stromboli.errors import ApiRefused, ApiUnreachable
+from stromboli.errors import ApiAbsent, ApiRefused, ApiUnreachable
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.running import sessions
@@ -79,7 +80,8 @@ async def launched(caller: Caller, request: RunRequest, key: str) -> Launched:
         return await _created(caller, names, body)
     except ApiRefused:
         if session is not None:
-            await sessions.discard(caller, session["name"], names.run)
+            with contextlib.suppress(ApiRefused, ApiUnreachable):  # what is to be said is why there is no run
+                await sessions.discard(caller, session["name"], names.run)
         raise
 
 
@@ -102,7 +104,7 @@ async def _names(caller: Caller, request: RunRequest, key: str) -> _Names:
 
 async def _created(caller: Caller, names: _Names, body: Object) -> Launched:
     """Create it, or find it. A creation whose outcome is unknown is repeated: its name can be taken only once."""
-    pause, refused = FIRST, 0
+    pause, refused, known = FIRST, 0, True
     while True:
         try:
             return of_object(await caller.cluster.create(RUNS, caller.namespace, body))
@@ -114,8 +116,10 @@ async def _created(caller: Caller, names: _Names, body: Object) -> Launched:
             refused += 1
             if refused >= _TRIES and await _surely_found(caller, names) is None:
                 raise
-        except ApiUnreachable:
-            refused = 0
+        except ApiUnreachable as e:
+            if known and isinstance(e, ApiAbsent):
+                raise
+            refused, known = 0, False
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST)
 

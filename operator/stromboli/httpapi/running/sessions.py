@@ -51,15 +51,11 @@ async def choose(caller: Caller, claude: ClaudeOptions, run: str, fresh: str) ->
 
 
 async def discard(caller: Caller, name: str, run: str) -> None:
-    """Delete the session if it was created for that run, which was refused."""
-    try:
-        found = await caller.cluster.get(SESSIONS, caller.namespace, name)
-        session = objects.session(found)
-        if annotation(found, MADE_FOR) == run and not session.status.has_conditions:
-            await caller.cluster.delete(SESSIONS, caller.namespace, name, uid=session.uid)
-    except ApiRefused as e:
-        if e.status not in (404, 409):
-            raise
+    """Delete the session if it was created for that run, which was refused. Raises ApiRefused, ApiUnreachable."""
+    found = await caller.cluster.get(SESSIONS, caller.namespace, name)
+    session = objects.session(found)
+    if annotation(found, MADE_FOR) == run and not session.status.has_conditions:
+        await caller.cluster.delete(SESSIONS, caller.namespace, name, uid=session.uid)
 
 
 async def _existing(caller: Caller, name: str) -> str:
