@@ -103,7 +103,7 @@ def test_what_is_refused_has_failed_and_says_why(http_api: HttpApi, python_image
     asked = {"prompt": "x", "podman": {"image": python_image, "volumes": ["/etc:/host"]}}
     name = http_api.call("POST", "/run/async", asked).body["job_id"]
     found = until(http_api, name, "failed")
-    assert found["error"].startswith("podman.volumes"), found
+    assert "the volume /etc" in found["error"], found
     assert name in ids(http_api, "?status=failed")
 
 
