@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from stromboli.errors import ApiRefused, ApiUnreachable
+from stromboli.errors import ApiAbsent, ApiRefused, ApiUnreachable
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal, invalid
 from stromboli.httpapi.shapes.run import ClaudeOptions
@@ -96,6 +96,7 @@ async def _created(caller: Caller, name: str, run: str) -> None:
         "metadata": {"name": name, "namespace": caller.namespace, "annotations": {MADE_FOR: run}},
         "spec": {},
     }
+    known = True  # that none was created
     for pause in (*_PAUSES, None):
         try:
             await caller.cluster.create(SESSIONS, caller.namespace, body)
@@ -112,9 +113,11 @@ async def _created(caller: Caller, name: str, run: str) -> None:
                 ) from e
             if e.status < 500 or pause is None:
                 raise
-        except ApiUnreachable:
-            if pause is None:
+            known = False
+        except ApiUnreachable as e:
+            if pause is None or (known and isinstance(e, ApiAbsent)):
                 raise
+            known = False
         await asyncio.sleep(pause)
 
 
