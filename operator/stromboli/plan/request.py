@@ -263,6 +263,11 @@ def documents_are_json(spec: AgentRunSpec, policy: Effective) -> None:
     documents.schema(options.json_schema, "spec.claude.jsonSchema")  # whether it is valid is checked later
 
 
+def notification_has_a_receiver(spec: AgentRunSpec, policy: Effective) -> None:
+    if spec.notify is not None:
+        _parsed("spec.notify.url", partial(receiver.parse, spec.notify.url))
+
+
 def notification_may_go_there(spec: AgentRunSpec, policy: Effective) -> None:
     """What a name stands for is known only when it is sent (perform/notifications/)."""
     if spec.notify is None:
@@ -289,6 +294,7 @@ CHECKS: tuple[Check, ...] = (
     resources_are_quantities,
     nothing_is_over_a_ceiling,
     documents_are_json,
+    notification_has_a_receiver,
     notification_may_go_there,
     variables.documents_set_none_of_others,
     processes.arguments_and_variables_fit,

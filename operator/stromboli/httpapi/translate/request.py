@@ -65,7 +65,8 @@ _SAME = (
 _NONE_OF = ("tools", "setting_sources")
 # A namespace without policies: what only a policy decides is not decided here.
 _NO_POLICY = policies.combine((), Base(mount_claude_cli=False))
-_CHECKS = tuple(check for check in checks.CHECKS if check is not checks.volumes_are_allowed)
+_OF_POLICIES = (checks.volumes_are_allowed, checks.notification_may_go_there)
+_CHECKS = tuple(check for check in checks.CHECKS if check not in _OF_POLICIES)
 
 
 def manifest(

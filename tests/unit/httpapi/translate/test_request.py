@@ -57,6 +57,11 @@ def test_each_field_has_its_place(fields: dict[str, Any], spec: dict[str, Any]) 
     assert made(**fields) == spec
 
 
+def test_where_a_webhook_may_be_is_up_to_the_policies() -> None:
+    for url in ("http://127.0.0.1:9000/hook", "https://[fd00::1]/hook"):
+        assert made(webhook_url=url)["notify"]["url"] == url
+
+
 @pytest.mark.parametrize(("claude", "options"), OPTIONS)
 def test_each_option_of_the_cli_has_its_place(claude: dict[str, Any], options: dict[str, Any]) -> None:
     assert made(claude=claude) == ({"claude": options} if options else {})
