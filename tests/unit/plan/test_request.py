@@ -326,6 +326,7 @@ def test_the_order_of_the_checks() -> None:
         "resources_are_quantities",
         "nothing_is_over_a_ceiling",
         "documents_are_json",
+        "notification_has_a_receiver",
         "notification_may_go_there",
         "documents_set_none_of_others",
         "arguments_and_variables_fit",
