@@ -36,15 +36,26 @@ class Finished(Protocol):
     def gone(self, uid: str) -> None: ...
 
 
+class Observer(Protocol):
+    """Is called with each newer version of a run, beside the one that was kept, and with each run that is gone:
+    metrics/runs.py.
+    """
+
+    def changed(self, before: Run | None, run: Run) -> None: ...
+
+    def gone(self, uid: str) -> None: ...
+
+
 class Store:
     """Objects by UID; a newer resourceVersion wins, whether it came from the watch or from a read.
 
     `wake` is called with the UID of the run that is next in a session's queue after another has left it.
     """
 
-    def __init__(self, wake: Callable[[str], None], *finished: Finished) -> None:
+    def __init__(self, wake: Callable[[str], None], *finished: Finished, observer: Observer | None = None) -> None:
         self._wake = wake
         self._finished = finished
+        self._observer = observer
         self._objects: dict[str, Run] = {}
         self._versions: dict[
             str, int
@@ -85,6 +96,8 @@ class Store:
         if uid in self._deleted or (known is not None and known > version):
             return False
         self._versions[uid] = version
+        if self._observer is not None and known != version:
+            self._observer.changed(self._objects.get(uid), run)
         if uid in self._reported and self._reported[uid].version <= version:
             del self._reported[uid]
         if run.status.is_finished:
@@ -134,6 +147,8 @@ class Store:
         self._deleted.add(uid)
         self._reported.pop(uid, None)
         self._drop(uid, wakes_next=True)
+        if self._observer is not None:
+            self._observer.gone(uid)
         for one in self._finished:
             one.gone(uid)
 

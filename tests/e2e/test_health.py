@@ -30,7 +30,9 @@ def address(new_operator: Callable[[], OperatorProcess]) -> Iterator[str]:
     before = process.log.stat().st_size if process.log.exists() else 0
     process.environ = {**process.environ, "STROMBOLI_HEALTH_ADDRESS": "127.0.0.1:0"}
     with process:
-        found = re.search(r"/healthz and /readyz are served at (http://\S+)", process.log.read_text()[before:])
+        found = re.search(
+            r"/healthz, /readyz and /metrics are served at (http://\S+)", process.log.read_text()[before:]
+        )
         assert found is not None, process.last_words()
         yield found[1]
 

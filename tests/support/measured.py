@@ -15,6 +15,7 @@ from pathlib import Path
 from stromboli.attempt import busybox
 from stromboli.handlers.assembly import assembled
 from stromboli.kube.client import Cluster
+from stromboli.metrics.operator import OperatorMetrics
 from stromboli.models.run import Run
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
@@ -34,7 +35,7 @@ async def main(folder: Path) -> None:
     async with (
         FakePodman(settings.podman_socket),
         Podman(settings.podman_socket) as podman,
-        assembled(settings, cluster, podman, INSTALLATION) as parts,
+        assembled(settings, cluster, podman, INSTALLATION, OperatorMetrics("test")) as parts,
     ):
         before = memory("VmRSS")
         assert await parts.background.sweep.attempt(), "the first sweep"

@@ -111,7 +111,7 @@ def _imported(folder: str) -> list[set[str]]:
     }
     origins = packages_distributions()
     foreign = modules - sys.stdlib_module_names - {"stromboli", "tests"}
-    return [{name.lower() for name in origins[module]} for module in sorted(foreign)]
+    return [{name.lower().replace("_", "-") for name in origins[module]} for module in sorted(foreign)]
 
 
 def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:

@@ -95,7 +95,7 @@ def test_forgetting_leaves_nothing(store: Store) -> None:
     store.report(read(at_version(51)))
     store.delete(UID)
     store.forget(UID)
-    assert not any(held for name, held in vars(store).items() if name not in ("_wake", "_finished"))
+    assert not any(held for name, held in vars(store).items() if name not in ("_wake", "_finished", "_observer"))
     assert not any(len(one._namespaces) for one in store._finished if isinstance(one, History))
 
 

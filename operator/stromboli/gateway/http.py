@@ -18,13 +18,14 @@ from stromboli.httpapi.health import Health
 from stromboli.httpsettings import HttpSettings
 from stromboli.kube import kubeconfig
 from stromboli.kube.caller import Callers
+from stromboli.metrics.gateway import GatewayMetrics
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def http_api(
-    address: tuple[str, int], settings: HttpSettings, operators: Operators
+    address: tuple[str, int], settings: HttpSettings, operators: Operators, metrics: GatewayMetrics
 ) -> AsyncIterator[Coroutine[Any, Any, None]]:
     """It listens; the coroutine serves it for ever. Raises InvalidSettings."""
     try:
@@ -34,7 +35,7 @@ async def http_api(
         raise InvalidSettings(e.message, "KUBECONFIG") from e
     access = Access(callers, local.namespace if local is not None else "default")
     health = Health({"kubernetes": callers.problem, "operator": operators.problem})
-    app = application(settings, access, version("stromboli-operator"), health)
+    app = application(settings, access, version("stromboli-operator"), health, metrics)
     sock = server.listening(*address)
     try:
         log.info("the HTTP API is at port %d", sock.getsockname()[1])

@@ -28,6 +28,7 @@ from stromboli.keys.certificates import Subject
 from stromboli.keys.keyring import Keyring
 from stromboli.kube.aggregation import Aggregation
 from stromboli.kube.system import System
+from stromboli.metrics.gateway import GatewayMetrics
 from stromboli.naming import GATEWAY_SERVICE
 from stromboli.stderrlog import log_to_stderr
 from stromboli.tlslistener import Factory, Limits, Listener, bound
@@ -68,7 +69,8 @@ async def _run(settings: Settings) -> None:
         onward = Onward(upkeep.client)
         stack.push_async_callback(onward.close)
         lookups = _Lookups(cluster, system)
-        gateway = Gateway(upkeep, lookups, onward, version("stromboli-operator"))
+        metrics = GatewayMetrics(version("stromboli-operator"))
+        gateway = Gateway(upkeep, lookups, onward, version("stromboli-operator"), metrics)
         listener = Listener(upkeep.server, LIMITS)
         try:
             server = await stack.enter_async_context(bound(settings.host, settings.port))
@@ -91,7 +93,7 @@ async def _run(settings: Settings) -> None:
         parts = [_serve(upkeep, listener, server, runner.server)]
         if (address := settings.http.server.address) is not None:
             operators = Operators(lookups.operators, onward, lambda: upkeep.wrong)
-            parts.append(await stack.enter_async_context(http_api(address, settings.http, operators)))
+            parts.append(await stack.enter_async_context(http_api(address, settings.http, operators, metrics)))
         await _until_stopped(_all(parts))
 
 

@@ -27,6 +27,10 @@ class _Form:
     place: Place
     parameters: frozenset[str]
 
+    @property
+    def resource(self) -> str:
+        return "/".join(part for part in self.path if part not in ("namespaces", "*"))
+
 
 def _form(operation: Operation) -> _Form:
     path = tuple("*" if part.startswith("{") else part for part in operation.path.split("/"))
@@ -38,9 +42,12 @@ _FORMS = tuple(map(_form, OPERATIONS))
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that may be passed on. `namespace` and `name` are of the object that `place` is about, if any."""
+    """A request that may be passed on. `namespace` and `name` are of the object that `place` is about, if any;
+    `resource` is what is asked for, without any names.
+    """
 
     place: Place
+    resource: str
     namespace: str
     name: str
     parts: tuple[str, ...]
@@ -73,7 +80,7 @@ def asked(path: str, query: Iterable[tuple[str, str]]) -> Asked | None:
     if not all(map(is_object_name, names)) or (names and not is_namespace(names[0])):
         raise Declined(404, "the path contains a name that is not a valid Kubernetes name")
     namespace, name = [*names, "", ""][:2]
-    return Asked(form.place, namespace, name, parts, tuple(_parameters(form, query)))
+    return Asked(form.place, form.resource, namespace, name, parts, tuple(_parameters(form, query)))
 
 
 def _fits(wanted: Sequence[str], parts: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
 """The gateway's HTTP side: who is served, and by whom.
 
-/healthz, /readyz                   for whoever asks, without a client certificate
+/healthz, /readyz, /metrics         for whoever asks, without a client certificate
 /apis…, /openapi/v2, /openapi/v3…   answered here, for the front proxy
 /apis/GROUP/VERSION/…               passed on to an operator, for the front proxy
 """
@@ -21,12 +21,15 @@ from aiohttp.typedefs import Middleware
 
 from stromboli.api.answers import errors_as_status
 from stromboli.api.errors import Declined
+from stromboli.errors import ClusterUnavailable
 from stromboli.gateway import discovery, routes, trust
 from stromboli.gateway.onward import Onward, Unanswered
 from stromboli.gateway.operations import Place
 from stromboli.gateway.routes import Asked
 from stromboli.gateway.upkeep import Upkeep
 from stromboli.kube.aggregation import Located
+from stromboli.metrics import exposition
+from stromboli.metrics.gateway import GatewayMetrics
 from stromboli.naming import AGENTS_API
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 # Requests that are passed on at a time: they can last, and there must be connections left (process.py) for what the API
 # server asks about the API meanwhile. A user may have half of them.
 MOST, EACH = 320, 160
-_OPEN = ("/healthz", "/readyz")
+_OPEN = ("/healthz", "/readyz", exposition.PATH)
 _NODE = re.compile(r"[-._A-Za-z0-9]{1,253}")  # as a key of the ConfigMap in which its address is
 _SEARCH = 15.0  # seconds to find a node that answers, where any will do
 _USER = web.RequestKey("user", str)
@@ -56,11 +59,12 @@ class Lookups(Protocol):
 class Gateway:
     """The handlers."""
 
-    def __init__(self, upkeep: Upkeep, lookups: Lookups, onward: Onward, release: str) -> None:
+    def __init__(self, upkeep: Upkeep, lookups: Lookups, onward: Onward, release: str, metrics: GatewayMetrics) -> None:
         self._upkeep = upkeep
         self._lookups = lookups
         self._onward = onward
         self._pages = discovery.pages(release)
+        self._metrics = metrics
         self._passing: Counter[str] = Counter()  # requests by user
 
     def application(self, outermost: Middleware) -> web.Application:
@@ -68,6 +72,7 @@ class Gateway:
         app = web.Application(middlewares=[outermost, errors_as_status, self._only_the_front_proxy])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
+        app.router.add_get(exposition.PATH, self._exposition)
         for path in self._pages:
             app.router.add_get(path, self._page)
         app.router.add_get(f"{AGENTS_API}/{{path:.+}}", self._passed_on, allow_head=False)
@@ -95,6 +100,9 @@ class Gateway:
             raise Declined(503, wrong)
         return web.Response(text="ok")
 
+    async def _exposition(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": exposition.CONTENT_TYPE})
+
     async def _page(self, request: web.Request) -> web.Response:
         page = self._pages[request.path]
         if not discovery.accepts_json(request.headers.get("Accept", "")):
@@ -109,12 +117,21 @@ class Gateway:
         asked = routes.asked(request.match_info["path"], request.query.items())
         if asked is None:
             raise Declined(404, f"{request.path} is not served here")
+        status = 0
         try:
-            with self._place(request[_USER]):
-                return await self._answer(request, asked)
+            with self._place(request[_USER]), self._metrics.read_api_open.track_inprogress():
+                response = await self._answer(request, asked)
+                status = response.status
+                return response
         except Declined as declined:
+            status = declined.status
             log.info("%s asked for %s: %s", request[_USER], request.path, declined)
             raise
+        except ClusterUnavailable:
+            status = 503
+            raise
+        finally:
+            self._metrics.passed_on(asked.resource, status)
 
     @contextmanager
     def _place(self, user: str) -> Iterator[None]:

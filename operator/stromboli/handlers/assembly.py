@@ -16,6 +16,8 @@ from stromboli.attempt.folder import private_runtime
 from stromboli.attempt.site import Site
 from stromboli.handlers.watches import Wakers
 from stromboli.kube.client import Cluster
+from stromboli.metrics.operator import OperatorMetrics
+from stromboli.metrics.runs import RunMetrics
 from stromboli.models.objects import Object
 from stromboli.models.session import Session
 from stromboli.node.access import Access
@@ -112,11 +114,13 @@ class Parts:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, cluster: Cluster, podman: Podman, installation: str) -> AsyncIterator[Parts]:
+async def assembled(
+    settings: Settings, cluster: Cluster, podman: Podman, installation: str, metrics: OperatorMetrics
+) -> AsyncIterator[Parts]:
     """Create the parts and connect them; they are closed at the end of the block."""
     history = History(settings.node)
-    due = AllDue(settings.node, lambda uid: delivery_queue.wake(uid))
-    store = Store(lambda uid: queue.wake(uid), history, due)
+    due = AllDue(settings.node, lambda uid: delivery_queue.wake(uid), metrics.notified)
+    store = Store(lambda uid: queue.wake(uid), history, due, observer=RunMetrics(metrics, settings.node))
     queue = WorkQueue(lambda uid: reconciler.reconcile(uid))
     session_queue = WorkQueue(lambda uid: upkeep.reconcile(uid))
     policy_queue = WorkQueue(PolicyStatuses(cluster).reconcile)
@@ -128,12 +132,13 @@ async def assembled(settings: Settings, cluster: Cluster, podman: Podman, instal
         """Wake a run or an AgentImage."""
         (image_queue if images.knows(uid) else queue).wake(uid)
 
-    node = _node(settings, podman, installation, wake)
+    node = _node(settings, podman, installation, wake, metrics)
     on_node = node.on_node
     voice = _voice(settings, cluster, store)
     deliveries = Deliveries(cluster, settings, store, due, voice.notifier, Sender())
     queues = Queues(cluster, store)
     index = Index(cluster.session_outline, cluster.sessions)
+    metrics.sessions.set_function(lambda: len(index))
     sessions = session_parts.assembled(
         cluster,
         on_node,
@@ -220,11 +225,14 @@ class _Node:
     gate: StartGate
 
 
-def _node(settings: Settings, podman: Podman, installation: str, wake: Callable[[str], None]) -> _Node:
+def _node(
+    settings: Settings, podman: Podman, installation: str, wake: Callable[[str], None], metrics: OperatorMetrics
+) -> _Node:
     site = Site(settings.home, private_runtime(settings.runtime_dir, installation), installation)
     locks = SessionLocks()
     cleaner = Cleaner(podman, site, locks)
-    images = Images(podman, settings.home / "cache", Access(settings.home), installation, wake)
+    access = Access(settings.home)
+    images = Images(podman, settings.home / "cache", access, installation, wake, metrics.pull_ended)
     return _Node(
         on_node=OnNode(podman, site, Resting(podman, site, cleaner), cleaner, locks),
         images=images,

@@ -15,6 +15,7 @@ from contextlib import (
     contextmanager,
 )
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -41,6 +42,7 @@ from stromboli.keys.certificates import Subject
 from stromboli.keys.keyring import Keyring
 from stromboli.kube.client import Cluster
 from stromboli.kube.system import System
+from stromboli.metrics.operator import OperatorMetrics
 from stromboli.node.conversations import Conversations
 from stromboli.observe import claude
 from stromboli.podman.transport import Podman
@@ -72,18 +74,19 @@ def run_operator(config: Path | None = None) -> None:
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
     async with AsyncExitStack() as stack:
-        podman = Podman(settings.podman_socket)
+        metrics = OperatorMetrics(version("stromboli-operator"))
+        podman = Podman(settings.podman_socket, observe=metrics.podman_called)
         stack.push_async_callback(podman.close)
-        vitals = Vitals(settings, podman)
+        vitals = Vitals(settings, podman, metrics)
         await stack.enter_async_context(vitals.served())
-        cluster = Cluster()
+        cluster = Cluster(metrics.api_server_called)
         stack.push_async_callback(cluster.close)
         installation = await _eventually("the API server", cluster.installation, vitals)
         _claim(settings.home, installation)
         stack.enter_context(_only_one_of_node(settings, installation))
         await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds, vitals)
         async with (
-            assembled(settings, cluster, podman, installation) as parts,
+            assembled(settings, cluster, podman, installation, metrics) as parts,
             _api(settings, cluster, podman, installation, parts, vitals),
         ):
             await _watch(settings, parts, vitals)

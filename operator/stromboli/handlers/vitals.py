@@ -14,6 +14,7 @@ from stromboli.health.server import serving
 from stromboli.health.watched import Watched
 from stromboli.heartbeat import Hearts, Work
 from stromboli.kube.client import WATCHED
+from stromboli.metrics.operator import OperatorMetrics
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
 
@@ -28,7 +29,7 @@ UNSWEPT = 120.0
 class Vitals:
     """The health of one operator, from its first moment on."""
 
-    def __init__(self, settings: Settings, podman: Podman) -> None:
+    def __init__(self, settings: Settings, podman: Podman, metrics: OperatorMetrics) -> None:
         self.watched = Watched(WATCHED)
         self.starting: str | None = "it has just begun"
         self._hearts = Hearts()
@@ -53,10 +54,12 @@ class Vitals:
             },
         )
         self._address = settings.health_address
+        self._metrics = metrics
+        metrics.checks(self.health.found)
 
     def served(self) -> AbstractAsyncContextManager[object]:
-        """Answers probes inside the block, if the settings say where."""
-        return nullcontext() if self._address is None else serving(self.health, *self._address)
+        """Answers probes and Prometheus inside the block, if the settings say where."""
+        return nullcontext() if self._address is None else serving(self.health, self._metrics.text, *self._address)
 
     def of(self, parts: Parts) -> None:
         """The operator has these parts from now on, and begins to watch."""

@@ -72,8 +72,11 @@ class Health:
 
     def problems(self) -> Sequence[str]:
         """Everything that is wrong, as `NAME: sentence`."""
-        found = {name: check() for name, check in {**self.needed, **self.live}.items()}
-        return [f"{name}: {problem}" for name, problem in found.items() if problem is not None]
+        return [f"{name}: {problem}" for name, problem in self.found().items() if problem is not None]
+
+    def found(self) -> Mapping[str, str | None]:
+        """What each check finds, by its name."""
+        return {name: check() for name, check in {**self.needed, **self.live}.items()}
 
 
 def _answer(kind: str, checks: Mapping[str, Problem], name: str, verbose: bool) -> Answer | None:

@@ -19,13 +19,14 @@ from fastapi.responses import JSONResponse, Response
 
 from stromboli import visible
 from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
-from stromboli.httpapi import openapi
+from stromboli.httpapi import openapi, sse
 from stromboli.httpapi.caller import Access
 from stromboli.httpapi.calls import ROUTERS
 from stromboli.httpapi.errors import Refusal, errors_of, of_api
 from stromboli.httpapi.health import Health
 from stromboli.httpapi.ratelimit import RateLimit
 from stromboli.httpsettings import HttpSettings
+from stromboli.metrics.gateway import GatewayMetrics
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,12 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def application(
-    settings: HttpSettings, access: Access | None, operator_version: str, health: Health | None = None, **state: Any
+    settings: HttpSettings,
+    access: Access | None,
+    operator_version: str,
+    health: Health | None = None,
+    metrics: GatewayMetrics | None = None,
+    **state: Any,
 ) -> FastAPI:
     """The application; without `access` for its OpenAPI document only. `state` is what single routes need more."""
     app = FastAPI(
@@ -57,6 +63,7 @@ def application(
     app.state.access = access
     app.state.operator_version = operator_version
     app.state.health = health or Health({})
+    app.state.metrics = metrics = metrics or GatewayMetrics(operator_version)
     app.state.body_limit = settings.server.body_limit
     for name, value in state.items():
         setattr(app.state, name, value)
@@ -72,7 +79,7 @@ def application(
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     stated = settings.rate_limit
     limit = RateLimit(stated.rate, stated.burst) if stated.enabled else None
-    app.add_middleware(_Outermost, limit=limit)
+    app.add_middleware(_Outermost, limit=limit, metrics=metrics)
     return app
 
 
@@ -82,22 +89,26 @@ def document() -> dict[str, Any]:
 
 
 class _Outermost:
-    """Pure ASGI around everything: the rate limit, the log, and an answer for what nobody expected."""
+    """Pure ASGI around everything: the rate limit, the log, the metrics, and an answer for what nobody expected."""
 
-    def __init__(self, app: Asgi, limit: RateLimit | None) -> None:
-        self._app, self._limit = app, limit
+    def __init__(self, app: Asgi, limit: RateLimit | None, metrics: GatewayMetrics) -> None:
+        self._app, self._limit, self._metrics = app, limit, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 0
+        begun, status, is_stream = time.monotonic(), 0, False
+        self._metrics.waiting.inc()
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_stream
             match message:
                 case {"type": "http.response.start", "status": int(begun_as)}:
                     status = begun_as
+                    self._metrics.waiting.dec()
+                    if is_stream := _is_stream(message):
+                        self._metrics.streams.inc()
             await send(message)
 
         try:
@@ -112,6 +123,11 @@ class _Outermost:
             await _answer(_UNEXPECTED)(scope, receive, noting)
         finally:
             took = time.monotonic() - begun
+            if not status:
+                self._metrics.waiting.dec()
+            if is_stream:
+                self._metrics.streams.dec()
+            self._metrics.answered(_route(scope), scope["method"], status, took)
             log.info("%s %s %d %.3f s", scope["method"], visible.text(scope["path"])[:200], status, took)
 
     def _limited(self, scope: Scope) -> Refusal | None:
@@ -121,6 +137,15 @@ class _Outermost:
         if not wait:
             return None
         return Refusal(429, "too many calls; wait a moment", headers={"Retry-After": str(math.ceil(wait))})
+
+
+def _is_stream(message: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(sse.MEDIA.encode()) for name, value in message["headers"])
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that the call has found; empty if there is none for its path."""
+    return str(getattr(scope.get("route"), "path", ""))
 
 
 def _who(scope: Scope) -> str:

@@ -35,7 +35,7 @@ from stromboli.kube.kinds import (
 )
 from stromboli.kube.objects import K, Wire
 from stromboli.kube.outline import MAX_SPEC, Page
-from stromboli.kube.plain import HEADS, Kind, Plain
+from stromboli.kube.plain import HEADS, Kind, Observe, Plain, unobserved
 from stromboli.kube.reads import decoded
 from stromboli.kube.room import Room
 from stromboli.models.agentsession import AgentSessionSpec
@@ -66,9 +66,9 @@ Ask = Callable[[Mapping[str, str]], Awaitable[bytes]]
 class Cluster:
     """The API server, for one operator process, found as kubectl finds it (in-cluster, KUBECONFIG)."""
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Observe = unobserved) -> None:
         """Raises InvalidSettings if nothing says where the API server is."""
-        self._over(Plain.found())
+        self._over(Plain.found(observe))
 
     def _over(self, plain: Plain) -> None:
         self._plain = plain

@@ -5,7 +5,8 @@ Errors are HttpFailed and HttpRefused, which kube/client.py maps, and ClusterUna
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -14,7 +15,7 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.core.resource import Resource, api_info
 from yaml import YAMLError
 
-from stromboli.errors import HttpRefused, InvalidSettings
+from stromboli.errors import HttpFailed, HttpRefused, InvalidSettings
 from stromboli.httpclient import Response
 from stromboli.kube import wire
 from stromboli.kube.credentials import Credentials
@@ -31,6 +32,12 @@ _AS = {"fieldManager": MANAGER}
 _DELETE_OPTIONS = {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions"}
 
 Kind = type[Resource]
+# Is called at each answer: the method, the resource, the status or 0 if there was none, and the seconds that it took.
+Observe = Callable[[str, str, int, float], None]
+
+
+def unobserved(method: str, resource: str, status: int, seconds: float) -> None:
+    """For whoever does not count."""
 
 
 class _Failure(msgspec.Struct):
@@ -42,15 +49,16 @@ class _Failure(msgspec.Struct):
 class Plain:
     """The connection. Names must have been validated: they become part of a path."""
 
-    def __init__(self, config: SingleConfig) -> None:
+    def __init__(self, config: SingleConfig, observe: Observe = unobserved) -> None:
+        self._observe = observe
         self._http = wire.http(config)
         self._credentials = Credentials(config)
 
     @classmethod
-    def found(cls) -> Self:
+    def found(cls, observe: Observe = unobserved) -> Self:
         """The API server that kubectl would find (in-cluster, KUBECONFIG). Raises InvalidSettings if there is none."""
         try:
-            return cls(wire.config())
+            return cls(wire.config(), observe)
         except (ConfigError, OSError) as e:
             raise InvalidSettings(f"leads to no cluster ({e}); name a kubeconfig file", "KUBECONFIG") from e
         except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as e:  # lightkube trusts its shape
@@ -135,8 +143,15 @@ class Plain:
         call = self._http.stream(
             method, path, query=query, headers=headers, body=content, silence=wire.SILENCE, short=True
         )
-        async with call as answer:
-            return Response(answer.status, answer.headers, await answer.read())
+        begun = time.monotonic()
+        try:
+            async with call as answer:
+                response = Response(answer.status, answer.headers, await answer.read())
+        except HttpFailed:
+            self._observe(method, _resource(path), 0, time.monotonic() - begun)
+            raise
+        self._observe(method, _resource(path), response.status, time.monotonic() - begun)
+        return response
 
 
 def _said(content: bytes) -> str:
@@ -145,6 +160,15 @@ def _said(content: bytes) -> str:
         return msgspec.json.decode(content, type=_Failure).message
     except (ValueError, RecursionError):
         return ""
+
+
+def _resource(path: str) -> str:
+    """What a path is about, without the names in it: `agentruns`, `agentruns/status`; `discovery` for a document."""
+    parts = path.split("/")[1:]
+    parts = parts[2 if parts[0] == "api" else 3 :]
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    return "/".join((*parts[:1], *parts[2:])) or "discovery"
 
 
 def _path(kind: Kind, namespace: str | None = None, name: str | None = None) -> str:

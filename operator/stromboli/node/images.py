@@ -26,7 +26,7 @@ from stromboli.inspection.opener import DEFAULT_PATH, ImageConfig, Opener
 from stromboli.inspection.root import MountedRoot
 from stromboli.models.agentpolicy import PullPolicy
 from stromboli.node.access import Access
-from stromboli.node.pulls import Pulls, first_accepted, is_meant, local_name
+from stromboli.node.pulls import Observe, Pulls, first_accepted, is_meant, local_name, unobserved
 from stromboli.plan import images as rules
 from stromboli.plan import ownership
 from stromboli.plan.compatibility import CLINeeds, ImageFacts
@@ -47,7 +47,13 @@ class Images:
     """The node's images. When a pull ends, `wake` is called with each UID that waited for it."""
 
     def __init__(
-        self, podman: Podman, cache: Path, access: Access, installation: str, wake: Callable[[str], None]
+        self,
+        podman: Podman,
+        cache: Path,
+        access: Access,
+        installation: str,
+        wake: Callable[[str], None],
+        observe: Observe = unobserved,
     ) -> None:
         """`cache` is the folder in which findings are kept across restarts."""
         self._podman = podman
@@ -56,7 +62,7 @@ class Images:
         self._contents = ContentsCache(cache / "contents")
         self._installation = installation
         self._registries = Registries()
-        self._pulls = Pulls(podman, self._registries, access, wake)
+        self._pulls = Pulls(podman, self._registries, access, wake, observe)
         self._next_look = time.monotonic()
         self._reading: set[str] = set()  # names of the temporary containers in use
 

@@ -46,6 +46,13 @@ _PERHAPS_LIMITED = (RegistryProblem.RATE_LIMITED, RegistryProblem.SILENT)
 # What other credentials may change: some registries say of a private image that there is none.
 _NOT_ACCEPTED = (RegistryProblem.DENIED, RegistryProblem.NOT_FOUND)
 T = TypeVar("T")
+# Is called at each end of a pull: `pulled`, `shown` (access to an image that is here), `failed` or `canceled`, and the
+# seconds that it took.
+Observe = Callable[[str, float], None]
+
+
+def unobserved(result: str, seconds: float) -> None:
+    """For whoever does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,16 @@ class Asked(Protocol):
 class Pulls:
     """All pulls of one node. At the end of one, `wake` is called with each UID that waited for it."""
 
-    def __init__(self, podman: Podman, registries: Asked, access: Access, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        podman: Podman,
+        registries: Asked,
+        access: Access,
+        wake: Callable[[str], None],
+        observe: Observe = unobserved,
+    ) -> None:
         self._podman = podman
+        self._observe = observe
         self._access = access
         self._registries = registries
         self._jobs: Jobs[Key, ImageInfo] = Jobs(wake)
@@ -164,7 +179,21 @@ class Pulls:
             self._failed[key] = failure
         else:
             self._failed.pop(key, None)
-        return self._jobs.start(key, lambda report: self._pull(key, reference, here, report))
+        return self._jobs.start(key, lambda report: self._observed(key, reference, here, report))
+
+    async def _observed(
+        self, key: Key, reference: Reference, here: ImageInfo | None, report: Callable[[str], None]
+    ) -> ImageInfo:
+        result, begun = "failed", time.monotonic()
+        try:
+            image = await self._pull(key, reference, here, report)
+            result = "shown" if image is here else "pulled"
+            return image
+        except asyncio.CancelledError:
+            result = "canceled"
+            raise
+        finally:
+            self._observe(result, time.monotonic() - begun)
 
     async def _pull(
         self, key: Key, reference: Reference, here: ImageInfo | None, report: Callable[[str], None]

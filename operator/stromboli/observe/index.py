@@ -18,6 +18,9 @@ class Index(Generic[T]):
         self._listed = listed
         self._names: dict[str, tuple[str, str]] = {}
 
+    def __len__(self) -> int:
+        return len(self._names)
+
     def __contains__(self, uid: str) -> bool:
         return uid in self._names
 

@@ -8,7 +8,8 @@ long as its container runs.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ import aiohttp
 from stromboli import bounds
 from stromboli.errors import HttpFailed, HttpSilent, PodmanError
 from stromboli.httpclient import Answer, Http, Query, Response
-from stromboli.podman import failures
+from stromboli.podman import failures, operations
 
 LIBPOD = "/v4.0.0/libpod"
 COMPAT = "/v1.41"
@@ -28,6 +29,14 @@ ANSWER = 60.0  # read timeout of an ordinary call, in seconds without a byte
 CONNECT = 5.0
 KEPT = 16  # connections that are kept between short calls
 LONGEST = bounds.ANSWER.size  # bytes of an answer, or of one line of a stream
+
+# Is called at each answer's beginning, or failure: the operation, the answer's status or 0, and the seconds until then,
+# which are None for an operation that lasts (operations.py).
+Observe = Callable[[str, int, float | None], None]
+
+
+def unobserved(operation: str, status: int, seconds: float | None) -> None:
+    """For whoever does not count."""
 
 
 class Connection:
@@ -37,7 +46,8 @@ class Connection:
     `PodmanError` if Podman refuses. No exception of the HTTP library escapes.
     """
 
-    def __init__(self, socket_path: Path | str) -> None:
+    def __init__(self, socket_path: Path | str, observe: Observe = unobserved) -> None:
+        self._observe = observe
         connector = partial(aiohttp.UnixConnector, str(socket_path))
         self._http = Http("http://podman", connector, kept=KEPT, connect=CONNECT)
 
@@ -99,14 +109,24 @@ class Connection:
         call = self._http.stream(
             method, api + path, query=params, headers=sent, body=content, silence=silence, short=short
         )
+        answered, begun = False, time.monotonic()
+
+        def note(status: int) -> None:
+            operation = operations.of(method, path)
+            self._observe(operation, status, None if operation in operations.LASTING else time.monotonic() - begun)
+
         try:
             async with call as response:
+                answered = True
+                note(response.status)
                 if response.status >= 400:
                     raise failures.refusal(response.status, await response.read(LONGEST), doing)
                 yield response
-        except HttpSilent as error:
-            raise failures.hanging(doing, silence) from error
         except HttpFailed as error:
+            if not answered:
+                note(0)
+            if isinstance(error, HttpSilent):
+                raise failures.hanging(doing, silence) from error
             raise failures.unavailable(error, doing) from error
 
 

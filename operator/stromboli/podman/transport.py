@@ -11,7 +11,7 @@ from typing import Any, Self
 from stromboli.podman import registries_conf
 from stromboli.podman.archive import Archive
 from stromboli.podman.builds import Builds
-from stromboli.podman.connection import Connection
+from stromboli.podman.connection import Connection, Observe, unobserved
 from stromboli.podman.containers import Containers
 from stromboli.podman.copies import Copies
 from stromboli.podman.events import Events
@@ -51,8 +51,10 @@ class Podman:
     `PodmanError` or a subclass if Podman refuses.
     """
 
-    def __init__(self, socket_path: Path | str, *, processes: Processes | None = None) -> None:
-        self._connection = Connection(socket_path)
+    def __init__(
+        self, socket_path: Path | str, *, processes: Processes | None = None, observe: Observe = unobserved
+    ) -> None:
+        self._connection = Connection(socket_path, observe)
         self.containers = Containers(self._connection)
         self.images = Images(self._connection)
         self.search = Search(self._connection)

@@ -18,6 +18,7 @@ from stromboli.gateway.routes import Asked
 from stromboli.gateway.server import Gateway
 from stromboli.gateway.trust import FrontProxy
 from stromboli.kube.aggregation import Located
+from stromboli.metrics.gateway import GatewayMetrics
 from stromboli.naming import AGENTS_API
 
 RUN = f"{AGENTS_API}/namespaces/team/agentruns/fix/log"
@@ -89,7 +90,7 @@ async def nothing(request: web.Request, handler: server.Handler) -> web.StreamRe
 @pytest.fixture
 async def bed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bed]:
     upkeep, cluster, onward = Upkeep(), Cluster(), Onward()
-    gateway = Gateway(upkeep, cluster, onward, "1.2.3")  # type: ignore[arg-type]
+    gateway = Gateway(upkeep, cluster, onward, "1.2.3", GatewayMetrics("1.2.3"))  # type: ignore[arg-type]
     monkeypatch.setattr(trust, "user", lambda proxy, certificate, headers: headers.get("X-Remote-User", "ada"))
     async with TestClient(TestServer(gateway.application(nothing))) as client:
         yield Bed(client, upkeep, cluster, onward)
@@ -231,3 +232,30 @@ async def test_a_connection_that_was_accepted_by_a_ca_that_is_gone_is_closed(bed
     bed.upkeep.trusts = False
     async with bed.client.get(AGENTS_API) as answer:
         assert (answer.status, answer.headers["Connection"]) == (401, "close")
+
+
+async def test_what_is_passed_on_is_counted_without_names(bed: Bed) -> None:
+    async def values() -> dict[str, float]:
+        _, text = await bed.asks("/metrics")
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("stromboli_read_api_")]
+        return {name: float(value) for name, value in lines}
+
+    bed.cluster.found["agentruns/team/fix"] = Located("u", "two", False)
+    await bed.asks(RUN)
+    await bed.asks(RUN.replace("fix", "no"))
+    await bed.asks(f"{AGENTS_API}/other")
+    bed.cluster.away = True
+    await bed.asks(RUN)
+    bed.cluster.away = False
+    following = asyncio.ensure_future(bed.asks(f"{RUN}?follow=true"))
+    await bed.onward.following.get()
+    counted = {
+        'stromboli_read_api_requests_total{resource="agentruns/log",status="200"}': 1,
+        'stromboli_read_api_requests_total{resource="agentruns/log",status="404"}': 1,
+        'stromboli_read_api_requests_total{resource="agentruns/log",status="503"}': 1,
+        "stromboli_read_api_requests_open": 1,
+    }
+    assert await values() == counted
+    bed.onward.over.set()
+    await following
+    assert (await values())["stromboli_read_api_requests_open"] == 0

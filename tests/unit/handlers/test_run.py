@@ -18,6 +18,7 @@ from stromboli.handlers import run as process
 from stromboli.handlers.assembly import Background, Parts
 from stromboli.handlers.vitals import Vitals
 from stromboli.handlers.watches import Wakers
+from stromboli.metrics.operator import OperatorMetrics
 from stromboli.perform.history import History
 from stromboli.settings import Settings
 from stromboli.store import Store
@@ -95,7 +96,7 @@ class Podman:
 
 
 def vitals(settings: Settings) -> Vitals:
-    return Vitals(settings, cast(Any, Podman()))
+    return Vitals(settings, cast(Any, Podman()), OperatorMetrics("test"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from stromboli.errors import ClusterUnavailable
 from stromboli.handlers import run as process
 from stromboli.handlers import vitals as module
 from stromboli.handlers.vitals import Vitals
+from stromboli.metrics.operator import OperatorMetrics
 from stromboli.settings import Settings
 from stromboli.work_queue import WorkQueue
 
@@ -29,7 +30,7 @@ class Operator:
 
     def __init__(self, home: Path) -> None:
         settings = Settings(home=home, runtime_dir=home, podman_socket=home / "s", node="n")
-        self.vitals = Vitals(settings, cast(Any, Podman()))
+        self.vitals = Vitals(settings, cast(Any, Podman()), OperatorMetrics("test"))
         self.warm_up = SimpleNamespace(missing=None)
         self.may_end = asyncio.Event()
         self.queue = WorkQueue(self._pass)

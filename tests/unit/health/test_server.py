@@ -20,7 +20,7 @@ PROBLEMS: dict[str, str] = {}
 async def address() -> AsyncIterator[str]:
     PROBLEMS.clear()
     health = Health({"parts": lambda: PROBLEMS.get("parts")}, {"disk": lambda: PROBLEMS.get("disk")})
-    async with server.serving(health, "127.0.0.1", 0) as where:
+    async with server.serving(health, lambda: b"metrics\n", "127.0.0.1", 0) as where:
         yield where
 
 
@@ -38,9 +38,11 @@ async def get(address: str, path: str, method: str = "GET") -> tuple[int, str]:
         ("/healthz/parts", 200, "ok\n"),
         ("/readyz/disk", 503, "[-]disk failed: it is full, é\nreadyz check failed\n"),
         ("/readyz/parts?verbose=1", 200, "[+]parts ok\nreadyz check passed\n"),
-        ("/healthz/disk", 404, "not found; there are /healthz and /readyz\n"),
-        ("/", 404, "not found; there are /healthz and /readyz\n"),
-        ("//[", 404, "not found; there are /healthz and /readyz\n"),
+        ("/healthz/disk", 404, "not found; there are /healthz, /readyz and /metrics\n"),
+        ("/metrics", 200, "metrics\n"),
+        ("/metrics?x=y", 200, "metrics\n"),
+        ("/", 404, "not found; there are /healthz, /readyz and /metrics\n"),
+        ("//[", 404, "not found; there are /healthz, /readyz and /metrics\n"),
     ],
 )
 async def test_answers(address: str, path: str, status: int, text: str) -> None:
@@ -95,6 +97,6 @@ async def test_clients_that_keep_silent_make_room_for_a_probe(address: str, monk
 async def test_an_address_that_is_taken_is_said(address: str) -> None:
     host, _, port = address.rpartition(":")
     with pytest.raises(InvalidSettings, match="cannot be bound") as caught:
-        async with server.serving(Health({}, {}), host, int(port)):
+        async with server.serving(Health({}, {}), bytes, host, int(port)):
             pass
     assert "STROMBOLI_HEALTH_ADDRESS" in str(caught.value)

@@ -13,7 +13,7 @@ from stromboli.errors import ClusterUnavailable, Conflict, Rejected
 from stromboli.kube import objects
 from stromboli.kube.client import Cluster
 from stromboli.kube.credentials import Credentials
-from stromboli.kube.plain import Plain
+from stromboli.kube.plain import Plain, unobserved
 from stromboli.models.agentsession import AgentSessionSpec
 from tests.support.fake_http import FakeHttp
 
@@ -35,6 +35,7 @@ READS: dict[str, Ask] = {
 def answering(status: int, content: bytes) -> Cluster:
     """A cluster whose server answers everything so."""
     cluster, plain = Cluster.__new__(Cluster), Plain.__new__(Plain)
+    plain._observe = unobserved
     plain._http = FakeHttp(lambda _: (status, content))  # type: ignore[assignment]
     plain._credentials = Credentials(SingleConfig("x", Context(cluster="x"), Server(server="https://x")))
     cluster._over(plain)

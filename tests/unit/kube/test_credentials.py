@@ -13,7 +13,7 @@ from lightkube.core.exceptions import ConfigError
 from stromboli.errors import ClusterUnavailable, HttpRefused
 from stromboli.kube import credentials
 from stromboli.kube.credentials import Credentials
-from stromboli.kube.plain import Plain
+from stromboli.kube.plain import Plain, unobserved
 from tests.support.fake_http import FakeHttp
 
 API = "client.authentication.k8s.io/v1beta1"
@@ -38,6 +38,7 @@ def plain(folder: Path, user: dict[str, Any], server: Server) -> Plain:
         "current-context": "x",
     }
     made = Plain.__new__(Plain)
+    made._observe = unobserved
     config = KubeConfig.from_dict(document, fname=folder / "config").get()
     assert config is not None
     made._credentials = Credentials(config)

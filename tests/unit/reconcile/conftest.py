@@ -25,6 +25,7 @@ from stromboli.attempt.seals import SEAL
 from stromboli.handlers.assembly import Parts, assembled
 from stromboli.handlers.watches import Wakers, take, take_session
 from stromboli.kube.objects import head
+from stromboli.metrics.operator import OperatorMetrics
 from stromboli.node.guard import Guard
 from stromboli.node.removals import Removals
 from stromboli.perform.expiry import Expiry
@@ -73,6 +74,7 @@ class Process:
     wakers: Wakers
     discovery: Discovery
     expiry: Expiry
+    metrics: OperatorMetrics
 
     def is_idle(self) -> bool:
         """Whether nothing waits in its queue and nothing is at work."""
@@ -153,12 +155,13 @@ class Node:
     ) -> AsyncIterator[Process]:
         """An operator, from its start to its end; what a killed one has half done stays half done."""
         killer = killer or Killer()
+        metrics = OperatorMetrics("test")
         asyncio.get_running_loop().set_exception_handler(quiet_about_the_killed)
         self.cluster.guard = killer.guard
         async with within(self.fake.within) as podman:
             guarded(podman, killer, trouble)
             async with (
-                assembled(settings or self.settings, self.cluster, podman, self.cluster.uid) as parts,
+                assembled(settings or self.settings, self.cluster, podman, self.cluster.uid, metrics) as parts,
                 self.cluster.watch(lambda how, obj: told(parts, how, obj)),
             ):
                 yield Process(
@@ -171,6 +174,7 @@ class Node:
                     parts.wakers,
                     parts.discovery,
                     parts.background.expiry,
+                    metrics,
                 )
 
     def switch_off(self) -> None:

@@ -1,4 +1,4 @@
-"""GET /health and /claude/status."""
+"""GET /health, /metrics and /claude/status."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from stromboli.httpapi.errors import errors_of
 from stromboli.httpapi.health import Health
 from stromboli.httpapi.shapes.system import ClaudeStatusAnswer, ComponentHealth, HealthAnswer
 from stromboli.kube.user import Resource
+from stromboli.metrics import exposition
 from stromboli.naming import AGENTS_GROUP, VERSION
 
 router = APIRouter(tags=["system"])
 
 _CLAUDE_STATUS = Resource("claudestatus", AGENTS_GROUP, VERSION)
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _UNWELL = "A part that calls need does not work."
 
 
@@ -36,6 +38,17 @@ async def health(request: Request, response: Response) -> HealthAnswer:
         operator_version=state.operator_version,
         components=components,
     )
+
+
+@router.get(
+    exposition.PATH,
+    summary="What Prometheus may know of the gateway",
+    response_class=Response,
+    responses={200: {"description": "Prometheus' text format.", "content": _TEXT}},
+)
+async def metrics(request: Request) -> Response:
+    """Needs no token."""
+    return Response(request.app.state.metrics.text(), headers={"Content-Type": exposition.CONTENT_TYPE})
 
 
 @router.get("/claude/status", summary="Whether there are credentials for Claude", responses=errors_of(404))

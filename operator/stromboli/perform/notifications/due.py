@@ -28,9 +28,13 @@ class Due:
 class AllDue:
     """Those of the runs of one node. `wake` is called with the UID of each that is new, or has changed."""
 
-    def __init__(self, node: str, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: str, wake: Callable[[str], None], observe: Callable[[str], None] = lambda result: None
+    ) -> None:
+        """`observe` is told what has become of each attempt: `delivered`, `retried` or `given_up`."""
         self._node = node
         self._wake = wake
+        self._observe = observe
         self._due: dict[str, Due] = {}
         self._unwritable: dict[str, Mapping[str, Any]] = {}  # what the cluster should say of a notification, by UID
 
@@ -43,6 +47,7 @@ class AllDue:
     def ended(self, run: Run) -> None:
         """A finished run, as it was read."""
         run = self.known(run)
+        self._count(run)
         if not run.awaits_notification or run.status.node != self._node or run.is_being_deleted:
             self._drop(run.uid)
             return
@@ -69,6 +74,16 @@ class AllDue:
         """A run that no longer exists."""
         self.wrote(uid)
         self._drop(uid)
+
+    def _count(self, run: Run) -> None:
+        """An attempt is over if there is one more than was known while it was due."""
+        due, told = self._due.get(run.uid), run.status.notification
+        if due is None or told is None or told.attempts <= (due.told.attempts if due.told is not None else 0):
+            return
+        if told.delivered is not None:
+            self._observe("delivered")
+        else:
+            self._observe("given_up" if told.is_over else "retried")
 
     def _drop(self, uid: str) -> None:
         if self._due.pop(uid, None) is not None:
