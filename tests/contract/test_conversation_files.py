@@ -15,6 +15,7 @@ from stromboli import naming
 from stromboli.errors import PodmanError
 from stromboli.node import conversations
 from stromboli.node.conversations import Conversation, Conversations
+from stromboli.plan.redaction import KEYS, Secrets
 from tests.contract.conftest import Bed
 
 INSTALLATION = "11111111-1111-4111-8111-111111111111"
@@ -49,9 +50,10 @@ class Talk:
         script = f"mkdir -p {path.rpartition('/')[0]}; printf %s '{content}' > {path}"
         await self.bed.ended("sh", "-ec", script, user="0:0", volumes=[volume])
 
-    async def read(self, image: str = "") -> Conversation | None:
+    async def read(self, image: str = "", *, secrets: Secrets = KEYS) -> Conversation | None:
         found = await self.bed.podman.images.inspect(image or self.bed.image)
-        reader = Conversations(self.bed.podman, self.bed.podman.folders, INSTALLATION)
+        given = {self.uid: secrets}
+        reader = Conversations(self.bed.podman, self.bed.podman.folders, INSTALLATION, lambda uid: given[uid])
         return await reader.read(self.uid, naming.conversation(self.uid), found.id if found is not None else image)
 
 
@@ -63,6 +65,12 @@ def talk(bed: Bed, tmp_path: Path) -> Talk:
 def texts(found: Conversation | None) -> list[str]:
     assert found is not None
     return [message.text for message in found.messages]
+
+
+async def test_it_has_nothing_of_what_the_runs_of_its_session_were_given(talk: Talk) -> None:
+    await talk.begun()
+    await talk.write(f"-a/{naming.conversation(talk.uid)}.jsonl", "the password is tell-nobody-it")
+    assert texts(await talk.read(secrets=Secrets(["tell-nobody-it"]))) == ["the password is ***"]
 
 
 async def test_it_is_found_among_others_whatever_its_folder_is_called(talk: Talk) -> None:

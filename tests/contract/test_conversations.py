@@ -21,6 +21,7 @@ from stromboli.errors import PodmanError
 from stromboli.node import conversations
 from stromboli.node.conversations import Conversations
 from stromboli.plan.history import Wanted
+from stromboli.plan.redaction import KEYS, Secrets
 from stromboli.podman.connection import Connection
 from stromboli.podman.folders import Folders
 from stromboli.podman.transport import Podman
@@ -141,10 +142,14 @@ def session(isolated_podman: IsolatedPodman, busybox_only_image: str) -> Iterato
     made.remove()
 
 
+def given_nothing(_: str) -> Secrets:
+    return KEYS
+
+
 @pytest.fixture
 async def reader(podman: Podman, podman_socket: Path) -> AsyncIterator[Conversations]:
     connection = Connection(podman_socket)
-    yield Conversations(podman, Folders(connection), INSTALLATION)
+    yield Conversations(podman, Folders(connection), INSTALLATION, given_nothing)
     await connection.close()
 
 
@@ -260,7 +265,7 @@ async def test_it_is_thrown_away_also_where_the_reader_has_gone(
 
     connection = Connection(podman_socket)
     before = spoken.podman.run("ps", "--all", "--format", "{{.Names}}")
-    reading = asyncio.create_task(read(Conversations(podman, Hanging(connection), INSTALLATION), spoken))
+    reading = asyncio.create_task(read(Conversations(podman, Hanging(connection), INSTALLATION, given_nothing), spoken))
     await asyncio.wait_for(began.wait(), LIMIT)
     assert naming.reader("") in spoken.podman.run("ps", "--all", "--format", "{{.Names}}")
     reading.cancel()

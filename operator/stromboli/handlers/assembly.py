@@ -23,6 +23,7 @@ from stromboli.models.session import Session
 from stromboli.node.access import Access
 from stromboli.node.cleanup import Cleaner, Inventory
 from stromboli.node.cli import CLIMounts
+from stromboli.node.conversations import Conversations
 from stromboli.node.ends import Ends
 from stromboli.node.guard import Guard
 from stromboli.node.holdings import Holdings
@@ -110,6 +111,7 @@ class Parts:
     background: Background
     discovery: Discovery
     outputs: Outputs
+    conversations: Conversations
     queues: Mapping[str, WorkQueue]  # by what their keys stand for
 
 
@@ -208,7 +210,11 @@ async def assembled(
         queues_by_kind = {"run": queue, "session": session_queue, "image": image_queue, "policies": policy_queue}
         services = ServiceLogs(podman, on_node.site)
         outputs = Outputs(cluster.followed_run, store, on_node.site, settings.node, services)
-        yield Parts(store, queue, wakers, background, discovery, outputs, queues_by_kind)
+        site = on_node.site
+        conversations = Conversations(
+            podman, podman.folders, installation, lambda uid: site.folder(uid).given_before("")
+        )
+        yield Parts(store, queue, wakers, background, discovery, outputs, conversations, queues_by_kind)
     finally:
         await close()
 

@@ -43,7 +43,6 @@ from stromboli.keys.keyring import Keyring
 from stromboli.kube.client import Cluster
 from stromboli.kube.system import System
 from stromboli.metrics.operator import OperatorMetrics
-from stromboli.node.conversations import Conversations
 from stromboli.observe import claude
 from stromboli.podman.transport import Podman
 from stromboli.settings import Settings
@@ -87,22 +86,19 @@ async def _serve(settings: Settings) -> None:
         await _eventually("the CustomResourceDefinitions", cluster.serves_its_kinds, vitals)
         async with (
             assembled(settings, cluster, podman, installation, metrics) as parts,
-            _api(settings, cluster, podman, installation, parts, vitals),
+            _api(settings, cluster, parts, vitals),
         ):
             await _watch(settings, parts, vitals)
 
 
 @asynccontextmanager
-async def _api(
-    settings: Settings, cluster: Cluster, podman: Podman, installation: str, parts: Parts, vitals: Vitals
-) -> AsyncIterator[None]:
+async def _api(settings: Settings, cluster: Cluster, parts: Parts, vitals: Vitals) -> AsyncIterator[None]:
     """The read API, served inside the block."""
     host, port = settings.api_address
-    conversations = Conversations(podman, podman.folders, installation)
     system = System(cluster.plain, settings.system_namespace)
     subject = Subject(naming.MANAGER, (naming.operator_host(settings.node),), client=False)
     routes = (
-        Messages(cluster.session, conversations),
+        Messages(cluster.session, parts.conversations),
         ImageRoutes(parts.discovery),
         LogRoutes(parts.outputs),
         ClaudeRoutes(partial(claude.status, cluster, settings)),

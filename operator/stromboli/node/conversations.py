@@ -8,11 +8,12 @@ nothing is executed. The session's own container cannot be used: before sending 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from stromboli import naming
+from stromboli.apart import apart
 from stromboli.errors import NotFound, PodmanError
 from stromboli.inspection import startfiles
 from stromboli.node.images import never_started
@@ -20,6 +21,7 @@ from stromboli.plan import ownership
 from stromboli.plan.conversation import Message, Transcript
 from stromboli.plan.history import Entry, Part, Wanted
 from stromboli.plan.record import Record
+from stromboli.plan.redaction import Secrets
 from stromboli.podman.folders import Folders
 from stromboli.podman.tarstream import FoundFile
 from stromboli.podman.transport import Podman
@@ -27,6 +29,8 @@ from stromboli.podman.transport import Podman
 MAX_FILE = 64 * 1024 * 1024  # bytes at the end of the file that are parsed
 MAX_FOLDER = 512 * 1024 * 1024  # bytes of the folder's tar stream that are searched for it
 _PROJECTS = f"{naming.CONFIG_DIR}/projects"
+
+Given = Callable[[str], Secrets]  # the secrets that a session's runs were given, by the session's UID
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,10 @@ class History:
 
 
 class Conversations:
-    """The conversations of one installation on this node."""
+    """The conversations of one installation on this node. `given` knows what the runs of a session must not show."""
 
-    def __init__(self, podman: Podman, folders: Folders, installation: str) -> None:
+    def __init__(self, podman: Podman, folders: Folders, installation: str, given: Given) -> None:
+        self._given = given
         self._podman = podman
         self._folders = folders
         self._installation = installation
@@ -59,14 +64,14 @@ class Conversations:
 
         `image_id` is the image of the session's container. Raises PodmanError, PodmanUnavailable.
         """
-        transcript = Transcript()
+        transcript = Transcript(await apart(self._given, session_uid))
         if not await self._has_fed(transcript, session_uid, conversation, image_id):
             return None
         return Conversation(transcript.finish(), transcript.truncated)
 
     async def entries(self, session_uid: str, conversation: str, image_id: str, wanted: Wanted) -> History | None:
         """Some of the same, with all that the CLI has recorded of it. None, and raises, as `read`."""
-        part = Part(wanted)
+        part = Part(wanted, await apart(self._given, session_uid))
         if not await self._has_fed(part, session_uid, conversation, image_id):
             return None
         return History(part.finish(), part.total, part.truncated)

@@ -13,7 +13,7 @@ from typing import Any
 from stromboli.plan import record
 from stromboli.plan.answer import clip
 from stromboli.plan.record import Event, Record
-from stromboli.plan.redaction import KEYS
+from stromboli.plan.redaction import KEYS, Secrets
 
 MAX_MESSAGES = 10_000
 MAX_TEXT = 32 * 1024  # bytes of one message
@@ -51,10 +51,11 @@ class Message:
 
 
 class Transcript(Record):
-    """The messages of a record; `truncated` says whether any are missing."""
+    """The messages of a record, without `secrets`; `truncated` says whether any are missing."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Secrets = KEYS) -> None:
         super().__init__()
+        self._secrets = secrets
         self._messages: deque[Message] = deque()
         self._total = 0
         self._tools: dict[str, str] = {}  # the id of a call → the tool's name
@@ -96,7 +97,7 @@ class Transcript(Record):
             return None
         if event.get("isCompactSummary") is True:
             role = "summary"
-        text, cut = KEYS.head("\n".join(texts), MAX_TEXT)
+        text, cut = self._secrets.head("\n".join(texts), MAX_TEXT)
         return Message(role, record.time(event), text, cut, tuple(dict.fromkeys(tools))[:MAX_TOOLS])
 
     def _remember(self, call: object, name: str) -> None:

@@ -1,7 +1,7 @@
 """Entries of the CLI's record of a conversation (plan/record.py), with all that the CLI says of them. Pure.
 
 A part of them is kept: so many after so many, the oldest first, or the one of an id. Texts are cut, and values left
-out, beyond what an entry may have, and beyond what all of them may; what has the shape of a key is masked.
+out, beyond what an entry may have, and beyond what all of them may; secrets are masked.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stromboli.plan import record
-from stromboli.plan.answer import clip
 from stromboli.plan.record import Event, Record
-from stromboli.plan.redaction import KEYS
+from stromboli.plan.redaction import KEYS, Secrets
 
 MOST = 200  # entries of a part
 MAX_ID = 64  # characters of the id of an entry
@@ -55,10 +54,11 @@ class Entry:
 
 
 class Part(Record):
-    """What was wanted of a record; `total` is how many entries there are."""
+    """What was wanted of a record, without `secrets`; `total` is how many entries there are."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, secrets: Secrets = KEYS) -> None:
         super().__init__()
+        self._secrets = secrets
         self._wanted = wanted
         self._entries: list[Entry] = []
         self._left = ALL
@@ -72,7 +72,7 @@ class Part(Record):
     def _add(self, event: Event) -> None:
         if self._is_wanted(event):
             each = ALONE if self._wanted.uuid else EACH
-            room = _Room(min(each.text, self._left.text), min(each.values, self._left.values))
+            room = _Room(min(each.text, self._left.text), min(each.values, self._left.values), self._secrets)
             self._entries.append(Entry(_entry(event, room)))
             self._left = Limit(self._left.text - room.spent.text, self._left.values - room.spent.values)
         self.total += 1
@@ -84,9 +84,10 @@ class Part(Record):
 
 
 class _Room:
-    """What is left for one entry."""
+    """What is left for one entry, in which there are no `secrets`."""
 
-    def __init__(self, text: int, values: int) -> None:
+    def __init__(self, text: int, values: int, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._whole = Limit(text, values)
         self._text, self._values = text, values
         self.cut = False
@@ -97,10 +98,15 @@ class _Room:
 
     def text(self, said: str) -> str:
         """As much of a text as there is room for."""
-        shown, cut = KEYS.head(said, self._text)
+        shown, cut = self._secrets.head(said, self._text)
         self.cut |= cut
         self._text -= len(shown.encode("utf-8", "replace"))
         return shown
+
+    def short(self, found: Mapping[str, Any], field: str, most: int) -> str:
+        """The first `most` bytes of a field that is a name, for which there is always room; empty if it is no text."""
+        value = found.get(field)
+        return self._secrets.head(value, most)[0] if isinstance(value, str) else ""
 
     def has_value(self) -> bool:
         """Whether there is room for one more value, which is then taken."""
@@ -129,14 +135,14 @@ class _Room:
 
 def _entry(event: Event, room: _Room) -> Json:
     entry = {
-        "uuid": _short(event, "uuid", MAX_ID),
+        "uuid": room.short(event, "uuid", MAX_ID),
         "type": event["type"],
-        "parentUUID": _short(event, "parentUuid", MAX_ID),
+        "parentUUID": room.short(event, "parentUuid", MAX_ID),
         "timestamp": record.time(event),
-        "cwd": _short(event, "cwd", MAX_PATH),
-        "gitBranch": _short(event, "gitBranch", MAX_NAME),
-        "permissionMode": _short(event, "permissionMode", MAX_NAME),
-        "version": _short(event, "version", MAX_NAME),
+        "cwd": room.short(event, "cwd", MAX_PATH),
+        "gitBranch": room.short(event, "gitBranch", MAX_NAME),
+        "permissionMode": room.short(event, "permissionMode", MAX_NAME),
+        "version": room.short(event, "version", MAX_NAME),
         "content": _content(event["message"], room),
         "toolResult": _tool_result(event.get("toolUseResult"), room),
     }
@@ -147,10 +153,10 @@ def _content(message: Mapping[str, Any], room: _Room) -> Json:
     content = message.get("content")
     blocks = content if isinstance(content, list) else [{"type": "text", "text": content}]
     return {
-        "role": _short(message, "role", MAX_NAME),
-        "model": _short(message, "model", MAX_NAME),
-        "messageID": _short(message, "id", MAX_NAME),
-        "stopReason": _short(message, "stop_reason", MAX_NAME),
+        "role": room.short(message, "role", MAX_NAME),
+        "model": room.short(message, "model", MAX_NAME),
+        "messageID": room.short(message, "id", MAX_NAME),
+        "stopReason": room.short(message, "stop_reason", MAX_NAME),
         "usage": _usage(message.get("usage")),
         "blocks": [block for each in blocks if room.has_value() for block in _block(each, room)],
     }
@@ -164,14 +170,14 @@ def _block(block: Any, room: _Room) -> Iterator[Json]:
             found = block.get("input")
             yield {
                 "type": "tool_use",
-                "id": _short(block, "id", MAX_NAME),
-                "name": _short(block, "name", MAX_NAME),
+                "id": room.short(block, "id", MAX_NAME),
+                "name": room.short(block, "name", MAX_NAME),
                 "input": room.value(found) if isinstance(found, dict) else {},
             }
         case {"type": "tool_result"}:
             yield {
                 "type": "tool_result",
-                "toolUseID": _short(block, "tool_use_id", MAX_NAME),
+                "toolUseID": room.short(block, "tool_use_id", MAX_NAME),
                 "content": room.text("\n".join(record.said(block.get("content")))),
                 "isError": block.get("is_error") is True,
             }
@@ -205,8 +211,3 @@ def _usage(found: object) -> Json | None:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST else 0
-
-
-def _short(found: Mapping[str, Any], field: str, most: int) -> str:
-    value = found.get(field)
-    return clip(KEYS.text(value[: 2 * most]), most)[0] if isinstance(value, str) else ""

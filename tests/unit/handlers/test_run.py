@@ -85,7 +85,7 @@ def parts(dies: str = "") -> Parts:
     wakers = Wakers(*(cast(Any, nothing) for _ in range(6)))
     background = Background(part, part, part, part, cast(Any, Expiring(dies)), cast(Any, Timing(dies)))
     store, queue = Store(cast(Any, nothing), History("n")), WorkQueue(cast(Any, nothing))
-    return Parts(store, queue, wakers, background, part, part, {})
+    return Parts(store, queue, wakers, background, part, part, part, {})
 
 
 class Podman:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stromboli.plan import history
 from stromboli.plan.history import ALL, ALONE, EACH, Limit, Part, Wanted
+from stromboli.plan.redaction import Secrets
 
 TIME = "2026-11-25T06:44:27.270Z"
 KEY = "sk-ant-api03-0123456789abcdef0123456789"
@@ -84,6 +85,18 @@ def test_all_that_the_cli_says() -> None:
         "toolResult": None,
         "truncated": False,
     }
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    secret = "tell-nobody-it"
+    call = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {secret: [f"echo {secret}"]}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": secret}]}
+    said = event("u1", content=[{"type": "text", "text": secret}, call, result], cwd=f"/{secret}")
+    found = Part(Wanted(), Secrets([secret]))
+    found.feed(json.dumps({**said, "toolUseResult": {"stdout": secret, "stderr": secret}}).encode() + b"\n")
+    [shown] = found.finish()
+    assert secret not in json.dumps(shown.json)
+    assert shown.json["content"]["blocks"][1]["input"] == {"***": ["echo ***"]}
 
 
 def test_what_a_tool_has_answered() -> None:
