@@ -16,13 +16,15 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from stromboli import visible
 from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
 from stromboli.httpapi import openapi, sse
+from stromboli.httpapi.body import Room
 from stromboli.httpapi.caller import Access
 from stromboli.httpapi.calls import ROUTERS
-from stromboli.httpapi.errors import Refusal, errors_of, of_api
+from stromboli.httpapi.errors import GONE, Refusal, errors_of, of_api
 from stromboli.httpapi.health import Health
 from stromboli.httpapi.ratelimit import RateLimit
 from stromboli.httpsettings import HttpSettings
@@ -58,6 +60,7 @@ def application(
         "caller.",
         responses=_ALWAYS,
         redoc_url=None,
+        redirect_slashes=False,  # it would be answered with what is no JSON
         separate_input_output_schemas=False,
     )
     app.state.access = access
@@ -65,6 +68,7 @@ def application(
     app.state.health = health or Health({})
     app.state.metrics = metrics = metrics or GatewayMetrics(operator_version)
     app.state.body_limit = settings.server.body_limit
+    app.state.bodies = Room()
     for name, value in state.items():
         setattr(app.state, name, value)
     for router in ROUTERS:
@@ -74,6 +78,7 @@ def application(
     app.add_exception_handler(ApiUnreachable, _refused)
     app.add_exception_handler(LocalFailure, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
     for status in (400, 404, 405):
         app.add_exception_handler(status, _not_served)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
@@ -175,6 +180,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
     name = str(first["loc"][-1])
     said = f"the parameter `{name}` is not valid: {first['msg']}"
     return _answer(Refusal(400, visible.text(said), "BadRequest", {"field": name}))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """The client hung up before its request was whole. Nobody reads the answer; its status is for the log."""
+    return Response(status_code=GONE)
 
 
 async def _not_served(request: Request, error: Exception) -> Response:

@@ -24,6 +24,7 @@ _REASONS = {
     502: "BadGateway",
     503: "ServiceUnavailable",
 }
+GONE = 499  # the client has hung up: nobody reads this status, which is for the log
 _RETRY_AFTER = 1  # seconds, where nobody says how long
 
 

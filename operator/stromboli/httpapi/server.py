@@ -11,12 +11,12 @@ from fastapi import FastAPI
 
 from stromboli import addresses
 from stromboli.errors import InvalidSettings
+from stromboli.httpapi.connection import ASKING, Connection
 from stromboli.httpsettings import ADDRESS
 
 _LEAVE_OPEN = 1  # seconds for answers in progress to end after a signal
 _BACKLOG = 2048
 _HEAD = 256 * 1024  # bytes of a request before its body: a prompt may be in the query
-_IDLE = 75  # seconds for which an idle connection is kept
 
 
 class _Server(uvicorn.Server):
@@ -42,7 +42,7 @@ async def serve(app: FastAPI, sock: socket.socket) -> None:
     """Serve until it is cancelled."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -50,7 +50,7 @@ async def serve(app: FastAPI, sock: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,  # a caller's address counts: nobody may state another one
         h11_max_incomplete_event_size=_HEAD,
-        timeout_keep_alive=_IDLE,
+        timeout_keep_alive=int(ASKING),
         timeout_graceful_shutdown=_LEAVE_OPEN,
     )
     server = _Server(config)

@@ -14,7 +14,7 @@ from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.grammar import reference
 from stromboli.httpapi import body, nodes, pulling, sse
 from stromboli.httpapi.caller import Caller, CallerOf
-from stromboli.httpapi.errors import Refusal, errors_of, invalid, of_api
+from stromboli.httpapi.errors import GONE, Refusal, errors_of, invalid, of_api
 from stromboli.httpapi.openapi import body_of
 from stromboli.httpapi.pulling import Arrived, Wanted
 from stromboli.httpapi.shapes import base
@@ -35,7 +35,6 @@ router = APIRouter(tags=["images"])
 DEFAULT, MOST = 25, 100  # results of a search
 LONGEST = 255  # characters of a query
 LONGEST_NAME = 1024  # of an image
-_GONE = 499  # nobody reads it; it is for the log
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The image is on the node; or the progress as events, then an event `done` or `error`.",
@@ -118,7 +117,7 @@ async def pull_image(request: Request, caller: CallerOf) -> Response:
         for task in (gone, work):
             task.cancel()
         await asyncio.gather(gone, work, return_exceptions=True)
-    return Response(status_code=_GONE)
+    return Response(status_code=GONE)
 
 
 async def _pulled(caller: Caller, wanted: Wanted, asked: PullRequest) -> PullAnswer:

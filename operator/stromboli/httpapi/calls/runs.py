@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from stromboli.httpapi import body
 from stromboli.httpapi.caller import CallerOf
-from stromboli.httpapi.errors import errors_of
+from stromboli.httpapi.errors import GONE, errors_of
 from stromboli.httpapi.openapi import body_of
 from stromboli.httpapi.running import following, launch
 from stromboli.httpapi.running.answers import answered
@@ -28,7 +28,6 @@ Key = Annotated[
     ),
 ]
 Cancel = Annotated[bool, Query(description="Cancel the run if the client hangs up before it has ended.")]
-_GONE = 499  # nobody reads it; it is for the log
 
 
 @router.post(
@@ -59,7 +58,7 @@ async def run(
             await asyncio.gather(gone, work, return_exceptions=True)
     if cancel_on_disconnect:
         await following.cancel(caller, launched)
-    return Response(status_code=_GONE)
+    return Response(status_code=GONE)
 
 
 @router.post(
