@@ -187,7 +187,7 @@ class Settings(Agent):
         Field(
             None,
             validation_alias="STROMBOLI_HEALTH_ADDRESS",
-            description="`HOST:PORT` of `/healthz` and `/readyz`, which say over plain HTTP what is wrong.",
+            description="`HOST:PORT` of `/healthz`, `/readyz` and `/metrics`, which say over plain HTTP how it is.",
         )
     )
     max_starts: Annotated[_Number, Default("twice the number of cores")] = Field(

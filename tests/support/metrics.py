@@ -14,7 +14,8 @@ def operator_metrics() -> CollectorRegistry:
     RunMetrics(metrics, "node")
     metrics.checks(lambda: {"podman": None})
     metrics.attempts.labels("Completed")
-    metrics.podman_called("info", 200, 0.1)
+    for status in (200, 404, 500, 0):
+        metrics.podman_called("info", status, 0.1)
     metrics.api_server_called("GET", "agentruns", 200, 0.1)
     return metrics.registry
 
