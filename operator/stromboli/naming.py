@@ -24,6 +24,7 @@ MANAGER = "stromboli-operator"
 AGENTS_GROUP = f"agents.{GROUP}"
 AGENTS_API = f"/apis/{AGENTS_GROUP}/{VERSION}"  # the beginning of its paths
 API_SERVICE = f"{VERSION}.{AGENTS_GROUP}"
+METRICS = "/metrics"  # the path at which Prometheus asks operators and gateways
 # In the operator's namespace: the Service of what answers for that group, the Secret with the keys that it shares with
 # the operators, and the ConfigMap in which each operator says where it listens.
 GATEWAY_SERVICE = "stromboli-gateway"

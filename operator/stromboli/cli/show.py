@@ -90,6 +90,7 @@ def _parts(parts: Sequence[PartStatus]) -> str:
     lines = table([*rows, *((p.name, _state(p), str(p.pid or "-"), p.where) for p in parts)])
     problems = [f"{p.name}: {p.problem}; `stromboli up` repairs it" for p in parts if p.pid and p.problem]
     reached = [f"HTTP API: {p.url}" for p in parts if p.url]
+    reached += [f"metrics: {p.metrics} ({p.name})" for p in parts if p.metrics]
     return "\n".join([*lines, *reached, *problems])
 
 

@@ -30,14 +30,14 @@ from stromboli.gateway.upkeep import Upkeep
 from stromboli.kube.aggregation import Located
 from stromboli.metrics import exposition
 from stromboli.metrics.gateway import GatewayMetrics
-from stromboli.naming import AGENTS_API
+from stromboli.naming import AGENTS_API, METRICS
 
 log = logging.getLogger(__name__)
 
 # Requests that are passed on at a time: they can last, and there must be connections left (process.py) for what the API
 # server asks about the API meanwhile. A user may have half of them.
 MOST, EACH = 320, 160
-_OPEN = ("/healthz", "/readyz", exposition.PATH)
+_OPEN = ("/healthz", "/readyz", METRICS)
 _NODE = re.compile(r"[-._A-Za-z0-9]{1,253}")  # as a key of the ConfigMap in which its address is
 _SEARCH = 15.0  # seconds to find a node that answers, where any will do
 _USER = web.RequestKey("user", str)
@@ -72,7 +72,7 @@ class Gateway:
         app = web.Application(middlewares=[outermost, errors_as_status, self._only_the_front_proxy])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        app.router.add_get(exposition.PATH, self._exposition)
+        app.router.add_get(METRICS, self._exposition)
         for path in self._pages:
             app.router.add_get(path, self._page)
         app.router.add_get(f"{AGENTS_API}/{{path:.+}}", self._passed_on, allow_head=False)

@@ -23,6 +23,7 @@ from stromboli import addresses
 from stromboli.errors import InvalidSettings
 from stromboli.health.checks import Answer, Health
 from stromboli.metrics import exposition
+from stromboli.naming import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class _Server:
         if method != "GET":
             return _response(405, b"only GET\n")
         target = rest.partition(" ")[0]
-        if target.partition("?")[0] == exposition.PATH:
+        if target.partition("?")[0] == METRICS:
             return _response(200, self._metrics(), exposition.CONTENT_TYPE)
         found = self._found(target)
         if found is None:

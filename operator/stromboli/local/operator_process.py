@@ -19,6 +19,7 @@ from stromboli.local import code
 from stromboli.local.answers import NAMESPACE
 from stromboli.local.detached import Detached
 from stromboli.local.home import Home
+from stromboli.naming import METRICS
 
 _NAME = "operator"
 _READY_SECONDS = 60.0
@@ -48,10 +49,15 @@ class Operator:
         except (FileNotFoundError, ValueError):  # not written yet, or just being written
             return False
 
+    def metrics(self) -> str | None:
+        """The URL of its metrics; None if it is not running."""
+        port = self._used()
+        return None if port is None else f"http://{ports.HOST}:{port}{METRICS}"
+
     def problem(self) -> str | None:
         """What it says is wrong, check by check; None if nothing is, or if it says nothing."""
-        port = ports.read(self.home.operator_port, [_NAME]).get(_NAME)
-        if self.pid() is None or port is None:
+        port = self._used()
+        if port is None:
             return None
         try:
             with httpx.Client(trust_env=False, timeout=_ANSWER_SECONDS) as client:
@@ -92,8 +98,12 @@ class Operator:
             "PATH": environ.get("PATH", os.defpath),
         }
 
+    def _used(self) -> int | None:
+        """The port at which the running process says how it is."""
+        return None if self.pid() is None else ports.read(self.home.operator_port, [_NAME]).get(_NAME)
+
     def _port(self) -> int:
-        """Where it says how it is."""
+        """Where it is to say how it is."""
         in_use = [_NAME] if self.pid() else []
         return ports.settle(self.home.operator_port, in_use, [_NAME])[_NAME]
 

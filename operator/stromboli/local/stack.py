@@ -30,6 +30,7 @@ from stromboli.local.kubectl import Kubectl
 from stromboli.local.messages_process import MessagesProcess
 from stromboli.local.operator_process import Operator
 from stromboli.local.podman_service import PodmanService
+from stromboli.naming import METRICS
 from stromboli.progress import Progress
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def _untimed(_: str) -> AbstractContextManager[None]:
 class PartStatus:
     """The state of one part: `pid` is None if it has no process of ours; `where` is its socket or log.
 
-    `problem` says why it is not ready, if that is known; `url` is where programs reach it, if they do.
+    `problem` says why it is not ready, if that is known; `url` is where programs reach it, if they do, and `metrics`
+    where Prometheus does.
     """
 
     name: str
@@ -66,10 +68,12 @@ class PartStatus:
     where: str
     problem: str = ""
     url: str = ""
+    metrics: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         found = {"pid": self.pid, "ready": self.ready, "where": self.where, "problem": self.problem}
-        return {**found, "url": self.url} if self.url else found
+        reached = {"url": self.url, "metrics": self.metrics}
+        return {**found, **{name: where for name, where in reached.items() if where}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +267,15 @@ class Stack:
             if messages.wanted:
                 parts.append(PartStatus(messages.name, messages.pid(), messages.ready(), str(messages.socket)))
         log, problem = str(operator.process.log), operator.problem() or ""
-        return [*parts, PartStatus("operator", operator.pid(), operator.ready(), log, problem)]
+        metrics = operator.metrics() or ""
+        return [*parts, PartStatus("operator", operator.pid(), operator.ready(), log, problem, metrics=metrics)]
 
     def _gateway_status(self) -> PartStatus:
         problem = self.gateway.problem() or self.aggregation.problem()
         pid, log = self.gateway.pid(), str(self.gateway.process.log)
         url = self.gateway.http_api.url() if pid is not None else None
-        return PartStatus("gateway", pid, problem is None, log, problem or "", url or "")
+        metrics = f"{url}{METRICS}" if url else ""
+        return PartStatus("gateway", pid, problem is None, log, problem or "", url or "", metrics)
 
     def _messages_api(self, chosen: Answers) -> Path | None:
         """Start the process that agents use in place of the API, if they need one; returns its socket."""

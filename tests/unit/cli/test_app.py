@@ -50,16 +50,22 @@ def test_status_fails_where_a_part_is_down(ready: bool, code: int, monkeypatch: 
     assert run(["status"]) == code
 
 
-def test_status_shows_where_the_http_api_is(
+def test_status_shows_where_the_http_api_is_and_where_metrics_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gateway = PartStatus("gateway", 2, True, "/l", url="http://127.0.0.1:8080")
-    monkeypatch.setattr(Stack, "status", lambda self: [PartStatus("podman", 1, True, "/s"), gateway])
+    gateway = PartStatus("gateway", 2, True, "/l", url="http://127.0.0.1:8080", metrics="http://127.0.0.1:8080/metrics")
+    operator = PartStatus("operator", 3, True, "/l", metrics="http://127.0.0.1:7/metrics")
+    monkeypatch.setattr(Stack, "status", lambda self: [PartStatus("podman", 1, True, "/s"), gateway, operator])
     assert run(["status"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "HTTP API: http://127.0.0.1:8080"
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "HTTP API: http://127.0.0.1:8080",
+        "metrics: http://127.0.0.1:8080/metrics (gateway)",
+        "metrics: http://127.0.0.1:7/metrics (operator)",
+    ]
     assert run(["status", "-o", "json"]) == 0
     parts = json.loads(capsys.readouterr().out)
     assert (parts["gateway"]["url"], "url" in parts["podman"]) == ("http://127.0.0.1:8080", False)
+    assert (parts["operator"]["metrics"], "metrics" in parts["podman"]) == ("http://127.0.0.1:7/metrics", False)
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,11 +65,12 @@ server.serve_forever()
 
 
 def test_what_it_says_is_wrong_is_known(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert operator.problem() is None, "none is running"
+    assert (operator.problem(), operator.metrics()) == (None, None), "none is running"
     (tmp_path / "answers.py").write_text(ANSWERS)
     pretend(tmp_path, monkeypatch, f"exec {sys.executable} {tmp_path}/answers.py")
     start(operator)
     assert operator.problem() == "podman failed: it is \\x1baway"
+    assert operator.metrics() == f"http://{operator.env(tmp_path, tmp_path, {})['STROMBOLI_HEALTH_ADDRESS']}/metrics"
     operator.stop()
     assert operator.problem() is None
 

@@ -11,7 +11,7 @@ from stromboli.httpapi.health import Health
 from stromboli.httpapi.shapes.system import ClaudeStatusAnswer, ComponentHealth, HealthAnswer
 from stromboli.kube.user import Resource
 from stromboli.metrics import exposition
-from stromboli.naming import AGENTS_GROUP, VERSION
+from stromboli.naming import AGENTS_GROUP, METRICS, VERSION
 
 router = APIRouter(tags=["system"])
 
@@ -41,7 +41,7 @@ async def health(request: Request, response: Response) -> HealthAnswer:
 
 
 @router.get(
-    exposition.PATH,
+    METRICS,
     summary="What Prometheus may know of the gateway",
     response_class=Response,
     responses={200: {"description": "Prometheus' text format.", "content": _TEXT}},
