@@ -29,6 +29,7 @@ READING = (
     "command-line.md",
     "watching.md",
     "endings.md",
+    "http.md",
     "administrators.md",
     "troubleshooting.md",
     "upgrade-and-removal.md",
@@ -90,6 +91,8 @@ def test_the_ten_minutes_of_the_readme(ten_minutes: str, person: Newcomer) -> No
     assert "setup:" not in ten_minutes, "it installs what is there"
     assert "offline stand-in" in ten_minutes.split("Answer:")[1].split("Conditions:")[0]
     assert "condition met" in ten_minutes
+    assert '"status":"completed"' in ten_minutes, "by HTTP"
+    assert "event: done" in ten_minutes
     assert set(_ends(person)) >= {"hello", "structured", "hooks-1-install", "hooks-2-resume"}
 
 
@@ -108,7 +111,8 @@ def _well(reason: str, canceled: bool) -> bool:
 
 @pytest.mark.parametrize("name", READING[1:-1])
 def test_the_guides(name: str, ten_minutes: str, person: Newcomer) -> None:
-    person.types(local(name), before=SHELL)
+    said = person.types(local(name), before=SHELL)
+    assert '"status":"error"' not in said, "a call of the HTTP API was refused"
     assert _ends(person)
 
 

@@ -14,6 +14,7 @@ from tests.support import http_api as http
 from tests.support import light_cli
 from tests.support.agentimages import AgentImages
 from tests.support.cluster import Kubectl
+from tests.support.documents import DOCUMENTS, blocks
 from tests.support.gateways import GatewayProcess, until
 from tests.support.http_api import HttpApi, Typed
 from tests.support.operator import OperatorProcess
@@ -76,6 +77,19 @@ def test_a_search(typed: Typed) -> None:
     [found] = typed('curl "localhost:8080/images/search?q=python"')["results"]
     assert found["name"].endswith("library/python")
     assert found.keys() == {"index", "name", "description", "stars", "official", "automated"}
+
+
+def test_the_guide_s_commands(pulled: Any, typed: Typed) -> None:
+    """Those of docs/http.md, as printed."""
+    [block] = [
+        block
+        for path in DOCUMENTS
+        for block in blocks(path)
+        if str(block).startswith("http.md") and block.where == "registry"
+    ]
+    search, pull = (typed(f"STROMBOLI_URL=http://localhost:8080\n{line}") for line in block.text.splitlines())
+    assert search["results"]
+    assert pull == pulled
 
 
 def test_a_pull(pulled: Any, api: HttpApi, registry_podman: IsolatedPodman) -> None:
