@@ -198,6 +198,30 @@ async def test_a_creation_whose_answer_is_lost_is_not_repeated_under_another_nam
     assert [run["metadata"]["name"] for run in runs(cluster)] == [answer.json()["job_id"]]
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/run"), ("POST", "/run/async"), ("GET", "/run/stream")])
+async def test_for_a_client_that_has_hung_up_no_creation_is_repeated(
+    cluster: HttpCluster, method: str, path: str
+) -> None:
+    tried: list[Request] = []
+
+    def breaks_off(request: Request) -> None:
+        if request.method == "POST" and request.path.endswith("agentruns"):
+            tried.append(request)
+            raise ConnectionResetError
+
+    cluster.api.before = breaks_off
+    query = {"prompt": "say hello", "image": "python:3.12"} if method == "GET" else None
+    content = None if method == "GET" else json.dumps(HELLO)
+    call = asyncio.ensure_future(cluster.http.request(method, path, params=query, content=content))
+    await cluster.until(lambda: len(tried) > 1, "the creation is repeated")
+    call.cancel()
+    await asyncio.wait({call})
+    name = tried[0].body["metadata"]["name"]
+    await cluster.until(lambda: cluster.api.named("GET", f"/agentruns/{name}"), "it is found out that there is none")
+    assert {request.body["metadata"]["name"] for request in tried} == {name}
+    assert runs(cluster) == []
+
+
 async def test_a_session_whose_creation_is_not_answered_belongs_to_the_call_all_the_same(cluster: HttpCluster) -> None:
     """Or a client that repeats its request, as it does after a 5xx, would never get past its own session."""
     lost: list[Object] = []

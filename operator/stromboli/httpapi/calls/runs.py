@@ -43,7 +43,7 @@ async def run(
 ) -> Response:
     """A client that hangs up does not end the run: it is a job of `GET /jobs` like any other."""
     wanted = parse_run(await body.read(request))
-    launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key))
+    launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key), request.is_disconnected)
     gone = asyncio.ensure_future(body.gone(request))
     work = asyncio.ensure_future(following.ended(caller, launched))
     try:
@@ -73,5 +73,5 @@ async def run(
 async def run_async(request: Request, caller: CallerOf, idempotency_key: Key = None) -> AsyncAnswer:
     """Its end is in `GET /jobs/{id}`, and posted to `webhook_url`, if there is one."""
     wanted = parse_run(await body.read(request), webhook=True)
-    launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key))
+    launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key), request.is_disconnected)
     return AsyncAnswer(job_id=launched.name, session_id=launched.session or None)

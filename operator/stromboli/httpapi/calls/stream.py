@@ -68,7 +68,7 @@ async def post(
 ) -> StreamingResponse:
     """A client that hangs up does not end the run."""
     wanted = parse_run(await body.read(request))
-    return await _streamed(caller, wanted, launch.key_of(idempotency_key), last_event_id)
+    return await _streamed(request, caller, wanted, launch.key_of(idempotency_key), last_event_id)
 
 
 @router.get(
@@ -83,14 +83,16 @@ async def get(
 ) -> StreamingResponse:
     """For clients that can only GET, such as `EventSource`; the log of calls has no query."""
     wanted = parse_query(request.query_params.multi_items())
-    return await _streamed(caller, wanted, launch.key_of(idempotency_key), last_event_id)
+    return await _streamed(request, caller, wanted, launch.key_of(idempotency_key), last_event_id)
 
 
-async def _streamed(caller: Caller, wanted: RunRequest, key: str, last: str | None) -> StreamingResponse:
+async def _streamed(
+    request: Request, caller: Caller, wanted: RunRequest, key: str, last: str | None
+) -> StreamingResponse:
     if last:
         launched, begin = await _continued(caller, last)
     else:
-        launched, begin = await launch.launched(caller, wanted, key), Position(1, 0)
+        launched, begin = await launch.launched(caller, wanted, key, request.is_disconnected), Position(1, 0)
     return sse.answer(_events(caller, launched, begin, wanted), "the run goes on")
 
 

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import secrets
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stromboli.errors import ApiAbsent, ApiRefused, ApiUnreachable
@@ -33,6 +34,9 @@ LONGEST_KEY = 255  # characters
 _TRIES = 4  # of a creation that the API server answers with an error of its own
 REQUEST = f"{GROUP}/request-hash"  # annotation: of the request that the run was created for
 FORM = f"{GROUP}/output-format"  # annotation: the form of `output` that the request asked for, unless it is text
+
+
+IsGone = Callable[[], Awaitable[bool]]  # whether the client has hung up, who alone could repeat the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class _Names:
     request: str  # identifies the request: of two with the same run's name, whether they ask for the same
 
 
-async def launched(caller: Caller, request: RunRequest, key: str) -> Launched:
+async def launched(caller: Caller, request: RunRequest, key: str, is_gone: IsGone) -> Launched:
     """Create the run. `key` is the request's idempotency key, or empty.
 
     Raises Refusal (400, 404, 409), ApiRefused, and ApiUnreachable only if the run does not exist.
@@ -77,7 +81,7 @@ async def launched(caller: Caller, request: RunRequest, key: str) -> Launched:
     session = await sessions.choose(caller, request.claude, names.run, names.session)
     body = manifest(request, name=names.run, namespace=caller.namespace, session=session, annotations=annotations)
     try:
-        return await _created(caller, names, body)
+        return await _created(caller, names, body, is_gone)
     except ApiRefused:
         if session is not None:
             with contextlib.suppress(ApiRefused, ApiUnreachable):  # what is to be said is why there is no run
@@ -102,8 +106,10 @@ async def _names(caller: Caller, request: RunRequest, key: str) -> _Names:
     return _Names(f"run-{hashlib.sha256(seed).hexdigest()[:24]}", str(fresh), asked)
 
 
-async def _created(caller: Caller, names: _Names, body: Object) -> Launched:
-    """Create it, or find it. A creation whose outcome is unknown is repeated: its name can be taken only once."""
+async def _created(caller: Caller, names: _Names, body: Object, is_gone: IsGone) -> Launched:
+    """Create it, or find it. A creation whose outcome is unknown is repeated while its caller waits: its name can be
+    taken only once.
+    """
     pause, refused, known = FIRST, 0, True
     while True:
         try:
@@ -119,6 +125,10 @@ async def _created(caller: Caller, names: _Names, body: Object) -> Launched:
         except ApiUnreachable as e:
             if known and isinstance(e, ApiAbsent):
                 raise
+            if await is_gone():
+                if (found := await _surely_found(caller, names)) is None:
+                    raise
+                return found
             refused, known = 0, False
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST)
