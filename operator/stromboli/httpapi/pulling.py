@@ -29,6 +29,7 @@ from stromboli.reasons import PresentReason
 
 PATIENCE = 30.0  # seconds for which a call waits for what has nothing to do with the image: an operator, Podman, a disk
 LEAVING = 10.0  # seconds for a deleted AgentImage to be gone
+_FIELD = "spec.image"  # of an AgentImage, which the caller has never seen
 _NOT_FOUND, _CONFLICT = 404, 409
 _REFUSED = (PresentReason.InvalidSpec, PresentReason.ImageNotAllowed, PresentReason.PolicyViolation)
 
@@ -168,7 +169,9 @@ def _arrived(image: AgentImage) -> Arrived:
 
 def _refusal(failed: Failed) -> Refusal:
     if failed.reason in _REFUSED:
-        return Refusal(400, failed.message, failed.reason, {"field": "image"})
+        said = failed.message
+        named = f"image{said.removeprefix(_FIELD)}" if said.startswith(_FIELD) else said
+        return Refusal(400, named, failed.reason, {"field": "image"})
     details = {"problem": failed.problems[0]} if failed.problems else {}
     return Refusal(502, failed.message, failed.reason, details)
 

@@ -103,6 +103,7 @@ async def test_a_form_s_content_type(client: httpx2.AsyncClient, images: Images)
     ("last", "code"),
     [
         (status("ImageNotAllowed", "not allowed", stalled=True), 400),
+        (status("InvalidSpec", "spec.image: no digest", stalled=True), 400),
         (status("PolicyViolation", "two policies", stalled=True), 400),
         (status("InvalidSpec", "x", stalled=True), 400),
         (status("ImagePullFailed", "x", problem="not found", stalled=True), 502),
@@ -114,7 +115,7 @@ async def test_why_it_does_not_get_here(client: httpx2.AsyncClient, images: Imag
     answer = await pulled(client, images, [last])
     said = last["conditions"][0]
     assert (answer.status_code, answer.json()["reason"]) == (code, said["reason"])
-    assert answer.json()["error"] == said["message"]
+    assert answer.json()["error"] == said["message"].removeprefix("spec.")
     assert images.names == [], "what was created is deleted, so that the next call tries again"
 
 
