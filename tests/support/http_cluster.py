@@ -39,11 +39,14 @@ _SPECS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True)
 class HttpCluster:
-    """`api` has the objects, and what was asked of it; `http` calls the HTTP API at `url` as the local user."""
+    """`api` has the objects, and what was asked of it; `http` calls the HTTP API at `url` as the local user. To cancel
+    `serving` stops it.
+    """
 
     api: FakeApiServer
     http: httpx2.AsyncClient
     url: str
+    serving: asyncio.Task[None]
 
     def run(self, name: str, *modifiers: Modifier, **spec: Any) -> Object:
         """Create a run, as kubectl would, and return it as it is then; see builders for the modifiers."""
@@ -93,7 +96,7 @@ async def http_cluster(
         serving = asyncio.create_task(server.serve(app, sock))
         try:
             async with httpx2.AsyncClient(base_url=url, timeout=LIMIT, trust_env=False) as http:
-                yield HttpCluster(api, http, url)
+                yield HttpCluster(api, http, url, serving)
         finally:
             serving.cancel()
             await asyncio.wait([serving])

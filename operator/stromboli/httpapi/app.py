@@ -6,6 +6,7 @@ logged without its query, which may have a prompt in it.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import math
@@ -24,7 +25,7 @@ from stromboli.httpapi import openapi, sse
 from stromboli.httpapi.body import Room
 from stromboli.httpapi.caller import Access
 from stromboli.httpapi.calls import ROUTERS
-from stromboli.httpapi.errors import GONE, Refusal, errors_of, of_api
+from stromboli.httpapi.errors import GONE, STOPPED, Refusal, errors_of, of_api
 from stromboli.httpapi.health import Health
 from stromboli.httpapi.ratelimit import RateLimit
 from stromboli.httpsettings import HttpSettings
@@ -121,6 +122,9 @@ class _Outermost:
                 await _answer(refusal)(scope, receive, noting)
             else:
                 await self._app(scope, receive, noting)
+        except asyncio.CancelledError:  # the gateway stops; an answer that has begun breaks off
+            if not status:
+                await _answer(_stopped(scope))(scope, receive, noting)
         except Exception:
             log.exception("%s %s: unexpected error", scope["method"], visible.text(scope["path"]))
             if status:  # the answer has begun; that it breaks off says that it is not whole
@@ -142,6 +146,13 @@ class _Outermost:
         if not wait:
             return None
         return Refusal(429, "too many calls; wait a moment", headers={"Retry-After": str(math.ceil(wait))})
+
+
+def _stopped(scope: Scope) -> Refusal:
+    """What is said of a call that is cut off. What it has begun goes on, so no 503 tells anybody to repeat it."""
+    if scope["method"] == "POST" or scope["path"] == "/run/stream":
+        return Refusal(408, "the gateway has stopped; what was asked for may go on: see GET /jobs, or /images", STOPPED)
+    return Refusal(503, "the gateway has stopped; try again", STOPPED)
 
 
 def _is_stream(message: Message) -> bool:

@@ -25,6 +25,7 @@ _REASONS = {
     503: "ServiceUnavailable",
 }
 GONE = 499  # the client has hung up: nobody reads this status, which is for the log
+STOPPED = "GatewayStopped"  # the reason of what is answered to calls that a gateway has no time for any more
 _RETRY_AFTER = 1  # seconds, where nobody says how long
 
 

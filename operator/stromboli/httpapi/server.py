@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,10 +52,22 @@ async def serve(app: FastAPI, sock: socket.socket) -> None:
         proxy_headers=False,  # a caller's address counts: nobody may state another one
         h11_max_incomplete_event_size=_HEAD,
         timeout_keep_alive=int(ASKING),
-        timeout_graceful_shutdown=_LEAVE_OPEN,
     )
     server = _Server(config)
     try:
         await server.serve(sockets=[sock])
     finally:
         server.should_exit = True
+        await _end(server)
+
+
+async def _end(server: uvicorn.Server) -> None:
+    """Accept nothing more, and end what is in progress: what takes long by cancelling it, which is then answered."""
+    for each in getattr(server, "servers", ()):  # it has none before it has begun
+        each.close()
+    for ends in (False, True):
+        tasks = set(server.server_state.tasks)
+        for task in tasks if ends else ():
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LEAVE_OPEN)

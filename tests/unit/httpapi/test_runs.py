@@ -271,6 +271,20 @@ async def test_who_may_begin_sessions_but_no_runs_is_told_so(cluster: HttpCluste
     assert (answer.status_code, answer.json()["error"]) == (403, "local cannot create agentruns")
 
 
+@pytest.mark.parametrize(("path", "details"), [("/run", {"id", "session_id"}), ("/images/pull", set[str]())])
+async def test_a_gateway_that_stops_tells_nobody_to_ask_again(
+    cluster: HttpCluster, path: str, details: set[str]
+) -> None:
+    """Clients repeat what was answered with a 5xx, and what a call has begun goes on."""
+    body = {"image": "python:3.12"} if path == "/images/pull" else HELLO
+    call = asyncio.ensure_future(cluster.http.post(path, content=json.dumps(body)))
+    await cluster.until(lambda: cluster.api.watches, "it waits")
+    cluster.serving.cancel()
+    answer = await call
+    assert (answer.status_code, answer.json()["reason"]) == (408, "GatewayStopped")
+    assert answer.json()["details"].keys() == details
+
+
 # --- sessions ---
 
 

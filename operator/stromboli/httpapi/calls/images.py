@@ -96,7 +96,7 @@ async def get_image(
     "/images/pull",
     summary="Pull an image",
     response_model=PullAnswer,
-    responses={**_EVENTS, **errors_of(404, 409, 502)},
+    responses={**_EVENTS, **errors_of(404, 408, 409, 502)},
     openapi_extra=body_of(PullRequest),
 )
 async def pull_image(request: Request, caller: CallerOf) -> Response:

@@ -11,10 +11,11 @@ from fastapi.responses import JSONResponse
 
 from stromboli.httpapi import body
 from stromboli.httpapi.caller import CallerOf
-from stromboli.httpapi.errors import GONE, errors_of
+from stromboli.httpapi.errors import GONE, STOPPED, Refusal, errors_of
 from stromboli.httpapi.openapi import body_of
 from stromboli.httpapi.running import following, launch
 from stromboli.httpapi.running.answers import answered
+from stromboli.httpapi.running.launch import Launched
 from stromboli.httpapi.shapes.run import AsyncAnswer, RunAnswer, RunRequest, parse_run
 
 router = APIRouter(tags=["runs"])
@@ -51,6 +52,8 @@ async def run(
         if work.done():
             answer = await answered(caller, launched, work.result(), wanted)
             return JSONResponse(answer.model_dump(mode="json", exclude_none=True))
+    except asyncio.CancelledError as e:
+        raise _stopped(launched) from e
     finally:
         for task in (gone, work):
             task.cancel()
@@ -61,13 +64,20 @@ async def run(
     return Response(status_code=GONE)
 
 
+def _stopped(run: Launched) -> Refusal:
+    """No 5xx, which clients would repeat: the prompt may have been sent."""
+    said = f"the gateway has stopped; the run {run.name} goes on, and GET /jobs/{run.name} has its end"
+    details = {"id": run.name, "session_id": run.session}
+    return Refusal(408, f"{said}, as has the same request if it had the header `{launch.KEY}`", STOPPED, details)
+
+
 @router.post(
     "/run/async",
     status_code=202,
     summary="Start a run",
     response_model=AsyncAnswer,
     response_model_exclude_none=True,
-    responses=errors_of(404, 409),
+    responses=errors_of(404, 408, 409),
     openapi_extra=body_of(RunRequest),
 )
 async def run_async(request: Request, caller: CallerOf, idempotency_key: Key = None) -> AsyncAnswer:

@@ -45,7 +45,7 @@ async def list_secrets(caller: CallerOf) -> SecretsAnswer:
     "/secrets",
     summary="Create a secret",
     status_code=201,
-    responses=errors_of(404, 409),
+    responses=errors_of(404, 408, 409),
     openapi_extra=body_of(CreateSecretRequest),
 )
 async def create_secret(request: Request, caller: CallerOf) -> CreateSecretAnswer:

@@ -60,7 +60,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     "/run/stream",
     summary="Run an agent, and read its output as it comes",
     response_class=StreamingResponse,
-    responses={**_EVENTS, **errors_of(404, 409)},
+    responses={**_EVENTS, **errors_of(404, 408, 409)},
     openapi_extra=body_of(RunRequest),
 )
 async def post(
@@ -75,7 +75,7 @@ async def post(
     "/run/stream",
     summary="The same, with the request in the query",
     response_class=StreamingResponse,
-    responses={**_EVENTS, **errors_of(404, 409)},
+    responses={**_EVENTS, **errors_of(404, 408, 409)},
     openapi_extra={"parameters": parameters()},
 )
 async def get(
