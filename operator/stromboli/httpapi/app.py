@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from stromboli import visible
 from stromboli.errors import ApiRefused, ApiUnreachable, LocalFailure
-from stromboli.httpapi import openapi, sse
+from stromboli.httpapi import docspage, openapi, sse
 from stromboli.httpapi.body import Room
 from stromboli.httpapi.caller import Access
 from stromboli.httpapi.calls import ROUTERS
@@ -60,6 +60,7 @@ def application(
         description="Runs Claude Code in any glibc container image. Each call works on objects of the cluster, as the "
         "caller.",
         responses=_ALWAYS,
+        docs_url=None,  # ours: docspage.py
         redoc_url=None,
         redirect_slashes=False,  # it would be answered with what is no JSON
         separate_input_output_schemas=False,
@@ -72,7 +73,7 @@ def application(
     app.state.bodies = Room()
     for name, value in state.items():
         setattr(app.state, name, value)
-    for router in ROUTERS:
+    for router in (*ROUTERS, docspage.router):
         app.include_router(router)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(ApiRefused, _refused)

@@ -107,6 +107,14 @@ async def test_bodies_have_room_together(monkeypatch: pytest.MonkeyPatch) -> Non
         assert (await cluster.http.post("/run", content=b" " * 100_000)).status_code == 400
 
 
+async def test_there_are_only_so_many_connections(cluster: HttpCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MOST", 2)
+    async with opened(cluster), opened(cluster) as (reader, writer), opened(cluster) as (refused, _):
+        assert await asyncio.wait_for(refused.read(), LIMIT) == b""
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b"200 OK" in await asyncio.wait_for(reader.read(), LIMIT)
+
+
 async def test_a_path_with_a_slash_too_many_is_not_served(cluster: HttpCluster) -> None:
     answer = await cluster.http.get("/jobs/")
     assert (answer.status_code, answer.json()["reason"]) == (404, "NotFound")
