@@ -33,6 +33,7 @@ from stromboli.metrics.gateway import GatewayMetrics
 
 log = logging.getLogger(__name__)
 
+_NOT_FOUND = 404
 API_VERSION = "0.4.0"  # of Stromboli's API, which its clients compare
 _UNEXPECTED = Refusal(500, "this could not be answered; the log of the gateway says why", "InternalError")
 # What each call can be answered, whatever it is.
@@ -203,4 +204,5 @@ async def _not_served(request: Request, error: Exception) -> Response:
     """FastAPI knows no such path or method."""
     status, detail = getattr(error, "status_code", 404), getattr(error, "detail", "")
     what = f"{request.method} {visible.text(request.url.path)[:200]}"
-    return _answer(Refusal(status, f"{what} is not served here: {detail}", headers=getattr(error, "headers", None)))
+    said = "not served here; /docs shows the calls that are" if status == _NOT_FOUND else f"not served here: {detail}"
+    return _answer(Refusal(status, f"{what} is {said}", headers=getattr(error, "headers", None)))

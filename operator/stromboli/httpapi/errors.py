@@ -27,6 +27,10 @@ _REASONS = {
 GONE = 499  # the client has hung up: nobody reads this status, which is for the log
 STOPPED = "GatewayStopped"  # the reason of what is answered to calls that a gateway has no time for any more
 _RETRY_AFTER = 1  # seconds, where nobody says how long
+_NOT_ACCEPTED = (
+    "the API server does not accept the token, which may have expired; `kubectl create token SERVICEACCOUNT` prints a "
+    "new one"
+)
 
 
 class ErrorAnswer(BaseModel):
@@ -74,7 +78,9 @@ def of_api(error: LocalFailure) -> Refusal:
     match error:
         case ApiRefused(status=422):
             return Refusal(400, error.message, error.reason or "Invalid")
-        case ApiRefused(status=400 | 401 | 403 | 404 | 409 | 413 | 429 as status):
+        case ApiRefused(status=401):
+            return Refusal(401, f"{_NOT_ACCEPTED}: {error.message}", error.reason)
+        case ApiRefused(status=400 | 403 | 404 | 409 | 413 | 429 as status):
             return Refusal(status, error.message, error.reason)
         case ApiRefused() | ApiUnreachable():
             return Refusal(503, error.message)

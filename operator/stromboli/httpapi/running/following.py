@@ -10,11 +10,11 @@ from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.httpapi.caller import Caller
 from stromboli.httpapi.errors import Refusal
 from stromboli.httpapi.running.launch import Launched
+from stromboli.httpapi.translate import answer
 from stromboli.kube import objects
 from stromboli.kube.caller import FIRST, LAST
 from stromboli.kube.user import RUNS
 from stromboli.models.run import Run
-from stromboli.plan import answered
 from stromboli.reasons import Reason
 
 # Seconds for which a call waits for something that is missing before any attempt was made: its client may as well ask
@@ -61,7 +61,7 @@ async def states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
                     continue
                 state, pending = pending.result(), None
                 if lost is not None and state.status.reason == Reason.Canceled:
-                    raise _missing(lost)
+                    raise answer.missing(lost, _MISSING[lost.status.reason])
                 if not _waits(last):
                     since = clock()
                 last = state
@@ -74,17 +74,6 @@ async def states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
 
 def _waits(run: Run) -> bool:
     return run.status.reason in _MISSING and not run.status.attempts
-
-
-def _missing(run: Run) -> Refusal:
-    """The error for a run that was canceled because of what it waited for."""
-    return Refusal(
-        _MISSING[run.status.reason],
-        f"{answered.wait_text(run)}; the run {run.name} was canceled before its prompt was sent, so it is safe to try "
-        "again",
-        run.status.reason,
-        {"id": run.name},
-    )
 
 
 async def _states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:

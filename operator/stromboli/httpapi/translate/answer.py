@@ -91,8 +91,22 @@ def refusal(run: Run) -> Refusal | None:
     status = http_status(run)
     if status in (200, _ACCEPTED):
         return None
+    return _refusal(run, status, error(run))
+
+
+def missing(run: Run, status: int) -> Refusal:
+    """The error for a run that was canceled because of what it waited for; the run as it was when it still waited."""
+    said = (
+        f"{answered.wait_text(run)}; the run {run.name} was canceled before its prompt was sent, so it is safe to try "
+        "again"
+    )
+    return _refusal(run, status, said)
+
+
+def _refusal(run: Run, status: int, said: str) -> Refusal:
+    """What is said of the run, with its fields as the request calls them."""
     names = tuple(text(variable.get("name")) for variable in entries(run.spec.get("env")))
-    field, why = fields.sentence(error(run), names)
+    field, why = fields.sentence(said, names)
     details = {"id": run.name}
     if session := answered.session_id(run):
         details["session_id"] = session
