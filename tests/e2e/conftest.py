@@ -47,6 +47,7 @@ LONGEST = (
     "test_rootless",
     "test_compose_rootless",
     "test_endings_killed",
+    "test_http_killed",
     "test_sessions_killed",
     "test_podman_copies",
     "test_copies",
