@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.http_api import HttpApi
 from tests.support.runs import Runs
 
 SECONDS = 400  # at most for all its calls
-EXAMPLES = 12  # of requests to each operation, beside those that it derives from the document
+EXAMPLES = 20  # of random requests to each operation
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -19,6 +21,15 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
+
+
+@pytest.fixture(scope="module")
+def user(http_api: HttpApi, spaces: Callable[..., Runs]) -> HttpApi:
+    """Of a namespace whose policy allows no image: each run is a real one, and refused at once."""
+    space = spaces("http-nothing", own=True)
+    space.policy("none", images={"allowed": ["registry.example/none:*"]})
+    return http_api.user_of(space.namespace)
+
 
 # The registries that the tests' Podman would search are out of reach, which is said as it should be.
 UNANSWERED = """\
@@ -28,21 +39,22 @@ checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "502"]
 """
 
 
+# The calls that run an agent have one body; what can be wrong with it is tried on one of them.
+COVERAGE = ("--phases=coverage", "--exclude-path=/run/stream", "--exclude-path=/run/async")
+RANDOM = ("--phases=examples,fuzzing", f"--max-examples={EXAMPLES}")
+
+
+@pytest.mark.parametrize("phases", [COVERAGE, RANDOM], ids=["coverage", "random"])
 def test_no_request_gets_an_answer_that_the_document_does_not_have(
-    http_api: HttpApi, spaces: Callable[..., Runs], tmp_path: Path
+    user: HttpApi, tmp_path: Path, phases: tuple[str, ...]
 ) -> None:
-    """In a namespace whose policy allows no image: each run is a real one, and refused at once."""
-    space = spaces("http-nothing", own=True)
-    space.policy("none", images={"allowed": ["registry.example/none:*"]})
-    user = http_api.user_of(space.namespace)
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "run",
         f"{user.base}/openapi.json",
         f"--header=Authorization: Bearer {user.token}",
         f"--checks={','.join(CHECKS)}",
-        f"--max-examples={EXAMPLES}",
-        "--phases=examples,coverage,fuzzing",
+        *phases,
         "--request-timeout=30",
         "--continue-on-failure",
         "--no-shrink",
