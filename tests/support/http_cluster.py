@@ -8,7 +8,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ from stromboli.httpapi import server
 from stromboli.httpapi.app import application
 from stromboli.httpapi.caller import Access
 from stromboli.httpsettings import HttpSettings
+from stromboli.keys import sign
 from stromboli.kube.caller import Callers
 from stromboli.kube.kubeconfig import Place
 from stromboli.models.agentimage import AgentImageSpec
@@ -30,6 +32,8 @@ from tests.support.fake_api_server import FakeApiServer, Object, Refusal
 LIMIT = 20.0  # seconds for anything that is waited for here
 NAMESPACE = "ns"  # of calls that name none
 LOCAL = "local"  # the local user's token
+# Nothing here speaks TLS, but loading the machine's own authorities takes longer than most tests.
+_AUTHORITY = sign.authority(datetime.now(UTC))["certificate"].encode()
 _SPECS: dict[str, type[BaseModel]] = {
     "AgentRun": AgentRunSpec,
     "AgentSession": AgentSessionSpec,
@@ -88,14 +92,14 @@ async def http_cluster(
             async with http_cluster(settings, local=local, api=made, **state) as cluster:
                 yield cluster
         return
-    user = Place("the local user", api.url, namespace=NAMESPACE, token=LOCAL) if local else None
-    callers = Callers(Place("the test", api.url), user)
+    place = Place("the test", api.url, namespace=NAMESPACE, authority=_AUTHORITY)
+    callers = Callers(place, replace(place, token=LOCAL) if local else None)
     app = application(settings or HttpSettings(), Access(callers, NAMESPACE), "0.0.0-test", **state)
     with server.listening("127.0.0.1", 0) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         serving = asyncio.create_task(server.serve(app, sock))
         try:
-            async with httpx2.AsyncClient(base_url=url, timeout=LIMIT, trust_env=False) as http:
+            async with httpx2.AsyncClient(base_url=url, timeout=LIMIT, trust_env=False, verify=False) as http:
                 yield HttpCluster(api, http, url, serving)
         finally:
             serving.cancel()

@@ -22,9 +22,8 @@ import aiohttp
 from stromboli import bounds
 from stromboli.errors import ApiAbsent, ApiRefused, ApiUnreachable, HttpFailed, HttpUnsent
 from stromboli.httpclient import Answer, Http
-from stromboli.kube import refusals
+from stromboli.kube import login, refusals
 from stromboli.kube.kubeconfig import Place
-from stromboli.kube.login import Login
 from stromboli.kube.user import Object, Query, Resource
 
 log = logging.getLogger(__name__)
@@ -236,16 +235,14 @@ class Callers:
         """`place` is where the API server is, `local` the local user, if calls without a token act as one. Raises
         LocalFailure if a certificate cannot be used.
         """
-        authority = place.authority.decode("ascii") if place.authority else None
-        context = ssl.create_default_context(cadata=authority)
         # Without our own certificate: the API server would take it for the caller's, before the token.
-        self._http = _http(place, context)
+        self._http = _http(place, login.trusting(place))
         self._local: Caller | None = None
         self._local_http: Http | None = None
         if local is not None:
-            login = Login(local, quiet=True)
-            self._local_http = _http(local, login.context())
-            self._local = Caller(self._local_http, dict(login.headers()))
+            user = login.Login(local, quiet=True)
+            self._local_http = _http(local, user.context())
+            self._local = Caller(self._local_http, dict(user.headers()))
 
     async def close(self) -> None:
         """Close all connections; pending calls fail."""

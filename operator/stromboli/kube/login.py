@@ -13,7 +13,8 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,21 +94,33 @@ class Login:
         return _Given("", *certificate)
 
     def _tls(self) -> ssl.SSLContext:
-        place, given = self._place, self._current()
-        try:
-            context = ssl.create_default_context(cadata=place.authority.decode("ascii") if place.authority else None)
-            if place.insecure:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if given.certificate:
-                with files.in_memory(given.certificate + b"\n" + given.key) as path:
-                    context.load_cert_chain(path)
-        except (OSError, ValueError) as e:  # ssl.SSLError is an OSError
-            raise LocalFailure(
-                f"{place.origin}: a certificate or key of the context {place.context} cannot be used: {e}",
-                "correct it, or set KUBECONFIG to another kubeconfig",
-            ) from e
+        given, context = self._current(), trusting(self._place)
+        if given.certificate:
+            with _certificates(self._place), files.in_memory(given.certificate + b"\n" + given.key) as path:
+                context.load_cert_chain(path)
         return context
+
+
+def trusting(place: Place) -> ssl.SSLContext:
+    """Trusts what the kubeconfig says, and has no certificate. Raises LocalFailure."""
+    with _certificates(place):
+        context = ssl.create_default_context(cadata=place.authority.decode("ascii") if place.authority else None)
+    if place.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@contextmanager
+def _certificates(place: Place) -> Iterator[None]:
+    """What cannot be read or used inside the block is a LocalFailure."""
+    try:
+        yield
+    except (OSError, ValueError) as e:  # ssl.SSLError is an OSError
+        raise LocalFailure(
+            f"{place.origin}: a certificate or key of the context {place.context} cannot be used: {e}",
+            "correct it, or set KUBECONFIG to another kubeconfig",
+        ) from e
 
 
 def _of_program(place: Place, program: Program, *, quiet: bool) -> _Given:
