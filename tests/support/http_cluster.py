@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 
 from stromboli.httpapi import server
-from stromboli.httpapi.app import application
+from stromboli.httpapi.app import application, equip
 from stromboli.httpapi.caller import Access
 from stromboli.httpsettings import HttpSettings
 from stromboli.keys import sign
@@ -34,6 +35,8 @@ NAMESPACE = "ns"  # of calls that name none
 LOCAL = "local"  # the local user's token
 # Nothing here speaks TLS, but loading the machine's own authorities takes longer than most tests.
 _AUTHORITY = sign.authority(datetime.now(UTC))["certificate"].encode()
+# Applications that nobody uses: to make one takes longer than most tests, and `equip` leaves nothing of the last test.
+_IDLE: list[FastAPI] = []
 _SPECS: dict[str, type[BaseModel]] = {
     "AgentRun": AgentRunSpec,
     "AgentSession": AgentSessionSpec,
@@ -94,7 +97,8 @@ async def http_cluster(
         return
     place = Place("the test", api.url, namespace=NAMESPACE, authority=_AUTHORITY)
     callers = Callers(place, replace(place, token=LOCAL) if local else None)
-    app = application(settings or HttpSettings(), Access(callers, NAMESPACE), "0.0.0-test", **state)
+    app = _IDLE.pop() if _IDLE else application(HttpSettings(), None, "")
+    equip(app, settings or HttpSettings(), Access(callers, NAMESPACE), "0.0.0-test", **state)
     with server.listening("127.0.0.1", 0) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         serving = asyncio.create_task(server.serve(app, sock))
@@ -105,6 +109,7 @@ async def http_cluster(
             serving.cancel()
             await asyncio.wait([serving])
             await callers.close()
+            _IDLE.append(app)
 
 
 def _admit(obj: Object) -> None:

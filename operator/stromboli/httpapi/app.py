@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 
 from stromboli import visible
@@ -55,6 +56,37 @@ def application(
     **state: Any,
 ) -> FastAPI:
     """The application; without `access` for its OpenAPI document only. `state` is what single routes need more."""
+    app = _routes()
+    equip(app, settings, access, operator_version, health, metrics, **state)
+    return app
+
+
+def equip(
+    app: FastAPI,
+    settings: HttpSettings,
+    access: Access | None,
+    operator_version: str,
+    health: Health | None = None,
+    metrics: GatewayMetrics | None = None,
+    **state: Any,
+) -> None:
+    """Give the application all that its calls work with, in place of what it had."""
+    stated = settings.rate_limit
+    app.state = State(
+        {
+            "access": access,
+            "operator_version": operator_version,
+            "health": health or Health({}),
+            "metrics": metrics or GatewayMetrics(operator_version),
+            "body_limit": settings.server.body_limit,
+            "bodies": Room(),
+            "rate_limit": RateLimit(stated.rate, stated.burst) if stated.enabled else None,
+            **state,
+        }
+    )
+
+
+def _routes() -> FastAPI:
     app = FastAPI(
         title="Stromboli",
         version=API_VERSION,
@@ -66,14 +98,6 @@ def application(
         redirect_slashes=False,  # it would be answered with what is no JSON
         separate_input_output_schemas=False,
     )
-    app.state.access = access
-    app.state.operator_version = operator_version
-    app.state.health = health or Health({})
-    app.state.metrics = metrics = metrics or GatewayMetrics(operator_version)
-    app.state.body_limit = settings.server.body_limit
-    app.state.bodies = Room()
-    for name, value in state.items():
-        setattr(app.state, name, value)
     for router in (*ROUTERS, docspage.router):
         app.include_router(router)
     app.add_exception_handler(Refusal, _refused)
@@ -85,9 +109,7 @@ def application(
     for status in (400, 404, 405):
         app.add_exception_handler(status, _not_served)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    stated = settings.rate_limit
-    limit = RateLimit(stated.rate, stated.burst) if stated.enabled else None
-    app.add_middleware(_Outermost, limit=limit, metrics=metrics)
+    app.add_middleware(_Outermost)
     return app
 
 
@@ -99,28 +121,29 @@ def document() -> dict[str, Any]:
 class _Outermost:
     """Pure ASGI around everything: the rate limit, the log, the metrics, and an answer for what nobody expected."""
 
-    def __init__(self, app: Asgi, limit: RateLimit | None, metrics: GatewayMetrics) -> None:
-        self._app, self._limit, self._metrics = app, limit, metrics
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         begun, status, is_stream = time.monotonic(), 0, False
-        self._metrics.waiting.inc()
+        metrics: GatewayMetrics = scope["app"].state.metrics
+        metrics.waiting.inc()
 
         async def noting(message: Message) -> None:
             nonlocal status, is_stream
             match message:
                 case {"type": "http.response.start", "status": int(begun_as)}:
                     status = begun_as
-                    self._metrics.waiting.dec()
+                    metrics.waiting.dec()
                     if is_stream := _is_stream(message):
-                        self._metrics.streams.inc()
+                        metrics.streams.inc()
             await send(message)
 
         try:
-            if (refusal := self._limited(scope)) is not None:
+            if (refusal := _limited(scope)) is not None:
                 await _answer(refusal)(scope, receive, noting)
             else:
                 await self._app(scope, receive, noting)
@@ -135,19 +158,19 @@ class _Outermost:
         finally:
             took = time.monotonic() - begun
             if not status:
-                self._metrics.waiting.dec()
+                metrics.waiting.dec()
             if is_stream:
-                self._metrics.streams.dec()
-            self._metrics.answered(_route(scope), scope["method"], status, took)
+                metrics.streams.dec()
+            metrics.answered(_route(scope), scope["method"], status, took)
             log.info("%s %s %d %.3f s", scope["method"], visible.text(scope["path"])[:200], status, took)
 
-    def _limited(self, scope: Scope) -> Refusal | None:
-        if self._limit is None:
-            return None
-        wait = self._limit.wait(_who(scope), time.monotonic())
-        if not wait:
-            return None
-        return Refusal(429, "too many calls; wait a moment", headers={"Retry-After": str(math.ceil(wait))})
+
+def _limited(scope: Scope) -> Refusal | None:
+    limit: RateLimit | None = scope["app"].state.rate_limit
+    wait = 0.0 if limit is None else limit.wait(_who(scope), time.monotonic())
+    if not wait:
+        return None
+    return Refusal(429, "too many calls; wait a moment", headers={"Retry-After": str(math.ceil(wait))})
 
 
 def _stopped(scope: Scope) -> Refusal:
