@@ -7,7 +7,7 @@ import io
 import os
 import tarfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +141,13 @@ class Bed:
             await self.podman.networks.remove(network.name)
         for image in await self.podman.copies.images(self.mark):
             await self.podman.copies.remove(image.id, force=True)
+
+
+@pytest.fixture(scope="module")
+def claude(isolated_podman: IsolatedPodman, cli_image: str) -> Iterator[Path]:
+    """The real CLI, for a process of this machine."""
+    yield Path(isolated_podman.run("image", "mount", cli_image)) / "bin/claude"
+    isolated_podman.run("image", "unmount", cli_image)
 
 
 @pytest.fixture(scope="session")

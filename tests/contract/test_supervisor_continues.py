@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from stromboli.plan.attempt import CONTINUE, Conversation
-from tests.support.podman import IsolatedPodman
 from tests.support.supervised import Supervised, plan
 from tests.support.waiting import eventually
 
@@ -178,13 +177,6 @@ def test_a_conversation_of_many_megabytes_without_a_line_is_not_read_whole(talk:
 
 
 # --- the real CLI ---
-
-
-@pytest.fixture(scope="module")
-def claude(isolated_podman: IsolatedPodman, cli_image: str) -> Iterator[Path]:
-    """The real CLI, for a process of this machine."""
-    yield Path(isolated_podman.run("image", "mount", cli_image)) / "bin/claude"
-    isolated_podman.run("image", "unmount", cli_image)
 
 
 @pytest.fixture

@@ -78,6 +78,12 @@ def test_what_is_half_written_is_not_kept(box: Supervised, link: Path) -> None:
     assert _run(box, f"cat {link}") == GIVEN
 
 
+@pytest.mark.parametrize("emptied", ['{"claudeAiOauth":{"accessToken":"","refreshToken":""}}', '{"accessToken": ""}'])
+def test_a_login_that_the_cli_has_emptied_is_not_kept(box: Supervised, link: Path, emptied: str) -> None:
+    _run(box, BY_RENAME.format(link=link, new=f"'{emptied}'"))
+    assert _run(box, f"cat {link}") == GIVEN
+
+
 def test_without_credentials_none_stay(box: Supervised, link: Path) -> None:
     _run(box, THROUGH.format(link=link, new=f"'{RENEWED}'"))
     assert _run(box, f"cat {link} || echo none", credentials="").endswith("none\n")

@@ -73,7 +73,13 @@ _take_renewed() {
     [ -f "$_given_before" ] && [ ! -L "$_given_before" ] && command exec 6<>"$_given_before" || return 0
     IFS= read -r -t 1 _hash <&6
     exec 6<&-
-    [ "$_hash" = "$(_hash_of_given)" ] && $_bb mv "$_old/.credentials.json" "$_login" && _renewed=1
+    [ "$_hash" = "$(_hash_of_given)" ] && ! _is_emptied "$_old/.credentials.json" || return 0
+    $_bb mv "$_old/.credentials.json" "$_login" && _renewed=1
+}
+
+# The CLI empties a login that it could not refresh (seen: 2.1.332). With that, the next run could not even say why.
+_is_emptied() {
+    $_bb head -c 65536 "$1" | $_bb grep -q '"accessToken": *""'
 }
 
 _prepare_credentials() {
