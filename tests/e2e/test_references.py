@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -177,6 +178,43 @@ def test_credentials_of_each_kind_reach_the_agent(
         requests = [r for r in standin.requests() if prompts[kind] in r["user_texts"]]
         assert {tuple(r["credentials"]) for r in requests} == {(header,)}
         assert ('{"claudeAiOauth": {}}' in done["status"]["result"]["text"]) == (kind == "file")
+
+
+def test_a_login_that_was_refreshed_is_the_session_s_alone_until_the_secret_changes(
+    spaces: Callable[..., Runs], kubectl: Kubectl, light_spec: dict[str, Any], python_image: str
+) -> None:
+    """The login is replaced as the CLI does it (tests/contract/test_refreshed_login.py)."""
+    space = spaces("refreshed", own=True)
+    first, later = (json.dumps({"claudeAiOauth": {"accessToken": f"token-{n}-4c11"}}).encode() for n in "12")
+    token = "sk-ant-oat01-refreshed-in-the-meantime"
+    refreshed = json.dumps({"claudeAiOauth": {"accessToken": token}}).encode()
+    reference = {"secretRef": {"name": "mine", "namespace": space.namespace}}
+    space.policy("mine", **{**light_spec, "credentials": reference})
+    show = "cd $CLAUDE_CONFIG_DIR; sha256sum <.credentials.json; cat .credentials.json"
+    refresh = f"printf %s '{refreshed.decode()}' >.new; chmod 600 .new; mv .new .credentials.json"
+
+    def shown(name: str, session: dict[str, str], command: str = show) -> str:
+        run = completed(space.run(name, image=python_image, prompt=f"BASH{{{command}}}", session=session))
+        text = str(run["status"]["result"]["text"])
+        for secret in ("token-1-4c11", "token-2-4c11", token):
+            assert secret not in text
+        return text.rpartition("said: ")[2].split()[0]
+
+    def given(login: bytes) -> None:
+        apply(kubectl, secret(space.namespace, "mine", {"ANTHROPIC_API_KEY": b"key", ".credentials.json": login}))
+
+    def hashed(login: bytes) -> str:
+        return sha256(login).hexdigest()
+
+    given(first)
+    own, fork = {"name": "own"}, {"name": "fork", "fork": "own"}
+    assert shown("first", own, f"{show}; {refresh}") == hashed(first)
+    assert shown("second", own) == hashed(refreshed)
+    assert shown("forked", fork) == hashed(first)
+    given(later)
+    assert shown("third", own) == hashed(later)
+    given(first)
+    assert shown("fourth", own) == hashed(first), "what was refreshed is gone with the Secret's change"
 
 
 def test_a_prompt_of_a_mebibyte_from_a_config_map(
