@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lightkube import Client
 
+from stromboli import naming
 from tests.support import images, rootless
 from tests.support.cluster import Kubectl
+from tests.support.leaks import files_with
 from tests.support.operator import Standin
 from tests.support.rootless import Bed, Cluster
 from tests.support.runs import Object, completed, condition, finished, reason_is
@@ -83,6 +86,47 @@ def test_the_service_may_be_killed_meanwhile(bed: Bed) -> None:
     assert (condition(run)["reason"], run["status"]["result"]["text"]) == ("Completed", "still here")
 
 
+def test_secrets_are_readable_for_the_images_own_user_and_gone_afterwards(bed: Bed) -> None:
+    token, key = "tok-31f0a9c7", "key-5d20e8b1"
+    literals = (f"--from-literal=token={token}", f"--from-literal=key={key}")
+    bed.runs.kubectl("-n", bed.runs.namespace, "create", "secret", "generic", "given", *literals)
+    # Hashes, since the values themselves are redacted.
+    look = (
+        "cd /run/stromboli/secret; printenv TOKEN ALL_token | sha256sum; sha256sum <key; stat -c '%a %u' key; id -u; ls"
+    )
+    spec: dict[str, Any] = {
+        "prompt": f"BASH{{{look}}}",
+        "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "given", "key": "token"}}}],
+        "envFrom": [{"secretRef": {"name": "given"}, "prefix": "ALL_"}],
+        "secretFiles": [{"name": "key", "secretKeyRef": {"name": "given", "key": "key"}}],
+        "claude": {"dangerouslySkipPermissions": True},
+    }
+    runs = bed.runs.run_all(
+        {
+            f"secret-{name}": spec | {"image": images.RECIPES[image].reference, "session": {"name": f"with-{name}"}}
+            for name, image in USERS.items()
+        }
+    )
+    expected = [sha256(text.encode()).hexdigest() for text in (f"{token}\n{token}\n", key)]
+    for run in runs.values():
+        completed(run, bed.operator.last_words())
+        said = str(run["status"]["result"]["text"]).rpartition("said: ")[2].splitlines()
+        assert [line.split()[0] for line in said[:2]] == expected
+        assert said[2].split() == ["400", said[3]]
+        assert said[4:] == ["key"]
+        uid = run["status"]["session"]["uid"]
+        volume = Path(bed.podman.run("volume", "inspect", "--format={{.Mountpoint}}", naming.volume(uid)).strip())
+        assert volume.is_dir()
+        for place in (volume, bed.operator.home / "sessions" / uid):
+            assert files_with(place, (token, key)) == []
+        assert token not in bed.podman.run("inspect", naming.agent(uid).name)
+    eventually(
+        lambda: not files_with(bed.operator.runtime_dir, (token, key)),
+        "no secret is left",
+        lambda: files_with(bed.operator.runtime_dir, (token, key)),
+    )
+
+
 def test_nothing_stays_of_deleted_runs(done: dict[str, Object], bed: Bed) -> None:
     """Not even files that an agent has given to a user that exists only in its container."""
     giving = "mkdir -p out/deep/er; echo > out/deep/er/file; chmod -R 700 out/deep; chown -R 1234:1234 out/deep secret"
@@ -95,5 +139,5 @@ def test_nothing_stays_of_deleted_runs(done: dict[str, Object], bed: Bed) -> Non
     completed(run, bed.operator.last_words())
     given = bed.session(run).rglob("out/deep")
     assert [p.stat().st_uid == bed.user.uid for p in given] == [False], "nothing was given away"
-    bed.runs.kubectl("-n", bed.runs.namespace, "delete", "agentruns", "--all")
+    bed.runs.kubectl("-n", bed.runs.namespace, "delete", "agentruns,agentsessions", "--all")
     eventually(lambda: not any(bed.left().values()), "nothing of any run is left", bed.left)

@@ -18,6 +18,7 @@ from stromboli.kube.kinds import AgentRun
 from tests.support import images
 from tests.support.cluster import Kubectl
 from tests.support.host import Host
+from tests.support.leaks import files_with
 from tests.support.operator import OperatorProcess
 from tests.support.runs import ENDLESS, Object, Runs, condition, finished, reason_is
 
@@ -293,13 +294,4 @@ def _volume(host: Host, uid: str) -> Path:
 
 def _with_any(folder: Path) -> list[Path]:
     """The files below a folder that have one of the secrets in them."""
-    found = []
-    for where, _, files in os.walk(folder):
-        for name in files:
-            path = Path(where) / name
-            if path.is_symlink() or not path.is_file():
-                continue
-            content = path.read_bytes()
-            if any(word.encode() in content for word in WORDS):
-                found.append(path)
-    return found
+    return files_with(folder, WORDS)
