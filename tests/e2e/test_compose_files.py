@@ -100,6 +100,12 @@ services:
     volumes: ["said:/said"]
 volumes: {{said: }}
 """
+# What the run without a service that has secrets is given itself.
+GIVEN = {"token": "tok-of-the-run", "key": "key-of-the-run"}
+OF_THE_RUN = {
+    "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "given", "key": "token"}}}],
+    "secretFiles": [{"name": "key", "secretKeyRef": {"name": "given", "key": "key"}}],
+}
 
 # What each agent runs, and what its answer has to contain.
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -120,7 +126,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("file-text", "Read-only file system\ngiven\ntaken\nscratch\nrefused"),
     ),
     "commands": ("redis-cli -h cache -a 'a b' PING 2>&1 | grep PONG", ("PONG",)),
-    "no-secrets": ("cat /said/*", ("NoNewPrivs:\t1",)),
+    "no-secrets": (
+        "cat /said/*; cd /run/*/secret; printenv TOKEN | tr a-z b-za; tr a-z b-za <key; stat -c %a key; ls -A",
+        ("NoNewPrivs:\t1", "\nupl-pg-uif-svo\nlfz-pg-uif-svo400\nkey"),
+    ),
 }
 
 
@@ -133,6 +142,8 @@ def _environments(space: Runs, folder: Path) -> dict[str, dict[str, Any]]:
     space.kubectl(
         "-n", space.namespace, "create", "configmap", "stacks", f"--from-literal=stack.yaml={CONFIGURED}"
     )  # fmt: skip
+    literals = [f"--from-literal={key}={value}" for key, value in GIVEN.items()]
+    space.kubectl("-n", space.namespace, "create", "secret", "generic", "given", *literals)
     secrets = stacked.on_node(folder / "secrets", SECRETS)
     (folder / "secrets/plain.txt").write_text("plain-text\n")
     (folder / "secrets/key.txt").write_text("key-text\n")
@@ -166,6 +177,7 @@ def ended(space: Runs, folder: Path, podman_env: dict[str, str]) -> dict[str, Ob
         services.build(name, podman_env)
     environments = _environments(space, folder / "work" / "compose-files")
     specs = {name: stacked.spec(CASES[name][0], environment) for name, environment in environments.items()}
+    specs["no-secrets"] |= OF_THE_RUN
     return space.run_all(specs, within=2 * stacked.WITHIN)
 
 
@@ -179,7 +191,7 @@ def test_the_agent_finds_what_its_file_says(ended: dict[str, Object], name: str)
 def test_services_get_nothing_of_the_run(ended: dict[str, Object]) -> None:
     said = stacked.answer(ended["no-secrets"])
     assert "PATH=" in said
-    for word in ("ANTHROPIC", "stand-in-key", "STROMBOLI", "stromboli", "claude"):
+    for word in ("ANTHROPIC", "stand-in-key", "STROMBOLI", "stromboli", "claude", "TOKEN", *GIVEN.values()):
         assert word not in said
 
 
