@@ -45,6 +45,10 @@ services:
   app: {{image: {WORKBENCH}, network_mode: "service:db"}}
   db: {{image: "postgres:16", network_mode: none, environment: {{POSTGRES_PASSWORD: devpass}}}}
 """
+ALONE = f"""
+services:
+  app: {{image: {WORKBENCH}, network_mode: none}}
+"""
 BUILT = """
 services:
   app: {build: ., network_mode: none, volumes: [".:/workspace"]}
@@ -88,6 +92,19 @@ def owners(folder: Path) -> set[int]:
 def test_without_networks_services_meet_in_one_namespace(bed: Bed) -> None:
     stack = environment(bed, "joined", JOINED)
     assert shown(bed, "joined", QUERY.format(host="127.0.0.1"), stack).endswith(": 42")
+
+
+def test_the_agent_in_its_service_is_given_the_secrets_of_the_run(bed: Bed) -> None:
+    bed.runs.kubectl("-n", bed.runs.namespace, "create", "secret", "generic", "given", "--from-literal=key=whispers")
+    reference = {"secretKeyRef": {"name": "given", "key": "key"}}
+    given = {
+        "env": [{"name": "TOKEN", "valueFrom": reference}],
+        "secretFiles": [{"name": "key", **reference}],
+    }
+    stack = environment(bed, "given", ALONE)
+    look = "cd /run/stromboli/secret; printenv TOKEN; (printenv TOKEN; cat key) | tr a-z b-za; stat -c ' %a %u' key"
+    said = shown(bed, "given", f"{look}; id -u", stack, **given)
+    assert said.endswith(f"{MASK}\nxijtqfst\nxijtqfst 400 0\n0")
 
 
 def test_an_image_is_built_and_what_its_agent_writes_is_the_users(bed: Bed) -> None:
