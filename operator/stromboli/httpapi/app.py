@@ -26,7 +26,7 @@ from stromboli.httpapi import docspage, openapi, sse
 from stromboli.httpapi.body import Room
 from stromboli.httpapi.caller import Access
 from stromboli.httpapi.calls import ROUTERS
-from stromboli.httpapi.errors import GONE, STOPPED, Refusal, errors_of, of_api
+from stromboli.httpapi.errors import GONE, STOPPED, Refusal, errors_of, refusal_of
 from stromboli.httpapi.health import Health
 from stromboli.httpapi.ratelimit import RateLimit
 from stromboli.httpsettings import HttpSettings
@@ -203,7 +203,7 @@ def _answer(refusal: Refusal) -> JSONResponse:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal | LocalFailure), "it is registered for these"
-    refusal = error if isinstance(error, Refusal) else of_api(error)
+    refusal = refusal_of(error)
     if refusal.status == 503:
         log.warning("%s", refusal)
     return _answer(refusal)

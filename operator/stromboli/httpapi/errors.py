@@ -71,11 +71,13 @@ def invalid(field: str, why: str) -> Refusal:
     return Refusal(400, f"{field}: {why}" if field else why, "InvalidRequest", {"field": field} if field else {})
 
 
-def of_api(error: LocalFailure) -> Refusal:
-    """What the API server's answer, or that there was none, means for the caller. Its own account of an object that it
-    does not accept (422) is a bad request; its troubles are a 503.
+def refusal_of(error: Refusal | LocalFailure) -> Refusal:
+    """How a call is answered that has ended with this error. What the API server says of an object that it does not
+    accept (422) is a bad request; its own troubles, or none of its answers, are a 503.
     """
     match error:
+        case Refusal():
+            return error
         case ApiRefused(status=422):
             return Refusal(400, error.message, error.reason or "Invalid")
         case ApiRefused(status=401):

@@ -30,7 +30,7 @@ from stromboli.reasons import PresentReason
 PATIENCE = 30.0  # seconds for which a call waits for what has nothing to do with the image: an operator, Podman, a disk
 LEAVING = 10.0  # seconds for a deleted AgentImage to be gone
 _FIELD = "spec.image"  # of an AgentImage, which the caller has never seen
-_NOT_FOUND, _CONFLICT = 404, 409
+_CONFLICT = 409
 _REFUSED = (PresentReason.InvalidSpec, PresentReason.ImageNotAllowed, PresentReason.PolicyViolation)
 
 
@@ -123,12 +123,8 @@ async def _created(caller: Caller, image: Reference, name: str) -> Wanted:
 
 
 async def _named(caller: Caller, name: str) -> AgentImage | None:
-    try:
-        return objects.image(await caller.cluster.get(IMAGES, caller.namespace, name))
-    except ApiRefused as e:
-        if e.status != _NOT_FOUND:
-            raise
-        return None
+    found = await caller.cluster.find(IMAGES, caller.namespace, name)
+    return None if found is None else objects.image(found)
 
 
 async def _states(caller: Caller, image: AgentImage) -> AsyncGenerator[AgentImage, None]:

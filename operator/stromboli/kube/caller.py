@@ -35,7 +35,7 @@ FIRST, LAST = 0.2, 5.0  # seconds before a connection that was lost is made agai
 _KEPT = 16  # connections that are kept between calls: a new one costs a TLS handshake
 _CONNECT = 10.0  # seconds
 _PROBE = 3.0  # seconds for the API server to say that it is there
-_GONE = 410
+_NOT_FOUND, _GONE = 404, 410
 _REVIEWS = Resource("selfsubjectreviews", "authentication.k8s.io", "v1")
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
@@ -62,6 +62,15 @@ class Caller:
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """An object. Raises ApiRefused, with status 404 if there is none."""
         return await self.document("GET", resource.path(namespace, name))
+
+    async def find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """An object; None if there is none."""
+        try:
+            return await self.get(resource, namespace, name)
+        except ApiRefused as e:
+            if e.status != _NOT_FOUND:
+                raise
+            return None
 
     async def head(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """The metadata of an object, which alone is sent. Raises ApiRefused, with status 404 if there is none."""

@@ -14,7 +14,7 @@ from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.grammar import reference
 from stromboli.httpapi import body, nodes, pulling, sse
 from stromboli.httpapi.caller import Caller, CallerOf
-from stromboli.httpapi.errors import GONE, Refusal, errors_of, invalid, of_api
+from stromboli.httpapi.errors import GONE, Refusal, errors_of, invalid, refusal_of
 from stromboli.httpapi.openapi import body_of
 from stromboli.httpapi.pulling import Arrived, Wanted
 from stromboli.httpapi.shapes import base
@@ -137,8 +137,7 @@ async def _events(caller: Caller, wanted: Wanted, asked: PullRequest) -> AsyncGe
                 elif not asked.quiet:
                     yield sse.event({}, step.model_dump())
     except (Refusal, ApiRefused, ApiUnreachable) as e:
-        refusal = e if isinstance(e, Refusal) else of_api(e)
-        yield sse.event({"event": "error"}, refusal.answer().model_dump())
+        yield sse.event({"event": "error"}, refusal_of(e).answer().model_dump())
 
 
 async def _progress(
@@ -169,7 +168,7 @@ def _other_platform(asked: str, there: Arrived) -> Refusal:
 
 def _refused(refused: ApiRefused, name: str) -> Refusal:
     """What the read API says about an image: a policy's refusal is about the request, and not about the caller."""
-    answer = of_api(refused)
+    answer = refusal_of(refused)
     if answer.status == 404 and refused.reason == "ImageMissing":
         return Refusal(404, f"the image {name} is not on the node; POST /images/pull pulls it", refused.reason)
     if answer.status == 403 and refused.reason in Reason.__members__:

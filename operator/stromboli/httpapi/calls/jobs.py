@@ -113,22 +113,14 @@ async def _jobs(caller: Caller, rows: Sequence[Row]) -> AsyncGenerator[JobAnswer
 
 
 async def _job(caller: Caller, name: str) -> JobAnswer | None:
-    try:
-        return translate.job(objects.run(await caller.cluster.get(RUNS, caller.namespace, name)))
-    except ApiRefused as e:
-        if e.status != _NOT_FOUND:
-            raise
-        return None
+    found = await caller.cluster.find(RUNS, caller.namespace, name)
+    return None if found is None else translate.job(objects.run(found))
 
 
 async def _read(caller: Caller, name: str) -> Object:
     """The run of that name, as it is read. Raises Refusal (404)."""
-    if naming.is_object_name(name):
-        try:
-            return await caller.cluster.get(RUNS, caller.namespace, name)
-        except ApiRefused as e:
-            if e.status != _NOT_FOUND:
-                raise
+    if naming.is_object_name(name) and (found := await caller.cluster.find(RUNS, caller.namespace, name)) is not None:
+        return found
     raise Refusal(404, f"there is no job {name[:253]} in the namespace {caller.namespace}; GET /jobs lists all")
 
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from stromboli.errors import ApiRefused
 from stromboli.httpapi import body
 from stromboli.httpapi.caller import Caller, CallerOf
-from stromboli.httpapi.errors import Refusal, errors_of, invalid, of_api
+from stromboli.httpapi.errors import Refusal, errors_of, invalid, refusal_of
 from stromboli.httpapi.openapi import body_of
 from stromboli.httpapi.shapes import base
 from stromboli.httpapi.shapes.secret import (
@@ -117,7 +117,7 @@ def _without(value: str, refused: ApiRefused, name: str) -> Refusal:
     if refused.status == 409:
         said = f"there is already a secret {name!r}, or a Secret of that name; delete it, or choose another name"
         return Refusal(409, said, "AlreadyExists")
-    answer = of_api(refused)
+    answer = refusal_of(refused)
     if not _echoes(value, answer.error):
         return answer
     said = "the API server refuses the Secret, in words that are not passed on because they have some of its value"

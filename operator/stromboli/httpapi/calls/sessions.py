@@ -111,12 +111,8 @@ async def _infos(caller: Caller, rows: Sequence[Row]) -> list[SessionInfo]:
     """What is known of these sessions, without those that are gone meanwhile."""
 
     async def one(name: str) -> SessionInfo | None:
-        try:
-            return translate.session(objects.session(await caller.cluster.get(SESSIONS, caller.namespace, name)))
-        except ApiRefused as e:
-            if e.status != _NOT_FOUND:
-                raise
-            return None
+        found = await caller.cluster.find(SESSIONS, caller.namespace, name)
+        return None if found is None else translate.session(objects.session(found))
 
     chosen: list[SessionInfo] = []
     for at in range(0, len(rows), _AT_ONCE):
@@ -147,11 +143,8 @@ async def _messages(caller: Caller, name: str, part: Mapping[str, str]) -> tuple
 async def _session(caller: Caller, name: str) -> Session | None:
     """The session; None if it is still to be made, by a run that has not ended. Raises Refusal (404)."""
     if naming.is_object_name(name):
-        try:
-            return objects.session(await caller.cluster.get(SESSIONS, caller.namespace, name))
-        except ApiRefused as e:
-            if e.status != _NOT_FOUND:
-                raise
+        if (found := await caller.cluster.find(SESSIONS, caller.namespace, name)) is not None:
+            return objects.session(found)
         async for row in listing.rows(caller, RUNS, "Succeeded", fields=f"spec.session.name={name}"):
             if row.cells[0] not in ("True", "False"):
                 return None

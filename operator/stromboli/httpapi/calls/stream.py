@@ -24,7 +24,7 @@ from stromboli.errors import ApiRefused, ApiUnreachable
 from stromboli.httpapi import body, sse
 from stromboli.httpapi.caller import Caller, CallerOf
 from stromboli.httpapi.calls.runs import Key
-from stromboli.httpapi.errors import Refusal, errors_of, of_api
+from stromboli.httpapi.errors import Refusal, errors_of, refusal_of
 from stromboli.httpapi.openapi import body_of
 from stromboli.httpapi.running import following, launch
 from stromboli.httpapi.running.answers import answered
@@ -115,5 +115,4 @@ async def _events(caller: Caller, run: Launched, begin: Position, wanted: RunReq
         answer = await answered(caller, run, await following.ended(caller, run), wanted)
         yield sse.event({"event": "done"}, answer.model_dump(mode="json", exclude_none=True))
     except (Refusal, ApiRefused, ApiUnreachable) as e:
-        refusal = e if isinstance(e, Refusal) else of_api(e)
-        yield sse.event({"event": "error"}, refusal.answer().model_dump())
+        yield sse.event({"event": "error"}, refusal_of(e).answer().model_dump())

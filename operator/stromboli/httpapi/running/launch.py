@@ -149,12 +149,9 @@ async def _surely_found(caller: Caller, names: _Names) -> Launched | None:
 
 async def _found(caller: Caller, names: _Names) -> Launched | None:
     """The run that the same request has created before. Raises Refusal if another one has."""
-    try:
-        run = await caller.cluster.get(RUNS, caller.namespace, names.run)
-    except ApiRefused as e:
-        if e.status == 404:
-            return None
-        raise
+    run = await caller.cluster.find(RUNS, caller.namespace, names.run)
+    if run is None:
+        return None
     if annotation(run, REQUEST) != names.request:
         raise Refusal(
             409,

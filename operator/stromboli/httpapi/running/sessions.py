@@ -59,14 +59,8 @@ async def discard(caller: Caller, name: str, run: str) -> None:
 
 
 async def _existing(caller: Caller, name: str) -> str:
-    try:
-        await caller.cluster.get(SESSIONS, caller.namespace, name)
-    except ApiRefused as e:
-        if e.status == 404:
-            raise Refusal(
-                404, f"there is no session {name}; leave `resume` out to begin one", details={"session_id": name}
-            ) from e
-        raise
+    if await caller.cluster.find(SESSIONS, caller.namespace, name) is None:
+        raise Refusal(404, f"there is no session {name}; leave `resume` out to begin one", details={"session_id": name})
     return name
 
 
