@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from fastapi import Request
 
 from stromboli.httpapi.errors import Refusal
+
+T = TypeVar("T")
 
 PATIENCE = 60.0  # seconds for a whole body
 SMALL = 64 * 1024  # bytes for which there is always room
@@ -45,7 +49,21 @@ async def read(request: Request) -> bytes:
     return b"".join(pieces)
 
 
-async def gone(request: Request) -> None:
-    """Returns once the client has hung up. The request's body has to be read before."""
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of the work; None, and the work is cancelled, if the client hangs up before. The request's body has to
+    be read before.
+    """
+    gone, working = asyncio.ensure_future(_gone(request)), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (gone, working):
+            task.cancel()
+        await asyncio.gather(gone, working, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    """Returns once the client has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -107,16 +106,9 @@ async def pull_image(request: Request, caller: CallerOf) -> Response:
     wanted = await pulling.wanted(caller, reference.parse(asked.image))
     if sse.MEDIA in request.headers.get("accept", "").lower():
         return sse.answer(_events(caller, wanted, asked), "the pull goes on")
-    gone = asyncio.ensure_future(body.gone(request))
-    work = asyncio.ensure_future(_pulled(caller, wanted, asked))
-    try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            return JSONResponse(work.result().model_dump())
-    finally:
-        for task in (gone, work):
-            task.cancel()
-        await asyncio.gather(gone, work, return_exceptions=True)
+    answer = await body.unless_gone(request, _pulled(caller, wanted, asked))
+    if answer is not None:
+        return JSONResponse(answer.model_dump())
     return Response(status_code=GONE)
 
 

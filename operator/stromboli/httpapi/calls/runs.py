@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -45,20 +44,13 @@ async def run(
     """A client that hangs up does not end the run: it is a job of `GET /jobs` like any other."""
     wanted = parse_run(await body.read(request))
     launched = await launch.launched(caller, wanted, launch.key_of(idempotency_key), request.is_disconnected)
-    gone = asyncio.ensure_future(body.gone(request))
-    work = asyncio.ensure_future(following.ended(caller, launched))
     try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            answer = await answered(caller, launched, work.result(), wanted)
+        ended = await body.unless_gone(request, following.ended(caller, launched))
+        if ended is not None:
+            answer = await answered(caller, launched, ended, wanted)
             return JSONResponse(answer.model_dump(mode="json", exclude_none=True))
     except asyncio.CancelledError as e:
         raise _stopped(launched) from e
-    finally:
-        for task in (gone, work):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(gone, work, return_exceptions=True)
     if cancel_on_disconnect:
         await following.cancel(caller, launched)
     return Response(status_code=GONE)
