@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from stromboli.errors import ApiRefused
-from stromboli.httpapi import body
+from stromboli.httpapi import body, secret_names
 from stromboli.httpapi.caller import Caller, CallerOf
 from stromboli.httpapi.errors import Refusal, errors_of, invalid, refusal_of
 from stromboli.httpapi.openapi import body_of
@@ -25,7 +25,6 @@ from stromboli.httpapi.shapes.secret import (
     SecretInfo,
     SecretsAnswer,
 )
-from stromboli.httpapi.translate import secret_names
 from stromboli.kube.user import SECRETS, Object
 from stromboli.naming import SECRET_LABEL, SECRET_NAME
 

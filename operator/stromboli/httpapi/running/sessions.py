@@ -86,7 +86,7 @@ async def _created(caller: Caller, name: str, run: str) -> None:
     """
     body: dict[str, Any] = {
         "apiVersion": API_VERSION,
-        "kind": "AgentSession",
+        "kind": Session.KIND,
         "metadata": {"name": name, "namespace": caller.namespace, "annotations": {MADE_FOR: run}},
         "spec": {},
     }

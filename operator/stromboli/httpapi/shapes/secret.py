@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from stromboli.httpapi import secret_names
 from stromboli.httpapi.shapes.base import RequestShape
-from stromboli.httpapi.translate import secret_names
 
 # Bytes of a value: Kubernetes takes 1 MiB for all data of a Secret.
 LARGEST = 1024 * 1024 - 1024

@@ -14,13 +14,15 @@ from pydantic import ValidationError
 
 from stromboli import naming
 from stromboli.errors import InvalidInput, Refused
+from stromboli.httpapi import secret_names
 from stromboli.httpapi.errors import Refusal, invalid
 from stromboli.httpapi.shapes.run import ClaudeOptions, Environment, Lifecycle, PodmanOptions, RunRequest
-from stromboli.httpapi.translate import fields, secret_names, units
+from stromboli.httpapi.translate import fields, units
 from stromboli.kube.outline import MAX_SPEC
 from stromboli.models import claude as cli
 from stromboli.models.agentrun import AgentRunSpec
 from stromboli.models.environment import NO_SERVICE, SERVICE_NAME
+from stromboli.models.run import Run
 from stromboli.models.sentences import sentence
 from stromboli.plan import policy as policies
 from stromboli.plan import request as checks
@@ -31,7 +33,6 @@ from stromboli.plan.policy import Base
 Wire = dict[str, Any]
 T = TypeVar("T")
 
-KIND = "AgentRun"
 # The Secret, and its key, that webhooks are signed with, if it is there.
 WEBHOOK_SECRET = {"name": "stromboli-webhook", "key": "secret", "optional": True}
 OUTPUT_FORMATS = ("text", "json", "stream-json")
@@ -83,7 +84,7 @@ def manifest(
     metadata: Wire = {"name": name, "namespace": namespace}
     if annotations:
         metadata["annotations"] = dict(annotations)
-    return {"apiVersion": naming.API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+    return {"apiVersion": naming.API_VERSION, "kind": Run.KIND, "metadata": metadata, "spec": spec}
 
 
 def output_format(request: RunRequest) -> str:

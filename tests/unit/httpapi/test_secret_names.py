@@ -1,4 +1,4 @@
-"""httpapi/translate/secret_names.py: a name for every secret, and none for two."""
+"""httpapi/secret_names.py: a name for every secret, and none for two."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stromboli import naming
-from stromboli.httpapi.translate.secret_names import is_name, secret_name
+from stromboli.httpapi.secret_names import is_name, secret_name
 
 
 @pytest.mark.parametrize(
