@@ -45,7 +45,8 @@ class Bed:
         self.at_work = 0
         self.questions = 0
         self.images = self
-        self.pulls = Pulls(cast(Any, self), self, Access(home), lambda _: None)
+        self.ended: list[str] = []
+        self.pulls = Pulls(cast(Any, self), self, Access(home), lambda _: None, lambda how, _: self.ended.append(how))
 
     async def pull(
         self, name: str, report: Callable[[PullProgress], None], *, credentials: Credentials | None
@@ -414,3 +415,16 @@ async def test_an_image_that_has_just_arrived_is_not_asked_for_beside_its_pull(b
         bed.pulls.pulled(APP, (ONE,), "run", PRIVATE)
     await bed.settle()
     assert (len(bed.begun), bed.questions) == (1, 0)
+
+
+@pytest.mark.parametrize("told", ["pulled", "failed", "canceled"])
+async def test_each_end_of_a_pull_is_reported_once(told: str, bed: Bed) -> None:
+    await bed.wants()
+    await bed.wants(run="another")
+    if told == "canceled":
+        for run in ("run", "another"):
+            bed.pulls.leave(run)
+        await bed.settle()
+    else:
+        await bed.end(PULLED if told == "pulled" else AWAY)
+    assert bed.ended == [told]
