@@ -79,13 +79,8 @@ class Caller:
 
     async def heads(self, resource: Resource, namespace: str | None, *, labels: str = "") -> list[Object]:
         """The metadata of all objects of a list, which alone is sent."""
-        found: list[Object] = []
-        following = ""
-        while True:
-            part = await self.page(resource, namespace, labels=labels, following=following, accept=_HEADS)
-            found += [item["metadata"] for item in part.items]
-            if not (following := part.following):
-                return found
+        pages = self.pages(resource, namespace, labels=labels, accept=_HEADS)
+        return [item["metadata"] async for page in pages for item in page.items]
 
     async def page(
         self,
@@ -108,12 +103,24 @@ class Caller:
     async def list(self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "") -> Page:
         """A whole list."""
         items: list[Object] = []
+        version = ""
+        async for page in self.pages(resource, namespace, labels=labels, fields=fields):
+            items += page.items
+            version = page.version
+        return Page(items, version)
+
+    async def pages(
+        self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "", accept: str = _JSON
+    ) -> AsyncGenerator[Page, None]:
+        """The parts of a whole list: at least one."""
         following = ""
         while True:
-            part = await self.page(resource, namespace, labels=labels, fields=fields, following=following)
-            items += part.items
-            if not (following := part.following):
-                return Page(items, part.version)
+            page = await self.page(
+                resource, namespace, labels=labels, fields=fields, following=following, accept=accept
+            )
+            yield page
+            if not (following := page.following):
+                return
 
     async def create(self, resource: Resource, namespace: str | None, body: Object) -> Object:
         """Create an object. Raises ApiRefused, with status 409 if there is one."""

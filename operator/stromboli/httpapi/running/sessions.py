@@ -67,10 +67,7 @@ async def _existing(caller: Caller, name: str) -> str:
 async def _last(caller: Caller, field: str) -> str:
     """The session that was used last."""
     last: Session | None = None
-    following: str | None = None
-    while following != "":
-        page = await caller.cluster.page(SESSIONS, caller.namespace, following=following or "")
-        following = page.following
+    async for page in caller.cluster.pages(SESSIONS, caller.namespace):
         for session in map(objects.session, page.items):
             if session.status.last_used and (last is None or _when(session) > _when(last)):
                 last = session
