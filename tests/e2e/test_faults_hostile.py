@@ -84,7 +84,7 @@ def test_a_session_whose_root_would_keep_podman_waiting_goes_on(
 
 # What a process in the container does to hide that the prompt was sent: in the agent, and in a hook.
 REMOVES = "rm -rf /run/stromboli/* /run/stromboli/out/.[a-z0-9]*"
-MOVES = "mv /run/stromboli /run/x; cp -a /run/x /run/stromboli; find /run/stromboli/out -mindepth 1 -delete"
+MOVES = "mv /run /moved; cp -a /moved /run; find /run/stromboli/out -mindepth 1 -delete"  # its folder: it is a mount
 OTHERS = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || kill -9 $p; done"
 AGENTS: dict[str, dict[str, object]] = {
     "agent-removes-120": {"prompt": f"ECHO{{sh:{REMOVES}; exit 120}}"},
@@ -93,7 +93,8 @@ AGENTS: dict[str, dict[str, object]] = {
 }
 HOOKS: dict[str, dict[str, object]] = {
     "hook-removes-120": {"lifecycle": {"postStart": [f"{REMOVES}; exit 120"]}},
-    "hook-moves-137": {"lifecycle": {"postStart": [f"{MOVES}; kill -9 $$"]}},
+    # It is a mount, which cannot be moved: otherwise this hook would succeed.
+    "hook-moves-137": {"lifecycle": {"postStart": ["mv /run/stromboli /run/x || kill -9 $$"]}},
 }
 # … and what it does to run longer than allowed. `OTHERS` must not contain braces, which would end a directive.
 ENDLESS: dict[str, dict[str, object]] = {
