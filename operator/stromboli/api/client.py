@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stromboli import bounds
-from stromboli.errors import ApiUnreachable
-from stromboli.kube import refusals
+from stromboli.kube import readapi
 from stromboli.kube.user import SILENCE, Query, Resource, User
 from stromboli.naming import AGENTS_GROUP, VERSION
 
@@ -47,18 +46,10 @@ def search(user: User, namespace: str, query: str, limit: int) -> Document:
 def _last(user: User, path: str, query: Query, report: Callable[[int, int], None]) -> Document:
     """The last line of an answer, which lines of progress precede. It may be an error."""
     answer: Document | None = None
-    try:
-        with user.stream(path, query, silence=SILENCE) as stream:
-            for line in stream.lines():
-                answer = bounds.json_document(line, bounds.ANSWER)
-                if isinstance(progress := answer.get("progress"), dict):
-                    report(int(progress["done"]), int(progress["total"]))
-                    answer = None
-    except (ValueError, LookupError, TypeError, AttributeError) as e:
-        raise ApiUnreachable(f"the read API at {path} gives no valid answer: {e}") from e
-    if answer is None:
-        raise ApiUnreachable(f"the answer of the read API at {path} ends before its end", "try again")
-    if answer.get("kind") == "Status":
-        code = answer.get("code")
-        raise refusals.of_status(code if isinstance(code, int) else 500, answer, path)
-    return answer
+    with readapi.valid(path), user.stream(path, query, silence=SILENCE) as stream:
+        for line in stream.lines():
+            answer = bounds.json_document(line, bounds.ANSWER)
+            if isinstance(progress := answer.get("progress"), dict):
+                report(int(progress["done"]), int(progress["total"]))
+                answer = None
+    return readapi.last(answer, path)

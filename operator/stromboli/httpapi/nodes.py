@@ -4,14 +4,12 @@ valid answer ApiUnreachable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from stromboli import bounds
-from stromboli.errors import ApiUnreachable
 from stromboli.httpapi.caller import Caller
-from stromboli.kube import refusals
+from stromboli.kube import readapi
 from stromboli.kube.user import Query, Resource
 from stromboli.naming import AGENTS_GROUP, VERSION
 
@@ -26,7 +24,7 @@ async def images(caller: Caller) -> list[Document]:
     """
     path = _IMAGES.path(caller.namespace)
     found = await _listed(caller, path)
-    with valid(path):
+    with readapi.valid(path):
         while (left := found["incomplete"]) > 0:
             found = await _listed(caller, path)
             if found["incomplete"] >= left:
@@ -44,13 +42,9 @@ async def search(caller: Caller, query: str, limit: int) -> Document:
     return await _document(caller, _IMAGES.path(caller.namespace, "search"), {"query": query, "limit": str(limit)})
 
 
-@contextmanager
-def valid(path: str = _IMAGES.path()) -> Iterator[None]:
+def valid() -> AbstractContextManager[None]:
     """What is read of an answer inside the block is there, and of the right type. Raises ApiUnreachable."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError) as e:
-        raise ApiUnreachable(f"the read API at {path} gives no valid answer: {e}") from e
+    return readapi.valid(_IMAGES.path())
 
 
 async def _document(caller: Caller, path: str, query: Query) -> Document:
@@ -62,13 +56,8 @@ async def _listed(caller: Caller, path: str) -> Document:
     answer: Document | None = None
     async with caller.cluster.stream(path) as stream:
         async for line in stream.lines(bounds.ANSWER.size):
-            with valid(path):
+            with readapi.valid(path):
                 answer = dict(bounds.json_document(line, bounds.ANSWER))
                 if "progress" in answer:
                     answer = None
-    if answer is None:
-        raise ApiUnreachable(f"the answer of the read API at {path} ends before its end")
-    if answer.get("kind") == "Status":
-        code = answer.get("code")
-        raise refusals.of_status(code if isinstance(code, int) else 500, answer, path)
-    return answer
+    return readapi.last(answer, path)

@@ -72,7 +72,7 @@ def run(name: str, **spec: Any) -> dict[str, Any]:
 async def test_an_object_from_its_creation_to_its_deletion(caller: Caller) -> None:
     cluster, space = caller.cluster, caller.namespace
     created = await cluster.create(RUNS, space, run("a"))
-    assert await cluster.get(RUNS, space, "a") == created
+    assert await cluster.get(RUNS, space, "a") == await cluster.find(RUNS, space, "a") == created
     with pytest.raises(ApiRefused, match="already exists") as refused:
         await cluster.create(RUNS, space, run("a"))
     assert (refused.value.status, refused.value.reason) == (409, "AlreadyExists")
@@ -86,6 +86,7 @@ async def test_an_object_from_its_creation_to_its_deletion(caller: Caller) -> No
         await cluster.delete(RUNS, space, "a", uid=str(uuid.uuid4()))
     assert refused.value.status == 409
     await cluster.delete(RUNS, space, "a", uid=created["metadata"]["uid"])
+    assert await cluster.find(RUNS, space, "a") is None
     for call in (
         cluster.get(RUNS, space, "a"),
         cluster.patch(RUNS, space, "a", change),

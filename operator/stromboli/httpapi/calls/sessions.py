@@ -28,7 +28,7 @@ from stromboli.httpapi.shapes.session import (
     SessionsView,
 )
 from stromboli.httpapi.translate import session as translate
-from stromboli.kube import objects
+from stromboli.kube import objects, readapi
 from stromboli.kube.rows import Row
 from stromboli.kube.user import RUNS, SESSIONS, Resource
 from stromboli.models.session import Session
@@ -129,15 +129,14 @@ async def _messages(caller: Caller, name: str, part: Mapping[str, str]) -> tuple
     path = _MESSAGES.path(caller.namespace, name, "messages")
     try:
         answer = await caller.cluster.document("GET", path, {"full": "true", **part})
-        return [translate.message(entry, name) for entry in answer["entries"]], int(answer["total"])
     except ApiRefused as e:
         if e.status != _NOT_FOUND:
             raise
         if e.hint:  # it is the read API that is missing
             raise ApiUnreachable(e.message, e.hint) from e
         return [], 0  # its run has begun, but the CLI has not
-    except (LookupError, TypeError, ValueError) as e:
-        raise ApiUnreachable(f"the read API at {path} gives no valid answer: {type(e).__name__}") from e
+    with readapi.valid(path):
+        return [translate.message(entry, name) for entry in answer["entries"]], int(answer["total"])
 
 
 async def _session(caller: Caller, name: str) -> Session | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from stromboli.errors import ApiUnreachable
 from stromboli.httpapi.caller import CallerOf
 from stromboli.httpapi.errors import errors_of
 from stromboli.httpapi.health import Health
 from stromboli.httpapi.shapes.system import ClaudeStatusAnswer, ComponentHealth, HealthAnswer
+from stromboli.kube import readapi
 from stromboli.kube.user import Resource
 from stromboli.metrics import exposition
 from stromboli.naming import AGENTS_GROUP, METRICS, VERSION
@@ -56,7 +56,5 @@ async def claude_status(caller: CallerOf) -> ClaudeStatusAnswer:
     """Those that runs of the caller's namespace are given."""
     path = _CLAUDE_STATUS.path(caller.namespace)
     found = await caller.cluster.document("GET", path)
-    try:
+    with readapi.valid(path):
         return ClaudeStatusAnswer(configured=found["configured"] is True, message=str(found["message"]))
-    except KeyError as e:
-        raise ApiUnreachable(f"the read API at {path} gives no valid answer: {e} is missing") from e
