@@ -47,14 +47,16 @@ async def prompt(cluster: ClusterReads, namespace: str, spec: AgentRunSpec) -> s
         ref = spec.prompt_from.secret_key_ref
         assert ref is not None
         what = f"Secret {ref.name}"
-        data = _value(await cluster.secret_data(namespace, ref.name), ref, f"spec.promptFrom: the {what}", namespace)
+        data = _value(
+            await cluster.secret_data(namespace, ref.name), ref.key, f"spec.promptFrom: the {what}", namespace
+        )
     return documents.decode_prompt(data, f"spec.promptFrom: key {ref.key} of the {what}")
 
 
 async def config_map_key(cluster: ClusterReads, namespace: str, ref: KeyRef, field: str) -> bytes:
     """What a key of a ConfigMap has. `field` is the one that names it. Raises Waiting, ClusterUnavailable."""
     data = await cluster.config_map_data(namespace, ref.name)
-    return _value(data, ref, f"{field}: the ConfigMap {ref.name}", namespace, f"; {_keys(data or {})}")
+    return _value(data, ref.key, f"{field}: the ConfigMap {ref.name}", namespace, f"; {_keys(data or {})}")
 
 
 async def taken(cluster: ClusterReads, namespace: str, spec: AgentRunSpec, policy: Effective) -> Taken:
@@ -83,23 +85,19 @@ async def taken(cluster: ClusterReads, namespace: str, spec: AgentRunSpec, polic
 
 def _found(want: Wanted, data: Mapping[str, bytes] | None, namespace: str) -> Mapping[str, bytes]:
     """Raises Waiting(WaitingForReference) for what is missing, unless it is optional."""
-    found = references.found(want, data or {})
-    if want.optional or (data is not None and (found or want.key is None)):
-        return found
-    what = f"{want.field}: the {want.object}"
-    if data is None:
-        raise Waiting(Reason.WaitingForReference, f"{what} is not in namespace {namespace} yet")
-    keys = f"; {_keys(data)}" if want.object.kind == "ConfigMap" else ""
-    raise Waiting(Reason.WaitingForReference, f"{what} has no key {want.key} yet{keys}")
+    if not want.optional and (data is None or want.key is not None):
+        keys = f"; {_keys(data or {})}" if want.object.kind == "ConfigMap" else ""
+        _value(data, want.key or "", f"{want.field}: the {want.object}", namespace, keys)
+    return references.found(want, data or {})
 
 
-def _value(data: Mapping[str, bytes] | None, ref: KeyRef, what: str, namespace: str, keys: str = "") -> bytes:
+def _value(data: Mapping[str, bytes] | None, key: str, what: str, namespace: str, keys: str = "") -> bytes:
     """Raises Waiting(WaitingForReference) if the object or its key is missing."""
     if data is None:
         raise Waiting(Reason.WaitingForReference, f"{what} is not in namespace {namespace} yet")
-    if ref.key not in data:
-        raise Waiting(Reason.WaitingForReference, f"{what} has no key {ref.key} yet{keys}")
-    return data[ref.key]
+    if key not in data:
+        raise Waiting(Reason.WaitingForReference, f"{what} has no key {key} yet{keys}")
+    return data[key]
 
 
 def _keys(data: Mapping[str, bytes]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
 from stromboli.httpapi import secret_names
-from stromboli.httpapi.shapes.base import RequestShape
+from stromboli.httpapi.shapes.base import AnswerShape, RequestShape
 
 # Bytes of a value: Kubernetes takes 1 MiB for all data of a Secret.
 LARGEST = 1024 * 1024 - 1024
@@ -42,7 +42,7 @@ class CreateSecretRequest(RequestShape):
     )
 
 
-class SecretInfo(BaseModel):
+class SecretInfo(AnswerShape):
     """What may be known of a secret."""
 
     id: str = Field(description="Another one for each secret that was ever created.")
@@ -50,20 +50,20 @@ class SecretInfo(BaseModel):
     created_at: str = Field(description="When it was created (RFC 3339).")
 
 
-class SecretsAnswer(BaseModel):
+class SecretsAnswer(AnswerShape):
     """The secrets, by name."""
 
     secrets: list[SecretInfo]
 
 
-class CreateSecretAnswer(BaseModel):
+class CreateSecretAnswer(AnswerShape):
     """The secret is there."""
 
     success: Literal[True] = True
     name: str
 
 
-class DeleteSecretAnswer(BaseModel):
+class DeleteSecretAnswer(AnswerShape):
     """The secret is gone."""
 
     success: Literal[True] = True

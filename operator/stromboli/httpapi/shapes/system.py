@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from stromboli.httpapi.shapes.base import AnswerShape
 
 
-class ComponentHealth(BaseModel):
+class ComponentHealth(AnswerShape):
     """A part that calls need."""
 
     name: str
@@ -15,7 +17,7 @@ class ComponentHealth(BaseModel):
     error: str = Field("", description="What is wrong with it.")
 
 
-class HealthAnswer(BaseModel):
+class HealthAnswer(AnswerShape):
     """How the server is."""
 
     name: str = "stromboli"
@@ -25,7 +27,7 @@ class HealthAnswer(BaseModel):
     components: list[ComponentHealth] = Field(default_factory=list)
 
 
-class ClaudeStatusAnswer(BaseModel):
+class ClaudeStatusAnswer(AnswerShape):
     """Whether there are credentials for Claude."""
 
     configured: bool
