@@ -265,12 +265,17 @@ async def test_it_is_thrown_away_also_where_the_reader_has_gone(
 
     connection = Connection(podman_socket)
     before = spoken.podman.run("ps", "--all", "--format", "{{.Names}}")
-    reading = asyncio.create_task(read(Conversations(podman, Hanging(connection), INSTALLATION, given_nothing), spoken))
+    in_use: set[str] = set()  # which a sweep leaves alone
+    hanging = Conversations(podman, Hanging(connection), INSTALLATION, given_nothing, in_use)
+    reading = asyncio.create_task(read(hanging, spoken))
     await asyncio.wait_for(began.wait(), LIMIT)
     assert naming.reader("") in spoken.podman.run("ps", "--all", "--format", "{{.Names}}")
+    assert in_use <= set(spoken.podman.run("ps", "--all", "--format", "{{.Names}}").split())
+    assert len(in_use) == 1
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
+    assert in_use == set()
     assert spoken.podman.run("ps", "--all", "--format", "{{.Names}}") == before
     await connection.close()
 

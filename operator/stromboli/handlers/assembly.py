@@ -212,7 +212,7 @@ async def assembled(
         outputs = Outputs(cluster.followed_run, store, on_node.site, settings.node, services)
         site = on_node.site
         conversations = Conversations(
-            podman, podman.folders, installation, lambda uid: site.folder(uid).given_before("")
+            podman, podman.folders, installation, lambda uid: site.folder(uid).given_before(""), node.images.reading
         )
         yield Parts(store, queue, wakers, background, discovery, outputs, conversations, queues_by_kind)
     finally:

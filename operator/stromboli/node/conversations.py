@@ -51,9 +51,14 @@ class History:
 
 
 class Conversations:
-    """The conversations of one installation on this node. `given` knows what the runs of a session must not show."""
+    """The conversations of one installation on this node. `given` knows what the runs of a session must not show, and
+    `reading` gets the names of the temporary containers in use, which a sweep has to leave alone.
+    """
 
-    def __init__(self, podman: Podman, folders: Folders, installation: str, given: Given) -> None:
+    def __init__(
+        self, podman: Podman, folders: Folders, installation: str, given: Given, reading: set[str] | None = None
+    ) -> None:
+        self._reading: set[str] = set() if reading is None else reading
         self._given = given
         self._podman = podman
         self._folders = folders
@@ -115,17 +120,22 @@ class Conversations:
         labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_READER}
         name = f"{naming.reader(image_id)}-{uuid.uuid4().hex[:8]}"
         mount = {"Name": volume, "Dest": naming.SESSION, "Options": ["ro"]}
+        body = {**never_started(name, image_id, labels), "volumes": [mount]}
+        self._reading.add(name)
         try:
-            helper = await self._podman.containers.create({**never_started(name, image_id, labels), "volumes": [mount]})
-        except NotFound as error:
-            raise PodmanError("the session's image is gone from the node; its next run brings it back") from error
-        try:
-            yield helper
+            try:
+                helper = await self._podman.containers.create(body)
+            except NotFound as error:
+                raise PodmanError("the session's image is gone from the node; its next run brings it back") from error
+            try:
+                yield helper
+            finally:
+                await self._podman.containers.remove(helper)
+                left = await self._podman.volumes.inspect(volume)
+                if left is not None and not left.labels:  # it was deleted meanwhile, and Podman created a new one
+                    await self._podman.volumes.remove(volume)
         finally:
-            await self._podman.containers.remove(helper)
-            left = await self._podman.volumes.inspect(volume)
-            if left is not None and not left.labels:  # it was deleted meanwhile, and Podman created a new one
-                await self._podman.volumes.remove(volume)
+            self._reading.discard(name)
 
 
 async def _feed(record: Record, found: FoundFile) -> None:

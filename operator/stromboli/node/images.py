@@ -64,7 +64,7 @@ class Images:
         self._registries = Registries()
         self._pulls = Pulls(podman, self._registries, access, wake, observe)
         self._next_look = time.monotonic()
-        self._reading: set[str] = set()  # names of the temporary containers in use
+        self.reading: set[str] = set()  # names of the temporary containers in use, here and by Conversations
 
     async def resolve(
         self, reference: Reference, policy: PullPolicy, wanted_by: str, tenant: Tenant = NOBODY
@@ -181,7 +181,7 @@ class Images:
         ours = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_READER}
         for container in await self._podman.containers.list(ours):
             is_reader = ownership.is_reader(container.name, container.image_id, container.labels, self._installation)
-            if is_reader and container.name not in self._reading:
+            if is_reader and container.name not in self.reading:
                 try:
                     await self._podman.containers.remove(container.id)
                 except PodmanError as error:
@@ -223,7 +223,7 @@ class Images:
         """The image's files, through a temporary container (its id comes first) that is never started."""
         name = f"{naming.reader(image.id)}-{uuid.uuid4().hex[:8]}"
         labels = {naming.INSTALLATION: self._installation, naming.ROLE: naming.ROLE_READER}
-        self._reading.add(name)
+        self.reading.add(name)
         try:
             container = await self._podman.containers.create(never_started(name, image.id, labels))
             try:
@@ -231,7 +231,7 @@ class Images:
             finally:
                 await self._podman.containers.remove(container)
         finally:
-            self._reading.discard(name)
+            self.reading.discard(name)
 
     async def _opener(self, container: str) -> Opener:
         """Over the root as mounted on the node, or over the archive API if the operator cannot see the mount."""
