@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -79,7 +80,7 @@ class Trouble:
             raise self._fresh()
 
     def _fresh(self) -> Exception:
-        return type(self.error)(*self.error.args)
+        return copy.copy(self.error)  # with all that it says, such as Podman's status
 
 
 def quiet_about_the_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

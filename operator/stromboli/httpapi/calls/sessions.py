@@ -33,6 +33,7 @@ from stromboli.kube.rows import Row
 from stromboli.kube.user import RUNS, SESSIONS, Resource
 from stromboli.models.session import Session
 from stromboli.plan.history import MAX_ID
+from stromboli.reasons import RunCondition
 
 router = APIRouter(tags=["sessions"])
 
@@ -144,7 +145,7 @@ async def _session(caller: Caller, name: str) -> Session | None:
     if naming.is_object_name(name):
         if (found := await caller.cluster.find(SESSIONS, caller.namespace, name)) is not None:
             return objects.session(found)
-        async for row in listing.rows(caller, RUNS, "Succeeded", fields=f"spec.session.name={name}"):
+        async for row in listing.rows(caller, RUNS, RunCondition.Succeeded.name, fields=f"spec.session.name={name}"):
             if row.cells[0] not in ("True", "False"):
                 return None
     raise _unknown(caller, name)
