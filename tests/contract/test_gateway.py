@@ -242,7 +242,7 @@ def test_discovery(bed: Bed) -> None:
     )
     resources = json.loads(bed.admin("get", "--raw", AGENTS_API))["resources"]
     verbs = {resource["name"]: resource["verbs"] for resource in resources}
-    assert verbs == {"agentruns/log": ["get"], "agentsessions/messages": ["get"], "images": ["get"]}
+    assert verbs == {key: ["get"] for key in ("agentruns/log", "agentsessions/messages", "claudestatus", "images")}
 
 
 def test_the_api_server_publishes_its_openapi(bed: Bed) -> None:

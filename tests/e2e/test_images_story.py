@@ -18,10 +18,12 @@ import pytest
 
 from stromboli.controlplane.binaries import Binaries
 from stromboli.controlplane.cluster import Cluster
+from stromboli.naming import AGENTS_API
 from tests.support import light_cli
 from tests.support.agentimages import AgentImages
 from tests.support.cluster import Kubectl
 from tests.support.documents import DOCUMENTS, blocks
+from tests.support.gateways import GatewayProcess, until
 from tests.support.operator import OperatorProcess
 from tests.support.podman import IsolatedPodman
 from tests.support.registry import HUB_FOLDER, NOBODY, Registry
@@ -49,6 +51,7 @@ def finding(
     kubectl: Kubectl,
     client: Any,
     light_spec: dict[str, Any],
+    gateway: GatewayProcess,
 ) -> Iterator[Runs]:
     """A namespace whose policy allows Docker Hub's python and a team's images, and an operator on that Podman."""
     open_registry.push(isolated_podman, python_image, f"{HUB_FOLDER}/library/python:3.12")
@@ -58,7 +61,9 @@ def finding(
     policy = runs.policy(
         "images", **{**light_spec, "images": {"allowed": ["python:*", f"{open_registry.address}/team/*"]}}
     )
+    images = f"{AGENTS_API}/namespaces/{SPACE}/images"
     with OperatorProcess(folder / "finding", runtime_dir, operator_kubeconfig, registry_podman.socket):
+        until(lambda: kubectl.attempt("get", "--raw", images).returncode == 0, "the operator says where it listens")
         yield runs
         AgentImages(client, SPACE).clear()
         runs.clear()
@@ -92,8 +97,9 @@ def typed(finding: Runs, cluster: Cluster, programs: Binaries, folder: Path) -> 
 
 @pytest.fixture(scope="module")
 def story(typed: Typed) -> dict[str, subprocess.CompletedProcess[str]]:
-    """What each command of the documents gave, by the command."""
-    scripts = [block.text for path in DOCUMENTS for block in blocks(path) if block.where == "registry"]
+    """What each command of the documents gave, by the command; those by HTTP are run by test_http_images."""
+    documents = [path for path in DOCUMENTS if path.name != "http.md"]
+    scripts = [block.text for path in documents for block in blocks(path) if block.where == "registry"]
     lines = [line.partition("#")[0].strip() for script in scripts for line in script.splitlines()]
     return {line: typed(line) for line in lines if line}
 

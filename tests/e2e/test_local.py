@@ -70,9 +70,11 @@ def test_status_shows_each_part_with_its_pid(installation: Installation) -> None
         os.kill(part["pid"], 0)
     table = installation("status").splitlines()
     assert table[0].split() == ["PART", "STATE", "PID", "WHERE"]
-    url = parts["gateway"]["url"]
-    assert table[-1] == f"HTTP API: {url}"
-    assert {line.split()[0]: line.split()[2] for line in table[1:-1]} == {n: str(p["pid"]) for n, p in parts.items()}
+    rows, reached = table[1 : len(parts) + 1], table[len(parts) + 1 :]
+    assert {line.split()[0]: line.split()[2] for line in rows} == {n: str(p["pid"]) for n, p in parts.items()}
+    assert reached[0] == f"HTTP API: {parts['gateway']['url']}"
+    assert reached[1:] == [f"metrics: {p['metrics']} ({n})" for n, p in parts.items() if "metrics" in p]
+    assert len(reached) == 3
 
 
 def test_the_http_api_is_where_up_says(installation: Installation) -> None:

@@ -125,6 +125,7 @@ READ = {
     "agentruns.agents.stromboli.dev/log": {"get"},
     "agentsessions.agents.stromboli.dev/messages": {"get"},
     "images.agents.stromboli.dev": {"get", "list"},
+    "claudestatus.agents.stromboli.dev": {"get", "list"},
 }
 
 
