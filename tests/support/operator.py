@@ -40,6 +40,7 @@ class OperatorProcess:
     program: tuple[str, ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | Forked | None = None
+    _begin: int = 0  # where its part of the log begins: other operators of the home have written there before
 
     @property
     def log(self) -> Path:
@@ -60,6 +61,7 @@ class OperatorProcess:
     def start(self, *, wait: bool = True) -> float:
         """Start it and (with `wait`) wait until it is ready. Returns the seconds taken."""
         began = time.monotonic()
+        self._begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = self._begun() if self.program else Forked(self._environment(), self.log)
         if wait:
             self._await_ready(self._process)
@@ -86,7 +88,8 @@ class OperatorProcess:
         assert code == 0, f"exit code {code}: {self.last_words()}"
 
     def last_words(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
+        """The end of what this operator has logged since its start."""
+        return self.log.read_bytes()[self._begin :].decode(errors="replace")[-4000:] if self.log.exists() else ""
 
     def _end(self, how: signal.Signals) -> int:
         """Its exit code; 0 if it had already exited."""
