@@ -150,7 +150,7 @@ class _Outermost:
         except asyncio.CancelledError:  # the gateway stops; an answer that has begun breaks off
             if not status:
                 await _answer(_stopped(scope))(scope, receive, noting)
-        except Exception:
+        except Exception:  # whatever it is, the answer is a sentence, and the cause is in the log only
             log.exception("%s %s: unexpected error", scope["method"], visible.text(scope["path"]))
             if status:  # the answer has begun; that it breaks off says that it is not whole
                 raise

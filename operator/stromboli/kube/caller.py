@@ -208,14 +208,8 @@ class Caller:
 
     async def content(self, path: str, query: Query | None = None, *, accept: str = _JSON) -> bytes:
         """What is at any path, whole, or more than an answer may have: then its beginning."""
-        headers = {**self._headers, "Accept": accept}
         with _failures():
-            call = self._http.stream("GET", path, query=query, headers=headers, silence=SILENCE, short=True)
-            async with call as answer:
-                read = await answer.read(bounds.ANSWER.size)
-            if answer.status >= 300:
-                raise refusals.of_answer(answer.status, read, path)
-            return read
+            return await self._read("GET", path, query, None, {"Accept": accept})
 
     async def document(
         self,
@@ -229,19 +223,24 @@ class Caller:
     ) -> dict[str, Any]:
         """One call to any path, and the JSON object that answers it."""
         content = None if body is None else json.dumps(body).encode("utf-8", "surrogatepass")
-        headers = {**self._headers, "Accept": accept, **({"Content-Type": form} if content is not None else {})}
+        headers = {"Accept": accept, **({"Content-Type": form} if content is not None else {})}
         with _failures():
-            call = self._http.stream(
-                method, path, query=query, headers=headers, body=content, silence=SILENCE, short=True
-            )
-            async with call as answer:
-                read = await answer.read(bounds.ANSWER.size)
-            if answer.status >= 300:
-                raise refusals.of_answer(answer.status, read, path)
-            found = bounds.json_document(read, bounds.ANSWER)
+            found = bounds.json_document(await self._read(method, path, query, content, headers), bounds.ANSWER)
             if not isinstance(found, dict):
                 raise ValueError("the answer is not an object")
             return found
+
+    async def _read(
+        self, method: str, path: str, query: Query | None, content: bytes | None, headers: Mapping[str, str]
+    ) -> bytes:
+        """The answer to one call, or more than one may have: then its beginning. Raises ApiRefused, HttpFailed."""
+        sent = {**self._headers, **headers}
+        call = self._http.stream(method, path, query=query, headers=sent, body=content, silence=SILENCE, short=True)
+        async with call as answer:
+            read = await answer.read(bounds.ANSWER.size)
+        if answer.status >= 300:
+            raise refusals.of_answer(answer.status, read, path)
+        return read
 
 
 class Callers:

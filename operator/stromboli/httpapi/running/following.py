@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from stromboli.errors import ApiRefused, ApiUnreachable
@@ -20,14 +20,6 @@ from stromboli.reasons import Reason
 # Seconds for which a call waits for something that is missing before any attempt was made: its client may as well ask
 # again once it is there. A run that nobody waits for goes on waiting.
 PATIENCE = 30.0
-# What a run can wait for, and how a call is answered that does not wait any longer.
-_MISSING: Mapping[str, int] = {
-    Reason.WaitingForReference: 400,
-    Reason.RegistryUnavailable: 502,
-    Reason.PodmanUnavailable: 503,
-    Reason.CLIImageUnavailable: 503,
-    Reason.NodeOutOfDisk: 503,
-}
 
 
 async def ended(caller: Caller, run: Launched) -> Run:
@@ -61,7 +53,7 @@ async def states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
                     continue
                 state, pending = pending.result(), None
                 if lost is not None and state.status.reason == Reason.Canceled:
-                    raise answer.missing(lost, _MISSING[lost.status.reason])
+                    raise answer.missing(lost)
                 if not _waits(last):
                     since = clock()
                 last = state
@@ -73,7 +65,7 @@ async def states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:
 
 
 def _waits(run: Run) -> bool:
-    return run.status.reason in _MISSING and not run.status.attempts
+    return run.status.reason in answer.MISSING and not run.status.attempts
 
 
 async def _states(caller: Caller, run: Launched) -> AsyncGenerator[Run, None]:

@@ -50,6 +50,8 @@ _WAITS: Mapping[str, int] = {
     Reason.NodeOutOfDisk: 503,
     Reason.RegistryUnavailable: 502,
 }
+# The same for a call that does not wait so long: by what a run waits for before its prompt was sent.
+MISSING: Mapping[str, int] = {Reason.WaitingForReference: 400, **_WAITS}
 _ACCEPTED = 202
 
 
@@ -94,13 +96,15 @@ def refusal(run: Run) -> Refusal | None:
     return _refusal(run, status, error(run))
 
 
-def missing(run: Run, status: int) -> Refusal:
-    """The error for a run that was canceled because of what it waited for; the run as it was when it still waited."""
+def missing(run: Run) -> Refusal:
+    """The error for a run that was canceled because of what it waited for, which is one of MISSING; the run as it was
+    when it still waited.
+    """
     said = (
         f"{answered.wait_text(run)}; the run {run.name} was canceled before its prompt was sent, so it is safe to try "
         "again"
     )
-    return _refusal(run, status, said)
+    return _refusal(run, MISSING[run.status.reason], said)
 
 
 def _refusal(run: Run, status: int, said: str) -> Refusal:

@@ -138,7 +138,7 @@ def test_what_is_invalid_has_the_names_of_a_request(message: str, error: str, fi
 def test_what_is_missing_has_the_names_of_a_request_too() -> None:
     said = "spec.env[0].valueFrom: the Secret nosuch is not in namespace default yet"
     run = read(named("run-1"), having(env=[{"name": "TOKEN"}]), at(Reason.WaitingForReference, said))
-    refused = answer.missing(run, 400)
+    refused = answer.missing(run)
     assert refused.error.startswith("podman.secrets_env.TOKEN: the Secret nosuch is not in namespace default yet; ")
     assert "the run run-1 was canceled before its prompt was sent, so it is safe to try again" in refused.error
     assert (refused.status, refused.reason) == (400, "WaitingForReference")
