@@ -16,14 +16,19 @@ from tests.support.runs import ENDLESS, Runs, condition, finished, reason_is
 WORD = "hush-3e1c9a77"
 
 
-def test_after_a_kill_of_operator_and_container_they_are_gone_and_so_is_what_redaction_needed(
-    light_runs: Runs, operator: OperatorProcess, host: Host, kubectl: Kubectl, python_image: str
-) -> None:
+def _give(kubectl: Kubectl, namespace: str) -> None:
+    """The namespace has a Secret `words` with the word."""
     data = {"WORD": base64.b64encode(WORD.encode()).decode()}
-    meta = {"name": "words", "namespace": light_runs.namespace}
+    meta = {"name": "words", "namespace": namespace}
     kubectl(
         "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
     )
+
+
+def test_after_a_kill_of_operator_and_container_they_are_gone_and_so_is_what_redaction_needed(
+    light_runs: Runs, operator: OperatorProcess, host: Host, kubectl: Kubectl, python_image: str
+) -> None:
+    _give(kubectl, light_runs.namespace)
     light_runs.apply(
         "killed",
         image=python_image,
@@ -52,11 +57,7 @@ def test_a_start_that_was_cut_off_leaves_none(
     light_runs: Runs, operator: OperatorProcess, host: Host, kubectl: Kubectl, python_image: str
 ) -> None:
     """The run is deleted while no operator is there; what was handed over for its start is swept away."""
-    data = {"WORD": base64.b64encode(WORD.encode()).decode()}
-    meta = {"name": "words", "namespace": light_runs.namespace}
-    kubectl(
-        "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
-    )
+    _give(kubectl, light_runs.namespace)
     light_runs.apply(
         "deleted", image=python_image, prompt=f"BASH{{{ENDLESS}}}", envFrom=[{"secretRef": {"name": "words"}}]
     )
